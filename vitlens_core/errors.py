@@ -1,0 +1,41 @@
+"""Every error vitlens raises on purpose.
+
+    VitlensError
+    ├── ConfigError       a setting is wrong; the message names the valid choices
+    ├── InputError        a signal handed in is wrong (shape, rate, unit, NaN)
+    ├── BadSampleError    one sample is bad for ever: quarantine it with this reason
+    ├── TransientError    may work when tried again (network, rate limit)
+    ├── CheckpointError   weights that do not fit the model or the foundation
+    └── IntegrityError    stored bytes differ from what their manifest says
+
+Messages are for the person who made the mistake: what was found, what was expected,
+what to do. The command line prints them without a traceback.
+"""
+
+
+class VitlensError(Exception):
+    """Root of the errors raised on purpose."""
+
+
+class ConfigError(VitlensError):
+    """A setting is wrong; the message names the valid choices."""
+
+
+class InputError(VitlensError, ValueError):
+    """A signal handed in by a caller does not have the stated shape, rate, unit or range."""
+
+
+class BadSampleError(VitlensError):
+    """One sample can never be used. Bulk jobs quarantine it with this reason and go on."""
+
+
+class TransientError(VitlensError):
+    """An operation failed in a way that trying again may mend."""
+
+
+class CheckpointError(VitlensError):
+    """Weights do not fit the model they are loaded into, or belong to another foundation."""
+
+
+class IntegrityError(VitlensError):
+    """Stored bytes differ from the size or checksum their manifest states."""
