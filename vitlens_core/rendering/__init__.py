@@ -1,0 +1,40 @@
+"""Objects to renders: GLB bytes to views, metric depth and coloured surface points.
+
+    load_glb ─▶ normalise ─▶ Rasterizer / CyclesRenderer ─▶ rgba, depth
+                         └─▶ sample_surface ─▶ farthest_point_order ─▶ points
+
+`RenderWorker` runs all of it for objects from strangers, in a child process with limits.
+Needs `pip install 'vitlens[render]'`; importing it does not, and never imports torch.
+"""
+
+from vitlens_core.rendering.cameras import Cameras, orbit
+from vitlens_core.rendering.glb import GlbLimits
+from vitlens_core.rendering.mesh import Material, Mesh, Normalisation, Part, Texture, normalise
+from vitlens_core.rendering.points import farthest_point_order, sample_surface
+from vitlens_core.rendering.renderer import ObjectRenderer, RenderedObject, open_renderer
+from vitlens_core.rendering.sandbox import RenderWorker
+from vitlens_core.rendering.scene import load_glb
+from vitlens_core.rendering.settings import RenderSettings
+from vitlens_core.rendering.views import MeshRenderer, Views
+
+__all__ = [
+    "Cameras",
+    "GlbLimits",
+    "Material",
+    "Mesh",
+    "MeshRenderer",
+    "Normalisation",
+    "ObjectRenderer",
+    "Part",
+    "RenderSettings",
+    "RenderWorker",
+    "RenderedObject",
+    "Texture",
+    "Views",
+    "farthest_point_order",
+    "load_glb",
+    "normalise",
+    "open_renderer",
+    "orbit",
+    "sample_surface",
+]

@@ -1,0 +1,218 @@
+"""Artifacts: what every step reads and writes.
+
+An artifact is a folder `<store>/<step>/<fingerprint>/` of data files with `manifest.json`,
+written last: only the manifest means done. A folder without one is unfinished work that
+the next run completes. Stores are local folders or any fsspec URL (s3://bucket/prefix).
+
+The fingerprint is a digest of *what* was computed: step and version, config, fingerprints
+of the inputs. Paths, hosts, worker counts and hardware never enter it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from upath import UPath
+
+from vitlens_core.errors import IntegrityError
+
+MANIFEST = "manifest.json"
+
+
+class FileEntry(BaseModel):
+    """One file of an artifact, as its manifest states it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+class Quarantined(BaseModel):
+    """One sample left out, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    step: str
+    reason: str
+
+
+class Manifest(BaseModel):
+    """Everything known of a finished artifact."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    version: int
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    counts: dict[str, int]
+    quarantined: tuple[Quarantined, ...] = ()
+    files: tuple[FileEntry, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact: its folder and its manifest."""
+
+    folder: UPath
+    manifest: Manifest
+    reused: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        return self.manifest.fingerprint
+
+    def path(self, name: str) -> UPath:
+        return self.folder / name
+
+    def shards(self, split: str | None = None) -> list[UPath]:
+        """Paths of the artifact's tars, in order; of one split, or of all."""
+        names = [f.name for f in self.manifest.files if f.name.endswith(".tar")]
+        return [self.path(n) for n in names if split is None or n.startswith(f"{split}-")]
+
+    def read_json(self, name: str) -> Any:
+        return json.loads(self.path(name).read_text())
+
+    def verify(self) -> None:
+        """Compare every file with its stated size and checksum (`IntegrityError`)."""
+        for entry in self.manifest.files:
+            path = self.path(entry.name)
+            found = file_entry(path) if path.exists() else None
+            if found != entry:
+                raise IntegrityError(
+                    f"{path}: {_describe(found)}, but its manifest states {_describe(entry)}; "
+                    f"delete {self.folder} and run again"
+                )
+
+
+@dataclass(frozen=True)
+class Store:
+    """The root under which artifacts lie."""
+
+    root: UPath
+
+    def begin(
+        self,
+        step: str,
+        version: int,
+        config: BaseModel | Mapping[str, Any],
+        inputs: Mapping[str, Artifact],
+        content: str = "",
+    ) -> Build:
+        """Look up or start the artifact that `config` and `inputs` determine.
+
+        Args:
+            content: digest of what enters from outside the store (a mirror's selection).
+        """
+        settings = config.model_dump(mode="json") if isinstance(config, BaseModel) else config
+        identity = {
+            "step": step,
+            "version": version,
+            "config": dict(settings),
+            "inputs": {name: artifact.fingerprint for name, artifact in sorted(inputs.items())},
+            "content": content,
+        }
+        fingerprint = digest(identity)
+        folder = self.root / step / fingerprint[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        return Build(folder, fingerprint, identity)
+
+    def artifacts(self) -> list[Artifact]:
+        """Every finished artifact, in no particular order."""
+        if not self.root.exists():
+            return []
+        return [
+            Artifact(path.parent, Manifest.model_validate_json(path.read_text()))
+            for path in self.root.glob(f"*/*/{MANIFEST}")
+        ]
+
+
+class Build:
+    """An artifact being made, or found finished (`existing`)."""
+
+    def __init__(self, folder: UPath, fingerprint: str, identity: dict[str, Any]) -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self._identity = identity
+        self._started = time.monotonic()
+
+    @property
+    def step(self) -> str:
+        return self._identity["step"]
+
+    @property
+    def existing(self) -> Artifact | None:
+        path = self.folder / MANIFEST
+        if not path.exists():
+            return None
+        return Artifact(self.folder, Manifest.model_validate_json(path.read_text()), reused=True)
+
+    def commit(
+        self,
+        files: Iterable[FileEntry],
+        counts: Mapping[str, int],
+        quarantined: Iterable[Quarantined] = (),
+    ) -> Artifact:
+        """Write the manifest: from here on the artifact exists."""
+        manifest = Manifest(
+            step=self._identity["step"],
+            version=self._identity["version"],
+            fingerprint=self.fingerprint,
+            config=self._identity["config"],
+            inputs=self._identity["inputs"],
+            counts=dict(counts),
+            quarantined=tuple(quarantined),
+            files=tuple(sorted(files, key=lambda f: f.name)),
+            seconds=round(time.monotonic() - self._started, 2),
+        )
+        write_atomic(self.folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
+        return Artifact(self.folder, manifest)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def write_atomic(path: UPath | Path, data: bytes) -> FileEntry:
+    """Write a whole file or nothing. Object stores put atomically; folders rename."""
+    if isinstance(path, Path):
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    else:
+        path.write_bytes(data)
+    return FileEntry(
+        name=path.name, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest()
+    )
+
+
+def file_entry(path: UPath | Path) -> FileEntry:
+    """Size and checksum of a file as it lies there."""
+    with path.open("rb") as file:
+        sha = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileEntry(name=path.name, size_bytes=path.stat().st_size, sha256=sha)
+
+
+def _describe(entry: FileEntry | None) -> str:
+    return f"{entry.size_bytes:,} bytes, {entry.sha256[:12]}…" if entry else "missing"

@@ -1,0 +1,179 @@
+"""The one place that knows Ray Data: connect, and build an artifact's shards in parallel.
+
+A bulk step is a list of shard tasks and a stage that turns a task into samples. Each task
+writes one tar and then a small record beside it; only the record means done, so a killed
+job goes on at the shards that lack one. A sample that can never be used is yielded as
+`Quarantined` and lands in the record with its reason; the job goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import ray
+from pydantic import BaseModel, ConfigDict
+from upath import UPath
+
+from pipelines.artifacts import Artifact, Build, FileEntry, Quarantined, write_atomic
+from pipelines.runtime import Resources, Runtime
+from pipelines.shard_io import Sample, encode_shard
+from vitlens_core.errors import VitlensError
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+}
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to make: its name (`train-00000`) and, for the first step, its items."""
+
+    name: str
+    items: tuple[Any, ...] = ()
+
+
+class ShardRecord(BaseModel):
+    """What one task left behind; written after its tar."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: FileEntry
+    samples: int
+    quarantined: tuple[Quarantined, ...] = ()
+
+
+class Stage(Protocol):
+    """Turns a task into samples; built once per worker, so that it may hold a model."""
+
+    def samples(self, task: ShardTask) -> Iterable[Sample | Quarantined]: ...
+
+
+def connect(resources: Resources) -> None:
+    """Join the cluster at `RAY_ADDRESS`, or start a local Ray of `resources.cpus` CPUs."""
+    if ray.is_initialized():
+        return
+    os.environ.update({k: v for k, v in _QUIET.items() if k not in os.environ})
+    local: dict[str, Any] = {}
+    if "RAY_ADDRESS" not in os.environ:
+        local = {
+            "num_cpus": resources.cpus,
+            "object_store_memory": resources.object_store_mb * 1024**2,
+            "include_dashboard": False,
+        }
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    ray.init(log_to_driver=False, logging_level="error", **local)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def build_shards(
+    runtime: Runtime,
+    build: Build,
+    tasks: list[ShardTask],
+    stage: Callable[[], Stage],
+    *,
+    needs_gpu: bool = False,
+) -> Artifact:
+    """Make every shard, then commit the artifact. Arguments and errors: `write_shards`."""
+    records = write_shards(runtime, build, tasks, stage, needs_gpu=needs_gpu)
+    return build.commit(
+        files=[r.file for r in records],
+        counts={"samples": sum(r.samples for r in records), "shards": len(records)},
+        quarantined=[q for r in records for q in r.quarantined],
+    )
+
+
+def write_shards(
+    runtime: Runtime,
+    build: Build,
+    tasks: list[ShardTask],
+    stage: Callable[[], Stage],
+    *,
+    needs_gpu: bool = False,
+) -> list[ShardRecord]:
+    """Run every task that has no record yet; the records of all.
+
+    Args:
+        stage: builds the stage inside each worker; must be picklable.
+        needs_gpu: whether a worker takes `resources.gpus_per_worker`.
+
+    Raises:
+        VitlensError: whatever a stage raised on purpose, unwrapped from Ray's.
+    """
+    with runtime.progress(build.step, len(tasks), "shards") as bar:
+        pending = [task for task in tasks if not _record_path(build.folder, task.name).exists()]
+        bar.advance(len(tasks) - len(pending))
+        for _ in _run(runtime, build.folder, pending, stage, needs_gpu):
+            bar.advance()
+    return [read_record(build.folder, task.name) for task in tasks]
+
+
+def read_record(folder: UPath, name: str) -> ShardRecord:
+    return ShardRecord.model_validate_json(_record_path(folder, name).read_text())
+
+
+def tasks_of(artifact: Artifact) -> list[ShardTask]:
+    """One task per shard of an upstream artifact: shards keep their names down the flow."""
+    return [ShardTask(path.name.removesuffix(".tar")) for path in artifact.shards()]
+
+
+def _record_path(folder: UPath, name: str) -> UPath:
+    return folder / f"{name}.record.json"
+
+
+class _ShardWriter:
+    """The Ray Data actor: one stage, one task at a time."""
+
+    def __init__(self, stage: Callable[[], Stage], folder: UPath) -> None:
+        self.stage = stage()
+        self.folder = folder
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        task = ShardTask(row["name"], tuple(json.loads(row["items"])))
+        good: list[Sample] = []
+        bad: list[Quarantined] = []
+        for sample in self.stage.samples(task):
+            (bad if isinstance(sample, Quarantined) else good).append(sample)
+        entry = write_atomic(self.folder / f"{task.name}.tar", encode_shard(good))
+        record = ShardRecord(file=entry, samples=len(good), quarantined=tuple(bad))
+        encoded = record.model_dump_json()
+        write_atomic(_record_path(self.folder, task.name), encoded.encode())
+        return {"record": encoded}
+
+
+def _run(
+    runtime: Runtime,
+    folder: UPath,
+    tasks: list[ShardTask],
+    stage: Callable[[], Stage],
+    needs_gpu: bool,
+) -> Iterator[ShardRecord]:
+    if not tasks:
+        return
+    connect(runtime.resources)
+    workers = min(runtime.resources.data_workers, len(tasks))
+    rows = [{"name": t.name, "items": json.dumps(t.items)} for t in tasks]
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+        _ShardWriter,
+        fn_constructor_args=(stage, folder),
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        # A pool as large as the CPU count would starve Ray Data's own tasks and deadlock.
+        num_cpus=0.5,
+        num_gpus=runtime.resources.gpus_per_worker if needs_gpu else 0,
+    )
+    try:
+        for row in dataset.iter_rows():
+            yield ShardRecord.model_validate_json(row["record"])
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, VitlensError):
+            raise cause from error
+        raise

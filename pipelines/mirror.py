@@ -1,0 +1,476 @@
+"""A mirror of Objaverse: which objects it holds, what is known of them, and their GLB files.
+
+Reads     a folder or any fsspec URL in Objaverse's layout:
+          hf-objaverse-v1/{object-paths,lvis-annotations}.json.gz, metadata/NNN-NNN.json.gz,
+          glbs/NNN-NNN/<uid>.glb. The `objaverse` package parses the annotations.
+Writes    fetched GLBs in a folder of the caller's; annotation files of a remote mirror once,
+          in a cache folder (delete it to see a mirror that has changed).
+Promises  a file appears whole, checked and under its final name, or not at all; no path leads
+          outside the mirror; the package's own downloader (no retry, timeout or check) never runs.
+"""
+
+import errno
+import gzip
+import hashlib
+import logging
+import os
+import random
+import re
+import threading
+import uuid
+import zlib
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import fsspec
+import objaverse
+from fsspec.callbacks import Callback
+from fsspec.core import url_to_fs
+from fsspec.exceptions import FSTimeoutError
+from fsspec.implementations.local import LocalFileSystem
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
+
+from vitlens_core.errors import BadSampleError, ConfigError, TransientError
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED = Path(__file__).parent / "data" / "mini-objaverse"
+# Where `objaverse` downloads from; the package spells it out inside its functions only.
+HUB_URL = "https://huggingface.co/datasets/allenai/objaverse/resolve/main"
+LAYOUT_FOLDER = "hf-objaverse-v1"
+OBJECT_PATHS = "object-paths.json.gz"
+LVIS_ANNOTATIONS = "lvis-annotations.json.gz"
+# A uid names files downstream, so it is held to characters that cannot form a path.
+_OBJECT_PATH = re.compile(r"glbs/[\w-]+/(?P<uid>[\w-]{1,64})\.glb", re.ASCII)
+# `objaverse` reads the object paths anew for each call, and draws a bar above ten parts.
+_PARTS_PER_LOAD = 10
+# Of this machine, not of the mirror: neither another attempt nor quarantine would be right.
+_DISK_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_package_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class FetchPolicy:
+    """How patient fetching from a remote mirror is. A local mirror is read once."""
+
+    attempts: int = 6
+    initial_wait_s: float = 1.0  # doubles with each attempt; up to as much again is random
+    max_wait_s: float = 60.0
+    max_retry_after_s: float = 300.0  # a server that asks for a longer pause is given up on
+    connect_timeout_s: float = 5.0
+    stall_timeout_s: float = 30.0  # longest silence between two reads
+    attempt_timeout_s: float = 900.0  # ends a body that only trickles
+
+    def wait_s(self, state: RetryCallState) -> float:
+        """Seconds before the next attempt: what the server asked for, else back-off."""
+        error = state.outcome.exception() if state.outcome else None
+        jitter_s = random.uniform(0, self.initial_wait_s)  # noqa: S311  spreads load, no secret
+        if isinstance(error, _PauseError):
+            return error.retry_after_s + jitter_s
+        return (
+            min(self.max_wait_s, self.initial_wait_s * 2 ** (state.attempt_number - 1)) + jitter_s
+        )
+
+    def is_worth_retrying(self, error: BaseException) -> bool:
+        if isinstance(error, _PauseError):
+            return error.retry_after_s <= self.max_retry_after_s
+        return isinstance(error, TransientError)
+
+
+@dataclass(frozen=True)
+class ObjectRecord:
+    """What a mirror says of one object. Absent annotations are None or empty."""
+
+    uid: str
+    path: str  # relative to the mirror's layout folder
+    label: str | None = None  # LVIS class
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    licence: str | None = None  # as Objaverse spells it: by, by-sa, by-nc, by-nc-sa, cc0
+    creator: str | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class FetchedObject:
+    """A GLB on the local disk, whole and of the announced size."""
+
+    path: Path
+    size_bytes: int
+    sha256: str
+
+
+def open_mirror(
+    url: str, cache_dir: Path | None = None, policy: FetchPolicy | None = None
+) -> "Mirror":
+    """Open the mirror at `url`, after a look at its two annotation files.
+
+    Args:
+        url: `embedded` (the shipped objects), `objaverse` (the published data set), or a folder
+            or fsspec URL: the layout folder `hf-objaverse-v1` itself or the one that holds it.
+        cache_dir: where annotation files of remote mirrors are kept;
+            by default `mirrors` under $VITLENS_HOME or ~/.vitlens.
+        policy: patience with a remote mirror.
+
+    Raises:
+        ConfigError: no mirror there, or not in this layout.
+        TransientError: the server is there but does not deliver for now.
+    """
+    policy = policy or FetchPolicy()
+    filesystem, base = _filesystem(url, policy)
+    looked_for = []
+    for root in (f"{base}/{LAYOUT_FOLDER}", base):
+        annotations_dir = _annotations_dir(filesystem, root, cache_dir)
+        # Two attempts: a wrong address must show within seconds.
+        probe = Mirror(root, filesystem, annotations_dir, replace(policy, attempts=2))
+        try:
+            for name in (OBJECT_PATHS, LVIS_ANNOTATIONS):
+                probe.require_annotations(name)
+        except BadSampleError as error:
+            looked_for.append(str(error))
+        except TransientError as error:
+            if isinstance(error.__cause__, _UnreachableError):
+                raise ConfigError(_no_mirror(url, [str(error)])) from error
+            raise
+        else:
+            return replace(probe, policy=policy)
+    raise ConfigError(_no_mirror(url, looked_for))
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """An opened mirror. Holds no annotations, so that it is cheap to send to workers."""
+
+    root: str  # the layout folder, as its filesystem names it
+    filesystem: fsspec.AbstractFileSystem
+    annotations_dir: Path  # the layout folder itself, or the cache of a remote mirror
+    policy: FetchPolicy = field(default_factory=FetchPolicy)
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.filesystem, LocalFileSystem)
+
+    def labels(self) -> dict[str, str]:
+        """uid → LVIS class; an object listed under several gets the alphabetically first."""
+        self.require_annotations(LVIS_ANNOTATIONS)
+        with _package_reads(self.annotations_dir, LVIS_ANNOTATIONS):
+            classes = objaverse.load_lvis_annotations()
+            return {uid: label for label in sorted(classes, reverse=True) for uid in classes[label]}
+
+    def records(self, uids: Iterable[str] | None = None) -> Iterator[ObjectRecord]:
+        """Every object of the mirror, or those of `uids` it holds, in the order of their paths.
+
+        Reads (and, if remote, fetches) only the metadata parts these objects lie in, a few at
+        a time. Objects that `quarantined` names are left out.
+        """
+        paths = {uid: path for uid, path in self._object_paths().items() if _is_safe(uid, path)}
+        if uids is not None:
+            paths = {uid: paths[uid] for uid in uids if uid in paths}
+        labels = self.labels()
+        uids_of_part: dict[str, list[str]] = {}
+        for uid, path in sorted(paths.items(), key=lambda item: item[1]):
+            uids_of_part.setdefault(path.split("/")[1], []).append(uid)
+        parts = list(uids_of_part)
+        for start in range(0, len(parts), _PARTS_PER_LOAD):
+            batch = {part: uids_of_part[part] for part in parts[start : start + _PARTS_PER_LOAD]}
+            metadata = self._metadata(batch)
+            for uid in (uid for members in batch.values() for uid in members):
+                yield _record(uid, paths[uid], labels.get(uid), metadata.get(uid))
+
+    def quarantined(self) -> dict[str, str]:
+        """uid → reason, for the objects whose path does not lie inside the mirror's layout."""
+        paths = self._object_paths()
+        return {uid: _unsafe(paths[uid]) for uid in sorted(paths) if not _is_safe(uid, paths[uid])}
+
+    def fetch(self, record: ObjectRecord, destination_dir: Path) -> FetchedObject:
+        """Copy the GLB of `record` to `destination_dir/<uid>.glb`.
+
+        A file already there is kept if the mirror annotates a size and it has that size.
+
+        Raises:
+            BadSampleError: not in the mirror, outside it, or of the wrong size.
+            TransientError: retries exhausted.
+        """
+        if not _is_safe(record.uid, record.path):
+            raise BadSampleError(_unsafe(record.path))
+        self._check_local(record.path)
+        destination = destination_dir / f"{record.uid}.glb"
+        if not _has_size(destination, record.size_bytes):
+            self._download(record.path, destination, record.size_bytes)
+        with destination.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FetchedObject(destination, destination.stat().st_size, digest)
+
+    def require_annotations(self, name: str) -> None:
+        """See to it that annotation file `name` lies in `annotations_dir`.
+
+        The package downloads what it does not find there; after this call it finds it.
+
+        Raises:
+            BadSampleError: the mirror has no such file.
+            TransientError: retries exhausted.
+        """
+        local = self.annotations_dir / name
+        if local.is_file():
+            return
+        if self.is_local:
+            raise BadSampleError(f"{local}: no such file")
+        self._download(name, local, None)
+
+    def _object_paths(self) -> dict[str, str]:
+        self.require_annotations(OBJECT_PATHS)
+        with _package_reads(self.annotations_dir, OBJECT_PATHS):
+            paths = objaverse._load_object_paths()
+            return {uid: str(path) for uid, path in paths.items()}
+
+    def _metadata(self, uids_of_part: Mapping[str, list[str]]) -> dict[str, Any]:
+        """uid → annotation. A part the mirror lacks leaves its objects without metadata."""
+        uids = []
+        for part, members in uids_of_part.items():
+            try:
+                self.require_annotations(f"metadata/{part}.json.gz")
+            except BadSampleError as error:
+                logger.warning("%s; its %d objects have no metadata", error, len(members))
+            else:
+                uids += members
+        with _package_reads(self.annotations_dir, "metadata"):
+            return objaverse.load_annotations(uids)
+
+    def _check_local(self, path: str) -> None:
+        if not self.is_local:
+            return
+        target = Path(self.root, path).resolve()
+        if not target.is_relative_to(Path(self.root).resolve()):
+            raise BadSampleError(f"{path}: a link that leads outside the mirror")
+        if not target.is_file():  # copying a folder or pipe would not fail cleanly
+            raise BadSampleError(f"{path}: no such file in the mirror")
+
+    def _download(self, path: str, destination: Path, size_bytes: int | None) -> None:
+        retrying = Retrying(
+            stop=stop_after_attempt(1 if self.is_local else self.policy.attempts),
+            wait=self.policy.wait_s,
+            retry=retry_if_exception(self.policy.is_worth_retrying),
+            reraise=True,
+        )
+        try:
+            retrying(_copy_whole, self.filesystem, f"{self.root}/{path}", destination, size_bytes)
+        except _WrongSizeError as error:
+            raise BadSampleError(str(error)) from error
+        except TransientError as error:
+            attempts = retrying.statistics["attempt_number"]
+            raise TransientError(f"{error} (given up after attempt {attempts})") from error
+
+
+# --- annotations ---------------------------------------------------------------------------
+
+
+@contextmanager
+def _package_reads(folder: Path, what: str) -> Generator[None]:
+    """Point the `objaverse` package at `folder`; unreadable files there become ConfigError."""
+    with _package_lock:
+        before = objaverse._VERSIONED_PATH
+        objaverse._VERSIONED_PATH = str(folder)
+        try:
+            yield
+        except (
+            gzip.BadGzipFile,
+            EOFError,
+            zlib.error,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ) as error:
+            raise ConfigError(
+                f"{folder / what} is not in Objaverse's format (a gzip-compressed JSON object): "
+                f"{error}. Fetch it again from the mirror's source"
+            ) from error
+        finally:
+            objaverse._VERSIONED_PATH = before
+
+
+def _record(uid: str, path: str, label: str | None, annotation: Any) -> ObjectRecord:
+    name, creator, licence, size_bytes = (
+        _entry(annotation, *keys)
+        for keys in (("name",), ("user", "displayName"), ("license",), ("archives", "glb", "size"))
+    )
+    return ObjectRecord(
+        uid=uid,
+        path=path,
+        label=label,
+        name=name if isinstance(name, str) else "",
+        tags=_names(_entry(annotation, "tags")),
+        categories=_names(_entry(annotation, "categories")),
+        licence=licence if isinstance(licence, str) else None,
+        creator=creator if isinstance(creator, str) else None,
+        size_bytes=size_bytes if isinstance(size_bytes, int) else None,
+    )
+
+
+def _entry(annotation: Any, *keys: str) -> Any:
+    """The value under nested `keys`, or None where one is missing."""
+    for key in keys:
+        annotation = annotation.get(key) if isinstance(annotation, dict) else None
+    return annotation
+
+
+def _names(entries: Any) -> tuple[str, ...]:
+    names = [_entry(entry, "name") for entry in entries] if isinstance(entries, list) else []
+    return tuple(name for name in names if isinstance(name, str))
+
+
+def _is_safe(uid: str, path: str) -> bool:
+    match = _OBJECT_PATH.fullmatch(path)
+    return match is not None and match["uid"] == uid
+
+
+def _unsafe(path: str) -> str:
+    return f"path {path!r} is not of the form glbs/NNN-NNN/<uid>.glb inside the mirror"
+
+
+# --- places --------------------------------------------------------------------------------
+
+
+def _filesystem(url: str, policy: FetchPolicy) -> tuple[fsspec.AbstractFileSystem, str]:
+    address = {"embedded": str(EMBEDDED), "objaverse": HUB_URL}.get(url, url).rstrip("/")
+    options = {}
+    if address.startswith(("http://", "https://")):
+        timeout = aiohttp.ClientTimeout(
+            total=policy.attempt_timeout_s,
+            sock_connect=policy.connect_timeout_s,
+            sock_read=policy.stall_timeout_s,
+        )
+        # Files are wanted as stored: unpacked on the way, .json.gz would lose size and format.
+        headers = {"Accept-Encoding": "identity"}
+        client = {"timeout": timeout, "headers": headers, "auto_decompress": False}
+        options = {"client_kwargs": {**client, "trust_env": True}}
+    try:
+        return url_to_fs(address, **options)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(_no_mirror(url, [str(error)])) from error
+
+
+def _annotations_dir(
+    filesystem: fsspec.AbstractFileSystem, root: str, cache_dir: Path | None
+) -> Path:
+    if isinstance(filesystem, LocalFileSystem):
+        return Path(root)
+    home = Path(os.environ.get("VITLENS_HOME", "~/.vitlens")).expanduser()
+    place = hashlib.sha256(filesystem.unstrip_protocol(root).encode()).hexdigest()[:16]
+    return (cache_dir or home / "mirrors") / place
+
+
+def _no_mirror(url: str, findings: list[str]) -> str:
+    return (
+        f"no Objaverse mirror at {url!r} ({'; '.join(findings)}). Valid: 'embedded' (the shipped "
+        f"objects), 'objaverse' (the published data set), or a folder or URL that holds "
+        f"{LAYOUT_FOLDER}/ with {OBJECT_PATHS}, {LVIS_ANNOTATIONS}, metadata/ and glbs/"
+    )
+
+
+# --- transfer ------------------------------------------------------------------------------
+
+
+class _PauseError(TransientError):
+    """The server named the pause it wants."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(f"{message}, retry after {retry_after_s:g} s")
+        self.retry_after_s = retry_after_s
+
+
+class _WrongSizeError(TransientError):
+    """Another number of bytes than announced: tried again, then bad for ever."""
+
+
+class _UnreachableError(TransientError):
+    """No connection came about."""
+
+
+def _copy_whole(
+    filesystem: fsspec.AbstractFileSystem, source: str, destination: Path, size_bytes: int | None
+) -> None:
+    """One attempt: to a temporary file beside `destination`, checked, synced, then renamed."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    part = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}.part")
+    progress = Callback()
+    try:
+        with _transfer_errors(source):
+            filesystem.get_file(source, str(part), callback=progress)
+        _check_size(source, part.stat().st_size, progress.size, size_bytes)
+        _sync(part)
+        part.replace(destination)
+        _sync(destination.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check_size(source: str, found: int, announced: int | None, annotated: int | None) -> None:
+    if announced is not None and found != announced:
+        raise TransientError(f"{source}: {found:,} of {announced:,} bytes arrived")
+    if annotated is not None and found != annotated:
+        raise _WrongSizeError(
+            f"{source}: {found:,} bytes, the mirror's annotation says {annotated:,}"
+        )
+
+
+@contextmanager
+def _transfer_errors(source: str) -> Generator[None]:
+    """Sort what a filesystem raises into bad for ever and worth another attempt."""
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise BadSampleError(f"{source}: no such file") from error
+    except (PermissionError, ValueError) as error:
+        raise BadSampleError(f"{source}: {error}") from error
+    except aiohttp.ClientResponseError as error:
+        raise _response_error(source, error) from error
+    except (OSError, aiohttp.ClientError) as error:
+        if error.__class__ is OSError and error.errno in _DISK_FAILURES:
+            raise
+        cause = error
+        if isinstance(error, FSTimeoutError) and error.__cause__ is not None:
+            cause = error.__cause__
+        unreachable = isinstance(
+            cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError
+        )
+        kind = _UnreachableError if unreachable else TransientError
+        raise kind(f"{source}: {type(cause).__name__}: {cause}") from error
+
+
+def _response_error(source: str, error: aiohttp.ClientResponseError) -> Exception:
+    message = f"{source}: HTTP {error.status} {error.message}"
+    if error.status not in {408, 425, 429} and error.status < 500:
+        return BadSampleError(message)
+    retry_after_s = _retry_after_s((error.headers or {}).get("Retry-After", ""))
+    return TransientError(message) if retry_after_s is None else _PauseError(message, retry_after_s)
+
+
+def _retry_after_s(header: str) -> float | None:
+    """Seconds to wait: the header holds a number of seconds or a date (RFC 9110, 10.2.3)."""
+    if header.isdecimal():
+        return float(header)
+    try:
+        when = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())
+
+
+def _has_size(path: Path, size_bytes: int | None) -> bool:
+    return size_bytes is not None and path.is_file() and path.stat().st_size == size_bytes
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,73 @@
+"""Where a job runs, apart from what it computes: store, Ray resources, progress.
+
+Nothing here enters a fingerprint: the same artifact comes out of a laptop and a cluster.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn
+
+from pipelines.artifacts import Store
+
+
+class Resources(BaseModel):
+    """How many workers do the work, and with what. Never part of a fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpus: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, description="CPUs of a local Ray"
+    )
+    object_store_mb: int = Field(512, ge=80, description="shared memory of a local Ray [MB]")
+    data_workers: int = Field(2, ge=1, description="actors that render, pack or encode")
+    train_workers: int = Field(1, ge=0, description="Ray Train workers; 0 trains in-process")
+    gpus_per_worker: float = Field(0, ge=0, description="GPUs of an encoding or training worker")
+    threads_per_train_worker: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, description="torch threads"
+    )
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What every step is handed beside its config and inputs."""
+
+    store: Store
+    resources: Resources = field(default_factory=Resources)
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+
+    @contextmanager
+    def progress(self, step: str, total: int, unit: str) -> Iterator[ProgressBar]:
+        """A progress bar for a long step; one closing line where there is no terminal."""
+        columns = (
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]} {task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console) as progress:
+            yield ProgressBar(progress, progress.add_task(step, total=total, unit=unit, note=""))
+
+
+@dataclass(frozen=True)
+class ProgressBar:
+    """One bar; `note` is shown behind the count (a loss, say)."""
+
+    _progress: Progress
+    _task: int
+
+    def advance(self, amount: int = 1, note: str | None = None) -> None:
+        shown = {} if note is None else {"note": note}
+        self._progress.update(self._task, advance=amount, **shown)
+
+    def at(self, completed: int, note: str = "") -> None:
+        self._progress.update(self._task, completed=completed, note=note)

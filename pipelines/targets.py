@@ -1,0 +1,64 @@
+"""targets: the frozen foundation's embeddings of every view and caption, computed once.
+
+Reads     shards and foundation.
+Writes    `<split>-NNNNN.tar`, one per shard; per object
+            points.npy           the signal, as in the shards
+            image_targets.npy    fp16 [V, E], unit norm
+            text_targets.npy     fp16 [C, E], unit norm
+            json                 label, split, captions
+Promises  training reads these tars alone: the foundation's towers never run there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+
+from pipelines.artifacts import Artifact
+from pipelines.cluster import ShardTask, build_shards, tasks_of
+from pipelines.foundation import composite_views, open_foundation
+from pipelines.runtime import Runtime
+from pipelines.shard_io import Sample, encode_array, encode_json, read_shard
+
+STEP = "targets"
+VERSION = 1
+
+
+def run(runtime: Runtime, shards: Artifact, foundation: Artifact) -> Artifact:
+    """Encode every view and caption; Ray Data actors hold the frozen towers."""
+    inputs = {"shards": shards, "foundation": foundation}
+    build = runtime.store.begin(STEP, VERSION, {}, inputs)
+    if build.existing:
+        return build.existing
+    stage = partial(TargetStage, shards, foundation, runtime.resources.gpus_per_worker > 0)
+    return build_shards(runtime, build, tasks_of(shards), stage, needs_gpu=True)
+
+
+class TargetStage:
+    """Holds the foundation and encodes one shard after the other."""
+
+    def __init__(self, shards: Artifact, foundation: Artifact, on_gpu: bool) -> None:
+        self.shards = shards
+        self.foundation = open_foundation(foundation).to("cuda" if on_gpu else "cpu")
+        self.background = foundation.read_json("foundation.json")["background"]
+
+    def samples(self, task: ShardTask) -> Iterator[Sample]:
+        for sample in read_shard(self.shards.path(f"{task.name}.tar")):
+            described = json.loads(sample["json"])
+            images = self.foundation.encode_image(composite_views(sample, self.background))
+            texts = self.foundation.encode_text(described["captions"])
+            yield {
+                "__key__": sample["__key__"],
+                "points.npy": sample["points.npy"],
+                "image_targets.npy": _encode(images),
+                "text_targets.npy": _encode(texts),
+                "json": encode_json({k: described[k] for k in ("label", "split", "captions")}),
+            }
+
+
+def _encode(embeddings: torch.Tensor) -> bytes:
+    return encode_array(embeddings.cpu().numpy().astype(np.float16))

@@ -1,0 +1,64 @@
+"""Lens checkpoints: one safetensors file with the trained tensors only.
+
+Its metadata holds the tower's settings, the foundation's spec and the foundation's digest;
+frozen weights are never saved. Loading is strict and refuses another foundation.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
+
+from vitlens_core.errors import CheckpointError
+from vitlens_core.foundation import Foundation
+from vitlens_core.models.tower import Tower, TowerSettings
+
+FORMAT = "vitlens-lens-1"
+
+
+def encode_lens(
+    tower: Tower, settings: TowerSettings, foundation_spec: str, foundation_digest: str
+) -> bytes:
+    """The bytes of a lens checkpoint; equal towers give equal bytes."""
+    metadata = {
+        "format": FORMAT,
+        "settings": settings.model_dump_json(),
+        "foundation": foundation_spec,
+        "foundation_digest": foundation_digest,
+    }
+    state = {k: v.detach().cpu().contiguous() for k, v in tower.trained_state().items()}
+    return save_tensors(state, metadata)
+
+
+def read_settings(path: Path) -> tuple[TowerSettings, str, str]:
+    """A checkpoint's tower settings, foundation spec and foundation digest, without weights."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a lens checkpoint ({FORMAT}) of vitlens")
+    settings = TowerSettings.model_validate(json.loads(metadata["settings"]))
+    return settings, metadata["foundation"], metadata["foundation_digest"]
+
+
+def load_lens(path: Path, foundation: Foundation) -> tuple[Tower, TowerSettings]:
+    """The tower of a checkpoint on its foundation, in evaluation mode.
+
+    Raises:
+        CheckpointError: not a lens checkpoint, tensors that do not fit, or another foundation.
+    """
+    settings, spec, digest = read_settings(path)
+    if foundation.digest() != digest:
+        raise CheckpointError(
+            f"{path} was trained against {spec} (digest {digest[:12]}…), not against the "
+            f"foundation given: {foundation.spec} (digest {foundation.digest()[:12]}…)"
+        )
+    tower = settings.build(foundation.trunk)
+    tower.load_trained_state(load_file(str(path)))
+    return tower.eval(), settings

@@ -1,0 +1,70 @@
+"""`open_clip:<model>/<tag or checkpoint path>`: any CLIP of open_clip whose vision tower is a ViT.
+
+A tag is downloaded once into open_clip's cache; a path to a checkpoint file is read as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import open_clip
+from torch import Tensor, nn
+
+from vitlens_core.errors import ConfigError
+from vitlens_core.foundation.base import Foundation
+from vitlens_core.models.trunk import open_clip_trunk
+
+
+class OpenClipFoundation(Foundation):
+    """open_clip's image and text towers behind the foundation's interface."""
+
+    def __init__(self, spec: str, clip: nn.Module, tokenizer) -> None:
+        visual = clip.visual
+        super().__init__(visual.preprocess_cfg["mean"], visual.preprocess_cfg["std"])
+        self.spec = spec
+        self.image_size_px = visual.preprocess_cfg["size"][0]
+        self.clip = clip
+        self.tokenizer = tokenizer
+        self.trunk = open_clip_trunk(visual)
+        self.embed_dim = self.trunk.readout.projection.shape[1]
+
+    @property
+    def logit_scale(self) -> float:
+        return self.clip.logit_scale.exp().item()
+
+    def image_tokens(self, pixels: Tensor) -> Tensor:
+        return self.clip.visual.conv1(pixels).flatten(2).transpose(1, 2)
+
+    def text_embeddings(self, texts: Sequence[str]) -> Tensor:
+        return self.clip.encode_text(self.tokenizer(list(texts)).to(self.mean.device))
+
+
+def load_open_clip(spec: str) -> OpenClipFoundation:
+    """Build from `open_clip:<model>/<tag or checkpoint path>`.
+
+    Raises:
+        ConfigError: unknown model or tag (the message lists those that exist), or the
+            weights can be neither found nor downloaded.
+    """
+    name, slash, source = spec.removeprefix("open_clip:").partition("/")
+    if not slash or name not in open_clip.list_models():
+        vits = [m for m in open_clip.list_models() if m.startswith(name[:5])][:12]
+        raise ConfigError(
+            f"foundation {spec!r}: expected open_clip:<model>/<tag or checkpoint path>; "
+            f"models like it: {', '.join(vits) or 'ViT-B-16, ViT-L-14, ViT-bigG-14'}"
+        )
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if source not in tags and not Path(source).exists():
+        raise ConfigError(
+            f"foundation {spec!r}: {source!r} is neither a file nor a tag of {name}; "
+            f"its tags: {', '.join(tags) or 'none'}"
+        )
+    try:
+        clip, _, _ = open_clip.create_model_and_transforms(name, pretrained=source)
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"foundation {spec!r}: its weights could not be loaded ({error}). Without a "
+            "connection, give a checkpoint file: open_clip:<model>//path/to/weights.safetensors"
+        ) from error
+    return OpenClipFoundation(spec, clip, open_clip.get_tokenizer(name))

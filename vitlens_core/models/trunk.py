@@ -1,0 +1,166 @@
+"""The trunk: a pretrained, frozen ViT from its input tokens to an embedding.
+
+An image reaches the trunk as patch tokens, a new modality as lens tokens; from there on
+both take the same path: CLS prepended, positional table added, pre-norm, blocks, readout.
+open_clip's and timm's vision transformers are wrapped, not copied, so that their weights
+and their fused attention serve as they are.
+
+Axes: B batch, T tokens, W width, E embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitlens_core.errors import ConfigError
+
+
+class ClsReadout(nn.Module):
+    """CLIP's readout: layer norm of the last block's CLS token, then the projection.
+
+    `forward` takes the blocks' outputs, a list of [B, 1+T, W], and returns [B, E].
+    """
+
+    taps = (-1,)
+
+    def __init__(self, norm: nn.Module, projection: nn.Parameter) -> None:
+        super().__init__()
+        self.norm = norm
+        self.projection = projection
+
+    def forward(self, hidden: Sequence[Tensor]) -> Tensor:
+        return self.norm(hidden[0][:, 0]) @ self.projection
+
+
+class TapFeatures(nn.Module):
+    """Features of a self-supervised ViT: CLS and mean patch token of the last `taps` blocks.
+
+    Returns [B, 2·taps·W]. Linear probes of DINO read these (DINOv2, arXiv 2304.07193, B.3).
+    """
+
+    def __init__(self, norm: nn.Module, taps: int = 2) -> None:
+        super().__init__()
+        self.norm = norm
+        self.taps = tuple(range(-taps, 0))
+
+    def forward(self, hidden: Sequence[Tensor]) -> Tensor:
+        normed = [self.norm(h) for h in hidden]
+        return torch.cat([part for h in normed for part in (h[:, 0], h[:, 1:].mean(1))], dim=-1)
+
+
+class Trunk(nn.Module):
+    """ViT blocks with their CLS token, positional table and readout.
+
+    Args:
+        cls_token: [W].
+        positions: [1+G², W], the CLS position first.
+        norm_pre: applied after the positions are added.
+        blocks: the transformer blocks, each mapping [B, 1+T, W] to the same shape.
+        readout: maps the outputs of the blocks it taps to [B, E].
+    """
+
+    def __init__(
+        self,
+        cls_token: Tensor,
+        positions: Tensor,
+        norm_pre: nn.Module,
+        blocks: Sequence[nn.Module],
+        readout: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(cls_token.detach().clone())
+        self.positions = nn.Parameter(positions.detach().clone())
+        self.norm_pre = norm_pre
+        self.blocks = nn.ModuleList(blocks)
+        self.readout = readout
+
+    @property
+    def width(self) -> int:
+        return self.cls_token.numel()
+
+    def without_blocks(self, first: int = 0, last: int = 0) -> Trunk:
+        """The same trunk with its first and last blocks dropped (ViT-Lens-G skips 16 of 48)."""
+        kept = list(self.blocks)[first : len(self.blocks) - last]
+        if first < 0 or last < 0 or not kept:
+            raise ConfigError(
+                f"cannot drop {first} first and {last} last blocks of a trunk of "
+                f"{len(self.blocks)}: at least one must stay"
+            )
+        return Trunk(self.cls_token, self.positions, self.norm_pre, kept, self.readout)
+
+    def resized(self, tokens: int) -> Trunk:
+        """The same trunk with its positional table resampled once for `tokens` (a square)."""
+        table = torch.cat([self.positions[:1], resample_positions(self.positions[1:], tokens)])
+        return Trunk(self.cls_token, table, self.norm_pre, self.blocks, self.readout)
+
+    def with_readout(self, readout: nn.Module) -> Trunk:
+        """The same trunk read out in another way."""
+        return Trunk(self.cls_token, self.positions, self.norm_pre, self.blocks, readout)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, T, W] → [B, E], not normalised. T is a square; other grids are resampled."""
+        positions = self.positions
+        if tokens.shape[1] != positions.shape[0] - 1:
+            patches = resample_positions(positions[1:], tokens.shape[1])
+            positions = torch.cat([positions[:1], patches])
+        cls = self.cls_token.expand(tokens.shape[0], 1, -1)
+        x = self.norm_pre(torch.cat([cls, tokens], dim=1) + positions)
+        tapped = {len(self.blocks) + tap for tap in self.readout.taps}
+        hidden = []
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in tapped:
+                hidden.append(x)
+        return self.readout(hidden)
+
+
+def resample_positions(table: Tensor, tokens: int) -> Tensor:
+    """Bicubic resampling of a square positional table [G², W] to [tokens, W]."""
+    old, new = math.isqrt(table.shape[0]), math.isqrt(tokens)
+    if new * new != tokens or old * old != table.shape[0]:
+        raise ConfigError(
+            f"the trunk's positions form a {old}×{old} grid; {tokens} tokens are not a square. "
+            f"Choose {new * new} or {(new + 1) ** 2} latents"
+        )
+    grid = table.reshape(1, old, old, -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(grid, size=(new, new), mode="bicubic", antialias=True)
+    return resized.flatten(2)[0].T
+
+
+def open_clip_trunk(visual: nn.Module) -> Trunk:
+    """The trunk of an open_clip vision tower (its own ViT, or a timm ViT inside)."""
+    if hasattr(visual, "resblocks") or hasattr(visual, "transformer"):
+        if getattr(visual, "attn_pool", None) is not None or visual.proj is None:
+            raise ConfigError(
+                "this open_clip vision tower pools by attention or has no projection; "
+                "use a CLIP ViT such as ViT-B-16, ViT-L-14 or ViT-bigG-14"
+            )
+        return Trunk(
+            visual.class_embedding,
+            visual.positional_embedding,
+            visual.ln_pre,
+            list(visual.transformer.resblocks),
+            ClsReadout(visual.ln_post, visual.proj),
+        )
+    raise ConfigError(
+        f"open_clip vision tower {type(visual).__name__} is not a ViT; "
+        "use a model such as ViT-B-16, ViT-L-14 or ViT-bigG-14"
+    )
+
+
+def timm_trunk(vit: nn.Module, readout: nn.Module) -> Trunk:
+    """The trunk of a timm `VisionTransformer` with a CLS token and a learned table."""
+    has_table = getattr(vit, "pos_embed", None) is not None and not vit.no_embed_class
+    if not has_table or getattr(vit, "num_prefix_tokens", 0) != 1:
+        raise ConfigError(
+            f"timm model {type(vit).__name__} has no single CLS token with a positional table; "
+            "use a vit_* model without registers (CLIP, DINO, DINOv2, DeiT, AugReg)"
+        )
+    return Trunk(
+        vit.cls_token.reshape(-1), vit.pos_embed[0], vit.norm_pre, list(vit.blocks), readout
+    )

@@ -1,0 +1,97 @@
+"""Reads published weights and puts them into modules, strictly.
+
+Nothing is loaded in part: a name that is missing, unexpected or of another shape fails, and
+the message lists it. Pickled files are opened with `weights_only`, so that no code runs.
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from vitlens_core.errors import CheckpointError
+
+Weights = str | Path | Mapping[str, Tensor]
+
+LISTED_NAMES = 20
+
+
+def read_weights(source: Weights) -> Mapping[str, Tensor]:
+    """Tensors by name, from a mapping or from a .safetensors or .pt/.pth file.
+
+    A pickled file is a state dictionary, or holds one under `state_dict`.
+
+    Raises:
+        CheckpointError: the file is missing, unreadable, or holds something else.
+    """
+    tensors = source if isinstance(source, Mapping) else _read_file(Path(source))
+    strangers = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
+    if strangers:
+        raise CheckpointError(f"expected tensors only, found others: {_listing(strangers)}")
+    return tensors
+
+
+def _read_file(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"no weights at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointError(
+            f"cannot read weights from {path}: {error}. "
+            "Expected .safetensors, or a .pt or .pth file of plain tensors"
+        ) from error
+    if isinstance(content, Mapping):
+        content = content.get("state_dict", content)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"expected a state dictionary in {path}, found {type(content).__name__}"
+        )
+    return content
+
+
+def load_strictly(
+    module: nn.Module, weights: Mapping[str, Tensor], *, recomputed: Collection[str] = ()
+) -> nn.Module:
+    """Copy `weights` into `module`; both must hold the same names and shapes.
+
+    Args:
+        module: may be on the meta device; it is then given memory first.
+        recomputed: names of buffers the module has no use for; allowed, not required.
+
+    Raises:
+        CheckpointError: names or shapes differ; the message lists them.
+    """
+    own = module.state_dict()
+    given = {name: value for name, value in weights.items() if name not in recomputed}
+    misshapen = [
+        f"{name} (found {list(given[name].shape)}, expected {list(tensor.shape)})"
+        for name, tensor in own.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    faults = {
+        "missing": sorted(own.keys() - given.keys()),
+        "unexpected": sorted(given.keys() - own.keys()),
+        "of another shape": misshapen,
+    }
+    if any(faults.values()):
+        listed = "; ".join(f"{what}: {_listing(names)}" for what, names in faults.items() if names)
+        raise CheckpointError(
+            f"the weights do not fit the model. {listed}. Check that they are complete "
+            "and that the config states their sizes"
+        )
+    if any(tensor.is_meta for tensor in own.values()):
+        module.to_empty(device="cpu")
+    module.load_state_dict(given)
+    return module
+
+
+def _listing(names: list[str]) -> str:
+    more = len(names) - LISTED_NAMES
+    return ", ".join(names[:LISTED_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,83 @@
+"""The render child: `python -m vitlens_core.rendering.child <fd>`, started by `sandbox`.
+
+Reads settings, then (seed, GLB) pairs from the inherited pipe; answers each with an object or
+a reason. Leaves when the pipe closes, so it never outlives its parent by more than one object.
+"""
+
+import json
+import resource
+import signal
+import sys
+import traceback
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+
+from vitlens_core.errors import BadSampleError, ConfigError
+from vitlens_core.rendering import wire
+from vitlens_core.rendering.renderer import ObjectRenderer
+from vitlens_core.rendering.settings import RenderSettings
+
+_GRACE_S = 10.0
+
+
+def main(connection: Connection) -> None:
+    """Serve objects until the parent closes the pipe."""
+    settings = RenderSettings(**_tupled(json.loads(connection.recv_bytes())))
+    try:
+        renderer = ObjectRenderer(settings)
+    except ConfigError as error:
+        wire.send(connection, {"config_error": str(error)})
+        return
+    _limit_memory(settings.memory_limit_mb)
+    wire.send(connection, {"ready": True})
+    while True:
+        try:
+            seed = int.from_bytes(connection.recv_bytes(), "little")
+            glb = connection.recv_bytes()
+        except EOFError:
+            return
+        # The parent kills sooner; this ends a child whose parent died meanwhile.
+        signal.setitimer(signal.ITIMER_REAL, settings.time_limit_s + _GRACE_S)
+        _answer(connection, renderer, glb, seed, settings)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _answer(
+    connection: Connection,
+    renderer: ObjectRenderer,
+    glb: bytes,
+    seed: int,
+    settings: RenderSettings,
+) -> None:
+    try:
+        result = renderer.render(glb, seed)
+    except BadSampleError as error:
+        wire.send(connection, {"bad_sample": str(error)})
+    except MemoryError:
+        wire.send(connection, {"bad_sample": f"needs more than {settings.memory_limit_mb} MB"})
+    except Exception as error:  # whatever one object provokes must not end the job
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"renderer failed: {type(error).__name__}: {error} ({where.name}:{where.lineno})"
+        wire.send(connection, {"bad_sample": reason})
+    else:
+        fields = {"normalisation": asdict(result.normalisation), "seconds": result.seconds}
+        wire.send(
+            connection, fields, rgba=result.rgba, depth_m=result.depth_m, points=result.points
+        )
+
+
+def _tupled(settings: dict) -> dict:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+
+
+def _limit_memory(limit_mb: int) -> None:
+    """Cap address space at what the libraries already map plus the object's share."""
+    with open("/proc/self/statm") as statm:
+        mapped = int(statm.read().split()[0]) * resource.getpagesize()
+    limit = mapped + limit_mb * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    main(Connection(int(sys.argv[1])))

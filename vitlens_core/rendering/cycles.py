@@ -1,0 +1,193 @@
+"""The high-quality renderer: Blender's Cycles path tracer through `bpy` (optional, GPL).
+
+Same interface, cameras and depth as the rasteriser; light bounces and shadows are real. Takes
+a Mesh, not a GLB, so that both renderers see what the one safe loader read. bpy keeps global
+state: one instance per process (`RenderWorker` gives it a process of its own).
+"""
+
+import io
+import os
+
+import bpy  # ty: ignore[import-not-found]
+import mathutils  # ty: ignore[import-not-found]
+import numpy as np
+from PIL import Image
+
+from vitlens_core.rendering.cameras import Cameras
+from vitlens_core.rendering.mesh import Material, Mesh, Part, Texture
+from vitlens_core.rendering.rasterizer import KEY_DIRECTION, Rasterizer
+from vitlens_core.rendering.views import Views
+
+_SAMPLES = 16
+_AMBIENT = 0.6
+_KEY_IRRADIANCE = 0.4 * np.pi  # a white wall facing the light returns ambient + key = 1
+# Blender's cameras look along −z with y up; ours along +z with y down.
+_TO_BLENDER_CAMERA = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+class CyclesRenderer:
+    """Renders meshes one after the other; depth comes from the rasteriser, exact and noiseless."""
+
+    def __init__(self, size_px: int) -> None:
+        self._rasterizer = Rasterizer(size_px)
+        self._picture = os.memfd_create("cycles-picture")
+        self._size_px = size_px
+
+    def close(self) -> None:
+        """Free the depth renderer and the picture buffer."""
+        self._rasterizer.close()
+        os.close(self._picture)
+
+    def render(self, mesh: Mesh, cameras: Cameras) -> Views:
+        """Colour and depth from every camera."""
+        depth_m = self._rasterizer.render(mesh, cameras).depth_m
+        scene, camera, key = self._new_scene(cameras)
+        textures: dict[int, bpy.types.Image] = {}
+        for part in mesh.parts:
+            scene.collection.objects.link(_object(part, textures))
+        pictures = []
+        for pose in cameras.cam_to_world:
+            camera.matrix_world = mathutils.Matrix(pose @ _TO_BLENDER_CAMERA)
+            key.matrix_world = mathutils.Matrix(_sun_pose(pose[:3, :3] @ KEY_DIRECTION))
+            bpy.ops.render.render(write_still=True, scene=scene.name)
+            pictures.append(self._read_picture())
+        return Views(np.stack(pictures), depth_m)
+
+    def _new_scene(
+        self, cameras: Cameras
+    ) -> tuple["bpy.types.Scene", "bpy.types.Object", "bpy.types.Object"]:
+        """An empty scene with its camera and key light."""
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        scene = bpy.context.scene
+        _set_up_render(scene, self._size_px, f"/proc/self/fd/{self._picture}")
+        camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
+        camera.data.angle = 2 * np.arctan(cameras.size_px / 2 / cameras.intrinsics[0, 0])
+        camera.data.clip_start = 0.01
+        sun = bpy.data.lights.new("key", "SUN")
+        sun.energy, sun.angle = _KEY_IRRADIANCE, np.radians(30)
+        key = bpy.data.objects.new("key", sun)
+        for thing in (camera, key):
+            scene.collection.objects.link(thing)
+        scene.camera = camera
+        return scene, camera, key
+
+    def _read_picture(self) -> np.ndarray:
+        """The PNG that Blender wrote into memory, [H, W, 4] uint8."""
+        os.lseek(self._picture, 0, os.SEEK_SET)
+        encoded = os.read(self._picture, os.fstat(self._picture).st_size)
+        return np.asarray(Image.open(io.BytesIO(encoded), formats=("PNG",)).convert("RGBA"))
+
+
+def _set_up_render(scene: "bpy.types.Scene", size_px: int, path: str) -> None:
+    render, cycles = scene.render, scene.cycles
+    render.engine = "CYCLES"
+    render.resolution_x = render.resolution_y = size_px
+    render.resolution_percentage = 100
+    render.film_transparent = True
+    render.use_persistent_data = True  # views share the scene's acceleration structure
+    render.filepath, render.use_file_extension = path, False
+    render.image_settings.file_format, render.image_settings.color_mode = "PNG", "RGBA"
+    cycles.samples, cycles.seed, cycles.use_denoising = _SAMPLES, 0, True
+    scene.view_settings.view_transform = "Standard"
+    scene.world = bpy.data.worlds.new("ambient")
+    scene.world.use_nodes = True
+    background = scene.world.node_tree.nodes["Background"]
+    background.inputs["Color"].default_value = (1, 1, 1, 1)
+    background.inputs["Strength"].default_value = _AMBIENT
+
+
+def _object(part: Part, textures: dict[int, "bpy.types.Image"]) -> "bpy.types.Object":
+    """A part as a Blender object in the stage frame."""
+    mesh = bpy.data.meshes.new("part")
+    corners = part.faces.reshape(-1)
+    mesh.vertices.add(len(part.positions))
+    mesh.vertices.foreach_set("co", part.positions.ravel())
+    mesh.loops.add(len(corners))
+    mesh.loops.foreach_set("vertex_index", corners.astype(np.int32))
+    mesh.polygons.add(len(part.faces))
+    mesh.polygons.foreach_set("loop_start", np.arange(0, len(corners), 3, dtype=np.int32))
+    uv = part.uv[corners] * [1, -1] + [0, 1]  # Blender's v points up
+    mesh.uv_layers.new(name="uv").data.foreach_set("uv", uv.astype(np.float32).ravel())
+    colours = mesh.color_attributes.new("colour", "FLOAT_COLOR", "POINT")
+    colours.data.foreach_set("color", part.colours.ravel())
+    mesh.update(calc_edges=True)
+    mesh.validate()
+    mesh.normals_split_custom_set_from_vertices(part.normals)
+    mesh.materials.append(_material(part.material, textures))
+    return bpy.data.objects.new("part", mesh)
+
+
+def _material(source: Material, textures: dict[int, "bpy.types.Image"]) -> "bpy.types.Material":
+    """Base colour (texture × factor × vertex colour) on a matt surface, or as emitted light."""
+    material = bpy.data.materials.new("material")
+    material.use_nodes = True
+    nodes, links = material.node_tree.nodes, material.node_tree.links
+    surface = nodes["Principled BSDF"]
+    surface.inputs["Specular IOR Level"].default_value = 0.0
+    vertex = nodes.new("ShaderNodeVertexColor")
+    vertex.layer_name = "colour"
+    colour, alpha = vertex.outputs["Color"], vertex.outputs["Alpha"]
+    if source.texture is not None:
+        image = nodes.new("ShaderNodeTexImage")
+        image.image = _image(source.texture, textures)
+        # Blender has one setting for both axes.
+        image.extension = "REPEAT" if any(source.texture.repeat) else "EXTEND"
+        colour = _product(nodes, links, colour, image.outputs["Color"])
+        alpha = _math(nodes, links, "MULTIPLY", alpha, image.outputs["Alpha"])
+    factor = nodes.new("ShaderNodeRGB")
+    factor.outputs[0].default_value = source.factor
+    colour = _product(nodes, links, colour, factor.outputs[0])
+    shown = "Emission Color" if source.unlit else "Base Color"
+    links.new(colour, surface.inputs[shown])
+    if source.unlit:
+        surface.inputs["Emission Strength"].default_value = 1.0
+        surface.inputs["Base Color"].default_value = (0, 0, 0, 1)
+    alpha = _math(nodes, links, "MULTIPLY", alpha, source.factor[3])
+    if source.alpha_mode == "MASK":
+        below = _math(nodes, links, "LESS_THAN", alpha, source.alpha_cutoff)
+        alpha = _math(nodes, links, "SUBTRACT", 1.0, below)
+    if source.alpha_mode != "OPAQUE":
+        links.new(alpha, surface.inputs["Alpha"])
+    return material
+
+
+def _product(nodes, links, first, second):
+    mix = nodes.new("ShaderNodeMix")
+    mix.data_type, mix.blend_type = "RGBA", "MULTIPLY"
+    mix.inputs[0].default_value = 1.0
+    links.new(first, mix.inputs[6])
+    links.new(second, mix.inputs[7])
+    return mix.outputs[2]
+
+
+def _math(nodes, links, operation, *operands):
+    node = nodes.new("ShaderNodeMath")
+    node.operation = operation
+    for socket, operand in zip(node.inputs, operands, strict=False):
+        if isinstance(operand, float):
+            socket.default_value = operand
+        else:
+            links.new(operand, socket)
+    return node.outputs[0]
+
+
+def _image(texture: Texture, textures: dict[int, "bpy.types.Image"]) -> "bpy.types.Image":
+    """The texture in Blender, whose rows run bottom to top; sRGB is its default."""
+    if id(texture) not in textures:
+        height, width = texture.texels.shape[:2]
+        image = bpy.data.images.new("texture", width, height, alpha=True)
+        pixels = texture.texels[::-1].astype(np.float32) / np.float32(255)
+        image.pixels.foreach_set(pixels.ravel())
+        image.pack()
+        textures[id(texture)] = image
+    return textures[id(texture)]
+
+
+def _sun_pose(towards_light: np.ndarray) -> np.ndarray:
+    """A pose [4, 4] whose −z, along which a sun shines, points away from the light."""
+    z = towards_light / np.linalg.norm(towards_light)
+    x = np.cross([0.0, 1.0, 0.0] if abs(z[1]) < 0.9 else [1.0, 0.0, 0.0], z)
+    x /= np.linalg.norm(x)
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([x, np.cross(z, x), z], axis=1)
+    return pose

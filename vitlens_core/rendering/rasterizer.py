@@ -1,0 +1,224 @@
+"""The default renderer: a small rasteriser on OpenGL, colour and metric depth of each view.
+
+Runs without a display through EGL: on the GPU where there is one, else on Mesa's llvmpipe.
+Colour is supersampled and averaged in linear light on the GL side; depth is sampled once, at
+each pixel's centre. Both sides of a surface are shown.
+"""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, cast
+
+import moderngl
+import numpy as np
+
+from vitlens_core.errors import ConfigError
+from vitlens_core.rendering import shaders
+from vitlens_core.rendering.cameras import Cameras
+from vitlens_core.rendering.mesh import Material, Mesh, Part, Texture
+from vitlens_core.rendering.views import Views
+
+_SUPERSAMPLES = 2  # per side
+_SRGB8_ALPHA8 = 0x8C43
+_ANY_ALPHA = 1e9
+_OPAQUE_FROM = 0.99
+_FAINTEST = 1 / 255
+# Towards the key light in the camera frame: left of, above and behind the camera.
+KEY_DIRECTION = np.array([-0.35, -0.55, -1.0]) / np.linalg.norm([-0.35, -0.55, -1.0])
+_ATTRIBUTES = (("3f", "in_position"), ("3f", "in_normal"), ("2f", "in_uv"), ("4f", "in_colour"))
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawable:
+    """A part in GL memory."""
+
+    colour: moderngl.VertexArray
+    depth: moderngl.VertexArray
+    indices: moderngl.Buffer
+    texture: moderngl.Texture
+    part: Part
+
+    def sort_towards(self, eye: np.ndarray) -> None:
+        """Farthest triangle first, so that blending stacks them in the right order."""
+        faces = self.part.faces
+        centroids = self.part.positions[faces].mean(axis=1)
+        farthest_first = np.argsort(-np.linalg.norm(centroids - eye, axis=1), kind="stable")
+        self.indices.write(np.ascontiguousarray(faces[farthest_first]))
+
+
+class Rasterizer:
+    """Renders meshes one after the other with one GL context.
+
+    Raises:
+        ConfigError: no usable OpenGL on this machine.
+    """
+
+    def __init__(self, size_px: int) -> None:
+        self._size_px = size_px
+        self._ctx = _open_context()
+        ctx, side = self._ctx, size_px * _SUPERSAMPLES
+        self._colour = ctx.program(shaders.VERTEX, shaders.COLOUR)
+        self._depth = ctx.program(shaders.VERTEX, shaders.DEPTH)
+        self._resolve = ctx.program(shaders.SCREEN_VERTEX, shaders.RESOLVE)
+        _set(self._resolve, "samples_per_side", _SUPERSAMPLES)
+        self._screen = ctx.vertex_array(self._resolve, [])
+        self._fine = ctx.texture((side, side), 4, dtype="f2")
+        self._fine_target = ctx.framebuffer([self._fine], ctx.depth_renderbuffer((side, side)))
+        size = (size_px, size_px)
+        self._rgba_target = ctx.framebuffer([ctx.texture(size, 4)])
+        self._depth_target = ctx.framebuffer(
+            [ctx.texture(size, 1, dtype="f4")], ctx.depth_renderbuffer(size)
+        )
+        self._white = ctx.texture((1, 1), 4, b"\xff" * 4)
+        ctx.blend_func = moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA
+
+    def close(self) -> None:
+        """Release the GL context and all in it."""
+        self._ctx.release()
+
+    def render(self, mesh: Mesh, cameras: Cameras) -> Views:
+        """Colour and depth from every camera."""
+        views, side = len(cameras), self._size_px
+        if cameras.size_px != side:
+            raise ConfigError(f"cameras of {cameras.size_px} px for a renderer of {side} px")
+        rgba = np.zeros((views, side, side, 4), np.uint8)
+        depth_m = np.zeros((views, side, side), np.float32)
+        with ExitStack() as stack:
+            drawables = self._upload(mesh, stack)
+            radius_m = float(np.linalg.norm(np.abs(mesh.bounds()).max(axis=0)))
+            for view in range(views):
+                self._aim(cameras, view, radius_m)
+                self._draw_colour(drawables, cameras.positions[view])
+                self._rgba_target.read_into(rgba[view], components=4)
+                self._draw_depth(drawables)
+                self._depth_target.read_into(depth_m[view], components=1, dtype="f4")
+        return Views(rgba, depth_m)
+
+    def _upload(self, mesh: Mesh, stack: ExitStack) -> list[_Drawable]:
+        textures: dict[int, moderngl.Texture] = {}
+        return [self._upload_part(part, textures, stack) for part in mesh.parts]
+
+    def _upload_part(
+        self, part: Part, textures: dict[int, moderngl.Texture], stack: ExitStack
+    ) -> _Drawable:
+        arrays = (part.positions, part.normals, part.uv, part.colours)
+        buffers = [self._ctx.buffer(np.ascontiguousarray(array)) for array in arrays]
+        indices = self._ctx.buffer(np.ascontiguousarray(part.faces))
+        content = [
+            (buffer, kind, name) for buffer, (kind, name) in zip(buffers, _ATTRIBUTES, strict=True)
+        ]
+        depth_content = [entry for entry in content if entry[2] in self._depth]
+        colour = self._ctx.vertex_array(self._colour, content, indices)
+        depth = self._ctx.vertex_array(self._depth, depth_content, indices)
+        for resource in (*buffers, indices, colour, depth):
+            stack.callback(resource.release)
+        texture = self._upload_texture(part.material.texture, textures, stack)
+        return _Drawable(colour, depth, indices, texture, part)
+
+    def _upload_texture(
+        self, source: Texture | None, uploaded: dict[int, moderngl.Texture], stack: ExitStack
+    ) -> moderngl.Texture:
+        if source is None:
+            return self._white
+        if id(source) not in uploaded:
+            height, width = source.texels.shape[:2]
+            texels = np.ascontiguousarray(source.texels)
+            texture = self._ctx.texture((width, height), 4, texels, internal_format=_SRGB8_ALPHA8)
+            texture.build_mipmaps()
+            texture.filter = moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR
+            texture.repeat_x, texture.repeat_y = source.repeat
+            stack.callback(texture.release)
+            uploaded[id(source)] = texture
+        return uploaded[id(source)]
+
+    def _aim(self, cameras: Cameras, view: int, radius_m: float) -> None:
+        world_to_cam = _gl_matrix(cameras.world_to_cam[view])
+        cam_to_clip = _gl_matrix(_clip_matrix(cameras, view, radius_m))
+        for program in (self._colour, self._depth):
+            _set(program, "world_to_cam", world_to_cam)
+            _set(program, "cam_to_clip", cam_to_clip)
+        pose = cameras.cam_to_world[view]
+        _set(self._colour, "eye", tuple(pose[:3, 3]))
+        _set(self._colour, "key", tuple(pose[:3, :3] @ KEY_DIRECTION))
+
+    def _draw_colour(self, drawables: list[_Drawable], eye: np.ndarray) -> None:
+        """Opaque surfaces, then see-through ones over them, then the average of the samples."""
+        self._fine_target.use()
+        self._fine_target.clear()
+        self._ctx.enable_only(moderngl.DEPTH_TEST)
+        for drawable in drawables:
+            material = drawable.part.material
+            nearly_opaque = material.alpha_mode == "BLEND"
+            lowest = _OPAQUE_FROM if nearly_opaque else material.visible_from
+            self._draw(self._colour, drawable, (lowest, _ANY_ALPHA))
+        see_through = [d for d in drawables if d.part.material.alpha_mode == "BLEND"]
+        if see_through:
+            self._blend(see_through, eye)
+        self._rgba_target.use()
+        self._ctx.enable_only(moderngl.NOTHING)
+        self._fine.use()
+        self._screen.render(moderngl.TRIANGLES, vertices=3)
+
+    def _blend(self, drawables: list[_Drawable], eye: np.ndarray) -> None:
+        self._ctx.enable(moderngl.BLEND)
+        self._fine_target.depth_mask = False
+        for drawable in drawables:
+            drawable.sort_towards(eye)
+            self._draw(self._colour, drawable, (_FAINTEST, _OPAQUE_FROM))
+        self._fine_target.depth_mask = True
+
+    def _draw_depth(self, drawables: list[_Drawable]) -> None:
+        self._depth_target.use()
+        self._depth_target.clear()
+        self._ctx.enable_only(moderngl.DEPTH_TEST)
+        for drawable in drawables:
+            lowest = drawable.part.material.visible_from
+            self._draw(self._depth, drawable, (lowest, _ANY_ALPHA))
+
+    def _draw(
+        self, program: moderngl.Program, drawable: _Drawable, alpha_range: tuple[float, float]
+    ) -> None:
+        material: Material = drawable.part.material
+        _set(program, "factor", material.factor)
+        _set(program, "alpha_range", alpha_range)
+        if program is self._colour:
+            _set(program, "unlit", material.unlit)
+            _set(program, "blend", material.alpha_mode == "BLEND")
+        drawable.texture.use()
+        (drawable.colour if program is self._colour else drawable.depth).render()
+
+
+def _open_context() -> moderngl.Context:
+    egl: dict[str, Any] = {"backend": "egl"}
+    try:
+        return moderngl.create_context(standalone=True, require=330, **egl)
+    except Exception as error:  # moderngl and glcontext raise plain Exception
+        raise ConfigError(
+            f"no OpenGL 3.3 for rendering ({error}); install the Debian packages "
+            "libegl1 libgl1 libgl1-mesa-dri"
+        ) from error
+
+
+def _clip_matrix(cameras: Cameras, view: int, radius_m: float) -> np.ndarray:
+    """Camera frame to clip space; y stays down, so that GL's first row is the picture's top."""
+    (fx, skew, cx), (_, fy, cy), _ = cameras.intrinsics
+    distance_m = float(np.linalg.norm(cameras.positions[view]))
+    far = (distance_m + radius_m) * 1.01
+    near = max((distance_m - radius_m) * 0.99, far * 1e-3)
+    size = cameras.size_px
+    return np.array(
+        [
+            [2 * fx / size, 2 * skew / size, 2 * cx / size - 1, 0],
+            [0, 2 * fy / size, 2 * cy / size - 1, 0],
+            [0, 0, (far + near) / (far - near), -2 * far * near / (far - near)],
+            [0, 0, 1, 0],
+        ]
+    )
+
+
+def _gl_matrix(matrix: np.ndarray) -> tuple[float, ...]:
+    return tuple(matrix.T.ravel().tolist())
+
+
+def _set(program: moderngl.Program, uniform: str, value: object) -> None:
+    cast(moderngl.Uniform, program[uniform]).value = value

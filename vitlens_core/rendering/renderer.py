@@ -1,0 +1,101 @@
+"""One object: GLB bytes in, views, depth, cameras and points out, in this process.
+
+Bulk jobs go through `sandbox.RenderWorker`, which runs this in a child that may be killed.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from vitlens_core.errors import ConfigError
+from vitlens_core.rendering.cameras import Cameras
+from vitlens_core.rendering.mesh import Normalisation, normalise
+from vitlens_core.rendering.points import farthest_point_order, sample_surface
+from vitlens_core.rendering.scene import load_glb
+from vitlens_core.rendering.settings import RenderSettings
+from vitlens_core.rendering.views import MeshRenderer
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedObject:
+    """All that is kept of one object. V views of H × W pixels, N points; stage frame, metres.
+
+    rgba [V, H, W, 4] uint8 (sRGB, straight alpha); depth_m [V, H, W] float32 planar, 0 where
+    nothing is seen; points [N, 6] float32: xyz and sRGB 0..1 in farthest-point order;
+    seconds: time spent on load, views, sample and order.
+    """
+
+    rgba: np.ndarray
+    depth_m: np.ndarray
+    points: np.ndarray
+    cameras: Cameras
+    normalisation: Normalisation
+    seconds: dict[str, float]
+
+
+class ObjectRenderer:
+    """Renders object after object with one open renderer; a context manager."""
+
+    def __init__(self, settings: RenderSettings) -> None:
+        self._settings = settings
+        self._cameras = settings.cameras()
+        self._renderer = open_renderer(settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._renderer.close()
+
+    def render(self, glb: bytes, seed: int) -> RenderedObject:
+        """Render one object; equal bytes and seed give equal arrays.
+
+        Raises:
+            BadSampleError: the object can never be rendered.
+        """
+        clock = _Clock()
+        mesh, normalisation = normalise(load_glb(glb))
+        clock.lap("load")
+        views = self._renderer.render(mesh, self._cameras)
+        clock.lap("views")
+        points = sample_surface(mesh, self._settings.points, seed)
+        clock.lap("sample")
+        points = points[farthest_point_order(points, len(points))]
+        clock.lap("order")
+        return RenderedObject(
+            views.rgba, views.depth_m, points, self._cameras, normalisation, clock.seconds
+        )
+
+
+class _Clock:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = now - self._last
+        self._last = now
+
+
+def open_renderer(settings: RenderSettings) -> MeshRenderer:
+    """The renderer that the settings name.
+
+    Raises:
+        ConfigError: what it needs is not installed.
+    """
+    try:
+        if settings.renderer == "cycles":
+            from vitlens_core.rendering.cycles import CyclesRenderer
+
+            return CyclesRenderer(settings.size_px)
+        from vitlens_core.rendering.rasterizer import Rasterizer
+
+        return Rasterizer(settings.size_px)
+    except ImportError as error:
+        extra = "cycles" if settings.renderer == "cycles" else "render"
+        raise ConfigError(f"{error}; pip install 'vitlens[{extra}]'") from error
