@@ -9,6 +9,7 @@ job goes on at the shards that lack one. A sample that can never be used is yiel
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ def connect(resources: Resources) -> None:
         }
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     ray.init(log_to_driver=False, logging_level="error", **local)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -172,8 +174,16 @@ def _run(
     try:
         for row in dataset.iter_rows():
             yield ShardRecord.model_validate_json(row["record"])
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, VitlensError):
-            raise cause from error
-        raise
+    except ray.exceptions.RayError as error:
+        raise original_error(error) from error
+
+
+def original_error(error: BaseException) -> BaseException:
+    """The `VitlensError` a worker raised on purpose, out of Ray's wrappings; else `error`."""
+    seen = error
+    while seen is not None:
+        if isinstance(seen, VitlensError):
+            return seen
+        failures = getattr(seen, "worker_failures", None) or {}
+        seen = getattr(seen, "cause", None) or seen.__cause__ or next(iter(failures.values()), None)
+    return error

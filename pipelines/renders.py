@@ -102,7 +102,7 @@ def _sample(described: dict, rendered: RenderedObject) -> Sample:
         "depth.npz": encode_compressed(depth_m=rendered.depth_m),
         "points.npy": encode_array(rendered.points),
         "cameras.npz": encode_compressed(
-            intrinsics_px=cameras.intrinsics_px, cam_to_world=cameras.cam_to_world
+            intrinsics_px=cameras.intrinsics, cam_to_world=cameras.cam_to_world
         ),
         "json": encode_json({**described, "source": source}),
     }

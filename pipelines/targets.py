@@ -5,7 +5,7 @@ Writes    `<split>-NNNNN.tar`, one per shard; per object
             points.npy           the signal, as in the shards
             image_targets.npy    fp16 [V, E], unit norm
             text_targets.npy     fp16 [C, E], unit norm
-            json                 label, split, captions
+            json                 name, label, split, captions
 Promises  training reads these tars alone: the foundation's towers never run there.
 """
 
@@ -56,7 +56,7 @@ class TargetStage:
                 "points.npy": sample["points.npy"],
                 "image_targets.npy": _encode(images),
                 "text_targets.npy": _encode(texts),
-                "json": encode_json({k: described[k] for k in ("label", "split", "captions")}),
+                "json": encode_json({k: described[k] for k in ("name", "label", "split", "captions")}),
             }
 
 

@@ -15,11 +15,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from vitlens_core.captions import POINT_CLOUD_TEMPLATES
 from vitlens_core.errors import InputError
 from vitlens_core.models.tokenizers import PointBertTokenizer
 
 NAME = "point_cloud"
+WORD = "point"  # in metric names: point_to_text
 SIGNAL = "points.npy"
+TEMPLATES = POINT_CLOUD_TEMPLATES
 
 # Colour of a cloud that has none (OpenShape's evaluation protocol).
 GREY = 0.4

@@ -28,8 +28,9 @@ _TO_BLENDER_CAMERA = np.diag([1.0, -1.0, -1.0, 1.0])
 class CyclesRenderer:
     """Renders meshes one after the other; depth comes from the rasteriser, exact and noiseless."""
 
-    def __init__(self, size_px: int) -> None:
+    def __init__(self, size_px: int, threads: int) -> None:
         self._rasterizer = Rasterizer(size_px)
+        self._threads = threads
         self._picture = os.memfd_create("cycles-picture")
         self._size_px = size_px
 
@@ -59,6 +60,7 @@ class CyclesRenderer:
         """An empty scene with its camera and key light."""
         bpy.ops.wm.read_factory_settings(use_empty=True)
         scene = bpy.context.scene
+        scene.render.threads_mode, scene.render.threads = "FIXED", self._threads
         _set_up_render(scene, self._size_px, f"/proc/self/fd/{self._picture}")
         camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
         camera.data.angle = 2 * np.arctan(cameras.size_px / 2 / cameras.intrinsics[0, 0])

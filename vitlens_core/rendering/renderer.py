@@ -5,6 +5,7 @@ Bulk jobs go through `sandbox.RenderWorker`, which runs this in a child that may
 
 import time
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Self
 
 import numpy as np
@@ -89,10 +90,11 @@ def open_renderer(settings: RenderSettings) -> MeshRenderer:
         ConfigError: what it needs is not installed.
     """
     try:
+        import_module("fpsample")  # ordering the points needs it: fail before any object does
         if settings.renderer == "cycles":
             from vitlens_core.rendering.cycles import CyclesRenderer
 
-            return CyclesRenderer(settings.size_px)
+            return CyclesRenderer(settings.size_px, settings.threads)
         from vitlens_core.rendering.rasterizer import Rasterizer
 
         return Rasterizer(settings.size_px)

@@ -45,6 +45,11 @@ class RenderWorker:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    @property
+    def child_pid(self) -> int | None:
+        """Process id of the running child; None before the first object and after a failure."""
+        return None if self._child is None else self._child.pid
+
     def close(self) -> None:
         """End the child, if there is one."""
         if self._child is not None:
@@ -110,6 +115,10 @@ class _Child:
             self.close()
             raise
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def ask(self, glb: bytes, seed: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Send one object and wait for the answer; a BadSampleError means the child is lost."""
         self.rendered += 1
@@ -156,7 +165,7 @@ def _environment(settings: RenderSettings) -> dict[str, str]:
     return {
         **os.environ,
         **dict.fromkeys(_ONE_THREAD, "1"),
-        "LP_NUM_THREADS": str(settings.gl_threads),
+        "LP_NUM_THREADS": str(settings.threads),
         "MESA_SHADER_CACHE_DISABLE": "true",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }

@@ -15,7 +15,9 @@ class RenderSettings:
     """One view per polar angle and azimuth, polar angle first (12 by default).
 
     Polar angles are measured from straight up. Defaults follow the public 12-view recipe of
-    OpenShape.
+    OpenShape; the field of view just holds a whole cube. The memory limit is what an object may
+    take on top of the renderer; the child starts afresh after `recycle_after` objects, because
+    GL drivers leak. Cycles takes tens of CPU seconds an object: give it time and threads.
 
     Raises:
         ConfigError: a value out of range; names the valid ones.
@@ -31,7 +33,7 @@ class RenderSettings:
     time_limit_s: float = 60.0
     memory_limit_mb: int = 4096
     recycle_after: int = 300
-    gl_threads: int = 1
+    threads: int = 1
 
     def __post_init__(self) -> None:
         if self.renderer not in get_args(RendererName):
@@ -48,4 +50,4 @@ class RenderSettings:
         return orbit(self.polar_deg, self.azimuths, self.distance_m, self.fov_deg, self.size_px)
 
 
-_POSITIVE = ("points", "time_limit_s", "memory_limit_mb", "recycle_after", "gl_threads")
+_POSITIVE = ("points", "time_limit_s", "memory_limit_mb", "recycle_after", "threads")

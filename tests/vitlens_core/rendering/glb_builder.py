@@ -98,9 +98,9 @@ class Glb:
 
     def pack(self) -> bytes:
         """The GLB file."""
-        if self.binary:
-            self.document.setdefault("buffers", [{"byteLength": len(self.binary)}])
-        return pack(json.dumps(self.document).encode(), bytes(self.binary))
+        buffers = [{"byteLength": len(self.binary)}] if self.binary else []
+        document = {"buffers": buffers, **self.document}
+        return pack(json.dumps(document).encode(), bytes(self.binary))
 
 
 def pack(json_chunk: bytes, binary: bytes = b"", version: int = 2) -> bytes:
@@ -118,6 +118,11 @@ def png(pixels: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()
+
+
+def floats(values: Any) -> np.ndarray:
+    """A float32 array."""
+    return np.asarray(values, np.float32)
 
 
 def triangle() -> Glb:

@@ -38,7 +38,7 @@ def _scene(**document: object) -> bytes:
     return glb.pack()
 
 
-def _positions(positions: np.ndarray) -> bytes:
+def _positions(positions: list[list[float]]) -> bytes:
     glb = Glb()
     return glb.show(glb.add_mesh(np.asarray(positions, np.float32))).pack()
 

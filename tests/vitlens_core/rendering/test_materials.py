@@ -12,6 +12,7 @@ from tests.vitlens_core.rendering.glb_builder import (
     QUAD_FACES,
     QUAD_UV,
     Glb,
+    floats,
     quad,
     solid,
 )
@@ -80,12 +81,12 @@ def test_the_texture_transform_may_choose_another_texcoord() -> None:
 def test_wrapping_beyond_the_image(wrap: int, expected: tuple[int, int, int]) -> None:
     """At u = 1.25: a repeated image starts anew, a clamped or mirrored one stays at its edge."""
     uv = QUAD_UV * [2.5, 1]
-    glb = quad(texture=_quarters(), sampler={"wrapS": wrap, "wrapT": wrap}, uv=np.float32(uv))
+    glb = quad(texture=_quarters(), sampler={"wrapS": wrap, "wrapT": wrap}, uv=floats(uv))
     np.testing.assert_array_equal(_colour_at(glb, 0.0, 0.5), expected)
 
 
 def test_a_mirrored_image_runs_backwards() -> None:
-    glb = quad(texture=_quarters(), sampler={"wrapS": 33648}, uv=np.float32(QUAD_UV * [2, 1]))
+    glb = quad(texture=_quarters(), sampler={"wrapS": 33648}, uv=floats(QUAD_UV * [2, 1]))
     colours = [tuple(_colour_at(glb, x, 0.5)) for x in (-0.75, -0.25, 0.25, 0.75)]
     assert colours == [RED, GREEN, GREEN, RED]
 
@@ -97,7 +98,7 @@ def test_factor_texture_and_vertex_colour_multiply_in_linear_light() -> None:
         "baseColorTexture": {"index": glb.add_texture(solid(128, 128, 128))},
     }
     material = glb.add("materials", pbrMetallicRoughness=pbr)
-    colours = np.tile(np.float32([1.0, 0.25, 1.0]), (4, 1))
+    colours = np.tile(floats([1.0, 0.25, 1.0]), (4, 1))
     mesh = glb.add_mesh(QUAD, QUAD_FACES, material, TEXCOORD_0=QUAD_UV, COLOR_0=colours)
     grey = srgb_to_linear(np.array(128 / 255))
     expected = linear_to_srgb(grey * np.array([0.5, 0.25, 1.0])) * 255

@@ -10,6 +10,7 @@ from tests.vitlens_core.rendering.glb_builder import (
     QUAD_FACES,
     TRIANGLE,
     Glb,
+    floats,
     quad,
     solid,
     triangle,
@@ -46,7 +47,7 @@ def test_a_matrix_is_column_major_and_children_inherit_it() -> None:
 
 def test_normals_stay_perpendicular_under_uneven_and_mirroring_scale() -> None:
     slope = np.array([[0, 0, 0], [1, 0, 1], [0, 1, 0]], np.float32)
-    normal = np.tile(np.float32([-1, 0, 1]) / np.sqrt(np.float32(2)), (3, 1))
+    normal = np.tile(floats([-1, 0, 1]) / np.sqrt(np.float32(2)), (3, 1))
     glb = Glb()
     glb.show(glb.add_mesh(slope, NORMAL=normal), scale=[-4, 1, 1])
     part = _load(glb).parts[0]
@@ -148,14 +149,14 @@ def test_sparse_values_replace_the_base() -> None:
     glb.document["accessors"][0]["sparse"] = {
         "count": 1,
         "indices": {"bufferView": glb.add_view(b"\2\0\0\0"), "componentType": 5121},
-        "values": {"bufferView": glb.add_view(np.float32([7, 8, 9]).tobytes())},
+        "values": {"bufferView": glb.add_view(floats([7, 8, 9]).tobytes())},
     }
     np.testing.assert_array_equal(_load(glb).parts[0].positions[2], [7, 8, 9])
 
 
 def test_morph_targets_are_applied_at_their_default_weights() -> None:
     glb = triangle()
-    offsets = np.float32([[0, 0, 4]] * 3)
+    offsets = floats([[0, 0, 4]] * 3)
     mesh = glb.document["meshes"][0]
     mesh["primitives"][0]["targets"] = [{"POSITION": glb.add_accessor(offsets)}]
     mesh["weights"] = [0.5]
@@ -164,8 +165,8 @@ def test_morph_targets_are_applied_at_their_default_weights() -> None:
 
 def test_a_skinned_mesh_follows_its_joints_and_not_its_node() -> None:
     glb = Glb()
-    joints = np.tile(np.uint8([0, 1, 0, 0]), (3, 1))
-    weights = np.float32([[1, 0, 0, 0], [0, 1, 0, 0], [0.5, 0.5, 0, 0]])
+    joints = np.tile(np.array([0, 1, 0, 0], np.uint8), (3, 1))
+    weights = floats([[1, 0, 0, 0], [0, 1, 0, 0], [0.5, 0.5, 0, 0]])
     mesh = glb.add_mesh(JOINTS_0=joints, WEIGHTS_0=weights)
     inverse = np.tile(np.eye(4, dtype=np.float32), (2, 1, 1))
     inverse[1, 0, 3] = -1  # the second joint was bound at x = 1
@@ -183,8 +184,8 @@ def test_a_skinned_mesh_follows_its_joints_and_not_its_node() -> None:
 
 def test_a_joint_beyond_the_skin_is_refused() -> None:
     glb = Glb()
-    weights = np.float32([[1, 0, 0, 0]] * 3)
-    mesh = glb.add_mesh(JOINTS_0=np.uint8([[3, 0, 0, 0]] * 3), WEIGHTS_0=weights)
+    weights = floats([[1, 0, 0, 0]] * 3)
+    mesh = glb.add_mesh(JOINTS_0=np.array([[3, 0, 0, 0]] * 3, np.uint8), WEIGHTS_0=weights)
     glb.show(mesh, skin=glb.add("skins", joints=[0]))
     with pytest.raises(BadSampleError, match="joint"):
         _load(glb)

@@ -1,0 +1,219 @@
+"""config: everything a run can be told, checked before any work starts.
+
+Reads     a workflow's base settings, one profile and `--set a.b=c` overrides, in this order.
+Promises  a frozen `RunConfig`, or one `ConfigError` that lists every mistake with its dotted
+          path, what was found and what is valid. Nothing else escapes for a user's mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from pipelines.choices import unknown
+from pipelines.evaluation import EvaluationConfig
+from pipelines.foundation import FoundationConfig
+from pipelines.gates import GateConfig
+from pipelines.lens import LensConfig
+from pipelines.objects import ObjectsConfig
+from pipelines.renders import RendersConfig
+from pipelines.runtime import Resources
+from pipelines.shards import ShardsConfig
+from vitlens_core import modalities
+from vitlens_core.errors import ConfigError
+
+Settings = dict[str, Any]
+Path = tuple[str | int, ...]
+
+# Filled in from the modality's name and from the gate's key; nobody sets them.
+_DERIVED = {"modality", "lens.modality", "gates.*.name"}
+_SHOWN_CHARACTERS = 60
+
+
+class RunConfig(BaseModel):
+    """One run of one modality: a section per step, the gates, and the resources."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    modality: str
+    objects: ObjectsConfig = ObjectsConfig()
+    renders: RendersConfig = RendersConfig()
+    shards: ShardsConfig = ShardsConfig()
+    foundation: FoundationConfig = FoundationConfig()
+    lens: LensConfig
+    evaluation: EvaluationConfig = EvaluationConfig()
+    gates: dict[str, GateConfig] = Field(default_factory=dict, description="by name")
+    resources: Resources = Field(default_factory=Resources)
+
+    @field_validator("gates", mode="before")
+    @classmethod
+    def _name_gates(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            name: {**gate, "name": name} if isinstance(gate, Mapping) else gate
+            for name, gate in value.items()
+        }
+
+
+def load_run_config(
+    modality: str,
+    base: Mapping[str, Any],
+    profile: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+) -> RunConfig:
+    """Merge base ← profile ← overrides, sections key by key, lists as a whole.
+
+    Gates are those of `base`: profiles and overrides move their thresholds only.
+
+    Raises:
+        ConfigError: an unknown modality, key or gate, a wrong type or value, or an override
+            that is not `a.b=c`; the message lists every mistake.
+    """
+    tokenizer = modalities.load(modality).Tokenizer
+    settings = merged([base, profile, *map(parse_override, overrides)])
+    mistakes = list(_reserved(settings, base))
+    if not mistakes:
+        lens = _section(settings, "lens")
+        mistakes += _mistakes(tokenizer, _section(lens, "tokenizer"), ("lens", "tokenizer"))
+        settings |= {"modality": modality, "lens": {**lens, "modality": modality}}
+        mistakes += _mistakes(RunConfig, settings)
+    if not mistakes:
+        config = RunConfig.model_validate(settings)
+        mistakes += _contradictions(config)
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return config
+
+
+def merged(layers: Iterable[Mapping[str, Any]]) -> Settings:
+    """Later layers win; mappings are merged key by key, everything else is replaced."""
+    result: Settings = {}
+    for layer in layers:
+        for key, value in layer.items():
+            before = result.get(key)
+            both = isinstance(before, Mapping) and isinstance(value, Mapping)
+            result[key] = merged([before, value]) if both else value
+    return result
+
+
+def parse_override(text: str) -> Settings:
+    """`a.b=c` → `{"a": {"b": c}}`; the value is YAML, so lists, numbers and null work."""
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"override {text!r}: expected section.key=value, as renders.size_px=112")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {text!r}: its value is not YAML: {error}") from error
+    for key in reversed(keys):
+        parsed = {key: parsed}
+    return parsed
+
+
+def _section(settings: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A section as a mapping; one that is something else is reported by its own model."""
+    value = settings.get(key) or {}
+    return value if isinstance(value, Mapping) else {"": value}
+
+
+def _reserved(settings: Settings, base: Mapping[str, Any]) -> Iterator[str]:
+    """Keys that exist in the models but are not the user's, and gates nobody declared."""
+    if "modality" in settings:
+        yield "modality: is the argument of the run, not a setting"
+    if "modality" in _section(settings, "lens"):
+        yield "lens.modality: is the argument of the run, not a setting"
+    declared = _section(base, "gates")
+    for name, gate in _section(settings, "gates").items():
+        if name not in declared:
+            yield f"gates: {unknown('gate', name, declared)}"
+        elif isinstance(gate, Mapping) and "name" in gate:
+            yield f"gates.{name}.name: a gate is named by its key"
+
+
+def _mistakes(model: type[BaseModel], value: Any, prefix: Path = ()) -> list[str]:
+    """What `model` has against `value`, one line a mistake. The one place that reads pydantic."""
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        return [_line(model, prefix, detail) for detail in found]
+    return []
+
+
+def _line(model: type[BaseModel], prefix: Path, detail: Any) -> str:
+    location, kind = detail["loc"], detail["type"]
+    path = ".".join(map(str, prefix + location))
+    if kind == "extra_forbidden":
+        return _unknown_key(model, prefix, location)
+    if kind == "missing":
+        return f"{path}: missing"
+    if kind == "value_error":
+        return f"{path}: {detail['ctx']['error']}"
+    expected = detail["msg"].removeprefix("Input should be ")
+    if kind in {"model_type", "dict_type"}:
+        keys = _keys(_model_at(model, location), prefix + location)
+        expected = f"a section with the keys {', '.join(keys)}"
+    elif kind == "tuple_type":
+        expected = "a list, such as [a, b]"
+    return f"{path}: expected {expected}; found {_shown(detail['input'])}"
+
+
+def _unknown_key(model: type[BaseModel], prefix: Path, location: Path) -> str:
+    section, key = location[:-1], str(location[-1])
+    path = ".".join(map(str, prefix + section))
+    keys = _keys(_model_at(model, section), prefix + section)
+    elsewhere = [p for p in _paths(RunConfig) if p.rpartition(".")[2] == key]
+    near = elsewhere or get_close_matches(key, keys)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    where = f"keys of {path}" if path else "sections"
+    return f"{path + '.' if path else ''}{key}: unknown key; {hint}{where}: {', '.join(keys)}"
+
+
+def _model_at(model: type[BaseModel], location: Path) -> type[BaseModel]:
+    """The model of a section; keys of a mapping and positions in a list are passed over."""
+    for part in location:
+        if part in model.model_fields:
+            model = _model_in(model.model_fields[str(part)].annotation) or model
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
+
+
+def _keys(model: type[BaseModel], section: Path) -> list[str]:
+    pattern = ("gates", "*") if section[:1] == ("gates",) else section
+    return [key for key in model.model_fields if ".".join((*map(str, pattern), key)) not in _DERIVED]
+
+
+def _paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every dotted path that can be set, sections included."""
+    for key in _keys(model, tuple(prefix.split(".")[:-1])):
+        yield prefix + key
+        inner = _model_in(model.model_fields[key].annotation)
+        if inner and key != "gates":
+            yield from _paths(inner, f"{prefix}{key}.")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def _contradictions(config: RunConfig) -> Iterator[str]:
+    """Settings that are valid alone and cannot work together."""
+    stored = min(config.renders.points, config.shards.points)
+    seen = config.lens.tower().signal.model_dump().get("points", 0)
+    if seen > stored:
+        yield (
+            f"lens.tokenizer.points: the tower would see {seen} points, but only {stored} are "
+            "stored (the smaller of renders.points and shards.points)"
+        )

@@ -1,0 +1,203 @@
+"""evaluation: what the lens perceives of objects it has never seen.
+
+Reads     targets, foundation and lens (the held-out split unless told otherwise).
+Writes    `metrics.json`: zero-shot classification of the modality and, as its ceiling, of the
+          foundation's own images (mean over views); retrieval; confusion matrix; intervals.
+          `predictions.json`: per object its best classes and its nearest objects by image.
+Promises  deterministic; no choice is made on the held-out objects.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.artifacts import Artifact, write_atomic
+from pipelines.foundation import open_foundation
+from pipelines.runtime import Runtime
+from pipelines.shard_io import Sample, decode_array, encode_json, read_shard
+from vitlens_core import metrics, modalities
+from vitlens_core.captions import class_prompts
+from vitlens_core.checkpoint import load_lens
+from vitlens_core.errors import ConfigError
+from vitlens_core.foundation import Foundation
+from vitlens_core.models.tower import Tower, TowerSettings
+from vitlens_core.precision import autocast
+
+STEP = "evaluation"
+VERSION = 1
+
+
+class EvaluationConfig(BaseModel):
+    """What is evaluated and how sure the figures are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Literal["test", "val"] = Field("test", description="val serves for tuning")
+    batch_size: int = Field(32, ge=1)
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples of an interval")
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The split's samples and embeddings. Axes: B objects, C captions in all, E embedding."""
+
+    keys: list[str]
+    names: list[str]
+    labels: list[str]
+    embeddings: np.ndarray  # [B, E] of the modality
+    images: np.ndarray  # [B, E] mean of the views' targets
+    texts: np.ndarray  # [C, E]
+    text_owner: np.ndarray  # [C] index of each caption's object
+
+
+def run(
+    runtime: Runtime,
+    config: EvaluationConfig,
+    targets: Artifact,
+    foundation: Artifact,
+    lens: Artifact,
+) -> Artifact:
+    """Embed the split with the lens and score it.
+
+    Raises:
+        ConfigError: the split is empty.
+    """
+    inputs = {"targets": targets, "foundation": foundation, "lens": lens}
+    build = runtime.store.begin(STEP, VERSION, config, inputs)
+    if build.existing:
+        return build.existing
+    encoder = open_foundation(foundation)
+    tower, settings = load_lens(lens.path("lens.safetensors"), encoder)
+    device = torch.device("cuda" if runtime.resources.gpus_per_worker else "cpu")
+    samples = _labelled(targets, config.split)
+    with runtime.progress(STEP, len(samples), "objects") as bar:
+        embeddings = _embed(tower.to(device), settings, samples, config.batch_size, bar.advance)
+    evaluated = _collect(samples, embeddings)
+    names = sorted(set(evaluated.labels))
+    classes = class_embeddings(encoder, names, modalities.load(settings.modality).TEMPLATES)
+    scored = score(settings.modality, evaluated, names, classes, config)
+    files = [
+        write_atomic(build.folder / "metrics.json", encode_json(scored)),
+        write_atomic(
+            build.folder / "predictions.json", encode_json(predictions(evaluated, names, classes))
+        ),
+    ]
+    return build.commit(files, counts={"samples": len(samples), "classes": len(names)})
+
+
+def class_embeddings(encoder: Foundation, names: list[str], templates: tuple[str, ...]) -> np.ndarray:
+    """[K, E]: per class the mean over prompts, normalised before and after."""
+    prompts = [encoder.encode_text(class_prompts(name, templates)) for name in names]
+    return metrics.class_embeddings(torch.stack(prompts).cpu().numpy())
+
+
+def score(
+    modality: str,
+    evaluated: Evaluated,
+    names: list[str],
+    classes: np.ndarray,
+    config: EvaluationConfig,
+) -> dict[str, Any]:
+    """Everything in `metrics.json`."""
+    labels = np.array([names.index(label) for label in evaluated.labels])
+    sure = {"resamples": config.resamples, "seed": config.seed}
+    own = metrics.zero_shot(evaluated.embeddings, classes, labels, **sure)
+    ceiling = metrics.zero_shot(evaluated.images, classes, labels, **sure)
+    captions = evaluated.text_owner[None, :] == np.arange(len(labels))[:, None]
+    word = modalities.load(modality).WORD
+    return {
+        "modality": modality,
+        "split": config.split,
+        "zero_shot": own.as_dict(),
+        "foundation_image_zero_shot": ceiling.as_dict(),
+        "ratio_to_foundation": own.top1.value / max(ceiling.top1.value, 1e-9),
+        "times_chance": own.top1.value / own.chance,
+        "retrieval": {
+            f"{word}_to_text": _recalls(evaluated.embeddings, evaluated.texts, captions, sure),
+            f"{word}_to_image": _recalls(
+                evaluated.embeddings, evaluated.images, np.eye(len(labels), dtype=bool), sure
+            ),
+        },
+        "classes": names,
+        "confusion": own.confusion.tolist(),
+    }
+
+
+def predictions(evaluated: Evaluated, names: list[str], classes: np.ndarray) -> list[dict]:
+    """Per object: its five best classes, and the five objects whose images lie nearest."""
+    scores = evaluated.embeddings @ classes.T
+    nearest = np.argsort(-evaluated.embeddings @ evaluated.images.T, axis=1, kind="stable")[:, :5]
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+    return [
+        {
+            "key": key,
+            "name": evaluated.names[i],
+            "label": label,
+            "predicted": [names[k] for k in best[i]],
+            "scores": [round(float(scores[i, k]), 4) for k in best[i]],
+            "image_neighbours": [evaluated.keys[k] for k in nearest[i]],
+        }
+        for i, (key, label) in enumerate(zip(evaluated.keys, evaluated.labels, strict=True))
+    ]
+
+
+def _labelled(targets: Artifact, split: str) -> list[Sample]:
+    samples = [s for path in targets.shards(split) for s in read_shard(path)]
+    labelled = [s for s in samples if json.loads(s["json"])["label"]]
+    if not labelled:
+        raise ConfigError(
+            f"no labelled objects in the {split!r} split: select more objects per class, or see "
+            "the quarantined ones"
+        )
+    return labelled
+
+
+@torch.inference_mode()
+def _embed(
+    tower: Tower, settings: TowerSettings, samples: list[Sample], batch_size: int, advance
+) -> np.ndarray:
+    """Unit-norm embeddings [B, E] of the samples' signals."""
+    device = next(tower.parameters()).device
+    signal = modalities.load(settings.modality).SIGNAL
+    embeddings = []
+    for start in range(0, len(samples), batch_size):
+        batch = samples[start : start + batch_size]
+        stored = torch.from_numpy(np.stack([decode_array(s[signal]) for s in batch]))
+        with autocast("auto", device):
+            embedded = tower(settings.signal.prepare(stored).to(device))
+        embeddings.append(F.normalize(embedded.float(), dim=-1).cpu().numpy())
+        advance(len(batch))
+    return np.concatenate(embeddings)
+
+
+def _collect(samples: list[Sample], embeddings: np.ndarray) -> Evaluated:
+    images = np.stack([_decoded(s["image_targets.npy"]).mean(0) for s in samples])
+    texts = [_decoded(s["text_targets.npy"]) for s in samples]
+    described = [json.loads(s["json"]) for s in samples]
+    return Evaluated(
+        keys=[s["__key__"] for s in samples],
+        names=[d["name"] for d in described],
+        labels=[d["label"] for d in described],
+        embeddings=embeddings,
+        images=images / np.linalg.norm(images, axis=-1, keepdims=True),
+        texts=np.concatenate(texts),
+        text_owner=np.repeat(np.arange(len(texts)), [len(t) for t in texts]),
+    )
+
+
+def _decoded(data: bytes) -> np.ndarray:
+    return decode_array(data).astype(np.float32)
+
+
+def _recalls(queries: np.ndarray, gallery: np.ndarray, relevant: np.ndarray, sure: dict) -> dict:
+    found = metrics.retrieval(queries, gallery, relevant, **sure)
+    values = {name: interval.value for name, interval in found.items()}
+    return {**values, "ci95": {n: [i.low, i.high] for n, i in found.items()}}

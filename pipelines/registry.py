@@ -1,0 +1,215 @@
+"""registry: evaluated lenses as versions of a registered model, with their lineage.
+
+Reads     finished artifacts and gate results.
+Writes    MLflow: per evaluated lens one run (params, figures, curves, lineage, report) and
+          one version of `vitlens-<modality>`; by default in `<home>/mlflow.db` and
+          `<home>/mlartifacts`, with MLFLOW_TRACKING_URI on that server.
+Promises  an evaluation is registered once; aliases are the only state of a version:
+          challenger  the latest lens registered, until it is promoted or replaced
+          champion    the lens consumers load; only a lens that passed its gates
+          previous    the champion before the present one
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from pipelines.artifacts import Artifact
+from pipelines.gates import GateResult
+from pipelines.tracking import EVALUATION_TAG, GATES_TAG, EvaluatedLens, gate_tags, record
+from vitlens_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+
+EXPERIMENT = "vitlens"
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version of a registered model, as the registry states it now."""
+
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    run_id: str
+    evaluation: str  # fingerprint of the evaluation that was registered
+    gates_passed: bool
+    created_at: datetime
+
+    @property
+    def uri(self) -> str:
+        """For `mlflow.pyfunc.load_model`."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def model_name(modality: str) -> str:
+    return f"vitlens-{modality}"
+
+
+def tracking_uri(home: Path) -> str:
+    """MLFLOW_TRACKING_URI, or the sqlite database of `home`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database(home)}"
+
+
+def connect(home: Path) -> MlflowClient:
+    """A client of the tracking server, or of `home`'s own store, which is made if need be."""
+    # Before the import: MLflow decides on telemetry while it is imported.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    logging.getLogger("mlflow.store").setLevel(logging.WARNING)  # tells of every new database
+    uri = tracking_uri(home)
+    if _is_own_store(home):
+        home.mkdir(parents=True, exist_ok=True)
+    return mlflow.MlflowClient(tracking_uri=uri)
+
+
+def register_challenger(
+    home: Path,
+    modality: str,
+    config: BaseModel | Mapping[str, Any],
+    lens: Artifact,
+    evaluation: Artifact,
+    foundation: Artifact,
+    upstream: Mapping[str, Artifact],
+    gates: Sequence[GateResult],
+) -> ModelVersion:
+    """Log an evaluated lens as a run, register it, and call it `challenger`.
+
+    The same evaluation registered before gives the version it got then, with the present
+    gate results; a version that is champion already keeps that alias alone.
+
+    Args:
+        config: everything the run was configured with; becomes the run's params.
+        upstream: step → artifact, for the lineage; may name the three above again.
+    """
+    client, name = connect(home), model_name(modality)
+    artifacts = {**upstream, "foundation": foundation, "lens": lens, "evaluation": evaluation}
+    evaluated = EvaluatedLens(modality, config, artifacts, gates)
+    version = _registered(client, name, evaluated.fingerprint)
+    if version is None:
+        version = _register(client, _experiment(client, home), name, evaluated)
+    run_id = _get(client, name, version).run_id
+    for key, value in gate_tags(gates).items():
+        client.set_model_version_tag(name, str(version), key, value)
+        client.set_tag(run_id, key, value)
+    if _aliases(client, name).get(CHAMPION) != version:
+        client.set_registered_model_alias(name, CHALLENGER, str(version))
+    return _get(client, name, version)
+
+
+def promote(home: Path, name: str, version: int, gates: Sequence[GateResult]) -> ModelVersion:
+    """Make a version `champion` and the former champion `previous`.
+
+    The alias `challenger` is taken off a version that becomes champion. Promoting the
+    present champion changes nothing.
+
+    Raises:
+        ConfigError: a gate failed (with each reason), or there is no such version.
+    """
+    if failed := [f"{gate.name}: {gate.reason}" for gate in gates if not gate.passed]:
+        raise ConfigError(f"{name} version {version} stays challenger; {'; '.join(failed)}")
+    client = connect(home)
+    _get(client, name, version)
+    aliases = _aliases(client, name)
+    champion = aliases.get(CHAMPION)
+    if champion != version:
+        # In this order a kill in between leaves one champion, and doing it again mends the rest.
+        if champion is not None:
+            client.set_registered_model_alias(name, PREVIOUS, str(champion))
+        client.set_registered_model_alias(name, CHAMPION, str(version))
+    if aliases.get(CHALLENGER) == version:
+        client.delete_registered_model_alias(name, CHALLENGER)
+    return _get(client, name, version)
+
+
+def log_report(home: Path, model: ModelVersion, folder: Path) -> None:
+    """Keep `report.json` and `report.html` of `folder` with the version's run."""
+    client = connect(home)
+    for name in ("report.json", "report.html"):
+        client.log_artifact(model.run_id, str(folder / name), "report")
+
+
+def versions(home: Path, modality: str) -> list[ModelVersion]:
+    """Every version of a modality's model, newest first; none before the first run."""
+    if _is_own_store(home) and not _database(home).exists():
+        return []
+    client, name = connect(home), model_name(modality)
+    aliases = _aliases(client, name)
+    found = [_stated(v, aliases) for v in client.search_model_versions(f"name = '{name}'")]
+    return sorted(found, key=lambda version: version.version, reverse=True)
+
+
+def _database(home: Path) -> Path:
+    return home.absolute() / "mlflow.db"
+
+
+def _is_own_store(home: Path) -> bool:
+    return tracking_uri(home) == f"sqlite:///{_database(home)}"
+
+
+def _experiment(client: MlflowClient, home: Path) -> str:
+    """Id of the experiment. Without a server its files go under `home`, never to ./mlruns."""
+    if found := client.get_experiment_by_name(EXPERIMENT):
+        return found.experiment_id
+    served = tracking_uri(home).startswith(("http://", "https://"))
+    own = None if served else (home.absolute() / "mlartifacts").as_uri()
+    return client.create_experiment(EXPERIMENT, artifact_location=own)
+
+
+def _register(client: MlflowClient, experiment_id: str, name: str, evaluated: EvaluatedLens) -> int:
+    model = record(client, experiment_id, evaluated)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    created = client.create_model_version(
+        name,
+        # Not models:/<id>: a database store resolves that with MLflow's *global* tracking URI.
+        source=model.artifact_location,
+        run_id=model.source_run_id,
+        model_id=model.model_id,
+        tags={EVALUATION_TAG: evaluated.fingerprint},
+    )
+    return int(created.version)
+
+
+def _registered(client: MlflowClient, name: str, fingerprint: str) -> int | None:
+    """The version an evaluation got when it was registered before."""
+    query = f"name = '{name}' and tags.`{EVALUATION_TAG}` = '{fingerprint}'"
+    found = client.search_model_versions(query)
+    return int(found[0].version) if found else None
+
+
+def _aliases(client: MlflowClient, name: str) -> dict[str, int]:
+    models = client.search_registered_models(f"name = '{name}'")
+    return {alias: int(version) for m in models for alias, version in m.aliases.items()}
+
+
+def _get(client: MlflowClient, name: str, version: int) -> ModelVersion:
+    query = f"name = '{name}' and version_number = {version}"
+    for found in client.search_model_versions(query):
+        return _stated(found, _aliases(client, name))
+    raise ConfigError(f"{name} has no version {version}; `vitlens status` lists those there are")
+
+
+def _stated(found: MlflowVersion, aliases: Mapping[str, int]) -> ModelVersion:
+    version = int(found.version)
+    return ModelVersion(
+        name=found.name,
+        version=version,
+        aliases=tuple(sorted(alias for alias, holder in aliases.items() if holder == version)),
+        run_id=found.run_id or "",
+        evaluation=found.tags.get(EVALUATION_TAG, ""),
+        gates_passed=found.tags.get(GATES_TAG) == "passed",
+        created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+    )

@@ -1,0 +1,41 @@
+"""report: what a run found, for people (`report.html`) and programs (`report.json`).
+
+Reads     the artifacts of a run, its gate results and the registered version.
+Writes    `<home>/reports/<evaluation fingerprint>/report.{json,html}`; `<home>/latest` is a
+          link to the newest one.
+Promises  the page is one file that asks nothing of the network; both files appear whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from pipelines.artifacts import Artifact
+from pipelines.gates import GateResult
+from pipelines.registry import ModelVersion
+
+
+def write(
+    home: Path,
+    config: BaseModel | Mapping[str, Any],
+    artifacts: Mapping[str, Artifact],
+    gates: Sequence[GateResult],
+    model: ModelVersion | None,
+    profile: str | None = None,
+) -> Path:
+    """Write both files and point `latest` at them.
+
+    Args:
+        config: everything the run was configured with, shown as it is.
+        artifacts: every step of the flow by name, `objects` to `evaluation`.
+        model: the version registered, with its present aliases; None if there is none.
+        profile: name of the profile that the config came from.
+
+    Returns:
+        The folder of the two files.
+    """
+    raise NotImplementedError

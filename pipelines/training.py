@@ -1,0 +1,260 @@
+"""The training loop of a lens, as every Ray Train worker runs it.
+
+Reads target batches, trains the tower's unlocked parts by symmetric InfoNCE against image
+and text targets with negatives gathered over all workers, and reports checkpoints. The
+same code runs on CPU (gloo) and GPU (nccl), on one worker or many.
+
+Checkpoint: `lens.safetensors` (the lens as consumers load it) and `training.pt` (optimizer,
+step, curves), from which a run resumes exactly: data order and augmentation are functions
+of (seed, step, rank).
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from pipelines.artifacts import Artifact
+from pipelines.batches import Batch, TrainingBatches, stable_group
+from pipelines.foundation import open_foundation
+from pipelines.shard_io import decode_array, read_shard
+from vitlens_core import modalities
+from vitlens_core.checkpoint import encode_lens
+from vitlens_core.errors import VitlensError
+from vitlens_core.losses import MAX_LOG_SCALE, gather_rows, info_nce
+from vitlens_core.models.tower import Tower, TowerSettings
+from vitlens_core.precision import Precision, autocast
+
+LENS_FILE = "lens.safetensors"
+STATE_FILE = "training.pt"
+
+
+class TrainConfig(BaseModel):
+    """Optimisation of a lens. Defaults follow ViT-Lens (arXiv 2311.16081)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(10_000, ge=1, description="optimizer steps")
+    batch_size: int = Field(512, ge=2, description="samples per step, over all workers")
+    learning_rate: float = Field(5e-4, gt=0)
+    warmup_steps: int = Field(1000, ge=0)
+    weight_decay: float = Field(0.2, ge=0, description="on parameters of two axes or more")
+    betas: tuple[float, float] = (0.9, 0.98)
+    gradient_clip: float = Field(10.0, gt=0, description="largest norm of the gradient")
+    image_weight: float = Field(1.0, ge=0, description="weight of InfoNCE against the image")
+    text_weight: float = Field(1.0, ge=0, description="weight of InfoNCE against the text")
+    label_positives: bool = Field(
+        False, description="samples of one label are positives of each other (few classes)"
+    )
+    precision: Precision = "auto"
+    shuffle_buffer: int = Field(1024, ge=1, description="samples mixed at a time")
+    validate_every: int = Field(100, ge=1, description="steps")
+    checkpoint_every: int = Field(500, ge=1, description="steps")
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """What a worker is sent: small, and the same for all."""
+
+    tower: TowerSettings
+    train: TrainConfig
+    targets: Artifact
+    foundation: Artifact
+    threads: int
+    progress: Any = None
+
+
+@dataclass
+class Curves:
+    """Loss curves, for the report."""
+
+    train: list[dict[str, float]] = field(default_factory=list)
+    val: list[dict[str, float]] = field(default_factory=list)
+
+
+def train_worker(job: TrainJob) -> None:
+    """Train to the last step, resuming from the latest checkpoint if there is one.
+
+    Raises:
+        VitlensError: the loss is not finite; the message names step and samples.
+    """
+    Trainer(job).run()
+
+
+class Trainer:
+    """One worker's training: the job's objects, built once, and the loop over its steps."""
+
+    def __init__(self, job: TrainJob) -> None:
+        torch.set_num_threads(job.threads)
+        context = ray.train.get_context()
+        self.job, self.config = job, job.train
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        torch.manual_seed(job.train.seed)
+        foundation = open_foundation(job.foundation)
+        self.foundation = (foundation.spec, job.foundation.read_json("foundation.json")["digest"])
+        self.tower = job.tower.build(foundation.trunk).to(self.device).train()
+        self.model = self._distributed(self.tower)
+        self.optimizer = build_optimizer(self.tower, job.train)
+        self.modality = modalities.load(job.tower.modality)
+        self.signal = job.tower.signal
+        self.curves = Curves()
+        self.step = 0
+
+    def run(self) -> None:
+        self._resume()
+        batches = TrainingBatches(
+            self.job.targets,
+            self.modality.SIGNAL,
+            self.config.batch_size // self.world_size,
+            rank=self.rank,
+            world_size=self.world_size,
+            seed=self.config.seed,
+            shuffle_buffer=self.config.shuffle_buffer,
+        ).starting_at(self.step)
+        while self.step < self.config.steps:
+            losses = self._train_step(next(batches))
+            self.step += 1
+            self._record(losses)
+            last = self.step == self.config.steps
+            if last or self.step % self.config.validate_every == 0:
+                self._validate()
+            if last or self.step % self.config.checkpoint_every == 0:
+                self._checkpoint()
+
+    def _train_step(self, batch: Batch) -> dict[str, float]:
+        rate = learning_rate(self.step, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        generator = torch.Generator().manual_seed(self._seed_of_step())
+        signal = self.signal.augment(batch.signals, generator).to(self.device)
+        with autocast(self.config.precision, self.device):
+            embeddings = self.model(signal)
+        image, text = self._losses(embeddings.float(), batch)
+        loss = self.config.image_weight * image + self.config.text_weight * text
+        if not torch.isfinite(loss):
+            raise VitlensError(
+                f"the loss is {loss.item()} at step {self.step}, on worker {self.rank}, "
+                f"samples {', '.join(batch.keys[:8])}…; lower lens.train.learning_rate"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trainable(self.tower), self.config.gradient_clip)
+        self.optimizer.step()
+        self.tower.log_scale.data.clamp_(max=MAX_LOG_SCALE)
+        return {
+            "loss": loss.item(),
+            "loss_image": image.item(),
+            "loss_text": text.item(),
+            "lr": rate,
+        }
+
+    def _losses(self, embeddings: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """InfoNCE against image and text over the batch of all workers."""
+        embeddings = gather_rows(embeddings)
+        images = gather_rows(batch.image_targets.to(self.device))
+        texts = gather_rows(batch.text_targets.to(self.device))
+        groups = gather_rows(batch.groups.to(self.device)) if self.config.label_positives else None
+        scale = self.tower.log_scale.exp()
+        return info_nce(embeddings, images, scale, groups), info_nce(
+            embeddings, texts, scale, groups
+        )
+
+    @torch.inference_mode()
+    def _validate(self) -> None:
+        """Loss and image R@1 on the validation split, on the first worker."""
+        if self.rank or not self.job.targets.shards("val"):
+            return
+        self.tower.eval()
+        embeddings, images = [], []
+        for sample in (s for path in self.job.targets.shards("val") for s in read_shard(path)):
+            stored = torch.from_numpy(decode_array(sample[self.modality.SIGNAL]))[None]
+            embeddings.append(self.tower(self.signal.prepare(stored).to(self.device)))
+            views = torch.from_numpy(decode_array(sample["image_targets.npy"])).float()
+            images.append(views.mean(0, keepdim=True))
+        self.tower.train()
+        points, targets = torch.cat(embeddings).float(), F.normalize(torch.cat(images), dim=-1)
+        targets = targets.to(self.device)
+        loss = info_nce(points, targets, self.tower.log_scale.exp())
+        hits = (points @ targets.T).argmax(1) == torch.arange(len(points), device=self.device)
+        self.curves.val.append(
+            {"step": self.step, "loss": loss.item(), "image_r1": hits.float().mean().item()}
+        )
+
+    def _record(self, losses: dict[str, float]) -> None:
+        self.curves.train.append({"step": self.step, **losses})
+        if self.rank == 0 and self.job.progress is not None:
+            self.job.progress.report.remote(self.step, losses["loss"])
+
+    def _checkpoint(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as folder:
+            checkpoint = None
+            if self.rank == 0:
+                spec, digest = self.foundation
+                lens = encode_lens(self.tower, self.job.tower, spec, digest)
+                Path(folder, LENS_FILE).write_bytes(lens)
+                state = {
+                    "optimizer": self.optimizer.state_dict(),
+                    "step": self.step,
+                    "train": self.curves.train,
+                    "val": self.curves.val,
+                }
+                torch.save(state, Path(folder, STATE_FILE))
+                checkpoint = ray.train.Checkpoint.from_directory(folder)
+            ray.train.report({"step": self.step}, checkpoint=checkpoint)
+
+    def _resume(self) -> None:
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return
+        with checkpoint.as_directory() as folder:
+            self.tower.load_trained_state(load_file(Path(folder, LENS_FILE)))
+            state = torch.load(Path(folder, STATE_FILE), weights_only=True)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        self.curves = Curves(state["train"], state["val"])
+
+    def _distributed(self, tower: Tower) -> nn.Module:
+        if self.world_size == 1:
+            return tower
+        if self.device.type == "cuda":
+            tower = nn.SyncBatchNorm.convert_sync_batchnorm(tower)
+        return ray.train.torch.prepare_model(tower, move_to_device=False)
+
+    def _seed_of_step(self) -> int:
+        return stable_group(f"{self.config.seed}/{self.step}/{self.rank}") & 0x7FFFFFFFFFFFFFFF
+
+
+def trainable(tower: nn.Module) -> list[nn.Parameter]:
+    return [p for p in tower.parameters() if p.requires_grad]
+
+
+def build_optimizer(tower: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW; no weight decay on parameters of one axis or none."""
+    parameters = trainable(tower)
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=1e-6)
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Linear warm-up, then cosine to zero at the last step."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.learning_rate * (1 + math.cos(math.pi * done)) / 2

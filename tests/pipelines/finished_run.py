@@ -1,0 +1,150 @@
+"""A finished run of the flow with made-up figures: what registry and report read.
+
+Nothing is rendered or trained: clouds and views are drawn by numpy, figures are given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save as save_tensors
+from upath import UPath
+
+from pipelines.artifacts import Artifact, Quarantined, Store, write_atomic
+from pipelines.gates import GateConfig, GateResult, evaluate
+from pipelines.shard_io import Sample, encode_array, encode_json, encode_png, encode_shard
+from vitlens_core.checkpoint import FORMAT
+from vitlens_core.models.tower import TowerSettings
+
+CONFIG = {"lens": {"train": {"steps": 4}, "tokenizer": {"points": 64}}, "objects": {"count": None}}
+TOWER = TowerSettings(modality="point_cloud", tokenizer={"points": 64, "groups": 4})
+
+
+def sample(key: str, label: str, size_px: int = 24) -> Sample:
+    """A cloud on a sphere and one view, both in a colour of the object's own."""
+    rng = np.random.default_rng(int.from_bytes(key.encode(), "big"))
+    xyz = rng.normal(size=(200, 3))
+    xyz /= np.linalg.norm(xyz, axis=1, keepdims=True)
+    rgb = np.tile(rng.uniform(size=3), (200, 1))
+    view = np.zeros((size_px, size_px, 4), np.uint8)
+    view[4:-4, 4:-4] = [*(rgb[0] * 255), 255]
+    return {
+        "__key__": key,
+        "json": encode_json({"label": label, "name": f"A <b>{key}</b>", "split": "test"}),
+        "points.npy": encode_array(np.concatenate([xyz, rgb], 1).astype(np.float16)),
+        "view00.png": encode_png(view),
+    }
+
+
+def samples(count: int = 12, classes: int = 3) -> list[Sample]:
+    return [sample(f"object{i:02d}", f"class {i % classes}") for i in range(count)]
+
+
+def predictions(objects: Sequence[Sample], right: float) -> list[dict[str, Any]]:
+    """The first share `right` of the objects hit with every rank, the others miss with all."""
+    keys = [s["__key__"] for s in objects]
+    labels = [json.loads(s["json"])["label"] for s in objects]
+    classes = sorted(set(labels))
+    result = []
+    for i, (key, label) in enumerate(zip(keys, labels, strict=True)):
+        hit = i < right * len(keys)
+        wrong = [c for c in classes if c != label]
+        others = [k for k, other in zip(keys, labels, strict=True) if other != label]
+        result.append(
+            {
+                "key": key,
+                "label": label,
+                "name": json.loads(objects[i]["json"])["name"],
+                "predicted": ([label, *wrong] if hit else [*wrong, label])[:5],
+                "scores": [0.5, 0.4, 0.3, 0.2, 0.1][: len(classes)],
+                "image_neighbours": ([key, *others] if hit else others)[:5],
+            }
+        )
+    return result
+
+
+def zero_shot(top1: float, classes: int, n: int) -> dict[str, Any]:
+    names = ("top1", "top3", "top5", "class_mean")
+    values = dict(zip(names, (top1, top1**0.5, top1**0.25, top1), strict=True))
+    around = {k: [max(0, v - 0.1), min(1, v + 0.1)] for k, v in values.items()}
+    return {**values, "chance": 1 / classes, "ci95": around, "n": n}
+
+
+def metrics(found: Sequence[dict[str, Any]], ceiling: float = 0.8) -> dict[str, Any]:
+    classes = sorted({p["label"] for p in found})
+    confusion = np.zeros((len(classes), len(classes)), int)
+    for p in found:
+        confusion[classes.index(p["label"]), classes.index(p["predicted"][0])] += 1
+    top1 = float(confusion.trace() / len(found))
+    recalls = {"r1": 0.3, "r5": 0.6, "r10": 0.8}
+    recalls |= {"ci95": {k: [v - 0.1, v + 0.1] for k, v in recalls.items()}}
+    return {
+        "modality": "point_cloud",
+        "split": "test",
+        "zero_shot": zero_shot(top1, len(classes), len(found)),
+        "foundation_image_zero_shot": zero_shot(ceiling, len(classes), len(found)),
+        "ratio_to_foundation": top1 / ceiling,
+        "times_chance": top1 * len(classes),
+        "retrieval": {"point_to_text": recalls, "point_to_image": recalls},
+        "classes": classes,
+        "confusion": confusion.tolist(),
+    }
+
+
+def curves(steps: int = 4) -> dict[str, list[dict[str, float]]]:
+    train = [
+        {"step": s, "loss": 6 / s, "loss_image": 3 / s, "loss_text": 3 / s, "lr": 1e-3 / s}
+        for s in range(1, steps + 1)
+    ]
+    val = [{"step": s, "loss": 7 / s, "image_r1": 1 - 1 / s} for s in range(2, steps + 1, 2)]
+    return {"train": train, "val": val}
+
+
+def lens_file(settings: TowerSettings = TOWER, spec: str = "lit:a+b") -> bytes:
+    """A checkpoint whose settings can be read and whose weights are none."""
+    header = {"format": FORMAT, "settings": settings.model_dump_json()}
+    return save_tensors({}, {**header, "foundation": spec, "foundation_digest": "0" * 64})
+
+
+def finished_run(
+    home: Path,
+    objects: Sequence[Sample] | None = None,
+    right: float = 0.5,
+    quarantined: Sequence[Quarantined] = (),
+    files: dict[str, bytes] | None = None,
+) -> dict[str, Artifact]:
+    """Every step's artifact under `home`, by step. `files` replaces foundation's and lens's."""
+    objects = samples() if objects is None else objects
+    found = predictions(objects, right)
+    foundation = {"spec": "lit:a+b", "embed_dim": 8, "image_size_px": 28, "digest": "0" * 64}
+    shard = {"test-00000.tar": encode_shard(objects)}
+    contents: dict[str, dict[str, bytes]] = {
+        "objects": {},
+        "renders": {},
+        "shards": shard,
+        "foundation": {"foundation.json": encode_json(foundation), "projections.safetensors": b""},
+        "targets": {},
+        "lens": {"lens.safetensors": lens_file(), "curves.json": encode_json(curves())},
+        "evaluation": {
+            "metrics.json": encode_json(metrics(found)),
+            "predictions.json": encode_json(found),
+        },
+    }
+    store = Store(UPath(home / "artifacts"))
+    artifacts: dict[str, Artifact] = {}
+    for step, content in contents.items():
+        content |= {name: data for name, data in (files or {}).items() if name in content}
+        build = store.begin(step, 1, {"right": right}, artifacts)
+        entries = [write_atomic(build.folder / name, data) for name, data in content.items()]
+        dropped = [q for q in quarantined if q.step == step]
+        artifacts[step] = build.commit(entries, {"samples": len(objects)}, dropped)
+    return artifacts
+
+
+def gate_results(artifacts: dict[str, Artifact], at_least: float = 0.1) -> list[GateResult]:
+    gate = GateConfig(name="top1", metric="zero_shot.top1", min=at_least)
+    return evaluate(artifacts["evaluation"].read_json("metrics.json"), [gate])

@@ -1,0 +1,37 @@
+"""artifact_io: how artifacts travel between Dagster assets.
+
+Writes    nothing but metadata: an asset's materialisation names its artifact's folder.
+Reads     the folder that the same run named; else the one named last, so that a single
+          asset can be materialised from the UI, in whatever process.
+Promises  only finished artifacts are handed on.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+from upath import UPath
+
+from pipelines.artifacts import MANIFEST, Artifact, Manifest
+from vitlens_core.errors import ConfigError
+
+FOLDER = "folder"
+
+
+class ArtifactIOManager(dg.ConfigurableIOManager):
+    """Hands on where an artifact lies; the bytes stay in the store."""
+
+    def handle_output(self, context: dg.OutputContext, obj: Artifact) -> None:
+        """The asset itself has reported the folder (`workflows.metadata`)."""
+
+    def load_input(self, context: dg.InputContext) -> Artifact:
+        step = context.step_context
+        key = context.asset_key
+        events = step.instance.fetch_materializations(key, limit=50).records
+        if not events:
+            raise ConfigError(f"{key.to_user_string()} was never made: materialise it first")
+        mine = [event for event in events if event.run_id == step.run_id]
+        folder = UPath((mine or events)[0].asset_materialization.metadata[FOLDER].value)
+        manifest = folder / MANIFEST
+        if not manifest.exists():
+            raise ConfigError(f"{folder} is gone: materialise {key.to_user_string()} again")
+        return Artifact(folder, Manifest.model_validate_json(manifest.read_text()), reused=True)

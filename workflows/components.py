@@ -1,0 +1,180 @@
+"""components: the workflow template; one `defs.yaml` makes a modality's Dagster definitions.
+
+    objects ─▶ renders ─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
+            ─▶ challenger ─(gates)─▶ champion
+
+The gates are blocking checks on `challenger`: when one fails, `champion` does not run.
+Assets hold no science: they load the settings, call the step and report metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import dagster as dg
+
+from pipelines import gates, registry, report
+from pipelines.artifacts import Artifact
+from pipelines.config import RunConfig
+from pipelines.registry import ModelVersion
+from workflows import metadata
+from workflows.console import show_artifact, show_gates, show_version
+from workflows.flow import STEP_NAMES, STEPS, Step
+from workflows.home import Home
+from workflows.settings import RunSettings, run_config
+from workflows.spec import Workflow
+
+ARTIFACTS = "artifacts"
+
+
+class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
+    """Assets, gates, job and schedule of one modality."""
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        job = dg.define_asset_job(
+            self.modality,
+            selection=dg.AssetSelection.groups(self.modality),
+            description=self.description,
+            config=run_config(RunSettings().profile),
+            # One process, so that all steps share one Ray.
+            executor_def=dg.in_process_executor,
+        )
+        return dg.Definitions(
+            assets=[*map(self._step, STEPS), self._challenger(), self._champion()],
+            asset_checks=[self._gates()] if self.gates else [],
+            jobs=[job],
+            schedules=self._schedules(job),
+        )
+
+    def _schedules(self, job: dg.UnresolvedAssetJobDefinition) -> list[dg.ScheduleDefinition]:
+        """Stopped until somebody starts it: opening the UI must not start a training."""
+        if self.schedule is None:
+            return []
+        return [
+            dg.ScheduleDefinition(
+                name=f"{self.modality}_schedule",
+                job=job,
+                cron_schedule=self.schedule.cron,
+                run_config=run_config(self.schedule.profile),
+                default_status=dg.DefaultScheduleStatus.STOPPED,
+            )
+        ]
+
+    def _key(self, name: str) -> dg.AssetKey:
+        return dg.AssetKey([self.modality, name])
+
+    def _inputs(self, names: tuple[str, ...]) -> dict[str, dg.AssetIn]:
+        return {name: dg.AssetIn(self._key(name)) for name in names}
+
+    def _step(self, step: Step) -> dg.AssetsDefinition:
+        @dg.asset(
+            key=self._key(step.name),
+            ins=self._inputs(step.inputs),
+            group_name=self.modality,
+            description=step.description,
+            io_manager_key=ARTIFACTS,
+        )
+        def make(settings: RunSettings, **inputs: Artifact) -> dg.Output[Artifact]:
+            config = settings.config(self)
+            runtime = settings.runtime(config)
+            artifact = step.run(runtime, config, inputs)
+            show_artifact(runtime.console, artifact)
+            return dg.Output(artifact, metadata=metadata.of_artifact(artifact))
+
+        return make
+
+    def _challenger(self) -> dg.AssetsDefinition:
+        @dg.asset(
+            key=self._key("challenger"),
+            ins=self._inputs(STEP_NAMES),
+            group_name=self.modality,
+            description="The evaluated lens as a version of the registered model.",
+            kinds={"mlflow"},
+        )
+        def register(settings: RunSettings, **artifacts: Artifact) -> dg.MaterializeResult:
+            config = settings.config(self)
+            home = Home.from_environment().root
+            results = _held(config, artifacts["evaluation"])
+            model = registry.register_challenger(
+                home,
+                self.modality,
+                config,
+                artifacts["lens"],
+                artifacts["evaluation"],
+                artifacts["foundation"],
+                artifacts,
+                results,
+            )
+            console = settings.runtime(config).console
+            show_version(console, "challenger", model)
+            show_gates(console, results)
+            return _reported(home, settings.profile, config, artifacts, results, model)
+
+        return register
+
+    def _gates(self) -> dg.AssetChecksDefinition:
+        key, evaluation = self._key("challenger"), self._key("evaluation")
+        specs = [
+            dg.AssetCheckSpec(
+                name, asset=key, additional_deps=[evaluation], blocking=True, description=str(gate)
+            )
+            for name, gate in self.gates.items()
+        ]
+
+        @dg.multi_asset_check(
+            name=f"{self.modality}_gates",
+            specs=specs,
+            ins=self._inputs(("evaluation",)),
+        )
+        def hold(settings: RunSettings, evaluation: Artifact) -> Iterator[dg.AssetCheckResult]:
+            for result in _held(settings.config(self), evaluation):
+                yield dg.AssetCheckResult(
+                    asset_key=key,
+                    check_name=result.name,
+                    passed=result.passed,
+                    description=result.reason,
+                    metadata=metadata.of_gate(result),
+                )
+
+        return hold
+
+    def _champion(self) -> dg.AssetsDefinition:
+        @dg.asset(
+            key=self._key("champion"),
+            ins=self._inputs(STEP_NAMES),
+            deps=[self._key("challenger")],
+            group_name=self.modality,
+            description="The version that consumers load; only after its gates passed.",
+            kinds={"mlflow"},
+        )
+        def promote(settings: RunSettings, **artifacts: Artifact) -> dg.MaterializeResult:
+            config = settings.config(self)
+            home = Home.from_environment().root
+            results = _held(config, artifacts["evaluation"])
+            evaluated = artifacts["evaluation"].fingerprint
+            versions = registry.versions(home, self.modality)
+            challenger = next(v for v in versions if v.evaluation == evaluated)
+            model = registry.promote(home, challenger.name, challenger.version, results)
+            show_version(settings.runtime(config).console, "champion", model)
+            return _reported(home, settings.profile, config, artifacts, results, model)
+
+        return promote
+
+
+def _held(config: RunConfig, evaluation: Artifact) -> list[gates.GateResult]:
+    return gates.evaluate(evaluation.read_json("metrics.json"), list(config.gates.values()))
+
+
+def _reported(
+    home: Path,
+    profile: str,
+    config: RunConfig,
+    artifacts: Mapping[str, Artifact],
+    results: list[gates.GateResult],
+    model: ModelVersion,
+) -> dg.MaterializeResult:
+    """Write the report with the version's present aliases, and keep it with its run."""
+    folder = report.write(home, config, artifacts, results, model, profile)
+    registry.log_report(home, model, folder)
+    return dg.MaterializeResult(metadata=metadata.of_version(model, folder))

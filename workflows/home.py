@@ -1,0 +1,77 @@
+"""home: where a machine keeps what vitlens makes, and the quiet it works in.
+
+    $VITLENS_HOME (default ./.vitlens)
+    ├── artifacts/    every step's artifacts
+    ├── dagster/      run history (sqlite)
+    ├── latest/       report.json and report.html of the last evaluated lens
+    ├── logs/         one file per run
+    └── mlflow.db, mlartifacts/   registry, unless MLFLOW_TRACKING_URI names a server
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.artifacts import Store
+from upath import UPath
+
+_QUIET = {
+    "DAGSTER_DISABLE_TELEMETRY": "yes",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "PYTHONWARNINGS": "ignore",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+# One run at a time from the UI: two would share the machine's few cores and its one Ray.
+_DAGSTER_YAML = """\
+telemetry:
+  enabled: false
+concurrency:
+  runs:
+    max_concurrent_runs: 1
+"""
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths under `$VITLENS_HOME`; nothing is made before it is needed."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> Home:
+        return cls(Path(os.environ.get("VITLENS_HOME", ".vitlens")).expanduser().absolute())
+
+    @property
+    def store(self) -> Store:
+        return Store(UPath(self.root / "artifacts"))
+
+    @property
+    def latest(self) -> Path:
+        return self.root / "latest"
+
+    def logs(self) -> Path:
+        return _made(self.root / "logs")
+
+    def dagster(self) -> Path:
+        """Dagster's folder, with its settings; an existing `dagster.yaml` is the user's."""
+        folder = _made(self.root / "dagster")
+        settings = folder / "dagster.yaml"
+        if not settings.exists():
+            settings.write_text(_DAGSTER_YAML)
+        return folder
+
+
+def quiet_environment() -> None:
+    """No telemetry and no third-party chatter, here and in child processes."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,1 @@
+"""One folder per modality; its `defs.yaml` is all its workflow needs."""

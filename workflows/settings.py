@@ -1,0 +1,32 @@
+"""settings: what a Dagster run is told, in the launchpad as on the command line."""
+
+from __future__ import annotations
+
+import dagster as dg
+from pydantic import Field
+
+from pipelines.config import RunConfig
+from pipelines.runtime import Runtime
+from workflows.home import Home
+from workflows.spec import DEFAULT_PROFILE, Workflow
+
+RESOURCE = "settings"
+
+
+class RunSettings(dg.ConfigurableResource):
+    """The profile a run takes, and what it overrides."""
+
+    profile: str = Field(DEFAULT_PROFILE, description="a profile of the modality's defs.yaml")
+    overrides: list[str] = Field([], description="as `--set`: section.key=value, value in YAML")
+
+    def config(self, workflow: Workflow) -> RunConfig:
+        return workflow.config(self.profile, self.overrides)
+
+    def runtime(self, config: RunConfig) -> Runtime:
+        return Runtime(Home.from_environment().store, config.resources)
+
+
+def run_config(profile: str, overrides: tuple[str, ...] = ()) -> dict:
+    """Dagster's run config for these settings."""
+    chosen = {"profile": profile, "overrides": list(overrides)}
+    return {"resources": {RESOURCE: {"config": chosen}}}

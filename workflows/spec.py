@@ -1,0 +1,69 @@
+"""spec: what a modality's `defs.yaml` states, readable without starting Dagster.
+
+Reads     `workflows/modalities/<name>/defs.yaml`.
+Promises  the command line and the Dagster component see the same attributes and settings.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.choices import unknown
+from vitlens_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipelines.config import RunConfig
+
+MODALITIES = Path(__file__).parent / "modalities"
+DEFAULT_PROFILE = "demo"
+
+
+class Schedule(BaseModel):
+    """When the workflow runs by itself, once somebody switches the schedule on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cron: str
+    profile: str = DEFAULT_PROFILE
+
+
+class Workflow(BaseModel):
+    """A modality's workflow: its settings by profile, its gates, its schedule."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    modality: str = Field(description="a module of vitlens_core.modalities")
+    description: str
+    base: dict[str, Any] = Field(default_factory=dict, description="what all profiles share")
+    profiles: dict[str, dict[str, Any]] = Field(description="settings by name, over the base")
+    gates: dict[str, dict[str, Any]] = Field(description="name → metric, and min or max")
+    schedule: Schedule | None = None
+
+    def config(self, profile: str, overrides: Sequence[str] = ()) -> RunConfig:
+        """The checked settings of one run (`ConfigError` names the choices)."""
+        if profile not in self.profiles:
+            raise ConfigError(unknown("profile", profile, self.profiles))
+        # Late: the sections' models live with their steps, and those import torch and Ray.
+        from pipelines.config import load_run_config
+
+        base = {**self.base, "gates": self.gates}
+        return load_run_config(self.modality, base, self.profiles[profile], overrides)
+
+
+def modality_names() -> list[str]:
+    """The modalities that have a workflow."""
+    return sorted(path.parent.name for path in MODALITIES.glob("*/defs.yaml"))
+
+
+def load_workflow(modality: str) -> Workflow:
+    """The workflow of a modality; `ConfigError` names those that exist."""
+    if modality not in modality_names():
+        raise ConfigError(unknown("modality", modality, modality_names()))
+    text = (MODALITIES / modality / "defs.yaml").read_text()
+    return Workflow.model_validate(yaml.safe_load(text)["attributes"])
