@@ -1,0 +1,19 @@
+"""The jobs: one module per artifact, each `run(runtime, config, inputs) -> Artifact`.
+
+    objects ─▶ renders ─▶ shards ─▶ targets ─▶ lens ─▶ evaluation ─▶ registered model
+                            └─▶ foundation ─┘                       (challenger → champion)
+
+| artifact   | module          | made by   | holds                                          |
+|------------|-----------------|-----------|------------------------------------------------|
+| objects    | objects.py      | Ray Data  | selected GLBs and their annotations, split     |
+| renders    | renders.py      | Ray Data  | views, metric depth, surface points            |
+| shards     | shards.py       | Ray Data  | paired samples: signal, images, captions       |
+| foundation | foundation.py   | Ray Data  | the frozen dual encoder, resolved or fitted    |
+| targets    | targets.py      | Ray Data  | its embeddings of every view and caption       |
+| lens       | lens.py         | Ray Train | trained tokenizer and lens                     |
+| evaluation | evaluation.py   | torch     | zero-shot, retrieval, confusion, intervals     |
+| model      | registry.py     | MLflow    | versions, challenger → champion; report/       |
+
+Shards keep their names from objects to targets, so that every step is a map over shards
+and a killed job goes on at the shards that are missing. Nothing here knows Dagster.
+"""

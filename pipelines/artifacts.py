@@ -202,16 +202,17 @@ def write_atomic(path: UPath | Path, data: bytes) -> FileEntry:
             temporary.unlink(missing_ok=True)
     else:
         path.write_bytes(data)
-    return FileEntry(
-        name=path.name, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest()
-    )
+    return FileEntry(name=path.name, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def file_entry(path: UPath | Path) -> FileEntry:
     """Size and checksum of a file as it lies there."""
+    sha, size = hashlib.sha256(), 0
     with path.open("rb") as file:
-        sha = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileEntry(name=path.name, size_bytes=path.stat().st_size, sha256=sha)
+        while block := file.read(1 << 20):
+            sha.update(block)
+            size += len(block)
+    return FileEntry(name=path.name, size_bytes=size, sha256=sha.hexdigest())
 
 
 def _describe(entry: FileEntry | None) -> str:

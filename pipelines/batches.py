@@ -116,7 +116,7 @@ def _mixed(samples: Iterator[Sample], size: int, rng: random.Random) -> Iterator
     buffer = list(islice(samples, size))
     for sample in samples:
         index = rng.randrange(len(buffer))
-        buffer[index], sample = sample, buffer[index]  # noqa: PLW2901
+        buffer[index], sample = sample, buffer[index]
         yield sample
     rng.shuffle(buffer)
     yield from buffer

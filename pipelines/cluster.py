@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ray
 from pydantic import BaseModel, ConfigDict
+from ray.exceptions import RayError
 from upath import UPath
 
 from pipelines.artifacts import Artifact, Build, FileEntry, Quarantined, write_atomic
@@ -69,7 +70,7 @@ def connect(resources: Resources) -> None:
             "include_dashboard": False,
         }
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    ray.init(log_to_driver=False, logging_level="error", **local)
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -85,11 +86,17 @@ def build_shards(
     needs_gpu: bool = False,
 ) -> Artifact:
     """Make every shard, then commit the artifact. Arguments and errors: `write_shards`."""
-    records = write_shards(runtime, build, tasks, stage, needs_gpu=needs_gpu)
+    return commit_shards(build, write_shards(runtime, build, tasks, stage, needs_gpu=needs_gpu))
+
+
+def commit_shards(
+    build: Build, records: Sequence[ShardRecord], refused: Sequence[Quarantined] = ()
+) -> Artifact:
+    """Make the artifact of finished shards; `refused` are items no task was made for."""
     return build.commit(
         files=[r.file for r in records],
         counts={"samples": sum(r.samples for r in records), "shards": len(records)},
-        quarantined=[q for r in records for q in r.quarantined],
+        quarantined=[*refused, *(q for r in records for q in r.quarantined)],
     )
 
 
@@ -143,7 +150,10 @@ class _ShardWriter:
         good: list[Sample] = []
         bad: list[Quarantined] = []
         for sample in self.stage.samples(task):
-            (bad if isinstance(sample, Quarantined) else good).append(sample)
+            if isinstance(sample, Quarantined):
+                bad.append(sample)
+            else:
+                good.append(sample)
         entry = write_atomic(self.folder / f"{task.name}.tar", encode_shard(good))
         record = ShardRecord(file=entry, samples=len(good), quarantined=tuple(bad))
         encoded = record.model_dump_json()
@@ -164,7 +174,7 @@ def _run(
     workers = min(runtime.resources.data_workers, len(tasks))
     rows = [{"name": t.name, "items": json.dumps(t.items)} for t in tasks]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-        _ShardWriter,
+        _ShardWriter,  # ty: ignore[invalid-argument-type]  Ray's stubs forget callable classes
         fn_constructor_args=(stage, folder),
         compute=ray.data.ActorPoolStrategy(size=workers),
         # A pool as large as the CPU count would starve Ray Data's own tasks and deadlock.
@@ -174,7 +184,7 @@ def _run(
     try:
         for row in dataset.iter_rows():
             yield ShardRecord.model_validate_json(row["record"])
-    except ray.exceptions.RayError as error:
+    except RayError as error:
         raise original_error(error) from error
 
 

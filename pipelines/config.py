@@ -191,7 +191,9 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 def _keys(model: type[BaseModel], section: Path) -> list[str]:
     pattern = ("gates", "*") if section[:1] == ("gates",) else section
-    return [key for key in model.model_fields if ".".join((*map(str, pattern), key)) not in _DERIVED]
+    return [
+        key for key in model.model_fields if ".".join((*map(str, pattern), key)) not in _DERIVED
+    ]
 
 
 def _paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

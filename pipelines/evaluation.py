@@ -10,7 +10,10 @@ Promises  deterministic; no choice is made on the held-out objects.
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +27,7 @@ from pipelines.runtime import Runtime
 from pipelines.shard_io import Sample, decode_array, encode_json, read_shard
 from vitlens_core import metrics, modalities
 from vitlens_core.captions import class_prompts
-from vitlens_core.checkpoint import load_lens
+from vitlens_core.checkpoint import LENS_FILE, load_lens
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import Foundation
 from vitlens_core.models.tower import Tower, TowerSettings
@@ -75,7 +78,7 @@ def run(
     if build.existing:
         return build.existing
     encoder = open_foundation(foundation)
-    tower, settings = load_lens(lens.path("lens.safetensors"), encoder)
+    tower, settings = open_lens(lens, encoder)
     device = torch.device("cuda" if runtime.resources.gpus_per_worker else "cpu")
     samples = _labelled(targets, config.split)
     with runtime.progress(STEP, len(samples), "objects") as bar:
@@ -93,7 +96,17 @@ def run(
     return build.commit(files, counts={"samples": len(samples), "classes": len(names)})
 
 
-def class_embeddings(encoder: Foundation, names: list[str], templates: tuple[str, ...]) -> np.ndarray:
+def open_lens(lens: Artifact, foundation: Foundation) -> tuple[Tower, TowerSettings]:
+    """The trained tower of a lens artifact; see `vitlens_core.checkpoint.load_lens`."""
+    with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
+        local = Path(folder, LENS_FILE)
+        local.write_bytes(lens.path(LENS_FILE).read_bytes())
+        return load_lens(local, foundation)
+
+
+def class_embeddings(
+    encoder: Foundation, names: list[str], templates: tuple[str, ...]
+) -> np.ndarray:
     """[K, E]: per class the mean over prompts, normalised before and after."""
     prompts = [encoder.encode_text(class_prompts(name, templates)) for name in names]
     return metrics.class_embeddings(torch.stack(prompts).cpu().numpy())
@@ -162,7 +175,11 @@ def _labelled(targets: Artifact, split: str) -> list[Sample]:
 
 @torch.inference_mode()
 def _embed(
-    tower: Tower, settings: TowerSettings, samples: list[Sample], batch_size: int, advance
+    tower: Tower,
+    settings: TowerSettings,
+    samples: list[Sample],
+    batch_size: int,
+    advance: Callable[[int], None],
 ) -> np.ndarray:
     """Unit-norm embeddings [B, E] of the samples' signals."""
     device = next(tower.parameters()).device

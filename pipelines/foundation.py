@@ -77,7 +77,9 @@ def run(runtime: Runtime, config: FoundationConfig, shards: Artifact) -> Artifac
     if build.existing:
         return build.existing
     foundation = _load(config)
-    files = _fit(runtime, build, config, foundation, shards) if fitted else []
+    files = []
+    if isinstance(foundation, LitFoundation):
+        files += _fit(runtime, build, config, foundation, shards)
     described = {
         "spec": config.spec,
         "embed_dim": foundation.embed_dim,
@@ -87,7 +89,9 @@ def run(runtime: Runtime, config: FoundationConfig, shards: Artifact) -> Artifac
         "digest": foundation.digest(),
     }
     files.append(write_atomic(build.folder / "foundation.json", encode_json(described)))
-    return build.commit(files, counts={"parameters": sum(p.numel() for p in foundation.parameters())})
+    return build.commit(
+        files, counts={"parameters": sum(p.numel() for p in foundation.parameters())}
+    )
 
 
 def open_foundation(artifact: Artifact) -> Foundation:
@@ -124,7 +128,9 @@ class FeatureStage:
     """Frozen features of one shard's views and captions, before any projection."""
 
     def __init__(self, config: FoundationConfig, shards: Artifact) -> None:
-        self.foundation = _load(config)
+        foundation = _load(config)
+        assert isinstance(foundation, LitFoundation)
+        self.foundation = foundation
         self.background = config.background
         self.shards = shards
 
@@ -165,9 +171,7 @@ def _fit(
         )
     foundation.freeze()
     state = foundation.projections.state_dict()
-    projections = write_atomic(
-        build.folder / "projections.safetensors", save_safetensors(state)
-    )
+    projections = write_atomic(build.folder / "projections.safetensors", save_safetensors(state))
     return [record.file for record in records] + [projections]
 
 

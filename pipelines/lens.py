@@ -8,24 +8,26 @@ Promises  resumes from the last checkpoint after a kill; checkpoints are removed
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from upath import UPath
 
 from pipelines.artifacts import Artifact, write_atomic
 from pipelines.cluster import connect, original_error
 from pipelines.runtime import ProgressBar, Resources, Runtime
 from pipelines.shard_io import encode_json
-from pipelines.training import LENS_FILE, STATE_FILE, TrainConfig, TrainJob, train_worker
+from pipelines.training import STATE_FILE, TrainConfig, TrainJob, train_worker
+from vitlens_core.checkpoint import LENS_FILE
 from vitlens_core.errors import ConfigError
 from vitlens_core.models.tower import LensSettings, TowerSettings, TrunkSettings
 
@@ -61,7 +63,8 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
     workers = max(1, runtime.resources.train_workers)
     if config.train.batch_size % workers:
         raise ConfigError(
-            f"lens.train.batch_size {config.train.batch_size} does not divide over {workers} workers"
+            f"lens.train.batch_size {config.train.batch_size} does not divide over "
+            f"{workers} workers"
         )
     inputs = {"targets": targets, "foundation": foundation}
     build = runtime.store.begin(STEP, VERSION, config, inputs)
@@ -91,27 +94,25 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
     return artifact
 
 
-def _fit(job: TrainJob, resources: Resources, folder) -> Result:
+def _fit(job: TrainJob, resources: Resources, folder: UPath) -> Any:
     """Run the workers; a run of this name that was killed goes on at its last checkpoint."""
-    per_worker = {"CPU": 1} | ({"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {})
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config=job,
-        scaling_config=ScalingConfig(
-            num_workers=resources.train_workers,
-            use_gpu=resources.gpus_per_worker > 0,
-            resources_per_worker=per_worker,
+    on_gpu = resources.gpus_per_worker > 0
+    per_worker = {"CPU": 1.0, "GPU": resources.gpus_per_worker} if on_gpu else {"CPU": 1.0}
+    options: dict[str, Any] = {
+        "train_loop_config": {"job": job},
+        "scaling_config": ScalingConfig(
+            num_workers=resources.train_workers, use_gpu=on_gpu, resources_per_worker=per_worker
         ),
-        run_config=RunConfig(
+        "run_config": RunConfig(
             name=_CHECKPOINTS,
             storage_path=str(folder.absolute() if isinstance(folder, Path) else folder),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
             failure_config=FailureConfig(max_failures=3),
         ),
-    )
+    }
     try:
-        return trainer.fit()
-    except ray.train.TrainingFailedError as error:
+        return TorchTrainer(train_worker, **options).fit()
+    except TrainingFailedError as error:
         raise original_error(error) from error
 
 
@@ -130,9 +131,9 @@ class _Progress:
 
 
 @contextmanager
-def _shown(bar: ProgressBar) -> Iterator[ray.actor.ActorHandle]:
+def _shown(bar: ProgressBar) -> Generator[Any]:
     """An actor for the workers' progress, drawn on `bar` twice a second."""
-    progress = _Progress.remote()
+    progress: Any = _Progress.remote()
     done = threading.Event()
 
     def draw() -> None:
@@ -154,7 +155,7 @@ def _shown(bar: ProgressBar) -> Iterator[ray.actor.ActorHandle]:
         ray.kill(progress)
 
 
-def _remove(folder) -> None:
+def _remove(folder: UPath) -> None:
     if isinstance(folder, Path):
         shutil.rmtree(folder, ignore_errors=True)
     else:

@@ -9,33 +9,26 @@ Promises  a file appears whole, checked and under its final name, or not at all;
           outside the mirror; the package's own downloader (no retry, timeout or check) never runs.
 """
 
-import errno
 import gzip
 import hashlib
 import logging
 import os
-import random
 import re
 import threading
-import uuid
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import fsspec
 import objaverse
-from fsspec.callbacks import Callback
 from fsspec.core import url_to_fs
-from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.local import LocalFileSystem
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
+from pipelines.transfer import FetchPolicy, UnreachableError, fetch, has_size
 from vitlens_core.errors import BadSampleError, ConfigError, TransientError
 
 logger = logging.getLogger(__name__)
@@ -50,37 +43,7 @@ LVIS_ANNOTATIONS = "lvis-annotations.json.gz"
 _OBJECT_PATH = re.compile(r"glbs/[\w-]+/(?P<uid>[\w-]{1,64})\.glb", re.ASCII)
 # `objaverse` reads the object paths anew for each call, and draws a bar above ten parts.
 _PARTS_PER_LOAD = 10
-# Of this machine, not of the mirror: neither another attempt nor quarantine would be right.
-_DISK_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _package_lock = threading.Lock()
-
-
-@dataclass(frozen=True)
-class FetchPolicy:
-    """How patient fetching from a remote mirror is. A local mirror is read once."""
-
-    attempts: int = 6
-    initial_wait_s: float = 1.0  # doubles with each attempt; up to as much again is random
-    max_wait_s: float = 60.0
-    max_retry_after_s: float = 300.0  # a server that asks for a longer pause is given up on
-    connect_timeout_s: float = 5.0
-    stall_timeout_s: float = 30.0  # longest silence between two reads
-    attempt_timeout_s: float = 900.0  # ends a body that only trickles
-
-    def wait_s(self, state: RetryCallState) -> float:
-        """Seconds before the next attempt: what the server asked for, else back-off."""
-        error = state.outcome.exception() if state.outcome else None
-        jitter_s = random.uniform(0, self.initial_wait_s)  # noqa: S311  spreads load, no secret
-        if isinstance(error, _PauseError):
-            return error.retry_after_s + jitter_s
-        return (
-            min(self.max_wait_s, self.initial_wait_s * 2 ** (state.attempt_number - 1)) + jitter_s
-        )
-
-    def is_worth_retrying(self, error: BaseException) -> bool:
-        if isinstance(error, _PauseError):
-            return error.retry_after_s <= self.max_retry_after_s
-        return isinstance(error, TransientError)
 
 
 @dataclass(frozen=True)
@@ -136,7 +99,7 @@ def open_mirror(
         except BadSampleError as error:
             looked_for.append(str(error))
         except TransientError as error:
-            if isinstance(error.__cause__, _UnreachableError):
+            if isinstance(error.__cause__, UnreachableError):
                 raise ConfigError(_no_mirror(url, [str(error)])) from error
             raise
         else:
@@ -202,7 +165,7 @@ class Mirror:
             raise BadSampleError(_unsafe(record.path))
         self._check_local(record.path)
         destination = destination_dir / f"{record.uid}.glb"
-        if not _has_size(destination, record.size_bytes):
+        if not has_size(destination, record.size_bytes):
             self._download(record.path, destination, record.size_bytes)
         with destination.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -253,19 +216,9 @@ class Mirror:
             raise BadSampleError(f"{path}: no such file in the mirror")
 
     def _download(self, path: str, destination: Path, size_bytes: int | None) -> None:
-        retrying = Retrying(
-            stop=stop_after_attempt(1 if self.is_local else self.policy.attempts),
-            wait=self.policy.wait_s,
-            retry=retry_if_exception(self.policy.is_worth_retrying),
-            reraise=True,
-        )
-        try:
-            retrying(_copy_whole, self.filesystem, f"{self.root}/{path}", destination, size_bytes)
-        except _WrongSizeError as error:
-            raise BadSampleError(str(error)) from error
-        except TransientError as error:
-            attempts = retrying.statistics["attempt_number"]
-            raise TransientError(f"{error} (given up after attempt {attempts})") from error
+        source = f"{self.root}/{path}"
+        policy = replace(self.policy, attempts=1) if self.is_local else self.policy
+        fetch(self.filesystem, source, destination, size_bytes, policy)
 
 
 # --- annotations ---------------------------------------------------------------------------
@@ -372,105 +325,3 @@ def _no_mirror(url: str, findings: list[str]) -> str:
         f"objects), 'objaverse' (the published data set), or a folder or URL that holds "
         f"{LAYOUT_FOLDER}/ with {OBJECT_PATHS}, {LVIS_ANNOTATIONS}, metadata/ and glbs/"
     )
-
-
-# --- transfer ------------------------------------------------------------------------------
-
-
-class _PauseError(TransientError):
-    """The server named the pause it wants."""
-
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        super().__init__(f"{message}, retry after {retry_after_s:g} s")
-        self.retry_after_s = retry_after_s
-
-
-class _WrongSizeError(TransientError):
-    """Another number of bytes than announced: tried again, then bad for ever."""
-
-
-class _UnreachableError(TransientError):
-    """No connection came about."""
-
-
-def _copy_whole(
-    filesystem: fsspec.AbstractFileSystem, source: str, destination: Path, size_bytes: int | None
-) -> None:
-    """One attempt: to a temporary file beside `destination`, checked, synced, then renamed."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    part = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}.part")
-    progress = Callback()
-    try:
-        with _transfer_errors(source):
-            filesystem.get_file(source, str(part), callback=progress)
-        _check_size(source, part.stat().st_size, progress.size, size_bytes)
-        _sync(part)
-        part.replace(destination)
-        _sync(destination.parent)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _check_size(source: str, found: int, announced: int | None, annotated: int | None) -> None:
-    if announced is not None and found != announced:
-        raise TransientError(f"{source}: {found:,} of {announced:,} bytes arrived")
-    if annotated is not None and found != annotated:
-        raise _WrongSizeError(
-            f"{source}: {found:,} bytes, the mirror's annotation says {annotated:,}"
-        )
-
-
-@contextmanager
-def _transfer_errors(source: str) -> Generator[None]:
-    """Sort what a filesystem raises into bad for ever and worth another attempt."""
-    try:
-        yield
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise BadSampleError(f"{source}: no such file") from error
-    except (PermissionError, ValueError) as error:
-        raise BadSampleError(f"{source}: {error}") from error
-    except aiohttp.ClientResponseError as error:
-        raise _response_error(source, error) from error
-    except (OSError, aiohttp.ClientError) as error:
-        if error.__class__ is OSError and error.errno in _DISK_FAILURES:
-            raise
-        cause = error
-        if isinstance(error, FSTimeoutError) and error.__cause__ is not None:
-            cause = error.__cause__
-        unreachable = isinstance(
-            cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError
-        )
-        kind = _UnreachableError if unreachable else TransientError
-        raise kind(f"{source}: {type(cause).__name__}: {cause}") from error
-
-
-def _response_error(source: str, error: aiohttp.ClientResponseError) -> Exception:
-    message = f"{source}: HTTP {error.status} {error.message}"
-    if error.status not in {408, 425, 429} and error.status < 500:
-        return BadSampleError(message)
-    retry_after_s = _retry_after_s((error.headers or {}).get("Retry-After", ""))
-    return TransientError(message) if retry_after_s is None else _PauseError(message, retry_after_s)
-
-
-def _retry_after_s(header: str) -> float | None:
-    """Seconds to wait: the header holds a number of seconds or a date (RFC 9110, 10.2.3)."""
-    if header.isdecimal():
-        return float(header)
-    try:
-        when = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())
-
-
-def _has_size(path: Path, size_bytes: int | None) -> bool:
-    return size_bytes is not None and path.is_file() and path.stat().st_size == size_bytes
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 from pydantic import Field
 
 from pipelines.artifacts import Artifact, Quarantined, digest
-from pipelines.cluster import ShardTask, build_shards
+from pipelines.cluster import ShardTask, commit_shards, write_shards
 from pipelines.mirror import Mirror, ObjectRecord, open_mirror
 from pipelines.runtime import Runtime
 from pipelines.selection import SelectedObject, Selection, select
@@ -38,6 +38,9 @@ class ObjectsConfig(Selection):
         description="`embedded` (the shipped objects), `objaverse`, or a folder or fsspec URL",
     )
     objects_per_shard: int = Field(512, ge=1, description="bound of a shard's size")
+    check_size: bool = Field(
+        True, description="quarantine a file whose size differs from its annotation"
+    )
 
 
 def run(runtime: Runtime, config: ObjectsConfig) -> Artifact:
@@ -47,7 +50,7 @@ def run(runtime: Runtime, config: ObjectsConfig) -> Artifact:
         ConfigError: no mirror there, unknown classes or licences, or nothing selected.
     """
     mirror = open_mirror(config.mirror)
-    selected = select(mirror.records(), config)
+    selected = select(mirror.records(_wanted(mirror, config)), config)
     # What the mirror holds is the input; where it lies is not part of the identity.
     content = digest([_identity(mirror, item) for item in selected])
     settings = config.model_dump(mode="json", exclude={"mirror"})
@@ -55,7 +58,12 @@ def run(runtime: Runtime, config: ObjectsConfig) -> Artifact:
     if build.existing:
         return build.existing
     tasks = shard_tasks(selected, config.objects_per_shard)
-    return build_shards(runtime, build, tasks, partial(FetchStage, mirror))
+    records = write_shards(runtime, build, tasks, partial(FetchStage, mirror, config))
+    refused = [
+        Quarantined(key=uid, step=STEP, reason=reason)
+        for uid, reason in mirror.quarantined().items()
+    ]
+    return commit_shards(build, records, refused)
 
 
 def shard_tasks(selected: list[SelectedObject], objects_per_shard: int) -> list[ShardTask]:
@@ -76,8 +84,9 @@ def shard_tasks(selected: list[SelectedObject], objects_per_shard: int) -> list[
 class FetchStage:
     """Fetches one shard's objects from the mirror."""
 
-    def __init__(self, mirror: Mirror) -> None:
+    def __init__(self, mirror: Mirror, config: ObjectsConfig) -> None:
         self.mirror = mirror
+        self.check_size = config.check_size
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
         with tempfile.TemporaryDirectory(prefix="vitlens-objects-") as folder:
@@ -87,6 +96,8 @@ class FetchStage:
     def _fetch(self, item: dict, folder: Path) -> Sample | Quarantined:
         split = item.pop("split")
         record = ObjectRecord(**item)
+        if not self.check_size:
+            record = replace(record, size_bytes=None)
         try:
             fetched = self.mirror.fetch(record, folder)
         except (BadSampleError, TransientError) as error:
@@ -95,6 +106,13 @@ class FetchStage:
         data = fetched.path.read_bytes()
         fetched.path.unlink()
         return {"__key__": record.uid, "glb": data, "json": encode_json(described)}
+
+
+def _wanted(mirror: Mirror, config: ObjectsConfig) -> Iterable[str] | None:
+    """The uids whose annotations are needed: a remote mirror keeps them in many parts."""
+    if config.uids is not None:
+        return config.uids
+    return mirror.labels() if config.labelled_only else None
 
 
 def _identity(mirror: Mirror, item: SelectedObject) -> dict:

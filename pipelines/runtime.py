@@ -6,14 +6,21 @@ Nothing here enters a fingerprint: the same artifact comes out of a laptop and a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from pipelines.artifacts import Store
 
@@ -44,7 +51,7 @@ class Runtime:
     console: Console = field(default_factory=lambda: Console(stderr=True))
 
     @contextmanager
-    def progress(self, step: str, total: int, unit: str) -> Iterator[ProgressBar]:
+    def progress(self, step: str, total: int, unit: str) -> Generator[ProgressBar]:
         """A progress bar for a long step; one closing line where there is no terminal."""
         columns = (
             TextColumn("{task.description:<12}"),
@@ -63,11 +70,12 @@ class ProgressBar:
     """One bar; `note` is shown behind the count (a loss, say)."""
 
     _progress: Progress
-    _task: int
+    _task: TaskID
 
     def advance(self, amount: int = 1, note: str | None = None) -> None:
-        shown = {} if note is None else {"note": note}
-        self._progress.update(self._task, advance=amount, **shown)
+        self._progress.advance(self._task, amount)
+        if note is not None:
+            self._progress.update(self._task, note=note)
 
     def at(self, completed: int, note: str = "") -> None:
         self._progress.update(self._task, completed=completed, note=note)

@@ -54,7 +54,8 @@ def read_shard(path: UPath) -> Iterator[Sample]:
                     yield sample
                     sample = {}
                 sample["__key__"] = key
-                sample[extension] = tar.extractfile(member).read()
+                file_in_tar = tar.extractfile(member)
+                sample[extension] = file_in_tar.read() if file_in_tar else b""
     except (tarfile.TarError, EOFError) as error:
         last = sample.get("__key__", "none")
         raise IntegrityError(f"{path} is damaged after sample {last}: {error}") from error
@@ -74,7 +75,7 @@ def encode_array(array: np.ndarray) -> bytes:
 
 def encode_compressed(**arrays: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

@@ -51,12 +51,13 @@ class TargetStage:
             described = json.loads(sample["json"])
             images = self.foundation.encode_image(composite_views(sample, self.background))
             texts = self.foundation.encode_text(described["captions"])
+            kept = {k: described[k] for k in ("name", "label", "split", "captions")}
             yield {
                 "__key__": sample["__key__"],
                 "points.npy": sample["points.npy"],
                 "image_targets.npy": _encode(images),
                 "text_targets.npy": _encode(texts),
-                "json": encode_json({k: described[k] for k in ("name", "label", "split", "captions")}),
+                "json": encode_json(kept),
             }
 
 

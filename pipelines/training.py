@@ -31,13 +31,12 @@ from pipelines.batches import Batch, TrainingBatches, stable_group
 from pipelines.foundation import open_foundation
 from pipelines.shard_io import decode_array, read_shard
 from vitlens_core import modalities
-from vitlens_core.checkpoint import encode_lens
+from vitlens_core.checkpoint import LENS_FILE, encode_lens
 from vitlens_core.errors import VitlensError
 from vitlens_core.losses import MAX_LOG_SCALE, gather_rows, info_nce
 from vitlens_core.models.tower import Tower, TowerSettings
 from vitlens_core.precision import Precision, autocast
 
-LENS_FILE = "lens.safetensors"
 STATE_FILE = "training.pt"
 
 
@@ -85,13 +84,13 @@ class Curves:
     val: list[dict[str, float]] = field(default_factory=list)
 
 
-def train_worker(job: TrainJob) -> None:
-    """Train to the last step, resuming from the latest checkpoint if there is one.
+def train_worker(config: dict[str, TrainJob]) -> None:
+    """Train `config["job"]` to the last step, resuming from the latest checkpoint if there is one.
 
     Raises:
         VitlensError: the loss is not finite; the message names step and samples.
     """
-    Trainer(job).run()
+    Trainer(config["job"]).run()
 
 
 class Trainer:

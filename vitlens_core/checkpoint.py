@@ -18,6 +18,7 @@ from vitlens_core.foundation import Foundation
 from vitlens_core.models.tower import Tower, TowerSettings
 
 FORMAT = "vitlens-lens-1"
+LENS_FILE = "lens.safetensors"
 
 
 def encode_lens(

@@ -1,8 +1,17 @@
-"""console: the lines a run leaves on the terminal, one per step."""
+"""console: what a run leaves on the terminal, one line per step; all other output is logged.
+
+Promises  while `quiet_terminal` holds, nothing but `terminal()` reaches the terminal: whatever
+          Dagster, Ray, MLflow or a library's C code prints lands in the run's log file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from rich.console import Console
 
@@ -11,6 +20,43 @@ from pipelines.gates import GateResult
 from pipelines.registry import ModelVersion
 
 _WIDTH = 12
+_consoles: list[Console] = []
+
+
+def terminal() -> Console:
+    """Where progress and step lines go: standard error, also while it is being logged."""
+    return _consoles[-1] if _consoles else Console(stderr=True)
+
+
+@contextmanager
+def quiet_terminal(log: Path) -> Iterator[Console]:
+    """Send the process's output, its children's and all log records to `log`."""
+    with ExitStack() as stack:
+        file = stack.enter_context(log.open("a", buffering=1))
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root = logging.getLogger()
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        stack.callback(root.removeHandler, handler)
+        screen = stack.enter_context(os.fdopen(os.dup(2), "w"))
+        for stream in (sys.stdout, sys.stderr):
+            stack.enter_context(_sent_to(file.fileno(), stream.fileno()))
+        _consoles.append(Console(file=screen))
+        stack.callback(_consoles.pop)
+        yield _consoles[-1]
+
+
+@contextmanager
+def _sent_to(target: int, descriptor: int) -> Iterator[None]:
+    """Point an open file descriptor elsewhere for a while."""
+    original = os.dup(descriptor)
+    os.dup2(target, descriptor)
+    try:
+        yield
+    finally:
+        os.dup2(original, descriptor)
+        os.close(original)
 
 
 def show_artifact(console: Console, artifact: Artifact) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import dagster as dg
@@ -14,6 +15,13 @@ from workflows.artifact_io import ArtifactIOManager
 from workflows.components import ARTIFACTS
 from workflows.settings import RESOURCE, RunSettings
 
+LOG_FILE = "log_file"
+
+
+@dg.logger(description="Python's own logging: the run's log file, where the command line runs.")
+def log_file(context: dg.InitLoggerContext) -> logging.Logger:
+    return logging.getLogger("vitlens")
+
 
 @dg.definitions
 def defs() -> dg.Definitions:
@@ -22,6 +30,7 @@ def defs() -> dg.Definitions:
     )
     shared = dg.Definitions(
         resources={RESOURCE: RunSettings.configure_at_launch(), ARTIFACTS: ArtifactIOManager()},
+        loggers={LOG_FILE: log_file},
         executor=dg.in_process_executor,
     )
     return dg.Definitions.merge(tree.build_defs(), shared)

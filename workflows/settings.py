@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 from pydantic import Field
 
 from pipelines.config import RunConfig
 from pipelines.runtime import Runtime
+from workflows.console import terminal
 from workflows.home import Home
 from workflows.spec import DEFAULT_PROFILE, Workflow
 
@@ -23,10 +26,10 @@ class RunSettings(dg.ConfigurableResource):
         return workflow.config(self.profile, self.overrides)
 
     def runtime(self, config: RunConfig) -> Runtime:
-        return Runtime(Home.from_environment().store, config.resources)
+        return Runtime(Home.from_environment().store, config.resources, terminal())
 
 
-def run_config(profile: str, overrides: tuple[str, ...] = ()) -> dict:
+def run_config(profile: str, overrides: Sequence[str] = ()) -> dict:
     """Dagster's run config for these settings."""
     chosen = {"profile": profile, "overrides": list(overrides)}
     return {"resources": {RESOURCE: {"config": chosen}}}

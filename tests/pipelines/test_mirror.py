@@ -16,7 +16,8 @@ import fsspec
 import objaverse
 import pytest
 
-from pipelines.mirror import EMBEDDED, FetchPolicy, ObjectRecord, open_mirror
+from pipelines.mirror import EMBEDDED, ObjectRecord, open_mirror
+from pipelines.transfer import FetchPolicy
 from vitlens_core.errors import BadSampleError, ConfigError, TransientError
 
 QUICK = FetchPolicy(

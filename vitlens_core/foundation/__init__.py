@@ -1,7 +1,7 @@
 """The foundation by one string: `open_clip:…` or `lit:…`.
 
-    foundation = load_foundation("open_clip:ViT-L-14/datacomp_xl_s13b_b90k")
-    foundation.encode_image(images), foundation.encode_text(["a chair"]), foundation.trunk
+foundation = load_foundation("open_clip:ViT-L-14/datacomp_xl_s13b_b90k")
+foundation.encode_image(images), foundation.encode_text(["a chair"]), foundation.trunk
 """
 
 from __future__ import annotations

@@ -28,19 +28,24 @@ class Foundation(nn.Module, ABC):
         embed_dim: E.
         image_size_px: side of the square images it sees.
         trunk: the ViT from its tokens on; `trunk(image_tokens(pixels))` embeds an image.
-        logit_scale: inverse temperature the pair was trained with.
+        logit_scale: inverse temperature that image and text were trained with.
     """
 
     spec: str
     embed_dim: int
     image_size_px: int
     trunk: Trunk
-    logit_scale: float
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    @abstractmethod
+    def logit_scale(self) -> float: ...
 
     @abstractmethod
     def image_tokens(self, pixels: Tensor) -> Tensor:
@@ -56,7 +61,7 @@ class Foundation(nn.Module, ABC):
             raise InputError(
                 f"expected uint8 RGB images [B, H, W, 3], got {images.dtype} {list(images.shape)}"
             )
-        pixels = images.permute(0, 3, 1, 2).to(self.mean.device, torch.float32) / 255
+        pixels = images.permute(0, 3, 1, 2).to(self.mean.device).float() / 255
         size = (self.image_size_px, self.image_size_px)
         if pixels.shape[-2:] != size:
             pixels = F.interpolate(pixels, size=size, mode="bicubic", antialias=True).clamp(0, 1)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import open_clip
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation.base import Foundation
@@ -19,15 +20,15 @@ from vitlens_core.models.trunk import open_clip_trunk
 class OpenClipFoundation(Foundation):
     """open_clip's image and text towers behind the foundation's interface."""
 
-    def __init__(self, spec: str, clip: nn.Module, tokenizer) -> None:
+    def __init__(self, spec: str, clip: Any, tokenizer: Any) -> None:
         visual = clip.visual
         super().__init__(visual.preprocess_cfg["mean"], visual.preprocess_cfg["std"])
         self.spec = spec
         self.image_size_px = visual.preprocess_cfg["size"][0]
-        self.clip = clip
+        self.clip: Any = clip
         self.tokenizer = tokenizer
         self.trunk = open_clip_trunk(visual)
-        self.embed_dim = self.trunk.readout.projection.shape[1]
+        self.embed_dim = visual.proj.shape[1]
 
     @property
     def logit_scale(self) -> float:

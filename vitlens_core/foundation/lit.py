@@ -13,22 +13,24 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation import packaged
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.losses import MAX_LOG_SCALE, info_nce
-from vitlens_core.models.trunk import TapFeatures, timm_trunk
+from vitlens_core.models.trunk import Readout, TapFeatures, timm_trunk
 
 _TAPS = 2
 
 
-class ProjectedFeatures(nn.Module):
+class ProjectedFeatures(Readout):
     """The trunk's readout: frozen tap features [B, F], then the trained projection to [B, E]."""
 
     def __init__(self, features: TapFeatures, projection: nn.Linear) -> None:
@@ -84,19 +86,18 @@ class LitFoundation(Foundation):
     """Two locked towers and their projections. Until fitted it gives features only."""
 
     def __init__(
-        self, spec: str, vit: nn.Module, text: SentenceEncoder, embed_dim: int, image_size_px: int
+        self, spec: str, vit: Any, text: SentenceEncoder, embed_dim: int, image_size_px: int
     ) -> None:
         super().__init__(vit.pretrained_cfg["mean"], vit.pretrained_cfg["std"])
         self.spec = spec
         self.embed_dim = embed_dim
         self.image_size_px = image_size_px
-        self.patch_embed = vit.patch_embed
+        self.patch_embed: nn.Module = vit.patch_embed
         self.text = text
-        features = TapFeatures(vit.norm, _TAPS)
+        self.features = TapFeatures(vit.norm, _TAPS)
         self.projections = Projections(2 * _TAPS * vit.embed_dim, text.width, embed_dim)
-        self.trunk = timm_trunk(vit, ProjectedFeatures(features, self.projections.image)).resized(
-            vit.patch_embed.num_patches
-        )
+        readout = ProjectedFeatures(self.features, self.projections.image)
+        self.trunk = timm_trunk(vit, readout)
 
     @property
     def logit_scale(self) -> float:
@@ -111,9 +112,8 @@ class LitFoundation(Foundation):
     @torch.inference_mode()
     def image_features(self, images: Tensor) -> Tensor:
         """uint8 RGB [B, H, W, 3] → frozen features [B, Fi], before the projection."""
-        readout, tokens = self.trunk.readout, self.image_tokens(self.preprocess(images))
-        trunk = self.trunk.with_readout(readout.features)
-        return F.normalize(trunk(tokens), dim=-1)
+        tokens = self.image_tokens(self.preprocess(images))
+        return F.normalize(self.trunk.with_readout(self.features)(tokens), dim=-1)
 
     @torch.inference_mode()
     def text_features(self, texts: Sequence[str]) -> Tensor:
@@ -208,7 +208,7 @@ def load_lit(spec: str, embed_dim: int = 256, image_size_px: int = 112) -> LitFo
     return LitFoundation(spec, vit, text, embed_dim, image_size_px)
 
 
-def _load_vit(model_name: str, tag: str, image_size_px: int) -> nn.Module:
+def _load_vit(model_name: str, tag: str, image_size_px: int) -> VisionTransformer:
     if not timm.is_model(model_name):
         near = timm.list_models(f"{model_name[:9]}*")[:8]
         raise ConfigError(f"timm has no model {model_name!r}; close ones: {', '.join(near)}")
@@ -220,9 +220,27 @@ def _load_vit(model_name: str, tag: str, image_size_px: int) -> nn.Module:
     elif Path(tag).exists():
         vit = timm.create_model(model_name, num_classes=0, checkpoint_path=tag)
     else:
-        vit = timm.create_model(f"{model_name}.{tag}", pretrained=True, num_classes=0)
+        vit = _download_vit(model_name, tag)
+    if not isinstance(vit, VisionTransformer):
+        raise ConfigError(f"timm's {model_name} is not a plain ViT; choose one of vit_*")
     vit.set_input_size(img_size=image_size_px)
     return vit
+
+
+def _download_vit(model_name: str, tag: str) -> Any:
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{model_name}.*")]
+    if tag not in tags:
+        raise ConfigError(
+            f"{tag!r} is neither a file nor a tag of timm's {model_name}; its tags: "
+            f"{', '.join(tags) or 'none'}"
+        )
+    try:
+        return timm.create_model(f"{model_name}.{tag}", pretrained=True, num_classes=0)
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"the weights of {model_name}.{tag} could not be downloaded ({error}); without a "
+            f"connection, give a checkpoint file: lit:{model_name}./path/to/weights.safetensors+…"
+        ) from error
 
 
 def _text_folder(text_spec: str) -> Path:

@@ -11,16 +11,24 @@ Axes: B batch, T tokens, W width, E embedding.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from vitlens_core.errors import ConfigError
 
 
-class ClsReadout(nn.Module):
+class Readout(nn.Module):
+    """Turns the outputs of the blocks it taps (negative indices) into an embedding."""
+
+    taps: tuple[int, ...]
+
+
+class ClsReadout(Readout):
     """CLIP's readout: layer norm of the last block's CLS token, then the projection.
 
     `forward` takes the blocks' outputs, a list of [B, 1+T, W], and returns [B, E].
@@ -37,7 +45,7 @@ class ClsReadout(nn.Module):
         return self.norm(hidden[0][:, 0]) @ self.projection
 
 
-class TapFeatures(nn.Module):
+class TapFeatures(Readout):
     """Features of a self-supervised ViT: CLS and mean patch token of the last `taps` blocks.
 
     Returns [B, 2·taps·W]. Linear probes of DINO read these (DINOv2, arXiv 2304.07193, B.3).
@@ -69,15 +77,15 @@ class Trunk(nn.Module):
         cls_token: Tensor,
         positions: Tensor,
         norm_pre: nn.Module,
-        blocks: Sequence[nn.Module],
-        readout: nn.Module,
+        blocks: Iterable[nn.Module],
+        readout: Readout,
     ) -> None:
         super().__init__()
         self.cls_token = nn.Parameter(cls_token.detach().clone())
         self.positions = nn.Parameter(positions.detach().clone())
         self.norm_pre = norm_pre
         self.blocks = nn.ModuleList(blocks)
-        self.readout = readout
+        self.readout: Readout = readout
 
     @property
     def width(self) -> int:
@@ -98,7 +106,7 @@ class Trunk(nn.Module):
         table = torch.cat([self.positions[:1], resample_positions(self.positions[1:], tokens)])
         return Trunk(self.cls_token, table, self.norm_pre, self.blocks, self.readout)
 
-    def with_readout(self, readout: nn.Module) -> Trunk:
+    def with_readout(self, readout: Readout) -> Trunk:
         """The same trunk read out in another way."""
         return Trunk(self.cls_token, self.positions, self.norm_pre, self.blocks, readout)
 
@@ -132,28 +140,28 @@ def resample_positions(table: Tensor, tokens: int) -> Tensor:
     return resized.flatten(2)[0].T
 
 
-def open_clip_trunk(visual: nn.Module) -> Trunk:
-    """The trunk of an open_clip vision tower (its own ViT, or a timm ViT inside)."""
-    if hasattr(visual, "resblocks") or hasattr(visual, "transformer"):
-        if getattr(visual, "attn_pool", None) is not None or visual.proj is None:
-            raise ConfigError(
-                "this open_clip vision tower pools by attention or has no projection; "
-                "use a CLIP ViT such as ViT-B-16, ViT-L-14 or ViT-bigG-14"
-            )
-        return Trunk(
-            visual.class_embedding,
-            visual.positional_embedding,
-            visual.ln_pre,
-            list(visual.transformer.resblocks),
-            ClsReadout(visual.ln_post, visual.proj),
+def open_clip_trunk(visual: Any) -> Trunk:
+    """The trunk of an open_clip vision tower that is CLIP's own ViT.
+
+    Raises:
+        ConfigError: a ResNet, a timm tower, or one that pools by attention.
+    """
+    is_clip_vit = isinstance(visual, VisionTransformer)
+    if not is_clip_vit or visual.attn_pool is not None or visual.proj is None:
+        raise ConfigError(
+            f"this open_clip vision tower ({type(visual).__name__}) is not a CLIP ViT read out at "
+            "its CLS token; use a model such as ViT-B-16, ViT-L-14 or ViT-bigG-14"
         )
-    raise ConfigError(
-        f"open_clip vision tower {type(visual).__name__} is not a ViT; "
-        "use a model such as ViT-B-16, ViT-L-14 or ViT-bigG-14"
+    return Trunk(
+        visual.class_embedding,
+        visual.positional_embedding,
+        visual.ln_pre,
+        visual.transformer.resblocks,
+        ClsReadout(visual.ln_post, visual.proj),
     )
 
 
-def timm_trunk(vit: nn.Module, readout: nn.Module) -> Trunk:
+def timm_trunk(vit: Any, readout: Readout) -> Trunk:
     """The trunk of a timm `VisionTransformer` with a CLS token and a learned table."""
     has_table = getattr(vit, "pos_embed", None) is not None and not vit.no_embed_class
     if not has_table or getattr(vit, "num_prefix_tokens", 0) != 1:
@@ -161,6 +169,4 @@ def timm_trunk(vit: nn.Module, readout: nn.Module) -> Trunk:
             f"timm model {type(vit).__name__} has no single CLS token with a positional table; "
             "use a vit_* model without registers (CLIP, DINO, DINOv2, DeiT, AugReg)"
         )
-    return Trunk(
-        vit.cls_token.reshape(-1), vit.pos_embed[0], vit.norm_pre, list(vit.blocks), readout
-    )
+    return Trunk(vit.cls_token.reshape(-1), vit.pos_embed[0], vit.norm_pre, vit.blocks, readout)

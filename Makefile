@@ -1,0 +1,34 @@
+# make demo    sets up and runs the main job on the shipped objects
+# make test    sets up, lints, type-checks, checks the layers and runs every test
+.PHONY: setup demo test lint bench lock clean
+
+BIN := .venv/bin
+
+setup:
+	@infra/setup.sh
+
+demo: setup
+	@$(BIN)/vitlens run point_cloud --profile demo
+
+test: setup lint
+	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m slow
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/ty check
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python tests/benchmarks/bench_rendering.py
+
+# Resolves every dependency again; the constraints say which releases were tried together.
+lock:
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --extra dev --constraint infra/constraints.txt pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --no-deps --generate-hashes --no-emit-index-url --no-header \
+		infra/weights.txt -o weights.lock
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

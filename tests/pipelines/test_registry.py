@@ -1,0 +1,258 @@
+"""The registry on a database of its own: aliases, lineage, and a model that loads elsewhere."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines import registry
+from pipelines.registry import ModelVersion
+from tests.pipelines.finished_run import CONFIG, finished_run, gate_results, lens_file
+from vitlens_core.errors import ConfigError
+
+NAME = "vitlens-point_cloud"
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty registry; making its tables takes seconds, copying them none."""
+    home = tmp_path_factory.mktemp("registry")
+    registry.connect(home).search_registered_models()
+    return home / "mlflow.db"
+
+
+@pytest.fixture
+def home(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(database, home / "mlflow.db")
+    return home
+
+
+def register(home: Path, right: float = 0.5, at_least: float = 0.1) -> ModelVersion:
+    """Register a run with `right` of its objects recognised, behind one gate."""
+    artifacts = finished_run(home, right=right)
+    return registry.register_challenger(
+        home,
+        "point_cloud",
+        CONFIG,
+        artifacts["lens"],
+        artifacts["evaluation"],
+        artifacts["foundation"],
+        artifacts,
+        gate_results(artifacts, at_least),
+    )
+
+
+def aliases(home: Path) -> dict[int, tuple[str, ...]]:
+    return {v.version: v.aliases for v in registry.versions(home, "point_cloud")}
+
+
+def test_a_home_without_a_run_has_no_versions_and_gets_no_database(tmp_path: Path) -> None:
+    assert registry.versions(tmp_path / "home", "point_cloud") == []
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_registered_lens_carries_its_lineage(home: Path) -> None:
+    model = register(home)
+    artifacts = finished_run(home)
+    run = registry.connect(home).get_run(model.run_id)
+    assert (model.name, model.version, model.aliases) == (NAME, 1, ("challenger",))
+    assert model.evaluation == artifacts["evaluation"].fingerprint
+    assert model.gates_passed
+    for step, artifact in artifacts.items():
+        assert run.data.tags[f"vitlens.fingerprint.{step}"] == artifact.fingerprint
+    assert run.data.tags["vitlens.foundation.spec"] == "lit:a+b"
+    assert run.data.tags["vitlens.gate.top1"].startswith("passed: zero_shot.top1 is 0.5")
+    assert run.data.params["lens.train.steps"] == "4"
+    assert run.data.metrics["zero_shot.ci95.top1.low"] == pytest.approx(0.4)
+    assert run.info.status == "FINISHED"
+
+
+def test_training_curves_are_metrics_by_step(home: Path) -> None:
+    model = register(home)
+    history = registry.connect(home).get_metric_history(model.run_id, "train.loss")
+    assert [(point.step, point.value) for point in history] == [(1, 6), (2, 3), (3, 2), (4, 1.5)]
+
+
+def test_nothing_is_written_outside_home(home: Path) -> None:
+    register(home)
+    assert {path.name for path in Path.cwd().iterdir()} == {"home"}
+    assert {path.name for path in home.iterdir()} == {"artifacts", "mlartifacts", "mlflow.db"}
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_the_same_evaluation_is_registered_once(home: Path) -> None:
+    first, second = register(home), register(home)
+    assert first == second
+    assert len(registry.versions(home, "point_cloud")) == 1
+
+
+def test_a_registration_that_failed_half_way_leaves_no_second_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="disk full"):
+        broken.setattr("pipelines.tracking.save_model", lambda *_: _raise(OSError("disk full")))
+        register(home)
+    model = register(home)
+    client = registry.connect(home)
+    experiment = client.get_experiment_by_name(registry.EXPERIMENT)
+    assert [r.info.run_id for r in client.search_runs([experiment.experiment_id])] == [model.run_id]
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def test_registering_again_with_other_gates_states_the_present_ones(home: Path) -> None:
+    assert register(home, at_least=0.1).gates_passed
+    assert not register(home, at_least=0.9).gates_passed
+
+
+def test_promotion_moves_champion_and_previous(home: Path) -> None:
+    passed = gate_results(finished_run(home))
+    for right in (0.25, 0.5, 0.75):
+        registry.promote(home, NAME, register(home, right).version, passed)
+    assert aliases(home) == {3: ("champion",), 2: ("previous",), 1: ()}
+
+
+def test_promoting_the_champion_again_changes_nothing(home: Path) -> None:
+    passed = gate_results(finished_run(home))
+    for right in (0.25, 0.5):
+        registry.promote(home, NAME, register(home, right).version, passed)
+    before = aliases(home)
+    assert registry.promote(home, NAME, 2, passed).aliases == ("champion",)
+    assert aliases(home) == before
+
+
+def test_a_champion_registered_again_is_no_challenger(home: Path) -> None:
+    registry.promote(home, NAME, register(home).version, gate_results(finished_run(home)))
+    assert register(home).aliases == ("champion",)
+
+
+def test_previous_can_be_made_champion_again(home: Path) -> None:
+    passed = gate_results(finished_run(home))
+    for right in (0.25, 0.5):
+        registry.promote(home, NAME, register(home, right).version, passed)
+    registry.promote(home, NAME, 1, passed)
+    assert aliases(home) == {2: ("previous",), 1: ("champion",)}
+
+
+def test_a_failed_gate_keeps_the_champion(home: Path) -> None:
+    registry.promote(home, NAME, register(home, 0.5).version, gate_results(finished_run(home)))
+    worse = register(home, 0.25)
+    failed = gate_results(finished_run(home, right=0.25), at_least=0.4)
+    with pytest.raises(ConfigError, match=r"top1: zero_shot\.top1 is 0\.25, but must be at least"):
+        registry.promote(home, NAME, worse.version, failed)
+    assert aliases(home) == {2: ("challenger",), 1: ("champion",)}
+
+
+def test_a_version_that_does_not_exist_is_refused(home: Path) -> None:
+    register(home)
+    with pytest.raises(ConfigError, match="no version 7"):
+        registry.promote(home, NAME, 7, [])
+
+
+def test_the_report_is_kept_with_the_run(home: Path, tmp_path: Path) -> None:
+    model = register(home)
+    for name in ("report.json", "report.html"):
+        (tmp_path / name).write_text(name)
+    registry.log_report(home, model, tmp_path)
+    kept = registry.connect(home).list_artifacts(model.run_id, "report")
+    assert {Path(file.path).name for file in kept} == {"report.json", "report.html"}
+
+
+CONSUMER = """
+import sys
+import mlflow, numpy as np
+model = mlflow.pyfunc.load_model("models:/vitlens-point_cloud@challenger")
+np.save(sys.argv[1], model.predict(np.load(sys.argv[2])))
+loaded = {name.partition(".")[0] for name in sys.modules}
+assert not loaded & {"pipelines", "workflows", "ray", "dagster"}, loaded
+"""
+
+
+def test_a_consumer_loads_the_lens_elsewhere_without_pickle(home: Path, tmp_path: Path) -> None:
+    """The embedded default foundation in miniature, in a process and a folder of its own."""
+    import torch
+    from safetensors.torch import save
+
+    from pipelines.foundation import DEFAULT_SPEC
+    from vitlens_core.checkpoint import encode_lens
+    from vitlens_core.foundation import load_foundation
+    from vitlens_core.models.tower import LensSettings, TowerSettings, TrunkSettings
+
+    foundation = load_foundation(DEFAULT_SPEC, embed_dim=8, image_size_px=28)
+    settings = TowerSettings(
+        modality="point_cloud",
+        tokenizer={"points": 64, "groups": 4, "group_size": 8, "encoder_dim": 16, "width": 16},
+        lens=LensSettings(latents=4, depth=1, latent_heads=2, latent_dim_head=16),
+        trunk=TrunkSettings(skip_first=11),
+    )
+    tower = settings.build(foundation.trunk).eval()
+    described = {
+        "spec": DEFAULT_SPEC,
+        "embed_dim": 8,
+        "image_size_px": 28,
+        "digest": foundation.digest(),
+    }
+    artifacts = finished_run(
+        home,
+        files={
+            "lens.safetensors": encode_lens(tower, settings, DEFAULT_SPEC, foundation.digest()),
+            "foundation.json": json.dumps(described).encode(),
+            "projections.safetensors": save(foundation.projections.state_dict()),
+        },
+    )
+    registry.register_challenger(
+        home,
+        "point_cloud",
+        CONFIG,
+        artifacts["lens"],
+        artifacts["evaluation"],
+        artifacts["foundation"],
+        artifacts,
+        [],
+    )
+    clouds = np.random.default_rng(0).uniform(size=(2, 64, 6)).astype(np.float32)
+    np.save(tmp_path / "clouds.npy", clouds)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    files = [str(tmp_path / name) for name in ("embeddings.npy", "clouds.npy")]
+    subprocess.run(
+        [sys.executable, "-c", CONSUMER, *files],
+        cwd=elsewhere,
+        check=True,
+        env={
+            **os.environ,
+            "MLFLOW_TRACKING_URI": registry.tracking_uri(home),
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        },
+    )
+    with torch.inference_mode():
+        expected = tower(settings.signal.prepare(torch.from_numpy(clouds))).numpy()
+    # Same tensors, same operations, another process.
+    np.testing.assert_allclose(np.load(files[0]), expected, atol=1e-6)
+
+
+def test_the_model_states_its_inputs_and_requirements(home: Path) -> None:
+    import mlflow
+
+    register(home)
+    client = registry.connect(home)
+    source = client.get_model_version(NAME, "1").source
+    info = mlflow.models.get_model_info(source)
+    assert info.signature.inputs.inputs[0].shape == (-1, -1, 6)
+    assert info.signature.outputs.inputs[0].shape == (-1, 8)
+    folder = Path(source.removeprefix("file://"))
+    pinned = (folder / "requirements.txt").read_text().splitlines()
+    assert {line.partition("==")[0] for line in pinned} >= {"mlflow", "vitlens", "torch", "onnx"}
+    assert not list(folder.rglob("*.pkl"))
+    assert (folder / "artifacts" / "lens.safetensors").read_bytes() == lens_file()

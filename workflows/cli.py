@@ -1,0 +1,129 @@
+"""cli: the `vitlens` command.
+
+Exit codes: 0 done, 1 a gate failed (the lens stays challenger), 2 a mistake in what was asked,
+3 any other failure, 130 stopped by Ctrl-C. Heavy imports wait until what was asked is known
+to be possible.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from vitlens_core.errors import ConfigError, VitlensError
+from workflows.home import Home, quiet_environment
+from workflows.spec import DEFAULT_PROFILE, load_workflow
+
+GATE_FAILED, MISTAKE, FAILED, INTERRUPTED = 1, 2, 3, 130
+
+
+class _Cli(click.Group):
+    """Turns whatever a command raises into a message and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        debug = bool(ctx.params.get("debug"))
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            _say("stopped; the same command goes on where this one left off", "yellow")
+            sys.exit(INTERRUPTED)
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            _say(_message(error), "red")
+            sys.exit(MISTAKE if isinstance(error, ConfigError) else FAILED)
+
+
+@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Teach a frozen vision-language model to perceive a modality."""
+    quiet_environment()
+
+
+@main.command()
+@click.argument("modality")
+@click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Settings to run with.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change one setting.")
+def run(modality: str, profile: str, overrides: tuple[str, ...]) -> None:
+    """From objects to a registered lens; steps already made are reused."""
+    from workflows.console import quiet_terminal
+    from workflows.preflight import check
+
+    check(load_workflow(modality).config(profile, overrides))
+    home = Home.from_environment()
+    log = home.logs() / f"{modality}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    with quiet_terminal(log):
+        outcome = _execute(home, modality, profile, overrides, log)
+    from workflows.summary import show_summary
+
+    show_summary(Console(), home.latest)
+    if outcome is not outcome.CHAMPION:
+        sys.exit(GATE_FAILED)
+
+
+@main.command()
+def status() -> None:
+    """Artifacts and registered lenses at a glance."""
+    from workflows.status import show_status
+
+    show_status(Console(), Home.from_environment())
+
+
+@main.command()
+@click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
+def report(opened: bool) -> None:
+    """Print the path of the latest report."""
+    page = Home.from_environment().latest / "report.html"
+    if not page.exists():
+        raise ConfigError(f"no report at {page} yet: `vitlens run MODALITY` makes one")
+    click.echo(page)
+    if opened:
+        click.launch(page.as_uri())
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True, help="Of Dagster's UI.")
+@click.option("--mlflow-port", default=5000, show_default=True, help="Of MLflow's UI.")
+def ui(port: int, mlflow_port: int) -> None:
+    """Serve the Dagster and MLflow UIs until Ctrl-C."""
+    from workflows.servers import serve
+
+    serve(Console(stderr=True), Home.from_environment(), port, mlflow_port)
+
+
+def _execute(home: Home, modality: str, profile: str, overrides: tuple[str, ...], log: Path) -> Any:
+    """Run the job; a failure that is no message of ours points to the log."""
+    from workflows.runner import execute
+
+    try:
+        return execute(home, modality, profile, overrides)
+    except VitlensError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        error.add_note(f"the whole story is in {log}")
+        raise
+
+
+def _message(error: Exception) -> str:
+    """A message of ours as it stands; of any other error its kind and its notes too."""
+    if isinstance(error, VitlensError):
+        return str(error)
+    notes = getattr(error, "__notes__", [])
+    return "\n".join([f"{type(error).__name__}: {error}", *notes, "--debug shows the traceback"])
+
+
+def _say(message: str, colour: str) -> None:
+    console = Console(stderr=True)
+    console.print(f"[{colour}]{escape(message)}[/]", highlight=False, soft_wrap=True)

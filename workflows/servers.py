@@ -1,0 +1,127 @@
+"""servers: Dagster's webserver and daemon, and MLflow's UI, until the user stops them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from rich.console import Console
+
+from pipelines.registry import tracking_uri
+from vitlens_core.errors import ConfigError, VitlensError
+from workflows.home import Home
+
+HOST = "127.0.0.1"
+_START_TIMEOUT_S = 180
+_STOP_TIMEOUT_S = 20
+_POLL_S = 0.5
+
+
+def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
+    """Run both until Ctrl-C.
+
+    Raises:
+        ConfigError: a port is taken.
+        VitlensError: a server ended by itself, or does not answer; the message names its log.
+    """
+    tracking = tracking_uri(home.root)
+    remote = tracking.startswith(("http://", "https://"))
+    require_free("--port", port)
+    commands = {"dagster": (_dagster(port), port)}
+    if not remote:
+        require_free("--mlflow-port", mlflow_port)
+        commands["mlflow"] = (_mlflow(tracking, home, mlflow_port), mlflow_port)
+    with ExitStack() as stack:
+        running = {
+            name: stack.enter_context(_server(home, name, command))
+            for name, (command, _) in commands.items()
+        }
+        for name, (_, chosen) in commands.items():
+            _await_answer(home, name, running[name], chosen)
+            console.print(f"{name:<8} http://{HOST}:{chosen}")
+        if remote:
+            console.print(f"mlflow   {tracking}")
+        console.print("Ctrl-C stops them")
+        _watch(home, running)
+
+
+def require_free(option: str, port: int) -> None:
+    """`ConfigError` if something listens on `port` already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ConfigError(f"port {port} is taken ({error}): choose another by {option}") from error
+
+
+def _dagster(port: int) -> list[str]:
+    module = ["-m", "workflows.definitions", "-h", HOST, "-p", str(port)]
+    return [sys.executable, "-m", "dagster", "dev", *module]
+
+
+def _mlflow(tracking: str, home: Home, port: int) -> list[str]:
+    stores = ["--backend-store-uri", tracking, "--artifacts-destination", str(home.root / "mlartifacts")]
+    return [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), *stores]
+
+
+@contextmanager
+def _server(home: Home, name: str, command: Sequence[str]) -> Iterator[subprocess.Popen]:
+    """A server in a process group of its own, stopped with all its children."""
+    environment = {
+        **os.environ,
+        "VITLENS_HOME": str(home.root),
+        "DAGSTER_HOME": str(home.dagster()),
+    }
+    with _log(home, name).open("w") as log:
+        process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(_STOP_TIMEOUT_S)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _await_answer(home: Home, name: str, process: subprocess.Popen, port: int) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        _require_alive(home, name, process)
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)) == 0:
+                return
+        time.sleep(_POLL_S)
+    raise VitlensError(f"{name} does not answer after {_START_TIMEOUT_S} s: see {_log(home, name)}")
+
+
+def _watch(home: Home, running: dict[str, subprocess.Popen]) -> None:
+    while True:
+        for name, process in running.items():
+            _require_alive(home, name, process)
+        time.sleep(_POLL_S)
+
+
+def _require_alive(home: Home, name: str, process: subprocess.Popen) -> None:
+    if process.poll() is not None:
+        raise VitlensError(f"{name} ended with code {process.returncode}: see {_log(home, name)}")
+
+
+def _log(home: Home, name: str):
+    return home.logs() / f"ui-{name}.log"

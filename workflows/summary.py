@@ -1,0 +1,67 @@
+"""summary: the end of a run on the terminal, out of `report.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_TOP = ("top1", "top3", "top5", "class_mean")
+_RECALL = ("r1", "r5", "r10")
+
+
+def show_summary(console: Console, folder: Path) -> None:
+    """Scores with intervals, gates, the registered version, time per step, the report's path."""
+    report = json.loads((folder / "report.json").read_text())
+    model = report["model"]
+    console.print()
+    console.print(_scores(report))
+    console.print(_retrieval(report["retrieval"]))
+    for gate in report["gates"]:
+        mark = "[green]passed[/]" if gate["passed"] else "[red]failed[/]"
+        console.print(f"gate {gate['name']} {mark}: {gate['value']:.3g}, threshold {gate['threshold']:.3g}")
+    aliases = ", ".join(model["aliases"]) or "no alias"
+    console.print(f"model [bold]{model['name']}[/] version {model['version']} ({aliases})")
+    if failed := [gate["name"] for gate in report["gates"] if not gate["passed"]]:
+        console.print(f"[red]not promoted to champion[/]: {', '.join(failed)} failed")
+    objects = report["objects"]
+    console.print(f"objects {objects['ok']} used, {objects['quarantined']} quarantined")
+    seconds = report["seconds"].items()
+    console.print("made in " + ", ".join(f"{step} {taken:.0f} s" for step, taken in seconds))
+    console.print(f"report {folder / 'report.html'}", soft_wrap=True)
+
+
+def _scores(report: Mapping[str, Any]) -> Table:
+    scores = report["zero_shot"]
+    table = Table(title=f"{report['modality']}: {scores['n']} held-out objects, zero-shot")
+    table.add_column("")
+    for name in _TOP:
+        table.add_column(name.replace("top", "top-").replace("_", " "), justify="right")
+    table.add_row("lens", *_cells(scores, _TOP))
+    table.add_row("foundation, on images", *_cells(report["foundation_image_zero_shot"], _TOP))
+    table.add_row("chance", f"{scores['chance']:.3f}")
+    return table
+
+
+def _retrieval(retrieval: Mapping[str, Any]) -> Table:
+    table = Table(title="retrieval")
+    table.add_column("")
+    for rank in _RECALL:
+        table.add_column(rank.replace("r", "R@"), justify="right")
+    for name, recalls in retrieval.items():
+        table.add_row(name.replace("_", " "), *_cells(recalls, _RECALL))
+    return table
+
+
+def _cells(scores: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+    return [_cell(scores, name) for name in names]
+
+
+def _cell(scores: Mapping[str, Any], name: str) -> str:
+    interval = scores.get("ci95", {}).get(name)
+    bounds = f" [dim]{interval[0]:.2f}–{interval[1]:.2f}[/]" if interval else ""
+    return f"{scores[name]:.3f}{bounds}"
