@@ -45,7 +45,7 @@ class FitConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(400, ge=1)
+    steps: int = Field(200, ge=1)
     batch_size: int = Field(256, ge=2, description="drawn (view, caption) pairs per step")
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.1, ge=0)
@@ -143,7 +143,6 @@ class FeatureStage:
                 "__key__": sample["__key__"],
                 "image_features.npy": encode_array(images.numpy()),
                 "text_features.npy": encode_array(texts.numpy()),
-                "json": encode_json({"label": described["label"]}),
             }
 
 
@@ -156,8 +155,7 @@ def _fit(
 ) -> list:
     tasks = [task for task in tasks_of(shards) if task.name.startswith("train-")]
     records = write_shards(runtime, build, tasks, partial(FeatureStage, config, shards))
-    images, texts, owners, labels = _read_features(build, tasks)
-    groups = {label: number for number, label in enumerate(sorted(set(labels)))}
+    images, texts, owners = _read_features(build, tasks)
     settings = FitSettings(**config.fit.model_dump())
     with runtime.progress("fit", settings.steps, "steps") as bar:
         fit_projections(
@@ -165,7 +163,6 @@ def _fit(
             images,
             texts,
             owners,
-            torch.tensor([groups[label] for label in labels]),
             settings,
             on_step=lambda step, loss: bar.at(step + 1, f"loss {loss:.3f}"),
         )
@@ -177,18 +174,16 @@ def _fit(
 
 def _read_features(
     build: Build, tasks: list[ShardTask]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
-    """Image features [P, V, Fi], text features [C, Ft], owner of each text [C], labels [P]."""
-    images, texts, owners, labels = [], [], [], []
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Image features [P, V, Fi], text features [C, Ft], owner of each text [C]."""
+    images, texts, owners = [], [], []
     for task in tasks:
         for sample in read_shard(build.folder / f"{task.name}.tar"):
             text = torch.from_numpy(decode_array(sample["text_features.npy"]))
             owners += [len(images)] * len(text)
             images.append(torch.from_numpy(decode_array(sample["image_features.npy"])))
             texts.append(text)
-            # An unlabelled object is a group of its own.
-            labels.append(json.loads(sample["json"])["label"] or sample["__key__"])
-    return torch.stack(images), torch.cat(texts), torch.tensor(owners), labels
+    return torch.stack(images), torch.cat(texts), torch.tensor(owners)
 
 
 def _load(config: FoundationConfig) -> Foundation:

@@ -18,8 +18,9 @@ from typing import Any
 import ray
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.exceptions import TrainingFailedError
 from upath import UPath
 
 from pipelines.artifacts import Artifact, write_atomic

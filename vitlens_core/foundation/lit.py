@@ -132,7 +132,7 @@ class LitFoundation(Foundation):
 class FitSettings:
     """How the projections are trained on frozen features."""
 
-    steps: int = 400
+    steps: int = 200
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.1
@@ -145,20 +145,15 @@ def fit_projections(
     image_features: Tensor,
     text_features: Tensor,
     text_owner: Tensor,
-    groups: Tensor,
     settings: FitSettings,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
     """Train the projections in place by symmetric InfoNCE over drawn (view, caption) pairs.
 
-    Pairs of one group (a class, where labels exist) are positives of each other: with a few
-    classes and many objects they are no honest negatives.
-
     Args:
         image_features: [P, V, Fi] of P training objects.
         text_features: [C, Ft] of all their captions.
         text_owner: [C] index of the object each caption belongs to.
-        groups: [P] group of each object.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     optimizer = torch.optim.AdamW(
@@ -180,7 +175,6 @@ def fit_projections(
                 F.normalize(projections.image(image), dim=-1),
                 F.normalize(projections.text(text), dim=-1),
                 projections.log_scale.exp(),
-                groups=groups[owners],
             )
             optimizer.zero_grad()
             loss.backward()
@@ -223,7 +217,7 @@ def _load_vit(model_name: str, tag: str, image_size_px: int) -> VisionTransforme
         vit = _download_vit(model_name, tag)
     if not isinstance(vit, VisionTransformer):
         raise ConfigError(f"timm's {model_name} is not a plain ViT; choose one of vit_*")
-    vit.set_input_size(img_size=image_size_px)
+    vit.set_input_size(img_size=(image_size_px, image_size_px))
     return vit
 
 
