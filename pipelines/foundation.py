@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
+from upath import UPath
 
 from pipelines.artifacts import Artifact, Build, write_atomic
 from pipelines.cluster import ShardTask, tasks_of, write_shards
@@ -115,6 +117,13 @@ def open_foundation(artifact: Artifact) -> Foundation:
     return foundation
 
 
+def fitted_features(foundation: Artifact, shards: Artifact, name: str) -> dict[str, Features]:
+    """By key, the features of a shard that `foundation` was fitted on; empty for any other."""
+    path = foundation.path(f"{name}.tar")
+    fitted_here = foundation.manifest.inputs.get("shards") == shards.fingerprint
+    return _features(path) if fitted_here and path.exists() else {}
+
+
 def composite_views(sample: Sample, background: int) -> torch.Tensor:
     """The sample's RGBA views over a grey level: uint8 RGB [V, H, W, 3]."""
     rgba = np.stack([decode_png(sample[name]) for name in view_names(sample)])
@@ -122,6 +131,14 @@ def composite_views(sample: Sample, background: int) -> torch.Tensor:
         return torch.from_numpy(rgba)
     rgb, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
     return torch.from_numpy(((rgb * alpha + background * (255 - alpha)) // 255).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class Features:
+    """Frozen features of one object: images [V, Fi], texts [C, Ft]."""
+
+    images: torch.Tensor
+    texts: torch.Tensor
 
 
 class FeatureStage:
@@ -155,7 +172,7 @@ def _fit(
 ) -> list:
     tasks = [task for task in tasks_of(shards) if task.name.startswith("train-")]
     records = write_shards(runtime, build, tasks, partial(FeatureStage, config, shards))
-    images, texts, owners = _read_features(build, tasks)
+    images, texts, owners = _read_features(build.folder, tasks)
     settings = FitSettings(**config.fit.model_dump())
     with runtime.progress("fit", settings.steps, "steps") as bar:
         fit_projections(
@@ -173,17 +190,23 @@ def _fit(
 
 
 def _read_features(
-    build: Build, tasks: list[ShardTask]
+    folder: UPath, tasks: list[ShardTask]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Image features [P, V, Fi], text features [C, Ft], owner of each text [C]."""
-    images, texts, owners = [], [], []
-    for task in tasks:
-        for sample in read_shard(build.folder / f"{task.name}.tar"):
-            text = torch.from_numpy(decode_array(sample["text_features.npy"]))
-            owners += [len(images)] * len(text)
-            images.append(torch.from_numpy(decode_array(sample["image_features.npy"])))
-            texts.append(text)
-    return torch.stack(images), torch.cat(texts), torch.tensor(owners)
+    found = [f for task in tasks for f in _features(folder / f"{task.name}.tar").values()]
+    owners = [number for number, features in enumerate(found) for _ in features.texts]
+    images = torch.stack([features.images for features in found])
+    return images, torch.cat([features.texts for features in found]), torch.tensor(owners)
+
+
+def _features(path: UPath) -> dict[str, Features]:
+    return {
+        sample["__key__"]: Features(
+            torch.from_numpy(decode_array(sample["image_features.npy"])),
+            torch.from_numpy(decode_array(sample["text_features.npy"])),
+        )
+        for sample in read_shard(path)
+    }
 
 
 def _load(config: FoundationConfig) -> Foundation:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 EXPERIMENT = "vitlens"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 
@@ -64,15 +65,15 @@ def tracking_uri(home: Path) -> str:
 
 def connect(home: Path) -> MlflowClient:
     """A client of the tracking server, or of `home`'s own store, which is made if need be."""
-    # Before the import: MLflow decides on telemetry while it is imported.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Before the import: MLflow reads its environment while it is imported.
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     import mlflow
 
-    logging.getLogger("mlflow.store").setLevel(logging.WARNING)  # tells of every new database
-    uri = tracking_uri(home)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     if _is_own_store(home):
         home.mkdir(parents=True, exist_ok=True)
-    return mlflow.MlflowClient(tracking_uri=uri)
+    return mlflow.MlflowClient(tracking_uri=tracking_uri(home))
 
 
 def register_challenger(

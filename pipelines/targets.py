@@ -20,9 +20,10 @@ import torch
 
 from pipelines.artifacts import Artifact
 from pipelines.cluster import ShardTask, build_shards, tasks_of
-from pipelines.foundation import composite_views, open_foundation
+from pipelines.foundation import Features, composite_views, fitted_features, open_foundation
 from pipelines.runtime import Runtime
 from pipelines.shard_io import Sample, encode_array, encode_json, read_shard
+from vitlens_core.foundation import LitFoundation
 
 STEP = "targets"
 VERSION = 1
@@ -43,14 +44,19 @@ class TargetStage:
 
     def __init__(self, shards: Artifact, foundation: Artifact, on_gpu: bool) -> None:
         self.shards = shards
+        self.artifact = foundation
         self.foundation = open_foundation(foundation).to("cuda" if on_gpu else "cpu")
         self.background = foundation.read_json("foundation.json")["background"]
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
+        known = fitted_features(self.artifact, self.shards, task.name)
         for sample in read_shard(self.shards.path(f"{task.name}.tar")):
             described = json.loads(sample["json"])
-            images = self.foundation.encode_image(composite_views(sample, self.background))
-            texts = self.foundation.encode_text(described["captions"])
+            images, texts = (
+                self._projected(known[sample["__key__"]])
+                if known
+                else self._encoded(sample, described["captions"])
+            )
             kept = {k: described[k] for k in ("name", "label", "split", "captions")}
             yield {
                 "__key__": sample["__key__"],
@@ -59,6 +65,17 @@ class TargetStage:
                 "text_targets.npy": _encode(texts),
                 "json": encode_json(kept),
             }
+
+    def _encoded(self, sample: Sample, captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        views = composite_views(sample, self.background)
+        return self.foundation.encode_image(views), self.foundation.encode_text(captions)
+
+    def _projected(self, features: Features) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a `lit` foundation was fitted on is not run through its towers again."""
+        assert isinstance(self.foundation, LitFoundation)
+        device = self.foundation.mean.device
+        images, texts = features.images.to(device), features.texts.to(device)
+        return self.foundation.project(images, texts)
 
 
 def _encode(embeddings: torch.Tensor) -> bytes:

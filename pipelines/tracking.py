@@ -20,7 +20,6 @@ from pydantic import BaseModel
 
 from pipelines.artifacts import Artifact
 from pipelines.gates import GateResult, figures
-from pipelines.model_package import save_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -145,6 +144,9 @@ def _log_model(
     client: MlflowClient, experiment_id: str, run_id: str, evaluated: EvaluatedLens
 ) -> LoggedModel:
     from mlflow.entities import LoggedModelOutput
+
+    # Late: it needs torch, which takes seconds to import, and asking for versions does not.
+    from pipelines.model_package import save_model
 
     model = client.create_logged_model(
         experiment_id, name=f"vitlens-{evaluated.modality}", source_run_id=run_id

@@ -15,6 +15,8 @@ from pipelines.artifacts import MANIFEST, Artifact, Manifest
 from vitlens_core.errors import ConfigError
 
 FOLDER = "folder"
+# Runs of one modality that can overlap, and more.
+_RECENT = 50
 
 
 class ArtifactIOManager(dg.ConfigurableIOManager):
@@ -26,11 +28,13 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> Artifact:
         step = context.step_context
         key = context.asset_key
-        events = step.instance.fetch_materializations(key, limit=50).records
+        events = step.instance.fetch_materializations(key, limit=_RECENT).records
         if not events:
             raise ConfigError(f"{key.to_user_string()} was never made: materialise it first")
         mine = [event for event in events if event.run_id == step.run_id]
-        folder = UPath((mine or events)[0].asset_materialization.metadata[FOLDER].value)
+        made = (mine or events)[0].asset_materialization
+        assert made is not None
+        folder = UPath(str(made.metadata[FOLDER].value))
         manifest = folder / MANIFEST
         if not manifest.exists():
             raise ConfigError(f"{folder} is gone: materialise {key.to_user_string()} again")

@@ -7,7 +7,6 @@ to be possible.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import traceback

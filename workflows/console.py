@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from pipelines.artifacts import Artifact
 from pipelines.gates import GateResult
 from pipelines.registry import ModelVersion
 
+_STDOUT, _STDERR = 1, 2
 _WIDTH = 12
 _consoles: list[Console] = []
 
@@ -29,7 +30,7 @@ def terminal() -> Console:
 
 
 @contextmanager
-def quiet_terminal(log: Path) -> Iterator[Console]:
+def quiet_terminal(log: Path) -> Generator[Console]:
     """Send the process's output, its children's and all log records to `log`."""
     with ExitStack() as stack:
         file = stack.enter_context(log.open("a", buffering=1))
@@ -39,22 +40,27 @@ def quiet_terminal(log: Path) -> Iterator[Console]:
         root.addHandler(handler)
         root.setLevel(logging.INFO)
         stack.callback(root.removeHandler, handler)
-        screen = stack.enter_context(os.fdopen(os.dup(2), "w"))
-        for stream in (sys.stdout, sys.stderr):
-            stack.enter_context(_sent_to(file.fileno(), stream.fileno()))
+        screen = stack.enter_context(os.fdopen(os.dup(_STDERR), "w"))
+        for descriptor in (_STDOUT, _STDERR):
+            stack.enter_context(_sent_to(file.fileno(), descriptor))
         _consoles.append(Console(file=screen))
         stack.callback(_consoles.pop)
         yield _consoles[-1]
 
 
 @contextmanager
-def _sent_to(target: int, descriptor: int) -> Iterator[None]:
+def _sent_to(target: int, descriptor: int) -> Generator[None]:
     """Point an open file descriptor elsewhere for a while."""
+    # What is buffered was meant for where the descriptor points now.
+    sys.stdout.flush()
+    sys.stderr.flush()
     original = os.dup(descriptor)
     os.dup2(target, descriptor)
     try:
         yield
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os.dup2(original, descriptor)
         os.close(original)
 

@@ -1,6 +1,8 @@
 """definitions: every folder of `workflows/modalities` as Dagster sees it.
 
     dagster dev -m workflows.definitions
+
+A new folder is a new workflow.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from workflows.settings import RESOURCE, RunSettings
 LOG_FILE = "log_file"
 
 
-@dg.logger(description="Python's own logging: the run's log file, where the command line runs.")
+@dg.logger
 def log_file(context: dg.InitLoggerContext) -> logging.Logger:
+    """Python's own logging, which the command line sends to the run's log file."""
     return logging.getLogger("vitlens")
 
 

@@ -38,7 +38,9 @@ class Step:
 
 STEPS = (
     Step("objects", "The selected GLBs of a mirror, whole and checked, split by object."),
-    Step("renders", "Views, metric depth and coloured surface points of every object.", ("objects",)),
+    Step(
+        "renders", "Views, metric depth and coloured surface points of every object.", ("objects",)
+    ),
     Step("shards", "Paired samples in WebDataset tars: signal, views, captions.", ("renders",)),
     Step("foundation", "The frozen dual encoder that defines the embedding space.", ("shards",)),
     Step(

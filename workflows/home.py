@@ -6,6 +6,8 @@
     ├── latest/       report.json and report.html of the last evaluated lens
     ├── logs/         one file per run
     └── mlflow.db, mlartifacts/   registry, unless MLFLOW_TRACKING_URI names a server
+
+Nothing is made before it is needed.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.artifacts import Store
 from upath import UPath
+
+from pipelines.artifacts import Store
 
 _QUIET = {
     "DAGSTER_DISABLE_TELEMETRY": "yes",
@@ -38,7 +41,7 @@ concurrency:
 
 @dataclass(frozen=True)
 class Home:
-    """Paths under `$VITLENS_HOME`; nothing is made before it is needed."""
+    """Paths under `$VITLENS_HOME`."""
 
     root: Path
 

@@ -8,7 +8,9 @@ from enum import Enum
 
 import dagster as dg
 
-from vitlens_core.errors import ConfigError
+# Not exported by dagster: raised when a blocking check failed.
+from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
+
 from workflows.definitions import LOG_FILE, defs
 from workflows.home import Home
 from workflows.settings import run_config
@@ -34,8 +36,8 @@ def execute(home: Home, modality: str, profile: str, overrides: Sequence[str]) -
     with dg.DagsterInstance.get() as instance:
         try:
             job.execute_in_process(settings, instance, tags={"vitlens/from": "command line"})
-        except dg.DagsterAssetCheckFailedError:
+        except DagsterAssetCheckFailedError:
             return Outcome.CHALLENGER
-        except dg.DagsterExecutionInterruptedError as error:
+        except DagsterExecutionInterruptedError as error:
             raise KeyboardInterrupt from error
     return Outcome.CHAMPION

@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from rich.console import Console
 
@@ -58,7 +59,9 @@ def require_free(option: str, port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise ConfigError(f"port {port} is taken ({error}): choose another by {option}") from error
+            raise ConfigError(
+                f"port {port} is taken ({error}): choose another by {option}"
+            ) from error
 
 
 def _dagster(port: int) -> list[str]:
@@ -67,12 +70,17 @@ def _dagster(port: int) -> list[str]:
 
 
 def _mlflow(tracking: str, home: Home, port: int) -> list[str]:
-    stores = ["--backend-store-uri", tracking, "--artifacts-destination", str(home.root / "mlartifacts")]
+    stores = [
+        "--backend-store-uri",
+        tracking,
+        "--artifacts-destination",
+        str(home.root / "mlartifacts"),
+    ]
     return [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), *stores]
 
 
 @contextmanager
-def _server(home: Home, name: str, command: Sequence[str]) -> Iterator[subprocess.Popen]:
+def _server(home: Home, name: str, command: Sequence[str]) -> Generator[subprocess.Popen]:
     """A server in a process group of its own, stopped with all its children."""
     environment = {
         **os.environ,
@@ -123,5 +131,5 @@ def _require_alive(home: Home, name: str, process: subprocess.Popen) -> None:
         raise VitlensError(f"{name} ended with code {process.returncode}: see {_log(home, name)}")
 
 
-def _log(home: Home, name: str):
+def _log(home: Home, name: str) -> Path:
     return home.logs() / f"ui-{name}.log"

@@ -23,7 +23,8 @@ def show_summary(console: Console, folder: Path) -> None:
     console.print(_retrieval(report["retrieval"]))
     for gate in report["gates"]:
         mark = "[green]passed[/]" if gate["passed"] else "[red]failed[/]"
-        console.print(f"gate {gate['name']} {mark}: {gate['value']:.3g}, threshold {gate['threshold']:.3g}")
+        figures = f"{gate['value']:.3g}, threshold {gate['threshold']:.3g}"
+        console.print(f"gate {gate['name']} {mark}: {figures}")
     aliases = ", ".join(model["aliases"]) or "no alias"
     console.print(f"model [bold]{model['name']}[/] version {model['version']} ({aliases})")
     if failed := [gate["name"] for gate in report["gates"] if not gate["passed"]]:

@@ -8,15 +8,19 @@ Promises  the page is one file that asks nothing of the network; both files appe
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.artifacts import Artifact
+from pipelines.artifacts import Artifact, write_atomic
 from pipelines.gates import GateResult
 from pipelines.registry import ModelVersion
+from pipelines.report.facts import Run, collect
+from pipelines.report.page import render
 
 
 def write(
@@ -38,4 +42,20 @@ def write(
     Returns:
         The folder of the two files.
     """
-    raise NotImplementedError
+    run = Run(config, artifacts, gates, model, profile)
+    facts = collect(run)
+    folder = home / "reports" / artifacts["evaluation"].fingerprint[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "report.html", render(run, facts).encode())
+    content = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomic(folder / "report.json", content.encode())
+    _point(home / "latest", folder)
+    return folder
+
+
+def _point(link: Path, folder: Path) -> None:
+    """Make `link` lead to `folder` in one step, so that it never leads nowhere."""
+    fresh = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(folder.relative_to(link.parent))
+    fresh.replace(link)

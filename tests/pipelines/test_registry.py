@@ -98,17 +98,18 @@ def test_the_same_evaluation_is_registered_once(home: Path) -> None:
 def test_a_registration_that_failed_half_way_leaves_no_second_run(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as broken, pytest.raises(OSError, match="disk full"):
-        broken.setattr("pipelines.tracking.save_model", lambda *_: _raise(OSError("disk full")))
-        register(home)
+    with monkeypatch.context() as broken:
+        broken.setattr("pipelines.model_package.save_model", _no_space)
+        with pytest.raises(OSError, match="disk full"):
+            register(home)
     model = register(home)
     client = registry.connect(home)
     experiment = client.get_experiment_by_name(registry.EXPERIMENT)
     assert [r.info.run_id for r in client.search_runs([experiment.experiment_id])] == [model.run_id]
 
 
-def _raise(error: Exception) -> None:
-    raise error
+def _no_space(*_: object) -> None:
+    raise OSError("disk full")
 
 
 def test_registering_again_with_other_gates_states_the_present_ones(home: Path) -> None:
@@ -194,7 +195,7 @@ def test_a_consumer_loads_the_lens_elsewhere_without_pickle(home: Path, tmp_path
         modality="point_cloud",
         tokenizer={"points": 64, "groups": 4, "group_size": 8, "encoder_dim": 16, "width": 16},
         lens=LensSettings(latents=4, depth=1, latent_heads=2, latent_dim_head=16),
-        trunk=TrunkSettings(skip_first=11),
+        trunk=TrunkSettings(skip_first=10),
     )
     tower = settings.build(foundation.trunk).eval()
     described = {
@@ -248,10 +249,10 @@ def test_the_model_states_its_inputs_and_requirements(home: Path) -> None:
     register(home)
     client = registry.connect(home)
     source = client.get_model_version(NAME, "1").source
-    info = mlflow.models.get_model_info(source)
+    folder = Path(source.removeprefix("file://"))
+    info = mlflow.models.get_model_info(str(folder))
     assert info.signature.inputs.inputs[0].shape == (-1, -1, 6)
     assert info.signature.outputs.inputs[0].shape == (-1, 8)
-    folder = Path(source.removeprefix("file://"))
     pinned = (folder / "requirements.txt").read_text().splitlines()
     assert {line.partition("==")[0] for line in pinned} >= {"mlflow", "vitlens", "torch", "onnx"}
     assert not list(folder.rglob("*.pkl"))

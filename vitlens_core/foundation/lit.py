@@ -120,6 +120,13 @@ class LitFoundation(Foundation):
         """Texts → frozen features [B, Ft], before the projection."""
         return self.text(texts)
 
+    @torch.inference_mode()
+    def project(self, image_features: Tensor, text_features: Tensor) -> tuple[Tensor, Tensor]:
+        """Frozen features [B, Fi] and [C, Ft] → unit-norm embeddings [B, E] and [C, E]."""
+        image = self.projections.image(image_features)
+        text = self.projections.text(text_features)
+        return F.normalize(image, dim=-1), F.normalize(text, dim=-1)
+
     def load_projections(self, state: Mapping[str, Tensor]) -> None:
         """Take fitted projections; names and shapes must match (`CheckpointError`)."""
         try:

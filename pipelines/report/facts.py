@@ -1,0 +1,75 @@
+"""facts: the content of `report.json`, which the page shows too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from pipelines.artifacts import Artifact
+from pipelines.gates import GateResult
+from pipelines.registry import ModelVersion
+from pipelines.report import curves
+
+
+@dataclass(frozen=True)
+class Run:
+    """What there is to report: `artifacts` by step, `objects` to `evaluation`."""
+
+    config: BaseModel | Mapping[str, Any]
+    artifacts: Mapping[str, Artifact]
+    gates: Sequence[GateResult]
+    model: ModelVersion | None
+    profile: str | None
+
+    def read(self, step: str, name: str) -> Any:
+        return self.artifacts[step].read_json(name)
+
+
+def collect(run: Run) -> dict[str, Any]:
+    """`report.json`: the evaluation's figures and everything around them.
+
+    The confusion matrix stays in the evaluation's `metrics.json`: it grows with the square
+    of the classes. A figure that is not finite becomes null.
+    """
+    metrics = run.read("evaluation", "metrics.json")
+    quarantined = [q for artifact in run.artifacts.values() for q in artifact.manifest.quarantined]
+    settings = run.config.model_dump(mode="json") if isinstance(run.config, BaseModel) else run.config
+    facts = {
+        **{key: value for key, value in metrics.items() if key != "confusion"},
+        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "profile": run.profile,
+        "objects": {
+            "ok": run.artifacts["shards"].manifest.counts["samples"],
+            "quarantined": len(quarantined),
+        },
+        "quarantined": [q.model_dump() for q in quarantined],
+        "gates": [gate.model_dump() for gate in run.gates],
+        "model": _model(run.model),
+        "seconds": {step: artifact.manifest.seconds for step, artifact in run.artifacts.items()},
+        "reused": [step for step, artifact in run.artifacts.items() if artifact.reused],
+        "training": curves.summary(run.read("lens", "curves.json")),
+        "foundation": run.read("foundation", "foundation.json"),
+        "fingerprints": {step: a.fingerprint for step, a in run.artifacts.items()},
+        "config": settings,
+    }
+    return _finite(facts)
+
+
+def _model(model: ModelVersion | None) -> dict[str, Any] | None:
+    if model is None:
+        return None
+    return {"name": model.name, "version": model.version, "aliases": list(model.aliases)}
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,130 @@
+"""gallery: held-out objects, and what the lens finds nearest to them.
+
+Reads     predictions and, for the objects shown alone, members of the shards' tars.
+Promises  which objects are shown depends on their keys only, never on how they look.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from upath import UPath
+
+from pipelines.report.pictures import data_uri, draw_signal, signal_file, thumbnail
+
+_QUERY_PX, _NEIGHBOUR_PX = 256, 160
+_VIEW = "view00.png"
+
+Prediction = Mapping[str, Any]
+Files = dict[str, dict[str, bytes]]  # key → extension → bytes
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """One object found, with its picture as a data URI."""
+
+    picture: str
+    label: str
+    name: str
+    is_same_class: bool
+    is_same_object: bool
+
+
+@dataclass(frozen=True)
+class Example:
+    """One held-out object as a query, and its nearest objects, best first."""
+
+    picture: str
+    label: str
+    name: str
+    predicted: str
+    neighbours: tuple[Neighbour, ...]
+
+    @property
+    def is_recognised(self) -> bool:
+        return self.predicted == self.label
+
+
+def examples(
+    modality: str, shards: Iterable[UPath], predictions: Sequence[Prediction], count: int = 8
+) -> list[Example]:
+    """Up to `count` queries with the pictures of their nearest objects."""
+    chosen = choose(predictions, count)
+    signal = signal_file(modality)
+    wanted: dict[str, set[str]] = {}
+    for prediction in chosen:
+        wanted.setdefault(prediction["key"], set()).add(signal)
+        for key in prediction["image_neighbours"]:
+            wanted.setdefault(key, set()).add(_VIEW)
+    files = read_members(shards, wanted)
+    by_key = {p["key"]: p for p in predictions}
+    return [_example(modality, p, by_key, files) for p in chosen]
+
+
+def choose(predictions: Sequence[Prediction], count: int) -> list[Prediction]:
+    """Half of them recognised, half not, as far as there are; in each half by hash of the key.
+
+    Classes not shown yet come first, so that the examples are not all chairs. Hits and
+    misses alternate.
+    """
+    ordered = sorted(predictions, key=lambda p: hashlib.sha256(p["key"].encode()).digest())
+    hits = _varied([p for p in ordered if p["predicted"][0] == p["label"]])
+    misses = _varied([p for p in ordered if p["predicted"][0] != p["label"]])
+    taken_hits = min(len(hits), max(count - count // 2, count - len(misses)))
+    taken_misses = min(len(misses), count - taken_hits)
+    ranked = [*enumerate(hits[:taken_hits]), *enumerate(misses[:taken_misses])]
+    return [p for _, p in sorted(ranked, key=lambda item: item[0])]
+
+
+def read_members(shards: Iterable[UPath], wanted: Mapping[str, set[str]]) -> Files:
+    """The wanted files of the wanted samples; everything else is skipped, not read."""
+    missing = {(key, extension) for key, extensions in wanted.items() for extension in extensions}
+    found: Files = {}
+    for path in shards:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                key, _, extension = member.name.partition(".")
+                content = tar.extractfile(member) if (key, extension) in missing else None
+                if content is not None:
+                    found.setdefault(key, {})[extension] = content.read()
+                    missing.remove((key, extension))
+                if not missing:
+                    return found
+    return found
+
+
+def _varied(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """In the given order, but the n-th of any class after every class's (n−1)-th."""
+    seen: dict[str, int] = {}
+    turns = []
+    for prediction in predictions:
+        turns.append(seen.get(prediction["label"], 0))
+        seen[prediction["label"]] = turns[-1] + 1
+    order = sorted(range(len(predictions)), key=lambda i: turns[i])
+    return [predictions[i] for i in order]
+
+
+def _example(
+    modality: str, query: Prediction, by_key: Mapping[str, Prediction], files: Files
+) -> Example:
+    signal = files[query["key"]][signal_file(modality)]
+    return Example(
+        picture=data_uri(draw_signal(modality, signal, _QUERY_PX)),
+        label=query["label"],
+        name=query["name"],
+        predicted=query["predicted"][0],
+        neighbours=tuple(
+            Neighbour(
+                picture=data_uri(thumbnail(files[key][_VIEW], _NEIGHBOUR_PX)),
+                label=by_key[key]["label"],
+                name=by_key[key]["name"],
+                is_same_class=by_key[key]["label"] == query["label"],
+                is_same_object=key == query["key"],
+            )
+            for key in query["image_neighbours"]
+        ),
+    )

@@ -1,0 +1,160 @@
+"""The Dagster definitions of a modality: flow, gates, artifacts on their way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from workflows.components import ModalityWorkflow
+from workflows.flow import STEP_NAMES
+from workflows.spec import MODALITIES, modality_names
+
+from .conftest import DEFINITIONS, Stage
+
+FLOW = (*STEP_NAMES, "challenger", "champion")
+
+
+def key(name: str) -> dg.AssetKey:
+    return dg.AssetKey(["point_cloud", name])
+
+
+def test_every_folder_of_modalities_is_a_job() -> None:
+    jobs = {job.name for job in DEFINITIONS.resolve_all_job_defs()}
+
+    assert set(modality_names()) <= jobs
+
+
+def test_assets_stand_in_the_order_of_the_flow() -> None:
+    graph = DEFINITIONS.resolve_asset_graph()
+
+    assert [k.path[-1] for k in graph.toposorted_asset_keys] == list(FLOW)
+    assert graph.get(key("targets")).parent_keys == {key("shards"), key("foundation")}
+
+
+def test_the_job_runs_everything_and_its_gates() -> None:
+    layer = DEFINITIONS.resolve_job_def("point_cloud").asset_layer
+
+    assert {k.path[-1] for k in layer.executable_asset_keys} == set(FLOW)
+    assert {c.name for c in layer.asset_check_keys} == {"times_chance", "ratio_to_foundation"}
+
+
+def test_the_schedule_is_declared_but_stopped() -> None:
+    [schedule] = DEFINITIONS.schedules or []
+
+    assert isinstance(schedule, dg.ScheduleDefinition)
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+
+
+def test_there_is_one_blocking_check_per_gate_of_the_yaml() -> None:
+    attributes = yaml.safe_load((MODALITIES / "point_cloud" / "defs.yaml").read_text())["attributes"]
+    attributes["gates"] = {"recall": {"metric": "retrieval.point_to_text.r1", "min": 0.1}}
+    attributes["schedule"] = None
+    built = dg.build_defs_for_component(ModalityWorkflow(**attributes))
+
+    [checks] = built.asset_checks or []
+    [spec] = checks.check_specs
+    assert (spec.name, spec.asset_key, spec.blocking) == ("recall", key("challenger"), True)
+    assert not built.schedules
+
+
+def test_a_passed_gate_makes_the_challenger_champion(
+    stage: Stage, instance: dg.DagsterInstance
+) -> None:
+    result = stage.materialise(instance)
+
+    assert result.success
+    assert stage.asked == list(STEP_NAMES)
+    assert [v.aliases for v in stage.versions] == [("champion",)]
+    assert [r["model"].aliases for r in stage.reports] == [("challenger",), ("champion",)]
+
+
+def test_a_failed_gate_blocks_the_champion_and_says_why(
+    stage: Stage, instance: dg.DagsterInstance
+) -> None:
+    stage.top1 = 0.5
+    result = stage.materialise(instance, sets=("gates.times_chance.min=8",))
+
+    assert not result.success
+    assert [v.aliases for v in stage.versions] == [("challenger",)]
+    assert not instance.fetch_materializations(key("champion"), limit=1).records
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert checks["ratio_to_foundation"].passed
+    failed = checks["times_chance"]
+    assert not failed.passed
+    assert failed.metadata["value"].value == 2.0
+    assert failed.metadata["threshold"].value == 8.0
+    assert "times_chance is 2" in str(failed.metadata["why"].value)
+
+
+def test_the_report_of_a_failed_gate_is_written(stage: Stage, instance: dg.DagsterInstance) -> None:
+    stage.top1 = 0.5
+    stage.materialise(instance, sets=("gates.times_chance.min=8",))
+
+    [written] = stage.reports
+    assert [gate.passed for gate in written["gates"]] == [False, True]
+    assert set(written["artifacts"]) == set(STEP_NAMES)
+
+
+def test_a_single_asset_takes_what_was_made_before(
+    stage: Stage, instance: dg.DagsterInstance
+) -> None:
+    stage.materialise(instance)
+    stage.asked.clear()
+    result = stage.materialise(instance, "targets")
+
+    assert result.success
+    assert stage.asked == ["targets"]
+    assert set(stage.received["targets"]) == {"shards", "foundation"}
+
+
+def test_a_single_asset_before_its_inputs_says_what_to_do(
+    stage: Stage, instance: dg.DagsterInstance
+) -> None:
+    result = stage.materialise(instance, "lens")
+
+    [failure] = [e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_FAILURE]
+    assert "was never made: materialise it first" in str(failure.step_failure_data.error)
+
+
+def test_a_run_keeps_to_its_own_artifacts(stage: Stage, instance: dg.DagsterInstance) -> None:
+    """Another run of the modality that overlaps must not slip its artifacts in."""
+    stage.materialise(instance, sets=("objects.count=5",))
+    [other] = instance.fetch_materializations(key("objects"), limit=1).records
+    run_step = stage.run_step
+
+    def interrupted(step, *arguments):
+        if step.name == "renders":
+            instance.report_runless_asset_event(other.asset_materialization)
+        return run_step(step, *arguments)
+
+    stage.run_step = interrupted
+    stage.materialise(instance, sets=("objects.count=6",))
+
+    assert stage.received["renders"]["objects"].manifest.config["objects"] == 6
+    assert stage.reports[-1]["artifacts"]["objects"].manifest.config["objects"] == 6
+
+
+def test_a_removed_artifact_is_not_handed_on(
+    stage: Stage, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    stage.materialise(instance)
+    stage.received["lens"]["targets"].path("manifest.json").unlink()
+    result = stage.materialise(instance, "lens")
+
+    [failure] = [e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_FAILURE]
+    assert "is gone: materialise point_cloud/targets again" in str(failure.step_failure_data.error)
+
+
+@pytest.mark.parametrize("step", STEP_NAMES)
+def test_every_asset_reports_where_its_artifact_lies(
+    stage: Stage, instance: dg.DagsterInstance, step: str
+) -> None:
+    stage.materialise(instance)
+
+    [event] = instance.fetch_materializations(key(step), limit=1).records
+    shown = event.asset_materialization.metadata
+    assert (stage.home / "artifacts" / step) in Path(str(shown["folder"].value)).parents
+    assert {"fingerprint", "reused", "seconds", "samples", "quarantined"} <= set(shown)

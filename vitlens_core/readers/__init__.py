@@ -1,0 +1,11 @@
+"""Files to raw arrays, one module per kind of file.
+
+    arrays      npy, npz, csv            any numbers
+    pictures    PNG, JPEG, TIFF, …       RGB, grey levels, integer depth
+    videos      MP4, WebM, GIF, …        RGB frames (`pip install 'vitlens[video]'`)
+    sounds      WAV, FLAC, OGG, MP3      mono waveform and its rate
+    clouds      npy, npz, PLY, GLB       xyz and rgb
+
+Nothing is guessed: a unit or rate that a file does not state is asked for. A file that is
+missing, empty, damaged or of another kind raises `InputError`.
+"""

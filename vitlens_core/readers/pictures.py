@@ -1,0 +1,71 @@
+"""Pictures: RGB, grey levels and integer depth, through Pillow.
+
+Reads     a path.
+Promises  the camera's orientation tag is applied; pixel counts beyond Pillow's limit are
+          refused before they are decoded.
+Axes: H height, W width.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from vitlens_core.errors import InputError
+from vitlens_core.readers.files import existing, unreadable
+
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+_COUNTS_16_BIT = ("I;16", "I;16B", "I;16L", "I")
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
+    """uint8 [H, W, 3]; transparency is laid over white.
+
+    Raises:
+        InputError: missing, damaged, no picture, or larger than Pillow's limit.
+    """
+    picture = _open(path)
+    if picture.has_transparency_data:
+        rgba = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.asarray(picture.convert("RGB"))
+
+
+def read_counts(path: str | Path) -> np.ndarray:
+    """The integers of a one-channel picture: uint8 or uint16 [H, W].
+
+    Raises:
+        InputError: as `read_rgb`, or the picture has colours or other numbers.
+    """
+    picture = _open(path)
+    if picture.mode == "L":
+        return np.asarray(picture)
+    if picture.mode in _COUNTS_16_BIT:
+        counts = np.asarray(picture)
+        if counts.min() >= 0 and counts.max() <= np.iinfo(np.uint16).max:
+            return counts.astype(np.uint16)
+    raise InputError(
+        f"expected one channel of 8 or 16 bit in {path}, found mode {picture.mode}; "
+        "a colour map cannot be turned back into measurements"
+    )
+
+
+def _open(path: str | Path) -> Image.Image:
+    path = existing(path, ENDINGS, "a picture")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                picture.load()
+                return ImageOps.exif_transpose(picture)
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,  # Pillow's own for a broken PNG
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        raise unreadable(path, "a picture", error) from error

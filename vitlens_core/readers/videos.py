@@ -1,0 +1,51 @@
+"""Videos: frames spread evenly over time, through PyAV (`pip install 'vitlens[video]'`).
+
+Axes: S frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vitlens_core.errors import ConfigError, InputError
+from vitlens_core.readers.files import existing, unreadable
+
+ENDINGS = frozenset({".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif"})
+
+
+def read_frames(path: str | Path, frames: int) -> np.ndarray:
+    """uint8 [S, H, W, 3]: `frames` frames in the middle of as many equal spans, or all if fewer.
+
+    The file is decoded twice, so that only the frames kept are held in memory.
+
+    Raises:
+        InputError: missing, damaged, or without a picture.
+        ConfigError: PyAV is not installed.
+    """
+    path = existing(path, ENDINGS, "a video")
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise ConfigError("reading videos needs PyAV: pip install 'vitlens[video]'") from error
+    try:
+        total = sum(1 for _ in _decoded(av, path))
+        kept = set(spread(total, frames))
+        found = [f.to_ndarray(format="rgb24") for i, f in enumerate(_decoded(av, path)) if i in kept]
+    except (av.FFmpegError, IndexError) as error:  # IndexError: no video stream
+        raise unreadable(path, "a video", error) from error
+    if not found:
+        raise InputError(f"expected a video, found no frame in {path}")
+    return np.stack(found)
+
+
+def spread(total: int, wanted: int) -> list[int]:
+    """Indices into `total` frames: the middle of each of `wanted` equal spans."""
+    wanted = min(total, wanted)
+    return [int((i + 0.5) * total / wanted) for i in range(wanted)]
+
+
+def _decoded(av, path: Path):
+    with av.open(str(path)) as container:
+        yield from container.decode(container.streams.video[0])

@@ -1,0 +1,96 @@
+"""Arrays refused at the edge: the message says what was found and what was expected.
+
+Sizes are numbers, or a letter where any size of at least 1 will do: (6, "time").
+Axes: B batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitlens_core.errors import InputError
+
+Size = int | str
+
+
+def raw_numbers(raw: Any, what: str, *sizes: Size) -> np.ndarray:
+    """One raw array as contiguous float32, of the stated shape and finite.
+
+    Raises:
+        InputError: not an array of integers or floats, another shape, empty, NaN or infinite.
+    """
+    array = _array(raw, what, sizes)
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"expected {what} of integers or floats, found {array.dtype}")
+    check_sizes(array.shape, what, sizes)
+    with np.errstate(over="ignore"):  # too large for float32: found below
+        array = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"expected {what} of finite numbers, found {int((~np.isfinite(array)).sum())} that "
+            "are NaN or infinite; fill or drop them"
+        )
+    return array
+
+
+def raw_pixels(raw: Any, what: str, *sizes: Size) -> np.ndarray:
+    """One raw array of uint8 pixels of the stated shape.
+
+    Raises:
+        InputError: another type or shape, or empty.
+    """
+    array = _array(raw, what, sizes)
+    if array.dtype != np.uint8:
+        raise InputError(f"expected {what} as uint8 in 0..255, found {array.dtype}")
+    check_sizes(array.shape, what, sizes)
+    return array
+
+
+def batch_of_numbers(signals: Tensor, what: str, *sizes: Size) -> Tensor:
+    """Signals [B, *sizes] as float32, finite.
+
+    Raises:
+        InputError: no tensor of integers or floats, another shape, empty, NaN or infinite.
+    """
+    if not isinstance(signals, Tensor):
+        raise InputError(f"expected a tensor of {what}, found {type(signals).__name__}")
+    if signals.is_complex() or signals.dtype == torch.bool:
+        raise InputError(f"expected {what} of integers or floats, found {signals.dtype}")
+    check_sizes(signals.shape, what, ("B", *sizes))
+    signals = signals.float()
+    if not torch.isfinite(signals).all():
+        raise InputError(f"expected {what} of finite numbers, found NaN or infinite ones")
+    return signals
+
+
+def batch_of_pixels(signals: Tensor, what: str, *sizes: Size) -> Tensor:
+    """uint8 signals [B, *sizes]. Raises InputError on another type or shape."""
+    if not isinstance(signals, Tensor) or signals.dtype != torch.uint8:
+        found = signals.dtype if isinstance(signals, Tensor) else type(signals).__name__
+        raise InputError(f"expected {what} as a uint8 tensor, found {found}")
+    check_sizes(signals.shape, what, ("B", *sizes))
+    return signals
+
+
+def check_sizes(shape: tuple[int, ...], what: str, sizes: tuple[Size, ...]) -> None:
+    """Raise InputError unless every axis has its size, and a lettered one at least 1."""
+    fits = len(shape) == len(sizes) and all(
+        found >= 1 if isinstance(size, str) else found == size
+        for found, size in zip(shape, sizes, strict=True)
+    )
+    if not fits:
+        expected = ", ".join(str(size) for size in sizes)
+        raise InputError(f"expected {what} of shape [{expected}], found {list(shape)}")
+
+
+def _array(raw: Any, what: str, sizes: tuple[Size, ...]) -> np.ndarray:
+    if isinstance(raw, Tensor):
+        raw = raw.detach().cpu().numpy()
+    if not isinstance(raw, np.ndarray):
+        expected = ", ".join(str(size) for size in sizes)
+        raise InputError(f"expected {what} as an array [{expected}], found {type(raw).__name__}")
+    return raw

@@ -1,0 +1,64 @@
+"""Pictures on the way to a tower: one size for all, crops, turns.
+
+Axes: B batch, C channels, H height, W width, S side of a square.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def square_rgb(picture: np.ndarray, side_px: int) -> np.ndarray:
+    """uint8 [H, W, 3] → [S, S, 3]: short side resized (bicubic, as CLIP does), middle kept."""
+    height, width = picture.shape[:2]
+    scale = side_px / min(height, width)
+    size = (max(side_px, round(width * scale)), max(side_px, round(height * scale)))
+    resized = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)
+    left, top = (size[0] - side_px) // 2, (size[1] - side_px) // 2
+    return np.asarray(resized.crop((left, top, left + side_px, top + side_px)))
+
+
+def square_map(values: np.ndarray, side_px: int) -> np.ndarray:
+    """float [H, W] → [S, S]: the middle square, resized (antialiased, never beyond its range)."""
+    side = min(values.shape)
+    top, left = ((size - side) // 2 for size in values.shape)
+    square = torch.from_numpy(values[top : top + side, left : left + side])[None, None]
+    size = (side_px, side_px)
+    return F.interpolate(square, size=size, mode="bilinear", antialias=True)[0, 0].numpy()
+
+
+def normalised(
+    pixels: Tensor, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD
+) -> Tensor:
+    """uint8 [B, H, W, C] → float [B, C, H, W], zero mean and unit variance per channel."""
+    scaled = pixels.permute(0, 3, 1, 2).float() / 255
+    return (scaled - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+
+
+def random_crops(pictures: Tensor, side_px: int, generator: torch.Generator) -> Tensor:
+    """[B, H, W, C] → [B, S, S, C]: another place in each picture."""
+    batch, height, width, _ = pictures.shape
+    tops = torch.randint(height - side_px + 1, (batch,), generator=generator).tolist()
+    lefts = torch.randint(width - side_px + 1, (batch,), generator=generator).tolist()
+    crops = zip(pictures, tops, lefts, strict=True)
+    return torch.stack([p[t : t + side_px, x : x + side_px] for p, t, x in crops])
+
+
+def random_turns(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """[B, C, S, S] turned by any angle, every second one mirrored; edges are repeated."""
+    batch = len(pictures)
+    angle = torch.rand(batch, generator=generator) * 2 * math.pi
+    mirror = torch.where(torch.rand(batch, generator=generator) < 0.5, -1.0, 1.0)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(batch)
+    matrix = torch.stack([mirror * cos, -sin, zero, mirror * sin, cos, zero], dim=1)
+    grid = F.affine_grid(matrix.view(batch, 2, 3), list(pictures.shape), align_corners=False)
+    return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)

@@ -1,0 +1,79 @@
+"""Waveforms to log-mel spectrograms, and their augmentation.
+
+Axes: B batch, S clips, M mel bins.
+Source: AST (arXiv 2104.01778) §2; SpecAugment (arXiv 1904.08779); ImageBind
+(arXiv 2305.05665) appendix B.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchaudio.compliance import kaldi
+
+_FRAME_SHIFT_MS = 10.0
+
+
+def spread_clips(waveform: np.ndarray, samples: int, clips: int) -> np.ndarray:
+    """[time] → [S, samples]: clips spread evenly; one clip is the middle.
+
+    A waveform shorter than a clip is repeated until it fills it.
+    """
+    if len(waveform) < samples:
+        waveform = np.resize(waveform, samples)
+    last = len(waveform) - samples
+    starts = np.linspace(0, last, clips) if clips > 1 else np.array([last / 2])
+    return np.stack([waveform[start : start + samples] for start in starts.astype(int)])
+
+
+def log_mel(clips: np.ndarray, rate_hz: int, mel_bins: int, frames: int) -> np.ndarray:
+    """Waveforms [S, samples] → log-mel spectrograms [S, frames, M] float32.
+
+    Kaldi filter banks of Hanning windows of 25 ms every 10 ms, without dither; the mean of each
+    waveform is subtracted. Frames that are missing at the end are 0, surplus ones are cut.
+    """
+    waveforms = torch.from_numpy(np.ascontiguousarray(clips, dtype=np.float32))
+    waveforms = waveforms - waveforms.mean(dim=1, keepdim=True)
+    banks = torch.stack([_bank(waveform, rate_hz, mel_bins) for waveform in waveforms])[:, :frames]
+    return F.pad(banks, (0, 0, 0, frames - banks.shape[1])).numpy()
+
+
+def _bank(waveform: Tensor, rate_hz: int, mel_bins: int) -> Tensor:
+    return kaldi.fbank(
+        waveform[None],
+        htk_compat=True,
+        sample_frequency=float(rate_hz),
+        use_energy=False,
+        window_type="hanning",
+        num_mel_bins=mel_bins,
+        dither=0.0,
+        frame_shift=_FRAME_SHIFT_MS,
+    )
+
+
+def masked(
+    spectrograms: Tensor, mel_bins: int, frames: int, generator: torch.Generator
+) -> Tensor:
+    """[B, frames, M] with one band and one span set to 0, of random widths up to those given."""
+    bands = _random_span(spectrograms, 2, mel_bins, generator)[:, None, :]
+    spans = _random_span(spectrograms, 1, frames, generator)[:, :, None]
+    return spectrograms.masked_fill(bands | spans, 0.0)
+
+
+def rolled(spectrograms: Tensor, frames: int, generator: torch.Generator) -> Tensor:
+    """[B, frames, M] shifted along time by up to `frames` either way; the ends join."""
+    length = spectrograms.shape[1]
+    shift = torch.randint(-frames, frames + 1, (len(spectrograms), 1), generator=generator)
+    index = (torch.arange(length) + shift) % length
+    return spectrograms.gather(1, index[..., None].expand_as(spectrograms))
+
+
+def _random_span(x: Tensor, axis: int, longest: int, generator: torch.Generator) -> Tensor:
+    """Per sample a mask [B, size of the axis], true on a random span of 0..longest."""
+    batch, size = len(x), x.shape[axis]
+    length = torch.randint(min(longest, size) + 1, (batch, 1), generator=generator)
+    start = (torch.rand(batch, 1, generator=generator) * (size - length + 1)).long()
+    position = torch.arange(size)
+    return (position >= start) & (position < start + length)
