@@ -76,7 +76,7 @@ def load_run_config(
     """
     tokenizer = modalities.load(modality).Tokenizer
     settings = merged([base, profile, *map(parse_override, overrides)])
-    mistakes = list(_reserved(settings, base))
+    mistakes = [*_no_sections(settings), *_reserved(settings, base)]
     if not mistakes:
         lens = _section(settings, "lens")
         mistakes += _mistakes(tokenizer, _section(lens, "tokenizer"), ("lens", "tokenizer"))
@@ -117,9 +117,17 @@ def parse_override(text: str) -> Settings:
 
 
 def _section(settings: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """A section as a mapping; one that is something else is reported by its own model."""
-    value = settings.get(key) or {}
-    return value if isinstance(value, Mapping) else {"": value}
+    value = settings.get(key, {})
+    return value if isinstance(value, Mapping) else {}
+
+
+def _no_sections(settings: Settings) -> Iterator[str]:
+    """What stands where sections must stand that are looked into before any model is."""
+    for path in ("lens", "lens.tokenizer", "gates"):
+        outer, _, key = path.rpartition(".")
+        value = (_section(settings, outer) if outer else settings).get(key, {})
+        if not isinstance(value, Mapping):
+            yield f"{path}: expected a section of keys and values; found {_shown(value)}"
 
 
 def _reserved(settings: Settings, base: Mapping[str, Any]) -> Iterator[str]:

@@ -7,8 +7,10 @@ frozen weights are never saved. Loading is strict and refuses another foundation
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
@@ -32,7 +34,7 @@ def encode_lens(
         "foundation_digest": foundation_digest,
     }
     state = {k: v.detach().cpu().contiguous() for k, v in tower.trained_state().items()}
-    return save_tensors(state, metadata)
+    return _canonical(save_tensors(state, metadata))
 
 
 def read_settings(path: Path) -> tuple[TowerSettings, str, str]:
@@ -44,7 +46,10 @@ def read_settings(path: Path) -> tuple[TowerSettings, str, str]:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a lens checkpoint ({FORMAT}) of vitlens")
-    settings = TowerSettings.model_validate(json.loads(metadata["settings"]))
+    try:
+        settings = TowerSettings.model_validate_json(metadata["settings"])
+    except ValidationError as error:
+        raise CheckpointError(f"{path} has settings this release cannot read: {error}") from error
     return settings, metadata["foundation"], metadata["foundation_digest"]
 
 
@@ -63,3 +68,11 @@ def load_lens(path: Path, foundation: Foundation) -> tuple[Tower, TowerSettings]
     tower = settings.build(foundation.trunk)
     tower.load_trained_state(load_file(str(path)))
     return tower.eval(), settings
+
+
+def _canonical(data: bytes) -> bytes:
+    """The same safetensors file with a sorted header: its metadata comes in random order."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header = header.ljust(math.ceil(len(header) / 8) * 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]

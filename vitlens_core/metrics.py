@@ -63,13 +63,13 @@ def zero_shot(
     Intervals resample the B samples. Ties count against: a constant model scores chance.
 
     Raises:
-        InputError: no samples, shapes that do not fit, or labels out of range.
+        InputError: no samples, shapes that do not fit, NaN, or labels out of range.
     """
     if not len(embeddings) or len(embeddings) != len(labels):
         raise InputError(f"{len(embeddings)} embeddings for {len(labels)} labels")
     if labels.min() < 0 or labels.max() >= len(classes):
         raise InputError(f"labels must lie in 0..{len(classes) - 1}")
-    scores = embeddings @ classes.T
+    scores = _similarities(embeddings, classes)
     own = scores[np.arange(len(labels)), labels]
     rank = (scores >= own[:, None]).sum(axis=1) - 1
     draws = _resamples(len(labels), resamples, seed)
@@ -99,14 +99,25 @@ def retrieval(
     Args:
         gallery: [M, E].
         relevant: [B, M]; at least one item per query.
+
+    Raises:
+        InputError: shapes that do not fit, NaN, or a query without a relevant item.
     """
     if relevant.shape != (len(queries), len(gallery)) or not relevant.any(axis=1).all():
         raise InputError("every query needs a relevant item in the gallery")
-    scores = queries @ gallery.T
+    scores = _similarities(queries, gallery)
     best = np.where(relevant, scores, -np.inf).max(axis=1, keepdims=True)
     ahead = ((scores >= best) & ~relevant).sum(axis=1)
     draws = _resamples(len(queries), resamples, seed)
     return {f"r{k}": _mean_interval(ahead < k, draws) for k in (1, 5, 10)}
+
+
+def _similarities(embeddings: Floats, others: Floats) -> Floats:
+    scores = embeddings @ others.T
+    # Every comparison with NaN is false: a broken model would rank first.
+    if not np.isfinite(scores).all():
+        raise InputError("embeddings hold NaN or infinite numbers; the model that made them broke")
+    return scores
 
 
 def _resamples(count: int, resamples: int, seed: int) -> Ints:

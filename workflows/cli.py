@@ -7,6 +7,7 @@ to be possible.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 import traceback
@@ -111,7 +112,7 @@ def _execute(home: Home, modality: str, profile: str, overrides: tuple[str, ...]
     except VitlensError:
         raise
     except Exception as error:
-        traceback.print_exc()
+        logging.getLogger("vitlens").exception("the run failed")
         error.add_note(f"the whole story is in {log}")
         raise
 

@@ -23,7 +23,9 @@ LOG_FILE = "log_file"
 @dg.logger
 def log_file(context: dg.InitLoggerContext) -> logging.Logger:
     """Python's own logging, which the command line sends to the run's log file."""
-    return logging.getLogger("vitlens")
+    logger = logging.getLogger("vitlens.dagster")
+    logger.setLevel(logging.DEBUG)
+    return logger
 
 
 @dg.definitions

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pipelines.config import RunConfig
 from pipelines.mirror import open_mirror
+from vitlens_core.foundation import check_foundation
 
 
 def check(config: RunConfig) -> None:
-    """Look at the mirror (`ConfigError` if there is none) before Ray and Dagster start."""
+    """Look for mirror and foundation (`ConfigError` if missing) before Ray and Dagster start."""
     open_mirror(config.objects.mirror)
+    check_foundation(config.foundation.spec)

@@ -39,17 +39,17 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
         require_free("--mlflow-port", mlflow_port)
         commands["mlflow"] = (_mlflow(tracking, home, mlflow_port), mlflow_port)
     with ExitStack() as stack:
-        running = {
-            name: stack.enter_context(_server(home, name, command))
+        servers = {
+            name: stack.enter_context(running(home, name, command))
             for name, (command, _) in commands.items()
         }
         for name, (_, chosen) in commands.items():
-            _await_answer(home, name, running[name], chosen)
+            _await_answer(home, name, servers[name], chosen)
             console.print(f"{name:<8} http://{HOST}:{chosen}")
         if remote:
             console.print(f"mlflow   {tracking}")
         console.print("Ctrl-C stops them")
-        _watch(home, running)
+        _watch(home, servers)
 
 
 def require_free(option: str, port: int) -> None:
@@ -80,7 +80,7 @@ def _mlflow(tracking: str, home: Home, port: int) -> list[str]:
 
 
 @contextmanager
-def _server(home: Home, name: str, command: Sequence[str]) -> Generator[subprocess.Popen]:
+def running(home: Home, name: str, command: Sequence[str]) -> Generator[subprocess.Popen]:
     """A server in a process group of its own, stopped with all its children."""
     environment = {
         **os.environ,
@@ -111,7 +111,7 @@ def _stop(process: subprocess.Popen) -> None:
 def _await_answer(home: Home, name: str, process: subprocess.Popen, port: int) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
-        _require_alive(home, name, process)
+        require_alive(home, name, process)
         with socket.socket() as probe:
             if probe.connect_ex((HOST, port)) == 0:
                 return
@@ -122,11 +122,11 @@ def _await_answer(home: Home, name: str, process: subprocess.Popen, port: int) -
 def _watch(home: Home, running: dict[str, subprocess.Popen]) -> None:
     while True:
         for name, process in running.items():
-            _require_alive(home, name, process)
+            require_alive(home, name, process)
         time.sleep(_POLL_S)
 
 
-def _require_alive(home: Home, name: str, process: subprocess.Popen) -> None:
+def require_alive(home: Home, name: str, process: subprocess.Popen) -> None:
     if process.poll() is not None:
         raise VitlensError(f"{name} ended with code {process.returncode}: see {_log(home, name)}")
 

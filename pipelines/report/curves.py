@@ -25,7 +25,7 @@ _PAGE_COLOURS = {
     "#000005": "var(--second)",
 }
 _INK, _MUTED, _LINE, _ACCENT, _SECOND = _PAGE_COLOURS
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text, in the page's font
     "svg.hashsalt": "vitlens",
     "font.size": 9,
@@ -85,7 +85,7 @@ def _svg(title: str, curves: Mapping[str, Points], figure_name: str) -> str:
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    return _themed(buffer.getvalue())
+    return _themed(buffer.getvalue(), title)
 
 
 def _plot(axes: Axes, points: Points, name: str, colour: str, label: str) -> None:
@@ -95,11 +95,14 @@ def _plot(axes: Axes, points: Points, name: str, colour: str, label: str) -> Non
         axes.plot(steps, values, color=colour, label=label, marker=marker, markersize=3.5)
 
 
-def _themed(svg: str) -> str:
-    """The bare `svg` element, sized by the page and in its colours."""
+def _themed(svg: str, title: str) -> str:
+    """The bare `svg` element, sized by the page, in its font and its colours."""
     svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"font-family: [^;]*; ", "", svg)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r'\1 role="img"', svg, count=1)
+    svg = re.sub(
+        r'(<svg[^>]*?) width="[^"]*"', rf'\1 role="img" aria-label="{title}"', svg, count=1
+    )
     for drawn, shown in _PAGE_COLOURS.items():
         svg = svg.replace(drawn, shown)
     return svg

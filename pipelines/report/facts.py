@@ -38,7 +38,9 @@ def collect(run: Run) -> dict[str, Any]:
     """
     metrics = run.read("evaluation", "metrics.json")
     quarantined = [q for artifact in run.artifacts.values() for q in artifact.manifest.quarantined]
-    settings = run.config.model_dump(mode="json") if isinstance(run.config, BaseModel) else run.config
+    settings = (
+        run.config.model_dump(mode="json") if isinstance(run.config, BaseModel) else run.config
+    )
     facts = {
         **{key: value for key, value in metrics.items() if key != "confusion"},
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),

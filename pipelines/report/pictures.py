@@ -14,9 +14,11 @@ from PIL import Image
 
 from pipelines.shard_io import decode_array
 from vitlens_core import modalities
-from vitlens_core.rendering import Cameras, orbit
+from vitlens_core.rendering import orbit
 
 _OVERSAMPLED = 2  # drawn larger, then reduced: smooth edges
+_MARGIN = 0.06  # of a picture's side, around what it shows
+_CLOSED = 1.4  # radius of a disc, in mean distances of points: surfaces look closed
 _SHADE = 0.35  # how much darker the farthest point is than the nearest
 
 
@@ -31,8 +33,13 @@ def draw_signal(modality: str, data: bytes, size_px: int) -> Image.Image:
 
 
 def thumbnail(png: bytes, size_px: int) -> Image.Image:
-    """A view at the size it is shown."""
-    return Image.open(io.BytesIO(png)).resize((size_px, size_px), Image.Resampling.LANCZOS)
+    """A view, cut to the square around what is not transparent."""
+    image = Image.open(io.BytesIO(png)).convert("RGBA")
+    left, top, right, bottom = image.getchannel("A").getbbox() or (0, 0, *image.size)
+    half = max(right - left, bottom - top) / 2 / (1 - 2 * _MARGIN)
+    x, y = (left + right) / 2, (top + bottom) / 2
+    square = image.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
+    return square.resize((size_px, size_px), Image.Resampling.LANCZOS)
 
 
 def data_uri(image: Image.Image) -> str:
@@ -46,37 +53,37 @@ def _draw_cloud(data: bytes, size_px: int) -> Image.Image:
     """Points [N, 6] as discs in their own colours, seen from where the first view looks."""
     points = decode_array(data).astype(np.float32)
     side_px = size_px * _OVERSAMPLED
-    camera = orbit((60.0,), azimuths=1, size_px=side_px)
-    pixels, depth_m = _project(points[:, :3], camera)
+    pixels, depth_m = _project(points[:, :3], side_px)
+    # Far to near: where discs overlap, the last one written stays.
+    order = np.argsort(-depth_m)
     nearness = 1 - (depth_m - depth_m.min()) / max(np.ptp(depth_m), 1e-6)
     shade = 1 - _SHADE * (1 - nearness)
     colours = np.clip(points[:, 3:] * shade[:, None] * 255, 0, 255).astype(np.uint8)
+    radius_px = min(_CLOSED * side_px / len(points) ** 0.5, _MARGIN / 2 * side_px)
+    rows, columns, owners = _discs(pixels[order], radius_px)
     image = np.zeros((side_px, side_px, 4), np.uint8)
-    rows, columns, owners = _discs(pixels, radius_px=max(2, round(side_px / 100)))
-    inside = (rows >= 0) & (rows < side_px) & (columns >= 0) & (columns < side_px)
-    rows, columns, owners = rows[inside], columns[inside], owners[inside]
-    # Far to near: where discs overlap, the last one written stays.
-    order = np.argsort(-depth_m[owners], kind="stable")
-    rows, columns, owners = rows[order], columns[order], owners[order]
-    image[rows, columns, :3] = colours[owners]
+    image[rows, columns, :3] = colours[order][owners]
     image[rows, columns, 3] = 255
     return Image.fromarray(image).resize((size_px, size_px), Image.Resampling.BOX)
 
 
-def _project(xyz: np.ndarray, camera: Cameras) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel positions [N, 2] (row, column) and planar depth [N] of stage points [N, 3]."""
-    rotation, offset = camera.world_to_cam[0, :3, :3], camera.world_to_cam[0, :3, 3]
-    seen = xyz @ rotation.T + offset
-    pixels = seen @ camera.intrinsics.T
-    return (pixels[:, :2] / pixels[:, 2:])[:, ::-1], seen[:, 2]
+def _project(xyz: np.ndarray, side_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels [N, 2] (row, column) that fill the picture, and depth [N] of points [N, 3]."""
+    camera = orbit((60.0,), azimuths=1)
+    seen = xyz @ camera.world_to_cam[0, :3, :3].T + camera.world_to_cam[0, :3, 3]
+    flat = seen[:, 1::-1] / seen[:, 2:]
+    low, high = flat.min(0), flat.max(0)
+    scale = side_px * (1 - 2 * _MARGIN) / max((high - low).max(), 1e-6)
+    return (flat - (low + high) / 2) * scale + side_px / 2, seen[:, 2]
 
 
-def _discs(pixels: np.ndarray, radius_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, columns and owning point of every pixel of every point's disc."""
-    grid = np.mgrid[-radius_px : radius_px + 1, -radius_px : radius_px + 1].reshape(2, -1).T
+def _discs(centres: np.ndarray, radius_px: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, column and owner of every pixel of every disc, disc after disc."""
+    reach = int(radius_px)
+    grid = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1).T
     offsets = grid[(grid**2).sum(1) <= radius_px**2]
-    covered = pixels.astype(np.int64)[:, None] + offsets
-    owners = np.repeat(np.arange(len(pixels)), len(offsets))
+    covered = centres.astype(np.int64)[:, None] + offsets
+    owners = np.repeat(np.arange(len(centres)), len(offsets))
     return covered[..., 0].ravel(), covered[..., 1].ravel(), owners
 
 

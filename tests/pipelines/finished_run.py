@@ -80,8 +80,8 @@ def metrics(found: Sequence[dict[str, Any]], ceiling: float = 0.8) -> dict[str, 
     for p in found:
         confusion[classes.index(p["label"]), classes.index(p["predicted"][0])] += 1
     top1 = float(confusion.trace() / len(found))
-    recalls = {"r1": 0.3, "r5": 0.6, "r10": 0.8}
-    recalls |= {"ci95": {k: [v - 0.1, v + 0.1] for k, v in recalls.items()}}
+    values = {"r1": 0.3, "r5": 0.6, "r10": 0.8}
+    recalls = {**values, "ci95": {k: [v - 0.1, v + 0.1] for k, v in values.items()}}
     return {
         "modality": "point_cloud",
         "split": "test",

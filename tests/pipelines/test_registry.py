@@ -104,8 +104,8 @@ def test_a_registration_that_failed_half_way_leaves_no_second_run(
             register(home)
     model = register(home)
     client = registry.connect(home)
-    experiment = client.get_experiment_by_name(registry.EXPERIMENT)
-    assert [r.info.run_id for r in client.search_runs([experiment.experiment_id])] == [model.run_id]
+    run = client.get_run(model.run_id)
+    assert [r.info.run_id for r in client.search_runs([run.info.experiment_id])] == [model.run_id]
 
 
 def _no_space(*_: object) -> None:
@@ -187,10 +187,11 @@ def test_a_consumer_loads_the_lens_elsewhere_without_pickle(home: Path, tmp_path
 
     from pipelines.foundation import DEFAULT_SPEC
     from vitlens_core.checkpoint import encode_lens
-    from vitlens_core.foundation import load_foundation
+    from vitlens_core.foundation import LitFoundation, load_foundation
     from vitlens_core.models.tower import LensSettings, TowerSettings, TrunkSettings
 
     foundation = load_foundation(DEFAULT_SPEC, embed_dim=8, image_size_px=28)
+    assert isinstance(foundation, LitFoundation)
     settings = TowerSettings(
         modality="point_cloud",
         tokenizer={"points": 64, "groups": 4, "group_size": 8, "encoder_dim": 16, "width": 16},
@@ -244,15 +245,14 @@ def test_a_consumer_loads_the_lens_elsewhere_without_pickle(home: Path, tmp_path
 
 
 def test_the_model_states_its_inputs_and_requirements(home: Path) -> None:
-    import mlflow
+    from mlflow.models import Model
 
     register(home)
-    client = registry.connect(home)
-    source = client.get_model_version(NAME, "1").source
+    source = registry.connect(home).get_model_version(NAME, "1").source or ""
     folder = Path(source.removeprefix("file://"))
-    info = mlflow.models.get_model_info(str(folder))
-    assert info.signature.inputs.inputs[0].shape == (-1, -1, 6)
-    assert info.signature.outputs.inputs[0].shape == (-1, 8)
+    signature = Model.load(str(folder)).signature
+    assert signature.inputs.inputs[0].shape == (-1, -1, 6)
+    assert signature.outputs.inputs[0].shape == (-1, 8)
     pinned = (folder / "requirements.txt").read_text().splitlines()
     assert {line.partition("==")[0] for line in pinned} >= {"mlflow", "vitlens", "torch", "onnx"}
     assert not list(folder.rglob("*.pkl"))

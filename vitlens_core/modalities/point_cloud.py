@@ -1,8 +1,9 @@
 """Point clouds: xyz + rgb of an object's surface.
 
+Raw: points [N, 3] or [N, 6] in any order and unit, y up, sRGB in 0..1.
 Stored signal: fp16 [N, 6] in farthest-point order (any prefix covers the object evenly),
 y up, stage metres, sRGB in 0..1. The tower sees clouds centred in the unit sphere.
-Augmentation and tokenizer follow ViT-Lens (arXiv 2311.16081) and OpenShape (2305.10764).
+Augmentation and tokenizers follow ViT-Lens (arXiv 2311.16081) and OpenShape (2305.10764).
 
 Axes: B batch, N points.
 """
@@ -10,53 +11,108 @@ Axes: B batch, N points.
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from vitlens_core.captions import POINT_CLOUD_TEMPLATES
 from vitlens_core.errors import InputError
-from vitlens_core.models.tokenizers import PointBertTokenizer
+from vitlens_core.models.tokenizers import PointBertTokenizer, SetAbstractionTokenizer
+from vitlens_core.readers.clouds import read_cloud
+from vitlens_core.readers.files import optional
+from vitlens_core.rendering.points import farthest_point_order
+from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
+from vitlens_core.signals.settings import SignalSettings
 
 NAME = "point_cloud"
 WORD = "point"  # in metric names: point_to_text
 SIGNAL = "points.npy"
+ENCODER = "lens"
 TEMPLATES = POINT_CLOUD_TEMPLATES
+LENS = {"depth": 4}
+TRUNK: dict[str, object] = {}
 
 # Colour of a cloud that has none (OpenShape's evaluation protocol).
 GREY = 0.4
 
 
-class Tokenizer(BaseModel):
-    """Groups of neighbouring points, each made a token by a mini-PointNet."""
+def read(path: str | Path, *, points: int = 10_000, seed: int = 0) -> np.ndarray:
+    """[N, 3] or [N, 6] of a .npy, .npz, .ply, or of the surface of a .glb.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Args:
+        points, seed: how many points a GLB's surface is sampled with, and by which draw.
 
+    Raises:
+        InputError: unreadable, no vertices, or a surface without area.
+    """
+    return read_cloud(path, points, seed)
+
+
+class Tokenizer(SignalSettings):
+    """Groups of neighbouring points, each made a token by a small shared network."""
+
+    kind: Literal["point_bert", "set_abstraction"] = Field(
+        "point_bert", description="nearest neighbours and mini-PointNet, or balls and PointNet++"
+    )
     points: int = Field(8192, ge=16, description="points of a cloud that the tower sees")
     groups: int = Field(512, ge=1, description="groups, so tokens, per cloud")
     group_size: int = Field(32, ge=1, description="neighbours per group")
+    radius: float = Field(0.2, gt=0, description="of a ball of `set_abstraction`, unit sphere")
     encoder_dim: int = Field(256, ge=1, description="width of the group encoder's output")
     width: int = Field(384, ge=1, description="width of a token")
     colour: bool = Field(True, description="whether rgb is seen beside xyz")
+    up: Literal["y", "z"] = Field("y", description="axis that points up in what the tower sees")
 
-    def build(self) -> PointBertTokenizer:
-        return PointBertTokenizer(
-            num_groups=self.groups,
-            group_size=self.group_size,
-            encoder_dim=self.encoder_dim,
-            width=self.width,
-            in_channels=6 if self.colour else 3,
-            presorted=True,
-        )
+    def build(self) -> PointBertTokenizer | SetAbstractionTokenizer:
+        sizes: dict[str, Any] = {
+            "num_groups": self.groups,
+            "group_size": self.group_size,
+            "encoder_dim": self.encoder_dim,
+            "width": self.width,
+            "in_channels": 6 if self.colour else 3,
+            "presorted": True,
+        }
+        if self.kind == "set_abstraction":
+            return SetAbstractionTokenizer(radius=self.radius, **sizes)
+        return PointBertTokenizer(**sizes)
 
-    def prepare(self, clouds: Tensor) -> Tensor:
+    def store(self, raw: np.ndarray) -> np.ndarray:
+        """Points [N, 3] or [N, 6] → the first `points` in farthest-point order, [points, 6].
+
+        Raises:
+            InputError: another shape, fewer than `points`, not finite, rgb outside 0..1, or all
+                points in one place.
+        """
+        coloured = np.shape(raw)[-1:] == (6,)
+        cloud = raw_numbers(raw, "a point cloud", "N", 6 if coloured else 3)
+        if len(cloud) < self.points:
+            raise InputError(
+                f"expected a point cloud of at least {self.points} points, found {len(cloud)}; "
+                "sample the surface more densely"
+            )
+        if not np.ptp(cloud[:, :3], axis=0).any():
+            raise InputError("expected a point cloud with an extent, found all points in one place")
+        if not coloured:
+            cloud = np.concatenate([cloud, np.full_like(cloud, GREY)], axis=1)
+        if cloud[:, 3:].min() < 0 or cloud[:, 3:].max() > 1:
+            raise InputError(
+                f"expected rgb in 0..1, found {cloud[:, 3:].min()}..{cloud[:, 3:].max()}; "
+                "divide 8-bit colours by 255"
+            )
+        optional("fpsample")
+        return cloud[farthest_point_order(cloud, self.points)]
+
+    def prepare(self, signals: Tensor) -> Tensor:
         """Stored clouds [B, N, 6] → what the tower sees: their first points, normalised."""
-        return self._seen(_in_unit_sphere(_checked(clouds, self.points)[:, : self.points]))
+        return self._seen(_in_unit_sphere(_checked(signals, self.points)[:, : self.points]))
 
-    def augment(self, clouds: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(self, signals: Tensor, generator: torch.Generator) -> Tensor:
         """Stored clouds [B, N, 6] → one random variant each, normalised."""
-        clouds = _checked(clouds, self.points)
+        clouds = _checked(signals, self.points)
         batch, count, _ = clouds.shape
         # A random subset in stored order: other points, still spread over the object.
         drawn = torch.rand(batch, count, generator=generator).topk(self.points).indices
@@ -71,15 +127,27 @@ class Tokenizer(BaseModel):
         return self._seen(torch.cat([xyz, rgb], dim=-1))
 
     def _seen(self, clouds: Tensor) -> Tensor:
+        if self.up == "z":
+            clouds = clouds[..., [0, 2, 1, 3, 4, 5]]
         return clouds if self.colour else clouds[..., :3]
 
 
+ULIP = Tokenizer(points=8192, colour=False)
+"""ULIP's protocol, which ViT-Lens-L follows: 8192 points, xyz only, y up."""
+
+OPENSHAPE = Tokenizer(
+    kind="set_abstraction", points=10_000, group_size=64, radius=0.2, width=256, up="z"
+)
+"""OpenShape's protocol, which ViT-Lens-G follows: 10,000 points, xyz + rgb, y and z swapped."""
+
+
 def _checked(clouds: Tensor, at_least: int) -> Tensor:
-    if clouds.ndim != 3 or clouds.shape[-1] != 6 or clouds.shape[1] < at_least:
+    clouds = batch_of_numbers(clouds, "clouds of xyz + rgb", "N", 6)
+    if clouds.shape[1] < at_least:
         raise InputError(
             f"expected clouds [B, N ≥ {at_least}, 6] of xyz + rgb, got {list(clouds.shape)}"
         )
-    return clouds.float()
+    return clouds
 
 
 def _in_unit_sphere(clouds: Tensor) -> Tensor:

@@ -1,13 +1,13 @@
 """The tower of a modality: tokenizer → lens → frozen trunk → embedding.
 
-Axes: B batch, T tokens, L latents, W width, E embedding.
+Axes: B batch, S clips, T tokens, L latents, W width, E embedding.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from torch import Tensor, nn
 
 from vitlens_core import modalities
-from vitlens_core.errors import CheckpointError
+from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.models.lens import IdentityLens, PerceiverLens
 from vitlens_core.models.trunk import Trunk
+from vitlens_core.signals.settings import SignalSettings
 
 
 class LensSettings(BaseModel):
@@ -37,7 +38,13 @@ class LensSettings(BaseModel):
     tie_weights: bool = Field(False, description="layers 1.. share one set of weights")
 
     def build(self, trunk_width: int, token_width: int) -> nn.Module:
+        """The lens from tokens to the trunk's width; `ConfigError` if identity cannot fit."""
         if self.kind == "identity":
+            if token_width != trunk_width:
+                raise ConfigError(
+                    f"an identity lens hands tokens of width {token_width} to a trunk of width "
+                    f"{trunk_width}; set the tokenizer's width to {trunk_width}"
+                )
             return IdentityLens()
         return PerceiverLens(
             trunk_width,
@@ -82,7 +89,9 @@ class TowerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     modality: str
-    tokenizer: dict[str, Any] = Field(default_factory=dict, description="see the modality's file")
+    tokenizer: dict[str, Any] = Field(
+        default_factory=dict, validate_default=True, description="see the modality's file"
+    )
     lens: LensSettings = LensSettings()
     trunk: TrunkSettings = TrunkSettings()
 
@@ -90,19 +99,31 @@ class TowerSettings(BaseModel):
     @classmethod
     def _complete(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         """Checked by the modality, and spelled out so that checkpoints keep its defaults."""
-        return modalities.load(info.data["modality"]).Tokenizer(**value).model_dump()
+        return modalities.load_lensed(info.data["modality"]).Tokenizer(**value).model_dump()
 
     @property
-    def signal(self) -> Any:
-        """The modality's tokenizer settings: `prepare`, `augment` and `build`."""
-        return modalities.load(self.modality).Tokenizer(**self.tokenizer)
+    def signal(self) -> SignalSettings:
+        """The modality's tokenizer settings: `store`, `prepare`, `augment` and `build`."""
+        return modalities.load_lensed(self.modality).Tokenizer(**self.tokenizer)
+
+    @classmethod
+    def of(cls, modality: str, **settings: Any) -> TowerSettings:
+        """The tower ViT-Lens trained for a modality, but for `settings`.
+
+        Raises:
+            ConfigError: unknown, or encoded by the foundation itself.
+        """
+        module = modalities.load_lensed(modality)
+        given = {"lens": module.LENS, "trunk": module.TRUNK, **settings}
+        return cls.model_validate({"modality": modality, **given})
 
     def build(self, trunk: Trunk) -> Tower:
         """A fresh tower on a copy of the foundation's trunk."""
         tokenizer = self.signal
         lens = self.lens.build(trunk.width, tokenizer.width)
         tokens = self.lens.latents if self.lens.kind == "perceiver" else len(trunk.positions) - 1
-        return Tower(tokenizer.build(), lens, self.trunk.apply(trunk, tokens))
+        frozen = self.trunk.apply(trunk, tokens)
+        return Tower(tokenizer.build(), lens, frozen, in_clips=tokenizer.in_clips)
 
 
 class Tower(nn.Module):
@@ -112,16 +133,28 @@ class Tower(nn.Module):
     checkpoint holds.
     """
 
-    def __init__(self, tokenizer: nn.Module, lens: nn.Module, trunk: Trunk) -> None:
+    def __init__(
+        self, tokenizer: nn.Module, lens: nn.Module, trunk: Trunk, *, in_clips: bool = False
+    ) -> None:
         super().__init__()
+        self.in_clips = in_clips
         self.tokenizer = tokenizer
         self.lens = lens
         self.trunk = trunk
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, signal: Tensor) -> Tensor:
-        """The modality's prepared signal [B, …] → unit-norm embeddings [B, E]."""
-        return F.normalize(self.trunk(self.lens(self.tokenizer(signal))), dim=-1)
+        """The modality's prepared signal [B, …] → unit-norm embeddings [B, E].
+
+        A signal in clips [B, S, …] gets the mean of its clips' embeddings, taken before
+        normalising.
+        """
+        embedded = mean_of_clips(self.embed, signal) if self.in_clips else self.embed(signal)
+        return F.normalize(embedded, dim=-1)
+
+    def embed(self, signal: Tensor) -> Tensor:
+        """[B, …] without a clip axis → [B, E], not normalised."""
+        return self.trunk(self.lens(self.tokenizer(signal)))
 
     def train(self, mode: bool = True) -> Tower:
         """Training mode for the trained parts; the trunk has nothing that differs by mode."""
@@ -147,6 +180,11 @@ class Tower(nn.Module):
             self.load_state_dict(dict(state), strict=False)
         except RuntimeError as error:
             raise CheckpointError(f"lens weights do not fit: {error}") from error
+
+
+def mean_of_clips(embed: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
+    """Clips [B, S, …] → the mean over S of what `embed` makes of each, [B, E]."""
+    return embed(clips.flatten(0, 1)).unflatten(0, clips.shape[:2]).mean(dim=1)
 
 
 def _is_trunk_buffer(tower: Tower, name: str) -> bool:

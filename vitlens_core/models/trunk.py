@@ -144,10 +144,10 @@ def open_clip_trunk(visual: Any) -> Trunk:
     """The trunk of an open_clip vision tower that is CLIP's own ViT.
 
     Raises:
-        ConfigError: a ResNet, a timm tower, or one that pools by attention.
+        ConfigError: a ResNet, a timm tower, or one that is not read out at its CLS token.
     """
-    is_clip_vit = isinstance(visual, VisionTransformer)
-    if not is_clip_vit or visual.attn_pool is not None or visual.proj is None:
+    is_clip_vit = isinstance(visual, VisionTransformer) and visual.proj is not None
+    if not is_clip_vit or visual.attn_pool is not None or visual.pool_type != "tok":
         raise ConfigError(
             f"this open_clip vision tower ({type(visual).__name__}) is not a CLIP ViT read out at "
             "its CLS token; use a model such as ViT-B-16, ViT-L-14 or ViT-bigG-14"

@@ -1,6 +1,6 @@
 """Point clouds: arrays, PLY vertices, and surfaces of GLB objects.
 
-Reads     .npy, .npz [N, 3] or [N, 6]; .ply; .glb (`pip install 'vitlens[render]'`).
+Reads     .npy, .npz [N, 3] or [N, 6]; .ply; .glb.
 Promises  xyz, then rgb in 0..1 where the file has colours. Coordinates of arrays and PLY are
           handed on as stored; those of a GLB are stage metres with y up.
 Axes: N points.
@@ -11,11 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from plyfile import PlyData, PlyParseError
 
 from vitlens_core.errors import BadSampleError, InputError
 from vitlens_core.readers.arrays import read_array
-from vitlens_core.readers.files import existing, unreadable
+from vitlens_core.readers.files import existing, optional, unreadable
 
 ENDINGS = frozenset({".npy", ".npz", ".ply", ".glb"})
 _XYZ = ("x", "y", "z")
@@ -42,9 +41,10 @@ def read_cloud(path: str | Path, points: int, seed: int) -> np.ndarray:
 
 
 def _read_ply(path: Path) -> np.ndarray:
+    plyfile = optional("plyfile")
     try:
-        vertices = PlyData.read(str(path))["vertex"].data
-    except (PlyParseError, ValueError, KeyError, OSError) as error:
+        vertices = plyfile.PlyData.read(str(path))["vertex"].data
+    except (plyfile.PlyParseError, ValueError, KeyError, OSError) as error:
         raise unreadable(path, "a PLY with vertices", error) from error
     names = vertices.dtype.names or ()
     if not set(_XYZ) <= set(names):

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Collection
 from pathlib import Path
+from types import ModuleType
 
-from vitlens_core.errors import InputError
+from vitlens_core.errors import ConfigError, InputError
+
+
+def optional(package: str) -> ModuleType:
+    """A library of the extra `files`, imported now. Raises ConfigError if it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"this needs {package}, which is not installed: pip install 'vitlens[files]'"
+        ) from error
 
 
 def existing(path: str | Path, endings: Collection[str], what: str) -> Path:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from vitlens_core.errors import InputError
-from vitlens_core.readers.files import existing, unreadable
+from vitlens_core.readers.files import existing, optional, unreadable
 
 ENDINGS = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 
@@ -20,6 +19,7 @@ def read_waveform(path: str | Path) -> tuple[np.ndarray, int]:
         InputError: missing, damaged, of another kind, or without a sample.
     """
     path = existing(path, ENDINGS, "a sound file")
+    soundfile = optional("soundfile")
     try:
         waveform, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:

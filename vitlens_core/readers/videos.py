@@ -1,16 +1,18 @@
-"""Videos: frames spread evenly over time, through PyAV (`pip install 'vitlens[video]'`).
+"""Videos: frames spread evenly over time, through PyAV.
 
 Axes: S frames, H height, W width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from vitlens_core.errors import ConfigError, InputError
-from vitlens_core.readers.files import existing, unreadable
+from vitlens_core.errors import InputError
+from vitlens_core.readers.files import existing, optional, unreadable
 
 ENDINGS = frozenset({".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif"})
 
@@ -25,14 +27,15 @@ def read_frames(path: str | Path, frames: int) -> np.ndarray:
         ConfigError: PyAV is not installed.
     """
     path = existing(path, ENDINGS, "a video")
-    try:
-        import av
-    except ModuleNotFoundError as error:
-        raise ConfigError("reading videos needs PyAV: pip install 'vitlens[video]'") from error
+    av = optional("av")
     try:
         total = sum(1 for _ in _decoded(av, path))
         kept = set(spread(total, frames))
-        found = [f.to_ndarray(format="rgb24") for i, f in enumerate(_decoded(av, path)) if i in kept]
+        found = [
+            frame.to_ndarray(format="rgb24")
+            for index, frame in enumerate(_decoded(av, path))
+            if index in kept
+        ]
     except (av.FFmpegError, IndexError) as error:  # IndexError: no video stream
         raise unreadable(path, "a video", error) from error
     if not found:
@@ -46,6 +49,6 @@ def spread(total: int, wanted: int) -> list[int]:
     return [int((i + 0.5) * total / wanted) for i in range(wanted)]
 
 
-def _decoded(av, path: Path):
+def _decoded(av: Any, path: Path) -> Iterator[Any]:
     with av.open(str(path)) as container:
         yield from container.decode(container.streams.video[0])

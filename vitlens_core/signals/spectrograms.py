@@ -53,9 +53,7 @@ def _bank(waveform: Tensor, rate_hz: int, mel_bins: int) -> Tensor:
     )
 
 
-def masked(
-    spectrograms: Tensor, mel_bins: int, frames: int, generator: torch.Generator
-) -> Tensor:
+def masked(spectrograms: Tensor, mel_bins: int, frames: int, generator: torch.Generator) -> Tensor:
     """[B, frames, M] with one band and one span set to 0, of random widths up to those given."""
     bands = _random_span(spectrograms, 2, mel_bins, generator)[:, None, :]
     spans = _random_span(spectrograms, 1, frames, generator)[:, :, None]

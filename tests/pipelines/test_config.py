@@ -1,0 +1,140 @@
+"""Settings of a run: layers, overrides, and what is said of every kind of mistake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.config import RunConfig, load_run_config, merged, parse_override
+from vitlens_core.errors import ConfigError
+
+BASE: dict[str, Any] = {
+    "renders": {"size_px": 64, "points": 512},
+    "lens": {"tokenizer": {"points": 256}, "train": {"steps": 10}},
+    "gates": {"top1": {"metric": "zero_shot.top1", "min": 0.3}},
+}
+
+
+def load(*overrides: str, profile: dict[str, Any] | None = None) -> RunConfig:
+    return load_run_config("point_cloud", BASE, profile or {}, overrides)
+
+
+def test_layers_win_in_order_and_keep_what_they_do_not_name() -> None:
+    config = load("lens.train.steps=30", profile={"lens": {"train": {"steps": 20, "seed": 7}}})
+
+    assert (config.lens.train.steps, config.lens.train.seed) == (30, 7)
+    assert config.renders.size_px == 64
+    assert config.lens.modality == config.modality == "point_cloud"
+
+
+def test_values_are_yaml() -> None:
+    config = load(
+        "objects.classes=[chair, lamp]", "objects.count=null", "lens.train.betas=[0.8,0.9]"
+    )
+
+    assert config.objects.classes == ("chair", "lamp")
+    assert config.objects.count is None
+    assert config.lens.train.betas == (0.8, 0.9)
+
+
+def test_a_threshold_is_moved_by_the_name_of_its_gate() -> None:
+    [gate] = load("gates.top1.min=0.1").gates.values()
+
+    assert (gate.name, gate.metric, gate.min) == ("top1", "zero_shot.top1", 0.1)
+
+
+def test_the_tokenizer_is_held_against_its_modality_before_any_work() -> None:
+    assert load("lens.tokenizer.groups=16").lens.tokenizer["groups"] == 16
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("renders", ["'renders'", "section.key=value"]),
+        ("=3", ["section.key=value"]),
+        ("renders..size_px=3", ["section.key=value"]),
+        ("renders.size_px=[1", ["not YAML"]),
+        ("rendrs.size_px=3", ["rendrs: unknown key", "did you mean renders", "sections: objects"]),
+        ("renders.size=3", ["renders.size: unknown key", "did you mean size_px", "azimuths"]),
+        ("steps=5", ["steps: unknown key", "lens.train.steps", "foundation.fit.steps"]),
+        ("foundation.fit.stepz=1", ["foundation.fit.stepz", "keys of foundation.fit: steps"]),
+        ("lens.tokenizer.group=4", ["lens.tokenizer.group: unknown key", "groups or group_size"]),
+        ("lens.tokenizer=3", ["lens.tokenizer", "found 3"]),
+        ("lens=3", ["lens: expected a section", "found 3"]),
+        ("lens=null", ["lens: expected a section", "found None"]),
+        ("renders.size_px=big", ["renders.size_px: expected", "integer", "found 'big'"]),
+        ("renders.size_px=8", ["renders.size_px: expected", "greater than or equal to 16"]),
+        ("renders.size_px={a: 1}", ["renders.size_px: expected", "{'a': 1}"]),
+        ("renders.renderer=blender", ["'rasterizer' or 'cycles'", "found 'blender'"]),
+        ("objects.classes=chair", ["objects.classes: expected a list, such as [a, b]"]),
+        ("lens.train.betas=[0.9]", ["lens.train.betas.1: missing"]),
+        ("lens.train.learning_rate=.nan", ["lens.train.learning_rate: expected"]),
+        ("foundation=lit", ["foundation: expected a section with the keys spec", "found 'lit'"]),
+        ("gates.recall.min=0.5", ["unknown gate 'recall'", "there are: top1"]),
+        ("gates.top1.minimum=0.5", ["keys of gates.top1: metric, min, max"]),
+        ("gates.top1.max=0.5", ["gates.top1: ", "either `min` or `max`"]),
+        ("gates.top1.name=best", ["a gate is named by its key"]),
+        ("gates=3", ["gates: expected", "found 3"]),
+        ("modality=audio", ["modality: is the argument of the run"]),
+        ("lens.modality=audio", ["lens.modality: is the argument of the run"]),
+        ("lens.tokenizer.points=600", ["lens.tokenizer.points", "600 points, but only 512"]),
+        ("objects.uids=/no/such/file", ["objects.uids: no readable text file"]),
+    ],
+)
+def test_a_mistake_names_its_path_and_what_is_valid(override: str, expected: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(override)
+
+    for words in expected:
+        assert words in str(caught.value)
+
+
+def test_every_mistake_is_listed_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load("renders.size_px=big", "objects.cuont=3")
+
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_an_unknown_modality_names_those_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"point_clod.*point_cloud"):
+        load_run_config("point_clod", BASE, {})
+
+
+_KEYS = st.sampled_from(["a", "b", "lens", "renders", "size_px", "train", "steps", "gates", "top1"])
+_VALUES = st.sampled_from(["1", "x", "[1, 2]", "{a: 1}", "null", "true", "-0.5", "''"])
+
+
+@given(st.lists(_KEYS, min_size=1, max_size=4), _VALUES)
+def test_no_override_ever_raises_anything_else(keys: list[str], value: str) -> None:
+    try:
+        load(f"{'.'.join(keys)}={value}")
+    except ConfigError as error:
+        assert str(error)
+
+
+_TREES = st.recursive(
+    st.integers(),
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+_LAYERS = st.dictionaries(st.sampled_from("abc"), _TREES, max_size=3)
+
+
+@given(_LAYERS, _LAYERS)
+def test_merging_never_changes_its_layers_and_the_last_one_stands(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    before = repr((first, second))
+    result = merged([first, second])
+
+    assert repr((first, second)) == before
+    assert merged([result, second]) == result
+    assert set(result) == set(first) | set(second)
+
+
+def test_an_override_is_a_path_and_a_value() -> None:
+    assert parse_override("a.b=c=d") == {"a": {"b": "c=d"}}

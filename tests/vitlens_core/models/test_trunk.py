@@ -1,0 +1,112 @@
+"""The trunk against open_clip's and timm's own forward pass, and how it is cut and resized."""
+
+import re
+from typing import Any
+
+import open_clip
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.tiny_models import clip_vit, shaken
+from vitlens_core.errors import ConfigError
+from vitlens_core.models.trunk import (
+    TapFeatures,
+    open_clip_trunk,
+    resample_positions,
+    timm_trunk,
+)
+
+SMALL: dict[str, Any] = {"img_size": 56, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 0}
+
+
+def _clip_tokens(vit, images):
+    return vit.conv1(images).flatten(2).mT
+
+
+@pytest.mark.parametrize("variant", [{}, {"no_ln_pre": True}, {"ls_init_value": 0.1}])
+def test_images_as_in_open_clip(variant):
+    vit = clip_vit(**variant)
+    images = torch.randn(2, 3, 16, 16)
+    embeddings = open_clip_trunk(vit)(_clip_tokens(vit, images))
+    assert embeddings.std() > 0.01
+    torch.testing.assert_close(embeddings, vit(images), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "name", ["vit_small_patch14_dinov2", "vit_base_patch16_224", "vit_base_patch16_clip_224"]
+)
+def test_images_as_in_timm(name):
+    """The last two blocks, normed, as timm gives them: CLS and mean patch of each."""
+    vit = shaken(timm.create_model(name, **SMALL))
+    images = torch.randn(2, 3, *vit.patch_embed.img_size)
+    features = timm_trunk(vit, TapFeatures(vit.norm, 2))(vit.patch_embed(images))
+    layers = vit.get_intermediate_layers(images, n=2, return_prefix_tokens=True, norm=True)
+    expected = [part for patches, cls in layers for part in (cls[:, 0], patches.mean(1))]
+    torch.testing.assert_close(features, torch.cat(expected, dim=-1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(features[:, 48:72], vit.forward_features(images)[:, 0])
+
+
+def test_dropped_blocks_are_the_outer_ones():
+    vit = clip_vit(layers=5)
+    trunk = open_clip_trunk(vit)
+    kept = trunk.without_blocks(first=1, last=2)
+    assert list(kept.blocks) == list(vit.transformer.resblocks)[1:3]
+    assert len(trunk.blocks) == 5
+
+
+@pytest.mark.parametrize(("first", "last"), [(5, 0), (3, 2), (-1, 0)])
+def test_at_least_one_block_stays(first, last):
+    with pytest.raises(ConfigError, match="5: at least one must stay"):
+        open_clip_trunk(clip_vit(layers=5)).without_blocks(first, last)
+
+
+def test_tokens_of_another_grid_get_resampled_positions():
+    trunk = open_clip_trunk(clip_vit())
+    tokens = torch.randn(2, 9, 24)
+    resized = trunk.resized(9)
+    assert resized.positions.shape == (10, 24)
+    torch.testing.assert_close(resized(tokens), trunk(tokens))
+    assert torch.equal(trunk.resized(16).positions, trunk.positions)
+
+
+@given(old=st.integers(2, 9), new=st.integers(1, 12))
+@settings(deadline=None, max_examples=30)
+def test_resampling_keeps_what_is_even_and_what_lies_left_and_right(old, new):
+    columns = torch.linspace(-1, 1, old).repeat(old)
+    table = torch.stack([torch.full((old * old,), 0.3), columns], dim=1)
+    even, across = resample_positions(table, new * new).T.reshape(2, new, new)
+    torch.testing.assert_close(even, torch.full((new, new), 0.3))
+    torch.testing.assert_close(across, -across.flip(1), atol=1e-5, rtol=0)
+    assert (across.diff(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize(("tokens", "choices"), [(10, "9 or 16"), (2, "1 or 4")])
+def test_tokens_that_form_no_square_are_refused_with_those_that_do(tokens, choices):
+    with pytest.raises(ConfigError, match=f"4×4 grid.*{choices}"):
+        resample_positions(torch.zeros(16, 3), tokens)
+
+
+@pytest.mark.parametrize(
+    "tower",
+    [
+        open_clip.modified_resnet.ModifiedResNet((1, 1, 1, 1), 16, heads=2, width=8, image_size=32),
+        clip_vit(attentional_pool=True, attn_pooler_queries=4, attn_pooler_heads=2),
+        clip_vit(pool_type="avg"),
+    ],
+)
+def test_a_tower_that_is_no_clip_vit_is_refused(tower):
+    with pytest.raises(ConfigError, match=re.escape("such as ViT-B-16")):
+        open_clip_trunk(tower)
+
+
+@pytest.mark.parametrize(
+    "name", ["vit_small_patch14_reg4_dinov2", "vit_base_patch16_siglip_224", "resnet18"]
+)
+def test_a_timm_model_without_one_cls_token_is_refused(name):
+    sizes: dict[str, Any] = {"num_classes": 0} if name == "resnet18" else SMALL
+    vit = timm.create_model(name, **sizes)
+    with pytest.raises(ConfigError, match="no single CLS token"):
+        timm_trunk(vit, TapFeatures(torch.nn.Identity()))

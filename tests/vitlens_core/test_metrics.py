@@ -1,0 +1,168 @@
+"""Metrics: against plain loops, their order and bounds, ties, and what is refused."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vitlens_core.errors import InputError
+from vitlens_core.metrics import class_embeddings, retrieval, zero_shot
+
+seeds = st.integers(0, 2**31)
+quick = settings(deadline=None, max_examples=40)
+FEW = {"resamples": 50}
+
+
+def _unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    values = rng.normal(size=shape)
+    return values / np.linalg.norm(values, axis=-1, keepdims=True)
+
+
+def _problem(seed: int, samples: int = 20, classes: int = 7) -> tuple[Any, Any, Any]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(classes, size=samples)
+    return _unit(rng, samples, 4), _unit(rng, classes, 4), labels
+
+
+@given(seed=seeds, samples=st.integers(1, 30), classes=st.integers(2, 9))
+@quick
+def test_accuracies_are_those_of_a_plain_ranking(seed, samples, classes):
+    embeddings, centres, labels = _problem(seed, samples, classes)
+    ranks = []
+    for embedding, label in zip(embeddings, labels, strict=True):
+        order = sorted(range(classes), key=lambda k: -float(embedding @ centres[k]))
+        ranks.append(order.index(label))
+    found = zero_shot(embeddings, centres, labels, **FEW)
+    for k, figure in ((1, found.top1), (3, found.top3), (5, found.top5)):
+        assert figure.value == pytest.approx(np.mean([r < k for r in ranks]))
+    per_class = [
+        np.mean([r == 0 for r, label in zip(ranks, labels, strict=True) if label == k])
+        for k in set(labels.tolist())
+    ]
+    assert found.class_mean.value == pytest.approx(np.mean(per_class))
+    assert (found.chance, found.n) == (1 / classes, samples)
+
+
+@given(seed=seeds)
+@quick
+def test_figures_lie_in_order_and_inside_their_intervals(seed):
+    found = zero_shot(*_problem(seed), **FEW)
+    assert found.top1.value <= found.top3.value <= found.top5.value
+    for figure in (found.top1, found.top3, found.top5, found.class_mean):
+        assert 0 <= figure.low <= figure.value + 1e-9
+        assert figure.value - 1e-9 <= figure.high <= 1
+
+
+@given(seed=seeds)
+@quick
+def test_order_of_classes_is_irrelevant(seed):
+    embeddings, centres, labels = _problem(seed)
+    order = np.random.default_rng(seed).permutation(len(centres))
+    renamed = np.argsort(order)[labels]
+    first = zero_shot(embeddings, centres, labels, **FEW)
+    second = zero_shot(embeddings, centres[order], renamed, **FEW)
+    for name in ("top1", "top3", "top5", "class_mean"):
+        one, other = getattr(first, name), getattr(second, name)
+        np.testing.assert_allclose(
+            [one.value, one.low, one.high], [other.value, other.low, other.high]
+        )
+
+
+@given(seed=seeds)
+@quick
+def test_the_confusion_matrix_counts_every_sample_once(seed):
+    embeddings, centres, labels = _problem(seed)
+    found = zero_shot(embeddings, centres, labels, **FEW)
+    assert found.confusion.sum(1).tolist() == np.bincount(labels, minlength=7).tolist()
+    assert found.confusion.trace() / len(labels) == pytest.approx(found.top1.value)
+
+
+def test_equal_input_gives_equal_intervals_and_another_seed_others():
+    problem = _problem(0)
+    assert zero_shot(*problem).as_dict() == zero_shot(*problem).as_dict()
+    assert zero_shot(*problem, seed=1).as_dict() != zero_shot(*problem).as_dict()
+
+
+def test_an_interval_is_as_wide_as_that_of_a_proportion():
+    """Half of 400 right: ±1.96 √(.25 / 400) = ±.049, within the noise of 2,000 resamples."""
+    centres = np.eye(2)
+    labels = np.zeros(400, dtype=int)
+    embeddings = centres[np.arange(400) % 2]
+    top1 = zero_shot(embeddings, centres, labels).top1
+    assert top1.value == 0.5
+    assert top1.high - top1.low == pytest.approx(0.098, abs=0.01)
+
+
+def test_rare_classes_weigh_as_much_in_the_class_mean():
+    centres = np.eye(2)
+    labels = np.array([0] * 9 + [1])
+    found = zero_shot(centres[[0] * 10], centres, labels)
+    assert (found.top1.value, found.class_mean.value) == (0.9, 0.5)
+
+
+def test_ties_count_against():
+    same = np.ones((5, 1))
+    found = zero_shot(same, np.ones((6, 1)), np.arange(5))
+    assert found.top5.value == 0
+    found = retrieval(same, np.ones((20, 1)), np.eye(5, 20, dtype=bool))
+    assert found["r10"].value == 0
+
+
+def test_prompts_are_averaged_and_normalised_again():
+    prompts = _unit(np.random.default_rng(0), 3, 8, 4)
+    classes = class_embeddings(prompts)
+    np.testing.assert_allclose(np.linalg.norm(classes, axis=1), 1)
+    np.testing.assert_allclose(
+        (classes * prompts.mean(1)).sum(1), np.linalg.norm(prompts.mean(1), axis=1)
+    )
+
+
+@given(seed=seeds, queries=st.integers(1, 12), items=st.integers(1, 25))
+@quick
+def test_recall_is_that_of_a_plain_search(seed, queries, items):
+    rng = np.random.default_rng(seed)
+    asked, gallery = _unit(rng, queries, 4), _unit(rng, items, 4)
+    relevant = rng.random((queries, items)) < 0.2
+    relevant[np.arange(queries), rng.integers(items, size=queries)] = True
+    found = retrieval(asked, gallery, relevant, **FEW)
+    assert list(found) == ["r1", "r5", "r10"]
+    for k, figure in zip((1, 5, 10), found.values(), strict=True):
+        hits = [relevant[i, np.argsort(-gallery @ asked[i])[:k]].any() for i in range(queries)]
+        assert figure.value == pytest.approx(np.mean(hits))
+        assert figure.low <= figure.value + 1e-9
+        assert figure.value - 1e-9 <= figure.high
+
+
+def test_everything_finds_itself():
+    items = _unit(np.random.default_rng(0), 30, 8)
+    found = retrieval(items, items, np.eye(30, dtype=bool))
+    assert {(f.value, f.low, f.high) for f in found.values()} == {(1.0, 1.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [([], "0 embeddings"), ([0], "2 embeddings for 1"), ([0, 3], r"0\.\.2"), ([0, -1], r"0\.\.2")],
+)
+def test_labels_that_do_not_fit_are_refused(labels, message):
+    embeddings = np.eye(3)[: 0 if not labels else 2]
+    with pytest.raises(InputError, match=message):
+        zero_shot(embeddings, np.eye(3), np.array(labels, dtype=int))
+
+
+def test_a_model_that_gives_no_numbers_is_refused():
+    """Every comparison with NaN is false, which would rank such a model first."""
+    broken = np.full((2, 3), np.nan)
+    with pytest.raises(InputError, match="NaN"):
+        zero_shot(broken, np.eye(3), np.array([0, 1]))
+    with pytest.raises(InputError, match="NaN"):
+        retrieval(broken, np.eye(3), np.eye(2, 3, dtype=bool))
+
+
+@pytest.mark.parametrize(
+    "relevant", [np.ones((2, 4), bool), np.array([[1, 0, 0], [0, 0, 0]], bool)]
+)
+def test_a_query_without_an_answer_is_refused(relevant):
+    with pytest.raises(InputError, match="relevant item"):
+        retrieval(np.eye(3)[:2], np.eye(3), relevant)

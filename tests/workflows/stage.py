@@ -1,0 +1,117 @@
+"""A stage for the workflow: steps of a few bytes, a registry in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from pipelines import registry
+from pipelines.artifacts import Artifact, write_atomic
+from pipelines.config import RunConfig
+from pipelines.registry import ModelVersion
+from pipelines.runtime import Runtime
+from vitlens_core.errors import ConfigError
+from workflows.definitions import defs
+from workflows.flow import Step
+from workflows.settings import run_config
+
+CHANCE = 0.25
+DEFINITIONS = defs()
+
+
+def metrics(top1: float) -> dict:
+    scores = {"top1": top1, "top3": top1, "top5": top1, "class_mean": top1, "chance": CHANCE}
+    scored = {**scores, "ci95": {"top1": [top1, top1]}, "n": 8}
+    recalls = {"r1": top1, "r5": top1, "r10": top1, "ci95": {}}
+    return {
+        "zero_shot": scored,
+        "foundation_image_zero_shot": scored,
+        "ratio_to_foundation": 1.0,
+        "times_chance": top1 / CHANCE,
+        "retrieval": {"point_to_text": recalls},
+    }
+
+
+@dataclass
+class Stage:
+    """What the stubbed run was asked for, and how it is to go."""
+
+    home: Path
+    top1: float = 1.0
+    failure: tuple[str, BaseException] | None = None
+    asked: list[str] = field(default_factory=list)
+    received: dict[str, Mapping[str, Artifact]] = field(default_factory=dict)
+    versions: list[ModelVersion] = field(default_factory=list)
+    reports: list[dict] = field(default_factory=list)
+
+    def run_step(
+        self, step: Step, runtime: Runtime, config: RunConfig, inputs: Mapping[str, Artifact]
+    ) -> Artifact:
+        self.asked.append(step.name)
+        self.received[step.name] = inputs
+        if self.failure and self.failure[0] == step.name:
+            raise self.failure[1]
+        settings = {"top1": self.top1, "objects": config.objects.count}
+        build = runtime.store.begin(step.name, 1, settings, inputs)
+        if build.existing:
+            return build.existing
+        data = json.dumps(metrics(self.top1)).encode()
+        return build.commit([write_atomic(build.folder / "metrics.json", data)], {"samples": 8})
+
+    def register(self, home, modality, config, lens, evaluation, *_rest) -> ModelVersion:
+        made = ModelVersion(
+            name=registry.model_name(modality),
+            version=len(self.versions) + 1,
+            aliases=("challenger",),
+            run_id="run",
+            evaluation=evaluation.fingerprint,
+            gates_passed=True,
+            created_at=datetime.now(UTC),
+        )
+        self.versions.insert(0, made)
+        return made
+
+    def promote(self, home, name, version, gates) -> ModelVersion:
+        if failed := [gate.reason for gate in gates if not gate.passed]:
+            raise ConfigError("; ".join(failed))
+        self.versions = [
+            replace(v, aliases=("champion",) if v.version == version else ()) for v in self.versions
+        ]
+        return next(v for v in self.versions if v.version == version)
+
+    def write_report(self, home, config, artifacts, gates, model, profile) -> Path:
+        self.reports.append({"model": model, "gates": gates, "artifacts": artifacts})
+        folder = Path(home, "latest")
+        folder.mkdir(exist_ok=True)
+        scored = artifacts["evaluation"].read_json("metrics.json")
+        described = {
+            **scored,
+            "modality": config.modality,
+            "objects": {"ok": 8, "quarantined": 0},
+            "gates": [gate.model_dump() for gate in gates],
+            "model": {
+                "name": model.name,
+                "version": model.version,
+                "aliases": list(model.aliases),
+            },
+            "seconds": {step: a.manifest.seconds for step, a in artifacts.items()},
+        }
+        (folder / "report.json").write_text(json.dumps(described))
+        (folder / "report.html").write_text("<html>")
+        return folder
+
+    def materialise(self, instance: dg.DagsterInstance, *names: str, sets: tuple[str, ...] = ()):
+        """Run the job, or the named assets alone, as the UI does."""
+        job = DEFINITIONS.resolve_job_def("point_cloud")
+        selected = [dg.AssetKey(["point_cloud", name]) for name in names] or None
+        return job.execute_in_process(
+            run_config("tiny", sets),
+            instance,
+            raise_on_error=False,
+            asset_selection=selected,
+        )

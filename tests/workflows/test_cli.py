@@ -1,0 +1,126 @@
+"""The `vitlens` command: messages and exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.workflows.stage import Stage
+from vitlens_core.errors import ConfigError, TransientError
+from workflows.cli import FAILED, GATE_FAILED, INTERRUPTED, MISTAKE, main
+
+TINY = ("run", "point_cloud", "--profile", "tiny")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VITLENS_HOME", str(tmp_path))
+    return tmp_path
+
+
+def vitlens(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("run", "point_clod"), ("unknown modality 'point_clod'", "point_cloud")),
+        (("run", "point_cloud", "--profile", "dmo"), ("did you mean demo?", "full", "tiny")),
+        ((*TINY, "--set", "objects"), ("'objects'", "section.key=value")),
+        ((*TINY, "--set", "renders.size_pix=64"), ("did you mean size_px?",)),
+        ((*TINY, "--set", "objects.mirror=/nowhere"), ("no Objaverse mirror at '/nowhere'",)),
+        (("run",), ("Missing argument 'MODALITY'",)),
+        (("report",), ("no report", "vitlens run MODALITY")),
+    ],
+)
+def test_a_mistake_is_explained_without_a_traceback(
+    home: Path, arguments: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    result = vitlens(*arguments)
+
+    assert result.exit_code == MISTAKE
+    assert "Traceback" not in result.output
+    for words in expected:
+        assert words in result.output
+    assert not any(home.iterdir()), "nothing may be made for a run that cannot start"
+
+
+def test_a_run_ends_with_a_summary(stage: Stage) -> None:
+    result = vitlens(*TINY)
+
+    assert result.exit_code == 0, result.output
+    for words in ("1.000", "gate times_chance passed", "version 1 (champion)", "report.html"):
+        assert words in result.output
+
+
+def test_a_failed_gate_exits_1_and_says_which(stage: Stage) -> None:
+    stage.top1 = 0.5
+    result = vitlens(*TINY, "--set", "gates.times_chance.min=8")
+
+    assert result.exit_code == GATE_FAILED
+    assert "not promoted to champion: times_chance failed" in result.output
+    assert "version 1 (challenger)" in result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "expected"),
+    [
+        (ConfigError("no such weights"), MISTAKE, ("no such weights",)),
+        (TransientError("the mirror is busy"), FAILED, ("the mirror is busy",)),
+        (ZeroDivisionError("of none"), FAILED, ("ZeroDivisionError: of none", ".log", "--debug")),
+        (KeyboardInterrupt(), INTERRUPTED, ("goes on where this one left off",)),
+    ],
+)
+def test_what_a_step_raises_becomes_a_message(
+    stage: Stage, error: BaseException, code: int, expected: tuple[str, ...]
+) -> None:
+    stage.failure = ("shards", error)
+    result = vitlens(*TINY)
+
+    assert result.exit_code == code
+    assert "Traceback" not in result.output
+    for words in expected:
+        assert words in result.output
+
+
+def test_debug_shows_the_traceback(stage: Stage) -> None:
+    stage.failure = ("shards", ZeroDivisionError("of none"))
+
+    assert "Traceback" in vitlens("--debug", *TINY).output
+
+
+def test_runs_of_the_command_line_are_in_the_history_of_the_ui(stage: Stage) -> None:
+    vitlens(*TINY)
+    from dagster import DagsterInstance, DagsterRunStatus
+
+    with DagsterInstance.from_config(str(stage.home / "dagster")) as instance:
+        [run] = instance.get_runs()
+    assert (run.job_name, run.status) == ("point_cloud", DagsterRunStatus.SUCCESS)
+    assert run.run_config["resources"]["settings"]["config"]["profile"] == "tiny"
+
+
+def test_status_of_an_empty_home() -> None:
+    result = vitlens("status")
+
+    assert result.exit_code == 0
+    assert "no artifacts yet" in result.output
+    assert "vitlens-point_cloud: no version registered yet" in result.output
+
+
+def test_status_lists_artifacts_and_versions(stage: Stage) -> None:
+    vitlens(*TINY)
+    (stage.home / "artifacts" / "lens" / "half-made").mkdir()
+    output = vitlens("status").output
+
+    assert "8 samples" in output
+    assert "unfinished" in output
+    assert "champion" in output
+
+
+def test_report_prints_the_path(stage: Stage) -> None:
+    vitlens(*TINY)
+
+    assert vitlens("report").output.split() == [str(stage.home / "latest" / "report.html")]

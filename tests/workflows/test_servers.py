@@ -1,0 +1,42 @@
+"""Starting the UIs."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from vitlens_core.errors import ConfigError, VitlensError
+from workflows import servers
+from workflows.home import Home
+
+
+def test_a_taken_port_is_refused_by_its_option() -> None:
+    with socket.socket() as taken:
+        taken.bind((servers.HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"port {port} is taken.*--mlflow-port"):
+            servers.require_free("--mlflow-port", port)
+
+
+def test_a_server_that_ends_points_to_its_log(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    command = [sys.executable, "-c", "raise SystemExit('no module')"]
+    with servers.running(home, "dagster", command) as process:
+        process.wait()
+        with pytest.raises(VitlensError, match=r"dagster ended with code 1: see .*ui-dagster\.log"):
+            servers.require_alive(home, "dagster", process)
+    assert "no module" in (tmp_path / "logs" / "ui-dagster.log").read_text()
+
+
+def test_servers_stop_with_their_children(tmp_path: Path) -> None:
+    child = "import subprocess, sys; subprocess.run(['sleep', '60'])"
+    with servers.running(Home(tmp_path), "mlflow", [sys.executable, "-c", child]) as process:
+        assert process.poll() is None
+
+    assert process.poll() is not None
+    with pytest.raises(ProcessLookupError):
+        servers.os.killpg(process.pid, 0)

@@ -1,0 +1,17 @@
+"""One API for people: load a model, embed any of its modalities, compare and combine.
+
+model = vitlens_core.load("lens.safetensors", foundation="open_clip:ViT-L-14/…")
+found = model.encode({"point_cloud": ["chair.glb"], "text": ["a chair", "a lamp"]})
+model.calibrated(model.similarity(found["point_cloud"], found["text"]))
+
+model.py       Model: encode, similarity, fuse, calibrated
+encoders.py    one modality's way from raw input to unit-norm embeddings
+lenses.py      models from our own lens checkpoints
+published.py   models from the published checkpoints
+sources.py     where a source lies and what it is
+"""
+
+from vitlens_core.api.loading import load
+from vitlens_core.api.model import Calibrated, Model
+
+__all__ = ["Calibrated", "Model", "load"]

@@ -1,0 +1,111 @@
+"""Models from ImageBind's published checkpoint.
+
+Axes: B batch, S clips or side of a picture, E embedding.
+Source: ImageBind (arXiv 2305.05665) appendix B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+
+from vitlens_core.api.encoders import (
+    Embed,
+    Encoder,
+    clip_text_encoder,
+    picture_encoders,
+    signal_encoder,
+    unit_norm,
+)
+from vitlens_core.modalities import audio, depth, imu, thermal
+from vitlens_core.models.imagebind import LOGIT_SCALES, ImageBind
+from vitlens_core.models.reference import IMAGEBIND_HUGE, load_imagebind
+from vitlens_core.models.reference_config import ConfigSource, ImageBindConfig, read_config
+from vitlens_core.models.weights import read_weights
+from vitlens_core.signals.pictures import normalised
+from vitlens_core.signals.settings import SignalSettings
+
+# Published names of the towers, by modality, where they differ.
+_TOWERS = {"image": "vision", "video": "vision"}
+
+
+def imagebind_encoders(
+    path: Path, config: ConfigSource | None, wanted: Collection[str] | None, device: torch.device
+) -> dict[str, Encoder]:
+    """ImageBind's towers that a checkpoint holds; `IMAGEBIND_HUGE` where no config is given.
+
+    Raises:
+        ConfigError: the config is not valid.
+        CheckpointError: weights that do not fit the config.
+    """
+    model, sizes = _load(path, read_config(config or IMAGEBIND_HUGE, ImageBindConfig), wanted)
+    model.to(device)
+
+    def tower(name: str) -> Embed:
+        return lambda signals: model.embed(name, signals.to(device))
+
+    encoders = {
+        modality: signal_encoder(
+            signal,
+            _mel_first(tower(modality)) if signal.in_clips else tower(modality),
+            1 / LOGIT_SCALES[modality],
+        )
+        for modality, signal in _settings(sizes).items()
+    }
+    temperature = 1 / LOGIT_SCALES["text"]
+    if sizes.vision:
+        encode = unit_norm(lambda pixels: tower("vision")(normalised(pixels)))
+        encoders |= picture_encoders(sizes.vision.image_size, encode, temperature)
+    if sizes.text:
+        encoders["text"] = clip_text_encoder(
+            tower("text"), sizes.text.context_length, sizes.text.vocab_size, temperature
+        )
+    return encoders
+
+
+def _load(
+    path: Path, sizes: ImageBindConfig, wanted: Collection[str] | None
+) -> tuple[ImageBind, ImageBindConfig]:
+    """The chosen towers, and a config of them alone."""
+    weights = read_weights(path)
+    chosen = sizes.towers().keys() & {_tower_of(name) for name in weights}
+    if wanted is not None:
+        chosen &= {_TOWERS.get(name, name) for name in wanted}
+    left_out = sizes.towers().keys() - chosen
+    sizes = sizes.model_copy(update=dict.fromkeys(left_out))
+    kept = {name: t for name, t in weights.items() if _tower_of(name) not in left_out}
+    model = load_imagebind(kept, sizes)
+    assert isinstance(model, ImageBind)
+    return model, sizes
+
+
+def _tower_of(name: str) -> str:
+    """`modality_trunks.audio.blocks…` → audio."""
+    return name.partition(".")[2].partition(".")[0]
+
+
+def _settings(sizes: ImageBindConfig) -> dict[str, SignalSettings]:
+    """Preparation of each modality that the config has a tower for, but pictures and text."""
+    settings: dict[str, SignalSettings] = {}
+    if sizes.audio:
+        settings["audio"] = audio.Tokenizer(
+            clip_s=2.0,
+            mel_bins=sizes.audio.mel_bins,
+            frames=sizes.audio.target_len,
+            mean=-4.268,
+            std=9.138,
+        )
+    if sizes.depth:
+        settings["depth"] = depth.Tokenizer(side_px=sizes.depth.image_size)
+    if sizes.thermal:
+        settings["thermal"] = thermal.Tokenizer(side_px=sizes.thermal.image_size)
+    if sizes.imu:
+        settings["imu"] = imu.Tokenizer(length=sizes.imu.length)
+    return settings
+
+
+def _mel_first(tower: Embed) -> Embed:
+    """Clips [B, S, frames, mel] as this tower takes them: [B, S, 1, mel, frames]."""
+    return lambda clips: tower(clips.transpose(2, 3)[:, :, None])

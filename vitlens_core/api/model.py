@@ -1,0 +1,178 @@
+"""A model: some modalities, one embedding space.
+
+Axes: B inputs, A and C two sets to compare, E embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vitlens_core import modalities
+from vitlens_core.api.encoders import Encoder
+from vitlens_core.errors import ConfigError, InputError
+from vitlens_core.precision import Precision, autocast
+
+
+class Calibrated(NamedTuple):
+    """Probabilities [A, C], rows summing to 1, and the temperature that made them."""
+
+    probabilities: Tensor
+    temperature: float
+
+
+class Model:
+    """Encoders into one space; see `vitlens_core.load`.
+
+    Attributes:
+        modalities: names of those in memory, those with a tower of their own first.
+    """
+
+    def __init__(
+        self, encoders: Mapping[str, Encoder], device: torch.device, precision: Precision
+    ) -> None:
+        self._encoders = dict(encoders)
+        self._device = device
+        self._precision: Precision = precision
+
+    @property
+    def modalities(self) -> list[str]:
+        return list(self._encoders)
+
+    def encode(
+        self,
+        inputs: Mapping[str, Sequence[Any]],
+        *,
+        batch_size: int = 32,
+        reading: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> dict[str, Tensor]:
+        """Embed each modality's inputs: {name: [B, E]}, unit norm, fp32, on the CPU.
+
+        Args:
+            inputs: lists of paths or raw arrays, as the modality's file states them; for
+                text, strings are the text itself.
+            batch_size: inputs that pass a tower at a time; it changes no embedding.
+            reading: what the files do not say, by modality: {"imu": {"rate_hz": 50}}.
+
+        Raises:
+            ConfigError: a modality that is not loaded, or unknown options.
+            InputError: an input that cannot be read or does not fit; the message has its place.
+        """
+        options = reading or {}
+        for name in (*inputs, *options):
+            self._encoder(name)
+        return {
+            name: self._encode(name, items, batch_size, options.get(name, {}))
+            for name, items in inputs.items()
+        }
+
+    @staticmethod
+    def similarity(a: Tensor, b: Tensor) -> Tensor:
+        """Cosines of unit-norm a [A, E] and b [C, E]: [A, C].
+
+        Raises:
+            InputError: they are not sets of embeddings of one width.
+        """
+        if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+            raise InputError(
+                f"expected embeddings [A, E] and [C, E], found {list(a.shape)} and {list(b.shape)}"
+            )
+        return a @ b.T
+
+    @staticmethod
+    def fuse(
+        embeddings: Mapping[str, Tensor], weights: Mapping[str, float] | None = None
+    ) -> Tensor:
+        """Weighted sum of the same B things' embeddings, then normalised: [B, E].
+
+        Args:
+            embeddings: by modality, [B, E] each.
+            weights: by modality, any sign; all 1 where not given.
+
+        Raises:
+            InputError: shapes that differ, weights of other modalities, or a sum of zero.
+        """
+        weights = dict.fromkeys(embeddings, 1.0) if weights is None else weights
+        shapes = {name: list(embedding.shape) for name, embedding in embeddings.items()}
+        if not shapes or any(
+            len(s) != 2 or s != next(iter(shapes.values())) for s in shapes.values()
+        ):
+            raise InputError(f"expected embeddings [B, E] of one shape, found {shapes}")
+        if weights.keys() != embeddings.keys():
+            raise InputError(
+                f"expected one weight for each of {', '.join(embeddings)}; "
+                f"found {', '.join(weights) or 'none'}"
+            )
+        total = torch.stack([weights[name] * embeddings[name] for name in embeddings]).sum(dim=0)
+        if not (total.norm(dim=-1) > 1e-6).all():
+            raise InputError("the weighted embeddings cancel out: choose other weights")
+        return F.normalize(total, dim=-1)
+
+    def calibrated(
+        self,
+        similarities: Tensor,
+        modality: str | None = None,
+        *,
+        temperature: float | None = None,
+    ) -> Calibrated:
+        """Read similarities [A, C] as probabilities: one of the C candidates is right for each A.
+
+        Args:
+            modality: whose temperature applies; the model's first where not given.
+            temperature: overrides it (fit one on held-out pairs for your own candidates).
+
+        Raises:
+            InputError: no similarities [A, C], or a temperature that is not above 0.
+            ConfigError: the modality is not loaded.
+        """
+        if similarities.ndim != 2 or not similarities.numel():
+            raise InputError(f"expected similarities [A, C], found {list(similarities.shape)}")
+        if temperature is None:
+            temperature = self._encoder(modality or self.modalities[0]).temperature
+        if not 0 < temperature < float("inf"):
+            raise InputError(f"expected a temperature above 0, found {temperature}")
+        return Calibrated((similarities.float() / temperature).softmax(dim=-1), temperature)
+
+    def _encoder(self, name: str) -> Encoder:
+        if name not in self._encoders:
+            raise ConfigError(f"{name!r} is not loaded; there are: {', '.join(self.modalities)}")
+        return self._encoders[name]
+
+    @torch.inference_mode()
+    def _encode(
+        self, name: str, items: Sequence[Any], batch_size: int, options: Mapping[str, Any]
+    ) -> Tensor:
+        if not isinstance(items, list | tuple):
+            found = type(items).__name__
+            raise InputError(f"{name}: expected a list, found {found}; put a single input into []")
+        if not items or batch_size < 1:
+            raise InputError(
+                f"{name}: expected inputs and a batch size of 1 or more, found {len(items)} "
+                f"inputs and {batch_size}"
+            )
+        batches = []
+        for start in range(0, len(items), batch_size):
+            stored = [
+                self._stored(name, index, items[index], options)
+                for index in range(start, min(start + batch_size, len(items)))
+            ]
+            with autocast(self._precision, self._device):
+                batches.append(self._encoders[name].embed(stored).float())
+        return F.normalize(torch.cat(batches), dim=-1).cpu()
+
+    def _stored(self, name: str, index: int, item: Any, options: Mapping[str, Any]) -> Any:
+        is_path = isinstance(item, Path) or (isinstance(item, str) and name != "text")
+        try:
+            raw = modalities.load(name).read(item, **options) if is_path else item
+            return self._encoders[name].store(raw)
+        except InputError as error:
+            raise InputError(f"{name}[{index}]: {error}") from error
+        except TypeError as error:
+            if options and is_path:
+                raise ConfigError(f"reading {name} takes no such options: {error}") from error
+            raise

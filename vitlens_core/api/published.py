@@ -1,0 +1,122 @@
+"""Models from the published ViT-Lens checkpoints, and of its variant for OpenShape's triplets.
+
+Preparation follows the paper's; its numbers are the defaults of `vitlens_core.modalities`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vitlens_core.api.encoders import (
+    Embed,
+    Encoder,
+    clip_text_encoder,
+    on_device,
+    picture_encoders,
+    signal_encoder,
+    unit_norm,
+)
+from vitlens_core.errors import ConfigError
+from vitlens_core.modalities import audio, depth, eeg, point_cloud, tactile
+from vitlens_core.models.reference import (
+    PREFIX,
+    VITLENS_L,
+    load_openshape_tower,
+    load_towers,
+)
+from vitlens_core.models.reference_config import (
+    ConfigSource,
+    OpenShapeConfig,
+    VitLensConfig,
+    read_config,
+)
+from vitlens_core.models.tower import mean_of_clips
+from vitlens_core.models.weights import read_weights
+from vitlens_core.signals.pictures import normalised
+from vitlens_core.signals.settings import SignalSettings
+
+# CLIP's learnt logit scale ends at its bound of 100; ViT-Lens publishes no other.
+CLIP_TEMPERATURE = 0.01
+# Published names of the towers, by modality, where they differ.
+_TOWERS = {"point_cloud": "pc", "video": "image"}
+
+
+def vitlens_encoders(
+    path: Path, config: ConfigSource | None, wanted: Collection[str] | None, device: torch.device
+) -> dict[str, Encoder]:
+    """The ViT-Lens towers that a checkpoint holds; `VITLENS_L` where no config is given.
+
+    Raises:
+        ConfigError: a tower that the config has no section for.
+        CheckpointError: weights that do not fit the config.
+    """
+    sizes = read_config(config or VITLENS_L, VitLensConfig)
+    weights = read_weights(path)
+    only = {name.split(".")[1] for name in weights if name.startswith(PREFIX)}
+    if wanted is not None:
+        only &= {_TOWERS.get(name, name) for name in wanted}
+    towers = {
+        name: on_device(tower, device)
+        for name, tower in load_towers(weights, sizes, only=only).items()
+    }
+    encoders = {
+        modality: signal_encoder(signal, _clipwise(towers[name], signal), CLIP_TEMPERATURE)
+        for modality, signal in _settings(sizes).items()
+        if (name := _TOWERS.get(modality, modality)) in towers
+    }
+    if "image" in towers:
+        encode = unit_norm(_from_pixels(towers["image"]))
+        encoders |= picture_encoders(sizes.vit.image_size, encode, CLIP_TEMPERATURE)
+    if sizes.text and "text" in towers:
+        encoders["text"] = clip_text_encoder(
+            towers["text"], sizes.text.context_length, sizes.text.vocab_size, CLIP_TEMPERATURE
+        )
+    return encoders
+
+
+def _settings(sizes: VitLensConfig) -> dict[str, SignalSettings]:
+    """Preparation of each modality that the config has a tower for."""
+    side_px = sizes.vit.image_size
+    settings: dict[str, SignalSettings] = {
+        "depth": depth.Tokenizer(side_px=side_px),
+        "tactile": tactile.Tokenizer(side_px=side_px),
+        "point_cloud": point_cloud.ULIP,
+    }
+    if sizes.audio:
+        settings["audio"] = audio.Tokenizer(
+            mel_bins=sizes.audio.mel_bins, frames=sizes.audio.target_length
+        )
+    if sizes.eeg:
+        settings["eeg"] = eeg.Tokenizer(channels=sizes.eeg.chans, length=sizes.eeg.time_len)
+    return settings
+
+
+def _clipwise(tower: Embed, signal: SignalSettings) -> Embed:
+    def embed(clips: Tensor) -> Tensor:
+        return mean_of_clips(tower, clips)
+
+    return embed if signal.in_clips else tower
+
+
+def _from_pixels(tower: Embed) -> Callable[[Tensor], Tensor]:
+    """uint8 RGB [B, S, S, 3] → [B, E]."""
+    return lambda pixels: tower(normalised(pixels))
+
+
+def openshape_encoders(
+    path: Path, config: ConfigSource | None, _wanted: Collection[str] | None, device: torch.device
+) -> dict[str, Encoder]:
+    """The one tower, of coloured point clouds.
+
+    Raises:
+        ConfigError: no config, without which the number of heads is unknown.
+        CheckpointError: weights that do not fit the config.
+    """
+    if config is None:
+        raise ConfigError("an OpenShape checkpoint needs `config`: its sizes (JSON or a mapping)")
+    tower = on_device(load_openshape_tower(path, read_config(config, OpenShapeConfig)), device)
+    return {"point_cloud": signal_encoder(point_cloud.OPENSHAPE, tower, CLIP_TEMPERATURE)}

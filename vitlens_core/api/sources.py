@@ -1,0 +1,89 @@
+"""Where a source lies and what it is.
+
+A path is taken as it is. `scheme:/…` (`models:/name@champion`) is handed to whichever installed
+package has an entry point of that name in the group `vitlens.sources`: a function from the
+source to a local folder. vitlens_core itself knows no registry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Literal
+
+from safetensors import SafetensorError, safe_open
+
+from vitlens_core.checkpoint import FORMAT, LENS_FILE
+from vitlens_core.errors import CheckpointError, ConfigError
+from vitlens_core.models.weights import read_weights
+
+GROUP = "vitlens.sources"
+
+Kind = Literal["lens", "vitlens", "imagebind", "openshape"]
+
+# A tensor whose name begins so identifies the checkpoint.
+_PREFIXES: dict[Kind, str] = {
+    "vitlens": "vitlens.",
+    "imagebind": "modality_trunks.",
+    "openshape": "visual_adapter.sa.",
+}
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/")
+
+
+def locate(source: str | Path) -> Path:
+    """The checkpoint file of a source: a file, a model's folder, or `scheme:/…`.
+
+    Raises:
+        ConfigError: nothing there, a folder without a lens, or no package for the scheme.
+    """
+    scheme = _SCHEME.match(source) if isinstance(source, str) else None
+    path = _fetch(scheme[1], str(source)) if scheme else Path(source)
+    if not path.is_dir():
+        if not path.is_file():
+            raise ConfigError(f"no checkpoint at {path}")
+        return path
+    # A registered model keeps its files under artifacts/.
+    for folder in (path, path / "artifacts"):
+        if (folder / LENS_FILE).is_file():
+            return folder / LENS_FILE
+    raise ConfigError(f"{path} holds no {LENS_FILE}; name the folder of a lens or of a model")
+
+
+def _fetch(scheme: str, source: str) -> Path:
+    found = [point for point in entry_points(group=GROUP) if point.name == scheme]
+    if not found:
+        raise ConfigError(
+            f"nothing installed here can open {scheme}:/ sources; "
+            "models:/ needs pip install 'vitlens[pipelines]'"
+        )
+    return Path(found[0].load()(source))
+
+
+def recognise(path: Path) -> Kind:
+    """What a checkpoint file is, by its metadata or its tensors' names.
+
+    Raises:
+        CheckpointError: unreadable, or none of the kinds known.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                if (file.metadata() or {}).get("format") == FORMAT:
+                    return "lens"
+                return _kind_of(file.keys(), path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+    return _kind_of(read_weights(path), path)
+
+
+def _kind_of(names: Iterable[str], path: Path) -> Kind:
+    names = list(names)
+    for kind, prefix in _PREFIXES.items():
+        if any(name.startswith(prefix) for name in names):
+            return kind
+    raise CheckpointError(
+        f"{path} is neither a lens checkpoint nor one of ViT-Lens, OpenShape or ImageBind; "
+        f"its tensors begin with {', '.join(sorted(names)[:3]) or 'nothing'}"
+    )

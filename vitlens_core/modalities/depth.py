@@ -1,0 +1,153 @@
+"""Depth: how near each place of a picture is, as disparity.
+
+Raw: disparity [H, W] in pixels, baseline × focal length ÷ depth; 0 where nothing was measured.
+Stored: its middle square [S, S]. The tower sees it clipped to 0.01..75, divided by 75 and
+normalised, through CLIP-sized patches and an identity lens.
+
+Axes: B batch, H height, W width, S side.
+Source: ViT-Lens (arXiv 2311.16081) §4.1; ImageBind (arXiv 2305.05665) appendix B.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vitlens_core.errors import InputError
+from vitlens_core.models.tokenizers import PatchTokenizer
+from vitlens_core.readers.arrays import ENDINGS as ARRAY_ENDINGS
+from vitlens_core.readers.arrays import read_array
+from vitlens_core.readers.pictures import read_counts
+from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
+from vitlens_core.signals.pictures import square_map
+from vitlens_core.signals.settings import SignalSettings
+
+NAME = "depth"
+WORD = "depth"
+SIGNAL = "disparity.npy"
+ENCODER = "lens"
+TEMPLATES = (
+    "{}",
+    "a depth map of {}.",
+    "a depth image of {}.",
+    "a depth photo of {}.",
+    "a scene with {}.",
+    "a room: {}.",
+    "an indoor view of {}.",
+    "this is {}, seen by a depth camera.",
+)
+LENS = {"kind": "identity"}
+TRUNK = {"unlock_first": 4}
+
+Unit = Literal["disparity_px", "m", "mm", "sun_rgbd"]
+
+BASELINES_M = {"kv1": 0.075, "kv2": 0.075, "realsense": 0.095, "xtion": 0.095}
+"""Distance between the two eyes of the cameras of SUN RGB-D."""
+
+_SUN_RGBD_LIMIT_M = 8.0
+_SMALLEST_PX, _LARGEST_PX = 0.01, 75.0
+_MEAN, _STD = 0.0418, 0.0295
+
+
+def read(
+    path: str | Path,
+    *,
+    unit: Unit = "disparity_px",
+    focal_px: float | None = None,
+    baseline_m: float | None = None,
+) -> np.ndarray:
+    """Disparity [H, W] of a PNG (mm or SUN RGB-D's rotated bits) or an array (any unit).
+
+    Args:
+        unit: of the numbers in the file; pictures of integers never hold disparity.
+        focal_px, baseline_m: of the camera, for every unit but disparity (`BASELINES_M`).
+
+    Raises:
+        InputError: unreadable, or a unit or camera that is missing or does not fit the file.
+    """
+    is_array = Path(path).suffix.lower() in ARRAY_ENDINGS
+    if is_array == (unit == "sun_rgbd") or (unit in ("disparity_px", "m") and not is_array):
+        raise InputError(
+            f"{path}: unit {unit!r} does not fit this kind of file. Pictures hold unit='mm' or "
+            "'sun_rgbd', arrays 'disparity_px', 'm' or 'mm'; state it with focal_px and baseline_m"
+        )
+    stored = read_array(path) if is_array else read_counts(path)
+    if unit == "disparity_px":
+        return stored
+    if unit == "sun_rgbd":
+        return disparity(decode_sun_rgbd(stored), focal_px, baseline_m)
+    return disparity(stored * {"m": 1.0, "mm": 0.001}[unit], focal_px, baseline_m)
+
+
+def decode_sun_rgbd(counts: np.ndarray) -> np.ndarray:
+    """uint16 of SUN RGB-D's PNGs → depth in metres, at most 8: their bits are rotated by 3.
+
+    Raises:
+        InputError: not 16 bit.
+    """
+    if counts.dtype != np.uint16:
+        raise InputError(f"expected SUN RGB-D's 16-bit depth, found {counts.dtype}")
+    depth_mm = (counts >> 3) | (counts << 13)
+    return np.minimum(depth_mm / 1000, _SUN_RGBD_LIMIT_M)
+
+
+def disparity(depth_m: np.ndarray, focal_px: float | None, baseline_m: float | None) -> np.ndarray:
+    """Planar depth [H, W] in metres → disparity in pixels; 0, nothing measured, stays 0.
+
+    Raises:
+        InputError: a negative depth, or a camera that is not given or not positive.
+    """
+    scale = _positive("focal_px", focal_px) * _positive("baseline_m", baseline_m)
+    depth_m = raw_numbers(np.asarray(depth_m), "a depth map", "H", "W")
+    if (depth_m < 0).any():
+        raise InputError(f"expected depths of 0 and above, found {depth_m.min()} m")
+    return np.divide(scale, depth_m, out=np.zeros_like(depth_m), where=depth_m > 0)
+
+
+def _positive(name: str, value: float | None) -> float:
+    if value is None or not 0 < value < np.inf:
+        raise InputError(
+            f"disparity needs the camera's {name} above 0, found {value}; "
+            f"baselines known: {BASELINES_M}"
+        )
+    return value
+
+
+class Tokenizer(SignalSettings):
+    """Patches of one channel with a positional table of their own."""
+
+    side_px: int = Field(224, ge=14, description="side of the square the tower sees")
+    patch_px: int = Field(14, ge=1, description="side of a patch")
+    width: int = Field(1024, ge=1, description="width of a token: the trunk's")
+
+    def build(self) -> PatchTokenizer:
+        size = (self.side_px, self.side_px)
+        return PatchTokenizer(width=self.width, patch=self.patch_px, size=size, in_channels=1)
+
+    def store(self, raw: np.ndarray) -> np.ndarray:
+        """Disparity [H, W] → float32 [S, S]. Raises InputError, on negative numbers too."""
+        values = raw_numbers(raw, "disparity", "H", "W")
+        if (values < 0).any():
+            raise InputError(f"expected disparities of 0 and above, found {values.min()}")
+        return square_map(np.minimum(values, _LARGEST_PX), self.side_px)
+
+    def prepare(self, signals: Tensor) -> Tensor:
+        """[B, S, S] → [B, 1, S, S], clipped and normalised."""
+        scaled = self._checked(signals)[:, None].clamp(_SMALLEST_PX, _LARGEST_PX) / _LARGEST_PX
+        return (scaled - _MEAN) / _STD
+
+    def augment(self, signals: Tensor, generator: torch.Generator) -> Tensor:
+        """[B, S, S] → [B, 1, S, S]: another baseline, up to a quarter.
+
+        No geometry changes: the targets belong to the RGB picture as it is.
+        """
+        gain = torch.empty(len(signals), 1, 1).uniform_(0.8, 1.25, generator=generator)
+        return self.prepare(self._checked(signals) * gain)
+
+    def _checked(self, signals: Tensor) -> Tensor:
+        return batch_of_numbers(signals, "disparity", self.side_px, self.side_px)

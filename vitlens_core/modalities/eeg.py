@@ -1,0 +1,105 @@
+"""EEG: 128 channels while a picture is seen.
+
+Raw: [128, time] at 1 kHz from the moment the picture appears. Stored: samples 20 to 459. The
+tower sees them stretched linearly to 512. Augmentation is our own choice.
+
+Axes: B batch, C channels.
+Source: ViT-Lens (arXiv 2311.16081) §4.1 (ImageNet-EEG).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from vitlens_core.errors import InputError
+from vitlens_core.models.tokenizers import SeriesTokenizer
+from vitlens_core.readers.arrays import read_array
+from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
+from vitlens_core.signals.series import resampled
+from vitlens_core.signals.settings import SignalSettings
+
+NAME = "eeg"
+WORD = "eeg"
+SIGNAL = "eeg.npy"
+ENCODER = "lens"
+TEMPLATES = ("an image of {}.",)
+LENS = {"depth": 1}
+TRUNK: dict[str, object] = {}
+
+RATE_HZ = 1000.0
+FIRST_SAMPLE, LAST_SAMPLE = 20, 460
+
+
+def read(path: str | Path, *, rate_hz: float = RATE_HZ) -> np.ndarray:
+    """[C, time] at 1 kHz of an array file, channels first.
+
+    Args:
+        rate_hz: the rate of the file.
+
+    Raises:
+        InputError: unreadable, not two axes, or a rate that is not positive.
+    """
+    return at_1_khz(read_array(path), rate_hz)
+
+
+def at_1_khz(series: np.ndarray, rate_hz: float) -> np.ndarray:
+    """A series [C, time] of another rate as `encode` and `store` take it."""
+    return resampled(raw_numbers(series, "an EEG series", "C", "time"), rate_hz, RATE_HZ)
+
+
+class Tokenizer(SignalSettings):
+    """Windows of all channels."""
+
+    channels: int = Field(128, ge=1)
+    length: int = Field(512, ge=1, description="samples the tower sees")
+    window: int = Field(1, ge=1, description="samples of a token")
+    stride: int = Field(1, ge=1, description="samples between tokens")
+    width: int = Field(1024, ge=1, description="width of a token")
+
+    def build(self) -> SeriesTokenizer:
+        return SeriesTokenizer(
+            width=self.width,
+            in_channels=self.channels,
+            length=self.length,
+            window=self.window,
+            stride=self.stride,
+        )
+
+    def store(self, raw: np.ndarray) -> np.ndarray:
+        """[C, time] at 1 kHz → float32 [C, 440].
+
+        Raises:
+            InputError: other channels, fewer than 460 samples, not finite, a flat recording.
+        """
+        series = raw_numbers(raw, "an EEG series", self.channels, "time")
+        if series.shape[1] < LAST_SAMPLE:
+            raise InputError(
+                f"expected {LAST_SAMPLE} samples or more at {RATE_HZ:.0f} Hz, "
+                f"found {series.shape[1]}"
+            )
+        seen = series[:, FIRST_SAMPLE:LAST_SAMPLE]
+        if not np.ptp(seen, axis=1).any():
+            raise InputError("expected an EEG recording, found constant channels only")
+        return np.ascontiguousarray(seen)
+
+    def prepare(self, signals: Tensor) -> Tensor:
+        """[B, C, 440] → [B, C, length], stretched linearly."""
+        samples = LAST_SAMPLE - FIRST_SAMPLE
+        series = batch_of_numbers(signals, "EEG series", self.channels, samples)
+        return F.interpolate(series, size=self.length, mode="linear")
+
+    def augment(self, signals: Tensor, generator: torch.Generator) -> Tensor:
+        """As `prepare`, with one gain per recording, noise, and one electrode in ten silent."""
+        series = self.prepare(signals)
+        batch, channels, _ = series.shape
+        gain = torch.empty(batch, 1, 1).uniform_(0.9, 1.1, generator=generator)
+        heard = torch.rand(batch, channels, 1, generator=generator) >= 0.1
+        spread = series.std(dim=-1, keepdim=True)
+        noisy = series + 0.05 * spread * torch.randn(series.shape, generator=generator)
+        return noisy * gain * heard

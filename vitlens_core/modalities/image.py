@@ -1,0 +1,41 @@
+"""Images: RGB pictures, encoded by the foundation itself.
+
+Raw: uint8 RGB [H, W, 3]. Stored: the middle square [S, S, 3], resized as CLIP does.
+
+Axes: B batch, H height, W width, S side, E embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitlens_core.captions import GENERAL_TEMPLATES
+from vitlens_core.foundation.base import Foundation
+from vitlens_core.readers.pictures import read_rgb
+from vitlens_core.signals.checks import raw_pixels
+from vitlens_core.signals.pictures import square_rgb
+
+NAME = "image"
+WORD = "image"
+TEMPLATES = GENERAL_TEMPLATES
+ENCODER = "foundation"
+
+
+def read(path: str | Path) -> np.ndarray:
+    """uint8 RGB [H, W, 3] of a picture file. Raises InputError."""
+    return read_rgb(path)
+
+
+def store(raw: np.ndarray, side_px: int) -> np.ndarray:
+    """uint8 RGB [H, W, 3] → [S, S, 3]. Raises InputError on another type or shape."""
+    return square_rgb(raw_pixels(raw, "an RGB image", "H", "W", 3), side_px)
+
+
+def embed(foundation: Foundation, stored: Sequence[np.ndarray]) -> Tensor:
+    """Stored images → unit-norm embeddings [B, E]."""
+    return foundation.encode_image(torch.from_numpy(np.stack(stored)))

@@ -1,0 +1,50 @@
+"""Text: encoded by the foundation itself.
+
+Raw and stored: one string. Text beyond the encoder's context is cut by its tokenizer.
+
+Axes: B batch, E embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vitlens_core.errors import InputError
+from vitlens_core.foundation.base import Foundation
+from vitlens_core.readers.files import existing, unreadable
+
+NAME = "text"
+WORD = "text"
+TEMPLATES = ("{}",)
+ENCODER = "foundation"
+
+
+def read(path: str | Path) -> str:
+    """The content of a UTF-8 .txt file, without blanks around it. Raises InputError."""
+    path = existing(path, {".txt"}, "a text file")
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise unreadable(path, "UTF-8 text", error) from error
+
+
+def store(raw: Any) -> str:
+    """A string with something to read in it. Raises InputError on anything else."""
+    if not isinstance(raw, str):
+        raise InputError(f"expected text as a string, found {type(raw).__name__}")
+    if not any(letter.isprintable() and not letter.isspace() for letter in raw):
+        raise InputError(f"expected text with something to read in it, found {raw[:20]!r}")
+    try:
+        raw.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"expected valid Unicode text, found {raw[:20]!r}: {error}") from error
+    return raw
+
+
+def embed(foundation: Foundation, stored: Sequence[str]) -> Tensor:
+    """Texts → unit-norm embeddings [B, E]."""
+    return foundation.encode_text(stored)

@@ -1,0 +1,105 @@
+"""Thermal: infrared pictures of one channel.
+
+Raw: brightness [H, W] in 0..1, cold to hot over a range the caller states. Stored: its middle
+square [S, S]. The tower sees it normalised to −1..1. Augmentation is our own choice.
+
+Axes: B batch, H height, W width, S side.
+Source: ImageBind (arXiv 2305.05665) §3.2 and appendix B.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vitlens_core.errors import InputError
+from vitlens_core.models.tokenizers import PatchTokenizer
+from vitlens_core.readers.arrays import ENDINGS as ARRAY_ENDINGS
+from vitlens_core.readers.arrays import read_array
+from vitlens_core.readers.pictures import read_counts
+from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
+from vitlens_core.signals.pictures import square_map
+from vitlens_core.signals.settings import SignalSettings
+
+NAME = "thermal"
+WORD = "thermal"
+SIGNAL = "thermal.npy"
+ENCODER = "lens"
+TEMPLATES = (
+    "{}",
+    "a thermal image of {}.",
+    "an infrared photo of {}.",
+    "a thermal photo of {}.",
+    "{} seen by a thermal camera.",
+    "the heat of {}.",
+)
+LENS = {"kind": "identity"}
+TRUNK = {"unlock_first": 4}
+
+
+def read(
+    path: str | Path, *, coldest: float | None = None, hottest: float | None = None
+) -> np.ndarray:
+    """Brightness [H, W] in 0..1 of a one-channel picture or an array.
+
+    Args:
+        coldest, hottest: the numbers in the file that become 0 and 1 (counts or degrees). An
+            8-bit picture needs none: 0..255.
+
+    Raises:
+        InputError: unreadable, colours, or 16 bit or an array without a stated range.
+    """
+    is_array = Path(path).suffix.lower() in ARRAY_ENDINGS
+    stored = read_array(path) if is_array else read_counts(path)
+    if coldest is None and hottest is None and stored.dtype == np.uint8:
+        coldest, hottest = 0, 255
+    if coldest is None or hottest is None or not coldest < hottest:
+        raise InputError(
+            f"{path} holds {stored.dtype}: state the numbers that mean coldest and hottest, "
+            f"found coldest={coldest}, hottest={hottest}"
+        )
+    values = raw_numbers(stored, "a thermal picture", "H", "W")
+    return np.clip((values - coldest) / (hottest - coldest), 0, 1)
+
+
+class Tokenizer(SignalSettings):
+    """Patches of one channel with a positional table of their own."""
+
+    side_px: int = Field(224, ge=14, description="side of the square the tower sees")
+    patch_px: int = Field(14, ge=1, description="side of a patch")
+    width: int = Field(1024, ge=1, description="width of a token: the trunk's")
+
+    def build(self) -> PatchTokenizer:
+        size = (self.side_px, self.side_px)
+        return PatchTokenizer(width=self.width, patch=self.patch_px, size=size, in_channels=1)
+
+    def store(self, raw: np.ndarray) -> np.ndarray:
+        """Brightness [H, W] in 0..1 → float32 [S, S]. Raises InputError."""
+        values = raw_numbers(raw, "thermal brightness", "H", "W")
+        if values.min() < 0 or values.max() > 1:
+            raise InputError(
+                f"expected thermal brightness in 0..1, found {values.min()}..{values.max()}; "
+                "scale it by the range of the camera"
+            )
+        return square_map(values, self.side_px)
+
+    def prepare(self, signals: Tensor) -> Tensor:
+        """[B, S, S] in 0..1 → [B, 1, S, S] in −1..1."""
+        return self._checked(signals)[:, None] * 2 - 1
+
+    def augment(self, signals: Tensor, generator: torch.Generator) -> Tensor:
+        """[B, S, S] → [B, 1, S, S]: another range of the camera (gain, offset).
+
+        No geometry changes: the targets belong to the RGB picture as it is.
+        """
+        shape = (len(signals), 1, 1)
+        gain = torch.empty(shape).uniform_(0.8, 1.25, generator=generator)
+        offset = torch.empty(shape).uniform_(-0.1, 0.1, generator=generator)
+        return self.prepare((self._checked(signals) * gain + offset).clamp(0, 1))
+
+    def _checked(self, signals: Tensor) -> Tensor:
+        return batch_of_numbers(signals, "thermal brightness", self.side_px, self.side_px)

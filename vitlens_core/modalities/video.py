@@ -1,0 +1,56 @@
+"""Video: the mean of its frames' embeddings, each encoded by the foundation itself.
+
+Raw: uint8 RGB [S, H, W, 3], frames spread evenly. Stored: their middle squares.
+
+Axes: B batch, S frames, H height, W width, E embedding.
+Source: ViT-Lens (arXiv 2311.16081) §4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vitlens_core.foundation.base import Foundation
+from vitlens_core.readers.videos import read_frames
+from vitlens_core.signals.checks import raw_pixels
+from vitlens_core.signals.pictures import square_rgb
+
+NAME = "video"
+WORD = "video"
+TEMPLATES = ("{}", "a video of {}.", "a clip of {}.", "footage of {}.", "a video that shows {}.")
+ENCODER = "foundation"
+
+FRAMES = 8
+
+
+def read(path: str | Path, *, frames: int = FRAMES) -> np.ndarray:
+    """uint8 RGB [S, H, W, 3] of a video file, spread evenly. Raises InputError, ConfigError."""
+    return read_frames(path, frames)
+
+
+def store(raw: np.ndarray, side_px: int) -> np.ndarray:
+    """uint8 RGB [S, H, W, 3] → [S, side, side, 3]. Raises InputError."""
+    frames = raw_pixels(raw, "a video", "S", "H", "W", 3)
+    return np.stack([square_rgb(frame, side_px) for frame in frames])
+
+
+def embed(foundation: Foundation, stored: Sequence[np.ndarray]) -> Tensor:
+    """Stored videos → unit-norm embeddings [B, E]."""
+    return mean_of_frames(foundation.encode_image, stored)
+
+
+def mean_of_frames(encode: Callable[[Tensor], Tensor], stored: Sequence[np.ndarray]) -> Tensor:
+    """Unit-norm mean [B, E] of the unit-norm embeddings of each video's frames.
+
+    Args:
+        encode: uint8 RGB [B, side, side, 3] → unit-norm embeddings [B, E].
+    """
+    frames = encode(torch.from_numpy(np.concatenate(stored)))
+    means = [part.mean(dim=0) for part in frames.split([len(video) for video in stored])]
+    return F.normalize(torch.stack(means), dim=-1)
