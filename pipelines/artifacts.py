@@ -179,6 +179,8 @@ class Build:
             seconds=round(time.monotonic() - self._started, 2),
         )
         write_atomic(self.folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
+        for leftover in self.folder.glob(".*.tmp"):  # of writers that were killed
+            leftover.unlink(missing_ok=True)
         return Artifact(self.folder, manifest)
 
 

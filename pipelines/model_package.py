@@ -55,9 +55,14 @@ def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, mod
 
 def requirements(*, lit: bool) -> list[str]:
     """vitlens_core's own requirements, pinned to what is installed here."""
-    extra = "lit" if lit else ""
+    extras = ["", "render", *(["lit"] if lit else [])]  # `render` sorts clouds that come unsorted
     declared = map(Requirement, metadata.requires("vitlens") or ())
-    names = [r.name for r in declared if r.marker is None or r.marker.evaluate({"extra": extra})]
+    names = {
+        requirement.name
+        for requirement in declared
+        for extra in extras
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+    }
     return [f"{name}=={metadata.version(name)}" for name in ["vitlens", *sorted(names)]]
 
 

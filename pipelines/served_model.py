@@ -26,7 +26,7 @@ _BATCH = 64
 
 
 class ServedLens(PythonModel):
-    """The modality's stored signal [B, …] float32 → unit-norm embeddings [B, E] float32."""
+    """Raw inputs of the modality [B, …] float32 → unit-norm embeddings [B, E] float32."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the foundation and the lens on it (`ConfigError`, `CheckpointError`)."""
@@ -41,15 +41,16 @@ class ServedLens(PythonModel):
         model_input: np.ndarray,
         params: dict[str, Any] | None = None,
     ) -> np.ndarray:
-        """Embed a batch of signals, prepared as in evaluation.
+        """Check, prepare and embed a batch, as evaluation does with stored signals.
 
         Raises:
-            InputError: a shape the modality does not have, or values that are not finite.
+            InputError: no input, or one the modality refuses (shape, range, NaN).
         """
-        if not np.isfinite(model_input).all():
-            raise InputError("the signal holds NaN or infinite values")
-        parts = torch.from_numpy(np.ascontiguousarray(model_input)).split(_BATCH)
-        return np.concatenate([self.tower(self.signal.prepare(part)).numpy() for part in parts])
+        if not len(model_input):
+            raise InputError("expected at least one input, found an empty batch")
+        signals = torch.from_numpy(np.stack([self.signal.store(raw) for raw in model_input]))
+        parts = [self.tower(self.signal.prepare(part)) for part in signals.split(_BATCH)]
+        return torch.cat(parts).numpy()
 
 
 def _open_foundation(files: dict[str, Path]) -> Foundation:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -49,7 +49,9 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
         if remote:
             console.print(f"mlflow   {tracking}")
         console.print("Ctrl-C stops them")
-        _watch(home, servers)
+        with suppress(KeyboardInterrupt):
+            _watch(home, servers)
+    console.print("stopped")
 
 
 def require_free(option: str, port: int) -> None:
@@ -76,7 +78,8 @@ def _mlflow(tracking: str, home: Home, port: int) -> list[str]:
         "--artifacts-destination",
         str(home.root / "mlartifacts"),
     ]
-    return [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), *stores]
+    served = ["--host", HOST, "--port", str(port), "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "server", *served, *stores]
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def _row(artifact: Artifact) -> list[str]:
     shown = f"[yellow]{quarantined}[/]" if quarantined else "0"
     return [
         manifest.step,
-        manifest.fingerprint[:16],
+        manifest.fingerprint[:12],
         counts,
         shown,
         f"{size_mb:,.1f} MB",

@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from workflows.flow import STEP_NAMES
+
 _TOP = ("top1", "top3", "top5", "class_mean")
 _RECALL = ("r1", "r5", "r10")
 
@@ -31,8 +33,9 @@ def show_summary(console: Console, folder: Path) -> None:
         console.print(f"[red]not promoted to champion[/]: {', '.join(failed)} failed")
     objects = report["objects"]
     console.print(f"objects {objects['ok']} used, {objects['quarantined']} quarantined")
-    seconds = report["seconds"].items()
-    console.print("made in " + ", ".join(f"{step} {taken:.0f} s" for step, taken in seconds))
+    seconds = report["seconds"]
+    made = [f"{step} {seconds[step]:.0f} s" for step in STEP_NAMES if step in seconds]
+    console.print(f"made in {', '.join(made)}", soft_wrap=True)
     console.print(f"report {folder / 'report.html'}", soft_wrap=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -110,10 +111,8 @@ _VALUES = st.sampled_from(["1", "x", "[1, 2]", "{a: 1}", "null", "true", "-0.5",
 
 @given(st.lists(_KEYS, min_size=1, max_size=4), _VALUES)
 def test_no_override_ever_raises_anything_else(keys: list[str], value: str) -> None:
-    try:
+    with contextlib.suppress(ConfigError):
         load(f"{'.'.join(keys)}={value}")
-    except ConfigError as error:
-        assert str(error)
 
 
 _TREES = st.recursive(

@@ -9,11 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save
 
 from pipelines import registry
+from pipelines.artifacts import Artifact
+from pipelines.foundation import DEFAULT_SPEC
+from pipelines.gates import GateResult
 from pipelines.registry import ModelVersion
-from tests.pipelines.finished_run import CONFIG, finished_run, gate_results, lens_file
+from tests.pipelines.finished_run import CONFIG, finished_run, gate_results
+from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import ConfigError
+from vitlens_core.foundation import LitFoundation, load_foundation
+from vitlens_core.models.tower import LensSettings, Tower, TowerSettings, TrunkSettings
 
 NAME = "vitlens-point_cloud"
 
@@ -39,15 +47,13 @@ def home(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def register(home: Path, right: float = 0.5, at_least: float = 0.1) -> ModelVersion:
     """Register a run with `right` of its objects recognised, behind one gate."""
     artifacts = finished_run(home, right=right)
+    return challenge(home, artifacts, gate_results(artifacts, at_least))
+
+
+def challenge(home: Path, artifacts: dict[str, Artifact], gates: list[GateResult]) -> ModelVersion:
+    steps = (artifacts[step] for step in ("lens", "evaluation", "foundation"))
     return registry.register_challenger(
-        home,
-        "point_cloud",
-        CONFIG,
-        artifacts["lens"],
-        artifacts["evaluation"],
-        artifacts["foundation"],
-        artifacts,
-        gate_results(artifacts, at_least),
+        home, "point_cloud", CONFIG, *steps, upstream=artifacts, gates=gates
     )
 
 
@@ -182,14 +188,32 @@ assert not loaded & {"pipelines", "workflows", "ray", "dagster"}, loaded
 
 def test_a_consumer_loads_the_lens_elsewhere_without_pickle(home: Path, tmp_path: Path) -> None:
     """The embedded default foundation in miniature, in a process and a folder of its own."""
-    import torch
-    from safetensors.torch import save
+    tower, settings, files = real_lens()
+    challenge(home, finished_run(home, files=files), [])
+    clouds = np.random.default_rng(0).uniform(size=(2, 100, 6)).astype(np.float32)
+    np.save(tmp_path / "clouds.npy", clouds)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    embeddings = tmp_path / "embeddings.npy"
+    subprocess.run(
+        [sys.executable, "-c", CONSUMER, str(embeddings), str(tmp_path / "clouds.npy")],
+        cwd=elsewhere,
+        check=True,
+        env={
+            **os.environ,
+            "MLFLOW_TRACKING_URI": registry.tracking_uri(home),
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        },
+    )
+    stored = np.stack([settings.signal.store(cloud) for cloud in clouds])
+    with torch.inference_mode():
+        expected = tower(settings.signal.prepare(torch.from_numpy(stored))).numpy()
+    # Same tensors, same operations, another process.
+    np.testing.assert_allclose(np.load(embeddings), expected, atol=1e-6)
 
-    from pipelines.foundation import DEFAULT_SPEC
-    from vitlens_core.checkpoint import encode_lens
-    from vitlens_core.foundation import LitFoundation, load_foundation
-    from vitlens_core.models.tower import LensSettings, TowerSettings, TrunkSettings
 
+def real_lens() -> tuple[Tower, TowerSettings, dict[str, bytes]]:
+    """An untrained tower on the embedded default's own trunk, and the files that hold it."""
     foundation = load_foundation(DEFAULT_SPEC, embed_dim=8, image_size_px=28)
     assert isinstance(foundation, LitFoundation)
     settings = TowerSettings(
@@ -199,49 +223,14 @@ def test_a_consumer_loads_the_lens_elsewhere_without_pickle(home: Path, tmp_path
         trunk=TrunkSettings(skip_first=10),
     )
     tower = settings.build(foundation.trunk).eval()
-    described = {
-        "spec": DEFAULT_SPEC,
-        "embed_dim": 8,
-        "image_size_px": 28,
-        "digest": foundation.digest(),
+    digest = foundation.digest()
+    described = {"spec": DEFAULT_SPEC, "embed_dim": 8, "image_size_px": 28, "digest": digest}
+    files = {
+        "lens.safetensors": encode_lens(tower, settings, DEFAULT_SPEC, digest),
+        "foundation.json": json.dumps(described).encode(),
+        "projections.safetensors": save(foundation.projections.state_dict()),
     }
-    artifacts = finished_run(
-        home,
-        files={
-            "lens.safetensors": encode_lens(tower, settings, DEFAULT_SPEC, foundation.digest()),
-            "foundation.json": json.dumps(described).encode(),
-            "projections.safetensors": save(foundation.projections.state_dict()),
-        },
-    )
-    registry.register_challenger(
-        home,
-        "point_cloud",
-        CONFIG,
-        artifacts["lens"],
-        artifacts["evaluation"],
-        artifacts["foundation"],
-        artifacts,
-        [],
-    )
-    clouds = np.random.default_rng(0).uniform(size=(2, 64, 6)).astype(np.float32)
-    np.save(tmp_path / "clouds.npy", clouds)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    files = [str(tmp_path / name) for name in ("embeddings.npy", "clouds.npy")]
-    subprocess.run(
-        [sys.executable, "-c", CONSUMER, *files],
-        cwd=elsewhere,
-        check=True,
-        env={
-            **os.environ,
-            "MLFLOW_TRACKING_URI": registry.tracking_uri(home),
-            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        },
-    )
-    with torch.inference_mode():
-        expected = tower(settings.signal.prepare(torch.from_numpy(clouds))).numpy()
-    # Same tensors, same operations, another process.
-    np.testing.assert_allclose(np.load(files[0]), expected, atol=1e-6)
+    return tower, settings, files
 
 
 def test_the_model_states_its_inputs_and_requirements(home: Path) -> None:
@@ -256,4 +245,5 @@ def test_the_model_states_its_inputs_and_requirements(home: Path) -> None:
     pinned = (folder / "requirements.txt").read_text().splitlines()
     assert {line.partition("==")[0] for line in pinned} >= {"mlflow", "vitlens", "torch", "onnx"}
     assert not list(folder.rglob("*.pkl"))
-    assert (folder / "artifacts" / "lens.safetensors").read_bytes() == lens_file()
+    (stored,) = (home / "artifacts" / "lens").glob("*/lens.safetensors")
+    assert (folder / "artifacts" / "lens.safetensors").read_bytes() == stored.read_bytes()

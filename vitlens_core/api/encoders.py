@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import Foundation
 from vitlens_core.modalities import image, text, video
+from vitlens_core.signals.pictures import normalised
 from vitlens_core.signals.settings import SignalSettings
 
 Embed = Callable[[Tensor], Tensor]
@@ -51,45 +52,59 @@ def signal_encoder(settings: SignalSettings, tower: Embed, temperature: float) -
     return Encoder(settings.store, embed, temperature)
 
 
-def picture_encoders(side_px: int, encode: Embed, temperature: float) -> dict[str, Encoder]:
-    """Images and videos through one image tower.
-
-    Args:
-        encode: uint8 RGB [B, S, S, 3] → unit-norm embeddings [B, E].
-    """
-
-    def embed_images(stored: Sequence[np.ndarray]) -> Tensor:
-        return encode(torch.from_numpy(np.stack(stored)))
-
-    def embed_videos(stored: Sequence[np.ndarray]) -> Tensor:
-        return video.mean_of_frames(encode, stored)
-
+def picture_encoders(
+    encoder: image.ImageEncoder, side_px: int, temperature: float
+) -> dict[str, Encoder]:
+    """Images and videos through one image tower of `side_px` pixels a side."""
     return {
-        "image": Encoder(partial(image.store, side_px=side_px), embed_images, temperature),
-        "video": Encoder(
-            partial(video.store, side_px=side_px),
-            partial(video.mean_of_frames, encode),
-            temperature,
-        ),
+        module.NAME: Encoder(
+            partial(module.store, side_px=side_px), partial(module.embed, encoder), temperature
+        )
+        for module in (image, video)
     }
 
 
-def clip_text_encoder(
-    tower: Embed, context_length: int, vocab_size: int, temperature: float
-) -> Encoder:
-    """Through a tower of token ids [B, context_length], in CLIP's byte-pair encoding.
+def text_encoder(encoder: text.TextEncoder, temperature: float) -> Encoder:
+    return Encoder(text.store, partial(text.embed, encoder), temperature)
+
+
+def foundation_encoders(foundation: Foundation) -> dict[str, Encoder]:
+    """Image, video and text: the foundation's own."""
+    temperature = 1 / foundation.logit_scale
+    pictures = picture_encoders(foundation, foundation.image_size_px, temperature)
+    return {**pictures, text.NAME: text_encoder(foundation, temperature)}
+
+
+class ClipImages:
+    """A published image tower, fed as CLIP's: pixels normalised by its mean and deviation."""
+
+    def __init__(self, tower: Embed) -> None:
+        self._embed = unit_norm(tower)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """uint8 RGB [B, S, S, 3] → unit-norm embeddings [B, E]."""
+        return self._embed(normalised(images))
+
+
+class ClipTexts:
+    """A published text tower of token ids [B, context_length], in CLIP's byte-pair encoding.
 
     Raises:
         ConfigError: the tower has another vocabulary.
     """
-    if vocab_size != _CLIP_VOCABULARY:
-        raise ConfigError(
-            f"text is tokenized with CLIP's vocabulary of {_CLIP_VOCABULARY}; the config states "
-            f"{vocab_size}. Choose the other modalities: modalities=[…]"
-        )
-    tokenizer = open_clip.SimpleTokenizer(context_length=context_length)
-    encode = unit_norm(tower)
-    return Encoder(text.store, lambda texts: encode(tokenizer(list(texts))), temperature)
+
+    def __init__(self, tower: Embed, context_length: int, vocab_size: int) -> None:
+        if vocab_size != _CLIP_VOCABULARY:
+            raise ConfigError(
+                f"text is tokenized with CLIP's vocabulary of {_CLIP_VOCABULARY}; the config "
+                f"states {vocab_size}. Choose the other modalities: modalities=[…]"
+            )
+        self._embed = unit_norm(tower)
+        self._tokenizer = open_clip.SimpleTokenizer(context_length=context_length)
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Texts → unit-norm embeddings [B, E]."""
+        return self._embed(self._tokenizer(list(texts)))
 
 
 def on_device(tower: nn.Module, device: torch.device) -> Embed:
@@ -101,10 +116,3 @@ def on_device(tower: nn.Module, device: torch.device) -> Embed:
 def unit_norm(embed: Embed) -> Embed:
     """`embed` with its result normalised, in fp32."""
     return lambda signals: F.normalize(embed(signals).float(), dim=-1)
-
-
-def foundation_encoders(foundation: Foundation) -> dict[str, Encoder]:
-    """Image, video and text: the foundation's own."""
-    temperature = 1 / foundation.logit_scale
-    pictures = picture_encoders(foundation.image_size_px, foundation.encode_image, temperature)
-    return {**pictures, "text": Encoder(text.store, foundation.encode_text, temperature)}

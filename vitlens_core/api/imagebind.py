@@ -12,19 +12,19 @@ from pathlib import Path
 import torch
 
 from vitlens_core.api.encoders import (
+    ClipImages,
+    ClipTexts,
     Embed,
     Encoder,
-    clip_text_encoder,
     picture_encoders,
     signal_encoder,
-    unit_norm,
+    text_encoder,
 )
 from vitlens_core.modalities import audio, depth, imu, thermal
 from vitlens_core.models.imagebind import LOGIT_SCALES, ImageBind
 from vitlens_core.models.reference import IMAGEBIND_HUGE, load_imagebind
 from vitlens_core.models.reference_config import ConfigSource, ImageBindConfig, read_config
 from vitlens_core.models.weights import read_weights
-from vitlens_core.signals.pictures import normalised
 from vitlens_core.signals.settings import SignalSettings
 
 # Published names of the towers, by modality, where they differ.
@@ -56,12 +56,11 @@ def imagebind_encoders(
     }
     temperature = 1 / LOGIT_SCALES["text"]
     if sizes.vision:
-        encode = unit_norm(lambda pixels: tower("vision")(normalised(pixels)))
-        encoders |= picture_encoders(sizes.vision.image_size, encode, temperature)
+        pictures = ClipImages(tower("vision"))
+        encoders |= picture_encoders(pictures, sizes.vision.image_size, temperature)
     if sizes.text:
-        encoders["text"] = clip_text_encoder(
-            tower("text"), sizes.text.context_length, sizes.text.vocab_size, temperature
-        )
+        texts = ClipTexts(tower("text"), sizes.text.context_length, sizes.text.vocab_size)
+        encoders["text"] = text_encoder(texts, temperature)
     return encoders
 
 

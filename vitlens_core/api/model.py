@@ -6,6 +6,7 @@ Axes: B inputs, A and C two sets to compare, E embedding.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +67,7 @@ class Model:
         options = reading or {}
         for name in (*inputs, *options):
             self._encoder(name)
+            _check_options(name, options.get(name, {}))
         return {
             name: self._encode(name, items, batch_size, options.get(name, {}))
             for name, items in inputs.items()
@@ -172,7 +174,12 @@ class Model:
             return self._encoders[name].store(raw)
         except InputError as error:
             raise InputError(f"{name}[{index}]: {error}") from error
-        except TypeError as error:
-            if options and is_path:
-                raise ConfigError(f"reading {name} takes no such options: {error}") from error
-            raise
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raise ConfigError on an option that the modality's reader does not have."""
+    known = [*signature(modalities.load(name).read).parameters][1:]
+    if unknown := sorted(options.keys() - set(known)):
+        raise ConfigError(
+            f"reading {name} takes {', '.join(known) or 'no options'}; found {', '.join(unknown)}"
+        )

@@ -5,20 +5,21 @@ Preparation follows the paper's; its numbers are the defaults of `vitlens_core.m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vitlens_core.api.encoders import (
+    ClipImages,
+    ClipTexts,
     Embed,
     Encoder,
-    clip_text_encoder,
     on_device,
     picture_encoders,
     signal_encoder,
-    unit_norm,
+    text_encoder,
 )
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities import audio, depth, eeg, point_cloud, tactile
@@ -36,7 +37,6 @@ from vitlens_core.models.reference_config import (
 )
 from vitlens_core.models.tower import mean_of_clips
 from vitlens_core.models.weights import read_weights
-from vitlens_core.signals.pictures import normalised
 from vitlens_core.signals.settings import SignalSettings
 
 # CLIP's learnt logit scale ends at its bound of 100; ViT-Lens publishes no other.
@@ -69,12 +69,11 @@ def vitlens_encoders(
         if (name := _TOWERS.get(modality, modality)) in towers
     }
     if "image" in towers:
-        encode = unit_norm(_from_pixels(towers["image"]))
-        encoders |= picture_encoders(sizes.vit.image_size, encode, CLIP_TEMPERATURE)
+        pictures = ClipImages(towers["image"])
+        encoders |= picture_encoders(pictures, sizes.vit.image_size, CLIP_TEMPERATURE)
     if sizes.text and "text" in towers:
-        encoders["text"] = clip_text_encoder(
-            towers["text"], sizes.text.context_length, sizes.text.vocab_size, CLIP_TEMPERATURE
-        )
+        texts = ClipTexts(towers["text"], sizes.text.context_length, sizes.text.vocab_size)
+        encoders["text"] = text_encoder(texts, CLIP_TEMPERATURE)
     return encoders
 
 
@@ -100,11 +99,6 @@ def _clipwise(tower: Embed, signal: SignalSettings) -> Embed:
         return mean_of_clips(tower, clips)
 
     return embed if signal.in_clips else tower
-
-
-def _from_pixels(tower: Embed) -> Callable[[Tensor], Tensor]:
-    """uint8 RGB [B, S, S, 3] → [B, E]."""
-    return lambda pixels: tower(normalised(pixels))
 
 
 def openshape_encoders(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import open_clip
@@ -72,7 +73,7 @@ def load_open_clip(spec: str) -> OpenClipFoundation:
     name, source = parse_open_clip(spec)
     try:
         clip, _, _ = open_clip.create_model_and_transforms(name, pretrained=source)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise ConfigError(
             f"foundation {spec!r}: its weights could not be loaded ({error}). Without a "
             "connection, give a checkpoint file: open_clip:<model>//path/to/weights.safetensors"

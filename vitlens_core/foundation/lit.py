@@ -13,11 +13,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -248,8 +250,7 @@ def _check_tag(model: str, tag: str) -> None:
 
 def _load_vit(parsed: LitSpec, image_size_px: int) -> VisionTransformer:
     if parsed.checkpoint is not None:
-        path = str(parsed.checkpoint)
-        vit = timm.create_model(parsed.model, num_classes=0, checkpoint_path=path)
+        vit = _read_vit(parsed.model, parsed.checkpoint)
     elif parsed.tag == packaged.TRUNK_TAG:
         vit = timm.create_model(parsed.model, num_classes=0)
         vit.load_state_dict(packaged.dinov2_small_state(), strict=True)
@@ -257,8 +258,23 @@ def _load_vit(parsed: LitSpec, image_size_px: int) -> VisionTransformer:
         vit = _download_vit(f"{parsed.model}.{parsed.tag}")
     if not isinstance(vit, VisionTransformer):
         raise ConfigError(f"timm's {parsed.model} is not a plain ViT; choose one of vit_*")
+    patch_px = vit.patch_embed.patch_size[0]
+    if image_size_px % patch_px:
+        raise ConfigError(
+            f"foundation.image_size_px {image_size_px}: {parsed.model} needs a multiple of "
+            f"{patch_px}, the side of its patches"
+        )
     vit.set_input_size(img_size=(image_size_px, image_size_px))
     return vit
+
+
+def _read_vit(model: str, checkpoint: Path) -> Any:
+    try:
+        return timm.create_model(model, num_classes=0, checkpoint_path=str(checkpoint))
+    except (OSError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+        raise ConfigError(
+            f"{checkpoint} does not hold the weights of timm's {model}: {error!s:.300}"
+        ) from error
 
 
 def _download_vit(name: str) -> Any:

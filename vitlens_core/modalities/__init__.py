@@ -7,7 +7,7 @@ Every module states `NAME`, `WORD` (in metric names), `TEMPLATES` (prompts for a
                             (see `vitlens_core.signals.settings`), `SIGNAL` the extension of its
                             stored signal, `LENS` and `TRUNK` the settings ViT-Lens trained with
     ENCODER = "foundation"  image, video and text: the foundation's own. `store` checks one raw
-                            input, `embed` encodes a batch of them
+                            input, `embed` passes a batch of them through the foundation
 
 Nothing is registered anywhere: Ray workers import by name too.
 """

@@ -49,6 +49,8 @@ Unit = Literal["disparity_px", "m", "mm", "sun_rgbd"]
 BASELINES_M = {"kv1": 0.075, "kv2": 0.075, "realsense": 0.095, "xtion": 0.095}
 """Distance between the two eyes of the cameras of SUN RGB-D."""
 
+_UNITS_OF_PICTURES = ("mm", "sun_rgbd")
+_UNITS_OF_ARRAYS = ("disparity_px", "m", "mm")
 _SUN_RGBD_LIMIT_M = 8.0
 _SMALLEST_PX, _LARGEST_PX = 0.01, 75.0
 _MEAN, _STD = 0.0418, 0.0295
@@ -71,10 +73,11 @@ def read(
         InputError: unreadable, or a unit or camera that is missing or does not fit the file.
     """
     is_array = Path(path).suffix.lower() in ARRAY_ENDINGS
-    if is_array == (unit == "sun_rgbd") or (unit in ("disparity_px", "m") and not is_array):
+    units = _UNITS_OF_ARRAYS if is_array else _UNITS_OF_PICTURES
+    if unit not in units:
         raise InputError(
-            f"{path}: unit {unit!r} does not fit this kind of file. Pictures hold unit='mm' or "
-            "'sun_rgbd', arrays 'disparity_px', 'm' or 'mm'; state it with focal_px and baseline_m"
+            f"{path} cannot hold unit {unit!r}: state one of {', '.join(units)}, with the "
+            "camera's focal_px and baseline_m where it is not disparity"
         )
     stored = read_array(path) if is_array else read_counts(path)
     if unit == "disparity_px":

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vitlens_core.captions import GENERAL_TEMPLATES
-from vitlens_core.foundation.base import Foundation
 from vitlens_core.readers.pictures import read_rgb
 from vitlens_core.signals.checks import raw_pixels
 from vitlens_core.signals.pictures import square_rgb
@@ -24,6 +24,14 @@ NAME = "image"
 WORD = "image"
 TEMPLATES = GENERAL_TEMPLATES
 ENCODER = "foundation"
+
+
+class ImageEncoder(Protocol):
+    """A foundation, or the image tower of a published checkpoint."""
+
+    def encode_image(self, images: Tensor, /) -> Tensor:
+        """uint8 RGB [B, H, W, 3] → unit-norm embeddings [B, E]."""
+        ...
 
 
 def read(path: str | Path) -> np.ndarray:
@@ -36,6 +44,6 @@ def store(raw: np.ndarray, side_px: int) -> np.ndarray:
     return square_rgb(raw_pixels(raw, "an RGB image", "H", "W", 3), side_px)
 
 
-def embed(foundation: Foundation, stored: Sequence[np.ndarray]) -> Tensor:
+def embed(encoder: ImageEncoder, stored: Sequence[np.ndarray]) -> Tensor:
     """Stored images → unit-norm embeddings [B, E]."""
-    return foundation.encode_image(torch.from_numpy(np.stack(stored)))
+    return encoder.encode_image(torch.from_numpy(np.stack(stored)))

@@ -9,18 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from vitlens_core.errors import InputError
-from vitlens_core.foundation.base import Foundation
 from vitlens_core.readers.files import existing, unreadable
 
 NAME = "text"
 WORD = "text"
 TEMPLATES = ("{}",)
 ENCODER = "foundation"
+
+
+class TextEncoder(Protocol):
+    """A foundation, or the text tower of a published checkpoint."""
+
+    def encode_text(self, texts: Sequence[str], /) -> Tensor:
+        """Texts → unit-norm embeddings [B, E]."""
+        ...
 
 
 def read(path: str | Path) -> str:
@@ -45,6 +52,6 @@ def store(raw: Any) -> str:
     return raw
 
 
-def embed(foundation: Foundation, stored: Sequence[str]) -> Tensor:
+def embed(encoder: TextEncoder, stored: Sequence[str]) -> Tensor:
     """Texts → unit-norm embeddings [B, E]."""
-    return foundation.encode_text(stored)
+    return encoder.encode_text(stored)

@@ -8,7 +8,7 @@ Source: ViT-Lens (arXiv 2311.16081) §4.1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitlens_core.foundation.base import Foundation
+from vitlens_core.modalities.image import ImageEncoder
 from vitlens_core.readers.videos import read_frames
 from vitlens_core.signals.checks import raw_pixels
 from vitlens_core.signals.pictures import square_rgb
@@ -40,17 +40,8 @@ def store(raw: np.ndarray, side_px: int) -> np.ndarray:
     return np.stack([square_rgb(frame, side_px) for frame in frames])
 
 
-def embed(foundation: Foundation, stored: Sequence[np.ndarray]) -> Tensor:
-    """Stored videos → unit-norm embeddings [B, E]."""
-    return mean_of_frames(foundation.encode_image, stored)
-
-
-def mean_of_frames(encode: Callable[[Tensor], Tensor], stored: Sequence[np.ndarray]) -> Tensor:
-    """Unit-norm mean [B, E] of the unit-norm embeddings of each video's frames.
-
-    Args:
-        encode: uint8 RGB [B, side, side, 3] → unit-norm embeddings [B, E].
-    """
-    frames = encode(torch.from_numpy(np.concatenate(stored)))
+def embed(encoder: ImageEncoder, stored: Sequence[np.ndarray]) -> Tensor:
+    """Stored videos → the normalised mean of their frames' unit-norm embeddings, [B, E]."""
+    frames = encoder.encode_image(torch.from_numpy(np.concatenate(stored)))
     means = [part.mean(dim=0) for part in frames.split([len(video) for video in stored])]
     return F.normalize(torch.stack(means), dim=-1)

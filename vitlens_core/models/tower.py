@@ -99,6 +99,8 @@ class TowerSettings(BaseModel):
     @classmethod
     def _complete(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         """Checked by the modality, and spelled out so that checkpoints keep its defaults."""
+        if "modality" not in info.data:  # missing: said by its own field
+            return value
         return modalities.load_lensed(info.data["modality"]).Tokenizer(**value).model_dump()
 
     @property

@@ -19,11 +19,10 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 def square_rgb(picture: np.ndarray, side_px: int) -> np.ndarray:
     """uint8 [H, W, 3] → [S, S, 3]: short side resized (bicubic, as CLIP does), middle kept."""
-    height, width = picture.shape[:2]
-    scale = side_px / min(height, width)
-    size = (max(side_px, round(width * scale)), max(side_px, round(height * scale)))
-    resized = Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)
-    left, top = (size[0] - side_px) // 2, (size[1] - side_px) // 2
+    short = min(picture.shape[:2])
+    height, width = (int(side_px * size / short) for size in picture.shape[:2])
+    resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - side_px) / 2), round((height - side_px) / 2)
     return np.asarray(resized.crop((left, top, left + side_px, top + side_px)))
 
 

@@ -3,12 +3,12 @@
 import re
 from typing import Any
 
-import open_clip
 import pytest
 import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from open_clip.modified_resnet import ModifiedResNet
 
 from tests.tiny_models import clip_vit, shaken
 from vitlens_core.errors import ConfigError
@@ -19,7 +19,13 @@ from vitlens_core.models.trunk import (
     timm_trunk,
 )
 
-SMALL: dict[str, Any] = {"img_size": 56, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 0}
+SMALL: dict[str, Any] = {
+    "img_size": 56,
+    "embed_dim": 24,
+    "depth": 3,
+    "num_heads": 2,
+    "num_classes": 0,
+}
 
 
 def _clip_tokens(vit, images):
@@ -92,7 +98,7 @@ def test_tokens_that_form_no_square_are_refused_with_those_that_do(tokens, choic
 @pytest.mark.parametrize(
     "tower",
     [
-        open_clip.modified_resnet.ModifiedResNet((1, 1, 1, 1), 16, heads=2, width=8, image_size=32),
+        ModifiedResNet([1, 1, 1, 1], 16, heads=2, width=8, image_size=32),
         clip_vit(attentional_pool=True, attn_pooler_queries=4, attn_pooler_heads=2),
         clip_vit(pool_type="avg"),
     ],

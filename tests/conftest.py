@@ -1,0 +1,37 @@
+"""What tests of several packages share: one local Ray, and a tiny `lit` foundation on disk."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_models import write_lit
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """Ray on two CPUs with a small object store, shared by all tests."""
+    import ray
+
+    from pipelines.cluster import connect
+    from pipelines.runtime import Resources
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, sys.path)]))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        connect(Resources(cpus=2, object_store_mb=100))
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def tiny_lit(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Spec of a `lit` foundation whose two towers are tiny, random and read from files."""
+    return write_lit(tmp_path_factory.mktemp("tiny-lit"))

@@ -1,0 +1,104 @@
+"""The steps' shared ground: a runtime per test, and one tiny real flow per session.
+
+The flow is real: shipped objects rendered by the default renderer, the packaged foundation,
+Ray Data and Ray Train. Only its sizes are tiny. Steps are built when a test first asks for
+them, and only read afterwards.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from upath import UPath
+
+from pipelines import evaluation, foundation, lens, objects, renders, shards, targets
+from pipelines.artifacts import Artifact, Store
+from pipelines.runtime import Resources, Runtime
+from tests.pipelines import small_mirror
+
+
+def quiet_runtime(folder: Path, **resources: int) -> Runtime:
+    """A runtime on two CPUs whose progress bars nobody sees."""
+    given = {"cpus": 2, "data_workers": 1, "threads_per_train_worker": 1} | resources
+    store = Store(UPath(folder / "artifacts"))
+    return Runtime(store, Resources(**given), Console(file=io.StringIO()))
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, local_ray: None) -> Runtime:
+    return quiet_runtime(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def flow_runtime(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Runtime:
+    return quiet_runtime(tmp_path_factory.mktemp("flow"))
+
+
+@pytest.fixture(scope="session")
+def flow_mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve shipped objects of three classes, and four that are broken."""
+    return small_mirror.write(tmp_path_factory.mktemp("mirror"))
+
+
+@pytest.fixture(scope="session")
+def objects_artifact(flow_runtime: Runtime, flow_mirror: Path) -> Artifact:
+    config = objects.ObjectsConfig(mirror=str(flow_mirror), objects_per_shard=3)
+    return objects.run(flow_runtime, config)
+
+
+@pytest.fixture(scope="session")
+def renders_artifact(flow_runtime: Runtime, objects_artifact: Artifact) -> Artifact:
+    config = renders.RendersConfig(size_px=64, polar_deg=(90.0,), azimuths=4, points=512)
+    return renders.run(flow_runtime, config, objects_artifact)
+
+
+@pytest.fixture(scope="session")
+def shards_artifact(flow_runtime: Runtime, renders_artifact: Artifact) -> Artifact:
+    return shards.run(flow_runtime, shards.ShardsConfig(points=256), renders_artifact)
+
+
+@pytest.fixture(scope="session")
+def foundation_artifact(flow_runtime: Runtime, shards_artifact: Artifact) -> Artifact:
+    fit = foundation.FitConfig(steps=40, batch_size=16, dropout=0.1, learning_rate=3e-3)
+    config = foundation.FoundationConfig(embed_dim=32, image_size_px=56, fit=fit)
+    return foundation.run(flow_runtime, config, shards_artifact)
+
+
+@pytest.fixture(scope="session")
+def targets_artifact(
+    flow_runtime: Runtime, shards_artifact: Artifact, foundation_artifact: Artifact
+) -> Artifact:
+    return targets.run(flow_runtime, shards_artifact, foundation_artifact)
+
+
+LENS = {
+    "modality": "point_cloud",
+    "tokenizer": {"points": 128, "groups": 9, "group_size": 4, "encoder_dim": 16, "width": 16},
+    "lens": {"latents": 4, "depth": 1, "latent_heads": 2, "latent_dim_head": 8}
+    | {"cross_dim_head": 8},
+    "trunk": {"skip_first": 10},
+    "train": {"steps": 6, "batch_size": 6, "warmup_steps": 1, "validate_every": 3}
+    | {"checkpoint_every": 3},
+}
+
+
+@pytest.fixture(scope="session")
+def lens_artifact(
+    flow_runtime: Runtime, targets_artifact: Artifact, foundation_artifact: Artifact
+) -> Artifact:
+    config = lens.LensConfig.model_validate(LENS)
+    return lens.run(flow_runtime, config, targets_artifact, foundation_artifact)
+
+
+@pytest.fixture(scope="session")
+def evaluation_artifact(
+    flow_runtime: Runtime,
+    targets_artifact: Artifact,
+    foundation_artifact: Artifact,
+    lens_artifact: Artifact,
+) -> Artifact:
+    inputs = (targets_artifact, foundation_artifact, lens_artifact)
+    return evaluation.run(flow_runtime, evaluation.EvaluationConfig(), *inputs)

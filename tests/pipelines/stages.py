@@ -1,0 +1,46 @@
+"""Stages of made-up samples, for jobs whose workers fail. Importable by Ray's workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.artifacts import Quarantined
+from pipelines.cluster import ShardTask
+from pipelines.shard_io import Sample
+from vitlens_core.errors import BadSampleError, ConfigError
+
+
+@dataclass
+class Echo:
+    """A sample per item; writes down which shards it was asked for.
+
+    An item may ask for trouble: `bad` is quarantined, `refuse` raises, `die` ends the process,
+    `die once` does so the first time.
+    """
+
+    log: Path
+
+    def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
+        with self.log.open("a") as log:
+            log.write(f"{task.name}\n")
+        for item in task.items:
+            self._cause_trouble(item)
+            if item == "bad":
+                yield Quarantined(key=item, step="echo", reason="it asked for it")
+            else:
+                yield {"__key__": f"{task.name}-{item}", "txt": item.encode()}
+
+    def _cause_trouble(self, item: str) -> None:
+        mark = self.log.with_suffix(".died")
+        if item == "die" or (item == "die once" and not mark.exists()):
+            mark.touch()
+            os._exit(1)
+        if item == "refuse" and not self.log.with_suffix(".mended").exists():
+            raise ConfigError("echo.item: 'refuse' is not understood")
+
+
+def refuse_to_start() -> Echo:
+    raise BadSampleError("no echo without a wall")

@@ -1,0 +1,91 @@
+"""Audio: rates, clips, spectrograms, augmentation."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vitlens_core.modalities import audio
+from vitlens_core.signals.spectrograms import log_mel, masked, rolled, spread_clips
+
+RATE_HZ = audio.RATE_HZ
+
+
+def _tone(hertz: float, seconds: float, rate_hz: int = RATE_HZ) -> np.ndarray:
+    return np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate_hz)) / rate_hz) / 2
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 22_050, 44_100, 48_000])
+def test_any_rate_becomes_16_khz(tmp_path, rate_hz):
+    soundfile.write(tmp_path / "a.wav", _tone(1000, 1, rate_hz), rate_hz)
+    waveform = audio.read(tmp_path / "a.wav")
+    assert abs(len(waveform) - RATE_HZ) <= 1
+    middle = slice(2000, 14_000)  # the filter rings at the ends
+    np.testing.assert_allclose(waveform[middle], _tone(1000, 1)[middle], atol=0.01)
+
+
+def test_what_lies_above_the_new_band_is_gone():
+    high = audio.at_16_khz(_tone(12_000, 1, 44_100), 44_100)
+    assert np.abs(high[2000:14_000]).max() < 0.01
+
+
+def test_a_recording_becomes_three_clips_of_512_frames():
+    stored = audio.Tokenizer().store(_tone(440, 12))
+    assert stored.shape == (3, 512, 128)
+    assert stored.dtype == np.float32
+    assert not stored[:, 498:].any()  # 5 s are 498 frames, the rest is filled with 0
+    seen = audio.Tokenizer().prepare(torch.from_numpy(stored)[None])
+    torch.testing.assert_close(seen[0, 0, -1], torch.full((128,), 4.2677 / 4.5690))
+
+
+def test_the_loudest_band_rises_with_the_tone():
+    bands = [
+        log_mel(_tone(hertz, 1)[None], RATE_HZ, 64, 98)[0].mean(axis=0).argmax()
+        for hertz in (200, 800, 3200)
+    ]
+    assert bands == sorted(set(bands))
+
+
+def test_a_constant_offset_is_not_heard():
+    clip = _tone(440, 1)[None]
+    np.testing.assert_allclose(
+        log_mel(clip, RATE_HZ, 32, 98), log_mel(clip + 0.25, RATE_HZ, 32, 98), atol=0.05
+    )
+
+
+@given(length=st.integers(1, 400), samples=st.integers(1, 200), clips=st.integers(1, 5))
+def test_clips_are_spread_from_start_to_end_and_short_recordings_repeat(length, samples, clips):
+    found = spread_clips(np.arange(length), samples, clips)
+    assert found.shape == (clips, samples)
+    if length < samples:
+        np.testing.assert_array_equal(found, np.tile(np.arange(samples) % length, (clips, 1)))
+    elif clips > 1:
+        assert found[0, 0] == 0
+        assert found[-1, -1] == length - 1
+    else:
+        assert abs(found[0, 0] - (length - samples) / 2) <= 0.5
+
+
+@given(seed=st.integers(0, 2**31))
+@settings(deadline=None, max_examples=25)
+def test_masks_are_one_band_and_one_span_of_the_allowed_widths(seed):
+    generator = torch.Generator().manual_seed(seed)
+    hidden = masked(torch.ones(3, 100, 40), 12, 48, generator) == 0
+    for sample in hidden:
+        bands, spans = sample.all(dim=0), sample.all(dim=1)
+        assert bands.sum() <= 12
+        assert spans.sum() <= 48
+        assert torch.equal(sample, bands[None, :] | spans[:, None])
+        for line in (bands, spans):  # one run of ones at most
+            assert line.int().diff().clamp(min=0).sum() + line[0].int() <= 1
+
+
+def test_rolling_keeps_every_frame():
+    clip = torch.arange(30.0).view(1, 30, 1).expand(4, -1, 2).contiguous()
+    turned = rolled(clip, 10, torch.Generator().manual_seed(0))
+    for sample in turned:
+        shift = int(sample[0, 0])
+        assert min(shift, 30 - shift) <= 10
+        torch.testing.assert_close(sample, clip[0].roll(-shift, dims=0))

@@ -1,0 +1,83 @@
+"""Point clouds: order, normalisation, protocols, both tokenizers."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vitlens_core.modalities import point_cloud
+from vitlens_core.modalities.point_cloud import GREY, OPENSHAPE, ULIP, Tokenizer
+
+TINY: dict[str, Any] = {"points": 64, "groups": 8, "group_size": 6, "encoder_dim": 16, "width": 12}
+KINDS = [Tokenizer(**TINY), Tokenizer(**TINY, kind="set_abstraction", radius=0.4)]
+
+
+def _cloud(seed: int, points: int = 100) -> np.ndarray:
+    return np.random.default_rng(seed).random((points, 6), dtype=np.float32)
+
+
+@pytest.mark.parametrize("tokenizer", KINDS, ids=lambda t: t.kind)
+@given(seed=st.integers(0, 2**31))
+@settings(deadline=None, max_examples=15)
+def test_permuting_points_changes_nothing_while_the_centres_stay(tokenizer, seed):
+    """Neighbourhoods are sets: only rounding of the sums may differ.
+
+    Balls keep their first points in stored order, so here they are large enough to keep all.
+    """
+    torch.manual_seed(0)
+    sized = tokenizer.model_copy(update={"group_size": 64})
+    network = (sized if tokenizer.kind == "set_abstraction" else tokenizer).build().eval()
+    cloud = torch.from_numpy(_cloud(seed, 64))
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.cat([torch.arange(8), 8 + torch.randperm(56, generator=generator)])
+    seen = tokenizer.prepare(torch.stack([cloud, cloud[order]]))
+    first, second = network(seen)
+    torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-5)
+
+
+def test_stored_points_are_the_farthest_first():
+    raw = _cloud(0, 3000)
+    stored = Tokenizer(**TINY).store(raw)
+    assert stored.shape == (64, 6)
+    assert {tuple(p) for p in stored} <= {tuple(p) for p in raw}
+    spread = torch.pdist(torch.from_numpy(stored[:8, :3])).min()
+    assert spread > 3 * torch.pdist(torch.from_numpy(raw[:8, :3])).min()
+
+
+def test_a_cloud_without_colours_is_grey():
+    stored = Tokenizer(**TINY).store(_cloud(0)[:, :3])
+    np.testing.assert_array_equal(stored[:, 3:], np.float32(GREY))
+
+
+@given(
+    scale=st.floats(0.01, 1000),
+    shift=st.tuples(*[st.floats(-100, 100)] * 3),
+    seed=st.integers(0, 100),
+)
+@settings(deadline=None, max_examples=20)
+def test_neither_unit_nor_place_matters(scale, shift, seed):
+    cloud = torch.from_numpy(_cloud(seed, 64)).double()
+    moved = cloud.clone()
+    moved[:, :3] = moved[:, :3] * scale + scale * torch.tensor(shift)
+    seen = Tokenizer(**TINY).prepare(torch.stack([cloud, moved]))
+    # Coordinates up to 100 extents away keep float32's 24 bits less 7.
+    torch.testing.assert_close(seen[0], seen[1], atol=1e-4, rtol=0)
+    assert seen[0, :, :3].norm(dim=-1).max() == pytest.approx(1, abs=1e-4)
+
+
+def test_protocols_are_named():
+    cloud = torch.from_numpy(_cloud(0, 10_000))[None]
+    ulip, openshape = ULIP.prepare(cloud), OPENSHAPE.prepare(cloud)
+    assert ulip.shape == (1, 8192, 3)
+    assert openshape.shape == (1, 10_000, 6)
+    y_up = OPENSHAPE.model_copy(update={"up": "y"}).prepare(cloud)
+    torch.testing.assert_close(openshape[..., [0, 2, 1]], y_up[..., :3])
+    torch.testing.assert_close(openshape[..., 3:], cloud[..., 3:])
+
+
+def test_files_without_colour_are_read_as_they_are(tmp_path):
+    np.save(tmp_path / "a.npy", _cloud(0)[:, :3])
+    np.testing.assert_array_equal(point_cloud.read(tmp_path / "a.npy"), _cloud(0)[:, :3])

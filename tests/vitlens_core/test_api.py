@@ -1,0 +1,351 @@
+"""The API: what it loads, that it encodes as the towers do, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import save_file
+
+import vitlens_core
+from tests.contracts.examples import EXAMPLES, raws
+from tests.tiny_models import TinyFoundation
+from tests.vitlens_core.rendering.glb_builder import cube
+from vitlens_core.api import sources
+from vitlens_core.checkpoint import encode_lens
+from vitlens_core.errors import CheckpointError, ConfigError, InputError
+from vitlens_core.models.reference import build_imagebind, build_towers, load_openshape_tower
+from vitlens_core.models.tower import TowerSettings
+
+PARITY = Path(__file__).parents[1] / "parity" / "data" / "tiny"
+FOUNDATION = TinyFoundation()
+MODALITIES = ["point_cloud", "audio"]
+
+
+def _write_lens(folder: Path, name: str, foundation: TinyFoundation = FOUNDATION) -> Path:
+    torch.manual_seed(0)
+    example = EXAMPLES[name]
+    settings = TowerSettings.of(name, tokenizer=example.tokenizer, lens=example.lens)
+    lens = encode_lens(
+        settings.build(foundation.trunk), settings, foundation.spec, foundation.digest()
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "lens.safetensors"
+    path.write_bytes(lens)
+    return path
+
+
+@pytest.fixture(scope="module")
+def lenses(tmp_path_factory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("lenses")
+    return [_write_lens(folder / name, name) for name in MODALITIES]
+
+
+@pytest.fixture(scope="module")
+def model(lenses) -> vitlens_core.Model:
+    return vitlens_core.load(*lenses, foundation=FOUNDATION)
+
+
+def _inputs(count: int = 5) -> dict[str, list]:
+    return {name: raws(name, count) for name in [*MODALITIES, "image", "video", "text"]}
+
+
+# --- encode ---------------------------------------------------------------------------------
+
+
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
+    _write_lens(tmp_path, "point_cloud")
+    (tmp_path / "chair.glb").write_bytes(cube().pack())
+    (tmp_path / "scan.ply").write_bytes(_ply(np.random.default_rng(0).random((64, 3))))
+    for name in ("chair.jpg", "lamp.jpg"):
+        Image.fromarray(raws("image", 1)[0]).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    # The tiny foundation has no spec of its own to be loaded by.
+    monkeypatch.setattr("vitlens_core.api.lenses.open_foundation", lambda source: FOUNDATION)
+    example = Path(__file__).parents[2] / "docs" / "api_example.py"
+    names: dict = {}
+    exec(compile(example.read_text(), example, "exec"), names)
+    assert names["probabilities"].shape == (2, 3)
+    assert names["nearest"].shape == (2,)
+
+
+def test_everything_lies_in_one_space_at_unit_norm(model):
+    found = model.encode(_inputs())
+    assert list(found) == list(_inputs())
+    for embeddings in found.values():
+        assert embeddings.shape == (5, FOUNDATION.embed_dim)
+        assert embeddings.dtype == torch.float32
+        torch.testing.assert_close(embeddings.norm(dim=-1), torch.ones(5))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
+def test_the_batch_size_changes_nothing(model, batch_size):
+    """Within float32's rounding of differently shaped products."""
+    for name, embeddings in model.encode(_inputs(), batch_size=batch_size).items():
+        expected = model.encode({name: _inputs()[name]})[name]
+        torch.testing.assert_close(embeddings, expected, atol=1e-5, rtol=0)
+
+
+def test_texts_of_other_lengths_beside_a_text_change_nothing(model):
+    alone = model.encode({"text": ["a chair"]})["text"]
+    beside = model.encode({"text": ["a chair", "a red chair beside a very small lamp"]})["text"]
+    torch.testing.assert_close(beside[:1], alone)
+
+
+def test_files_and_arrays_are_encoded_alike(model, tmp_path):
+    (wave,), (cloud,), (picture,) = (raws(n, 1) for n in ("audio", "point_cloud", "image"))
+    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
+    np.save(tmp_path / "a.npy", cloud)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("a chair\n")
+    arrays = {"audio": [wave], "point_cloud": [cloud], "image": [picture], "text": ["a chair"]}
+    files = {"audio": "a.wav", "point_cloud": "a.npy", "image": "a.png", "text": "a.txt"}
+    paths = {name: [tmp_path / file] for name, file in files.items()}
+    expected = model.encode(arrays)
+    for name, embeddings in model.encode(paths).items():
+        torch.testing.assert_close(embeddings, expected[name])
+
+
+def test_what_files_do_not_say_is_said_by_reading(tmp_path):
+    path = _write_lens(tmp_path, "imu")
+    model = vitlens_core.load(path, foundation=FOUNDATION)
+    np.save(tmp_path / "a.npy", np.repeat(raws("imu", 1)[0], 2, axis=1))
+    slow, fast = (
+        model.encode({"imu": [tmp_path / "a.npy"]}, reading={"imu": {"rate_hz": rate}})["imu"]
+        for rate in (400, 800)
+    )
+    assert not torch.allclose(slow, fast, atol=1e-3)
+    with pytest.raises(ConfigError, match="reading imu takes rate_hz; found hertz"):
+        model.encode({"imu": [tmp_path / "a.npy"]}, reading={"imu": {"hertz": 400}})
+
+
+def test_a_wrong_input_is_named_by_its_place(model):
+    cloud = raws("point_cloud", 1)[0]
+    with pytest.raises(InputError, match=r"point_cloud\[1\]: .*at least 32 points, found 10"):
+        model.encode({"point_cloud": [cloud, cloud[:10]]})
+    with pytest.raises(InputError, match="expected a list, found ndarray"):
+        model.encode({"point_cloud": cloud})
+    with pytest.raises(InputError, match="text: expected a list, found str"):
+        model.encode({"text": "a chair"})
+    with pytest.raises(InputError, match="found 0 inputs"):
+        model.encode({"text": []})
+    with pytest.raises(ConfigError, match="'depth' is not loaded; there are: point_cloud"):
+        model.encode({"depth": [cloud]})
+
+
+# --- similarity, fuse, calibrated -------------------------------------------------------------
+
+
+def _unit(*shape: int) -> torch.Tensor:
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(0)), dim=-1)
+
+
+def test_similarities_are_cosines(model):
+    a, b = _unit(3, 8), _unit(5, 8)
+    expected = F.cosine_similarity(a[:, None], b[None], dim=-1)
+    torch.testing.assert_close(model.similarity(a, b), expected)
+    with pytest.raises(InputError, match=r"\[3, 8\] and \[5, 7\]"):
+        model.similarity(a, b[:, :7])
+
+
+def test_fusing_is_a_weighted_sum_then_normalised(model):
+    a, b = _unit(2, 4, 8)
+    fused = model.fuse({"audio": a, "text": b}, {"audio": 2, "text": -0.5})
+    torch.testing.assert_close(fused, F.normalize(2 * a - 0.5 * b, dim=-1))
+    torch.testing.assert_close(model.fuse({"audio": a, "text": b}), F.normalize(a + b, dim=-1))
+    with pytest.raises(InputError, match="one weight for each of audio, text; found audio"):
+        model.fuse({"audio": a, "text": b}, {"audio": 1})
+    with pytest.raises(InputError, match="of one shape"):
+        model.fuse({"audio": a, "text": b[:2]})
+    with pytest.raises(InputError, match="cancel out"):
+        model.fuse({"audio": a, "text": a}, {"audio": 1, "text": -1})
+
+
+def test_calibrated_similarities_are_probabilities_at_a_stated_temperature(model):
+    similarities = model.similarity(_unit(3, 8), _unit(5, 8))
+    lens = model.calibrated(similarities)
+    assert lens.temperature == pytest.approx(0.07)  # an untrained lens
+    torch.testing.assert_close(lens.probabilities, (similarities / 0.07).softmax(dim=1))
+    assert model.calibrated(similarities, "image").temperature == pytest.approx(0.1)
+    assert model.calibrated(similarities, temperature=2.0).temperature == 2.0
+    with pytest.raises(InputError, match="temperature above 0"):
+        model.calibrated(similarities, temperature=0.0)
+    with pytest.raises(InputError, match=r"\[A, C\], found \[3\]"):
+        model.calibrated(similarities[:, 0])
+
+
+# --- load: our own lenses ---------------------------------------------------------------------
+
+
+def test_only_what_is_chosen_is_loaded(lenses):
+    model = vitlens_core.load(*lenses, foundation=FOUNDATION, modalities=["audio"])
+    assert model.modalities == ["audio"]
+    with pytest.raises(ConfigError, match="cannot encode eeg"):
+        vitlens_core.load(*lenses, foundation=FOUNDATION, modalities=["audio", "eeg"])
+    with pytest.raises(ConfigError, match="unknown modality 'smell'"):
+        vitlens_core.load(*lenses, foundation=FOUNDATION, modalities=["smell"])
+
+
+def test_another_foundation_is_refused(lenses):
+    with pytest.raises(CheckpointError, match="not against the foundation given"):
+        vitlens_core.load(lenses[0], foundation=TinyFoundation(seed=1))
+
+
+def test_a_registered_models_folder_and_scheme_are_followed(lenses, tmp_path, monkeypatch):
+    artifacts = tmp_path / "artifacts"
+    artifacts.mkdir()
+    (artifacts / "lens.safetensors").write_bytes(lenses[0].read_bytes())
+
+    class Point:
+        name = "models"
+
+        def load(self):
+            return lambda source: tmp_path if source == "models:/point@champion" else None
+
+    monkeypatch.setattr(sources, "entry_points", lambda group: [Point()])
+    for source in (tmp_path, "models:/point@champion"):
+        model = vitlens_core.load(source, foundation=FOUNDATION)
+        assert model.modalities == ["point_cloud", "image", "video", "text"]
+
+
+def test_a_foundation_beside_the_lens_is_found(lenses, tmp_path, monkeypatch):
+    lens = tmp_path / "lens.safetensors"
+    lens.write_bytes(lenses[0].read_bytes())
+    described = {"spec": "open_clip:tiny/x", "embed_dim": 10, "image_size_px": 16}
+    (tmp_path / "foundation.json").write_text(json.dumps(described))
+    loaded = []
+    monkeypatch.setattr(
+        "vitlens_core.api.lenses.load_foundation", lambda spec: loaded.append(spec) or FOUNDATION
+    )
+    vitlens_core.load(lens)
+    assert loaded == ["open_clip:tiny/x"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("nowhere.safetensors", "no checkpoint at nowhere"),
+        ("models:/point@champion", r"nothing installed here can open models:/.*vitlens\[pipelines"),
+        ("smb:/point", "nothing installed here can open smb:/"),
+        (".", r"holds no lens\.safetensors"),
+    ],
+)
+def test_sources_that_lead_nowhere_are_named(source, words, monkeypatch, tmp_path):
+    monkeypatch.setattr(sources, "entry_points", lambda group: [])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=words):
+        vitlens_core.load(source)
+
+
+def test_options_of_the_other_kind_are_refused(lenses):
+    with pytest.raises(ConfigError, match="`config` is for published"):
+        vitlens_core.load(lenses[0], foundation=FOUNDATION, config={})
+    with pytest.raises(ConfigError, match="`foundation` is for lens"):
+        vitlens_core.load(PARITY / "weights.safetensors", foundation=FOUNDATION)
+    with pytest.raises(ConfigError, match="must all be lenses; found lens, vitlens"):
+        vitlens_core.load(lenses[0], PARITY / "weights.safetensors", foundation=FOUNDATION)
+    with pytest.raises(ConfigError, match="load what"):
+        vitlens_core.load()
+
+
+# --- load: published checkpoints ----------------------------------------------------------------
+
+
+def _write_vitlens(folder: Path) -> tuple[Path, dict]:
+    """The tiny towers with CLIP's whole vocabulary, random weights."""
+    config = json.loads((PARITY / "config.json").read_text())
+    config["text"]["vocab_size"] = 49408
+    config["eeg"] |= {"chans": 4, "time_len": 40}
+    torch.manual_seed(0)
+    towers = build_towers(config)
+    weights = {f"vitlens.{n}.{k}": v for n, t in towers.items() for k, v in t.state_dict().items()}
+    save_file({k: v.contiguous() for k, v in weights.items()}, folder / "vitlens.safetensors")
+    return folder / "vitlens.safetensors", config
+
+
+def _full_size(name: str) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    shapes = {"audio": (20_000,), "point_cloud": (8200, 6), "eeg": (4, 500), "imu": (6, 2100)}
+    if name in shapes:
+        return rng.random(shapes[name], dtype=np.float32)
+    return raws(name, 1)[0]
+
+
+def test_a_vitlens_checkpoint_encodes_every_modality_it_holds(tmp_path):
+    path, config = _write_vitlens(tmp_path)
+    model = vitlens_core.load(path, config=config)
+    assert set(model.modalities) == {
+        *("audio", "depth", "eeg", "image", "point_cloud", "tactile", "text", "video")
+    }
+    found = model.encode({name: [_full_size(name)] for name in model.modalities})
+    for embeddings in found.values():
+        assert embeddings.shape == (1, 32)
+        torch.testing.assert_close(embeddings.norm(dim=-1), torch.ones(1))
+    assert model.calibrated(model.similarity(found["audio"], found["text"])).temperature == 0.01
+    chosen = vitlens_core.load(path, config=config, modalities=["video", "eeg"])
+    assert set(chosen.modalities) == {"video", "eeg"}
+    again = chosen.encode({"eeg": [_full_size("eeg")]})["eeg"]
+    torch.testing.assert_close(again, found["eeg"])
+
+
+def test_a_checkpoint_without_its_config_says_what_does_not_fit():
+    with pytest.raises(CheckpointError, match="of another shape"):
+        vitlens_core.load(PARITY / "weights.safetensors", modalities=["depth"])
+
+
+def test_text_of_another_vocabulary_is_refused():
+    with pytest.raises(ConfigError, match="vocabulary of 49408; the config states 512"):
+        vitlens_core.load(PARITY / "weights.safetensors", config=PARITY / "config.json")
+
+
+def test_an_imagebind_checkpoint_is_recognised_and_loaded_in_part(tmp_path):
+    config = json.loads((PARITY / "imagebind_config.json").read_text())
+    torch.manual_seed(0)
+    weights = build_imagebind(config).state_dict()
+    torch.save(weights, tmp_path / "imagebind.pth")
+    model = vitlens_core.load(tmp_path / "imagebind.pth", config=config)
+    assert set(model.modalities) == {
+        *("audio", "depth", "image", "imu", "text", "thermal", "video")
+    }
+    found = model.encode({name: [_full_size(name)] for name in model.modalities})
+    for embeddings in found.values():
+        torch.testing.assert_close(embeddings.norm(dim=-1), torch.ones(1))
+    similarities = model.similarity(found["imu"], found["text"])
+    assert model.calibrated(similarities, "imu").temperature == pytest.approx(1 / 5)
+    imu = vitlens_core.load(tmp_path / "imagebind.pth", config=config, modalities=["imu"])
+    assert imu.modalities == ["imu"]
+    again = imu.encode({"imu": [_full_size("imu")]})["imu"]
+    torch.testing.assert_close(again, found["imu"])
+
+
+def test_the_openshape_tower_sees_its_protocol(monkeypatch):
+    path, config = PARITY / "pnsa_weights.safetensors", PARITY / "pnsa_config.json"
+    with pytest.raises(ConfigError, match="needs `config`"):
+        vitlens_core.load(path)
+    model = vitlens_core.load(path, config=config)
+    cloud = np.random.default_rng(0).random((10_000, 6), dtype=np.float32)
+    from vitlens_core.modalities.point_cloud import OPENSHAPE
+
+    seen = OPENSHAPE.prepare(torch.from_numpy(OPENSHAPE.store(cloud))[None])
+    expected = F.normalize(load_openshape_tower(path, config)(seen), dim=-1).detach()
+    torch.testing.assert_close(model.encode({"point_cloud": [cloud]})["point_cloud"], expected)
+
+
+def test_a_file_of_other_tensors_is_refused(tmp_path):
+    save_file({"conv.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"<html>404</html>")
+    with pytest.raises(CheckpointError, match=r"neither.*tensors begin with conv\.weight"):
+        vitlens_core.load(tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        vitlens_core.load(tmp_path / "broken.safetensors")
+
+
+def _ply(xyz: np.ndarray) -> bytes:
+    lines = "\n".join(" ".join(f"{c:.6f}" for c in point) for point in xyz)
+    properties = "".join(f"property float {axis}\n" for axis in "xyz")
+    header = f"ply\nformat ascii 1.0\nelement vertex {len(xyz)}\n{properties}end_header\n"
+    return f"{header}{lines}\n".encode()
