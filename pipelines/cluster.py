@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ray
 from pydantic import BaseModel, ConfigDict
-from ray.exceptions import RayError
 from upath import UPath
 
 from pipelines.artifacts import Artifact, Build, FileEntry, Quarantined, write_atomic
@@ -141,12 +141,22 @@ def _record_path(folder: UPath, name: str) -> UPath:
 class _ShardWriter:
     """The Ray Data actor: one stage, one task at a time."""
 
-    def __init__(self, stage: Callable[[], Stage], folder: UPath) -> None:
-        self.stage = stage()
+    def __init__(self, make_stage: Callable[[], Stage], folder: UPath) -> None:
+        self.make_stage = make_stage
+        self.stage: Stage | None = None
         self.folder = folder
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Ray turns exceptions into tracebacks; one raised on purpose travels as a value."""
         task = ShardTask(row["name"], tuple(json.loads(row["items"])))
+        try:
+            record = self._write(task)
+        except VitlensError as error:
+            return {"record": "", "error": pickle.dumps(error)}
+        return {"record": record.model_dump_json(), "error": b""}
+
+    def _write(self, task: ShardTask) -> ShardRecord:
+        self.stage = self.stage or self.make_stage()
         good: list[Sample] = []
         bad: list[Quarantined] = []
         for sample in self.stage.samples(task):
@@ -156,9 +166,8 @@ class _ShardWriter:
                 good.append(sample)
         entry = write_atomic(self.folder / f"{task.name}.tar", encode_shard(good))
         record = ShardRecord(file=entry, samples=len(good), quarantined=tuple(bad))
-        encoded = record.model_dump_json()
-        write_atomic(_record_path(self.folder, task.name), encoded.encode())
-        return {"record": encoded}
+        write_atomic(_record_path(self.folder, task.name), record.model_dump_json().encode())
+        return record
 
 
 def _run(
@@ -180,12 +189,13 @@ def _run(
         # A pool as large as the CPU count would starve Ray Data's own tasks and deadlock.
         num_cpus=0.5,
         num_gpus=runtime.resources.gpus_per_worker if needs_gpu else 0,
+        # Ray's default is for ever: a shard that kills its worker must end the job.
+        max_task_retries=2,
     )
-    try:
-        for row in dataset.iter_rows():
-            yield ShardRecord.model_validate_json(row["record"])
-    except RayError as error:
-        raise original_error(error) from error
+    for row in dataset.iter_rows():
+        if row["error"]:
+            raise pickle.loads(row["error"])  # noqa: S301  written by our own worker
+        yield ShardRecord.model_validate_json(row["record"])
 
 
 def original_error(error: BaseException) -> BaseException:

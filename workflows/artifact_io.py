@@ -38,4 +38,5 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         manifest = folder / MANIFEST
         if not manifest.exists():
             raise ConfigError(f"{folder} is gone: materialise {key.to_user_string()} again")
-        return Artifact(folder, Manifest.model_validate_json(manifest.read_text()), reused=True)
+        reused = bool(made.metadata["reused"].value) or not mine
+        return Artifact(folder, Manifest.model_validate_json(manifest.read_text()), reused)

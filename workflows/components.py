@@ -175,6 +175,7 @@ def _reported(
     model: ModelVersion,
 ) -> dg.MaterializeResult:
     """Write the report with the version's present aliases, and keep it with its run."""
+    artifacts = {name: artifacts[name] for name in STEP_NAMES}  # Dagster sorts by name
     folder = report.write(home, config, artifacts, results, model, profile)
     registry.log_report(home, model, folder)
     return dg.MaterializeResult(metadata=metadata.of_version(model, folder))

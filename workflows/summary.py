@@ -25,8 +25,8 @@ def show_summary(console: Console, folder: Path) -> None:
     console.print(_retrieval(report["retrieval"]))
     for gate in report["gates"]:
         mark = "[green]passed[/]" if gate["passed"] else "[red]failed[/]"
-        figures = f"{gate['value']:.3g}, threshold {gate['threshold']:.3g}"
-        console.print(f"gate {gate['name']} {mark}: {figures}")
+        value = "not a number" if gate["value"] is None else f"{gate['value']:.3g}"
+        console.print(f"gate {gate['name']} {mark}: {value}, threshold {gate['threshold']:.3g}")
     aliases = ", ".join(model["aliases"]) or "no alias"
     console.print(f"model [bold]{model['name']}[/] version {model['version']} ({aliases})")
     if failed := [gate["name"] for gate in report["gates"] if not gate["passed"]]:

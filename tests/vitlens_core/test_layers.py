@@ -3,9 +3,10 @@
 import subprocess
 import sys
 
+# transformers and onnx are missing here: torch and open_clip look for them, and go on without.
 EVERYTHING_ELSE = (
-    "ray mlflow dagster webdataset objaverse fsspec upath rich click tenacity jinja2 matplotlib "
-    "moderngl fpsample bpy DracoPy onnx onnxruntime transformers pipelines workflows"
+    "ray mlflow dagster webdataset objaverse upath rich click tenacity jinja2 "
+    "moderngl fpsample bpy DracoPy pipelines workflows"
 )
 
 IMPORT_ALL = f"""
@@ -19,9 +20,10 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 import vitlens_core
 names = [m.name for m in pkgutil.walk_packages(vitlens_core.__path__, "vitlens_core.")]
-run_as_program = {{"vitlens_core.rendering.child"}}
+# A program, and the modules that open a renderer, each behind its extra.
+apart = {{f"vitlens_core.rendering.{{name}}" for name in ("child", "cycles", "rasterizer")}}
 for name in names:
-    if name not in run_as_program:
+    if name not in apart:
         importlib.import_module(name)
 print(len(names))
 """

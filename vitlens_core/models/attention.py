@@ -62,7 +62,7 @@ class SelfAttention(nn.Module):
         """[B, T, D] → [B, T, D]."""
         query, key, value = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
         if self.bias_k is not None and self.bias_v is not None:
-            batch = len(x)
+            batch = x.shape[0]
             key = torch.cat([key, self.bias_k.expand(batch, -1, -1).to(key.dtype)], dim=1)
             value = torch.cat([value, self.bias_v.expand(batch, -1, -1).to(value.dtype)], dim=1)
         attended = F.scaled_dot_product_attention(

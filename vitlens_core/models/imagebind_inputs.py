@@ -143,7 +143,7 @@ class TextPreprocessor(nn.Module):
 
 
 def _with_cls(cls_token: Tensor, tokens: Tensor) -> Tensor:
-    return torch.cat([cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+    return torch.cat([cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
 
 
 def _vision(sizes: ImageBindVision) -> GridPreprocessor:

@@ -144,7 +144,7 @@ class PerceiverLens(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, T, C] → [B, L, D]."""
-        latents = self.latents.expand(len(tokens), -1, -1)
+        latents = self.latents.expand(tokens.shape[0], -1, -1)
         for layer in self.layers:
             latents = layer(latents, tokens)
         return latents

@@ -94,10 +94,11 @@ class Trunk(nn.Module):
     def without_blocks(self, first: int = 0, last: int = 0) -> Trunk:
         """The same trunk with its first and last blocks dropped (ViT-Lens-G skips 16 of 48)."""
         kept = list(self.blocks)[first : len(self.blocks) - last]
-        if first < 0 or last < 0 or not kept:
+        needed = len(self.readout.taps)
+        if first < 0 or last < 0 or len(kept) < needed:
             raise ConfigError(
                 f"cannot drop {first} first and {last} last blocks of a trunk of "
-                f"{len(self.blocks)}: at least one must stay"
+                f"{len(self.blocks)}: its readout needs {needed} of them"
             )
         return Trunk(self.cls_token, self.positions, self.norm_pre, kept, self.readout)
 

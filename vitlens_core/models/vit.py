@@ -80,7 +80,7 @@ class ClipVit(nn.Module):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """[B, T, D] → [B, E]. T is the size of the positional table without CLS."""
-        cls = self.class_embedding.expand(len(tokens), 1, -1)
+        cls = self.class_embedding.expand(tokens.shape[0], 1, -1)
         x = self.ln_pre(torch.cat([cls, tokens], dim=1) + self.positional_embedding)
         return self.ln_post(self.transformer(x)[:, 0]) @ self.proj
 

@@ -10,13 +10,13 @@ from types import ModuleType
 from vitlens_core.errors import ConfigError, InputError
 
 
-def optional(package: str) -> ModuleType:
-    """A library of the extra `files`, imported now. Raises ConfigError if it is not installed."""
+def optional(package: str, extra: str = "files") -> ModuleType:
+    """A library of an extra, imported now. Raises ConfigError if it is not installed."""
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"this needs {package}, which is not installed: pip install 'vitlens[files]'"
+            f"this needs {package}, which is not installed: pip install 'vitlens[{extra}]'"
         ) from error
 
 

@@ -1,0 +1,188 @@
+"""Inputs embedded per second, by modality, size of the ViT and precision; and peak memory.
+
+    python tests/benchmarks/bench_encode.py [--modalities point_cloud image] [--sizes B/16 L/14]
+        [--precisions fp32 bf16] [--batch 8] [--repeats 5] [--tiny]
+
+Random weights, prepared signals, on the GPU where there is one. Each case runs in a process of
+its own and prints one line of JSON: the median over repeats after a warm-up. bf16 is left out
+where the processor only emulates it. --tiny: a ViT of two blocks, to see that it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import product
+from multiprocessing import get_context
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from torch import Tensor
+
+from vitlens_core import modalities
+from vitlens_core.foundation.clip import OpenClipFoundation
+from vitlens_core.models.tower import TowerSettings
+from vitlens_core.precision import Precision, autocast
+
+MODELS = {"B/16": "ViT-B-16", "L/14": "ViT-L-14"}
+ENCODED = ("image", "text")
+
+
+@dataclass(frozen=True)
+class Case:
+    modality: str
+    size: str
+    precision: Precision
+    batch: int
+    repeats: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    known = [*ENCODED, *modalities.lensed()]
+    parser.add_argument("--modalities", nargs="+", choices=known, default=known)
+    parser.add_argument("--sizes", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--tiny", action="store_true")
+    for case in _cases(parser.parse_args()):
+        print(json.dumps(_in_own_process(case)), flush=True)
+
+
+def _cases(args: argparse.Namespace) -> Iterator[Case]:
+    sizes = ["tiny"] if args.tiny else args.sizes
+    repeats = 1 if args.tiny else args.repeats
+    for modality, size, precision in product(args.modalities, sizes, args.precisions):
+        if precision == "fp32" or _multiplies_bf16():
+            yield Case(modality, size, precision, args.batch, repeats)
+
+
+def _multiplies_bf16() -> bool:
+    device = _device()
+    with autocast("auto", device):
+        return torch.is_autocast_enabled(device.type)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _in_own_process(case: Case) -> dict[str, Any]:
+    """Peak memory is a process's: each case gets a fresh one."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure, case).result()
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Seconds per batch (median, slowest), inputs per second, parameters and peak memory."""
+    device = _device()
+    with torch.inference_mode():
+        encode, parameters = _encoder(case, device)
+        seconds = [_timed(encode, case, device) for _ in range(case.repeats + 1)][1:]
+    median = statistics.median(seconds)
+    return asdict(case) | {
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "parameters_m": round(parameters / 1e6, 1),
+        "inputs_per_s": round(case.batch / median, 3),
+        "batch_s": round(median, 4),
+        "slowest_batch_s": round(max(seconds), 4),
+        "peak_memory_mb": round(_peak_memory_mb(device)),
+    }
+
+
+def _timed(encode: Callable[[], Tensor], case: Case, device: torch.device) -> float:
+    start = time.perf_counter()
+    with autocast(case.precision, device):
+        encode()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def _encoder(case: Case, device: torch.device) -> tuple[Callable[[], Tensor], int]:
+    """What embeds the case's batch, and how many parameters it has."""
+    foundation = _foundation(case.size).to(device)
+    if case.modality == "image":
+        side = foundation.image_size_px
+        images = torch.randint(256, (case.batch, side, side, 3), dtype=torch.uint8)
+        return lambda: foundation.encode_image(images), _size(foundation.clip.visual)
+    if case.modality == "text":
+        texts = ["a photograph of a wooden chair beside a window"] * case.batch
+        parameters = _size(foundation.clip) - _size(foundation.clip.visual)
+        return lambda: foundation.encode_text(texts), parameters
+    settings = _tower_settings(case.modality, foundation)
+    tower = settings.build(foundation.trunk).eval().to(device)
+    signal = settings.signal.prepare(_stored(settings, case.batch)).to(device)
+    return lambda: tower(signal), _size(tower)
+
+
+def _size(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _foundation(size: str) -> OpenClipFoundation:
+    """CLIP of a size with random weights."""
+    if size != "tiny":
+        clip: Any = open_clip.create_model(MODELS[size], pretrained=None)
+    else:
+        vision = CLIPVisionCfg(layers=2, width=64, head_width=32, patch_size=14, image_size=224)
+        clip = CLIP(embed_dim=32, vision_cfg=vision, text_cfg=CLIPTextCfg(width=64, layers=1))
+        clip.visual.preprocess_cfg = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "size": (224, 224)}
+    tokenizer = open_clip.get_tokenizer("ViT-B-16")
+    foundation = OpenClipFoundation(f"open_clip:{size}", clip, tokenizer)
+    foundation.freeze()
+    return foundation
+
+
+def _tower_settings(modality: str, foundation: OpenClipFoundation) -> TowerSettings:
+    """The paper's tower on this trunk: tokens of the trunk's width and patches of its size."""
+    module = modalities.load_lensed(modality)
+    width, patch = foundation.trunk.width, foundation.clip.visual.conv1.kernel_size[0]
+    fields = module.Tokenizer.model_fields
+    fitted = {"width": width, "patch_px": patch, "patch": patch}
+    tokenizer = {name: value for name, value in fitted.items() if name in fields}
+    if modality in ("point_cloud", "imu"):
+        del tokenizer["width"]  # the lens takes tokens of another width there
+    latents = len(foundation.trunk.positions) - 1
+    lens = module.LENS | {"latents": latents, "latent_heads": width // 64}
+    return TowerSettings.of(modality, tokenizer=tokenizer, lens=lens)
+
+
+def _stored(settings: TowerSettings, batch: int) -> Tensor:
+    """A batch of one made-up signal. Values don't matter to the time; shapes do."""
+    signal = settings.signal
+    generator = torch.Generator().manual_seed(0)
+    shapes = {
+        "audio": (32_000 * 5,),
+        "depth": (240, 320),
+        "eeg": (128, 500),
+        "imu": (6, 2400),
+        "point_cloud": (10_000, 6),
+        "tactile": (240, 320, 3),
+        "thermal": (240, 320),
+    }
+    raw = torch.rand(shapes[settings.modality], generator=generator)
+    if settings.modality == "tactile":
+        raw = (raw * 255).to(torch.uint8)
+    stored = torch.from_numpy(signal.store(raw.numpy()))
+    return stored.expand(batch, *stored.shape)
+
+
+if __name__ == "__main__":
+    main()

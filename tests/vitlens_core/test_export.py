@@ -1,0 +1,73 @@
+"""ONNX export: every tower agrees with PyTorch to 1e-4, whatever the batch."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from tests.contracts.examples import EXAMPLES, raws
+from tests.tiny_models import TinyFoundation
+from vitlens_core import export, modalities
+from vitlens_core.errors import InputError, VitlensError
+from vitlens_core.export import TOLERANCE, export_onnx
+from vitlens_core.models.tower import Tower, TowerSettings
+
+
+def _tower(name: str, **tokenizer: object) -> tuple[Tower, torch.Tensor]:
+    """A tiny tower and four prepared signals."""
+    torch.manual_seed(0)
+    example = EXAMPLES[name]
+    settings = TowerSettings.of(name, tokenizer=example.tokenizer | tokenizer, lens=example.lens)
+    stored = np.stack([settings.signal.store(raw) for raw in raws(name, 4)])
+    tower = settings.build(TinyFoundation().trunk)
+    return tower, settings.signal.prepare(torch.from_numpy(stored))
+
+
+def _run(path, signals: torch.Tensor) -> torch.Tensor:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {"signal": signals.numpy()})[0])
+
+
+@pytest.mark.parametrize("name", modalities.lensed())
+def test_every_tower_agrees_with_pytorch_in_batches_it_was_not_exported_with(name, tmp_path):
+    tower, signals = _tower(name)
+    assert export_onnx(tower, signals[:2], tmp_path / "tower.onnx") <= TOLERANCE
+    with torch.no_grad():
+        expected = tower.eval()(signals)
+    found = _run(tmp_path / "tower.onnx", signals)
+    torch.testing.assert_close(found, expected, atol=TOLERANCE, rtol=0)
+
+
+def test_set_abstraction_is_exported_too(tmp_path):
+    tower, signals = _tower("point_cloud", kind="set_abstraction", radius=0.5)
+    assert export_onnx(tower, signals, tmp_path / "tower.onnx") <= TOLERANCE
+
+
+def test_the_mode_is_restored(tmp_path):
+    tower, signals = _tower("eeg")
+    for training in (True, False):
+        tower.train(training)
+        export_onnx(tower, signals, tmp_path / "tower.onnx")
+        assert tower.tokenizer.training is training
+
+
+def test_a_file_that_does_not_agree_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(VitlensError, match="differ by"):
+        export_onnx(nn.Linear(3, 2), torch.ones(2, 3), tmp_path / "tower.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_beyond_protobufs_limit_lie_beside_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "_LARGEST_FILE_BYTES", 16)
+    layer, signals = nn.Linear(64, 32), torch.randn(2, 64)
+    export_onnx(layer, signals, tmp_path / "tower.onnx")
+    assert {file.name for file in tmp_path.iterdir()} == {"tower.onnx", "tower.onnx.data"}
+    with torch.no_grad():
+        torch.testing.assert_close(_run(tmp_path / "tower.onnx", signals), layer(signals))
+
+
+def test_one_signal_cannot_show_a_free_batch(tmp_path):
+    with pytest.raises(InputError, match="two or more signals"):
+        export_onnx(nn.Linear(3, 2), torch.ones(1, 3), tmp_path / "tower.onnx")

@@ -1,0 +1,91 @@
+"""A tower as an ONNX file, for runtimes without PyTorch.
+
+Reads     a tower and one batch of prepared signals.
+Writes    an .onnx file: `signal` [B, …] float32 in, `embedding` [B, E] float32 out, B free.
+Promises  the file agrees with PyTorch, or is not written.
+
+Needs `pip install 'vitlens[onnx]'`. Axes: B batch, E embedding.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from vitlens_core.errors import InputError, VitlensError
+from vitlens_core.readers.files import optional
+
+TOLERANCE = 1e-4
+# Protobuf ends at 2 GiB; larger weights go into a file beside it, <name>.data.
+_LARGEST_FILE_BYTES = 2**31 - 2**26
+
+
+def export_onnx(tower: nn.Module, signals: Tensor, path: str | Path) -> float:
+    """Write `tower` as ONNX and compare it with PyTorch on `signals`, whole and one by one.
+
+    Preparation (`Tokenizer.prepare`) is not part of the file.
+
+    Args:
+        tower: any module from one tensor to embeddings; its mode is restored.
+        signals: two or more prepared signals [B, …], as the tower sees them.
+
+    Returns:
+        The largest difference between the two, at most `TOLERANCE`.
+
+    Raises:
+        InputError: fewer than two signals, from which a free batch axis cannot be checked.
+        VitlensError: they differ by more than `TOLERANCE`; no file is written.
+        ConfigError: onnxscript or onnxruntime is not installed.
+    """
+    for package in ("onnxscript", "onnxruntime"):
+        optional(package, extra="onnx")
+    if len(signals) < 2:
+        raise InputError(f"expected two or more signals to check with, found {len(signals)}")
+    path = Path(path)
+    was_training = tower.training
+    tower.eval()
+    try:
+        with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+            draft = Path(folder, path.name)
+            _write(tower, signals, draft)
+            difference = max(_difference(tower, part, draft) for part in (signals, signals[:1]))
+            if not difference <= TOLERANCE:
+                raise VitlensError(
+                    f"ONNX and PyTorch differ by {difference:.2g}, more than {TOLERANCE}; "
+                    f"{path} was not written"
+                )
+            for file in Path(folder).iterdir():
+                file.replace(path.with_name(file.name))
+    finally:
+        tower.train(was_training)
+    return difference
+
+
+@torch.no_grad()
+def _write(tower: nn.Module, signals: Tensor, path: Path) -> None:
+    weights_bytes = sum(p.numel() * p.element_size() for p in tower.parameters())
+    torch.onnx.export(
+        tower,
+        (signals,),
+        path,
+        input_names=["signal"],
+        output_names=["embedding"],
+        dynamic_shapes=({0: Dim.DYNAMIC},),
+        external_data=weights_bytes > _LARGEST_FILE_BYTES,
+        dynamo=True,
+        verbose=False,
+    )
+
+
+@torch.no_grad()
+def _difference(tower: nn.Module, signals: Tensor, path: Path) -> float:
+    """The largest difference of an embedding's entry between PyTorch and the file."""
+    runtime = optional("onnxruntime", extra="onnx")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (exported,) = session.run(None, {"signal": signals.cpu().numpy()})
+    return float(np.abs(exported - tower(signals).cpu().numpy()).max())
