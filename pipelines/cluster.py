@@ -23,7 +23,7 @@ from upath import UPath
 from pipelines.artifacts import Artifact, Build, FileEntry, Quarantined, write_atomic
 from pipelines.runtime import Resources, Runtime
 from pipelines.shard_io import Sample, encode_shard
-from vitlens_core.errors import VitlensError
+from vitlens_core.errors import TransientError, VitlensError
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -31,6 +31,8 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
 }
+
+_ATTEMPTS = 3  # workers that may be killed over one shard
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,14 @@ def write_shards(
         needs_gpu: whether a worker takes `resources.gpus_per_worker`.
 
     Raises:
-        VitlensError: whatever a stage raised on purpose, unwrapped from Ray's.
+        VitlensError: whatever a stage raised on purpose, as itself.
+        TransientError: a shard whose workers were killed again and again.
     """
     with runtime.progress(build.step, len(tasks), "shards") as bar:
         pending = [task for task in tasks if not _record_path(build.folder, task.name).exists()]
         bar.advance(len(tasks) - len(pending))
+        for task in pending:
+            _attempt_path(build.folder, task.name).unlink(missing_ok=True)
         for _ in _run(runtime, build.folder, pending, stage, needs_gpu):
             bar.advance()
     return [read_record(build.folder, task.name) for task in tasks]
@@ -132,6 +137,10 @@ def read_record(folder: UPath, name: str) -> ShardRecord:
 def tasks_of(artifact: Artifact) -> list[ShardTask]:
     """One task per shard of an upstream artifact: shards keep their names down the flow."""
     return [ShardTask(path.name.removesuffix(".tar")) for path in artifact.shards()]
+
+
+def _attempt_path(folder: UPath, name: str) -> UPath:
+    return folder / f"{name}.attempt"
 
 
 def _record_path(folder: UPath, name: str) -> UPath:
@@ -156,6 +165,7 @@ class _ShardWriter:
         return {"record": record.model_dump_json(), "error": b""}
 
     def _write(self, task: ShardTask) -> ShardRecord:
+        attempt = self._count_attempt(task)
         self.stage = self.stage or self.make_stage()
         good: list[Sample] = []
         bad: list[Quarantined] = []
@@ -167,7 +177,20 @@ class _ShardWriter:
         entry = write_atomic(self.folder / f"{task.name}.tar", encode_shard(good))
         record = ShardRecord(file=entry, samples=len(good), quarantined=tuple(bad))
         write_atomic(_record_path(self.folder, task.name), record.model_dump_json().encode())
+        attempt.unlink()
         return record
+
+    def _count_attempt(self, task: ShardTask) -> UPath:
+        """Ray replaces a killed worker for ever; a shard that keeps killing its own must end."""
+        path = _attempt_path(self.folder, task.name)
+        before = int(path.read_text()) if path.exists() else 0
+        if before == _ATTEMPTS:
+            raise TransientError(
+                f"shard {task.name}: its worker was killed {before} times, most likely for want of "
+                "memory; lower resources.data_workers or objects.objects_per_shard"
+            )
+        write_atomic(path, str(before + 1).encode())
+        return path
 
 
 def _run(
@@ -189,8 +212,6 @@ def _run(
         # A pool as large as the CPU count would starve Ray Data's own tasks and deadlock.
         num_cpus=0.5,
         num_gpus=runtime.resources.gpus_per_worker if needs_gpu else 0,
-        # Ray's default is for ever: a shard that kills its worker must end the job.
-        max_task_retries=2,
     )
     for row in dataset.iter_rows():
         if row["error"]:
