@@ -46,16 +46,21 @@ def read_shard(path: UPath) -> Iterator[Sample]:
         IntegrityError: the tar is damaged; the message names it and the last good sample.
     """
     sample: Sample = {}
+    end = 0
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|") as tar:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 key, _, extension = member.name.partition(".")
                 if sample and sample["__key__"] != key:
                     yield sample
                     sample = {}
                 sample["__key__"] = key
-                file_in_tar = tar.extractfile(member)
-                sample[extension] = file_in_tar.read() if file_in_tar else b""
+                sample[extension] = tar.extractfile(member).read()
+                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            # tarfile takes a damaged header, or none, for the end; a whole tar marks its end.
+            file.seek(end)
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("the mark of the end is missing")
     except (tarfile.TarError, EOFError) as error:
         last = sample.get("__key__", "none")
         raise IntegrityError(f"{path} is damaged after sample {last}: {error}") from error
@@ -95,5 +100,6 @@ def decode_png(data: bytes) -> np.ndarray:
 
 
 def view_names(sample: Sample) -> list[str]:
-    """Extensions of a sample's views, in camera order."""
-    return sorted(name for name in sample if name.startswith("view") and name.endswith(".png"))
+    """Extensions of a sample's views, in camera order: view99 before view100."""
+    names = [name for name in sample if name.startswith("view") and name.endswith(".png")]
+    return sorted(names, key=lambda name: (len(name), name))

@@ -1,0 +1,144 @@
+"""Shards: plain WebDataset tars, the same bytes for the same input, and damage that shows."""
+
+from __future__ import annotations
+
+import io
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.shard_io import (
+    Sample,
+    decode_array,
+    decode_png,
+    encode_array,
+    encode_compressed,
+    encode_json,
+    encode_png,
+    encode_shard,
+    read_shard,
+    view_names,
+)
+from vitlens_core.errors import IntegrityError
+
+keys = st.lists(
+    st.text("abcXYZ019_-", min_size=1, max_size=64), min_size=1, max_size=6, unique=True
+)
+contents = st.dictionaries(
+    st.sampled_from(["json", "points.npy", "view00.png", "view01.png", "depth.npz"]),
+    st.binary(max_size=1500),
+    min_size=1,
+)
+
+
+def _write(path: Path, samples: list[Sample]) -> Path:
+    path.write_bytes(encode_shard(samples))
+    return path
+
+
+@st.composite
+def shards(draw: st.DrawFn) -> list[Sample]:
+    return [{"__key__": key, **draw(contents)} for key in draw(keys)]
+
+
+@given(samples=shards())
+@settings(deadline=None, max_examples=25)
+def test_what_is_written_is_read_in_the_same_order(samples: list[Sample], tmp_path_factory) -> None:
+    path = _write(tmp_path_factory.mktemp("shard") / "a.tar", samples)
+    assert list(read_shard(path)) == samples
+
+
+@given(samples=shards())
+@settings(deadline=None, max_examples=15)
+def test_plain_webdataset_reads_them(samples: list[Sample], tmp_path_factory) -> None:
+    path = _write(tmp_path_factory.mktemp("shard") / "a.tar", samples)
+    found = list(webdataset.WebDataset(str(path), shardshuffle=False))
+    for sample, read in zip(samples, found, strict=True):
+        assert {k: v for k, v in read.items() if not k.startswith("__")} == {
+            k: v for k, v in sample.items() if k != "__key__"
+        }
+        assert read["__key__"] == sample["__key__"]
+
+
+@given(samples=shards())
+@settings(deadline=None, max_examples=15)
+def test_the_same_samples_give_the_same_bytes(samples: list[Sample]) -> None:
+    turned = [dict(reversed(sample.items())) for sample in samples]
+    assert encode_shard(turned) == encode_shard(samples)
+
+
+def test_an_empty_shard_is_a_shard(tmp_path: Path) -> None:
+    assert list(read_shard(_write(tmp_path / "a.tar", []))) == []
+
+
+SAMPLES = [{"__key__": f"object{i}", "json": b"{}", "points.npy": bytes(700)} for i in range(4)]
+
+
+@given(cut=st.integers(0, 4 * 2560))
+@settings(deadline=None, max_examples=60)
+def test_a_truncated_tar_never_passes_for_a_whole_one(cut: int, tmp_path_factory) -> None:
+    """Wherever it is cut: four samples of 512 + 512 and 512 + 1024 bytes, then the end mark."""
+    path = tmp_path_factory.mktemp("shard") / "a.tar"
+    path.write_bytes(encode_shard(SAMPLES)[:cut])
+    found = []
+    with pytest.raises(IntegrityError, match=r"a\.tar is damaged after sample") as raised:
+        found.extend(read_shard(path))
+    assert found == SAMPLES[: len(found)]
+    assert "sample none" in str(raised.value) or "sample object" in str(raised.value)
+
+
+def test_a_damaged_header_does_not_pass_for_the_end(tmp_path: Path) -> None:
+    data = bytearray(encode_shard(SAMPLES))
+    data[2560 + 10] ^= 0xFF  # in the name of the second sample's first file
+    (tmp_path / "a.tar").write_bytes(data)
+    with pytest.raises(IntegrityError, match="damaged after sample object0"):
+        list(read_shard(tmp_path / "a.tar"))
+
+
+def test_what_is_no_tar_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(b"<html></html>" * 100)
+    with pytest.raises(IntegrityError, match="after sample none"):
+        list(read_shard(tmp_path / "a.tar"))
+
+
+def test_arrays_and_pictures_come_back_as_they_were() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(5, 6)).astype(np.float16)
+    np.testing.assert_array_equal(decode_array(encode_array(points)), points)
+    for channels in (3, 4):
+        picture = rng.integers(256, size=(6, 7, channels), dtype=np.uint8)
+        np.testing.assert_array_equal(decode_png(encode_png(picture)), picture)
+    depth = rng.random((2, 3, 3), dtype=np.float32)
+    np.testing.assert_array_equal(
+        np.load(io.BytesIO(encode_compressed(depth_m=depth)))["depth_m"], depth
+    )
+
+
+def test_encodings_are_the_same_every_time() -> None:
+    depth = np.ones((2, 3, 3), np.float32)
+    assert encode_compressed(depth_m=depth) == encode_compressed(depth_m=depth)
+    assert (
+        encode_json({"b": 1, "a": "é"})
+        == encode_json({"a": "é", "b": 1})
+        == '{"a": "é", "b": 1}'.encode()
+    )
+
+
+def test_arrays_of_objects_are_not_unpickled() -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([print], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        decode_array(buffer.getvalue())
+
+
+@pytest.mark.parametrize("count", [1, 12, 120])
+def test_views_are_named_in_the_order_of_the_cameras(count: int) -> None:
+    sample = dict.fromkeys([*(f"view{i:02d}.png" for i in range(count)), "json"], b"")
+    numbers = [int(name[4:-4]) for name in view_names(dict(sorted(sample.items())))]
+    assert len(numbers) == count
+    assert all(one < other for one, other in pairwise(numbers))
