@@ -9,6 +9,7 @@ Axes: B batch of one worker, V views, C captions, E embedding.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Iterator
@@ -103,8 +104,8 @@ def collate(samples: list[Sample], signal: str, rng: random.Random) -> Batch:
 
 
 def stable_group(label: str) -> int:
-    """An integer for a label that is the same on every worker."""
-    return int.from_bytes(label.encode()[-7:], "big") ^ (len(label) << 56)
+    """A 64-bit integer for a label, the same on every worker."""
+    return int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big", signed=True)
 
 
 def _stacked(arrays: list[np.ndarray]) -> Tensor:

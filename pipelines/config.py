@@ -74,7 +74,7 @@ def load_run_config(
         ConfigError: an unknown modality, key or gate, a wrong type or value, or an override
             that is not `a.b=c`; the message lists every mistake.
     """
-    tokenizer = modalities.load(modality).Tokenizer
+    tokenizer = modalities.load_lensed(modality).Tokenizer
     settings = merged([base, profile, *map(parse_override, overrides)])
     mistakes = [*_no_sections(settings), *_reserved(settings, base)]
     if not mistakes:

@@ -8,7 +8,6 @@ Promises  needs vitlens_core and mlflow alone, no pickle, from any folder; refus
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,10 @@ import mlflow
 import numpy as np
 import torch
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-from safetensors.torch import load_file
 
+from vitlens_core.api.lenses import open_foundation
 from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import InputError
-from vitlens_core.foundation import Foundation, LitFoundation, load_foundation
 
 _BATCH = 64
 
@@ -31,7 +29,7 @@ class ServedLens(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Open the foundation and the lens on it (`ConfigError`, `CheckpointError`)."""
         files = {name: Path(path) for name, path in context.artifacts.items()}
-        self.tower, settings = load_lens(files["lens"], _open_foundation(files))
+        self.tower, settings = load_lens(files["lens"], open_foundation(files["foundation"].parent))
         self.signal = settings.signal
 
     @torch.inference_mode()
@@ -51,16 +49,6 @@ class ServedLens(PythonModel):
         signals = torch.from_numpy(np.stack([self.signal.store(raw) for raw in model_input]))
         parts = [self.tower(self.signal.prepare(part)) for part in signals.split(_BATCH)]
         return torch.cat(parts).numpy()
-
-
-def _open_foundation(files: dict[str, Path]) -> Foundation:
-    described = json.loads(files["foundation"].read_text())
-    foundation = load_foundation(
-        described["spec"], described["embed_dim"], described["image_size_px"]
-    )
-    if isinstance(foundation, LitFoundation):
-        foundation.load_projections(load_file(str(files["projections"])))
-    return foundation
 
 
 mlflow.models.set_model(ServedLens())

@@ -55,12 +55,13 @@ def read_shard(path: UPath) -> Iterator[Sample]:
                     yield sample
                     sample = {}
                 sample["__key__"] = key
-                sample[extension] = tar.extractfile(member).read()
+                file_in_tar = tar.extractfile(member)
+                sample[extension] = file_in_tar.read() if file_in_tar else b""
                 end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
             # tarfile takes a damaged header, or none, for the end; a whole tar marks its end.
             file.seek(end)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError("the mark of the end is missing")
+                raise tarfile.ReadError("cut short, or its next header is damaged")
     except (tarfile.TarError, EOFError) as error:
         last = sample.get("__key__", "none")
         raise IntegrityError(f"{path} is damaged after sample {last}: {error}") from error

@@ -82,8 +82,8 @@ def test_what_is_computed_decides_the_fingerprint(tmp_path: Path) -> None:
     ]
     fingerprints = set()
     for variant in variants:
-        given = {"step": "shards", "version": 1, "config": Config(), "inputs": {}} | variant
-        fingerprints.add(store.begin(**given).fingerprint)
+        given: dict[str, Any] = {"step": "shards", "version": 1, "config": Config(), "inputs": {}}
+        fingerprints.add(store.begin(**(given | variant)).fingerprint)
     assert len(fingerprints) == len(variants)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from upath import UPath
+from webdataset.compat import WebDataset
 
 from pipelines.shard_io import (
     Sample,
@@ -36,8 +37,9 @@ contents = st.dictionaries(
 )
 
 
-def _write(path: Path, samples: list[Sample]) -> Path:
-    path.write_bytes(encode_shard(samples))
+def _written(folder: Path, data: bytes) -> UPath:
+    path = UPath(folder / "a.tar")
+    path.write_bytes(data)
     return path
 
 
@@ -49,15 +51,15 @@ def shards(draw: st.DrawFn) -> list[Sample]:
 @given(samples=shards())
 @settings(deadline=None, max_examples=25)
 def test_what_is_written_is_read_in_the_same_order(samples: list[Sample], tmp_path_factory) -> None:
-    path = _write(tmp_path_factory.mktemp("shard") / "a.tar", samples)
+    path = _written(tmp_path_factory.mktemp("shard"), encode_shard(samples))
     assert list(read_shard(path)) == samples
 
 
 @given(samples=shards())
 @settings(deadline=None, max_examples=15)
 def test_plain_webdataset_reads_them(samples: list[Sample], tmp_path_factory) -> None:
-    path = _write(tmp_path_factory.mktemp("shard") / "a.tar", samples)
-    found = list(webdataset.WebDataset(str(path), shardshuffle=False))
+    path = _written(tmp_path_factory.mktemp("shard"), encode_shard(samples))
+    found = list(WebDataset(str(path), shardshuffle=False))
     for sample, read in zip(samples, found, strict=True):
         assert {k: v for k, v in read.items() if not k.startswith("__")} == {
             k: v for k, v in sample.items() if k != "__key__"
@@ -73,7 +75,7 @@ def test_the_same_samples_give_the_same_bytes(samples: list[Sample]) -> None:
 
 
 def test_an_empty_shard_is_a_shard(tmp_path: Path) -> None:
-    assert list(read_shard(_write(tmp_path / "a.tar", []))) == []
+    assert list(read_shard(_written(tmp_path, encode_shard([])))) == []
 
 
 SAMPLES = [{"__key__": f"object{i}", "json": b"{}", "points.npy": bytes(700)} for i in range(4)]
@@ -83,8 +85,7 @@ SAMPLES = [{"__key__": f"object{i}", "json": b"{}", "points.npy": bytes(700)} fo
 @settings(deadline=None, max_examples=60)
 def test_a_truncated_tar_never_passes_for_a_whole_one(cut: int, tmp_path_factory) -> None:
     """Wherever it is cut: four samples of 512 + 512 and 512 + 1024 bytes, then the end mark."""
-    path = tmp_path_factory.mktemp("shard") / "a.tar"
-    path.write_bytes(encode_shard(SAMPLES)[:cut])
+    path = _written(tmp_path_factory.mktemp("shard"), encode_shard(SAMPLES)[:cut])
     found = []
     with pytest.raises(IntegrityError, match=r"a\.tar is damaged after sample") as raised:
         found.extend(read_shard(path))
@@ -95,15 +96,13 @@ def test_a_truncated_tar_never_passes_for_a_whole_one(cut: int, tmp_path_factory
 def test_a_damaged_header_does_not_pass_for_the_end(tmp_path: Path) -> None:
     data = bytearray(encode_shard(SAMPLES))
     data[2560 + 10] ^= 0xFF  # in the name of the second sample's first file
-    (tmp_path / "a.tar").write_bytes(data)
     with pytest.raises(IntegrityError, match="damaged after sample object0"):
-        list(read_shard(tmp_path / "a.tar"))
+        list(read_shard(_written(tmp_path, bytes(data))))
 
 
 def test_what_is_no_tar_is_damaged(tmp_path: Path) -> None:
-    (tmp_path / "a.tar").write_bytes(b"<html></html>" * 100)
     with pytest.raises(IntegrityError, match="after sample none"):
-        list(read_shard(tmp_path / "a.tar"))
+        list(read_shard(_written(tmp_path, b"<html></html>" * 100)))
 
 
 def test_arrays_and_pictures_come_back_as_they_were() -> None:

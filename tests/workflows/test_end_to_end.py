@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def run(home: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "workflows.cli", "run", "point_cloud", "--profile", "tiny"]
+    vitlens = Path(sys.executable).with_name("vitlens")
+    command = [str(vitlens), "run", "point_cloud", "--profile", "tiny"]
     environment = {**os.environ, "VITLENS_HOME": str(home)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

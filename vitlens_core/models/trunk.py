@@ -98,7 +98,7 @@ class Trunk(nn.Module):
         if first < 0 or last < 0 or len(kept) < needed:
             raise ConfigError(
                 f"cannot drop {first} first and {last} last blocks of a trunk of "
-                f"{len(self.blocks)}: its readout needs {needed} of them"
+                f"{len(self.blocks)}: at least {needed} must stay for its readout"
             )
         return Trunk(self.cls_token, self.positions, self.norm_pre, kept, self.readout)
 

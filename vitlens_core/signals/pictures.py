@@ -23,7 +23,7 @@ def square_rgb(picture: np.ndarray, side_px: int) -> np.ndarray:
     height, width = (int(side_px * size / short) for size in picture.shape[:2])
     resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
     left, top = round((width - side_px) / 2), round((height - side_px) / 2)
-    return np.asarray(resized.crop((left, top, left + side_px, top + side_px)))
+    return np.array(resized.crop((left, top, left + side_px, top + side_px)))
 
 
 def square_map(values: np.ndarray, side_px: int) -> np.ndarray:

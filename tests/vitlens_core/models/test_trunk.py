@@ -65,7 +65,7 @@ def test_dropped_blocks_are_the_outer_ones():
 
 @pytest.mark.parametrize(("first", "last"), [(5, 0), (3, 2), (-1, 0)])
 def test_at_least_one_block_stays(first, last):
-    with pytest.raises(ConfigError, match="5: at least one must stay"):
+    with pytest.raises(ConfigError, match="5: at least 1 must stay"):
         open_clip_trunk(clip_vit(layers=5)).without_blocks(first, last)
 
 

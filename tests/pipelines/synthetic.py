@@ -1,0 +1,81 @@
+"""Targets and a foundation made up by numpy: what training and evaluation read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from pipelines import foundation as foundation_step
+from pipelines.artifacts import Artifact, Store, write_atomic
+from pipelines.cluster import ShardRecord
+from pipelines.foundation import FoundationConfig
+from pipelines.shard_io import Sample, encode_array, encode_json, encode_shard
+from vitlens_core.foundation import LitFoundation, load_foundation
+
+LABELS = ("ball", "pole", "disc")
+EXTENTS = np.array([[1, 1, 1], [0.2, 1, 0.2], [1, 0.2, 1]])
+EMBED_DIM = 8
+
+
+def sample(number: int, split: str, embed_dim: int = EMBED_DIM, points: int = 40) -> Sample:
+    """An object of class `number % 3`: a cloud, three views and two captions.
+
+    Shape and colour go with the class, and so do the targets: there is something to learn.
+    """
+    rng = np.random.default_rng(number)
+    kind = number % len(LABELS)
+    label, direction = LABELS[kind], 4 * np.eye(embed_dim)[kind]
+    xyz = rng.uniform(-0.5, 0.5, size=(points, 3)) * EXTENTS[kind]
+    rgb = np.tile(0.8 * np.eye(3)[kind] + 0.1, (points, 1))
+    cloud = np.concatenate([xyz, rgb], axis=1)
+    views = _unit(direction + rng.normal(size=(3, embed_dim)))
+    texts = _unit(direction + rng.normal(size=(2, embed_dim)))
+    return {
+        "__key__": f"{split}{number:03d}",
+        "points.npy": encode_array(cloud.astype(np.float16)),
+        "image_targets.npy": encode_array(views.astype(np.float16)),
+        "text_targets.npy": encode_array(texts.astype(np.float16)),
+        "json": encode_json(
+            {"name": f"{label} {number}", "label": label, "split": split, "captions": ["a", "b"]}
+        ),
+    }
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def targets(store: Store, sizes: Mapping[str, Sequence[int]]) -> Artifact:
+    """A targets artifact with shards of the given sizes by split: `{"train": (5, 3)}`."""
+    build = store.begin("targets", 1, {"sizes": {k: list(v) for k, v in sizes.items()}}, {})
+    entries, number = [], 0
+    for split, counts in sizes.items():
+        for shard, count in enumerate(counts):
+            name = f"{split}-{shard:05d}"
+            samples = [sample(number + i, split) for i in range(count)]
+            number += count
+            entry = write_atomic(build.folder / f"{name}.tar", encode_shard(samples))
+            record = ShardRecord(file=entry, samples=count)
+            write_atomic(build.folder / f"{name}.record.json", record.model_dump_json().encode())
+            entries.append(entry)
+    return build.commit(entries, {"samples": number})
+
+
+def foundation(store: Store, spec: str) -> Artifact:
+    """A `lit` foundation of `spec` with unfitted projections."""
+    config = FoundationConfig(spec=spec, embed_dim=EMBED_DIM, image_size_px=32)
+    torch.manual_seed(0)
+    loaded = load_foundation(spec, EMBED_DIM, 32)
+    assert isinstance(loaded, LitFoundation)
+    build = store.begin(foundation_step.STEP, foundation_step.VERSION, config, {})
+    described = {"spec": spec, "embed_dim": EMBED_DIM, "background": 255, "digest": loaded.digest()}
+    entries = [
+        write_atomic(build.folder / "foundation.json", encode_json(described)),
+        write_atomic(
+            build.folder / "projections.safetensors", save(loaded.projections.state_dict())
+        ),
+    ]
+    return build.commit(entries, {})
