@@ -11,8 +11,7 @@ demo: setup
 	@$(BIN)/vitlens run point_cloud --profile demo
 
 test: setup lint
-	$(BIN)/python -m pytest -q -m "not slow"
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q
 
 lint: setup
 	$(BIN)/ruff check

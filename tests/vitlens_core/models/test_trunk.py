@@ -64,9 +64,14 @@ def test_dropped_blocks_are_the_outer_ones():
 
 
 @pytest.mark.parametrize(("first", "last"), [(5, 0), (3, 2), (-1, 0)])
-def test_at_least_one_block_stays(first, last):
+def test_the_blocks_that_are_read_out_stay(first, last):
+    trunk = open_clip_trunk(clip_vit(layers=5))
     with pytest.raises(ConfigError, match="5: at least 1 must stay"):
-        open_clip_trunk(clip_vit(layers=5)).without_blocks(first, last)
+        trunk.without_blocks(first, last)
+    two_taps = trunk.with_readout(TapFeatures(torch.nn.Identity(), 2))
+    with pytest.raises(ConfigError, match="at least 2"):
+        two_taps.without_blocks(first=4)
+    assert len(two_taps.without_blocks(first=3).blocks) == 2
 
 
 def test_tokens_of_another_grid_get_resampled_positions():
