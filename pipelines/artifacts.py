@@ -27,6 +27,11 @@ from vitlens_core.errors import IntegrityError
 MANIFEST = "manifest.json"
 
 
+def home_folder() -> Path:
+    """Where this machine keeps what vitlens makes: $VITLENS_HOME, by default ./.vitlens."""
+    return Path(os.environ.get("VITLENS_HOME", ".vitlens")).expanduser().absolute()
+
+
 class FileEntry(BaseModel):
     """One file of an artifact, as its manifest states it."""
 

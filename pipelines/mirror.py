@@ -12,7 +12,6 @@ Promises  a file appears whole, checked and under its final name, or not at all;
 import gzip
 import hashlib
 import logging
-import os
 import re
 import threading
 import zlib
@@ -28,6 +27,7 @@ import objaverse
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from pipelines.artifacts import home_folder
 from pipelines.transfer import FetchPolicy, UnreachableError, fetch, has_size
 from vitlens_core.errors import BadSampleError, ConfigError, TransientError
 
@@ -79,7 +79,7 @@ def open_mirror(
         url: `embedded` (the shipped objects), `objaverse` (the published data set), or a folder
             or fsspec URL: the layout folder `hf-objaverse-v1` itself or the one that holds it.
         cache_dir: where annotation files of remote mirrors are kept;
-            by default `mirrors` under $VITLENS_HOME or ~/.vitlens.
+            by default `mirrors` under $VITLENS_HOME.
         policy: patience with a remote mirror.
 
     Raises:
@@ -314,9 +314,8 @@ def _annotations_dir(
 ) -> Path:
     if isinstance(filesystem, LocalFileSystem):
         return Path(root)
-    home = Path(os.environ.get("VITLENS_HOME", "~/.vitlens")).expanduser()
     place = hashlib.sha256(filesystem.unstrip_protocol(root).encode()).hexdigest()[:16]
-    return (cache_dir or home / "mirrors") / place
+    return (cache_dir or home_folder() / "mirrors") / place
 
 
 def _no_mirror(url: str, findings: list[str]) -> str:

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from pipelines.artifacts import Artifact
+from pipelines.artifacts import Artifact, home_folder
 from pipelines.gates import GateResult
 from pipelines.tracking import EVALUATION_TAG, GATES_TAG, EvaluatedLens, gate_tags, record
 from vitlens_core.errors import ConfigError
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 EXPERIMENT = "vitlens"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+_SOURCE = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,61 @@ def versions(home: Path, modality: str) -> list[ModelVersion]:
     aliases = _aliases(client, name)
     found = [_stated(v, aliases) for v in client.search_model_versions(f"name = '{name}'")]
     return sorted(found, key=lambda version: version.version, reverse=True)
+
+
+def download(source: str) -> Path:
+    """Local folder of a registered model; how `vitlens_core.load("models:/…")` finds it.
+
+    Looks in $MLFLOW_TRACKING_URI, else in $VITLENS_HOME. What lies on this machine is not
+    copied; what a server holds is fetched once per version, into `models/` of $VITLENS_HOME.
+
+    Args:
+        source: `models:/<name>@<alias>` or `models:/<name>/<version>`.
+
+    Raises:
+        ConfigError: another form, or no such model, version or alias.
+    """
+    from mlflow import artifacts
+
+    home = home_folder()
+    version = _resolve(home, source)
+    if str(version.source).startswith(("file:", "/")):
+        return Path(artifacts.download_artifacts(artifact_uri=version.source))
+    kept = home / "models" / version.name / f"{version.version}-{version.run_id}"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetching-") as folder:
+            fetched = artifacts.download_artifacts(
+                artifact_uri=version.source, dst_path=folder, tracking_uri=tracking_uri(home)
+            )
+            Path(fetched).rename(kept)
+    return kept
+
+
+def _resolve(home: Path, source: str) -> MlflowVersion:
+    """The version a `models:/…` source names now."""
+    asked = _SOURCE.fullmatch(source)
+    if asked is None:
+        raise ConfigError(
+            f"expected models:/<name>@<alias> or models:/<name>/<version>, found {source!r}"
+        )
+    uri = tracking_uri(home)
+    if _is_own_store(home) and not _database(home).exists():
+        raise ConfigError(
+            f"{source}: no registry at {uri}; set MLFLOW_TRACKING_URI, or VITLENS_HOME to the "
+            "folder of a finished run"
+        )
+    client, name = connect(home), asked["name"]
+    found = {int(v.version): v for v in client.search_model_versions(f"name = '{name}'")}
+    aliases = _aliases(client, name)
+    version = aliases.get(asked["alias"]) if asked["alias"] else int(asked["version"])
+    if version not in found:
+        known = [f"/{number}" for number in sorted(found)] + [f"@{alias}" for alias in aliases]
+        raise ConfigError(
+            f"{source} is not in the registry at {uri}; "
+            + (f"of {name} there are {', '.join(known)}" if found else f"it holds no {name}")
+        )
+    return found[version]
 
 
 def _database(home: Path) -> Path:

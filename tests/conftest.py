@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny_models import write_lit
+from tests.tiny_models import write_lit, write_open_clip
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,3 +35,9 @@ def local_ray() -> Iterator[None]:
 def tiny_lit(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Spec of a `lit` foundation whose two towers are tiny, random and read from files."""
     return write_lit(tmp_path_factory.mktemp("tiny-lit"))
+
+
+@pytest.fixture(scope="session")
+def tiny_open_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Spec of a tiny, random model of open_clip, its weights in a file."""
+    return write_open_clip(tmp_path_factory.mktemp("tiny-open-clip"))

@@ -5,10 +5,12 @@ Weights are random. Files are written once and read back the way published weigh
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import timm
 import torch
 from open_clip.transformer import VisionTransformer
@@ -92,6 +94,18 @@ def write_lit(folder: Path) -> str:
     save_file(vit.state_dict(), folder / "vit.safetensors")
     write_sentence_encoder(folder / "sentences")
     return f"lit:vit_tiny_patch16_224.{folder / 'vit.safetensors'}+{folder / 'sentences'}"
+
+
+def write_open_clip(folder: Path) -> str:
+    """Make a tiny model known to open_clip and write its weights; the foundation's spec."""
+    vision = {"image_size": 32, "layers": 2, "width": 24, "head_width": 12, "patch_size": 8}
+    text = {"context_length": 16, "width": 16, "heads": 2, "layers": 2}
+    config = {"embed_dim": 12, "vision_cfg": vision, "text_cfg": text}
+    (folder / "vitlens-tiny.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder)
+    torch.manual_seed(0)
+    torch.save(open_clip.create_model("vitlens-tiny").state_dict(), folder / "weights.pt")
+    return f"open_clip:vitlens-tiny/{folder / 'weights.pt'}"
 
 
 def write_sentence_encoder(folder: Path) -> None:

@@ -5,6 +5,8 @@
     ├── dagster/      run history (sqlite)
     ├── latest/       report.json and report.html of the last evaluated lens
     ├── logs/         one file per run
+    ├── mirrors/      annotations of remote mirrors
+    ├── models/       registered models fetched from a server
     └── mlflow.db, mlartifacts/   registry, unless MLFLOW_TRACKING_URI names a server
 
 Nothing is made before it is needed.
@@ -18,7 +20,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from pipelines.artifacts import Store
+from pipelines.artifacts import Store, home_folder
 
 _QUIET = {
     "DAGSTER_DISABLE_TELEMETRY": "yes",
@@ -47,7 +49,7 @@ class Home:
 
     @classmethod
     def from_environment(cls) -> Home:
-        return cls(Path(os.environ.get("VITLENS_HOME", ".vitlens")).expanduser().absolute())
+        return cls(home_folder())
 
     @property
     def store(self) -> Store:

@@ -7,24 +7,15 @@ them, and only read afterwards.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
-from upath import UPath
 
 from pipelines import evaluation, foundation, lens, objects, renders, shards, targets
-from pipelines.artifacts import Artifact, Store
-from pipelines.runtime import Resources, Runtime
+from pipelines.artifacts import Artifact
+from pipelines.runtime import Runtime
 from tests.pipelines import small_mirror
-
-
-def quiet_runtime(folder: Path, **resources: int) -> Runtime:
-    """A runtime on two CPUs whose progress bars nobody sees."""
-    given = {"cpus": 2, "data_workers": 1, "threads_per_train_worker": 1} | resources
-    store = Store(UPath(folder / "artifacts"))
-    return Runtime(store, Resources(**given), Console(file=io.StringIO()))
+from tests.pipelines.quiet import quiet_runtime
 
 
 @pytest.fixture
@@ -39,7 +30,7 @@ def flow_runtime(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> R
 
 @pytest.fixture(scope="session")
 def flow_mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve shipped objects of three classes, and four that are broken."""
+    """Twelve shipped objects of three classes, and two that are broken."""
     return small_mirror.write(tmp_path_factory.mktemp("mirror"))
 
 
@@ -74,22 +65,15 @@ def targets_artifact(
     return targets.run(flow_runtime, shards_artifact, foundation_artifact)
 
 
-LENS = {
-    "modality": "point_cloud",
-    "tokenizer": {"points": 128, "groups": 9, "group_size": 4, "encoder_dim": 16, "width": 16},
-    "lens": {"latents": 4, "depth": 1, "latent_heads": 2, "latent_dim_head": 8}
-    | {"cross_dim_head": 8},
-    "trunk": {"skip_first": 10},
-    "train": {"steps": 6, "batch_size": 6, "warmup_steps": 1, "validate_every": 3}
-    | {"checkpoint_every": 3},
-}
-
-
 @pytest.fixture(scope="session")
 def lens_artifact(
     flow_runtime: Runtime, targets_artifact: Artifact, foundation_artifact: Artifact
 ) -> Artifact:
-    config = lens.LensConfig.model_validate(LENS)
+    sizes = {"points": 128, "groups": 9, "group_size": 4, "encoder_dim": 16, "width": 16}
+    shape = {"latents": 4, "depth": 1, "latent_heads": 2, "latent_dim_head": 8, "cross_dim_head": 8}
+    train = {"steps": 6, "batch_size": 6, "warmup_steps": 1, "precision": "fp32"}
+    settings = {"tokenizer": sizes, "lens": shape, "trunk": {"skip_first": 10}, "train": train}
+    config = lens.LensConfig.model_validate({"modality": "point_cloud", **settings})
     return lens.run(flow_runtime, config, targets_artifact, foundation_artifact)
 
 

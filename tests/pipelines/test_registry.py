@@ -3,8 +3,13 @@
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+import vitlens_core
 from pipelines import registry
 from pipelines.artifacts import Artifact
 from pipelines.foundation import DEFAULT_SPEC
@@ -210,6 +216,89 @@ def test_a_consumer_loads_the_lens_elsewhere_without_pickle(home: Path, tmp_path
         expected = tower(settings.signal.prepare(torch.from_numpy(stored))).numpy()
     # Same tensors, same operations, another process.
     np.testing.assert_allclose(np.load(embeddings), expected, atol=1e-6)
+
+
+def test_the_api_follows_a_registered_model(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITLENS_HOME", str(home))
+    tower, settings, files = real_lens()
+    challenge(home, finished_run(home, files=files), [])
+    clouds = list(np.random.default_rng(0).uniform(size=(2, 100, 6)).astype(np.float32))
+    stored = torch.from_numpy(np.stack([settings.signal.store(cloud) for cloud in clouds]))
+    for source in ("models:/vitlens-point_cloud@challenger", "models:/vitlens-point_cloud/1"):
+        model = vitlens_core.load(source)
+        found = model.encode({"point_cloud": clouds, "text": ["a chair"]})
+        with torch.inference_mode():
+            torch.testing.assert_close(found["point_cloud"], tower(settings.signal.prepare(stored)))
+        assert found["text"].shape == (1, 8)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("models:/vitlens-point_cloud", "expected models:/<name>@<alias> or"),
+        ("models:/vitlens-point_cloud/latest", "expected models:/<name>@<alias> or"),
+        ("models:/vitlens-point_cloud/7", "of vitlens-point_cloud there are /1, @challenger"),
+        ("models:/vitlens-point_cloud@champion", "there are /1, @challenger"),
+        ("models:/vitlens-audio@champion", "it holds no vitlens-audio"),
+    ],
+)
+def test_a_model_that_is_not_registered_is_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str
+) -> None:
+    monkeypatch.setenv("VITLENS_HOME", str(home))
+    register(home)
+    with pytest.raises(ConfigError, match=message):
+        registry.download(source)
+
+
+def test_where_there_is_no_registry_none_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITLENS_HOME", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match=r"no registry at .* set MLFLOW_TRACKING_URI"):
+        registry.download("models:/vitlens-point_cloud@champion")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_model_on_a_server_is_fetched_once(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's files can be had through the server alone."""
+    with _server(home, tmp_path / "of the server") as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        monkeypatch.setenv("VITLENS_HOME", str(tmp_path / "consumer"))
+        register(home)
+        source = "models:/vitlens-point_cloud@challenger"
+        folder = registry.download(source)
+        assert (folder / "artifacts" / "lens.safetensors").is_file()
+        assert folder.is_relative_to(tmp_path / "consumer" / "models")
+        before = folder.stat().st_ctime_ns
+        assert registry.download(source) == folder
+        assert folder.stat().st_ctime_ns == before
+        assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@contextmanager
+def _server(home: Path, files: Path) -> Generator[str]:
+    """An MLflow server over the tables of `home`, ready to answer."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", registry.tracking_uri(home)]
+    command += ["--artifacts-destination", str(files)]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        try:
+            for _ in range(600):
+                with socket.socket() as asked:
+                    if not asked.connect_ex(("127.0.0.1", port)):
+                        break
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
 
 
 def real_lens() -> tuple[Tower, TowerSettings, dict[str, bytes]]:

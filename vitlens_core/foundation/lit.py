@@ -52,7 +52,14 @@ class Projections(nn.Module):
         super().__init__()
         self.image = nn.Linear(image_features, embed_dim)
         self.text = nn.Linear(text_features, embed_dim)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.log_scale = nn.Parameter(torch.empty(()))
+        self.reset()
+
+    def reset(self) -> None:
+        """Random weights, and the temperature CLIP starts from."""
+        self.image.reset_parameters()
+        self.text.reset_parameters()
+        nn.init.constant_(self.log_scale, math.log(1 / 0.07))
 
 
 class SentenceEncoder(nn.Module):
@@ -157,27 +164,28 @@ def fit_projections(
     settings: FitSettings,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
-    """Train the projections in place by symmetric InfoNCE over drawn (view, caption) pairs.
+    """Train the projections, from a fresh start, by symmetric InfoNCE over drawn pairs.
+
+    The result is a function of the features and of `settings`, its seed among them.
 
     Args:
         image_features: [P, V, Fi] of P training objects.
         text_features: [C, Ft] of all their captions.
         text_owner: [C] index of the object each caption belongs to.
     """
-    generator = torch.Generator().manual_seed(settings.seed)
-    optimizer = torch.optim.AdamW(
-        projections.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=settings.steps
-    )
-    views = image_features.shape[1]
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
+        projections.reset()
+        optimizer = torch.optim.AdamW(
+            projections.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, settings.learning_rate, total_steps=settings.steps
+        )
         for step in range(settings.steps):
-            captions = torch.randint(len(text_owner), (settings.batch_size,), generator=generator)
+            captions = torch.randint(len(text_owner), (settings.batch_size,))
             owners = text_owner[captions]
-            view = torch.randint(views, (settings.batch_size,), generator=generator)
+            view = torch.randint(image_features.shape[1], (settings.batch_size,))
             image = F.dropout(image_features[owners, view], settings.dropout)
             text = F.dropout(text_features[captions], settings.dropout)
             loss = info_nce(

@@ -11,6 +11,7 @@ Source: ViT-Lens (arXiv 2311.16081) §4.1 (Touch-and-Go).
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,7 +30,12 @@ SIGNAL = "tactile.npy"
 ENCODER = "lens"
 TEMPLATES = ("an image of {}.",)
 LENS = {"kind": "identity"}
-TRUNK = {"unlock_cls": True, "unlock_positions": True, "unlock_first": 4}
+TRUNK = {
+    "unlock_cls": True,
+    "unlock_positions": True,
+    "unlock_norm_pre": True,
+    "unlock_first": 4,
+}
 
 
 def read(path: str | Path) -> np.ndarray:
@@ -38,7 +44,9 @@ def read(path: str | Path) -> np.ndarray:
 
 
 class Tokenizer(SignalSettings):
-    """CLIP's patches of RGB."""
+    """CLIP's patches of RGB, starting from CLIP's own kernel."""
+
+    starts_as_patches: ClassVar[bool] = True
 
     side_px: int = Field(224, ge=14, description="side of the square the tower sees")
     patch_px: int = Field(14, ge=1, description="side of a patch")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vitlens_core import modalities
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.models.lens import IdentityLens, PerceiverLens
+from vitlens_core.models.tokenizers import PatchTokenizer
 from vitlens_core.models.trunk import Trunk
 from vitlens_core.signals.settings import SignalSettings
 
@@ -69,6 +70,7 @@ class TrunkSettings(BaseModel):
     skip_last: int = Field(0, ge=0, description="blocks dropped at the end")
     unlock_cls: bool = Field(False, description="train the CLS token")
     unlock_positions: bool = Field(False, description="train the positional table")
+    unlock_norm_pre: bool = Field(False, description="train the norm before the blocks")
     unlock_first: int = Field(0, ge=0, description="blocks, from the first kept, to train")
 
     def apply(self, trunk: Trunk, tokens: int) -> Trunk:
@@ -78,6 +80,7 @@ class TrunkSettings(BaseModel):
         trunk = copy.deepcopy(trunk).requires_grad_(False)
         trunk.cls_token.requires_grad_(self.unlock_cls)
         trunk.positions.requires_grad_(self.unlock_positions)
+        trunk.norm_pre.requires_grad_(self.unlock_norm_pre)
         for block in list(trunk.blocks)[: self.unlock_first]:
             block.requires_grad_(True)
         return trunk
@@ -120,12 +123,19 @@ class TowerSettings(BaseModel):
         return cls.model_validate({"modality": modality, **given})
 
     def build(self, trunk: Trunk) -> Tower:
-        """A fresh tower on a copy of the foundation's trunk."""
-        tokenizer = self.signal
-        lens = self.lens.build(trunk.width, tokenizer.width)
+        """A fresh tower on a copy of the foundation's trunk.
+
+        Raises:
+            ConfigError: settings that do not fit the trunk (width, patches, blocks, latents).
+        """
+        signal = self.signal
+        lens = self.lens.build(trunk.width, signal.width)
+        tokenizer = signal.build()
+        if signal.starts_as_patches:
+            _start_as_patches(tokenizer, trunk)
         tokens = self.lens.latents if self.lens.kind == "perceiver" else len(trunk.positions) - 1
         frozen = self.trunk.apply(trunk, tokens)
-        return Tower(tokenizer.build(), lens, frozen, in_clips=tokenizer.in_clips)
+        return Tower(tokenizer, lens, frozen, in_clips=signal.in_clips)
 
 
 class Tower(nn.Module):
@@ -165,10 +175,17 @@ class Tower(nn.Module):
         return self
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Trained tensors and the buffers of trained modules (batch norm), by name."""
-        frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
-        state = self.state_dict()
-        return {k: v for k, v in state.items() if k not in frozen and not _is_trunk_buffer(self, k)}
+        """Trained tensors and the buffers of trained modules (batch norm), by name.
+
+        A tensor that several layers share is named once, by the first of them.
+        """
+        trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        parameters = {name for name, _ in self.named_parameters(remove_duplicate=False)}
+        return {
+            name: tensor
+            for name, tensor in self.state_dict().items()
+            if name in trained or (name not in parameters and not name.startswith("trunk."))
+        }
 
     def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
         """Take exactly the tensors `trained_state` names (`CheckpointError`)."""
@@ -184,10 +201,20 @@ class Tower(nn.Module):
             raise CheckpointError(f"lens weights do not fit: {error}") from error
 
 
+def _start_as_patches(tokenizer: nn.Module, trunk: Trunk) -> None:
+    """Give a tokenizer of RGB patches the kernel of the trunk's own patch embedding."""
+    assert isinstance(tokenizer, PatchTokenizer)
+    weight, kernel = tokenizer.conv1.weight, trunk.patch_kernel
+    if kernel is None or kernel.shape != weight.shape:
+        found = "no patches of RGB" if kernel is None else f"patches of {list(kernel.shape)}"
+        raise ConfigError(
+            f"the tokenizer starts from the trunk's patch embedding: expected {found}, as the "
+            f"trunk has, but its settings give {list(weight.shape)}; fit patch_px and width"
+        )
+    with torch.no_grad():
+        weight.copy_(kernel)
+
+
 def mean_of_clips(embed: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
     """Clips [B, S, …] → the mean over S of what `embed` makes of each, [B, E]."""
     return embed(clips.flatten(0, 1)).unflatten(0, clips.shape[:2]).mean(dim=1)
-
-
-def _is_trunk_buffer(tower: Tower, name: str) -> bool:
-    return name.startswith("trunk.") and name not in dict(tower.named_parameters())

@@ -70,6 +70,8 @@ class Trunk(nn.Module):
         norm_pre: applied after the positions are added.
         blocks: the transformer blocks, each mapping [B, 1+T, W] to the same shape.
         readout: maps the outputs of the blocks it taps to [B, E].
+        patch_kernel: of the ViT's own patch embedding [W, 3, P, P], for tokenizers of pictures
+            that start from it; no part of the trunk's weights.
     """
 
     def __init__(
@@ -79,8 +81,10 @@ class Trunk(nn.Module):
         norm_pre: nn.Module,
         blocks: Iterable[nn.Module],
         readout: Readout,
+        patch_kernel: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.patch_kernel = None if patch_kernel is None else patch_kernel.detach()
         self.cls_token = nn.Parameter(cls_token.detach().clone())
         self.positions = nn.Parameter(positions.detach().clone())
         self.norm_pre = norm_pre
@@ -100,16 +104,20 @@ class Trunk(nn.Module):
                 f"cannot drop {first} first and {last} last blocks of a trunk of "
                 f"{len(self.blocks)}: at least {needed} must stay for its readout"
             )
-        return Trunk(self.cls_token, self.positions, self.norm_pre, kept, self.readout)
+        return self._with(blocks=kept)
 
     def resized(self, tokens: int) -> Trunk:
         """The same trunk with its positional table resampled once for `tokens` (a square)."""
         table = torch.cat([self.positions[:1], resample_positions(self.positions[1:], tokens)])
-        return Trunk(self.cls_token, table, self.norm_pre, self.blocks, self.readout)
+        return self._with(positions=table)
 
     def with_readout(self, readout: Readout) -> Trunk:
         """The same trunk read out in another way."""
-        return Trunk(self.cls_token, self.positions, self.norm_pre, self.blocks, readout)
+        return self._with(readout=readout)
+
+    def _with(self, **changes: Any) -> Trunk:
+        names = ("cls_token", "positions", "norm_pre", "blocks", "readout", "patch_kernel")
+        return Trunk(**{name: getattr(self, name) for name in names} | changes)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, T, W] → [B, E], not normalised. T is a square; other grids are resampled."""
@@ -159,6 +167,7 @@ def open_clip_trunk(visual: Any) -> Trunk:
         visual.ln_pre,
         visual.transformer.resblocks,
         ClsReadout(visual.ln_post, visual.proj),
+        visual.conv1.weight,
     )
 
 
@@ -170,4 +179,11 @@ def timm_trunk(vit: Any, readout: Readout) -> Trunk:
             f"timm model {type(vit).__name__} has no single CLS token with a positional table; "
             "use a vit_* model without registers (CLIP, DINO, DINOv2, DeiT, AugReg)"
         )
-    return Trunk(vit.cls_token.reshape(-1), vit.pos_embed[0], vit.norm_pre, vit.blocks, readout)
+    return Trunk(
+        vit.cls_token.reshape(-1),
+        vit.pos_embed[0],
+        vit.norm_pre,
+        vit.blocks,
+        readout,
+        vit.patch_embed.proj.weight,
+    )

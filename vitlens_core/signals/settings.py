@@ -22,12 +22,14 @@ class SignalSettings(BaseModel, ABC):
 
     Attributes:
         in_clips: a signal is a series of clips [S, …]; the tower averages their embeddings.
+        starts_as_patches: the tokenizer starts from the trunk's own patch embedding.
         width: of a token. An identity lens hands tokens on: it must be the trunk's width.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     in_clips: ClassVar[bool] = False
+    starts_as_patches: ClassVar[bool] = False
     width: Any
 
     @abstractmethod

@@ -1,6 +1,5 @@
 """`open_clip:` on a tiny model of the real library, its weights in a file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,11 @@ from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import Foundation, load_foundation
 
 NAME = "vitlens-tiny"
-CONFIG = {
-    "embed_dim": 12,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 24, "head_width": 12, "patch_size": 8},
-    "text_cfg": {"context_length": 16, "width": 16, "heads": 2, "layers": 2},
-}
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clip")
-    (folder / f"{NAME}.json").write_text(json.dumps(CONFIG))
-    open_clip.add_model_config(folder)
-    torch.manual_seed(0)
-    torch.save(open_clip.create_model(NAME).state_dict(), folder / "weights.pt")
-    return folder / "weights.pt"
+def weights(tiny_open_clip: str) -> Path:
+    return Path(tiny_open_clip.removeprefix(f"open_clip:{NAME}/"))
 
 
 @pytest.fixture(scope="module")

@@ -35,9 +35,11 @@ def test_the_trunk_is_frozen_unless_it_is_unlocked():
     locked = _trained(tiny_tower(TinyFoundation()))
     assert {name.partition(".")[0] for name in locked} == {"tokenizer", "lens", "log_scale"}
     plan = {"skip_first": 1, "unlock_cls": True, "unlock_positions": True, "unlock_first": 1}
+    plan["unlock_norm_pre"] = True
     unlocked = _trained(tiny_tower(TinyFoundation(), trunk=plan)) - locked
     blocks = {name for name in unlocked if name.startswith("trunk.blocks.0.")}
-    assert unlocked - blocks == {"trunk.cls_token", "trunk.positions"}
+    norm = {"trunk.norm_pre.weight", "trunk.norm_pre.bias"}
+    assert unlocked - blocks == {"trunk.cls_token", "trunk.positions"} | norm
     assert len(blocks) == len(list(TinyFoundation().trunk.blocks[1].parameters()))
 
 
@@ -71,11 +73,17 @@ def test_what_is_stored_is_what_was_trained_and_batch_statistics():
 
 
 @pytest.mark.parametrize(
-    "plan", [{}, {"unlock_cls": True, "unlock_positions": True, "unlock_first": 2}]
+    "overrides",
+    [
+        {},
+        {"trunk": {"unlock_cls": True, "unlock_positions": True, "unlock_first": 2}},
+        {"trunk": {"unlock_norm_pre": True}},
+        {"lens": LENS | {"depth": 3, "tie_weights": True}},
+    ],
 )
-def test_a_tower_given_the_trained_state_of_another_computes_as_it_does(plan):
+def test_a_tower_given_the_trained_state_of_another_computes_as_it_does(overrides):
     foundation = TinyFoundation()
-    tower, fresh = (tiny_tower(foundation, seed, trunk=plan) for seed in (0, 1))
+    tower, fresh = (tiny_tower(foundation, seed, **overrides) for seed in (0, 1))
     with torch.no_grad():
         for parameter in tower.parameters():
             parameter.add_(0.01 if parameter.requires_grad else 0.0)
@@ -94,6 +102,25 @@ def test_another_set_of_tensors_is_refused_by_name():
         )
     with pytest.raises(CheckpointError, match=r"lens\.latents"):
         tower.load_trained_state(state | {"lens.latents": torch.zeros(9, 24)})
+
+
+def test_tied_layers_are_stored_once():
+    tied = tiny_tower(TinyFoundation(), lens=LENS | {"depth": 4, "tie_weights": True})
+    once = tiny_tower(TinyFoundation(), lens=LENS | {"depth": 2})
+    assert tied.trained_state().keys() == once.trained_state().keys()
+
+
+def test_touch_starts_from_the_trunks_own_patches():
+    foundation = TinyFoundation()
+    sizes = {"side_px": 16, "patch_px": 4, "width": 24}
+    tower = TowerSettings.of("tactile", tokenizer=sizes).build(foundation.trunk).eval()
+    pictures = torch.randint(256, (2, 18, 18, 3), dtype=torch.uint8)
+    seen = TowerSettings.of("tactile", tokenizer=sizes).signal.prepare(pictures)
+    torch.testing.assert_close(tower.tokenizer(seen), foundation.image_tokens(seen))
+    torch.testing.assert_close(tower.embed(seen), foundation.visual(seen))
+    assert _trained(tower) > {"tokenizer.conv1.weight", "trunk.norm_pre.weight", "trunk.cls_token"}
+    with pytest.raises(ConfigError, match=r"patches of \[24, 3, 4, 4\].*fit patch_px and width"):
+        TowerSettings.of("tactile", tokenizer=sizes | {"patch_px": 8}).build(foundation.trunk)
 
 
 def test_skipped_blocks_are_gone():

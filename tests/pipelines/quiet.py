@@ -1,0 +1,19 @@
+"""A runtime for tests."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+from upath import UPath
+
+from pipelines.artifacts import Store
+from pipelines.runtime import Resources, Runtime
+
+
+def quiet_runtime(folder: Path, **resources: int) -> Runtime:
+    """A runtime on two CPUs whose progress bars nobody sees."""
+    given = {"cpus": 2, "data_workers": 1, "threads_per_train_worker": 1} | resources
+    store = Store(UPath(folder / "artifacts"))
+    return Runtime(store, Resources.model_validate(given), Console(file=io.StringIO()))
