@@ -21,7 +21,8 @@ from vitlens_core.errors import CheckpointError, ConfigError, InputError
 from vitlens_core.models.reference import build_imagebind, build_towers, load_openshape_tower
 from vitlens_core.models.tower import TowerSettings
 
-PARITY = Path(__file__).parents[1] / "parity" / "data" / "tiny"
+ROOT = Path(__file__).parents[2]
+PARITY = ROOT / "tests" / "parity" / "data" / "tiny"
 FOUNDATION = TinyFoundation()
 MODALITIES = ["point_cloud", "audio"]
 
@@ -66,7 +67,8 @@ def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # The tiny foundation has no spec of its own to be loaded by.
     monkeypatch.setattr("vitlens_core.api.lenses.open_foundation", lambda source: FOUNDATION)
-    example = Path(__file__).parents[2] / "docs" / "api_example.py"
+    example = ROOT / "docs" / "api_example.py"
+    assert f"```python\n{example.read_text()}```" in (ROOT / "README.md").read_text()
     names: dict = {}
     exec(compile(example.read_text(), example, "exec"), names)
     assert names["probabilities"].shape == (2, 3)

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -100,7 +99,9 @@ class ClipTexts:
                 f"states {vocab_size}. Choose the other modalities: modalities=[…]"
             )
         self._embed = unit_norm(tower)
-        self._tokenizer = open_clip.SimpleTokenizer(context_length=context_length)
+        from open_clip.tokenizer import SimpleTokenizer
+
+        self._tokenizer = SimpleTokenizer(context_length=context_length)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Texts → unit-norm embeddings [B, E]."""

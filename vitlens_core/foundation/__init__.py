@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation.base import Foundation
-from vitlens_core.foundation.clip import load_open_clip, parse_open_clip
 from vitlens_core.foundation.lit import LitFoundation, load_lit, parse_lit
 
 __all__ = ["KINDS", "Foundation", "LitFoundation", "check_foundation", "load_foundation"]
@@ -25,7 +24,12 @@ def check_foundation(spec: str) -> None:
     Raises:
         ConfigError: an unknown kind, model, tag or file; the message names the choices.
     """
-    {"lit": parse_lit, "open_clip": parse_open_clip}[_kind(spec)](spec)
+    if _kind(spec) == "lit":
+        parse_lit(spec)
+        return
+    from vitlens_core.foundation.clip import parse_open_clip
+
+    parse_open_clip(spec)
 
 
 def load_foundation(
@@ -47,6 +51,8 @@ def load_foundation(
         return load_lit(spec, **given).freeze()
     if given:
         raise ConfigError(f"{spec} brings its own {' and '.join(given)}: leave them unset")
+    from vitlens_core.foundation.clip import load_open_clip
+
     return load_open_clip(spec).freeze()
 
 

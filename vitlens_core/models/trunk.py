@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from vitlens_core.errors import ConfigError
@@ -155,6 +154,9 @@ def open_clip_trunk(visual: Any) -> Trunk:
     Raises:
         ConfigError: a ResNet, a timm tower, or one that is not read out at its CLS token.
     """
+    # Late, here and wherever open_clip is used: its import takes seconds, and `lit` needs none.
+    from open_clip.transformer import VisionTransformer
+
     is_clip_vit = isinstance(visual, VisionTransformer) and visual.proj is not None
     if not is_clip_vit or visual.attn_pool is not None or visual.pool_type != "tok":
         raise ConfigError(
