@@ -11,7 +11,8 @@ demo: setup
 	@$(BIN)/vitlens run point_cloud --profile demo
 
 test: setup lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m slow
 
 lint: setup
 	$(BIN)/ruff check
@@ -21,6 +22,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python tests/benchmarks/bench_rendering.py
+	$(BIN)/python tests/benchmarks/bench_encode.py --batch 2 --repeats 3
 
 # Resolves every dependency again; the constraints say which releases were tried together.
 lock:

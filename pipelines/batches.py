@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import count, islice
 
@@ -28,12 +28,14 @@ from vitlens_core.errors import ConfigError
 
 @dataclass(frozen=True)
 class Batch:
-    """Stored signals [B, …], one image target and one text target each [B, E], groups [B]."""
+    """Stored signals [B, …], one target of every kind each [B, E], groups [B].
+
+    Kinds are `image` and `text`; those that training asked for are here.
+    """
 
     keys: list[str]
     signals: Tensor
-    image_targets: Tensor
-    text_targets: Tensor
+    targets: dict[str, Tensor]
     groups: Tensor
 
 
@@ -44,6 +46,7 @@ class TrainingBatches:
         self,
         targets: Artifact,
         signal: str,
+        kinds: Collection[str],
         batch_size: int,
         *,
         rank: int = 0,
@@ -62,6 +65,7 @@ class TrainingBatches:
         if not sum(self.sizes):
             raise ConfigError("the training split is empty; see the quarantined objects")
         self.signal = signal
+        self.kinds = kinds
         self.batch_size = batch_size
         self.rank, self.world_size = rank, world_size
         self.seed = seed
@@ -72,7 +76,8 @@ class TrainingBatches:
         samples = self._samples(step * self.batch_size)
         for number in count(step):
             rng = random.Random(f"{self.seed}/{number}/{self.rank}")  # noqa: S311
-            yield collate(list(islice(samples, self.batch_size)), self.signal, rng)
+            batch = list(islice(samples, self.batch_size))
+            yield collate(batch, self.signal, self.kinds, rng)
 
     def _samples(self, skip: int) -> Iterator[Sample]:
         for epoch in count():
@@ -89,27 +94,44 @@ class TrainingBatches:
             skip = 0
 
 
-def collate(samples: list[Sample], signal: str, rng: random.Random) -> Batch:
-    """Decode samples and draw one view and one caption of each."""
-    images = [decode_array(s["image_targets.npy"]) for s in samples]
-    texts = [decode_array(s["text_targets.npy"]) for s in samples]
+def collate(
+    samples: list[Sample], signal: str, kinds: Collection[str], rng: random.Random
+) -> Batch:
+    """Decode samples and draw one target of every kind for each (one view, one caption).
+
+    Raises:
+        ConfigError: a sample without a target of a kind that is trained against.
+    """
     labels = [json.loads(s["json"])["label"] or s["__key__"] for s in samples]
     return Batch(
         keys=[s["__key__"] for s in samples],
         signals=torch.from_numpy(np.stack([decode_array(s[signal]) for s in samples])),
-        image_targets=_stacked([i[rng.randrange(len(i))] for i in images]),
-        text_targets=_stacked([t[rng.randrange(len(t))] for t in texts]),
+        targets={kind: _one_of_each(samples, kind, rng) for kind in kinds},
         groups=torch.tensor([stable_group(label) for label in labels]),
     )
+
+
+def read_targets(sample: Sample, kind: str) -> np.ndarray:
+    """A sample's targets of one kind, [n, E] with n ≥ 1. Raises ConfigError: it has none."""
+    data = sample.get(f"{kind}_targets.npy")
+    targets = decode_array(data) if data is not None else ()
+    if not len(targets):
+        raise ConfigError(
+            f"sample {sample['__key__']} has no {kind} to be trained against; "
+            f"set lens.train.{kind}_weight=0"
+        )
+    return np.asarray(targets)
+
+
+def _one_of_each(samples: list[Sample], kind: str, rng: random.Random) -> Tensor:
+    """One target of each sample [B, E], drawn."""
+    found = [read_targets(sample, kind) for sample in samples]
+    return torch.from_numpy(np.stack([f[rng.randrange(len(f))] for f in found])).float()
 
 
 def stable_group(label: str) -> int:
     """A 64-bit integer for a label, the same on every worker."""
     return int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big", signed=True)
-
-
-def _stacked(arrays: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(arrays)).float()
 
 
 def _mixed(samples: Iterator[Sample], size: int, rng: random.Random) -> Iterator[Sample]:

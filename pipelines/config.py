@@ -23,6 +23,7 @@ from pipelines.objects import ObjectsConfig
 from pipelines.renders import RendersConfig
 from pipelines.runtime import Resources
 from pipelines.shards import ShardsConfig
+from pipelines.sources import Source, SourceSettings
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
 
@@ -42,6 +43,7 @@ class RunConfig(BaseModel):
     modality: str
     objects: ObjectsConfig = ObjectsConfig()
     renders: RendersConfig = RendersConfig()
+    source: Source | None = Field(None, description="data set to read instead of objects")
     shards: ShardsConfig = ShardsConfig()
     foundation: FoundationConfig = FoundationConfig()
     lens: LensConfig
@@ -156,11 +158,14 @@ def _mistakes(model: type[BaseModel], value: Any, prefix: Path = ()) -> list[str
 
 def _line(model: type[BaseModel], prefix: Path, detail: Any) -> str:
     location, kind = detail["loc"], detail["type"]
-    path = ".".join(map(str, prefix + location))
+    path = ".".join(map(str, prefix + _without_kind(location)))
     if kind == "extra_forbidden":
         return _unknown_key(model, prefix, location)
     if kind == "missing":
         return f"{path}: missing"
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        found = detail["input"].get("kind") if isinstance(detail["input"], Mapping) else None
+        return f"{path}.kind: {unknown('source', str(found), _source_kinds())}"
     if kind == "value_error":
         return f"{path}: {detail['ctx']['error']}"
     expected = detail["msg"].removeprefix("Input should be ")
@@ -174,7 +179,7 @@ def _line(model: type[BaseModel], prefix: Path, detail: Any) -> str:
 
 def _unknown_key(model: type[BaseModel], prefix: Path, location: Path) -> str:
     section, key = location[:-1], str(location[-1])
-    path = ".".join(map(str, prefix + section))
+    path = ".".join(map(str, prefix + _without_kind(section)))
     keys = _keys(_model_at(model, section), prefix + section)
     elsewhere = [p for p in _paths(RunConfig) if p.rpartition(".")[2] == key]
     near = elsewhere or get_close_matches(key, keys)
@@ -186,9 +191,21 @@ def _unknown_key(model: type[BaseModel], prefix: Path, location: Path) -> str:
 def _model_at(model: type[BaseModel], location: Path) -> type[BaseModel]:
     """The model of a section; keys of a mapping and positions in a list are passed over."""
     for part in location:
-        if part in model.model_fields:
+        if part in _source_kinds():
+            model = _source_kinds()[str(part)]
+        elif part in model.model_fields:
             model = _model_in(model.model_fields[str(part)].annotation) or model
     return model
+
+
+def _source_kinds() -> dict[str, type[SourceSettings]]:
+    union = get_args(get_args(Source)[0])
+    return {source.model_fields["kind"].default: source for source in union}
+
+
+def _without_kind(location: Path) -> Path:
+    """Pydantic names the kind of a source after `source`; people do not write it there."""
+    return location[:1] + location[2:] if location[:1] == ("source",) else location
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -3,8 +3,10 @@
 Reads     targets, foundation and lens (the held-out split unless told otherwise).
 Writes    `metrics.json`: zero-shot classification of the modality and, as its ceiling, of the
           foundation's own images (mean over views); retrieval; confusion matrix; intervals.
-          `predictions.json`: per object its best classes and its nearest objects by image.
-Promises  deterministic; no choice is made on the held-out objects.
+          `predictions.json`: per sample its best classes and its nearest samples by image.
+          What needs images or captions is left out where held-out samples have none.
+Promises  deterministic; intervals resample whole groups (objects, subjects); no choice is made
+          on the held-out samples.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from vitlens_core.models.tower import Tower, TowerSettings
 from vitlens_core.precision import autocast
 
 STEP = "evaluation"
-VERSION = 1
+VERSION = 2
 
 
 class EvaluationConfig(BaseModel):
@@ -50,15 +52,16 @@ class EvaluationConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The split's samples and embeddings. Axes: B objects, C captions in all, E embedding."""
+    """The split's samples and embeddings. Axes: B samples, C captions in all, E embedding."""
 
     keys: list[str]
     names: list[str]
     labels: list[str]
+    groups: list[str]
     embeddings: np.ndarray  # [B, E] of the modality
-    images: np.ndarray  # [B, E] mean of the views' targets
-    texts: np.ndarray  # [C, E]
-    text_owner: np.ndarray  # [C] index of each caption's object
+    images: np.ndarray | None  # [B, E] mean of the views' targets; None if any has none
+    texts: np.ndarray | None  # [C, E]; None if any sample has none
+    text_owner: np.ndarray  # [C] index of each caption's sample
 
 
 def run(
@@ -81,7 +84,7 @@ def run(
     tower, settings = open_lens(lens, encoder)
     device = torch.device("cuda" if runtime.resources.gpus_per_worker else "cpu")
     samples = _labelled(targets, config.split)
-    with runtime.progress(STEP, len(samples), "objects") as bar:
+    with runtime.progress(STEP, len(samples), "samples") as bar:
         embeddings = _embed(tower.to(device), settings, samples, config.batch_size, bar.advance)
     evaluated = _collect(samples, embeddings)
     names = sorted(set(evaluated.labels))
@@ -121,33 +124,47 @@ def score(
 ) -> dict[str, Any]:
     """Everything in `metrics.json`."""
     labels = np.array([names.index(label) for label in evaluated.labels])
-    sure = {"resamples": config.resamples, "seed": config.seed}
+    sure = {"groups": evaluated.groups, "resamples": config.resamples, "seed": config.seed}
     own = metrics.zero_shot(evaluated.embeddings, classes, labels, **sure)
-    ceiling = metrics.zero_shot(evaluated.images, classes, labels, **sure)
-    captions = evaluated.text_owner[None, :] == np.arange(len(labels))[:, None]
-    word = modalities.load(modality).WORD
-    return {
+    scored = {
         "modality": modality,
         "split": config.split,
         "zero_shot": own.as_dict(),
-        "foundation_image_zero_shot": ceiling.as_dict(),
-        "ratio_to_foundation": own.top1.value / max(ceiling.top1.value, 1e-9),
         "times_chance": own.top1.value / own.chance,
-        "retrieval": {
-            f"{word}_to_text": _recalls(evaluated.embeddings, evaluated.texts, captions, sure),
-            f"{word}_to_image": _recalls(
-                evaluated.embeddings, evaluated.images, np.eye(len(labels), dtype=bool), sure
-            ),
-        },
+        "retrieval": _retrieval(modalities.load(modality).WORD, evaluated, sure),
         "classes": names,
         "confusion": own.confusion.tolist(),
     }
+    if evaluated.images is None:
+        return scored
+    ceiling = metrics.zero_shot(evaluated.images, classes, labels, **sure)
+    ratio = own.top1.value / max(ceiling.top1.value, 1e-9)
+    return scored | {
+        "foundation_image_zero_shot": ceiling.as_dict(),
+        "ratio_to_foundation": ratio,
+    }
+
+
+def _retrieval(word: str, evaluated: Evaluated, sure: dict) -> dict[str, Any]:
+    """Recalls of the sample's own captions and of its own image, where there are any."""
+    count, found = len(evaluated.keys), {}
+    if evaluated.texts is not None:
+        own = evaluated.text_owner[None, :] == np.arange(count)[:, None]
+        found[f"{word}_to_text"] = _recalls(evaluated.embeddings, evaluated.texts, own, sure)
+    if evaluated.images is not None:
+        own = np.eye(count, dtype=bool)
+        found[f"{word}_to_image"] = _recalls(evaluated.embeddings, evaluated.images, own, sure)
+    return found
 
 
 def predictions(evaluated: Evaluated, names: list[str], classes: np.ndarray) -> list[dict]:
-    """Per object: its five best classes, and the five objects whose images lie nearest."""
+    """Per sample: its five best classes, and the five samples whose images lie nearest.
+
+    Without images nearness is that of the modality's own embeddings.
+    """
     scores = evaluated.embeddings @ classes.T
-    nearest = np.argsort(-evaluated.embeddings @ evaluated.images.T, axis=1, kind="stable")[:, :5]
+    gallery = evaluated.embeddings if evaluated.images is None else evaluated.images
+    nearest = np.argsort(-evaluated.embeddings @ gallery.T, axis=1, kind="stable")[:, :5]
     best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
     return [
         {
@@ -156,7 +173,7 @@ def predictions(evaluated: Evaluated, names: list[str], classes: np.ndarray) -> 
             "label": label,
             "predicted": [names[k] for k in best[i]],
             "scores": [round(float(scores[i, k]), 4) for k in best[i]],
-            "image_neighbours": [evaluated.keys[k] for k in nearest[i]],
+            "neighbours": [evaluated.keys[k] for k in nearest[i]],
         }
         for i, (key, label) in enumerate(zip(evaluated.keys, evaluated.labels, strict=True))
     ]
@@ -196,18 +213,23 @@ def _embed(
 
 
 def _collect(samples: list[Sample], embeddings: np.ndarray) -> Evaluated:
-    images = np.stack([_decoded(s["image_targets.npy"]).mean(0) for s in samples])
+    images = [_decoded(s["image_targets.npy"]) for s in samples]
     texts = [_decoded(s["text_targets.npy"]) for s in samples]
     described = [json.loads(s["json"]) for s in samples]
     return Evaluated(
         keys=[s["__key__"] for s in samples],
         names=[d["name"] for d in described],
         labels=[d["label"] for d in described],
+        groups=[d["group"] for d in described],
         embeddings=embeddings,
-        images=images / np.linalg.norm(images, axis=-1, keepdims=True),
-        texts=np.concatenate(texts),
+        images=_unit(np.stack([i.mean(0) for i in images])) if all(map(len, images)) else None,
+        texts=np.concatenate(texts) if all(map(len, texts)) else None,
         text_owner=np.repeat(np.arange(len(texts)), [len(t) for t in texts]),
     )
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def _decoded(data: bytes) -> np.ndarray:

@@ -33,7 +33,7 @@ from pipelines.shard_io import (
     read_shard,
     view_names,
 )
-from vitlens_core.errors import CheckpointError
+from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation import Foundation, LitFoundation, load_foundation
 from vitlens_core.foundation.lit import FitSettings, fit_projections
 
@@ -125,8 +125,11 @@ def fitted_features(foundation: Artifact, shards: Artifact, name: str) -> dict[s
 
 
 def composite_views(sample: Sample, background: int) -> torch.Tensor:
-    """The sample's RGBA views over a grey level: uint8 RGB [V, H, W, 3]."""
-    rgba = np.stack([decode_png(sample[name]) for name in view_names(sample)])
+    """The sample's views, RGBA ones over a grey level: uint8 RGB [V, H, W, 3]."""
+    names = view_names(sample)
+    if not names:
+        return torch.zeros(0, 1, 1, 3, dtype=torch.uint8)
+    rgba = np.stack([decode_png(sample[name]) for name in names])
     if rgba.shape[-1] == 3:
         return torch.from_numpy(rgba)
     rgb, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
@@ -154,6 +157,8 @@ class FeatureStage:
     def samples(self, task: ShardTask) -> Iterator[Sample]:
         for sample in read_shard(self.shards.path(f"{task.name}.tar")):
             described = json.loads(sample["json"])
+            if not view_names(sample) or not described["captions"]:
+                continue  # no pair to fit on; `targets` encodes what there is
             images = self.foundation.image_features(composite_views(sample, self.background))
             texts = self.foundation.text_features(described["captions"])
             yield {
@@ -192,8 +197,19 @@ def _fit(
 def _read_features(
     folder: UPath, tasks: list[ShardTask]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Image features [P, V, Fi], text features [C, Ft], owner of each text [C]."""
+    """Image features [P, V, Fi], text features [C, Ft], owner of each text [C].
+
+    Raises:
+        ConfigError: no sample has both, or samples differ in their number of images.
+    """
     found = [f for task in tasks for f in _features(folder / f"{task.name}.tar").values()]
+    views = sorted({len(features.images) for features in found})
+    if len(views) != 1:
+        raise ConfigError(
+            "a `lit` foundation is fitted on training samples with images and captions, the same "
+            f"number of images each; found {views or 'none'}. Share the foundation of another "
+            "workflow (foundation_of in its defs.yaml), or choose an open_clip one"
+        )
     owners = [number for number, features in enumerate(found) for _ in features.texts]
     images = torch.stack([features.images for features in found])
     return images, torch.cat([features.texts for features in found]), torch.tensor(owners)

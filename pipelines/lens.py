@@ -18,16 +18,14 @@ from typing import Any
 import ray
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from ray.train.torch import TorchTrainer
-from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.v2.api.exceptions import TrainingFailedError
 from upath import UPath
 
 from pipelines.artifacts import Artifact, write_atomic
 from pipelines.cluster import connect, original_error
+from pipelines.foundation import open_foundation
 from pipelines.runtime import ProgressBar, Resources, Runtime
 from pipelines.shard_io import encode_json
-from pipelines.training import STATE_FILE, TrainConfig, TrainJob, train_worker
+from pipelines.train_config import STATE_FILE, TrainConfig
 from vitlens_core.checkpoint import LENS_FILE
 from vitlens_core.errors import ConfigError
 from vitlens_core.models.tower import LensSettings, TowerSettings, TrunkSettings
@@ -58,7 +56,7 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
     """Train the lens with Ray Train.
 
     Raises:
-        ConfigError: sizes that do not fit (batch over workers, latents that are no square).
+        ConfigError: sizes that do not fit (batch over workers, tower and trunk).
         VitlensError: the loss stopped being finite.
     """
     workers = max(1, runtime.resources.train_workers)
@@ -71,16 +69,18 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
     build = runtime.store.begin(STEP, VERSION, config, inputs)
     if build.existing:
         return build.existing
+    # In this process first: sizes that do not fit are a mistake, which Ray Train would retry.
+    config.tower().build(open_foundation(foundation).trunk)
     connect(runtime.resources)
     with runtime.progress(STEP, config.train.steps, "steps") as bar, _shown(bar) as progress:
-        job = TrainJob(
-            tower=config.tower(),
-            train=config.train,
-            targets=targets,
-            foundation=foundation,
-            threads=runtime.resources.threads_per_train_worker,
-            progress=progress,
-        )
+        job = {
+            "tower": config.tower(),
+            "train": config.train,
+            "targets": targets,
+            "foundation": foundation,
+            "threads": runtime.resources.threads_per_train_worker,
+            "progress": progress,
+        }
         result = _fit(job, runtime.resources, build.folder)
     with result.checkpoint.as_directory() as folder:
         lens = Path(folder, LENS_FILE).read_bytes()
@@ -95,12 +95,19 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
     return artifact
 
 
-def _fit(job: TrainJob, resources: Resources, folder: UPath) -> Any:
+def _fit(job: dict[str, Any], resources: Resources, folder: UPath) -> Any:
     """Run the workers; a run of this name that was killed goes on at its last checkpoint."""
+    # Late: Ray Train takes seconds to import, and settings are checked without it.
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    from pipelines.training import TrainJob, train_worker
+
     on_gpu = resources.gpus_per_worker > 0
     per_worker = {"CPU": 1.0, "GPU": resources.gpus_per_worker} if on_gpu else {"CPU": 1.0}
     options: dict[str, Any] = {
-        "train_loop_config": {"job": job},
+        "train_loop_config": {"job": TrainJob(**job)},
         "scaling_config": ScalingConfig(
             num_workers=resources.train_workers, use_gpu=on_gpu, resources_per_worker=per_worker
         ),

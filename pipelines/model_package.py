@@ -9,7 +9,7 @@ Promises  models-from-code and safetensors, so nothing in it is pickled.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -17,9 +17,7 @@ import numpy as np
 from packaging.requirements import Requirement
 
 from pipelines.artifacts import Artifact
-from vitlens_core import modalities
 from vitlens_core.checkpoint import read_settings
-from vitlens_core.models.tower import TowerSettings
 
 _MODEL_FILES = {
     "lens": ("lens", "lens.safetensors"),
@@ -38,15 +36,14 @@ def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, mod
         files = _stage(artifacts, Path(staging))
         settings, foundation_spec, _ = read_settings(files["lens"])
         embed_dim = artifacts["foundation"].read_json("foundation.json")["embed_dim"]
-        shape, example = _SIGNALS[modalities.load(settings.modality).SIGNAL](settings)
-        floats = np.dtype(np.float32)
+        example = settings.signal.example()[None]
+        raws = TensorSpec(example.dtype, (-1, *settings.signal.raw_shape))
+        embeddings = TensorSpec(np.dtype(np.float32), (-1, embed_dim))
         mlflow.pyfunc.save_model(
             str(folder),
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={name: str(path) for name, path in files.items()},
-            signature=ModelSignature(
-                Schema([TensorSpec(floats, shape)]), Schema([TensorSpec(floats, (-1, embed_dim))])
-            ),
+            signature=ModelSignature(Schema([raws]), Schema([embeddings])),
             input_example=example,
             pip_requirements=requirements(lit=foundation_spec.startswith("lit:")),
             mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
@@ -75,20 +72,3 @@ def _stage(artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Path]:
             files[name] = folder / file_name
             files[name].write_bytes(source.read_bytes())
     return files
-
-
-def _clouds(settings: TowerSettings) -> tuple[tuple[int, ...], np.ndarray]:
-    """Clouds of any size the tokenizer takes; the example is a grey sphere [1, N, 6]."""
-    count = settings.tokenizer["points"]
-    height = np.linspace(1, -1, count)
-    turn = np.arange(count) * np.pi * (3 - 5**0.5)  # golden angle: evenly spread
-    ring = np.sqrt(1 - height**2)
-    xyz = np.stack([ring * np.cos(turn), height, ring * np.sin(turn)], axis=1)
-    cloud = np.concatenate([xyz, np.full_like(xyz, 0.4)], axis=1)
-    return (-1, -1, 6), cloud[None].astype(np.float32)
-
-
-# Per stored signal: the shape a model accepts and one valid input.
-_SIGNALS: dict[str, Callable[[TowerSettings], tuple[tuple[int, ...], np.ndarray]]] = {
-    "points.npy": _clouds,
-}

@@ -1,19 +1,22 @@
 """shards: paired samples of a modality, ready for training and evaluation.
 
-Reads     renders.
-Writes    `<split>-NNNNN.tar`, one per renders shard; per object
-            points.npy       fp16 [N, 6], the modality's signal
+Reads     renders (of objects), or a source (any other data set).
+Writes    `<split>-NNNNN.tar`, one per shard of what was read; per sample
+            <signal>.npy     the modality's signal (`SIGNAL` of its file); floats as fp16
             view00.png …     the images it is paired with
-            json             label, captions (with the class name on training objects only),
-                             split, name, licence, creator
+            json             label, captions (those of held-out samples never name the class),
+                             split, name, group, licence, creator
+          A sample of a rendered object is the whole object for point clouds, one view for depth.
 Promises  deterministic names and bytes; bounded size; readable by plain webdataset.
 """
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,13 +30,21 @@ from pipelines.shard_io import (
     decode_array,
     encode_array,
     encode_json,
+    encode_png,
     read_shard,
     view_names,
 )
-from vitlens_core.captions import object_captions
+from pipelines.source import read_pairs, tasks_of_source
+from pipelines.sources.base import Pair, SourceSettings
+from vitlens_core import modalities
+from vitlens_core.captions import class_prompts, object_captions
+from vitlens_core.errors import BadSampleError, InputError
+from vitlens_core.models.tower import TowerSettings
+from vitlens_core.signals.pictures import square_rgb
 
 STEP = "shards"
-VERSION = 1
+VERSION = 2
+_STAGE_BASELINE_M = 0.075  # of the imagined camera that sees the stage: a Kinect's
 
 
 class ShardsConfig(BaseModel):
@@ -42,41 +53,136 @@ class ShardsConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     points: int = Field(10_000, ge=16, description="points stored per cloud")
+    views: int | None = Field(
+        None, ge=1, description="views of an object that become samples, for depth; all if unset"
+    )
+    image_px: int = Field(224, ge=16, description="side of the images of a source")
     label_captions: bool = Field(
-        True, description="whether captions of *training* objects name their class"
+        True, description="whether captions of *training* samples name their class"
     )
 
 
-def run(runtime: Runtime, config: ShardsConfig, renders: Artifact) -> Artifact:
-    """Pair every object's points with its views and captions."""
-    build = runtime.store.begin(STEP, VERSION, config, {"renders": renders})
+def run(
+    runtime: Runtime,
+    config: ShardsConfig,
+    tower: TowerSettings,
+    source_settings: SourceSettings | None = None,
+    *,
+    renders: Artifact | None = None,
+    source: Artifact | None = None,
+) -> Artifact:
+    """Pair every signal with its images and captions.
+
+    Args:
+        tower: names the modality and says how its raw recordings become signals.
+        source_settings: where the files of `source` lie.
+    """
+    name, upstream = ("renders", renders) if renders else ("source", source)
+    assert upstream is not None
+    identity = {"modality": tower.modality, **config.model_dump()}
+    if tower.modality != "point_cloud" or source:
+        identity["tokenizer"] = tower.tokenizer
+    build = runtime.store.begin(STEP, VERSION, identity, {name: upstream})
     if build.existing:
         return build.existing
-    return build_shards(runtime, build, tasks_of(renders), partial(PairStage, config, renders))
+    if renders:
+        stage: Any = partial(RenderedPairs, config, tower, renders)
+        return build_shards(runtime, build, tasks_of(renders), stage)
+    stage = partial(RecordedPairs, config, tower, source_settings, source)
+    return build_shards(runtime, build, tasks_of_source(upstream), stage)
 
 
-class PairStage:
-    """Turns one shard of renders into one shard of pairs."""
+class RenderedPairs:
+    """Turns one shard of rendered objects into one shard of pairs."""
 
-    def __init__(self, config: ShardsConfig, renders: Artifact) -> None:
+    def __init__(self, config: ShardsConfig, tower: TowerSettings, renders: Artifact) -> None:
         self.config = config
         self.renders = renders
+        self.modality = modalities.load_lensed(tower.modality)
+        self.signal = tower.signal
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
+        pair = {"point_cloud": self._cloud, "depth": self._depth_maps}[self.modality.NAME]
         for sample in read_shard(self.renders.path(f"{task.name}.tar")):
-            yield self._pair(sample)
+            yield from pair(sample)
 
-    def _pair(self, sample: Sample) -> Sample:
+    def _cloud(self, sample: Sample) -> Iterator[Sample]:
+        points = decode_array(sample["points.npy"])[: self.config.points]
+        yield {
+            "__key__": sample["__key__"],
+            "json": self._described(sample),
+            self.modality.SIGNAL: _encoded(points),
+            **{name: sample[name] for name in view_names(sample)},
+        }
+
+    def _depth_maps(self, sample: Sample) -> Iterator[Sample]:
+        """One sample per view: the map and the picture that one camera took."""
+        depth_m = np.load(io.BytesIO(sample["depth.npz"]))["depth_m"]
+        focal_px = np.load(io.BytesIO(sample["cameras.npz"]))["intrinsics_px"][0, 0]
+        for number, name in list(enumerate(view_names(sample)))[: self.config.views]:
+            raw = self.modality.disparity(depth_m[number], focal_px, _STAGE_BASELINE_M)
+            yield {
+                "__key__": f"{sample['__key__']}-{name.removesuffix('.png')}",
+                "json": self._described(sample),
+                self.modality.SIGNAL: _encoded(self.signal.store(raw)),
+                "view00.png": sample[name],
+            }
+
+    def _described(self, sample: Sample) -> bytes:
         described = json.loads(sample["json"])
         record = ObjectRecord(**{k: described[k] for k in ObjectRecord.__dataclass_fields__})
         named = self.config.label_captions and described["split"] == "train"
         kept = ("label", "split", "name", "licence", "creator")
         paired = {key: described[key] for key in kept}
+        paired["group"] = sample["__key__"]
         paired["captions"] = list(object_captions(record, use_label=named))
-        points = decode_array(sample["points.npy"])[: self.config.points]
-        return {
-            "__key__": sample["__key__"],
-            "json": encode_json(paired),
-            "points.npy": encode_array(points.astype(np.float16)),
-            **{name: sample[name] for name in view_names(sample)},
+        return encode_json(paired)
+
+
+class RecordedPairs:
+    """Reads one shard's recordings, images and captions from a data set."""
+
+    def __init__(
+        self, config: ShardsConfig, tower: TowerSettings, settings: SourceSettings, source: Artifact
+    ) -> None:
+        self.config = config
+        self.settings = settings
+        self.source = source
+        self.modality = modalities.load_lensed(tower.modality)
+        self.signal = tower.signal
+
+    def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
+        for pair in read_pairs(self.source, task.name):
+            try:
+                yield self._sample(pair)
+            except (InputError, BadSampleError) as error:
+                yield Quarantined(key=pair.key, step=STEP, reason=str(error))
+
+    def _sample(self, pair: Pair) -> Sample:
+        signal = self.signal.store(self.settings.read(pair, self.modality))
+        images = [square_rgb(image, self.config.image_px) for image in self.settings.images(pair)]
+        described = {
+            "label": pair.label,
+            "split": pair.split,
+            "name": pair.name or pair.label or pair.key,
+            "group": pair.group or pair.key,
+            "licence": pair.licence,
+            "creator": pair.creator,
+            "captions": self._captions(pair),
         }
+        return {
+            "__key__": pair.key,
+            "json": encode_json(described),
+            self.modality.SIGNAL: _encoded(signal),
+            **{f"view{i:02d}.png": encode_png(image) for i, image in enumerate(images)},
+        }
+
+    def _captions(self, pair: Pair) -> list[str]:
+        """The data set's own; for training also its label in the modality's prompts."""
+        named = self.config.label_captions and pair.split == "train" and pair.label
+        prompts = class_prompts(pair.label, self.modality.TEMPLATES) if named else ()
+        return [*pair.texts, *prompts]
+
+
+def _encoded(signal: np.ndarray) -> bytes:
+    return encode_array(signal.astype(np.float16) if signal.dtype.kind == "f" else signal)

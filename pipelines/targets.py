@@ -1,11 +1,11 @@
 """targets: the frozen foundation's embeddings of every view and caption, computed once.
 
 Reads     shards and foundation.
-Writes    `<split>-NNNNN.tar`, one per shard; per object
-            points.npy           the signal, as in the shards
-            image_targets.npy    fp16 [V, E], unit norm
-            text_targets.npy     fp16 [C, E], unit norm
-            json                 name, label, split, captions
+Writes    `<split>-NNNNN.tar`, one per shard; per sample
+            <signal>.npy         as in the shards
+            image_targets.npy    fp16 [V, E], unit norm; V = 0 without images
+            text_targets.npy     fp16 [C, E], unit norm; C = 0 without captions
+            json                 name, label, group, split, captions
 Promises  training reads these tars alone: the foundation's towers never run there.
 """
 
@@ -26,7 +26,7 @@ from pipelines.shard_io import Sample, encode_array, encode_json, read_shard
 from vitlens_core.foundation import LitFoundation
 
 STEP = "targets"
-VERSION = 1
+VERSION = 2
 
 
 def run(runtime: Runtime, shards: Artifact, foundation: Artifact) -> Artifact:
@@ -54,21 +54,23 @@ class TargetStage:
             described = json.loads(sample["json"])
             images, texts = (
                 self._projected(known[sample["__key__"]])
-                if known
+                if sample["__key__"] in known
                 else self._encoded(sample, described["captions"])
             )
-            kept = {k: described[k] for k in ("name", "label", "split", "captions")}
+            kept = {k: described[k] for k in ("name", "label", "group", "split", "captions")}
             yield {
                 "__key__": sample["__key__"],
-                "points.npy": sample["points.npy"],
+                **{name: data for name, data in sample.items() if name.endswith(".npy")},
                 "image_targets.npy": _encode(images),
                 "text_targets.npy": _encode(texts),
                 "json": encode_json(kept),
             }
 
     def _encoded(self, sample: Sample, captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        none = torch.zeros(0, self.foundation.embed_dim)
         views = composite_views(sample, self.background)
-        return self.foundation.encode_image(views), self.foundation.encode_text(captions)
+        images = self.foundation.encode_image(views) if len(views) else none
+        return images, self.foundation.encode_text(captions) if captions else none
 
     def _projected(self, features: Features) -> tuple[torch.Tensor, torch.Tensor]:
         """What a `lit` foundation was fitted on is not run through its towers again."""

@@ -22,46 +22,20 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipelines.artifacts import Artifact
-from pipelines.batches import Batch, TrainingBatches, stable_group
+from pipelines.batches import Batch, TrainingBatches, read_targets, stable_group
 from pipelines.foundation import open_foundation
 from pipelines.shard_io import decode_array, read_shard
+from pipelines.train_config import STATE_FILE, TrainConfig, learning_rate
 from vitlens_core import modalities
 from vitlens_core.checkpoint import LENS_FILE, encode_lens
 from vitlens_core.errors import VitlensError
 from vitlens_core.losses import MAX_LOG_SCALE, gather_rows, info_nce
 from vitlens_core.models.tower import Tower, TowerSettings
-from vitlens_core.precision import Precision, autocast
-
-STATE_FILE = "training.pt"
-
-
-class TrainConfig(BaseModel):
-    """Optimisation of a lens. Defaults follow ViT-Lens (arXiv 2311.16081)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int = Field(10_000, ge=1, description="optimizer steps")
-    batch_size: int = Field(512, ge=2, description="samples per step, over all workers")
-    learning_rate: float = Field(5e-4, gt=0)
-    warmup_steps: int = Field(1000, ge=0)
-    weight_decay: float = Field(0.2, ge=0, description="on parameters of two axes or more")
-    betas: tuple[float, float] = (0.9, 0.98)
-    gradient_clip: float = Field(10.0, gt=0, description="largest norm of the gradient")
-    image_weight: float = Field(1.0, ge=0, description="weight of InfoNCE against the image")
-    text_weight: float = Field(1.0, ge=0, description="weight of InfoNCE against the text")
-    label_positives: bool = Field(
-        False, description="samples of one label are positives of each other (few classes)"
-    )
-    precision: Precision = "auto"
-    shuffle_buffer: int = Field(1024, ge=1, description="samples mixed at a time")
-    validate_every: int = Field(100, ge=1, description="steps")
-    checkpoint_every: int = Field(500, ge=1, description="steps")
-    seed: int = 0
+from vitlens_core.precision import autocast
 
 
 @dataclass(frozen=True)
@@ -106,10 +80,12 @@ class Trainer:
         foundation = open_foundation(job.foundation)
         self.foundation = (foundation.spec, job.foundation.read_json("foundation.json")["digest"])
         self.tower = job.tower.build(foundation.trunk).to(self.device).train()
+        self._hold_scale()
         self.model = self._distributed(self.tower)
         self.optimizer = build_optimizer(self.tower, job.train)
         self.modality = modalities.load(job.tower.modality)
         self.signal = job.tower.signal
+        self.weights = job.train.weights
         self.curves = Curves()
         self.step = 0
 
@@ -118,6 +94,7 @@ class Trainer:
         batches = TrainingBatches(
             self.job.targets,
             self.modality.SIGNAL,
+            self.weights,
             self.config.batch_size // self.world_size,
             rank=self.rank,
             world_size=self.world_size,
@@ -142,8 +119,8 @@ class Trainer:
         signal = self.signal.augment(batch.signals, generator).to(self.device)
         with autocast(self.config.precision, self.device):
             embeddings = self.model(signal)
-        image, text = self._losses(embeddings.float(), batch)
-        loss = self.config.image_weight * image + self.config.text_weight * text
+        losses = self._losses(embeddings.float(), batch)
+        loss = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
         if not torch.isfinite(loss):
             raise VitlensError(
                 f"the loss is {loss.item()} at step {self.step}, on worker {self.rank}, "
@@ -153,44 +130,50 @@ class Trainer:
         loss.backward()
         nn.utils.clip_grad_norm_(trainable(self.tower), self.config.gradient_clip)
         self.optimizer.step()
-        self.tower.log_scale.data.clamp_(max=MAX_LOG_SCALE)
-        return {
-            "loss": loss.item(),
-            "loss_image": image.item(),
-            "loss_text": text.item(),
-            "lr": rate,
-        }
+        self._hold_scale()
+        parts = {f"loss_{name}": value.item() for name, value in losses.items()}
+        return {"loss": loss.item(), **parts, "lr": rate}
 
-    def _losses(self, embeddings: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """InfoNCE against image and text over the batch of all workers."""
+    def _hold_scale(self) -> None:
+        """Within CLIP's bound, or at the temperature that is fixed."""
+        scale = self.tower.log_scale.data
+        if self.config.temperature is None:
+            scale.clamp_(max=MAX_LOG_SCALE)
+        else:
+            scale.fill_(-math.log(self.config.temperature))
+
+    def _losses(self, embeddings: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """InfoNCE against each kind of target that has a weight, over all workers' batch."""
         embeddings = gather_rows(embeddings)
-        images = gather_rows(batch.image_targets.to(self.device))
-        texts = gather_rows(batch.text_targets.to(self.device))
         groups = gather_rows(batch.groups.to(self.device)) if self.config.label_positives else None
         scale = self.tower.log_scale.exp()
-        return info_nce(embeddings, images, scale, groups), info_nce(
-            embeddings, texts, scale, groups
-        )
+        return {
+            name: info_nce(
+                embeddings, gather_rows(batch.targets[name].to(self.device)), scale, groups
+            )
+            for name in self.weights
+        }
 
     @torch.inference_mode()
     def _validate(self) -> None:
-        """Loss and image R@1 on the validation split, on the first worker."""
+        """Loss and R@1 against the first kind of target, on the first worker's validation split."""
         if self.rank or not self.job.targets.shards("val"):
             return
+        kind = next(iter(self.weights))
         self.tower.eval()
-        embeddings, images = [], []
+        embeddings, targets = [], []
         for sample in (s for path in self.job.targets.shards("val") for s in read_shard(path)):
             stored = torch.from_numpy(decode_array(sample[self.modality.SIGNAL]))[None]
             embeddings.append(self.tower(self.signal.prepare(stored).to(self.device)))
-            views = torch.from_numpy(decode_array(sample["image_targets.npy"])).float()
-            images.append(views.mean(0, keepdim=True))
+            found = torch.from_numpy(read_targets(sample, kind)).float()
+            targets.append(found.mean(0, keepdim=True))
         self.tower.train()
-        points, targets = torch.cat(embeddings).float(), F.normalize(torch.cat(images), dim=-1)
-        targets = targets.to(self.device)
-        loss = info_nce(points, targets, self.tower.log_scale.exp())
-        hits = (points @ targets.T).argmax(1) == torch.arange(len(points), device=self.device)
+        own, paired = torch.cat(embeddings).float(), F.normalize(torch.cat(targets), dim=-1)
+        paired = paired.to(self.device)
+        loss = info_nce(own, paired, self.tower.log_scale.exp())
+        hits = (own @ paired.T).argmax(1) == torch.arange(len(own), device=self.device)
         self.curves.val.append(
-            {"step": self.step, "loss": loss.item(), "image_r1": hits.float().mean().item()}
+            {"step": self.step, "loss": loss.item(), "r1": hits.float().mean().item()}
         )
 
     def _record(self, losses: dict[str, float]) -> None:
@@ -249,11 +232,3 @@ def build_optimizer(tower: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=1e-6)
-
-
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then cosine to zero at the last step."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return config.learning_rate * (1 + math.cos(math.pi * done)) / 2

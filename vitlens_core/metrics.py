@@ -5,6 +5,7 @@ Axes: B samples, K classes, M gallery items, E embedding. Embeddings are unit no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +57,20 @@ def class_embeddings(prompt_embeddings: Floats) -> Floats:
 
 
 def zero_shot(
-    embeddings: Floats, classes: Floats, labels: Ints, resamples: int = 2000, seed: int = 0
+    embeddings: Floats,
+    classes: Floats,
+    labels: Ints,
+    resamples: int = 2000,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
 ) -> ZeroShot:
     """Classify [B, E] by the nearest of [K, E] and compare with labels [B] in 0..K-1.
 
-    Intervals resample the B samples. Ties count against: a constant model scores chance.
+    Ties count against: a constant model scores chance.
+
+    Args:
+        groups: [B] what samples belong to (an object, a subject). Intervals resample whole
+            groups: samples of one are not independent. Each sample is its own where not given.
 
     Raises:
         InputError: no samples, shapes that do not fit, NaN, or labels out of range.
@@ -72,7 +82,7 @@ def zero_shot(
     scores = _similarities(embeddings, classes)
     own = scores[np.arange(len(labels)), labels]
     rank = (scores >= own[:, None]).sum(axis=1) - 1
-    draws = _resamples(len(labels), resamples, seed)
+    draws = _resamples(groups or range(len(labels)), resamples, seed)
     correct = rank == 0
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(confusion, (labels, scores.argmax(axis=1)), 1)
@@ -93,12 +103,14 @@ def retrieval(
     relevant: NDArray[np.bool_],
     resamples: int = 2000,
     seed: int = 0,
+    groups: Sequence[str] | None = None,
 ) -> dict[str, Interval]:
     """R@1/5/10: the share of queries [B, E] with a relevant item among their nearest k.
 
     Args:
         gallery: [M, E].
         relevant: [B, M]; at least one item per query.
+        groups: [B], as in `zero_shot`.
 
     Raises:
         InputError: shapes that do not fit, NaN, or a query without a relevant item.
@@ -108,7 +120,7 @@ def retrieval(
     scores = _similarities(queries, gallery)
     best = np.where(relevant, scores, -np.inf).max(axis=1, keepdims=True)
     ahead = ((scores >= best) & ~relevant).sum(axis=1)
-    draws = _resamples(len(queries), resamples, seed)
+    draws = _resamples(groups or range(len(queries)), resamples, seed)
     return {f"r{k}": _mean_interval(ahead < k, draws) for k in (1, 5, 10)}
 
 
@@ -120,21 +132,29 @@ def _similarities(embeddings: Floats, others: Floats) -> Floats:
     return scores
 
 
-def _resamples(count: int, resamples: int, seed: int) -> Ints:
-    return np.random.default_rng(seed).integers(count, size=(resamples, count))
+def _resamples(groups: Sequence[object], resamples: int, seed: int) -> Ints:
+    """[R, B] how often each sample counts when as many groups as there are are drawn anew."""
+    _, owner = np.unique(np.asarray(groups), return_inverse=True)
+    count = int(owner.max()) + 1
+    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
+    return np.stack([np.bincount(row, minlength=count) for row in drawn])[:, owner]
 
 
 def _mean_interval(hits: NDArray[np.bool_], draws: Ints) -> Interval:
-    return _interval(float(hits.mean()), hits[draws].mean(axis=1))
+    return _interval(float(hits.mean()), draws @ hits / draws.sum(axis=1))
 
 
 def _class_mean_interval(correct: NDArray[np.bool_], labels: Ints, draws: Ints) -> Interval:
-    def class_mean(index: Ints) -> float:
-        totals = np.bincount(labels[index])
-        hits = np.bincount(labels[index], weights=correct[index], minlength=len(totals))
-        return float((hits[totals > 0] / totals[totals > 0]).mean())
+    of_class = np.eye(labels.max() + 1)[labels]
 
-    return _interval(class_mean(np.arange(len(labels))), np.array([class_mean(d) for d in draws]))
+    def class_means(times: Ints) -> Floats:
+        """[R, B] → [R]: mean over the classes that were drawn at all."""
+        totals, hits = times @ of_class, times @ (of_class * correct[:, None])
+        shares = np.divide(hits, totals, out=np.zeros_like(hits), where=totals > 0)
+        return shares.sum(axis=1) / (totals > 0).sum(axis=1)
+
+    whole = np.ones((1, len(labels)), dtype=draws.dtype)
+    return _interval(float(class_means(whole)[0]), class_means(draws))
 
 
 def _interval(value: float, resampled: Floats) -> Interval:

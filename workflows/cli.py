@@ -57,11 +57,11 @@ def main(debug: bool) -> None:
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change one setting.")
 def run(modality: str, profile: str, overrides: tuple[str, ...]) -> None:
     """From objects to a registered lens; steps already made are reused."""
-    settings = load_workflow(modality).config(profile, overrides)
+    workflow = load_workflow(modality)
     from workflows.console import quiet_terminal
     from workflows.preflight import check
 
-    check(settings)
+    check(workflow, profile, overrides)
     home = Home.from_environment()
     log = home.logs() / f"{modality}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with quiet_terminal(log):

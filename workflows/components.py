@@ -1,7 +1,8 @@
 """components: the workflow template; one `defs.yaml` makes a modality's Dagster definitions.
 
-    objects ─▶ renders ─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
-            ─▶ challenger ─(gates)─▶ champion
+    objects ─▶ renders ─┐
+                        ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
+    source ─────────────┘           ─▶ challenger ─(gates)─▶ champion
 
 The gates are blocking checks on `challenger`: when one fails, `champion` does not run.
 Assets hold no science: they load the settings, call the step and report metadata.
@@ -20,10 +21,10 @@ from pipelines.config import RunConfig
 from pipelines.registry import ModelVersion
 from workflows import metadata
 from workflows.console import show_artifact, show_gates, show_version
-from workflows.flow import STEP_NAMES, STEPS, Step
+from workflows.flow import Step
 from workflows.home import Home
 from workflows.settings import RunSettings, run_config
-from workflows.spec import Workflow
+from workflows.spec import DEFAULT_PROFILE, Workflow
 
 ARTIFACTS = "artifacts"
 
@@ -34,14 +35,14 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         job = dg.define_asset_job(
             self.modality,
-            selection=dg.AssetSelection.groups(self.modality),
+            selection=self._selection(),
             description=self.description,
-            config=run_config(RunSettings().profile),
+            config=run_config(self.modality, DEFAULT_PROFILE),
             # One process, so that all steps share one Ray.
             executor_def=dg.in_process_executor,
         )
         return dg.Definitions(
-            assets=[*map(self._step, STEPS), self._challenger(), self._champion()],
+            assets=[*map(self._step, self.steps), self._challenger(), self._champion()],
             asset_checks=[self._gates()] if self.gates else [],
             jobs=[job],
             schedules=self._schedules(job),
@@ -56,13 +57,21 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
                 name=f"{self.modality}_schedule",
                 job=job,
                 cron_schedule=self.schedule.cron,
-                run_config=run_config(self.schedule.profile),
+                run_config=run_config(self.modality, self.schedule.profile),
                 default_status=dg.DefaultScheduleStatus.STOPPED,
             )
         ]
 
+    def _selection(self) -> dg.AssetSelection:
+        """The workflow's assets, and what a shared foundation is made of."""
+        own = dg.AssetSelection.groups(self.modality)
+        if self.foundation_of is None:
+            return own
+        return own | dg.AssetSelection.assets(self._key("foundation")).upstream()
+
     def _key(self, name: str) -> dg.AssetKey:
-        return dg.AssetKey([self.modality, name])
+        shared = name == "foundation" and self.foundation_of
+        return dg.AssetKey([shared or self.modality, name])
 
     def _inputs(self, names: tuple[str, ...]) -> dict[str, dg.AssetIn]:
         return {name: dg.AssetIn(self._key(name)) for name in names}
@@ -87,7 +96,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
     def _challenger(self) -> dg.AssetsDefinition:
         @dg.asset(
             key=self._key("challenger"),
-            ins=self._inputs(STEP_NAMES),
+            ins=self._inputs(self.step_names),
             group_name=self.modality,
             description="The evaluated lens as a version of the registered model.",
             kinds={"mlflow"},
@@ -109,7 +118,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             console = settings.runtime(config).console
             show_version(console, "challenger", model)
             show_gates(console, results)
-            return _reported(home, settings.profile, config, artifacts, results, model)
+            return self._reported(home, settings.profile, config, artifacts, results, model)
 
         return register
 
@@ -142,7 +151,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
     def _champion(self) -> dg.AssetsDefinition:
         @dg.asset(
             key=self._key("champion"),
-            ins=self._inputs(STEP_NAMES),
+            ins=self._inputs(self.step_names),
             deps=[self._key("challenger")],
             group_name=self.modality,
             description="The version that consumers load; only after its gates passed.",
@@ -157,25 +166,25 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             challenger = next(v for v in versions if v.evaluation == evaluated)
             model = registry.promote(home, challenger.name, challenger.version, results)
             show_version(settings.runtime(config).console, "champion", model)
-            return _reported(home, settings.profile, config, artifacts, results, model)
+            return self._reported(home, settings.profile, config, artifacts, results, model)
 
         return promote
+
+    def _reported(
+        self,
+        home: Path,
+        profile: str,
+        config: RunConfig,
+        artifacts: Mapping[str, Artifact],
+        results: list[gates.GateResult],
+        model: ModelVersion,
+    ) -> dg.MaterializeResult:
+        """Write the report with the version's present aliases, and keep it with its run."""
+        artifacts = {name: artifacts[name] for name in self.step_names}  # Dagster sorts by name
+        folder = report.write(home, config, artifacts, results, model, profile)
+        registry.log_report(home, model, folder)
+        return dg.MaterializeResult(metadata=metadata.of_version(model, folder))
 
 
 def _held(config: RunConfig, evaluation: Artifact) -> list[gates.GateResult]:
     return gates.evaluate(evaluation.read_json("metrics.json"), list(config.gates.values()))
-
-
-def _reported(
-    home: Path,
-    profile: str,
-    config: RunConfig,
-    artifacts: Mapping[str, Artifact],
-    results: list[gates.GateResult],
-    model: ModelVersion,
-) -> dg.MaterializeResult:
-    """Write the report with the version's present aliases, and keep it with its run."""
-    artifacts = {name: artifacts[name] for name in STEP_NAMES}  # Dagster sorts by name
-    folder = report.write(home, config, artifacts, results, model, profile)
-    registry.log_report(home, model, folder)
-    return dg.MaterializeResult(metadata=metadata.of_version(model, folder))

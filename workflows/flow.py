@@ -1,17 +1,19 @@
-"""flow: the steps of every modality in order, and how each one is called.
+"""flow: the steps of a workflow in order, and how each one is called.
 
-    objects ─▶ renders ─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
-            ─▶ challenger ─(gates)─▶ champion
+    objects ─▶ renders ─┐
+                        ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
+    source ─────────────┘           ─▶ challenger ─(gates)─▶ champion
 
-A step's job is `pipelines.<name>.run(runtime, [its config section], **inputs)`.
+A workflow whose settings have a `source` reads that data set; any other renders objects.
+A step's job is `pipelines.<name>.run(runtime, *settings, **inputs)`.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.artifacts import Artifact
 from pipelines.runtime import Runtime
@@ -19,41 +21,91 @@ from pipelines.runtime import Runtime
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
 
+Settings = Callable[["RunConfig"], tuple[Any, ...]]
+
 
 @dataclass(frozen=True)
 class Step:
-    """One artifact of the flow."""
+    """One artifact of the flow; `settings` picks what its job is told."""
 
     name: str
     description: str
-    inputs: tuple[str, ...] = ()
-    has_config: bool = True
+    inputs: tuple[str, ...]
+    settings: Settings
 
     def run(self, runtime: Runtime, config: RunConfig, inputs: Mapping[str, Artifact]) -> Artifact:
         """Make the artifact, or find it made."""
         job = importlib.import_module(f"pipelines.{self.name}")
-        section = (getattr(config, self.name),) if self.has_config else ()
-        return job.run(runtime, *section, **inputs)
+        return job.run(runtime, *self.settings(config), **inputs)
 
 
-STEPS = (
-    Step("objects", "The selected GLBs of a mirror, whole and checked, split by object."),
-    Step(
-        "renders", "Views, metric depth and coloured surface points of every object.", ("objects",)
-    ),
-    Step("shards", "Paired samples in WebDataset tars: signal, views, captions.", ("renders",)),
-    Step("foundation", "The frozen dual encoder that defines the embedding space.", ("shards",)),
+_OBJECTS = Step(
+    "objects",
+    "The selected GLBs of a mirror, whole and checked, split by object.",
+    (),
+    lambda config: (config.objects,),
+)
+_RENDERS = Step(
+    "renders",
+    "Views, metric depth and coloured surface points of every object.",
+    ("objects",),
+    lambda config: (config.renders,),
+)
+_SOURCE = Step(
+    "source",
+    "What a data set offers: its pairs listed, checked and divided.",
+    (),
+    lambda config: (config.source, config.modality),
+)
+_FOUNDATION = Step(
+    "foundation",
+    "The frozen dual encoder that defines the embedding space.",
+    ("shards",),
+    lambda config: (config.foundation,),
+)
+_LAST = (
     Step(
         "targets",
         "The foundation's embeddings of every view and caption, computed once.",
         ("shards", "foundation"),
-        has_config=False,
+        lambda config: (),
     ),
-    Step("lens", "The trained tokenizer and lens.", ("targets", "foundation")),
+    Step(
+        "lens",
+        "The trained tokenizer and lens.",
+        ("targets", "foundation"),
+        lambda config: (config.lens,),
+    ),
     Step(
         "evaluation",
-        "Zero-shot classification and retrieval on held-out objects, with intervals.",
+        "Zero-shot classification and retrieval on held-out samples, with intervals.",
         ("targets", "foundation", "lens"),
+        lambda config: (config.evaluation,),
     ),
 )
-STEP_NAMES = tuple(step.name for step in STEPS)
+
+
+def steps(*, from_source: bool = False, own_foundation: bool = True) -> tuple[Step, ...]:
+    """The steps of a workflow in order.
+
+    Args:
+        from_source: whether it reads a data set instead of rendering objects.
+        own_foundation: whether the foundation is its own or another workflow's.
+    """
+    first = (_SOURCE,) if from_source else (_OBJECTS, _RENDERS)
+    foundation = (_FOUNDATION,) if own_foundation else ()
+    return (*first, _shards(first[-1].name), *foundation, *_LAST)
+
+
+def _shards(upstream: str) -> Step:
+    return Step(
+        "shards",
+        "Paired samples in WebDataset tars: signal, images, captions.",
+        (upstream,),
+        lambda config: (config.shards, config.lens.tower(), config.source),
+    )
+
+
+STEP_NAMES = tuple(
+    step.name for step in (_OBJECTS, _RENDERS, _SOURCE, _shards(""), _FOUNDATION, *_LAST)
+)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from pipelines.config import RunConfig
+from collections.abc import Sequence
+
 from pipelines.mirror import open_mirror
 from vitlens_core.foundation import check_foundation
+from workflows.spec import Workflow, load_workflow
 
 
-def check(config: RunConfig) -> None:
-    """Look for mirror and foundation (`ConfigError` if missing) before Ray and Dagster start."""
-    open_mirror(config.objects.mirror)
-    check_foundation(config.foundation.spec)
+def check(workflow: Workflow, profile: str, overrides: Sequence[str]) -> None:
+    """Check the settings, and that data set or mirror and foundation are there (`ConfigError`)."""
+    config = workflow.config(profile, overrides)
+    if config.source is None:
+        open_mirror(config.objects.mirror)
+    elif config.source.is_local:
+        config.source.folder()
+    if workflow.foundation_of:
+        check(load_workflow(workflow.foundation_of), profile, ())
+    else:
+        check_foundation(config.foundation.spec)

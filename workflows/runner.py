@@ -32,7 +32,7 @@ def execute(home: Home, modality: str, profile: str, overrides: Sequence[str]) -
     """
     os.environ["DAGSTER_HOME"] = str(home.dagster())
     job = defs().resolve_job_def(modality)
-    settings = {**run_config(profile, overrides), "loggers": {LOG_FILE: {}}}
+    settings = {**run_config(modality, profile, overrides), "loggers": {LOG_FILE: {}}}
     with dg.DagsterInstance.get() as instance:
         try:
             job.execute_in_process(settings, instance, tags={"vitlens/from": "command line"})

@@ -38,7 +38,10 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
     if not remote:
         require_free("--mlflow-port", mlflow_port)
         commands["mlflow"] = (_mlflow(tracking, home, mlflow_port), mlflow_port)
-    with ExitStack() as stack:
+    # Else the servers would outlive a `kill` or a closed terminal.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
         servers = {
             name: stack.enter_context(running(home, name, command))
             for name, (command, _) in commands.items()
@@ -49,8 +52,7 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
         if remote:
             console.print(f"mlflow   {tracking}")
         console.print("Ctrl-C stops them")
-        with suppress(KeyboardInterrupt):
-            _watch(home, servers)
+        _watch(home, servers)
     console.print("stopped")
 
 

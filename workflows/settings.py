@@ -17,19 +17,21 @@ RESOURCE = "settings"
 
 
 class RunSettings(dg.ConfigurableResource):
-    """The profile a run takes, and what it overrides."""
+    """The profile a run takes, and what it overrides in the modality it is for."""
 
+    modality: str = Field("", description="whose settings the overrides change")
     profile: str = Field(DEFAULT_PROFILE, description="a profile of the modality's defs.yaml")
     overrides: list[str] = Field([], description="as `--set`: section.key=value, value in YAML")
 
     def config(self, workflow: Workflow) -> RunConfig:
-        return workflow.config(self.profile, self.overrides)
+        own = self.modality in ("", workflow.modality)
+        return workflow.config(self.profile, self.overrides if own else ())
 
     def runtime(self, config: RunConfig) -> Runtime:
         return Runtime(Home.from_environment().store, config.resources, terminal())
 
 
-def run_config(profile: str, overrides: Sequence[str] = ()) -> dict:
+def run_config(modality: str, profile: str, overrides: Sequence[str] = ()) -> dict:
     """Dagster's run config for these settings."""
-    chosen = {"profile": profile, "overrides": list(overrides)}
+    chosen = {"modality": modality, "profile": profile, "overrides": list(overrides)}
     return {"resources": {RESOURCE: {"config": chosen}}}

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.choices import unknown
 from vitlens_core.errors import ConfigError
+from workflows.flow import Step, steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +45,22 @@ class Workflow(BaseModel):
     profiles: dict[str, dict[str, Any]] = Field(description="settings by name, over the base")
     gates: dict[str, dict[str, Any]] = Field(description="name → metric, and min or max")
     schedule: Schedule | None = None
+    foundation_of: str | None = Field(
+        None, description="workflow whose foundation, so whose embedding space, this one shares"
+    )
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The workflow's own steps, in order."""
+        return steps(from_source="source" in self.base, own_foundation=self.foundation_of is None)
+
+    @property
+    def step_names(self) -> tuple[str, ...]:
+        """Steps of a run in order, a shared foundation among them."""
+        names = [step.name for step in self.steps]
+        if self.foundation_of:
+            names.insert(names.index("targets"), "foundation")
+        return tuple(names)
 
     def config(self, profile: str, overrides: Sequence[str] = ()) -> RunConfig:
         """The checked settings of one run (`ConfigError` names the choices)."""
@@ -53,7 +70,13 @@ class Workflow(BaseModel):
         from pipelines.config import load_run_config
 
         base = {**self.base, "gates": self.gates}
-        return load_run_config(self.modality, base, self.profiles[profile], overrides)
+        config = load_run_config(self.modality, base, self.profiles[profile], overrides)
+        if config.source is not None and "source" not in self.base:
+            raise ConfigError(
+                f"source: the workflow of {self.modality} renders objects; state a source in the "
+                "`base` of its defs.yaml to read a data set instead"
+            )
+        return config
 
 
 def modality_names() -> list[str]:

@@ -32,7 +32,10 @@ def show_summary(console: Console, folder: Path) -> None:
     if failed := [gate["name"] for gate in report["gates"] if not gate["passed"]]:
         console.print(f"[red]not promoted to champion[/]: {', '.join(failed)} failed")
     objects = report["objects"]
-    console.print(f"objects {objects['ok']} used, {objects['quarantined']} quarantined")
+    counted = f"{objects['ok']} used, {objects['quarantined']} quarantined"
+    console.print(f"{report['samples_are']} {counted}")
+    if report["is_generated"]:
+        console.print("[yellow]generated data[/]: no figure here says anything of real recordings")
     seconds = report["seconds"]
     made = [f"{step} {seconds[step]:.0f} s" for step in STEP_NAMES if step in seconds]
     console.print(f"made in {', '.join(made)}", soft_wrap=True)
@@ -41,12 +44,15 @@ def show_summary(console: Console, folder: Path) -> None:
 
 def _scores(report: Mapping[str, Any]) -> Table:
     scores = report["zero_shot"]
-    table = Table(title=f"{report['modality']}: {scores['n']} held-out objects, zero-shot")
+    table = Table(
+        title=f"{report['modality']}: {scores['n']} held-out {report['samples_are']}, zero-shot"
+    )
     table.add_column("")
     for name in _TOP:
         table.add_column(name.replace("top", "top-").replace("_", " "), justify="right")
     table.add_row("lens", *_cells(scores, _TOP))
-    table.add_row("foundation, on images", *_cells(report["foundation_image_zero_shot"], _TOP))
+    if ceiling := report.get("foundation_image_zero_shot"):
+        table.add_row("foundation, on images", *_cells(ceiling, _TOP))
     table.add_row("chance", f"{scores['chance']:.3f}")
     return table
 

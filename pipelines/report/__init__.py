@@ -35,7 +35,7 @@ def write(
 
     Args:
         config: everything the run was configured with, shown as it is.
-        artifacts: every step of the flow by name, `objects` to `evaluation`.
+        artifacts: every step of the flow by name, up to `evaluation`.
         model: the version registered, with its present aliases; None if there is none.
         profile: name of the profile that the config came from.
 

@@ -58,7 +58,7 @@ def summary(curves: Mapping[str, Points]) -> dict[str, Any]:
         "train_loss_last": train[-1]["loss"] if train else None,
         "val_loss_last": val[-1]["loss"] if val else None,
         "val_loss_best": min((p["loss"] for p in val), default=None),
-        "val_image_r1_best": max((p["image_r1"] for p in val), default=None),
+        "val_r1_best": max((p["r1"] for p in val), default=None),
     }
 
 
@@ -67,7 +67,7 @@ def drawings(curves: Mapping[str, Points]) -> list[str]:
     drawn = [_svg("Loss", curves, "loss")]
     if curves["val"]:
         only_val = {"train": (), "val": curves["val"]}
-        drawn.append(_svg("Validation: image retrieval R@1", only_val, "image_r1"))
+        drawn.append(_svg("Validation: retrieval R@1", only_val, "r1"))
     return drawn
 
 

@@ -18,7 +18,7 @@ from pipelines.report import curves
 
 @dataclass(frozen=True)
 class Run:
-    """What there is to report: `artifacts` by step, `objects` to `evaluation`."""
+    """What there is to report: `artifacts` by step, up to `evaluation`."""
 
     config: BaseModel | Mapping[str, Any]
     artifacts: Mapping[str, Artifact]
@@ -45,6 +45,8 @@ def collect(run: Run) -> dict[str, Any]:
         **{key: value for key, value in metrics.items() if key != "confusion"},
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "profile": run.profile,
+        "samples_are": "objects" if "objects" in run.artifacts else "samples",
+        "is_generated": _is_generated(run),
         "objects": {
             "ok": run.artifacts["shards"].manifest.counts["samples"],
             "quarantined": len(quarantined),
@@ -60,6 +62,12 @@ def collect(run: Run) -> dict[str, Any]:
         "config": settings,
     }
     return _finite(facts)
+
+
+def _is_generated(run: Run) -> bool:
+    """Whether the recordings are made up, which every figure must say."""
+    source = run.artifacts.get("source")
+    return source is not None and source.manifest.config["generated"]
 
 
 def _model(model: ModelVersion | None) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from PIL import Image
 from upath import UPath
 
 from pipelines.report.pictures import data_uri, draw_signal, signal_file, thumbnail
@@ -58,8 +59,8 @@ def examples(
     wanted: dict[str, set[str]] = {}
     for prediction in chosen:
         wanted.setdefault(prediction["key"], set()).add(signal)
-        for key in prediction["image_neighbours"]:
-            wanted.setdefault(key, set()).add(_VIEW)
+        for key in prediction["neighbours"]:
+            wanted.setdefault(key, set()).update((_VIEW, signal))
     files = read_members(shards, wanted)
     by_key = {p["key"]: p for p in predictions}
     return [_example(modality, p, by_key, files) for p in chosen]
@@ -108,6 +109,13 @@ def _varied(predictions: Sequence[Prediction]) -> list[Prediction]:
     return [predictions[i] for i in order]
 
 
+def _picture(modality: str, files: Mapping[str, bytes]) -> Image.Image:
+    """A sample's first image, or its signal where it has none."""
+    if _VIEW in files:
+        return thumbnail(files[_VIEW], _NEIGHBOUR_PX)
+    return draw_signal(modality, files[signal_file(modality)], _NEIGHBOUR_PX)
+
+
 def _example(
     modality: str, query: Prediction, by_key: Mapping[str, Prediction], files: Files
 ) -> Example:
@@ -119,12 +127,12 @@ def _example(
         predicted=query["predicted"][0],
         neighbours=tuple(
             Neighbour(
-                picture=data_uri(thumbnail(files[key][_VIEW], _NEIGHBOUR_PX)),
+                picture=data_uri(_picture(modality, files[key])),
                 label=by_key[key]["label"],
                 name=by_key[key]["name"],
                 is_same_class=by_key[key]["label"] == query["label"],
                 is_same_object=key == query["key"],
             )
-            for key in query["image_neighbours"]
+            for key in query["neighbours"]
         ),
     )

@@ -1,15 +1,16 @@
 """pictures: signals and views as small images that travel inside the page.
 
-One function per stored signal draws it; a new modality adds its own to `_DRAWN`.
+Clouds are projected; any other signal is drawn by its shape, so that a new modality needs nothing.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 from PIL import Image
 
 from pipelines.shard_io import decode_array
@@ -19,6 +20,8 @@ from vitlens_core.rendering import orbit
 _OVERSAMPLED = 2  # drawn larger, then reduced: smooth edges
 _MARGIN = 0.06  # of a picture's side, around what it shows
 _CLOSED = 1.4  # radius of a disc, in mean distances of points: surfaces look closed
+_CHANNELS_SHOWN = 8  # of a series
+_SERIES_RATIO = 3  # a map this much wider than high is a series of channels
 _SHADE = 0.35  # how much darker the farthest point is than the nearest
 
 
@@ -29,7 +32,9 @@ def signal_file(modality: str) -> str:
 
 def draw_signal(modality: str, data: bytes, size_px: int) -> Image.Image:
     """A stored signal as an RGBA picture, transparent where there is nothing."""
-    return _DRAWN[signal_file(modality)](data, size_px)
+    if modality == "point_cloud":
+        return _draw_cloud(data, size_px)
+    return _draw_array(decode_array(data), size_px)
 
 
 def thumbnail(png: bytes, size_px: int) -> Image.Image:
@@ -87,5 +92,39 @@ def _discs(centres: np.ndarray, radius_px: float) -> tuple[np.ndarray, np.ndarra
     return covered[..., 0].ravel(), covered[..., 1].ravel(), owners
 
 
-# The picture of each stored signal.
-_DRAWN: dict[str, Callable[[bytes, int], Image.Image]] = {"points.npy": _draw_cloud}
+def _draw_series(series: np.ndarray, size_px: int) -> Image.Image:
+    """Channels [C, time] as lines, one below the other."""
+    figure = Figure(figsize=(2.56, 2.56), dpi=size_px / 2.56)
+    axes = figure.add_axes((0, 0, 1, 1))
+    shown = series[np.linspace(0, len(series) - 1, min(len(series), _CHANNELS_SHOWN)).astype(int)]
+    spread = max(float(np.abs(shown - shown.mean(1, keepdims=True)).max()), 1e-9)
+    for row, channel in enumerate(shown):
+        axes.plot((channel - channel.mean()) / spread / 2 - row, linewidth=1)
+    axes.axis("off")
+    return _rendered(figure)
+
+
+def _draw_map(values: np.ndarray) -> Image.Image:
+    """Numbers [H, W] as a heat map, from their 1st to their 99th percentile."""
+    low, high = np.percentile(values, [1, 99])
+    return Image.fromarray(
+        colormaps["magma"](np.clip((values - low) / max(high - low, 1e-9), 0, 1), bytes=True)
+    )
+
+
+def _rendered(figure: Figure) -> Image.Image:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", transparent=True)
+    return Image.open(buffer)
+
+
+def _draw_array(signal: np.ndarray, size_px: int) -> Image.Image:
+    """Any other signal by its shape: a picture, a map (the first of its clips), or series."""
+    if signal.dtype == np.uint8 and signal.shape[-1] == 3:
+        drawn = Image.fromarray(signal).convert("RGBA")
+    else:
+        values = signal.astype(np.float32).reshape(-1, *signal.shape[-2:])[0]
+        if values.shape[1] > _SERIES_RATIO * values.shape[0]:
+            return _draw_series(values, size_px)
+        drawn = _draw_map(values if signal.ndim == 2 else values.T[::-1])
+    return drawn.resize((size_px, size_px), Image.Resampling.BICUBIC)

@@ -26,7 +26,7 @@ from pipelines.artifacts import home_folder
 from vitlens_core.errors import ConfigError
 from vitlens_core.readers.pictures import read_rgb
 
-GENERATED = "generated"
+GENERATED, PACKAGE = "generated", "package"
 Split = Literal["train", "val", "test"]
 
 
@@ -61,7 +61,7 @@ class Pair:
 
 
 class SourceSettings(BaseModel, ABC):
-    """Where a data set lies and which part of it is taken; frozen, unknown keys refused.
+    """Where a data set lies and how its pairs are divided; frozen, unknown keys refused.
 
     Attributes:
         kind: the layout; each subclass fixes it to one literal.
@@ -75,6 +75,18 @@ class SourceSettings(BaseModel, ABC):
 
     kind: str
     root: str = Field(description="folder of the data set in its published layout")
+    pairs_per_shard: int = Field(256, ge=1)
+    count: int | None = Field(None, ge=1, description="pairs to take at most, of every class alike")
+    held_out_fraction: float = Field(
+        0.25, gt=0, lt=1, description="of the groups, where the data set states no test side"
+    )
+    validation_fraction: float = Field(
+        0.1, ge=0, lt=1, description="of the training groups, where it states no validation side"
+    )
+    missing: Literal["refuse", "quarantine"] = Field(
+        "refuse", description="what becomes of pairs whose files are not there"
+    )
+    seed: int = Field(0, description="of the division")
 
     @abstractmethod
     def pairs(self) -> Iterable[Pair]:
@@ -97,6 +109,11 @@ class SourceSettings(BaseModel, ABC):
     def generated(self) -> bool:
         """Whether the recordings are made up: figures from them must say so."""
         return self.root == GENERATED
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies in a folder of the user's: nothing to be made or fetched first."""
+        return self.root not in (GENERATED, PACKAGE)
 
     def folder(self) -> Path:
         """The data set's folder; a generated one is written first, once per machine.

@@ -16,6 +16,7 @@ from pipelines.artifacts import Artifact
 from pipelines.runtime import Runtime
 from tests.pipelines import small_mirror
 from tests.pipelines.quiet import quiet_runtime
+from vitlens_core.models.tower import TowerSettings
 
 
 @pytest.fixture
@@ -48,7 +49,9 @@ def renders_artifact(flow_runtime: Runtime, objects_artifact: Artifact) -> Artif
 
 @pytest.fixture(scope="session")
 def shards_artifact(flow_runtime: Runtime, renders_artifact: Artifact) -> Artifact:
-    return shards.run(flow_runtime, shards.ShardsConfig(points=256), renders_artifact)
+    config = shards.ShardsConfig(points=256)
+    tower = TowerSettings(modality="point_cloud")
+    return shards.run(flow_runtime, config, tower, renders=renders_artifact)
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ def predictions(objects: Sequence[Sample], right: float) -> list[dict[str, Any]]
                 "name": json.loads(objects[i]["json"])["name"],
                 "predicted": ([label, *wrong] if hit else [*wrong, label])[:5],
                 "scores": [0.5, 0.4, 0.3, 0.2, 0.1][: len(classes)],
-                "image_neighbours": ([key, *others] if hit else others)[:5],
+                "neighbours": ([key, *others] if hit else others)[:5],
             }
         )
     return result
@@ -100,7 +100,7 @@ def curves(steps: int = 4) -> dict[str, list[dict[str, float]]]:
         {"step": s, "loss": 6 / s, "loss_image": 3 / s, "loss_text": 3 / s, "lr": 1e-3 / s}
         for s in range(1, steps + 1)
     ]
-    val = [{"step": s, "loss": 7 / s, "image_r1": 1 - 1 / s} for s in range(2, steps + 1, 2)]
+    val = [{"step": s, "loss": 7 / s, "r1": 1 - 1 / s} for s in range(2, steps + 1, 2)]
     return {"train": train, "val": val}
 
 

@@ -39,7 +39,8 @@ def sample(number: int, split: str, embed_dim: int = EMBED_DIM, points: int = 40
         "image_targets.npy": encode_array(views.astype(np.float16)),
         "text_targets.npy": encode_array(texts.astype(np.float16)),
         "json": encode_json(
-            {"name": f"{label} {number}", "label": label, "split": split, "captions": ["a", "b"]}
+            {"name": f"{label} {number}", "label": label, "group": f"{split}{number:03d}"}
+            | {"split": split, "captions": ["a", "b"]}
         ),
     }
 

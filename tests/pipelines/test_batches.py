@@ -7,6 +7,7 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -15,11 +16,13 @@ from upath import UPath
 
 from pipelines.artifacts import Artifact, Store
 from pipelines.batches import Batch, TrainingBatches, collate, stable_group
+from pipelines.shard_io import encode_array
 from tests.pipelines import synthetic
 from vitlens_core.errors import ConfigError
 
 SIZES = (5, 3, 4, 1)
 SAMPLES = sum(SIZES)
+KINDS = ("image", "text")
 quick = settings(deadline=None, max_examples=25)
 
 
@@ -31,15 +34,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 def _batches(made: Artifact, size: int, count: int, first: int = 0, **options) -> list[Batch]:
     return list(
-        islice(TrainingBatches(made, "points.npy", size, **options).starting_at(first), count)
+        islice(
+            TrainingBatches(made, "points.npy", KINDS, size, **options).starting_at(first), count
+        )
     )
 
 
 def _same(one: Batch, other: Batch) -> bool:
-    tensors = ("signals", "image_targets", "text_targets", "groups")
-    return one.keys == other.keys and all(
-        torch.equal(getattr(one, name), getattr(other, name)) for name in tensors
-    )
+    pairs = [(one.signals, other.signals), (one.groups, other.groups)]
+    pairs += [(one.targets[kind], other.targets[kind]) for kind in KINDS]
+    return one.keys == other.keys and all(torch.equal(a, b) for a, b in pairs)
 
 
 @given(
@@ -79,7 +83,9 @@ def test_workers_see_disjoint_shards_that_add_up_to_all(
     """Within an epoch; a worker's share is as many samples as its shards hold."""
     seen: Counter[str] = Counter()
     for rank in range(workers):
-        batches = TrainingBatches(made, "points.npy", 1, rank=rank, world_size=workers, seed=seed)
+        batches = TrainingBatches(
+            made, "points.npy", KINDS, 1, rank=rank, world_size=workers, seed=seed
+        )
         order = list(range(len(SIZES)))
         random.Random(f"{seed}/0").shuffle(order)
         share = sum(SIZES[index] for index in order[rank::workers])
@@ -94,15 +100,25 @@ def test_seeds_differ(made: Artifact) -> None:
 
 def test_a_batch_pairs_each_signal_with_a_view_and_a_caption_of_its_own() -> None:
     samples = [synthetic.sample(i, "train") for i in range(6)]
-    batch = collate(samples, "points.npy", random.Random(0))
+    batch = collate(samples, "points.npy", KINDS, random.Random(0))
     assert batch.signals.shape == (6, 40, 6)
-    assert batch.image_targets.shape == batch.text_targets.shape == (6, synthetic.EMBED_DIM)
-    assert batch.image_targets.dtype == torch.float32
-    own = collate(samples[2:3], "points.npy", random.Random(1))
+    assert batch.targets.keys() == set(KINDS)
+    for targets in batch.targets.values():
+        assert (targets.shape, targets.dtype) == ((6, synthetic.EMBED_DIM), torch.float32)
+    own = collate(samples[2:3], "points.npy", KINDS, random.Random(1))
     assert torch.equal(own.signals[0], batch.signals[2])
     assert batch.groups.tolist() == [stable_group(label) for label in synthetic.LABELS] * 2
-    drawn = {collate(samples[:1], "points.npy", random.Random(i)).image_targets for i in range(30)}
-    assert len({tuple(target[0].tolist()) for target in drawn}) == 3
+    drawn = (collate(samples[:1], "points.npy", KINDS, random.Random(i)) for i in range(30))
+    assert len({tuple(one.targets["image"][0].tolist()) for one in drawn}) == 3
+
+
+def test_a_sample_without_what_it_is_trained_against_is_refused_with_the_way_out() -> None:
+    sample = synthetic.sample(0, "train")
+    nothing = encode_array(np.zeros((0, synthetic.EMBED_DIM), np.float16))
+    for lacking in (sample | {"image_targets.npy": nothing}, sample):
+        kinds = ("image",) if lacking is not sample else ("sound",)
+        with pytest.raises(ConfigError, match=rf"train000 has no {kinds[0]}.*_weight=0"):
+            collate([lacking], "points.npy", kinds, random.Random(0))
 
 
 @example(labels=["old armchair", "red armchair", "x" * 300])
@@ -115,10 +131,10 @@ def test_labels_keep_their_group_and_share_it_with_no_other(labels: list[str]) -
 
 def test_more_workers_than_shards_are_refused(made: Artifact) -> None:
     with pytest.raises(ConfigError, match="4 training shards cannot feed 5 workers"):
-        TrainingBatches(made, "points.npy", 2, world_size=5)
+        TrainingBatches(made, "points.npy", KINDS, 2, world_size=5)
 
 
 def test_an_empty_training_split_is_refused(tmp_path: Path) -> None:
     empty = synthetic.targets(Store(UPath(tmp_path)), {"train": (0,), "val": (2,)})
     with pytest.raises(ConfigError, match="the training split is empty"):
-        TrainingBatches(empty, "points.npy", 2)
+        TrainingBatches(empty, "points.npy", KINDS, 2)

@@ -34,6 +34,7 @@ def _evaluated(embeddings: np.ndarray | None = None) -> tuple[Evaluated, list[st
             keys=[f"k{i}" for i in range(6)],
             names=[f"object {i}" for i in range(6)],
             labels=[name for name in names for _ in range(2)],
+            groups=[f"k{i}" for i in range(6)],
             embeddings=images if embeddings is None else embeddings,
             images=images,
             texts=texts,
@@ -70,6 +71,7 @@ def test_a_lens_that_sees_nothing_scores_chance() -> None:
 
 def test_a_foundation_that_sees_nothing_does_not_divide_by_zero() -> None:
     evaluated, names, classes = _evaluated()
+    assert evaluated.images is not None
     blind = replace(evaluated, images=-evaluated.images)
     found = score("point_cloud", blind, names, classes, EvaluationConfig())
     assert np.isfinite(found["ratio_to_foundation"])
@@ -83,8 +85,8 @@ def test_predictions_are_ranked_and_point_at_the_nearest_images() -> None:
         assert entry["predicted"][0] == entry["label"]
         assert sorted(entry["predicted"]) == names
         assert entry["scores"] == sorted(entry["scores"], reverse=True)
-        assert entry["image_neighbours"][0] == entry["key"]
-        assert len(set(entry["image_neighbours"])) == 5
+        assert entry["neighbours"][0] == entry["key"]
+        assert len(set(entry["neighbours"])) == 5
 
 
 # --- of the flow ----------------------------------------------------------------------------

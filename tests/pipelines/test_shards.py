@@ -13,8 +13,11 @@ from pipelines.artifacts import Artifact
 from pipelines.cluster import ShardTask
 from pipelines.mirror import ObjectRecord
 from pipelines.shard_io import Sample, decode_array, encode_shard, read_shard, view_names
-from pipelines.shards import PairStage, ShardsConfig
+from pipelines.shards import RenderedPairs, ShardsConfig
 from vitlens_core.captions import object_captions
+from vitlens_core.models.tower import TowerSettings
+
+CLOUDS = TowerSettings(modality="point_cloud")
 
 
 def _by_key(artifact: Artifact) -> dict[str, Sample]:
@@ -50,7 +53,7 @@ def test_only_training_objects_are_captioned_with_their_class(
 
 
 def test_captions_may_leave_the_class_out(renders_artifact: Artifact) -> None:
-    stage = PairStage(ShardsConfig(label_captions=False), renders_artifact)
+    stage = RenderedPairs(ShardsConfig(label_captions=False), CLOUDS, renders_artifact)
     (sample, *_) = stage.samples(ShardTask("train-00000"))
     assert isinstance(sample, dict)
     rendered = _by_key(renders_artifact)[sample["__key__"]]
@@ -64,7 +67,7 @@ def test_captions_may_leave_the_class_out(renders_artifact: Artifact) -> None:
 def test_the_same_renders_give_the_same_bytes(
     shards_artifact: Artifact, renders_artifact: Artifact, name: str
 ) -> None:
-    stage = PairStage(ShardsConfig(points=256), renders_artifact)
+    stage = RenderedPairs(ShardsConfig(points=256), CLOUDS, renders_artifact)
     again = [sample for sample in stage.samples(ShardTask(name)) if isinstance(sample, dict)]
     assert encode_shard(again) == shards_artifact.path(f"{name}.tar").read_bytes()
 

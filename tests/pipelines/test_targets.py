@@ -59,7 +59,9 @@ def test_every_sample_keeps_its_shard_signal_and_annotations(
             assert stored["points.npy"] == sample["points.npy"]
             described = json.loads(sample["json"])
             kept = json.loads(stored["json"])
-            assert kept == {k: described[k] for k in ("name", "label", "split", "captions")}
+            assert kept == {
+                k: described[k] for k in ("name", "label", "group", "split", "captions")
+            }
         name = before.name.removesuffix(".tar")
         assert read_record(targets_artifact.folder, name).samples == len(list(read_shard(after)))
 

@@ -26,18 +26,12 @@ from upath import UPath
 from pipelines.artifacts import Artifact, Store
 from pipelines.foundation import open_foundation
 from pipelines.shard_io import encode_array
-from pipelines.training import (
-    LENS_FILE,
-    TrainConfig,
-    Trainer,
-    TrainJob,
-    build_optimizer,
-    learning_rate,
-)
+from pipelines.train_config import TrainConfig, learning_rate
+from pipelines.training import LENS_FILE, Trainer, TrainJob, build_optimizer
 from tests.pipelines import synthetic, two_workers
 from tests.tiny_models import tower_settings
 from vitlens_core.checkpoint import load_lens
-from vitlens_core.errors import VitlensError
+from vitlens_core.errors import ConfigError, VitlensError
 from vitlens_core.losses import MAX_LOG_SCALE
 
 TRAIN: dict[str, Any] = {"steps": 6, "batch_size": 6, "warmup_steps": 1, "learning_rate": 3e-3}
@@ -169,7 +163,7 @@ def test_the_lens_learns_what_there_is_to_learn(trainer: Callable[..., Trainer])
     made.run()
     losses = [entry["loss"] for entry in made.curves.train]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
-    assert made.curves.val[-1]["image_r1"] == 1.0
+    assert made.curves.val[-1]["r1"] == 1.0
 
 
 def test_a_resumed_run_ends_with_the_weights_of_one_undisturbed(
@@ -221,3 +215,31 @@ def test_a_loss_that_is_no_number_ends_the_run_naming_the_step_and_the_samples(
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TrainConfig.model_validate(wrong)
+
+
+def test_a_fixed_temperature_stays_and_is_stored(
+    worker: OneWorker, trainer: Callable[..., Trainer], foundation: Artifact
+) -> None:
+    trainer(steps=3, temperature=0.2, learning_rate=1.0).run()
+    tower, _ = load_lens(worker.reported[-1] / LENS_FILE, open_foundation(foundation))
+    assert 1 / tower.log_scale.exp().item() == pytest.approx(0.2)
+
+
+def test_training_against_images_alone_needs_no_captions(
+    trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = synthetic.sample
+
+    def captionless(number: int, split: str) -> dict[str, Any]:
+        nothing = np.zeros((0, synthetic.EMBED_DIM), np.float16)
+        return whole(number, split) | {"text_targets.npy": encode_array(nothing)}
+
+    monkeypatch.setattr(synthetic, "sample", captionless)
+    data = synthetic.targets(Store(UPath(tmp_path / "captionless")), {"train": (6,), "val": (3,)})
+    with pytest.raises(ConfigError, match=r"train\d+ has no text .* lens\.train\.text_weight=0"):
+        trainer(data).run()
+    made = trainer(data, text_weight=0)
+    made.run()
+    assert made.curves.train[-1].keys() == {"step", "loss", "loss_image", "lr"}
+    with pytest.raises(ValueError, match="image_weight or text_weight"):
+        TrainConfig(image_weight=0, text_weight=0)

@@ -12,7 +12,7 @@ from vitlens_core.metrics import class_embeddings, retrieval, zero_shot
 
 seeds = st.integers(0, 2**31)
 quick = settings(deadline=None, max_examples=40)
-FEW = {"resamples": 50}
+FEW: dict[str, Any] = {"resamples": 50}
 
 
 def _unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -166,3 +166,19 @@ def test_a_model_that_gives_no_numbers_is_refused():
 def test_a_query_without_an_answer_is_refused(relevant):
     with pytest.raises(InputError, match="relevant item"):
         retrieval(np.eye(3)[:2], np.eye(3), relevant)
+
+
+def test_samples_of_one_group_count_as_one_for_the_interval():
+    """Each sample four times over: as wide an interval as of the samples alone."""
+    embeddings, centres, labels = _problem(0)
+    alone = zero_shot(embeddings, centres, labels)
+    four = [np.repeat(part, 4, axis=0) for part in (embeddings, labels)]
+    groups = [str(i) for i in np.repeat(np.arange(len(labels)), 4)]
+    grouped = zero_shot(four[0], centres, four[1], groups=groups)
+    apart = zero_shot(four[0], centres, four[1])
+    for name in ("top1", "class_mean"):
+        whole, together, free = (getattr(f, name) for f in (alone, grouped, apart))
+        assert together.value == pytest.approx(whole.value)
+        width = whole.high - whole.low
+        assert together.high - together.low == pytest.approx(width, rel=0.2)
+        assert free.high - free.low < 0.7 * width

@@ -96,6 +96,8 @@ class Stage:
             **scored,
             "modality": config.modality,
             "objects": {"ok": 8, "quarantined": 0},
+            "samples_are": "objects",
+            "is_generated": False,
             "gates": [gate.model_dump() for gate in gates],
             "model": {
                 "name": model.name,
@@ -113,7 +115,7 @@ class Stage:
         job = DEFINITIONS.resolve_job_def("point_cloud")
         selected = [dg.AssetKey(["point_cloud", name]) for name in names] or None
         return job.execute_in_process(
-            run_config("tiny", sets),
+            run_config("point_cloud", "tiny", sets),
             instance,
             raise_on_error=False,
             asset_selection=selected,

@@ -10,9 +10,9 @@ import yaml
 
 from tests.workflows.stage import DEFINITIONS, Stage
 from workflows.components import ModalityWorkflow
-from workflows.flow import STEP_NAMES
-from workflows.spec import MODALITIES, modality_names
+from workflows.spec import MODALITIES, load_workflow, modality_names
 
+STEP_NAMES = load_workflow("point_cloud").step_names
 FLOW = (*STEP_NAMES, "challenger", "champion")
 
 

@@ -14,8 +14,9 @@ from upath import UPath
 
 from pipelines import registry
 from pipelines.artifacts import Store
-from workflows.flow import STEP_NAMES
+from workflows.spec import load_workflow
 
+STEP_NAMES = load_workflow("point_cloud").step_names
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation.base import Foundation
-from vitlens_core.foundation.lit import LitFoundation, load_lit, parse_lit
+from vitlens_core.foundation.lit import LitFoundation
 
 __all__ = ["KINDS", "Foundation", "LitFoundation", "check_foundation", "load_foundation"]
 
@@ -24,7 +24,10 @@ def check_foundation(spec: str) -> None:
     Raises:
         ConfigError: an unknown kind, model, tag or file; the message names the choices.
     """
+    # Late, here and below: timm and open_clip take seconds to import.
     if _kind(spec) == "lit":
+        from vitlens_core.foundation.lit_files import parse_lit
+
         parse_lit(spec)
         return
     from vitlens_core.foundation.clip import parse_open_clip
@@ -48,6 +51,8 @@ def load_foundation(
     sizes = {"embed_dim": embed_dim, "image_size_px": image_size_px}
     given = {name: size for name, size in sizes.items() if size is not None}
     if _kind(spec) == "lit":
+        from vitlens_core.foundation.lit_files import load_lit
+
         return load_lit(spec, **given).freeze()
     if given:
         raise ConfigError(f"{spec} brings its own {' and '.join(given)}: leave them unset")

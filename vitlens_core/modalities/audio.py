@@ -63,6 +63,7 @@ def at_16_khz(waveform: np.ndarray, rate_hz: float) -> np.ndarray:
 class Tokenizer(SignalSettings):
     """Overlapping patches over a log-mel spectrogram."""
 
+    raw_shape: ClassVar[tuple[int, ...]] = (-1,)
     in_clips: ClassVar[bool] = True
 
     clips: int = Field(3, ge=1, description="clips per recording, spread evenly")
@@ -83,6 +84,11 @@ class Tokenizer(SignalSettings):
             frames=self.frames,
             stride=(self.stride, self.stride),
         )
+
+    def example(self) -> np.ndarray:
+        """A second of concert pitch."""
+        time_s = np.arange(RATE_HZ) / RATE_HZ
+        return (0.5 * np.sin(2 * np.pi * 440 * time_s)).astype(np.float32)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
         """Waveform [time] at 16 kHz → log-mel [S, frames, M] float32.

@@ -11,7 +11,7 @@ Source: ViT-Lens (arXiv 2311.16081) §4.1; ImageBind (arXiv 2305.05665) appendix
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -124,6 +124,8 @@ def _positive(name: str, value: float | None) -> float:
 class Tokenizer(SignalSettings):
     """Patches of one channel with a positional table of their own."""
 
+    raw_shape: ClassVar[tuple[int, ...]] = (-1, -1)
+
     side_px: int = Field(224, ge=14, description="side of the square the tower sees")
     patch_px: int = Field(14, ge=1, description="side of a patch")
     width: int = Field(1024, ge=1, description="width of a token: the trunk's")
@@ -131,6 +133,10 @@ class Tokenizer(SignalSettings):
     def build(self) -> PatchTokenizer:
         size = (self.side_px, self.side_px)
         return PatchTokenizer(width=self.width, patch=self.patch_px, size=size, in_channels=1)
+
+    def example(self) -> np.ndarray:
+        """A floor that recedes: disparity falls from 60 to 2 pixels."""
+        return np.linspace(2, 60, 240, dtype=np.float32)[:, None].repeat(320, axis=1)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
         """Disparity [H, W] → float32 [S, S]. Raises InputError, on negative numbers too."""

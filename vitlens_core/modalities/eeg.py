@@ -10,6 +10,7 @@ Source: ViT-Lens (arXiv 2311.16081) §4.1 (ImageNet-EEG).
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -56,6 +57,8 @@ def at_1_khz(series: np.ndarray, rate_hz: float) -> np.ndarray:
 class Tokenizer(SignalSettings):
     """Windows of all channels."""
 
+    raw_shape: ClassVar[tuple[int, ...]] = (-1, -1)
+
     channels: int = Field(128, ge=1)
     length: int = Field(512, ge=1, description="samples the tower sees")
     window: int = Field(1, ge=1, description="samples of a token")
@@ -70,6 +73,12 @@ class Tokenizer(SignalSettings):
             window=self.window,
             stride=self.stride,
         )
+
+    def example(self) -> np.ndarray:
+        """Half a second of alpha waves, each channel a little later."""
+        time_s = np.arange(round(0.5 * RATE_HZ)) / RATE_HZ
+        phase = np.linspace(0, np.pi, self.channels)[:, None]
+        return np.sin(2 * np.pi * 10 * time_s - phase).astype(np.float32)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
         """[C, time] at 1 kHz → float32 [C, 440].

@@ -10,6 +10,7 @@ Source: ImageBind (arXiv 2305.05665) §3.2 and appendix B (Ego4D).
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -65,6 +66,8 @@ def at_400_hz(series: np.ndarray, rate_hz: float) -> np.ndarray:
 class Tokenizer(SignalSettings):
     """Windows of all channels."""
 
+    raw_shape: ClassVar[tuple[int, ...]] = (CHANNELS, -1)
+
     length: int = Field(2000, ge=1, description="samples at 400 Hz")
     window: int = Field(8, ge=1, description="samples of a token")
     width: int = Field(512, ge=1, description="width of a token")
@@ -77,6 +80,11 @@ class Tokenizer(SignalSettings):
             window=self.window,
             stride=self.window,
         )
+
+    def example(self) -> np.ndarray:
+        """Five seconds of swinging: each channel a sine of its own rate."""
+        time_s = np.arange(round(5 * RATE_HZ)) / RATE_HZ
+        return np.sin(np.arange(1, CHANNELS + 1)[:, None] * time_s).astype(np.float32)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
         """[6, time] at 400 Hz → float32 [6, length]. Raises InputError, on raw counts too."""

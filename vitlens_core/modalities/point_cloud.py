@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -55,6 +55,8 @@ def read(path: str | Path, *, points: int = 10_000, seed: int = 0) -> np.ndarray
 class Tokenizer(SignalSettings):
     """Groups of neighbouring points, each made a token by a small shared network."""
 
+    raw_shape: ClassVar[tuple[int, ...]] = (-1, 6)
+
     kind: Literal["point_bert", "set_abstraction"] = Field(
         "point_bert", description="nearest neighbours and mini-PointNet, or balls and PointNet++"
     )
@@ -79,6 +81,14 @@ class Tokenizer(SignalSettings):
         if self.kind == "set_abstraction":
             return SetAbstractionTokenizer(radius=self.radius, **sizes)
         return PointBertTokenizer(**sizes)
+
+    def example(self) -> np.ndarray:
+        """A grey sphere of `points` points."""
+        height = np.linspace(1, -1, self.points)
+        turn = np.arange(self.points) * np.pi * (3 - 5**0.5)  # golden angle: evenly spread
+        ring = np.sqrt(1 - height**2)
+        xyz = np.stack([ring * np.cos(turn), height, ring * np.sin(turn)], axis=1)
+        return np.concatenate([xyz, np.full_like(xyz, GREY)], axis=1).astype(np.float32)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
         """Points [N, 3] or [N, 6] → the first `points` in farthest-point order, [points, 6].

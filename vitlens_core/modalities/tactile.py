@@ -46,6 +46,7 @@ def read(path: str | Path) -> np.ndarray:
 class Tokenizer(SignalSettings):
     """CLIP's patches of RGB, starting from CLIP's own kernel."""
 
+    raw_shape: ClassVar[tuple[int, ...]] = (-1, -1, 3)
     starts_as_patches: ClassVar[bool] = True
 
     side_px: int = Field(224, ge=14, description="side of the square the tower sees")
@@ -65,6 +66,12 @@ class Tokenizer(SignalSettings):
             in_channels=3,
             positions=False,
         )
+
+    def example(self) -> np.ndarray:
+        """A gel that is pressed by a grid."""
+        rows, columns = np.mgrid[:240, :320]
+        height = ((rows // 20 + columns // 20) % 2 * 127 + 64).astype(np.uint8)
+        return height[..., None].repeat(3, axis=-1)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
         """uint8 RGB [H, W, 3] → uint8 [stored_px, stored_px, 3]. Raises InputError."""

@@ -10,6 +10,7 @@ Source: ImageBind (arXiv 2305.05665) §3.2 and appendix B.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -69,6 +70,8 @@ def read(
 class Tokenizer(SignalSettings):
     """Patches of one channel with a positional table of their own."""
 
+    raw_shape: ClassVar[tuple[int, ...]] = (-1, -1)
+
     side_px: int = Field(224, ge=14, description="side of the square the tower sees")
     patch_px: int = Field(14, ge=1, description="side of a patch")
     width: int = Field(1024, ge=1, description="width of a token: the trunk's")
@@ -76,6 +79,10 @@ class Tokenizer(SignalSettings):
     def build(self) -> PatchTokenizer:
         size = (self.side_px, self.side_px)
         return PatchTokenizer(width=self.width, patch=self.patch_px, size=size, in_channels=1)
+
+    def example(self) -> np.ndarray:
+        """A picture that warms from left to right."""
+        return np.linspace(0, 1, 320, dtype=np.float32)[None].repeat(240, axis=0)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
         """Brightness [H, W] in 0..1 → float32 [S, S]. Raises InputError."""

@@ -22,12 +22,14 @@ class SignalSettings(BaseModel, ABC):
 
     Attributes:
         in_clips: a signal is a series of clips [S, …]; the tower averages their embeddings.
+        raw_shape: of a raw recording; -1 for an axis of any length.
         starts_as_patches: the tokenizer starts from the trunk's own patch embedding.
         width: of a token. An identity lens hands tokens on: it must be the trunk's width.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    raw_shape: ClassVar[tuple[int, ...]]
     in_clips: ClassVar[bool] = False
     starts_as_patches: ClassVar[bool] = False
     width: Any
@@ -43,6 +45,10 @@ class SignalSettings(BaseModel, ABC):
     @abstractmethod
     def augment(self, signals: Tensor, generator: torch.Generator) -> Tensor:
         """Signals [B, …] → one random variant each, as the tower sees it. Raises InputError."""
+
+    @abstractmethod
+    def example(self) -> np.ndarray:
+        """A made-up raw recording that `store` takes, the same every time."""
 
     @abstractmethod
     def build(self) -> nn.Module:

