@@ -98,7 +98,6 @@ def test_broken_files_are_quarantined_with_reasons_and_the_job_goes_on(mirror, t
         q.key: q.reason for q in (*fetched.manifest.quarantined, *rendered.manifest.quarantined)
     }
     assert reasons.keys() == {*hostile(tmp_path), "escape"}
-    print(reasons)
     assert all(len(reason.split()) > 2 for reason in reasons.values())
     assert "not of the form" in reasons["escape"]
     kept = {s["__key__"] for path in rendered.shards() for s in read_shard(path)}

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import dagster as dg
+import pytest
 import yaml
 
 from tests.workflows.stage import DEFINITIONS, Stage
@@ -26,18 +27,38 @@ def test_every_folder_of_modalities_is_a_job() -> None:
     assert set(modality_names()) <= jobs
 
 
-def test_assets_stand_in_the_order_of_the_flow() -> None:
+@pytest.mark.parametrize("modality", modality_names())
+def test_assets_stand_in_the_order_of_the_flow(modality: str) -> None:
+    keys = DEFINITIONS.resolve_asset_graph().toposorted_asset_keys
+
+    own = [step.name for step in load_workflow(modality).steps]
+    assert [k.path[-1] for k in keys if k.path[0] == modality] == [*own, "challenger", "champion"]
+
+
+def test_targets_are_made_of_shards_and_foundation() -> None:
     graph = DEFINITIONS.resolve_asset_graph()
 
-    assert [k.path[-1] for k in graph.toposorted_asset_keys] == list(FLOW)
     assert graph.get(key("targets")).parent_keys == {key("shards"), key("foundation")}
 
 
-def test_the_schedule_is_declared_but_stopped() -> None:
-    [schedule] = DEFINITIONS.schedules or []
+def test_a_shared_foundation_is_an_input_and_what_it_is_made_of_is_part_of_the_job() -> None:
+    graph = DEFINITIONS.resolve_asset_graph()
+    shared = dg.AssetKey(["point_cloud", "foundation"])
 
-    assert isinstance(schedule, dg.ScheduleDefinition)
-    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+    targets = graph.get(dg.AssetKey(["depth", "targets"]))
+    assert targets.parent_keys == {dg.AssetKey(["depth", "shards"]), shared}
+    job = DEFINITIONS.resolve_job_def("depth")
+    assert {shared, key("shards"), key("objects")} <= job.asset_layer.selected_asset_keys
+    assert key("targets") not in job.asset_layer.selected_asset_keys
+
+
+def test_every_schedule_is_declared_but_stopped() -> None:
+    schedules = list(DEFINITIONS.schedules or [])
+
+    assert len(schedules) == len(modality_names())
+    for schedule in schedules:
+        assert isinstance(schedule, dg.ScheduleDefinition)
+        assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
 
 
 def test_there_is_one_blocking_check_per_gate_of_the_yaml() -> None:

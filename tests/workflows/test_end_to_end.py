@@ -1,12 +1,18 @@
 """A miniature run of the whole flow with the real components: Ray, the renderer, the embedded
-foundation, Ray Train, MLflow, Dagster. A dozen objects; the lens learns nothing."""
+foundation, Ray Train, MLflow, Dagster. A dozen objects; the lens learns nothing.
+
+The run is killed twice on its way, as a machine that goes down would, and started again.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,14 +23,41 @@ from pipelines.artifacts import Store
 from workflows.spec import load_workflow
 
 STEP_NAMES = load_workflow("point_cloud").step_names
+DEADLINE_S = 400
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def run(home: Path) -> subprocess.CompletedProcess[str]:
+def start(home: Path) -> subprocess.Popen[str]:
     vitlens = Path(sys.executable).with_name("vitlens")
     command = [str(vitlens), "run", "point_cloud", "--profile", "tiny"]
     environment = {**os.environ, "VITLENS_HOME": str(home)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def run(home: Path) -> subprocess.CompletedProcess[str]:
+    process = start(home)
+    output, error = process.communicate(timeout=DEADLINE_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, error)
+
+
+def kill_when(process: subprocess.Popen[str], seen: Callable[[], bool]) -> None:
+    """Kill the run and everything it started."""
+    until = time.monotonic() + DEADLINE_S
+    while not seen():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until, "the run never came this far"
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def manifests(home: Path) -> dict[str, int]:
+    """Finished artifacts by folder, with the time their manifest was written."""
+    found = (home / "artifacts").glob("*/*/manifest.json")
+    return {str(path.parent.relative_to(home)): path.stat().st_mtime_ns for path in found}
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +66,33 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(home: Path) -> subprocess.CompletedProcess[str]:
+def finished_before_kills(home: Path) -> list[dict[str, int]]:
+    """What was finished when the run was killed amid the renders, and after the targets."""
+    artifacts = home / "artifacts"
+    kill_when(start(home), lambda: any((artifacts / "renders").glob("*/*.record.json")))
+    amid_renders = manifests(home)
+    kill_when(start(home), lambda: any((artifacts / "targets").glob("*/manifest.json")))
+    return [amid_renders, manifests(home)]
+
+
+@pytest.fixture(scope="module")
+def first(
+    home: Path, finished_before_kills: list[dict[str, int]]
+) -> subprocess.CompletedProcess[str]:
     return run(home)
+
+
+def test_a_killed_run_redoes_nothing_that_was_done(
+    home: Path,
+    finished_before_kills: list[dict[str, int]],
+    first: subprocess.CompletedProcess[str],
+) -> None:
+    assert first.returncode == 0, first.stderr
+    finished = manifests(home)
+    for before in finished_before_kills:
+        assert before.items() <= finished.items()
+    assert len(finished_before_kills[0]) < len(finished_before_kills[1]) < len(finished)
+    assert not [p for p in (home / "artifacts").rglob("*") if p.name.endswith((".tmp", ".part"))]
 
 
 def test_a_run_ends_with_a_champion(home: Path, first: subprocess.CompletedProcess[str]) -> None:
