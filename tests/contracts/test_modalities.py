@@ -107,6 +107,20 @@ def test_settings_are_frozen_and_spelled_out(name: str) -> None:
 
 
 @lensed
+def test_the_example_is_of_the_stated_shape_and_can_be_stored(name: str) -> None:
+    settings = _signal(name)
+    example = settings.example()
+    assert len(example.shape) == len(settings.raw_shape)
+    assert all(
+        want in (-1, size) for want, size in zip(settings.raw_shape, example.shape, strict=True)
+    )
+    np.testing.assert_array_equal(settings.example(), example)
+    assert settings.store(example).shape == _stored(name, 1)[0].shape
+    published = modalities.load(name).Tokenizer()
+    published.store(published.example())
+
+
+@lensed
 def test_stored_signals_stack_and_leave_the_raw_ones_alone(name: str) -> None:
     given = raws(name, 3)
     kept = copy.deepcopy(given)
