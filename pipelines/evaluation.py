@@ -138,7 +138,8 @@ def score(
     if evaluated.images is None:
         return scored
     ceiling = metrics.zero_shot(evaluated.images, classes, labels, **sure)
-    ratio = own.top1.value / max(ceiling.top1.value, 1e-9)
+    # A foundation below chance is no ceiling: nothing would pass a gate more easily.
+    ratio = own.top1.value / max(ceiling.top1.value, own.chance)
     return scored | {
         "foundation_image_zero_shot": ceiling.as_dict(),
         "ratio_to_foundation": ratio,
