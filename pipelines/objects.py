@@ -9,7 +9,6 @@ Promises  no object on two sides of the split; a shard holds one split; objects 
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
@@ -24,6 +23,7 @@ from pipelines.mirror import Mirror, ObjectRecord, open_mirror
 from pipelines.runtime import Runtime
 from pipelines.selection import SelectedObject, Selection, select
 from pipelines.shard_io import Sample, encode_json
+from pipelines.splits import cut_into_shards
 from vitlens_core.errors import BadSampleError, TransientError
 
 STEP = "objects"
@@ -68,17 +68,13 @@ def run(runtime: Runtime, config: ObjectsConfig) -> Artifact:
 
 def shard_tasks(selected: list[SelectedObject], objects_per_shard: int) -> list[ShardTask]:
     """Cut each split into shards, in an order that mixes the classes and never changes."""
-    tasks = []
-    for split in ("train", "val", "test"):
-        side = [s for s in selected if s.split == split]
-        side.sort(key=lambda s: hashlib.sha256(s.record.uid.encode()).digest())
-        for number, start in enumerate(range(0, len(side), objects_per_shard)):
-            items = tuple(
-                {**asdict(s.record), "split": s.split}
-                for s in side[start : start + objects_per_shard]
-            )
-            tasks.append(ShardTask(f"{split}-{number:05d}", items))
-    return tasks
+    shards = cut_into_shards(
+        selected, lambda item: item.split, lambda item: item.record.uid, objects_per_shard
+    )
+    return [
+        ShardTask(name, tuple({**asdict(item.record), "split": item.split} for item in items))
+        for name, items in shards
+    ]
 
 
 class FetchStage:

@@ -12,7 +12,6 @@ Two uids may hold the same GLB bytes. That shows only once the files are fetched
 across sides cannot be ruled out here: compare the sha256 of the fetched objects.
 """
 
-import hashlib
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
@@ -20,16 +19,16 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from math import floor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipelines.mirror import ObjectRecord
+from pipelines.splits import Split, ranked
 from vitlens_core.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-Split = Literal["train", "val", "test"]
 LICENCES = ("by", "by-nc", "by-nc-sa", "by-sa", "cc0")
 UNLABELLED = "(unlabelled)"
 
@@ -136,8 +135,8 @@ def _capped(by_class: dict[str, list[str]], selection: Selection) -> dict[str, l
     """The objects of each class that `max_per_class` and `count` leave."""
     turns = []
     for label, uids in by_class.items():
-        ranked = _ranked(uids, selection.seed, "choice")[: selection.max_per_class]
-        turns += [(turn, label, uid) for turn, uid in enumerate(ranked)]
+        order = ranked(uids, selection.seed, "choice")[: selection.max_per_class]
+        turns += [(turn, label, uid) for turn, uid in enumerate(order)]
     kept = defaultdict(list)
     for _, label, uid in sorted(turns)[: selection.count]:
         kept[label].append(uid)
@@ -146,27 +145,23 @@ def _capped(by_class: dict[str, list[str]], selection: Selection) -> dict[str, l
 
 def _split_class(uids: list[str], selection: Selection) -> dict[str, Split]:
     # Ranked for another purpose than the choice: else a cap would keep test objects only.
-    ranked = _ranked(uids, selection.seed, "split")
-    size = len(ranked)
+    order = ranked(uids, selection.seed, "split")
+    size = len(order)
     if size < selection.min_per_class:
-        return dict.fromkeys(ranked, "train")
+        return dict.fromkeys(order, "train")
     tests = min(_share(size, selection.held_out_fraction), size - 2)
     vals = 0
     if selection.validation_fraction > 0:
         vals = min(_share(size - tests, selection.validation_fraction), size - tests - 1)
     return {
         uid: "test" if rank < tests else "val" if rank >= size - vals else "train"
-        for rank, uid in enumerate(ranked)
+        for rank, uid in enumerate(order)
     }
 
 
 def _share(size: int, fraction: float) -> int:
     """Nearest whole number of objects, one at least."""
     return max(1, floor(size * fraction + 0.5))
-
-
-def _ranked(uids: list[str], seed: int, purpose: str) -> list[str]:
-    return sorted(uids, key=lambda uid: hashlib.sha256(f"{seed}/{purpose}/{uid}".encode()).digest())
 
 
 def _refuse_unknown(by_uid: dict[str, ObjectRecord], selection: Selection) -> None:
