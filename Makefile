@@ -3,6 +3,8 @@
 .PHONY: setup demo test lint bench lock clean
 
 BIN := .venv/bin
+# Two files side by side; more threads in each would only take the cores from one another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 setup:
 	@infra/setup.sh
@@ -11,8 +13,8 @@ demo: setup
 	@$(BIN)/vitlens run point_cloud --profile demo
 
 test: setup lint
-	$(BIN)/python -m pytest -q -m "not slow"
-	$(BIN)/python -m pytest -q -m slow
+	$(PYTEST) -m "not slow"
+	$(PYTEST) -m slow
 
 lint: setup
 	$(BIN)/ruff check

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import ray
 from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
@@ -29,7 +28,6 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_TRAIN_V2_ENABLED": "1",
 }
 # Of a local Ray. glibc otherwise hands every large tensor back to the kernel, which takes a
 # quarter of a training step to page in again; and Ray's workers otherwise yield to its watchers.
@@ -69,6 +67,8 @@ class Stage(Protocol):
 
 def connect(resources: Resources) -> None:
     """Join the cluster at `RAY_ADDRESS`, or start a local Ray of `resources.cpus` CPUs."""
+    import ray.data  # late, here and below: takes seconds, and settings are checked without it
+
     if ray.is_initialized():
         return
     environment = _QUIET
@@ -212,6 +212,8 @@ def _run(
     if not tasks:
         return
     connect(runtime.resources)
+    import ray.data
+
     workers = min(runtime.resources.data_workers, len(tasks))
     rows = [{"name": t.name, "items": json.dumps(t.items)} for t in tasks]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(

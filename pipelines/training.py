@@ -1,4 +1,4 @@
-"""The training loop of a lens, as every Ray Train worker runs it.
+"""The training loop of a lens, as every worker runs it (`workers` says who that is).
 
 Reads target batches, trains the tower's unlocked parts by symmetric InfoNCE against image
 and text targets with negatives gathered over all workers, and reports checkpoints. The
@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import math
 import tempfile
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import ray
-import ray.train
-import ray.train.torch
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
@@ -46,8 +44,6 @@ class TrainJob:
     train: TrainConfig
     targets: Artifact
     foundation: Artifact
-    threads: int
-    progress: Any = None
 
 
 @dataclass
@@ -58,30 +54,45 @@ class Curves:
     val: list[dict[str, float]] = field(default_factory=list)
 
 
-def train_worker(config: dict[str, TrainJob]) -> None:
-    """Train `config["job"]` to the last step, resuming from the latest checkpoint if there is one.
+class Worker(Protocol):
+    """One of the processes that train a lens together, as the loop sees it."""
 
-    Raises:
-        VitlensError: the loss is not finite; the message names step and samples.
-    """
-    Trainer(config["job"]).run()
+    @property
+    def rank(self) -> int: ...
+    @property
+    def world_size(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+
+    def share(self, tower: Tower) -> nn.Module:
+        """The tower, with gradients averaged over all workers."""
+        ...
+
+    def show(self, step: int, loss: float) -> None:
+        """Tell people how far the first worker is."""
+        ...
+
+    def keep(self, step: int, folder: Path | None) -> None:
+        """Store a checkpoint's files; every worker calls it, only the first has a folder."""
+        ...
+
+    def latest(self) -> AbstractContextManager[Path | None]:
+        """The last checkpoint's files, if there is one."""
+        ...
 
 
 class Trainer:
     """One worker's training: the job's objects, built once, and the loop over its steps."""
 
-    def __init__(self, job: TrainJob) -> None:
-        torch.set_num_threads(job.threads)
-        context = ray.train.get_context()
-        self.job, self.config = job, job.train
-        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
-        self.device = ray.train.torch.get_device()
+    def __init__(self, job: TrainJob, worker: Worker) -> None:
+        self.job, self.config, self.worker = job, job.train, worker
+        self.rank, self.world_size, self.device = worker.rank, worker.world_size, worker.device
         torch.manual_seed(job.train.seed)
         foundation = open_foundation(job.foundation)
         self.foundation = (foundation.spec, job.foundation.read_json("foundation.json")["digest"])
         self.tower = job.tower.build(foundation.trunk).to(self.device).train()
         self._hold_scale()
-        self.model = self._distributed(self.tower)
+        self.model = worker.share(self.tower)
         self.optimizer = build_optimizer(self.tower, job.train)
         self.modality = modalities.load(job.tower.modality)
         self.signal = job.tower.signal
@@ -90,6 +101,11 @@ class Trainer:
         self.step = 0
 
     def run(self) -> None:
+        """Train to the last step, from the latest checkpoint if there is one.
+
+        Raises:
+            VitlensError: the loss is not finite; the message names step and samples.
+        """
         self._resume()
         batches = TrainingBatches(
             self.job.targets,
@@ -178,43 +194,34 @@ class Trainer:
 
     def _record(self, losses: dict[str, float]) -> None:
         self.curves.train.append({"step": self.step, **losses})
-        if self.rank == 0 and self.job.progress is not None:
-            self.job.progress.report.remote(self.step, losses["loss"])
+        if self.rank == 0:
+            self.worker.show(self.step, losses["loss"])
 
     def _checkpoint(self) -> None:
+        if self.rank:
+            self.worker.keep(self.step, None)
+            return
         with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as folder:
-            checkpoint = None
-            if self.rank == 0:
-                spec, digest = self.foundation
-                lens = encode_lens(self.tower, self.job.tower, spec, digest)
-                Path(folder, LENS_FILE).write_bytes(lens)
-                state = {
-                    "optimizer": self.optimizer.state_dict(),
-                    "step": self.step,
-                    "train": self.curves.train,
-                    "val": self.curves.val,
-                }
-                torch.save(state, Path(folder, STATE_FILE))
-                checkpoint = ray.train.Checkpoint.from_directory(folder)
-            ray.train.report({"step": self.step}, checkpoint=checkpoint)
+            lens = encode_lens(self.tower, self.job.tower, *self.foundation)
+            Path(folder, LENS_FILE).write_bytes(lens)
+            state = {
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "train": self.curves.train,
+                "val": self.curves.val,
+            }
+            torch.save(state, Path(folder, STATE_FILE))
+            self.worker.keep(self.step, Path(folder))
 
     def _resume(self) -> None:
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return
-        with checkpoint.as_directory() as folder:
-            self.tower.load_trained_state(load_file(Path(folder, LENS_FILE)))
-            state = torch.load(Path(folder, STATE_FILE), weights_only=True)
+        with self.worker.latest() as folder:
+            if folder is None:
+                return
+            self.tower.load_trained_state(load_file(folder / LENS_FILE))
+            state = torch.load(folder / STATE_FILE, weights_only=True)
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
         self.curves = Curves(state["train"], state["val"])
-
-    def _distributed(self, tower: Tower) -> nn.Module:
-        if self.world_size == 1:
-            return tower
-        if self.device.type == "cuda":
-            tower = nn.SyncBatchNorm.convert_sync_batchnorm(tower)
-        return ray.train.torch.prepare_model(tower, move_to_device=False)
 
     def _seed_of_step(self) -> int:
         return stable_group(f"{self.config.seed}/{self.step}/{self.rank}") & 0x7FFFFFFFFFFFFFFF

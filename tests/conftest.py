@@ -14,6 +14,13 @@ from tests.tiny_models import write_lit, write_open_clip
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests stay together, and so do all that share the local Ray (`--dist loadgroup`)."""
+    for item in items:
+        on_ray = "local_ray" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.path.name))
+
+
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """Ray on two CPUs with a small object store, shared by all tests."""

@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from pipelines.sources.base import Pair, SourceSettings
@@ -203,6 +202,8 @@ def _mapping(path: Path) -> dict[str, Any]:
 @lru_cache(maxsize=2)  # a video is read for each of its hundreds of windows
 def _samples(path: Path) -> Samples:
     """A video's rows with a time, in order of time."""
+    import pandas as pd  # late: takes seconds, and settings are checked without it
+
     existing(path, {".csv"}, "a table of IMU samples")
     try:
         table = pd.read_csv(path, usecols=[TIME, *CHANNELS], dtype=np.float64)

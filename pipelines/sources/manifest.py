@@ -16,7 +16,6 @@ from types import ModuleType
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
-import pyarrow.parquet
 from pydantic import Field, ValidationError, validate_call
 
 from pipelines.sources.base import Pair, SourceSettings, Split
@@ -121,6 +120,8 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
         raise ConfigError(f"source.table: no file {path}; name the table in source.root")
     try:
         if path.suffix.lower() == ".parquet":
+            import pyarrow.parquet  # late: settings are checked without it
+
             content = pyarrow.parquet.read_table(path)
             return content.column_names, list(enumerate(content.to_pylist(), start=2))
         if path.suffix.lower() == ".csv":

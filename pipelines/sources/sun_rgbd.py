@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from pipelines.sources.base import Pair, SourceSettings, Split
 from vitlens_core.errors import ConfigError
@@ -131,6 +129,10 @@ def scene_pair(folder: Path, scene: str, side: Split, label: str) -> Pair:
 
 def _cells(path: Path, variable: str) -> list[str]:
     """The strings of one cell array of a MATLAB file."""
+    # Late: takes seconds, and settings are checked without it.
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
     try:
         content = loadmat(path, squeeze_me=True)
     except (MatReadError, NotImplementedError, ValueError, TypeError, OSError) as error:

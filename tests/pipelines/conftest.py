@@ -7,6 +7,7 @@ them, and only read afterwards.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,10 @@ def lens_artifact(
     train = {"steps": 6, "batch_size": 6, "warmup_steps": 1, "precision": "fp32"}
     settings = {"tokenizer": sizes, "lens": shape, "trunk": {"skip_first": 10}, "train": train}
     config = lens.LensConfig.model_validate({"modality": "point_cloud", **settings})
-    return lens.run(flow_runtime, config, targets_artifact, foundation_artifact)
+    # In this process: a worker of its own takes a minute to start, and other tests have one.
+    resources = flow_runtime.resources.model_copy(update={"train_workers": 0})
+    here = replace(flow_runtime, resources=resources)
+    return lens.run(here, config, targets_artifact, foundation_artifact)
 
 
 @pytest.fixture(scope="session")

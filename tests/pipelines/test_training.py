@@ -1,38 +1,42 @@
 """The training loop: schedule, optimizer, gradients over workers, and exact resuming.
 
-The loop runs in this process, with Ray Train's context replaced by one worker's.
+The loop runs in this process, as with `resources.train_workers: 0`.
 """
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import ray.train.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.progress import Progress
 from safetensors.torch import load_file
 from torch import nn
 from upath import UPath
 
 from pipelines.artifacts import Artifact, Store
 from pipelines.foundation import open_foundation
+from pipelines.runtime import ProgressBar
 from pipelines.shard_io import encode_array
 from pipelines.train_config import TrainConfig, learning_rate
 from pipelines.training import LENS_FILE, Trainer, TrainJob, build_optimizer
+from pipelines.workers import InProcess, remove
 from tests.pipelines import synthetic, two_workers
 from tests.tiny_models import tower_settings
 from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import ConfigError, VitlensError
 from vitlens_core.losses import MAX_LOG_SCALE
+from vitlens_core.models.tower import Tower
 
 TRAIN: dict[str, Any] = {"steps": 6, "batch_size": 6, "warmup_steps": 1, "learning_rate": 3e-3}
 TRAIN |= {"validate_every": 2, "checkpoint_every": 3, "precision": "fp32"}
@@ -49,37 +53,36 @@ def foundation(tmp_path_factory: pytest.TempPathFactory, tiny_lit: str) -> Artif
     return synthetic.foundation(Store(UPath(tmp_path_factory.mktemp("foundation"))), tiny_lit)
 
 
-class OneWorker:
-    """Ray Train as one worker sees it; keeps the checkpoints that are reported."""
+@dataclass(frozen=True)
+class Watched(InProcess):
+    """The worker in this process; says which steps it kept and can be told to kill the run."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.reported: list[Path] = []
+    kept: list[int] = field(default_factory=list)
+    killed_after: int | None = None
 
-    def report(self, metrics: dict[str, Any], checkpoint: ray.train.Checkpoint) -> None:
-        with checkpoint.as_directory() as folder:
-            kept = self.folder / f"step{metrics['step']}"
-            shutil.copytree(folder, kept, dirs_exist_ok=True)
-        self.reported.append(kept)
+    def keep(self, step: int, folder: Path | None) -> None:
+        super().keep(step, folder)
+        self.kept.append(step)
+        if step == self.killed_after:
+            raise KeyboardInterrupt
 
 
-@pytest.fixture
-def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OneWorker:
-    worker = OneWorker(tmp_path)
-    context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
-    monkeypatch.setattr(ray.train, "get_context", lambda: context)
-    monkeypatch.setattr(ray.train.torch, "get_device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(ray.train, "report", worker.report)
-    monkeypatch.setattr(ray.train, "get_checkpoint", lambda: None)
-    return worker
+Made = Callable[..., Trainer]
 
 
 @pytest.fixture
-def trainer(worker: OneWorker, targets: Artifact, foundation: Artifact) -> Callable[..., Trainer]:
-    def make(data: Artifact = targets, **train: Any) -> Trainer:
+def bar() -> Iterator[ProgressBar]:
+    with Progress(console=Console(file=io.StringIO())) as progress:
+        yield ProgressBar(progress, progress.add_task("lens"))
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, bar: ProgressBar, targets: Artifact, foundation: Artifact) -> Made:
+    def make(data: Artifact = targets, killed_after: int | None = None, **train: Any) -> Trainer:
         tower = tower_settings(trunk={"skip_first": 10})
         config = TrainConfig.model_validate(TRAIN | train)
-        return Trainer(TrainJob(tower, config, data, foundation, threads=1))
+        worker = Watched(tmp_path / "checkpoints", bar, killed_after=killed_after)
+        return Trainer(TrainJob(tower, config, data, foundation), worker)
 
     return make
 
@@ -141,23 +144,31 @@ def test_two_workers_find_the_gradients_of_one_large_batch(tmp_path: Path) -> No
 
 
 def test_the_loop_records_validates_and_checkpoints_as_told(
-    worker: OneWorker, trainer: Callable[..., Trainer], foundation: Artifact
+    trainer: Made, tmp_path: Path, foundation: Artifact
 ) -> None:
     made = trainer(steps=7)
     made.run()
     assert [entry["step"] for entry in made.curves.train] == [1, 2, 3, 4, 5, 6, 7]
     assert [entry["step"] for entry in made.curves.val] == [2, 4, 6, 7]
-    assert [path.name for path in worker.reported] == ["step3", "step6", "step7"]
+    assert isinstance(made.worker, Watched)
+    assert made.worker.kept == [3, 6, 7]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000007"]
     rates = [learning_rate(step, made.config) for step in range(7)]
     assert [entry["lr"] for entry in made.curves.train] == rates
     for entry in made.curves.train:
         assert entry["loss"] == pytest.approx(entry["loss_image"] + entry["loss_text"], rel=1e-6)
-    tower, _ = load_lens(worker.reported[-1] / LENS_FILE, open_foundation(foundation))
     clouds = torch.rand(2, 32, 6)
-    torch.testing.assert_close(tower(clouds), made.tower.eval()(clouds))
+    torch.testing.assert_close(stored(made, foundation)(clouds), made.tower.eval()(clouds))
 
 
-def test_the_lens_learns_what_there_is_to_learn(trainer: Callable[..., Trainer]) -> None:
+def stored(made: Trainer, foundation: Artifact) -> Tower:
+    """The lens of a run's last checkpoint."""
+    with made.worker.latest() as folder:
+        assert folder is not None
+        return load_lens(folder / LENS_FILE, open_foundation(foundation))[0]
+
+
+def test_the_lens_learns_what_there_is_to_learn(trainer: Made) -> None:
     """Balls, poles and discs, validated on one of each."""
     made = trainer(steps=40, warmup_steps=5, label_positives=True)
     made.run()
@@ -166,35 +177,43 @@ def test_the_lens_learns_what_there_is_to_learn(trainer: Callable[..., Trainer])
     assert made.curves.val[-1]["r1"] == 1.0
 
 
-def test_a_resumed_run_ends_with_the_weights_of_one_undisturbed(
-    worker: OneWorker, trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+def test_a_killed_run_ends_with_the_weights_of_one_undisturbed(
+    trainer: Made, tmp_path: Path
 ) -> None:
     """To the bit: data order, augmentation and optimizer state are all restored."""
-    straight = trainer(steps=8)
-    straight.run()
-    checkpoint = ray.train.Checkpoint.from_directory(worker.folder / "step3")
-    monkeypatch.setattr(ray.train, "get_checkpoint", lambda: checkpoint)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(steps=8, killed_after=3).run()
+    half_written = tmp_path / "checkpoints" / "step-00000006"
+    half_written.mkdir()
+    (half_written / LENS_FILE).write_bytes(b"the process died here")
     torch.manual_seed(99)
     resumed = trainer(steps=8)
     resumed.run()
+    assert isinstance(resumed.worker, Watched)
+    assert resumed.worker.kept == [6, 8]
+    remove(tmp_path / "checkpoints")
+    straight = trainer(steps=8)
+    straight.run()
     assert resumed.curves == straight.curves
     for name, tensor in straight.tower.trained_state().items():
         assert torch.equal(resumed.tower.trained_state()[name], tensor), name
 
 
 def test_training_leaves_the_trunk_and_the_scale_where_they_belong(
-    worker: OneWorker, trainer: Callable[..., Trainer], foundation: Artifact
+    trainer: Made,
 ) -> None:
     made = trainer(steps=3, learning_rate=1.0)
     before = {name: p.clone() for name, p in made.tower.trunk.named_parameters()}
     made.run()
     assert all(torch.equal(p, before[name]) for name, p in made.tower.trunk.named_parameters())
     assert made.tower.log_scale.item() <= MAX_LOG_SCALE + 1e-6
-    assert not [n for n in load_file(worker.reported[-1] / LENS_FILE) if n.startswith("trunk.")]
+    with made.worker.latest() as folder:
+        assert folder is not None
+        assert not [n for n in load_file(folder / LENS_FILE) if n.startswith("trunk.")]
 
 
 def test_a_loss_that_is_no_number_ends_the_run_naming_the_step_and_the_samples(
-    trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trainer: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = synthetic.sample
 
@@ -217,16 +236,14 @@ def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
         TrainConfig.model_validate(wrong)
 
 
-def test_a_fixed_temperature_stays_and_is_stored(
-    worker: OneWorker, trainer: Callable[..., Trainer], foundation: Artifact
-) -> None:
-    trainer(steps=3, temperature=0.2, learning_rate=1.0).run()
-    tower, _ = load_lens(worker.reported[-1] / LENS_FILE, open_foundation(foundation))
-    assert 1 / tower.log_scale.exp().item() == pytest.approx(0.2)
+def test_a_fixed_temperature_stays_and_is_stored(trainer: Made, foundation: Artifact) -> None:
+    made = trainer(steps=3, temperature=0.2, learning_rate=1.0)
+    made.run()
+    assert 1 / stored(made, foundation).log_scale.exp().item() == pytest.approx(0.2)
 
 
 def test_training_against_images_alone_needs_no_captions(
-    trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trainer: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = synthetic.sample
 

@@ -1,0 +1,227 @@
+"""workers: who runs the training loop: this process, or workers that Ray Train starts.
+
+Promises  a run of the same folder that was killed goes on at its last checkpoint; a worker of
+          Ray Train that dies is started again; what a worker raises on purpose arrives as itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.exceptions import TrainingFailedError
+from torch import nn
+from upath import UPath
+
+from pipelines.artifacts import write_atomic
+from pipelines.cluster import connect, original_error
+from pipelines.runtime import ProgressBar, Resources
+from pipelines.train_config import STATE_FILE
+from pipelines.training import Trainer, TrainJob
+from vitlens_core.checkpoint import LENS_FILE
+from vitlens_core.models.tower import Tower
+
+
+def fit(
+    job: TrainJob, resources: Resources, folder: UPath, bar: ProgressBar
+) -> AbstractContextManager[Path | None]:
+    """Train to the last step; the folder of the last checkpoint, to be opened by `with`.
+
+    Args:
+        folder: where checkpoints are kept while training lasts.
+
+    Raises:
+        VitlensError: whatever a worker raised on purpose, as itself.
+        TrainingFailedError: workers of Ray Train that kept dying.
+    """
+    if resources.train_workers:
+        return _fit_with_ray(job, resources, folder, bar)
+    worker = InProcess(folder, bar, on_gpu=resources.gpus_per_worker > 0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(resources.threads_per_train_worker)
+    try:
+        Trainer(job, worker).run()
+    finally:
+        torch.set_num_threads(threads)
+    return worker.latest()
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """The only worker, in the caller's process: nothing to start, and nothing that starts again.
+
+    A checkpoint is a folder `step-00000040`; its state is written last and makes it whole.
+    """
+
+    folder: UPath | Path
+    bar: ProgressBar
+    on_gpu: bool = False
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda" if self.on_gpu else "cpu")
+
+    def share(self, tower: Tower) -> nn.Module:
+        return tower
+
+    def show(self, step: int, loss: float) -> None:
+        self.bar.at(step, f"loss {loss:.3f}")
+
+    def keep(self, step: int, folder: Path | None) -> None:
+        assert folder is not None, "the first worker writes every checkpoint"
+        kept = self.folder / f"step-{step:08d}"
+        kept.mkdir(parents=True, exist_ok=True)
+        for name in (LENS_FILE, STATE_FILE):
+            write_atomic(kept / name, (folder / name).read_bytes())
+        for old in [path for path in self._kept() if path.name != kept.name]:
+            remove(old)
+
+    @contextmanager
+    def latest(self) -> Generator[Path | None]:
+        kept = self._kept()
+        if not kept:
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as folder:
+            for name in (LENS_FILE, STATE_FILE):
+                Path(folder, name).write_bytes((kept[-1] / name).read_bytes())
+            yield Path(folder)
+
+    def _kept(self) -> list[UPath | Path]:
+        """Whole checkpoints, oldest first."""
+        if not self.folder.exists():
+            return []
+        found = sorted(self.folder.iterdir(), key=lambda path: path.name)
+        return [path for path in found if (path / STATE_FILE).exists()]
+
+
+class RayWorker:
+    """One of Ray Train's workers; the first says how far it is."""
+
+    def __init__(self, progress: Any) -> None:
+        context = ray.train.get_context()
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        self.progress = progress
+
+    def share(self, tower: Tower) -> nn.Module:
+        if self.world_size == 1:
+            return tower
+        model: nn.Module = tower
+        if self.device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return ray.train.torch.prepare_model(model, move_to_device=False)
+
+    def show(self, step: int, loss: float) -> None:
+        self.progress.report.remote(step, loss)
+
+    def keep(self, step: int, folder: Path | None) -> None:
+        checkpoint = ray.train.Checkpoint.from_directory(folder) if folder else None
+        ray.train.report({"step": step}, checkpoint=checkpoint)
+
+    def latest(self) -> AbstractContextManager[Path | None]:
+        return _opened(ray.train.get_checkpoint())
+
+
+def remove(folder: UPath | Path) -> None:
+    """A folder and all in it, on this machine or in an object store."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        folder.fs.rm(folder.path, recursive=True)
+
+
+def _train_worker(config: dict[str, Any]) -> None:
+    torch.set_num_threads(config["threads"])
+    Trainer(config["job"], RayWorker(config["progress"])).run()
+
+
+def _fit_with_ray(
+    job: TrainJob, resources: Resources, folder: UPath, bar: ProgressBar
+) -> AbstractContextManager[Path | None]:
+    connect(resources)
+    gpus = resources.gpus_per_worker
+    scaling = ScalingConfig(
+        num_workers=resources.train_workers,
+        use_gpu=gpus > 0,
+        resources_per_worker={"CPU": 1.0, "GPU": gpus} if gpus > 0 else {"CPU": 1.0},
+    )
+    home = folder.parent
+    run = RunConfig(
+        name=folder.name,
+        storage_path=str(home.absolute() if isinstance(home, Path) else home),
+        checkpoint_config=CheckpointConfig(num_to_keep=2),
+        failure_config=FailureConfig(max_failures=3),
+    )
+    with _shown(bar) as progress:
+        loop: dict[str, Any] = {"job": job, "progress": progress}
+        loop["threads"] = resources.threads_per_train_worker
+        trainer = ray.train.torch.TorchTrainer(
+            _train_worker, train_loop_config=loop, scaling_config=scaling, run_config=run
+        )
+        try:
+            checkpoint = trainer.fit().checkpoint
+        except TrainingFailedError as error:
+            raise original_error(error) from error
+    return _opened(checkpoint)
+
+
+@contextmanager
+def _opened(checkpoint: ray.train.Checkpoint | None) -> Generator[Path | None]:
+    if checkpoint is None:
+        yield None
+        return
+    with checkpoint.as_directory() as folder:
+        yield Path(folder)
+
+
+@ray.remote(num_cpus=0)
+class _Progress:
+    """Where the first worker says how far it is, and the driver asks."""
+
+    def __init__(self) -> None:
+        self.latest = (0, float("nan"))
+
+    def report(self, step: int, loss: float) -> None:
+        self.latest = (step, loss)
+
+    def read(self) -> tuple[int, float]:
+        return self.latest
+
+
+@contextmanager
+def _shown(bar: ProgressBar) -> Generator[Any]:
+    """An actor for the workers' progress, drawn on `bar` twice a second."""
+    progress: Any = _Progress.remote()
+    done = threading.Event()
+
+    def draw() -> None:
+        step, loss = ray.get(progress.read.remote())
+        bar.at(step, f"loss {loss:.3f}")
+
+    def keep_drawing() -> None:
+        while not done.wait(0.5):
+            draw()
+
+    thread = threading.Thread(target=keep_drawing, daemon=True)
+    thread.start()
+    try:
+        yield progress
+    finally:
+        done.set()
+        thread.join()
+        draw()
+        ray.kill(progress)
