@@ -13,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,25 @@ def write_atomic(path: UPath | Path, data: bytes) -> FileEntry:
     else:
         path.write_bytes(data)
     return FileEntry(name=path.name, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def made_once(folder: Path, make: Callable[[Path], Path]) -> Path:
+    """`folder`, made first if it is not there: whole or not at all, whoever asks at once.
+
+    Args:
+        make: fills a scratch folder beside `folder` and returns what in it becomes `folder`.
+    """
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as scratch:
+        whole = make(Path(scratch))
+        try:
+            whole.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was faster
+                raise
+    return folder
 
 
 def file_entry(path: UPath | Path) -> FileEntry:

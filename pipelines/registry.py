@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from pipelines.artifacts import Artifact, home_folder
+from pipelines.artifacts import Artifact, home_folder, made_once
 from pipelines.gates import GateResult
 from pipelines.tracking import EVALUATION_TAG, GATES_TAG, EvaluatedLens, gate_tags, record
 from vitlens_core.errors import ConfigError
@@ -173,15 +172,16 @@ def download(source: str) -> Path:
     version = _resolve(home, source)
     if str(version.source).startswith(("file:", "/")):
         return Path(artifacts.download_artifacts(artifact_uri=version.source))
-    kept = home / "models" / version.name / f"{version.version}-{version.run_id}"
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetching-") as folder:
-            fetched = artifacts.download_artifacts(
-                artifact_uri=version.source, dst_path=folder, tracking_uri=tracking_uri(home)
-            )
-            Path(fetched).rename(kept)
-    return kept
+
+    def fetched(scratch: Path) -> Path:
+        path = artifacts.download_artifacts(
+            artifact_uri=version.source, dst_path=str(scratch), tracking_uri=tracking_uri(home)
+        )
+        return Path(path)
+
+    return made_once(
+        home / "models" / version.name / f"{version.version}-{version.run_id}", fetched
+    )
 
 
 def _resolve(home: Path, source: str) -> MlflowVersion:

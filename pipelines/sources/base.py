@@ -11,7 +11,6 @@ frozen model per layout, which `pipelines.source` lists and `pipelines.shards` r
 
 from __future__ import annotations
 
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.artifacts import home_folder
+from pipelines.artifacts import home_folder, made_once
 from vitlens_core.errors import ConfigError
 from vitlens_core.readers.pictures import read_rgb
 
@@ -122,7 +121,7 @@ class SourceSettings(BaseModel, ABC):
             ConfigError: no such folder.
         """
         if self.generated:
-            return self._generated_folder()
+            return made_once(home_folder() / GENERATED / self.kind, self._generate_in)
         folder = Path(self.root).expanduser().absolute()
         if not folder.is_dir():
             raise ConfigError(f"source.root: no folder {folder}; name the folder of {self.kind}")
@@ -135,13 +134,8 @@ class SourceSettings(BaseModel, ABC):
             "data set"
         )
 
-    def _generated_folder(self) -> Path:
-        made = home_folder() / GENERATED / self.kind
-        if not made.exists():
-            made.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=made.parent, prefix=".making-") as scratch:
-                whole = Path(scratch, self.kind)
-                whole.mkdir()
-                self.generate(whole)
-                whole.rename(made)
-        return made
+    def _generate_in(self, scratch: Path) -> Path:
+        whole = scratch / self.kind
+        whole.mkdir()
+        self.generate(whole)
+        return whole

