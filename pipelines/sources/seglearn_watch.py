@@ -21,10 +21,9 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.artifacts import file_entry, home_folder, made_once
-from pipelines.sources.base import Pair, SourceSettings
+from pipelines.sources.base import PACKAGE, Pair, SourceSettings
 from vitlens_core.errors import ConfigError, InputError, IntegrityError, TransientError
 
-PACKAGE = "package"
 REQUIREMENT = "seglearn==1.2.5"
 WHEEL = "seglearn-1.2.5-py3-none-any.whl"
 SHA256 = "ec6b952c85c9627050102854b372d85951563d3b990df677d7c55547e87413dd"

@@ -18,11 +18,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pipelines.artifacts import file_entry, home_folder, made_once
-from pipelines.sources.base import Pair, SourceSettings
+from pipelines.sources.base import PACKAGE, Pair, SourceSettings
 from pipelines.sources.clips import key_of
 from vitlens_core.errors import ConfigError, IntegrityError, TransientError
-
-PACKAGE = "package"
 
 # Where the collection keeps one kind of thing; what lies elsewhere has no label.
 KINDS = {
