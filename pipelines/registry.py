@@ -172,6 +172,7 @@ def download(source: str) -> Path:
     version = _resolve(home, source)
     if str(version.source).startswith(("file:", "/")):
         return Path(artifacts.download_artifacts(artifact_uri=version.source))
+    kept = home / "models" / version.name / f"{version.version}-{version.run_id}"
 
     def fetched(scratch: Path) -> Path:
         path = artifacts.download_artifacts(
@@ -179,9 +180,7 @@ def download(source: str) -> Path:
         )
         return Path(path)
 
-    return made_once(
-        home / "models" / version.name / f"{version.version}-{version.run_id}", fetched
-    )
+    return made_once(kept, fetched)
 
 
 def _resolve(home: Path, source: str) -> MlflowVersion:
