@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,12 +21,12 @@ from pydantic import TypeAdapter
 from pipelines.artifacts import Artifact, Quarantined, write_atomic
 from pipelines.cluster import ShardTask
 from pipelines.runtime import Runtime
-from pipelines.sources.base import Pair, SourceSettings, Split
+from pipelines.sources.base import Pair, SourceSettings
+from pipelines.splits import cut_into_shards, ranked
 from vitlens_core.errors import ConfigError
 
 STEP = "source"
 VERSION = 1
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
 # Where the files lie and how they are cut is not what they are.
 _NOT_IDENTITY = {"root", "missing", "pairs_per_shard"}
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -125,11 +125,8 @@ def _drawn(pairs: Sequence[Pair], fraction: float, seed: int, purpose: str) -> s
         by_label[known.pop() if len(known) == 1 else "(several)"].add(group)
     drawn: set[str] = set()
     for groups in by_label.values():
-        ranked = sorted(
-            groups, key=lambda g: hashlib.sha256(f"{seed}/{purpose}/{g}".encode()).digest()
-        )
-        share = max(1, round(fraction * len(ranked))) if len(ranked) > 1 else 0
-        drawn.update(ranked[:share])
+        share = max(1, round(fraction * len(groups))) if len(groups) > 1 else 0
+        drawn.update(ranked(groups, seed, purpose)[:share])
     return drawn
 
 
@@ -141,10 +138,10 @@ def _counted(pairs: list[Pair], config: SourceSettings) -> list[Pair]:
     """At most `count` pairs, of every class in turn."""
     if config.count is None or config.count >= len(pairs):
         return pairs
-    ranked = sorted(pairs, key=lambda p: hashlib.sha256(f"{config.seed}/{p.key}".encode()).digest())
+    order = sorted(pairs, key=lambda p: hashlib.sha256(f"{config.seed}/{p.key}".encode()).digest())
     seen: Counter[tuple[str | None, str | None]] = Counter()
     turns = []
-    for pair in ranked:
+    for pair in order:
         turns.append((seen[pair.label, pair.split], pair.key))
         seen[pair.label, pair.split] += 1
     kept = {key for _, key in sorted(turns)[: config.count]}
@@ -198,13 +195,10 @@ def _refuse_leaks(pairs: list[Pair]) -> None:
         )
 
 
-def _tasks(pairs: list[Pair], pairs_per_shard: int) -> Iterator[ShardTask]:
-    """Each side cut into shards, in an order that mixes the classes and never changes."""
-    for split in SPLITS:
-        side = [pair for pair in pairs if pair.split == split]
-        side.sort(key=lambda pair: hashlib.sha256(pair.key.encode()).digest())
-        for number, start in enumerate(range(0, len(side), pairs_per_shard)):
-            yield ShardTask(f"{split}-{number:05d}", tuple(side[start : start + pairs_per_shard]))
+def _tasks(pairs: list[Pair], pairs_per_shard: int) -> list[ShardTask]:
+    """Each side cut into shards."""
+    shards = cut_into_shards(pairs, lambda pair: pair.split, lambda pair: pair.key, pairs_per_shard)
+    return [ShardTask(name, items) for name, items in shards]
 
 
 def _lines(task: ShardTask) -> bytes:

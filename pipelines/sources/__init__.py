@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pipelines.sources.audiocaps import AudioCaps
 from pipelines.sources.audioset import AudioSet
-from pipelines.sources.base import GENERATED, Pair, SourceSettings, Split
+from pipelines.sources.base import SourceSettings
 from pipelines.sources.clotho import Clotho
 from pipelines.sources.ego4d_imu import Ego4dImu
 from pipelines.sources.esc50 import Esc50
@@ -27,7 +27,7 @@ from pipelines.sources.tuxpaint_stamps import TuxpaintStamps
 from pipelines.sources.vggsound import VggSound
 from pipelines.sources.webdataset_tars import WebdatasetTars
 
-__all__ = ["GENERATED", "Pair", "Source", "SourceSettings", "Split"]
+__all__ = ["Source", "SourceSettings"]
 
 Source = Annotated[
     AudioCaps

@@ -7,11 +7,11 @@ Promises  one pair per clip with all its captions; a clip stands on one side.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from pipelines.sources.base import Pair, SourceSettings, Split
+from pipelines.sources.base import Pair, SourceSettings
 from pipelines.sources.clips import (
     ClipTemplate,
     MidFrames,
@@ -20,6 +20,7 @@ from pipelines.sources.clips import (
     take_note,
     whole_number,
 )
+from pipelines.splits import SPLITS, Split
 from vitlens_core.errors import ConfigError
 
 COLUMNS = ("audiocap_id", "youtube_id", "start_time", "caption")
@@ -46,9 +47,7 @@ class AudioCaps(SourceSettings):
     feeds: ClassVar[tuple[str, ...]] = ("audio",)
 
     kind: Literal["audiocaps"] = "audiocaps"
-    splits: tuple[Split, ...] = Field(
-        get_args(Split), min_length=1, description="lists that are read"
-    )
+    splits: tuple[Split, ...] = Field(SPLITS, min_length=1, description="lists that are read")
     clip: ClipTemplate = Field(
         "audio/{split}/{youtube_id}_{start}.wav",
         description="path of a clip in root, of split, youtube_id and start in seconds",

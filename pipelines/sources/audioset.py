@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pipelines.sources.base import Pair, SourceSettings, Split
+from pipelines.sources.base import Pair, SourceSettings
 from pipelines.sources.clips import MidFrames, key_of, read_rows, take_note
+from pipelines.splits import Split
 from vitlens_core.errors import ConfigError
 
 CLASSES = "class_labels_indices.csv"

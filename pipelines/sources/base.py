@@ -22,11 +22,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.artifacts import home_folder, made_once
+from pipelines.splits import Split
 from vitlens_core.errors import ConfigError
 from vitlens_core.readers.pictures import read_rgb
 
 GENERATED, PACKAGE = "generated", "package"
-Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)

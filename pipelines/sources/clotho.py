@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from pipelines.sources.base import Pair, SourceSettings, Split
+from pipelines.sources.base import Pair, SourceSettings
 from pipelines.sources.clips import key_of, read_rows, take_note
+from pipelines.splits import SPLITS, Split
 from vitlens_core.errors import ConfigError
 
 CAPTIONS = tuple(f"caption_{number}" for number in range(1, 6))
@@ -40,9 +41,7 @@ class Clotho(SourceSettings):
     feeds: ClassVar[tuple[str, ...]] = ("audio",)
 
     kind: Literal["clotho"] = "clotho"
-    splits: tuple[Split, ...] = Field(
-        get_args(Split), min_length=1, description="parts that are read"
-    )
+    splits: tuple[Split, ...] = Field(SPLITS, min_length=1, description="parts that are read")
 
     def pairs(self) -> Iterator[Pair]:
         """Clips by part, in the order of its CSV. Raises ConfigError."""

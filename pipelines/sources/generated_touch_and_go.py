@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipelines.sources.base import Split
 from pipelines.sources.touch_and_go import LISTS, MATERIALS
+from pipelines.splits import Split
 
 WIDTH, HEIGHT = 160, 120
 TOUCHES: dict[Split, int] = {"train": 8, "test": 4}

@@ -15,7 +15,8 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from pipelines.sources.base import Pair, SourceSettings, Split
+from pipelines.sources.base import Pair, SourceSettings
+from pipelines.splits import Split
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.readers.files import existing, unreadable
 

@@ -20,14 +20,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pipelines.sources.base import Pair, SourceSettings, Split
+from pipelines.sources.base import Pair, SourceSettings
+from pipelines.splits import SPLITS, Split
 from vitlens_core.errors import ConfigError, InputError
 
 RATE_HZ = 1000.0
 SHORTEST, LONGEST = 450, 600  # samples; the publishers' own filter
 PICTURES = "imageNet_images"
 _LICENCE = "ImageNet terms of access (pictures); none stated (EEG)"
-_SIDES: tuple[Split, ...] = ("train", "val", "test")
 
 WORDS = {
     "n02106662": "german shepherd",
@@ -217,7 +217,7 @@ def _sides(path: Path, split: int, recordings: int) -> dict[int, Split]:
         raise ConfigError(f"source.split: expected 0..{len(splits) - 1} for {path}, found {split}")
     where = f"{path}, split {split}"
     sides: dict[int, Split] = {}
-    for side in _SIDES:
+    for side in SPLITS:
         if side not in splits[split]:
             raise ConfigError(f"{where}: expected train, val and test, found {list(splits[split])}")
         for number in map(int, splits[split][side]):

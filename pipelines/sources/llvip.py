@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from pipelines.sources.base import Pair, SourceSettings, Split
+from pipelines.sources.base import Pair, SourceSettings
+from pipelines.splits import Split
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.readers.pictures import read_rgb
 

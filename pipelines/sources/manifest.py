@@ -18,7 +18,8 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 from pydantic import Field, ValidationError, validate_call
 
-from pipelines.sources.base import Pair, SourceSettings, Split
+from pipelines.sources.base import Pair, SourceSettings
+from pipelines.splits import SPLITS, Split
 from vitlens_core.errors import ConfigError
 
 SEVERAL = "|"
@@ -35,7 +36,6 @@ COLUMNS = (
     "licence",
     "creator",
 )
-SPLITS = ("train", "val", "test")
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
 _NO_KEY = re.compile(r"[^A-Za-z0-9_-]+")
 _TOLD = 20

@@ -13,7 +13,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from pipelines.sources.base import Pair, SourceSettings, Split
+from pipelines.sources.base import Pair, SourceSettings
+from pipelines.splits import Split
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.depth import BASELINES_M
 

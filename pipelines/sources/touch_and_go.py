@@ -9,7 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pipelines.sources.base import Pair, SourceSettings, Split
+from pipelines.sources.base import Pair, SourceSettings
+from pipelines.splits import Split
 from vitlens_core.errors import ConfigError
 
 MATERIALS = (

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from pipelines.sources.base import Pair, SourceSettings, Split
+from pipelines.sources.base import Pair, SourceSettings
 from pipelines.sources.clips import (
     ClipTemplate,
     MidFrames,
@@ -20,6 +20,7 @@ from pipelines.sources.clips import (
     take_note,
     whole_number,
 )
+from pipelines.splits import Split
 from vitlens_core.errors import ConfigError
 
 COLUMNS = ("youtube_id", "start", "label", "split")

@@ -20,8 +20,9 @@ from typing import IO, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.sources.base import Pair, SourceSettings, Split
+from pipelines.sources.base import Pair, SourceSettings
 from pipelines.sources.manifest import read_with
+from pipelines.splits import Split
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.readers.pictures import read_rgb
 

@@ -19,8 +19,9 @@ from pipelines.artifacts import Artifact, Quarantined
 from pipelines.mirror import ObjectRecord, open_mirror
 from pipelines.objects import FetchStage, ObjectsConfig, shard_tasks
 from pipelines.runtime import Runtime
-from pipelines.selection import SelectedObject, Split
+from pipelines.selection import SelectedObject
 from pipelines.shard_io import Sample, read_shard
+from pipelines.splits import Split
 from tests.pipelines.quiet import quiet_runtime
 from tests.pipelines.small_mirror import BROKEN, CLASSES, PER_CLASS
 from vitlens_core.errors import ConfigError
