@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +20,7 @@ from pydantic import TypeAdapter
 from pipelines.artifacts import Artifact, Quarantined, write_atomic
 from pipelines.cluster import ShardTask
 from pipelines.runtime import Runtime
-from pipelines.sources.base import Pair, SourceSettings
+from pipelines.sources.base import Pair, SourceSettings, is_key
 from pipelines.splits import cut_into_shards, ranked
 from vitlens_core.errors import ConfigError
 
@@ -29,7 +28,6 @@ STEP = "source"
 VERSION = 1
 # Where the files lie and how they are cut is not what they are.
 _NOT_IDENTITY = {"root", "missing", "pairs_per_shard"}
-_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SHOWN = 5
 
 
@@ -170,7 +168,7 @@ def _missing_message(missing: list[Quarantined], of: int) -> str:
 
 def _refuse_keys(pairs: list[Pair]) -> None:
     for pair in pairs:
-        if not _KEY.fullmatch(pair.key):
+        if not is_key(pair.key):
             raise ConfigError(f"key {pair.key!r}: expected letters, digits, `-` and `_` only")
     twice = [key for key, count in Counter(pair.key for pair in pairs).items() if count > 1]
     if twice:

@@ -11,6 +11,7 @@ frozen model per layout, which `pipelines.source` lists and `pipelines.shards` r
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from vitlens_core.errors import ConfigError
 from vitlens_core.readers.pictures import read_rgb
 
 GENERATED, PACKAGE = "generated", "package"
+_NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,16 @@ class Pair:
     name: str = ""
     licence: str | None = None
     creator: str | None = None
+
+
+def is_key(text: str) -> bool:
+    """Whether a pair's key may be so: ASCII letters, digits, `-` and `_`, one at least."""
+    return bool(text) and not _NOT_IN_KEYS.search(text)
+
+
+def plain_key(name: str) -> str:
+    """The name with a `-` for every run of what a key may not hold; two names may become one."""
+    return _NOT_IN_KEYS.sub("-", name)
 
 
 class SourceSettings(BaseModel, ABC):

@@ -15,11 +15,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from pipelines.sources.base import plain_key
 from vitlens_core.errors import ConfigError
 
 FRAMES = "images"
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
-_NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 def _checked_template(template: str) -> str:
@@ -103,7 +103,7 @@ def whole_number(text: str, where: str, what: str) -> int:
 
 def key_of(name: str) -> str:
     """A pair's key from a file's name: itself if it may be one, else with a digest of the name."""
-    plain = _NOT_IN_KEYS.sub("-", name)
+    plain = plain_key(name)
     return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:8]}"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from types import ModuleType
@@ -18,7 +17,7 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 from pydantic import Field, ValidationError, validate_call
 
-from pipelines.sources.base import Pair, SourceSettings
+from pipelines.sources.base import Pair, SourceSettings, is_key, plain_key
 from pipelines.splits import SPLITS, Split
 from vitlens_core.errors import ConfigError
 
@@ -36,8 +35,6 @@ COLUMNS = (
     "licence",
     "creator",
 )
-_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_NO_KEY = re.compile(r"[^A-Za-z0-9_-]+")
 _TOLD = 20
 _WIDTHS = ""  # no column may be called so: cells of a CSV's row and of its header
 
@@ -159,7 +156,7 @@ def _check_columns(columns: list[str], path: Path) -> None:
 def _pair(row: Row) -> Pair:
     """The pair a row states, whether or not it may."""
     signal = _text(row, "signal")
-    made_key = _NO_KEY.sub("-", str(PurePosixPath(signal).with_suffix(""))) if signal else ""
+    made_key = plain_key(str(PurePosixPath(signal).with_suffix(""))) if signal else ""
     return Pair(
         key=_text(row, "key") if "key" in row else made_key,
         signal=signal,
@@ -189,7 +186,7 @@ def _mistakes(row: Row, pair: Pair) -> list[str]:
         found.append("expected an image, a text or a label, found none")
     if pair.split not in (None, *SPLITS):
         found.append(f"split {pair.split!r} is none of {', '.join(SPLITS)}")
-    if not _KEY.fullmatch(pair.key) and (pair.key or "key" in row):
+    if not is_key(pair.key) and (pair.key or "key" in row):
         found.append(f"key {pair.key!r}: expected letters, digits, - and _")
     found += [
         f"{path!r}: expected a path in the folder of the data"

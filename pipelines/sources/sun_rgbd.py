@@ -6,14 +6,13 @@ Promises  one camera per scene: focal length from its own intrinsics, baseline b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from pipelines.sources.base import Pair, SourceSettings
+from pipelines.sources.base import Pair, SourceSettings, plain_key
 from pipelines.splits import Split
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.depth import BASELINES_M
@@ -113,7 +112,7 @@ def room_kind(folder: Path, scene: str) -> str:
 def scene_pair(folder: Path, scene: str, side: Split, label: str) -> Pair:
     """The pair of one scene folder. Raises ConfigError."""
     return Pair(
-        key=re.sub(r"[^A-Za-z0-9_-]", "-", scene),
+        key=plain_key(scene),
         signal=_only_file(folder, scene, "depth_bfx", "*.png"),
         reading={
             "unit": "sun_rgbd",

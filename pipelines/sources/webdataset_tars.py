@@ -20,7 +20,7 @@ from typing import IO, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.sources.base import Pair, SourceSettings
+from pipelines.sources.base import Pair, SourceSettings, plain_key
 from pipelines.sources.manifest import read_with
 from pipelines.splits import Split
 from vitlens_core.errors import ConfigError, InputError
@@ -28,7 +28,6 @@ from vitlens_core.readers.pictures import read_rgb
 
 TEXT, CLASS, DETAILS = "txt", "cls", "json"
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")
-_NO_KEY = re.compile(r"[^A-Za-z0-9_-]+")
 
 Place = list[Any]
 """Offset and size in the tar in bytes, and the file's ending: plain JSON."""
@@ -149,7 +148,7 @@ class WebdatasetTars(SourceSettings):
         if not (images or texts or label):
             raise ConfigError(f"{where}: expected an image, a caption or a class, found none")
         return Pair(
-            key=_NO_KEY.sub("-", f"{tar.removesuffix('.tar')}-{sample.name}"),
+            key=plain_key(f"{tar.removesuffix('.tar')}-{sample.name}"),
             signal=tar,
             reading={"signal": sample.places[self.signal], "images": images},
             images=(tar,) * len(images),
