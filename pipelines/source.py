@@ -13,7 +13,6 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from pydantic import TypeAdapter
 
@@ -29,6 +28,7 @@ VERSION = 1
 # Where the files lie and how they are cut is not what they are.
 _NOT_IDENTITY = {"root", "missing", "pairs_per_shard"}
 _SHOWN = 5
+_PAIR = TypeAdapter(Pair)
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,10 @@ def run(runtime: Runtime, config: SourceSettings, modality: str) -> Artifact:
             themselves or the files.
     """
     listing = listed(config, modality)
-    lines = {task.name: _lines(task) for task in _tasks(listing.pairs, config.pairs_per_shard)}
+    tasks = _tasks(listing.pairs, config.pairs_per_shard)
+    lines = {task.name: _lines(task) for task in tasks}
     settings = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
-    identity = {**settings, "generated": config.generated, "listing": _digest(config, lines)}
+    identity = {**settings, "generated": config.generated, "listing": _digest(config, tasks, lines)}
     build = runtime.store.begin(STEP, VERSION, identity, {})
     if build.existing:
         return build.existing
@@ -86,8 +87,9 @@ def tasks_of_source(source: Artifact) -> list[ShardTask]:
 
 def read_pairs(source: Artifact, name: str) -> list[Pair]:
     """The pairs of one shard."""
-    lines = source.path(f"{name}.jsonl").read_text().splitlines()
-    return [TypeAdapter(Pair).validate_json(line) for line in lines]
+    # Split as bytes: texts may hold characters that only a text's splitlines() breaks at.
+    lines = source.path(f"{name}.jsonl").read_bytes().splitlines()
+    return [_PAIR.validate_json(line) for line in lines]
 
 
 def divide(pairs: Sequence[Pair], config: SourceSettings) -> list[Pair]:
@@ -204,13 +206,12 @@ def _lines(task: ShardTask) -> bytes:
     return "".join(f"{row}\n" for row in rows).encode()
 
 
-def _digest(config: SourceSettings, lines: dict[str, bytes]) -> str:
+def _digest(config: SourceSettings, tasks: list[ShardTask], lines: dict[str, bytes]) -> str:
     """Of the listing and of the sizes of the files it names: other files, another artifact."""
     digest, folder = hashlib.sha256(), config.folder()
-    for name, data in lines.items():
-        digest.update(f"{name}\n".encode() + data)
-        for row in data.decode().splitlines():
-            fields = json.loads(row)
-            for path in (fields["signal"], *fields["images"]):
-                digest.update(str(Path(folder, path).stat().st_size).encode())
+    for task in tasks:
+        digest.update(f"{task.name}\n".encode() + lines[task.name])
+        for pair in task.items:
+            for path in (pair.signal, *pair.images):
+                digest.update(str((folder / path).stat().st_size).encode())
     return digest.hexdigest()

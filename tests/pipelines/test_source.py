@@ -76,6 +76,16 @@ def test_every_pair_stands_in_one_index_with_its_side(folder: Path, runtime: Run
     assert set(sides) == {(side, label) for side in ("train", "val", "test") for label in CLASSES}
 
 
+def test_texts_come_back_as_they_were(
+    folder: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ("two\nlines", "two\u2028lines", "next\x85line", "a\x0bb\x1cc", "ünïcode 🐕", "\u2029")
+    _changed(monkeypatch, lambda pair: replace(pair, texts=texts))
+    made = source.run(runtime, _pictures(folder), "thermal")
+    pairs = [pair for task in tasks_of_source(made) for pair in read_pairs(made, task.name)]
+    assert [pair.texts for pair in pairs] == [texts] * 18
+
+
 def test_another_place_is_the_same_artifact_and_another_file_another(
     folder: Path, runtime: Runtime, tmp_path: Path
 ) -> None:
