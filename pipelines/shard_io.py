@@ -46,10 +46,9 @@ def read_shard(path: UPath) -> Iterator[Sample]:
         IntegrityError: the tar is damaged; the message names it and the last good sample.
     """
     sample: Sample = {}
-    end = 0
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
+            for member in members(tar):
                 key, _, extension = member.name.partition(".")
                 if sample and sample["__key__"] != key:
                     yield sample
@@ -57,16 +56,29 @@ def read_shard(path: UPath) -> Iterator[Sample]:
                 sample["__key__"] = key
                 file_in_tar = tar.extractfile(member)
                 sample[extension] = file_in_tar.read() if file_in_tar else b""
-                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            # tarfile takes a damaged header, or none, for the end; a whole tar marks its end.
-            file.seek(end)
-            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError("cut short, or its next header is damaged")
     except (tarfile.TarError, EOFError) as error:
         last = sample.get("__key__", "none")
         raise IntegrityError(f"{path} is damaged after sample {last}: {error}") from error
     if sample:
         yield sample
+
+
+def members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Members of a tar opened by `r:`, in stored order, up to the mark of its end.
+
+    tarfile takes a damaged header, or none, for the end; a whole tar marks its end.
+
+    Raises:
+        tarfile.TarError: the tar is damaged, or has no such mark.
+    """
+    end = 0
+    for member in tar:
+        end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        yield member
+    assert tar.fileobj is not None
+    tar.fileobj.seek(end)
+    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("cut short, or its next header is damaged")
 
 
 def encode_json(value: Any) -> bytes:

@@ -20,6 +20,7 @@ from typing import IO, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from pipelines.shard_io import members
 from pipelines.sources.base import Pair, SourceSettings, plain_key
 from pipelines.sources.manifest import read_with
 from pipelines.splits import Split
@@ -184,11 +185,9 @@ def _details(sample: Sample, where: str) -> dict[str, Any]:
 def _samples(path: Path) -> Iterator[Sample]:
     """The samples of one tar, in stored order."""
     sample = Sample("")
-    end = 0
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            for member in members(tar):
                 match = _NAME.fullmatch(member.name)
                 if not member.isfile() or match is None or _is_meta(member.name):
                     continue
@@ -202,10 +201,6 @@ def _samples(path: Path) -> Iterator[Sample]:
                 sample.places[ending] = [member.offset_data, member.size, _last(ending)]
                 if ending in (TEXT, CLASS, DETAILS) and (content := tar.extractfile(member)):
                     sample.texts[ending] = content.read().decode("utf-8")
-            # tarfile takes a damaged header, or none, for the end; a whole tar marks its end.
-            file.seek(end)
-            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError("cut short, or its next header is damaged")
     except (tarfile.TarError, EOFError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path} cannot be read as an uncompressed tar after sample {sample.name or 'none'}: "
