@@ -30,7 +30,7 @@ from vitlens_core.errors import ConfigError
 class Batch:
     """Stored signals [B, …], one target of every kind each [B, E], groups [B].
 
-    Kinds are `image` and `text`; those that training asked for are here.
+    Kinds are `image`, `text` and `teacher`; those that training asked for are here.
     """
 
     keys: list[str]

@@ -237,6 +237,16 @@ def _shown(value: Any) -> str:
 
 def _contradictions(config: RunConfig) -> Iterator[str]:
     """Settings that are valid alone and cannot work together."""
+    try:
+        config.lens.train.weights(taught=config.foundation.has_teacher)
+    except ConfigError as error:
+        yield str(error)
+    sizes = config.foundation.model_fields_set & {"embed_dim", "image_size_px", "background", "fit"}
+    if config.foundation.has_teacher and sizes:
+        yield (
+            f"foundation.{sorted(sizes)[0]}: {config.foundation.spec} brings its own foundation; "
+            f"write foundation={config.foundation.spec} and nothing else"
+        )
     stored = min(config.renders.points, config.shards.points)
     seen = config.lens.tower().signal.model_dump().get("points", 0)
     if seen > stored:

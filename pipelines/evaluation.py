@@ -2,9 +2,12 @@
 
 Reads     targets, foundation and lens (the held-out split unless told otherwise).
 Writes    `metrics.json`: zero-shot classification of the modality and, as its ceiling, of the
-          foundation's own images (mean over views); retrieval; confusion matrix; intervals.
+          foundation's own images (mean over views) and of a teacher's signals; retrieval;
+          confusion matrix; intervals.
           `predictions.json`: per sample its best classes and its nearest samples by image.
           What needs images or captions is left out where held-out samples have none.
+          `supervision` says what the lens was trained against, and `emergent` that it never
+          saw text: then its zero-shot figures are emergent ones.
 Promises  deterministic; intervals resample whole groups (objects, subjects); no choice is made
           on the held-out samples.
 """
@@ -12,10 +15,9 @@ Promises  deterministic; intervals resample whole groups (objects, subjects); no
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -24,19 +26,21 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.artifacts import Artifact, write_atomic
-from pipelines.foundation import open_foundation
+from pipelines.foundation import has_teacher, open_foundation, open_lens
 from pipelines.runtime import Runtime
 from pipelines.shard_io import Sample, decode_array, encode_json, read_shard
+from pipelines.train_config import TrainConfig
 from vitlens_core import metrics, modalities
 from vitlens_core.captions import class_prompts
-from vitlens_core.checkpoint import LENS_FILE, load_lens
+from vitlens_core.checkpoint import LENS_FILE
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import Foundation
 from vitlens_core.models.tower import Tower, TowerSettings
 from vitlens_core.precision import autocast
 
 STEP = "evaluation"
-VERSION = 2
+VERSION = 3
+TEACHER = "teacher_targets.npy"
 
 
 class EvaluationConfig(BaseModel):
@@ -60,8 +64,9 @@ class Evaluated:
     groups: list[str]
     embeddings: np.ndarray  # [B, E] of the modality
     images: np.ndarray | None  # [B, E] mean of the views' targets; None if any has none
-    texts: np.ndarray | None  # [C, E]; None if any sample has none
-    text_owner: np.ndarray  # [C] index of each caption's sample
+    texts: np.ndarray | None  # [C, E] of the distinct captions; None if any sample has none
+    described_by: np.ndarray  # bool [B, C]: whether a caption is one of the sample's
+    taught: np.ndarray | None = None  # [B, E] mean of the teacher's targets, if one taught
 
 
 def run(
@@ -81,7 +86,7 @@ def run(
     if build.existing:
         return build.existing
     encoder = open_foundation(foundation)
-    tower, settings = open_lens(lens, encoder)
+    tower, settings = open_lens(lens, LENS_FILE, encoder)
     device = torch.device("cuda" if runtime.resources.gpus_per_worker else "cpu")
     samples = _labelled(targets, config.split)
     with runtime.progress(STEP, len(samples), "samples") as bar:
@@ -89,7 +94,11 @@ def run(
     evaluated = _collect(samples, embeddings)
     names = sorted(set(evaluated.labels))
     classes = class_embeddings(encoder, names, modalities.load(settings.modality).TEMPLATES)
+    supervision = TrainConfig.model_validate(lens.manifest.config["train"]).weights(
+        taught=has_teacher(foundation)
+    )
     scored = score(settings.modality, evaluated, names, classes, config)
+    scored |= {"supervision": supervision, "emergent": "text" not in supervision}
     files = [
         write_atomic(build.folder / "metrics.json", encode_json(scored)),
         write_atomic(
@@ -97,14 +106,6 @@ def run(
         ),
     ]
     return build.commit(files, counts={"samples": len(samples), "classes": len(names)})
-
-
-def open_lens(lens: Artifact, foundation: Foundation) -> tuple[Tower, TowerSettings]:
-    """The trained tower of a lens artifact; see `vitlens_core.checkpoint.load_lens`."""
-    with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
-        local = Path(folder, LENS_FILE)
-        local.write_bytes(lens.path(LENS_FILE).read_bytes())
-        return load_lens(local, foundation)
 
 
 def class_embeddings(
@@ -135,6 +136,9 @@ def score(
         "classes": names,
         "confusion": own.confusion.tolist(),
     }
+    if evaluated.taught is not None:
+        teacher = metrics.zero_shot(evaluated.taught, classes, labels, **sure)
+        scored["teacher_zero_shot"] = teacher.as_dict()
     if evaluated.images is None:
         return scored
     ceiling = metrics.zero_shot(evaluated.images, classes, labels, **sure)
@@ -150,7 +154,7 @@ def _retrieval(word: str, evaluated: Evaluated, sure: dict) -> dict[str, Any]:
     """Recalls of the sample's own captions and of its own image, where there are any."""
     count, found = len(evaluated.keys), {}
     if evaluated.texts is not None:
-        own = evaluated.text_owner[None, :] == np.arange(count)[:, None]
+        own = evaluated.described_by
         found[f"{word}_to_text"] = _recalls(evaluated.embeddings, evaluated.texts, own, sure)
     if evaluated.images is not None:
         own = np.eye(count, dtype=bool)
@@ -216,7 +220,11 @@ def _embed(
 def _collect(samples: list[Sample], embeddings: np.ndarray) -> Evaluated:
     images = [_decoded(s["image_targets.npy"]) for s in samples]
     texts = [_decoded(s["text_targets.npy"]) for s in samples]
+    taught = [_decoded(s[TEACHER]) for s in samples if TEACHER in s]
     described = [json.loads(s["json"]) for s in samples]
+    # Views of one object share its captions: a caption is one item of the gallery, not several.
+    pairs = zip([c for d in described for c in d["captions"]], chain(*texts), strict=True)
+    distinct = dict(pairs)
     return Evaluated(
         keys=[s["__key__"] for s in samples],
         names=[d["name"] for d in described],
@@ -224,8 +232,9 @@ def _collect(samples: list[Sample], embeddings: np.ndarray) -> Evaluated:
         groups=[d["group"] for d in described],
         embeddings=embeddings,
         images=_unit(np.stack([i.mean(0) for i in images])) if all(map(len, images)) else None,
-        texts=np.concatenate(texts) if all(map(len, texts)) else None,
-        text_owner=np.repeat(np.arange(len(texts)), [len(t) for t in texts]),
+        taught=_unit(np.stack([t.mean(0) for t in taught])) if taught else None,
+        texts=np.stack(list(distinct.values())) if all(map(len, texts)) else None,
+        described_by=np.array([[c in d["captions"] for c in distinct] for d in described]),
     )
 
 

@@ -1,23 +1,27 @@
 """foundation: the frozen dual encoder that defines the embedding space.
 
-Reads     a spec (`open_clip:…` or `lit:…`); a `lit` foundation also the training shards, on
-          whose frozen features its two projections are fitted.
-Writes    `foundation.json` (spec, sizes, digest) and, for `lit`, `projections.safetensors`
-          beside the features it was fitted on (`train-NNNNN.tar`).
+Reads     a spec (`open_clip:…` or `lit:…`, or `models:/…` of a lens that teaches, see `teacher`);
+          a `lit` foundation also the training shards, on whose frozen features its two
+          projections are fitted. Or nothing, where another workflow's foundation is shared.
+Writes    `foundation.json` (spec, sizes, digest, the teacher's modality) and, for `lit`,
+          `projections.safetensors` beside the features it was fitted on (`train-NNNNN.tar`);
+          a teacher's `teacher.safetensors`.
 Promises  only training objects are seen; the same digest wherever it is opened.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from safetensors.torch import load as load_safetensors
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.torch import save as save_safetensors
 from upath import UPath
 
@@ -33,9 +37,12 @@ from pipelines.shard_io import (
     read_shard,
     view_names,
 )
+from pipelines.teacher import LENS, Teacher, find_teacher, names_a_lens
+from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation import Foundation, LitFoundation, load_foundation
 from vitlens_core.foundation.lit import FitSettings, fit_projections
+from vitlens_core.models.tower import Tower, TowerSettings
 
 STEP = "foundation"
 VERSION = 2
@@ -56,29 +63,48 @@ class FitConfig(BaseModel):
 
 
 class FoundationConfig(BaseModel):
-    """Which foundation, and for `lit` its sizes and fit."""
+    """Which foundation, and for `lit` its sizes and fit. A text alone is the spec."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spec: str = Field(DEFAULT_SPEC, description="open_clip:… or lit:…, see vitlens_core.foundation")
+    spec: str = Field(DEFAULT_SPEC, description="open_clip:…, lit:…, or models:/… of a teacher")
     embed_dim: int | None = Field(None, ge=1, description="width of a `lit` space")
     image_size_px: int | None = Field(None, ge=28, description="images of a `lit` trunk")
     background: int = Field(255, ge=0, le=255, description="grey level behind a view")
     fit: FitConfig = FitConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _spec_alone(cls, value: Any) -> Any:
+        return {"spec": value} if isinstance(value, str) else value
 
-def run(runtime: Runtime, config: FoundationConfig, shards: Artifact) -> Artifact:
+    @property
+    def has_teacher(self) -> bool:
+        return names_a_lens(self.spec)
+
+
+def run(
+    runtime: Runtime, config: FoundationConfig, shards: Artifact, shared: Artifact | None = None
+) -> Artifact:
     """Resolve the foundation; fit it first if it is `lit`.
+
+    Args:
+        shared: another workflow's foundation; it is this one's too, unless a teacher is named.
 
     Raises:
         ConfigError: unknown spec, or weights that can be neither found nor downloaded.
     """
+    teacher = find_teacher(config.spec)
+    if teacher:
+        return _of_teacher(runtime, config, teacher)
+    if shared:
+        return shared
     fitted = config.spec.startswith("lit:")
     inputs = {"shards": shards} if fitted else {}
     build = runtime.store.begin(STEP, VERSION, config, inputs)
     if build.existing:
         return build.existing
-    foundation = _load(config)
+    foundation = load_foundation(config.spec, config.embed_dim, config.image_size_px)
     files = []
     if isinstance(foundation, LitFoundation):
         files += _fit(runtime, build, config, foundation, shards)
@@ -102,19 +128,51 @@ def open_foundation(artifact: Artifact) -> Foundation:
     Raises:
         CheckpointError: its weights are no longer those the targets were made with.
     """
-    config = FoundationConfig.model_validate(artifact.manifest.config)
-    foundation = _load(config)
-    if isinstance(foundation, LitFoundation):
-        data = artifact.path("projections.safetensors").read_bytes()
-        foundation.load_projections(load_safetensors(data))
+    # Late: the API brings every encoder.
+    from vitlens_core.api.lenses import FOUNDATION_FILE, PROJECTIONS_FILE, open_foundation
+
+    with tempfile.TemporaryDirectory(prefix="vitlens-foundation-") as folder:
+        for name in (FOUNDATION_FILE, PROJECTIONS_FILE):
+            if artifact.path(name).exists():
+                Path(folder, name).write_bytes(artifact.path(name).read_bytes())
+        foundation = open_foundation(folder)
     stated = artifact.read_json("foundation.json")["digest"]
     if foundation.digest() != stated:
         raise CheckpointError(
-            f"{config.spec}: the weights found now are not those of this artifact "
+            f"{foundation.spec}: the weights found now are not those of this artifact "
             f"(digest {foundation.digest()[:12]}, stated {stated[:12]}); "
             f"delete {artifact.folder} to start from the present ones"
         )
     return foundation
+
+
+def has_teacher(artifact: Artifact) -> bool:
+    """Whether a foundation came with a lens that teaches."""
+    return artifact.path(LENS).exists()
+
+
+def open_lens(artifact: Artifact, name: str, foundation: Foundation) -> tuple[Tower, TowerSettings]:
+    """The tower of a checkpoint in an artifact; see `vitlens_core.checkpoint.load_lens`."""
+    with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
+        local = Path(folder, name)
+        local.write_bytes(artifact.path(name).read_bytes())
+        return load_lens(local, foundation)
+
+
+def _of_teacher(runtime: Runtime, config: FoundationConfig, teacher: Teacher) -> Artifact:
+    """The teacher's foundation with the teacher beside it."""
+    identity = {**config.model_dump(), "teacher": teacher.digest}
+    build = runtime.store.begin(STEP, VERSION, identity, {})
+    if build.existing:
+        return build.existing
+    described = json.loads((teacher.folder / "foundation.json").read_text())
+    described["teacher"] = teacher.settings.modality
+    contents = {"foundation.json": encode_json(described), LENS: teacher.lens.read_bytes()}
+    projections = teacher.folder / "projections.safetensors"
+    if projections.exists():
+        contents[projections.name] = projections.read_bytes()
+    files = [write_atomic(build.folder / name, data) for name, data in contents.items()]
+    return build.commit(files, counts={"teachers": 1})
 
 
 def fitted_features(foundation: Artifact, shards: Artifact, name: str) -> dict[str, Features]:
@@ -148,7 +206,7 @@ class FeatureStage:
     """Frozen features of one shard's views and captions, before any projection."""
 
     def __init__(self, config: FoundationConfig, shards: Artifact) -> None:
-        foundation = _load(config)
+        foundation = load_foundation(config.spec, config.embed_dim, config.image_size_px)
         assert isinstance(foundation, LitFoundation)
         self.foundation = foundation
         self.background = config.background
@@ -223,7 +281,3 @@ def _features(path: UPath) -> dict[str, Features]:
         )
         for sample in read_shard(path)
     }
-
-
-def _load(config: FoundationConfig) -> Foundation:
-    return load_foundation(config.spec, config.embed_dim, config.image_size_px)

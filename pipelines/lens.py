@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.artifacts import Artifact, write_atomic
-from pipelines.foundation import open_foundation
+from pipelines.foundation import has_teacher, open_foundation
 from pipelines.runtime import Runtime
 from pipelines.shard_io import encode_json
 from pipelines.train_config import STATE_FILE, TrainConfig
@@ -45,7 +45,8 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
     """Train the lens, in this process or on the workers of Ray Train.
 
     Raises:
-        ConfigError: sizes that do not fit (batch over workers, tower and trunk).
+        ConfigError: sizes that do not fit (batch over workers, tower and trunk), or nothing to
+            train against.
         VitlensError: the loss stopped being finite.
     """
     workers = max(1, runtime.resources.train_workers)
@@ -58,6 +59,7 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
     build = runtime.store.begin(STEP, VERSION, config, inputs)
     if build.existing:
         return build.existing
+    config.train.weights(taught=has_teacher(foundation))
     # In this process first: sizes that do not fit are a mistake, which Ray Train would retry.
     config.tower().build(open_foundation(foundation).trunk)
     # Late: Ray Train takes seconds to import, and settings are checked without it.

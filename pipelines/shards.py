@@ -4,6 +4,7 @@ Reads     renders (of objects), or a source (any other data set).
 Writes    `<split>-NNNNN.tar`, one per shard of what was read; per sample
             <signal>.npy     the modality's signal (`SIGNAL` of its file); floats as fp16
             view00.png …     the images it is paired with
+            teacher.npy      the signals of the teacher's modality, if a lens teaches
             json             label, captions (those of held-out samples never name the class),
                              split, name, group, licence, creator
           A sample of a rendered object is the whole object for point clouds, one view for depth.
@@ -36,9 +37,10 @@ from pipelines.shard_io import (
 )
 from pipelines.source import read_pairs, tasks_of_source
 from pipelines.sources.base import Pair, SourceSettings
+from pipelines.teacher import SIGNAL as TEACHER_SIGNAL
 from vitlens_core import modalities
 from vitlens_core.captions import class_prompts, object_captions
-from vitlens_core.errors import BadSampleError, InputError
+from vitlens_core.errors import BadSampleError, ConfigError, InputError
 from vitlens_core.models.tower import TowerSettings
 from vitlens_core.signals.pictures import square_rgb
 
@@ -67,6 +69,7 @@ def run(
     config: ShardsConfig,
     tower: TowerSettings,
     source_settings: SourceSettings | None = None,
+    teacher: TowerSettings | None = None,
     *,
     renders: Artifact | None = None,
     source: Artifact | None = None,
@@ -76,57 +79,86 @@ def run(
     Args:
         tower: names the modality and says how its raw recordings become signals.
         source_settings: where the files of `source` lie.
+        teacher: the lens that teaches, whose signals are stored as well.
+
+    Raises:
+        ConfigError: rendered objects have no signal of the teacher's modality.
     """
     name, upstream = ("renders", renders) if renders else ("source", source)
     assert upstream is not None
     identity = {"modality": tower.modality, **config.model_dump()}
     if tower.modality != "point_cloud" or source:
         identity["tokenizer"] = tower.tokenizer
+    if teacher:
+        identity["teacher"] = {"modality": teacher.modality, "tokenizer": teacher.tokenizer}
     build = runtime.store.begin(STEP, VERSION, identity, {name: upstream})
     if build.existing:
         return build.existing
     if renders:
-        stage: Any = partial(RenderedPairs, config, tower, renders)
+        if teacher and teacher.modality not in RenderedPairs.MODALITIES:
+            raise ConfigError(
+                f"foundation: a lens for {teacher.modality} cannot teach with rendered objects, "
+                f"which are seen as {' and '.join(RenderedPairs.MODALITIES)}"
+            )
+        stage: Any = partial(RenderedPairs, config, tower, renders, teacher)
         return build_shards(runtime, build, tasks_of(renders), stage)
-    stage = partial(RecordedPairs, config, tower, source_settings, source)
+    stage = partial(RecordedPairs, config, tower, source_settings, source, teacher)
     return build_shards(runtime, build, tasks_of_source(upstream), stage)
 
 
 class RenderedPairs:
     """Turns one shard of rendered objects into one shard of pairs."""
 
-    def __init__(self, config: ShardsConfig, tower: TowerSettings, renders: Artifact) -> None:
+    MODALITIES = ("point_cloud", "depth")
+
+    def __init__(
+        self,
+        config: ShardsConfig,
+        tower: TowerSettings,
+        renders: Artifact,
+        teacher: TowerSettings | None = None,
+    ) -> None:
         self.config = config
         self.renders = renders
-        self.modality = modalities.load_lensed(tower.modality)
-        self.signal = tower.signal
+        self.tower, self.teacher = tower, teacher
+        self.signal = modalities.load_lensed(tower.modality).SIGNAL
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
-        pair = {"point_cloud": self._cloud, "depth": self._depth_maps}[self.modality.NAME]
         for sample in read_shard(self.renders.path(f"{task.name}.tar")):
-            yield from pair(sample)
+            yield from self._pairs(sample)
 
-    def _cloud(self, sample: Sample) -> Iterator[Sample]:
-        points = decode_array(sample["points.npy"])[: self.config.points]
-        yield {
-            "__key__": sample["__key__"],
+    def _pairs(self, sample: Sample) -> Iterator[Sample]:
+        """The whole object as a cloud, or one sample per view: the map and its picture."""
+        names = view_names(sample)
+        if self.tower.modality == "point_cloud":
+            yield self._pair(sample, sample["__key__"], names)
+            return
+        for name in names[: self.config.views]:
+            key = f"{sample['__key__']}-{name.removesuffix('.png')}"
+            yield self._pair(sample, key, [name])
+
+    def _pair(self, sample: Sample, key: str, views: list[str]) -> Sample:
+        taught = {}
+        if self.teacher:
+            taught[TEACHER_SIGNAL] = _encoded(self._signals(sample, self.teacher, views))
+        return {
+            "__key__": key,
             "json": self._described(sample),
-            self.modality.SIGNAL: _encoded(points),
-            **{name: sample[name] for name in view_names(sample)},
+            self.signal: _encoded(self._signals(sample, self.tower, views)[0]),
+            **taught,
+            **{f"view{i:02d}.png": sample[name] for i, name in enumerate(views)},
         }
 
-    def _depth_maps(self, sample: Sample) -> Iterator[Sample]:
-        """One sample per view: the map and the picture that one camera took."""
+    def _signals(self, sample: Sample, tower: TowerSettings, views: list[str]) -> np.ndarray:
+        """What a tower sees of an object: its cloud [1, N, 6], or each view's map [V, H, W]."""
+        if tower.modality == "point_cloud":
+            return decode_array(sample["points.npy"])[None, : self.config.points]
+        disparity = modalities.load(tower.modality).disparity
         depth_m = np.load(io.BytesIO(sample["depth.npz"]))["depth_m"]
         focal_px = np.load(io.BytesIO(sample["cameras.npz"]))["intrinsics_px"][0, 0]
-        for number, name in list(enumerate(view_names(sample)))[: self.config.views]:
-            raw = self.modality.disparity(depth_m[number], focal_px, _STAGE_BASELINE_M)
-            yield {
-                "__key__": f"{sample['__key__']}-{name.removesuffix('.png')}",
-                "json": self._described(sample),
-                self.modality.SIGNAL: _encoded(self.signal.store(raw)),
-                "view00.png": sample[name],
-            }
+        numbers = [view_names(sample).index(name) for name in views]
+        raws = [disparity(depth_m[n], focal_px, _STAGE_BASELINE_M) for n in numbers]
+        return np.stack([tower.signal.store(raw) for raw in raws])
 
     def _described(self, sample: Sample) -> bytes:
         described = json.loads(sample["json"])
@@ -143,13 +175,19 @@ class RecordedPairs:
     """Reads one shard's recordings, images and captions from a data set."""
 
     def __init__(
-        self, config: ShardsConfig, tower: TowerSettings, settings: SourceSettings, source: Artifact
+        self,
+        config: ShardsConfig,
+        tower: TowerSettings,
+        settings: SourceSettings,
+        source: Artifact,
+        teacher: TowerSettings | None = None,
     ) -> None:
         self.config = config
         self.settings = settings
         self.source = source
         self.modality = modalities.load_lensed(tower.modality)
         self.signal = tower.signal
+        self.teacher = teacher
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
         for pair in read_pairs(self.source, task.name):
@@ -174,8 +212,19 @@ class RecordedPairs:
             "__key__": pair.key,
             "json": encode_json(described),
             self.modality.SIGNAL: _encoded(signal),
+            **self._taught(pair),
             **{f"view{i:02d}.png": encode_png(image) for i, image in enumerate(images)},
         }
+
+    def _taught(self, pair: Pair) -> Sample:
+        """What the teacher is shown. Raises InputError: the pair has nothing for it."""
+        if self.teacher is None:
+            return {}
+        modality, signal = modalities.load_lensed(self.teacher.modality), self.teacher.signal
+        raws = self.settings.teacher_signals(pair, modality)
+        if not raws:
+            raise InputError(f"no {self.teacher.modality} goes with it, to be taught by")
+        return {TEACHER_SIGNAL: _encoded(np.stack([signal.store(raw) for raw in raws]))}
 
     def _captions(self, pair: Pair) -> list[str]:
         """The data set's own; for training also its label in the modality's prompts."""

@@ -151,7 +151,11 @@ def _counted(pairs: list[Pair], config: SourceSettings) -> list[Pair]:
 def _parted(pairs: list[Pair], config: SourceSettings) -> tuple[list[Pair], list[Quarantined]]:
     folder, whole, missing = config.folder(), [], []
     for pair in pairs:
-        absent = [name for name in (pair.signal, *pair.images) if not (folder / name).is_file()]
+        absent = [
+            name
+            for name in (pair.signal, *pair.images, *pair.teacher)
+            if not (folder / name).is_file()
+        ]
         if absent:
             reason = f"no file {folder / absent[0]}"
             missing.append(Quarantined(key=pair.key, step=STEP, reason=reason))

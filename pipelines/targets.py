@@ -1,10 +1,11 @@
 """targets: the frozen foundation's embeddings of every view and caption, computed once.
 
-Reads     shards and foundation.
+Reads     shards and foundation, with the lens that teaches if there is one.
 Writes    `<split>-NNNNN.tar`, one per shard; per sample
             <signal>.npy         as in the shards
             image_targets.npy    fp16 [V, E], unit norm; V = 0 without images
             text_targets.npy     fp16 [C, E], unit norm; C = 0 without captions
+            teacher_targets.npy  fp16 [K, E], unit norm, of its signals; only if a lens teaches
             json                 name, label, group, split, captions
 Promises  training reads these tars alone: the foundation's towers never run there.
 """
@@ -17,12 +18,22 @@ from functools import partial
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from pipelines.artifacts import Artifact
 from pipelines.cluster import ShardTask, build_shards, tasks_of
-from pipelines.foundation import Features, composite_views, fitted_features, open_foundation
+from pipelines.foundation import (
+    Features,
+    composite_views,
+    fitted_features,
+    has_teacher,
+    open_foundation,
+    open_lens,
+)
 from pipelines.runtime import Runtime
-from pipelines.shard_io import Sample, encode_array, encode_json, read_shard
+from pipelines.shard_io import Sample, decode_array, encode_array, encode_json, read_shard
+from pipelines.teacher import LENS
+from pipelines.teacher import SIGNAL as TEACHER_SIGNAL
 from vitlens_core.foundation import LitFoundation
 
 STEP = "targets"
@@ -46,6 +57,9 @@ class TargetStage:
         self.shards = shards
         self.artifact = foundation
         self.foundation = open_foundation(foundation).to("cuda" if on_gpu else "cpu")
+        self.teacher = None
+        if has_teacher(foundation):
+            self.teacher = open_lens(foundation, LENS, self.foundation)
         self.background = foundation.read_json("foundation.json")["background"]
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
@@ -58,9 +72,12 @@ class TargetStage:
                 else self._encoded(sample, described["captions"])
             )
             kept = {k: described[k] for k in ("name", "label", "group", "split", "captions")}
+            signals = {n: d for n, d in sample.items() if n.endswith(".npy")}
+            shown = signals.pop(TEACHER_SIGNAL, None)
             yield {
                 "__key__": sample["__key__"],
-                **{name: data for name, data in sample.items() if name.endswith(".npy")},
+                **signals,
+                **self._taught(shown),
                 "image_targets.npy": _encode(images),
                 "text_targets.npy": _encode(texts),
                 "json": encode_json(kept),
@@ -71,6 +88,17 @@ class TargetStage:
         views = composite_views(sample, self.background)
         images = self.foundation.encode_image(views) if len(views) else none
         return images, self.foundation.encode_text(captions) if captions else none
+
+    @torch.inference_mode()
+    def _taught(self, shown: bytes | None) -> Sample:
+        """The teacher's targets, if there is a teacher."""
+        if self.teacher is None or shown is None:
+            return {}
+        tower, settings = self.teacher
+        stored = torch.from_numpy(decode_array(shown))
+        device = next(tower.parameters()).device
+        embedded = tower(settings.signal.prepare(stored).to(device))
+        return {"teacher_targets.npy": _encode(F.normalize(embedded.float(), dim=-1))}
 
     def _projected(self, features: Features) -> tuple[torch.Tensor, torch.Tensor]:
         """What a `lit` foundation was fitted on is not run through its towers again."""

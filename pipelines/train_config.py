@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from vitlens_core.errors import ConfigError
 from vitlens_core.precision import Precision
 
 STATE_FILE = "training.pt"
@@ -26,6 +26,9 @@ class TrainConfig(BaseModel):
     gradient_clip: float = Field(10.0, gt=0, description="largest norm of the gradient")
     image_weight: float = Field(1.0, ge=0, description="weight of InfoNCE against the image")
     text_weight: float = Field(1.0, ge=0, description="weight of InfoNCE against the text")
+    teacher_weight: float = Field(
+        1.0, ge=0, description="weight of InfoNCE against the lens that teaches, if one does"
+    )
     temperature: float | None = Field(
         None, gt=0, description="fixed (ImageBind); learned where unset"
     )
@@ -38,17 +41,25 @@ class TrainConfig(BaseModel):
     checkpoint_every: int = Field(500, ge=1, description="steps")
     seed: int = 0
 
-    @property
-    def weights(self) -> dict[str, float]:
-        """Weight of every kind of target that counts: `image`, `text`."""
-        weights = {"image": self.image_weight, "text": self.text_weight}
-        return {kind: weight for kind, weight in weights.items() if weight}
+    def weights(self, *, taught: bool) -> dict[str, float]:
+        """Weight of every kind of target that counts: `image`, `text`, `teacher`.
 
-    @model_validator(mode="after")
-    def _has_targets(self) -> Self:
-        if not self.weights:
-            raise ValueError("image_weight or text_weight must be above 0")
-        return self
+        Args:
+            taught: whether the foundation comes with a lens that teaches.
+
+        Raises:
+            ConfigError: none counts.
+        """
+        weights = {"image": self.image_weight, "text": self.text_weight}
+        if taught:
+            weights["teacher"] = self.teacher_weight
+        counting = {kind: weight for kind, weight in weights.items() if weight}
+        if not counting:
+            raise ConfigError(
+                "lens.train: nothing to train against; set image_weight or text_weight above 0"
+                + (", or teacher_weight" if taught else ", or a lens that teaches as foundation")
+            )
+        return counting
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

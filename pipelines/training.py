@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from pipelines.artifacts import Artifact
 from pipelines.batches import Batch, TrainingBatches, read_targets, stable_group
-from pipelines.foundation import open_foundation
+from pipelines.foundation import has_teacher, open_foundation
 from pipelines.shard_io import decode_array, read_shard
 from pipelines.train_config import STATE_FILE, TrainConfig, learning_rate
 from vitlens_core import modalities
@@ -96,7 +96,7 @@ class Trainer:
         self.optimizer = build_optimizer(self.tower, job.train)
         self.modality = modalities.load(job.tower.modality)
         self.signal = job.tower.signal
-        self.weights = job.train.weights
+        self.weights = job.train.weights(taught=has_teacher(job.foundation))
         self.curves = Curves()
         self.step = 0
 

@@ -67,11 +67,12 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         own = dg.AssetSelection.groups(self.modality)
         if self.foundation_of is None:
             return own
-        return own | dg.AssetSelection.assets(self._key("foundation")).upstream()
+        return own | dg.AssetSelection.assets(self._key("shared")).upstream()
 
     def _key(self, name: str) -> dg.AssetKey:
-        shared = name == "foundation" and self.foundation_of
-        return dg.AssetKey([shared or self.modality, name])
+        if name == "shared":
+            return dg.AssetKey([str(self.foundation_of), "foundation"])
+        return dg.AssetKey([self.modality, name])
 
     def _inputs(self, names: tuple[str, ...]) -> dict[str, dg.AssetIn]:
         return {name: dg.AssetIn(self._key(name)) for name in names}

@@ -20,6 +20,7 @@ from pipelines.runtime import Runtime
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
+    from vitlens_core.models.tower import TowerSettings
 
 Settings = Callable[["RunConfig"], tuple[Any, ...]]
 
@@ -57,12 +58,6 @@ _SOURCE = Step(
     (),
     lambda config: (config.source, config.modality),
 )
-_FOUNDATION = Step(
-    "foundation",
-    "The frozen dual encoder that defines the embedding space.",
-    ("shards",),
-    lambda config: (config.foundation,),
-)
 _LAST = (
     Step(
         "targets",
@@ -85,16 +80,15 @@ _LAST = (
 )
 
 
-def steps(*, from_source: bool = False, own_foundation: bool = True) -> tuple[Step, ...]:
+def steps(*, from_source: bool = False, shares_foundation: bool = False) -> tuple[Step, ...]:
     """The steps of a workflow in order.
 
     Args:
         from_source: whether it reads a data set instead of rendering objects.
-        own_foundation: whether the foundation is its own or another workflow's.
+        shares_foundation: whether its foundation is another workflow's, the input `shared`.
     """
     first = (_SOURCE,) if from_source else (_OBJECTS, _RENDERS)
-    foundation = (_FOUNDATION,) if own_foundation else ()
-    return (*first, _shards(first[-1].name), *foundation, *_LAST)
+    return (*first, _shards(first[-1].name), _foundation(shares_foundation), *_LAST)
 
 
 def _shards(upstream: str) -> Step:
@@ -102,10 +96,27 @@ def _shards(upstream: str) -> Step:
         "shards",
         "Paired samples in WebDataset tars: signal, images, captions.",
         (upstream,),
-        lambda config: (config.shards, config.lens.tower(), config.source),
+        lambda config: (config.shards, config.lens.tower(), config.source, _teacher(config)),
+    )
+
+
+def _teacher(config: RunConfig) -> TowerSettings | None:
+    """Settings of the lens that teaches, if `foundation` names one."""
+    from pipelines.teacher import find_teacher
+
+    teacher = find_teacher(config.foundation.spec)
+    return teacher.settings if teacher else None
+
+
+def _foundation(shared: bool) -> Step:
+    return Step(
+        "foundation",
+        "The frozen dual encoder that defines the embedding space.",
+        ("shards", "shared") if shared else ("shards",),
+        lambda config: (config.foundation,),
     )
 
 
 STEP_NAMES = tuple(
-    step.name for step in (_OBJECTS, _RENDERS, _SOURCE, _shards(""), _FOUNDATION, *_LAST)
+    step.name for step in (_OBJECTS, _RENDERS, _SOURCE, _shards(""), _foundation(False), *_LAST)
 )

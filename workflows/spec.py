@@ -52,15 +52,13 @@ class Workflow(BaseModel):
     @property
     def steps(self) -> tuple[Step, ...]:
         """The workflow's own steps, in order."""
-        return steps(from_source="source" in self.base, own_foundation=self.foundation_of is None)
+        return steps(
+            from_source="source" in self.base, shares_foundation=self.foundation_of is not None
+        )
 
     @property
     def step_names(self) -> tuple[str, ...]:
-        """Steps of a run in order, a shared foundation among them."""
-        names = [step.name for step in self.steps]
-        if self.foundation_of:
-            names.insert(names.index("targets"), "foundation")
-        return tuple(names)
+        return tuple(step.name for step in self.steps)
 
     def config(self, profile: str, overrides: Sequence[str] = ()) -> RunConfig:
         """The checked settings of one run (`ConfigError` names the choices)."""
@@ -75,6 +73,15 @@ class Workflow(BaseModel):
             raise ConfigError(
                 f"source: the workflow of {self.modality} renders objects; state a source in the "
                 "`base` of its defs.yaml to read a data set instead"
+            )
+        if (
+            self.foundation_of
+            and config.foundation.model_fields_set
+            and not (config.foundation.has_teacher)
+        ):
+            raise ConfigError(
+                f"foundation: that of {self.modality} is {self.foundation_of}'s; set it there, or "
+                "name a lens that teaches (models:/…)"
             )
         return config
 

@@ -44,13 +44,17 @@ def show_summary(console: Console, folder: Path) -> None:
 
 def _scores(report: Mapping[str, Any]) -> Table:
     scores = report["zero_shot"]
+    kind = "emergent zero-shot" if report["emergent"] else "zero-shot"
     table = Table(
-        title=f"{report['modality']}: {scores['n']} held-out {report['samples_are']}, zero-shot"
+        title=f"{report['modality']}: {scores['n']} held-out {report['samples_are']}, {kind}",
+        caption=f"trained against {', '.join(report['supervision'])}",
     )
     table.add_column("")
     for name in _TOP:
         table.add_column(name.replace("top", "top-").replace("_", " "), justify="right")
     table.add_row("lens", *_cells(scores, _TOP))
+    if teacher := report.get("teacher_zero_shot"):
+        table.add_row("its teacher", *_cells(teacher, _TOP))
     if ceiling := report.get("foundation_image_zero_shot"):
         table.add_row("foundation, on images", *_cells(ceiling, _TOP))
     table.add_row("chance", f"{scores['chance']:.3f}")

@@ -45,7 +45,7 @@ def collect(run: Run) -> dict[str, Any]:
         **{key: value for key, value in metrics.items() if key != "confusion"},
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "profile": run.profile,
-        "samples_are": "objects" if "objects" in run.artifacts else "samples",
+        "samples_are": _samples_are(run),
         "is_generated": _is_generated(run),
         "objects": {
             "ok": run.artifacts["shards"].manifest.counts["samples"],
@@ -62,6 +62,14 @@ def collect(run: Run) -> dict[str, Any]:
         "config": settings,
     }
     return _finite(facts)
+
+
+def _samples_are(run: Run) -> str:
+    """What a sample is: an object or one view of it, or whatever the data set holds."""
+    if "objects" not in run.artifacts:
+        return "samples"
+    made, shown = (run.artifacts[step].manifest.counts["samples"] for step in ("renders", "shards"))
+    return "objects" if made == shown else "views"
 
 
 def _is_generated(run: Run) -> bool:

@@ -36,6 +36,7 @@ def render(run: Run, facts: dict[str, Any]) -> str:
     return environment.get_template("report.html.j2").render(
         **facts,
         ceiling=facts.get("foundation_image_zero_shot"),
+        teacher=facts.get("teacher_zero_shot"),
         zero_shot_names=_ZERO_SHOT,
         recall_names=_RECALLS,
         matrix=confusion.matrix(classes, counts),

@@ -41,6 +41,7 @@ class Pair:
         reading: what the file itself does not say, for the source's `read`; plain JSON values.
         images: files of images of the same thing, relative to the source's folder.
         texts: captions of the same thing.
+        teacher: files of the same thing in the modality of a lens that teaches, relative too.
         label: its class, for zero-shot evaluation.
         split: the side the data set states; None leaves it to `pipelines.source`.
         group: what must not stand on two sides (a subject, a scene, a video); the key if empty.
@@ -53,6 +54,7 @@ class Pair:
     reading: dict[str, Any] = field(default_factory=dict)
     images: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    teacher: tuple[str, ...] = ()
     label: str | None = None
     split: Split | None = None
     group: str = ""
@@ -115,6 +117,10 @@ class SourceSettings(BaseModel, ABC):
     def images(self, pair: Pair) -> list[np.ndarray]:
         """The pair's images, uint8 RGB [H, W, 3] each. Raises InputError."""
         return [read_rgb(self.folder() / path) for path in pair.images]
+
+    def teacher_signals(self, pair: Pair, modality: ModuleType) -> list[np.ndarray]:
+        """The pair's raw recordings of a teacher's modality. Raises InputError."""
+        return [modality.read(self.folder() / path) for path in pair.teacher]
 
     @property
     def generated(self) -> bool:

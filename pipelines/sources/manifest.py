@@ -27,6 +27,7 @@ COLUMNS = (
     "signal",
     "image",
     "text",
+    "teacher",
     "label",
     "split",
     "key",
@@ -48,6 +49,7 @@ class Manifest(SourceSettings):
 
         signal          the recording (needed)
         image, text     what goes with it; several are separated by `|`, or a list in Parquet
+        teacher         what a lens that teaches is shown (`foundation: models:/…`)
         label           its class
         split           train, val, test, or empty: then the split is made for you
         key             letters, digits, - and _; without this column it is made of `signal`
@@ -55,8 +57,8 @@ class Manifest(SourceSettings):
         name, licence, creator
         reading.<name>  options of the modality's reader, as reading.rate_hz; empty: its default
 
-    A row is a recording: it needs an image, a text or a label, and no key comes twice. Rows are
-    counted as a spreadsheet does, the header being row 1. Licence: your own.
+    A row is a recording: it needs an image, a text, a teacher or a label, and no key comes twice.
+    Rows are counted as a spreadsheet does, the header being row 1. Licence: your own.
     """
 
     feeds: ClassVar[tuple[str, ...]] = ()
@@ -149,8 +151,8 @@ def _check_columns(columns: list[str], path: Path) -> None:
         raise ConfigError(f"{path}: unknown columns {', '.join(map(repr, unknown))}; {takes}")
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
         raise ConfigError(f"{path}: columns that come twice: {', '.join(twice)}")
-    if not {"image", "text", "label"} & set(columns):
-        raise ConfigError(f"{path}: expected a column image, text or label; {takes}")
+    if not {"image", "text", "teacher", "label"} & set(columns):
+        raise ConfigError(f"{path}: expected a column image, text, teacher or label; {takes}")
 
 
 def _pair(row: Row) -> Pair:
@@ -167,6 +169,7 @@ def _pair(row: Row) -> Pair:
         },
         images=_several(row.get("image")),
         texts=_several(row.get("text")),
+        teacher=_several(row.get("teacher")),
         label=_text(row, "label") or None,
         split=cast(Split, _text(row, "split")) or None,
         group=_text(row, "group"),
@@ -182,15 +185,15 @@ def _mistakes(row: Row, pair: Pair) -> list[str]:
         found.append("found {} cells under a header of {}".format(*row[_WIDTHS]))
     if not pair.signal:
         found.append("no signal")
-    if not (pair.images or pair.texts or pair.label):
-        found.append("expected an image, a text or a label, found none")
+    if not (pair.images or pair.texts or pair.teacher or pair.label):
+        found.append("expected an image, a text, a teacher or a label, found none")
     if pair.split not in (None, *SPLITS):
         found.append(f"split {pair.split!r} is none of {', '.join(SPLITS)}")
     if not is_key(pair.key) and (pair.key or "key" in row):
         found.append(f"key {pair.key!r}: expected letters, digits, - and _")
     found += [
         f"{path!r}: expected a path in the folder of the data"
-        for path in (pair.signal, *pair.images)
+        for path in (pair.signal, *pair.images, *pair.teacher)
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
     ]
     return found

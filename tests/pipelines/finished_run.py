@@ -84,6 +84,8 @@ def metrics(found: Sequence[dict[str, Any]], ceiling: float = 0.8) -> dict[str, 
     recalls = {**values, "ci95": {k: [v - 0.1, v + 0.1] for k, v in values.items()}}
     return {
         "modality": "point_cloud",
+        "supervision": {"image": 1.0, "text": 1.0},
+        "emergent": False,
         "split": "test",
         "zero_shot": zero_shot(top1, len(classes), len(found)),
         "foundation_image_zero_shot": zero_shot(ceiling, len(classes), len(found)),

@@ -72,7 +72,8 @@ def foundation(store: Store, spec: str) -> Artifact:
     loaded = load_foundation(spec, EMBED_DIM, 32)
     assert isinstance(loaded, LitFoundation)
     build = store.begin(foundation_step.STEP, foundation_step.VERSION, config, {})
-    described = {"spec": spec, "embed_dim": EMBED_DIM, "background": 255, "digest": loaded.digest()}
+    described = {"spec": spec, "embed_dim": EMBED_DIM, "image_size_px": 32, "background": 255}
+    described["digest"] = loaded.digest()
     entries = [
         write_atomic(build.folder / "foundation.json", encode_json(described)),
         write_atomic(

@@ -38,7 +38,7 @@ def _evaluated(embeddings: np.ndarray | None = None) -> tuple[Evaluated, list[st
             embeddings=images if embeddings is None else embeddings,
             images=images,
             texts=texts,
-            text_owner=np.repeat(np.arange(6), 2),
+            described_by=np.repeat(np.eye(6, dtype=bool), 2, axis=1),
         ),
         names,
         classes,

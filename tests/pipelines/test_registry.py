@@ -291,11 +291,12 @@ def _server(home: Path, files: Path) -> Generator[str]:
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as process:
         try:
-            for _ in range(600):
+            while process.poll() is None:
                 with socket.socket() as asked:
                     if not asked.connect_ex(("127.0.0.1", port)):
                         break
                 time.sleep(0.1)
+            assert process.poll() is None, "the server ended"
             yield f"http://127.0.0.1:{port}"
         finally:
             os.killpg(process.pid, signal.SIGTERM)
