@@ -73,7 +73,7 @@ def test_the_tokenizer_is_held_against_its_modality_before_any_work() -> None:
         ("objects.classes=chair", ["objects.classes: expected a list, such as [a, b]"]),
         ("lens.train.betas=[0.9]", ["lens.train.betas.1: missing"]),
         ("lens.train.learning_rate=.nan", ["lens.train.learning_rate: expected"]),
-        ("foundation=lit", ["foundation: expected a section with the keys spec", "found 'lit'"]),
+        ("foundation=3", ["foundation: expected a section with the keys spec", "found 3"]),
         ("gates.recall.min=0.5", ["unknown gate 'recall'", "there are: top1"]),
         ("gates.top1.minimum=0.5", ["keys of gates.top1: metric, min, max"]),
         ("gates.top1.max=0.5", ["gates.top1: ", "either `min` or `max`"]),
@@ -91,6 +91,30 @@ def test_a_mistake_names_its_path_and_what_is_valid(override: str, expected: lis
 
     for words in expected:
         assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["lens.train.image_weight=0", "lens.train.text_weight=0"], "nothing to train against"),
+        (
+            ["foundation.spec=models:/vitlens-depth@champion", "foundation.embed_dim=8"],
+            r"foundation\.embed_dim: models:/vitlens-depth@champion brings its own foundation",
+        ),
+    ],
+)
+def test_settings_that_cannot_work_together_are_refused(
+    overrides: list[str], expected: str
+) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        load(*overrides)
+
+
+def test_a_teacher_may_be_all_there_is_to_train_against() -> None:
+    spec = "models:/vitlens-depth@champion"
+    config = load(f"foundation={spec}", "lens.train.image_weight=0", "lens.train.text_weight=0")
+    assert config.foundation.spec == spec
+    assert config.lens.train.weights(taught=True) == {"teacher": 1}
 
 
 def test_every_mistake_is_listed_at_once() -> None:

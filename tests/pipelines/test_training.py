@@ -258,5 +258,5 @@ def test_training_against_images_alone_needs_no_captions(
     made = trainer(data, text_weight=0)
     made.run()
     assert made.curves.train[-1].keys() == {"step", "loss", "loss_image", "lr"}
-    with pytest.raises(ValueError, match="image_weight or text_weight"):
-        TrainConfig(image_weight=0, text_weight=0)
+    with pytest.raises(ConfigError, match="image_weight or text_weight"):
+        TrainConfig(image_weight=0, text_weight=0).weights(taught=False)

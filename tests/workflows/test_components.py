@@ -45,8 +45,8 @@ def test_a_shared_foundation_is_an_input_and_what_it_is_made_of_is_part_of_the_j
     graph = DEFINITIONS.resolve_asset_graph()
     shared = dg.AssetKey(["point_cloud", "foundation"])
 
-    targets = graph.get(dg.AssetKey(["depth", "targets"]))
-    assert targets.parent_keys == {dg.AssetKey(["depth", "shards"]), shared}
+    own = graph.get(dg.AssetKey(["depth", "foundation"]))
+    assert own.parent_keys == {dg.AssetKey(["depth", "shards"]), shared}
     job = DEFINITIONS.resolve_job_def("depth")
     assert {shared, key("shards"), key("objects")} <= job.asset_layer.selected_asset_keys
     assert key("targets") not in job.asset_layer.selected_asset_keys
