@@ -23,7 +23,7 @@ from pipelines.shard_io import Sample, decode_array, view_names
 from pipelines.shards import RecordedPairs, ShardsConfig
 from pipelines.source import divide, listed, read_pairs, tasks_of_source
 from pipelines.sources.base import Pair, SourceSettings
-from tests.contracts.examples import EXAMPLES
+from tests.contracts.examples import example
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
 from vitlens_core.models.tower import TowerSettings
@@ -184,7 +184,7 @@ def test_a_group_never_stands_on_two_sides(groups: list[int], seed: int, stated:
 
 
 def _tower() -> TowerSettings:
-    return TowerSettings.of("thermal", tokenizer=EXAMPLES["thermal"].tokenizer)
+    return TowerSettings.of("thermal", tokenizer=example("thermal").tokenizer)
 
 
 def _samples(folder: Path, runtime: Runtime, **config: Any) -> list[Sample | Quarantined]:

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import vitlens_core
-from tests.contracts.examples import EXAMPLES, raws
+from tests.contracts.examples import example, raws
 from tests.tiny_models import TinyFoundation
 from tests.vitlens_core.rendering.glb_builder import cube
 from vitlens_core.api import sources
@@ -29,8 +29,8 @@ MODALITIES = ["point_cloud", "audio"]
 
 def _write_lens(folder: Path, name: str, foundation: TinyFoundation = FOUNDATION) -> Path:
     torch.manual_seed(0)
-    example = EXAMPLES[name]
-    settings = TowerSettings.of(name, tokenizer=example.tokenizer, lens=example.lens)
+    sizes = example(name)
+    settings = TowerSettings.of(name, tokenizer=sizes.tokenizer, lens=sizes.lens)
     lens = encode_lens(
         settings.build(foundation.trunk), settings, foundation.spec, foundation.digest()
     )

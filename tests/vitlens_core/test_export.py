@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.contracts.examples import EXAMPLES, raws
+from tests.contracts.examples import example, raws
 from tests.tiny_models import TinyFoundation
 from vitlens_core import export, modalities
 from vitlens_core.errors import InputError, VitlensError
@@ -17,8 +17,8 @@ from vitlens_core.models.tower import Tower, TowerSettings
 def _tower(name: str, **tokenizer: object) -> tuple[Tower, torch.Tensor]:
     """A tiny tower and four prepared signals."""
     torch.manual_seed(0)
-    example = EXAMPLES[name]
-    settings = TowerSettings.of(name, tokenizer=example.tokenizer | tokenizer, lens=example.lens)
+    sizes = example(name)
+    settings = TowerSettings.of(name, tokenizer=sizes.tokenizer | tokenizer, lens=sizes.lens)
     stored = np.stack([settings.signal.store(raw) for raw in raws(name, 4)])
     tower = settings.build(TinyFoundation().trunk)
     return tower, settings.signal.prepare(torch.from_numpy(stored))

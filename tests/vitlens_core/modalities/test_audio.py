@@ -7,10 +7,32 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.contracts.examples import Example, noise
+from tests.contracts.malformed import File, file_of_bytes, no_file, with_one
 from vitlens_core.modalities import audio
 from vitlens_core.signals.spectrograms import log_mel, masked, rolled, spread_clips
 
 RATE_HZ = audio.RATE_HZ
+WAVE = np.random.default_rng(0).normal(size=16_000).astype(np.float32)
+
+EXAMPLE = Example(
+    raw=noise(4000),
+    refused=(np.zeros(4000), np.ones(100), np.ones((2, 4000))),
+    tokenizer={"clips": 2, "clip_s": 0.1, "mel_bins": 16, "frames": 16}
+    | {"patch": 6, "stride": 4, "width": 10},
+    malformed=(
+        ("absent", no_file("a.wav"), "found nothing"),
+        ("empty file", file_of_bytes("a.flac", b""), "empty file"),
+        ("not a sound", file_of_bytes("a.mp3", b"<html>404</html>"), "cannot be read as a sound"),
+        ("no sample", File("a.wav", lambda p: soundfile.write(p, WAVE[:0], 16_000)), "no sample"),
+        ("wrong ending", file_of_bytes("a.aac", b"abc"), "expected a sound file"),
+        ("stereo", np.stack([WAVE, WAVE]), r"\[time\], found \[2, 16000\]"),
+        ("silence", WAVE * 0, "found silence"),
+        ("too short", WAVE[:100], "0.05 s or more"),
+        ("NaN", with_one(np.nan, WAVE), "NaN or infinite"),
+        ("complex", WAVE.astype(complex), "found complex128"),
+    ),
+)
 
 
 def _tone(hertz: float, seconds: float, rate_hz: int = RATE_HZ) -> np.ndarray:

@@ -7,11 +7,48 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
+from tests.contracts.examples import PATCHES, Example, between_0_and_1
+from tests.contracts.malformed import COUNTS, MAP, RGB, file_of_array, file_of_picture, with_one
 from vitlens_core.modalities import depth
 
 CAMERA = {"focal_px": 570.0, "baseline_m": depth.BASELINES_M["kv1"]}
 DEPTH_MM = np.array([[0, 500, 1000], [2000, 4000, 8000]], np.uint16)
 DISPARITY_PX = np.array([[0, 85.5, 42.75], [21.375, 10.6875, 5.34375]])
+
+EXAMPLE = Example(
+    raw=between_0_and_1(20, 30),
+    refused=(np.full((20, 30), -1.0), np.ones((20, 30, 1)), np.ones((0, 30))),
+    tokenizer=PATCHES,
+    lens={"kind": "identity"},
+    malformed=(
+        ("no unit", file_of_picture("a.png", COUNTS), "state one of mm, sun_rgbd"),
+        (
+            "no camera",
+            file_of_picture("a.png", COUNTS, unit="mm"),
+            "focal_px above 0, found None",
+        ),
+        (
+            "no baseline",
+            file_of_picture("a.png", COUNTS, unit="mm", focal_px=500.0),
+            "baseline_m above",
+        ),
+        ("colours", file_of_picture("a.png", RGB, unit="mm", **CAMERA), "found mode RGB"),
+        (
+            "8-bit SUN RGB-D",
+            file_of_picture("a.png", COUNTS.astype(np.uint8), unit="sun_rgbd", **CAMERA),
+            "found uint8",
+        ),
+        (
+            "metres in a picture",
+            file_of_picture("a.png", COUNTS, unit="m", **CAMERA),
+            "cannot hold unit 'm'",
+        ),
+        ("negative depth", file_of_array("a.npy", -MAP, unit="m", **CAMERA), "0 and above"),
+        ("negative disparity", -MAP, "disparities of 0 and above"),
+        ("NaN", with_one(np.nan, MAP), "NaN or infinite"),
+        ("three axes", MAP[None], r"\[H, W\], found \[1, 32, 40\]"),
+    ),
+)
 
 
 def test_millimetres_become_disparity_and_nothing_stays_nothing(tmp_path):

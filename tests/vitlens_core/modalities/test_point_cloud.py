@@ -8,11 +8,38 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.contracts.examples import Example, between_0_and_1
+from tests.contracts.malformed import file_of_array, file_of_bytes, no_file, with_one
+from tests.tiny_models import TOKENIZER
 from vitlens_core.modalities import point_cloud
 from vitlens_core.modalities.point_cloud import GREY, OPENSHAPE, ULIP, Tokenizer
 
 TINY: dict[str, Any] = {"points": 64, "groups": 8, "group_size": 6, "encoder_dim": 16, "width": 12}
 KINDS = [Tokenizer(**TINY), Tokenizer(**TINY, kind="set_abstraction", radius=0.4)]
+CLOUD = np.random.default_rng(0).random((9000, 6), dtype=np.float32)
+PLY_OF_X = b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n0\n"
+
+EXAMPLE = Example(
+    raw=between_0_and_1(60, 6),
+    refused=(np.ones((60, 6)), np.ones((60, 4)), np.full((60, 6), 2.0) * np.eye(60, 6)),
+    tokenizer=TOKENIZER,
+    malformed=(
+        ("absent", no_file("a.ply"), "found nothing"),
+        ("not a PLY", file_of_bytes("a.ply", b"solid stl\n"), "as a PLY"),
+        ("no y and z", file_of_bytes("a.ply", PLY_OF_X), "x, y, z"),
+        ("not a GLB", file_of_bytes("a.glb", b"<html>404</html>"), "no surface to sample"),
+        (
+            "pickled",
+            file_of_array("a.npy", np.array([{}], dtype=object)),
+            "cannot be read as an array",
+        ),
+        ("five columns", CLOUD[:, :5], r"\[N, 3\], found \[9000, 5\]"),
+        ("too few points", CLOUD[:100], "at least 8192 points, found 100"),
+        ("NaN", with_one(np.nan, CLOUD), "found 1 that are NaN or infinite"),
+        ("8-bit colours", CLOUD * [1, 1, 1, 255, 255, 255], "divide 8-bit colours by 255"),
+        ("one place", np.ones_like(CLOUD), "all points in one place"),
+    ),
+)
 
 
 def _cloud(seed: int, points: int = 100) -> np.ndarray:
