@@ -22,7 +22,7 @@ from pipelines.lens import LensConfig
 from pipelines.objects import ObjectsConfig
 from pipelines.renders import RendersConfig
 from pipelines.runtime import Resources
-from pipelines.shards import ShardsConfig
+from pipelines.shards import OF_OBJECTS, ShardsConfig
 from pipelines.sources import Source, SourceSettings
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
@@ -246,6 +246,13 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         yield (
             f"foundation.{sorted(sizes)[0]}: {config.foundation.spec} brings its own foundation; "
             f"write foundation={config.foundation.spec} and nothing else"
+        )
+    if config.source is not None:
+        return
+    if config.modality not in OF_OBJECTS:
+        yield (
+            f"source: rendered objects give {' and '.join(OF_OBJECTS)}, not {config.modality}; "
+            "state a source in the `base` of its defs.yaml"
         )
     stored = min(config.renders.points, config.shards.points)
     seen = config.lens.tower().signal.model_dump().get("points", 0)

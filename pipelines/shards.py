@@ -46,6 +46,7 @@ from vitlens_core.signals.pictures import square_rgb
 
 STEP = "shards"
 VERSION = 2
+OF_OBJECTS = ("point_cloud", "depth")  # modalities that rendered objects give
 _STAGE_BASELINE_M = 0.075  # of the imagined camera that sees the stage: a Kinect's
 
 
@@ -95,10 +96,10 @@ def run(
     if build.existing:
         return build.existing
     if renders:
-        if teacher and teacher.modality not in RenderedPairs.MODALITIES:
+        if teacher and teacher.modality not in OF_OBJECTS:
             raise ConfigError(
                 f"foundation: a lens for {teacher.modality} cannot teach with rendered objects, "
-                f"which are seen as {' and '.join(RenderedPairs.MODALITIES)}"
+                f"which are seen as {' and '.join(OF_OBJECTS)}"
             )
         stage: Any = partial(RenderedPairs, config, tower, renders, teacher)
         return build_shards(runtime, build, tasks_of(renders), stage)
@@ -108,8 +109,6 @@ def run(
 
 class RenderedPairs:
     """Turns one shard of rendered objects into one shard of pairs."""
-
-    MODALITIES = ("point_cloud", "depth")
 
     def __init__(
         self,
@@ -169,6 +168,9 @@ class RenderedPairs:
         paired["group"] = sample["__key__"]
         paired["captions"] = list(object_captions(record, use_label=named))
         return encode_json(paired)
+
+
+# What rendered objects are recordings of; every other modality needs a source.
 
 
 class RecordedPairs:

@@ -74,6 +74,24 @@ def run(modality: str, profile: str, overrides: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.argument("name")
+@click.option("--description", metavar="LINE", help="What it is, for the UI.")
+def new(name: str, description: str | None) -> None:
+    """Add a modality that works as it is: its science, its workflow and its test."""
+    from workflows.scaffold import checkout, create
+
+    root = checkout()
+    for path in create(root, name, description):
+        click.echo(f"wrote {path}")
+    click.echo(
+        f"in {root}; what is particular to {name} is marked CHANGE\n"
+        f"check  python -m pytest tests/contracts tests/vitlens_core/modalities -k {name}\n"
+        f"run    vitlens run {name} --profile tiny --set source.root=FOLDER\n"
+        "       FOLDER holds your files and manifest.csv: signal, image, text, label, split"
+    )
+
+
+@main.command()
 def status() -> None:
     """Artifacts and registered lenses at a glance."""
     from workflows.status import show_status

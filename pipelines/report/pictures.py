@@ -120,11 +120,12 @@ def _rendered(figure: Figure) -> Image.Image:
 
 def _draw_array(signal: np.ndarray, size_px: int) -> Image.Image:
     """Any other signal by its shape: a picture, a map (the first of its clips), or series."""
-    if signal.dtype == np.uint8 and signal.shape[-1] == 3:
-        drawn = Image.fromarray(signal).convert("RGBA")
+    if signal.dtype == np.uint8 and signal.ndim > 2 and signal.shape[-1] == 3:
+        drawn = Image.fromarray(signal.reshape(-1, *signal.shape[-3:])[0]).convert("RGBA")
     else:
-        values = signal.astype(np.float32).reshape(-1, *signal.shape[-2:])[0]
+        grid = np.atleast_2d(signal.astype(np.float32))
+        values = grid.reshape(-1, *grid.shape[-2:])[0]
         if values.shape[1] > _SERIES_RATIO * values.shape[0]:
             return _draw_series(values, size_px)
-        drawn = _draw_map(values if signal.ndim == 2 else values.T[::-1])
+        drawn = _draw_map(values if grid.ndim == 2 else values.T[::-1])
     return drawn.resize((size_px, size_px), Image.Resampling.BICUBIC)

@@ -166,21 +166,7 @@ def _tower_settings(modality: str, foundation: OpenClipFoundation) -> TowerSetti
 
 def _stored(settings: TowerSettings, batch: int) -> Tensor:
     """A batch of one made-up signal. Values don't matter to the time; shapes do."""
-    signal = settings.signal
-    generator = torch.Generator().manual_seed(0)
-    shapes = {
-        "audio": (32_000 * 5,),
-        "depth": (240, 320),
-        "eeg": (128, 500),
-        "imu": (6, 2400),
-        "point_cloud": (10_000, 6),
-        "tactile": (240, 320, 3),
-        "thermal": (240, 320),
-    }
-    raw = torch.rand(shapes[settings.modality], generator=generator)
-    if settings.modality == "tactile":
-        raw = (raw * 255).to(torch.uint8)
-    stored = torch.from_numpy(signal.store(raw.numpy()))
+    stored = torch.from_numpy(settings.signal.store(settings.signal.example()))
     return stored.expand(batch, *stored.shape)
 
 

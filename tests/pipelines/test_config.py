@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,6 +128,20 @@ def test_every_mistake_is_listed_at_once() -> None:
 def test_an_unknown_modality_names_those_there_are() -> None:
     with pytest.raises(ConfigError, match=r"point_clod.*point_cloud"):
         load_run_config("point_clod", BASE, {})
+
+
+def test_only_what_objects_give_needs_no_source() -> None:
+    with pytest.raises(ConfigError, match="rendered objects give point_cloud and depth, not imu"):
+        load_run_config("imu", {}, {})
+    assert load_run_config("depth", {}, {}).source is None
+
+
+def test_points_of_a_source_are_not_held_against_those_of_objects(tmp_path: Path) -> None:
+    source = {"source": {"kind": "manifest", "root": str(tmp_path)}}
+    many = {"lens": {"tokenizer": {"points": 20_000}}}
+    assert load_run_config("point_cloud", source, many).source is not None
+    with pytest.raises(ConfigError, match="the tower would see 20000 points"):
+        load_run_config("point_cloud", {}, many)
 
 
 _KEYS = st.sampled_from(["a", "b", "lens", "renders", "size_px", "train", "steps", "gates", "top1"])

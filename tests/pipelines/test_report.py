@@ -208,6 +208,15 @@ def test_the_nearest_point_hides_the_others() -> None:
         assert red > blue
 
 
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    kind=st.sampled_from([np.float16, np.uint8]),
+)
+def test_a_signal_of_any_shape_is_drawn(shape: list[int], kind: type) -> None:
+    signal = np.random.default_rng(0).integers(255, size=shape).astype(kind)
+    assert pictures.draw_signal("a new one", encode_array(signal), 24).size == (24, 24)
+
+
 def test_a_small_matrix_is_whole() -> None:
     shown = confusion.matrix(["a", "b"], [[3, 1], [0, 2]])
     assert (shown.labels, shown.counts, shown.totals) == (["a", "b"], [[3, 1], [0, 2]], [4, 2])

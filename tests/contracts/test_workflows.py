@@ -1,0 +1,47 @@
+"""What jobs and workflows promise every modality that has a lens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipelines.report.pictures import draw_signal, signal_file
+from pipelines.shard_io import encode_array
+from tests.contracts.examples import example, raws
+from vitlens_core import modalities
+from workflows.spec import load_workflow, modality_names
+
+LENSED = modalities.lensed()
+lensed = pytest.mark.parametrize("name", LENSED)
+
+
+def test_every_lens_has_a_workflow() -> None:
+    assert modality_names() == LENSED
+
+
+@lensed
+@pytest.mark.parametrize("profile", ["demo", "full", "tiny"])
+def test_every_profile_is_a_valid_run_that_a_gate_holds(name: str, profile: str) -> None:
+    config = load_workflow(name).config(profile)
+    assert config.modality == name
+    assert config.gates
+    assert config.lens.tower().signal.width >= 1
+
+
+@lensed
+def test_a_registered_models_signature_takes_what_the_modality_takes(name: str) -> None:
+    """`example()` of every size that is run is the registry's input example."""
+    for profile in ("demo", "full", "tiny"):
+        signal = load_workflow(name).config(profile).lens.tower().signal
+        signal.store(signal.example())
+
+
+@lensed
+def test_a_stored_signal_can_be_drawn_for_the_report(name: str) -> None:
+    settings = modalities.load(name).Tokenizer(**example(name).tokenizer)
+    stored = settings.store(raws(name, 1)[0])
+    data = encode_array(stored.astype(np.float16) if stored.dtype.kind == "f" else stored)
+    picture = draw_signal(name, data, 64)
+    assert picture.size == (64, 64)
+    assert len(np.unique(np.asarray(picture).reshape(-1, 4), axis=0)) > 1
+    assert signal_file(name).endswith(".npy")
