@@ -59,7 +59,7 @@ def example(name: str) -> Example:
 def raws(name: str, count: int, seed: int = 0) -> list[Any]:
     """`count` different raw recordings of a modality."""
     rng = np.random.default_rng(seed)
-    draw = example(name).raw or _shuffled(name)
+    draw = example(name).raw or shuffled(name)
     return [draw(rng) for _ in range(count)]
 
 
@@ -75,7 +75,7 @@ def pixels(*shape: int) -> Callable[[Rng], np.ndarray]:
     return lambda rng: rng.integers(256, size=shape, dtype=np.uint8)
 
 
-def _shuffled(name: str) -> Callable[[Rng], np.ndarray]:
+def shuffled(name: str) -> Callable[[Rng], np.ndarray]:
     """The modality's example with its longest axis in another order: no value leaves its range."""
     made_up = modalities.load_lensed(name).Tokenizer(**example(name).tokenizer).example()
     return partial(np.random.Generator.permuted, x=made_up, axis=int(np.argmax(made_up.shape)))

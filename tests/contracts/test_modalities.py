@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tests.contracts.examples import example, raws
+from tests.contracts.examples import example, raws, shuffled
 from tests.tiny_models import TinyFoundation
 from vitlens_core import modalities
 from vitlens_core.captions import class_prompts
@@ -114,6 +114,14 @@ def test_the_example_is_of_the_stated_shape_and_can_be_stored(name: str) -> None
     assert settings.store(made_up).shape == _stored(name, 1)[0].shape
     published = modalities.load(name).Tokenizer()
     published.store(published.example())
+
+
+@lensed
+def test_the_example_shuffled_is_a_recording_too(name: str) -> None:
+    """So that a modality without a test of its own can be held to the contracts."""
+    rng, draw = np.random.default_rng(0), shuffled(name)
+    first, second = (_signal(name).store(draw(rng)) for _ in range(2))
+    assert not np.array_equal(first, second)
 
 
 @lensed
