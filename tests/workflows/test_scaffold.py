@@ -20,6 +20,7 @@ from workflows.cli import MISTAKE, main
 from workflows.spec import Workflow
 
 SCIENCE, WORKFLOW, TEST = (path.format(name="sonar") for path in scaffold.FILES.values())
+pytestmark = pytest.mark.timeout(900)
 SHORTEST, LONGEST = "x", "very_long_wave_infrared_radiance"
 
 
@@ -192,7 +193,6 @@ def test_the_modality_keeps_every_contract(grown: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_modality_runs_from_its_files_to_a_registered_model(
     grown: Path, tmp_path: Path
 ) -> None:
