@@ -21,7 +21,7 @@ from pipelines.source import tasks_of_source
 from pipelines.sources.manifest import Manifest
 from pipelines.targets import TargetStage
 from pipelines.teacher import LENS, SIGNAL, find_teacher
-from tests.contracts.examples import EXAMPLES
+from tests.contracts.examples import example
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
 from tests.tiny_models import LENS as LENS_SHAPE
@@ -33,7 +33,7 @@ from vitlens_core.models.tower import TowerSettings
 
 SPEC = "models:/vitlens-depth@champion"
 DEPTH = TowerSettings.model_validate(
-    {"modality": "depth", "tokenizer": EXAMPLES["depth"].tokenizer, "lens": LENS_SHAPE}
+    {"modality": "depth", "tokenizer": example("depth").tokenizer, "lens": LENS_SHAPE}
 )
 CLOUDS = TowerSettings.model_validate(
     {"modality": "point_cloud", "tokenizer": TOKENIZER, "lens": LENS_SHAPE}
@@ -148,7 +148,7 @@ def test_a_manifest_names_what_the_teacher_is_shown(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("signal,teacher,label\na.png,a.npy,x\nb.png,,y\n")
     settings = Manifest(root=str(tmp_path))
     made = source.run(quiet_runtime(tmp_path), settings, "thermal")
-    thermal = TowerSettings.of("thermal", tokenizer=EXAMPLES["thermal"].tokenizer)
+    thermal = TowerSettings.of("thermal", tokenizer=example("thermal").tokenizer)
     stage = RecordedPairs(ShardsConfig(), thermal, settings, made, DEPTH)
     found = [sample for task in tasks_of_source(made) for sample in stage.samples(task)]
     shown = {s["__key__"]: s for s in found if isinstance(s, dict)}
