@@ -18,6 +18,7 @@ from pipelines.shard_io import encode_json
 from pipelines.train_config import STATE_FILE, TrainConfig
 from vitlens_core.checkpoint import LENS_FILE
 from vitlens_core.errors import ConfigError
+from vitlens_core.models.head import Head
 from vitlens_core.models.tower import LensSettings, TowerSettings, TrunkSettings
 
 STEP = "lens"
@@ -33,11 +34,16 @@ class LensConfig(BaseModel):
     tokenizer: dict = Field(default_factory=dict, description="see vitlens_core/modalities")
     lens: LensSettings = LensSettings()
     trunk: TrunkSettings = TrunkSettings()
+    head: Head = "frozen"
     train: TrainConfig = TrainConfig()
 
     def tower(self) -> TowerSettings:
         return TowerSettings(
-            modality=self.modality, tokenizer=self.tokenizer, lens=self.lens, trunk=self.trunk
+            modality=self.modality,
+            tokenizer=self.tokenizer,
+            lens=self.lens,
+            trunk=self.trunk,
+            head=self.head,
         )
 
 

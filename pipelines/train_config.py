@@ -35,6 +35,12 @@ class TrainConfig(BaseModel):
     label_positives: bool = Field(
         False, description="samples of one label are positives of each other (few classes)"
     )
+    # Left out of what is stored where it is on, so that lenses older than the choice are reused.
+    augmentation: bool = Field(
+        True,
+        exclude_if=bool,
+        description="random variants of every signal; off, they are seen as evaluation sees them",
+    )
     precision: Precision = "auto"
     shuffle_buffer: int = Field(1024, ge=1, description="samples mixed at a time")
     validate_every: int = Field(100, ge=1, description="steps")

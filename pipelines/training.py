@@ -131,10 +131,8 @@ class Trainer:
         rate = learning_rate(self.step, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        generator = torch.Generator().manual_seed(self._seed_of_step())
-        signal = self.signal.augment(batch.signals, generator).to(self.device)
         with autocast(self.config.precision, self.device):
-            embeddings = self.model(signal)
+            embeddings = self.model(self._seen(batch.signals).to(self.device))
         losses = self._losses(embeddings.float(), batch)
         loss = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
         if not torch.isfinite(loss):
@@ -149,6 +147,12 @@ class Trainer:
         self._hold_scale()
         parts = {f"loss_{name}": value.item() for name, value in losses.items()}
         return {"loss": loss.item(), **parts, "lr": rate}
+
+    def _seen(self, signals: Tensor) -> Tensor:
+        """Stored signals as the tower sees them at this step."""
+        if not self.config.augmentation:
+            return self.signal.prepare(signals)
+        return self.signal.augment(signals, torch.Generator().manual_seed(self._seed_of_step()))
 
     def _hold_scale(self) -> None:
         """Within CLIP's bound, or at the temperature that is fixed."""

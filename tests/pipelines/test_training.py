@@ -242,6 +242,20 @@ def test_a_fixed_temperature_stays_and_is_stored(trainer: Made, foundation: Arti
     assert 1 / stored(made, foundation).log_scale.exp().item() == pytest.approx(0.2)
 
 
+def test_without_augmentation_signals_are_seen_as_in_evaluation(
+    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    varied, plain = trainer(steps=1), trainer(steps=1, augmentation=False)
+
+    def refuse(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(plain.signal), "augment", refuse)
+    plain.run()
+    with pytest.raises(ZeroDivisionError):
+        varied.run()
+
+
 def test_training_against_images_alone_needs_no_captions(
     trainer: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,11 +14,12 @@ from vitlens_core.export import TOLERANCE, export_onnx
 from vitlens_core.models.tower import Tower, TowerSettings
 
 
-def _tower(name: str, **tokenizer: object) -> tuple[Tower, torch.Tensor]:
+def _tower(name: str, head: str = "frozen", **tokenizer: object) -> tuple[Tower, torch.Tensor]:
     """A tiny tower and four prepared signals."""
     torch.manual_seed(0)
     sizes = example(name)
-    settings = TowerSettings.of(name, tokenizer=sizes.tokenizer | tokenizer, lens=sizes.lens)
+    given = {"tokenizer": sizes.tokenizer | tokenizer, "lens": sizes.lens, "head": head}
+    settings = TowerSettings.of(name, **given)
     stored = np.stack([settings.signal.store(raw) for raw in raws(name, 4)])
     tower = settings.build(TinyFoundation().trunk)
     return tower, settings.signal.prepare(torch.from_numpy(stored))
@@ -41,6 +42,12 @@ def test_every_tower_agrees_with_pytorch_in_batches_it_was_not_exported_with(nam
 
 def test_set_abstraction_is_exported_too(tmp_path):
     tower, signals = _tower("point_cloud", kind="set_abstraction", radius=0.5)
+    assert export_onnx(tower, signals, tmp_path / "tower.onnx") <= TOLERANCE
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_a_trained_head_is_exported_too(head, tmp_path):
+    tower, signals = _tower("thermal", head)
     assert export_onnx(tower, signals, tmp_path / "tower.onnx") <= TOLERANCE
 
 

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from vitlens_core.errors import CheckpointError
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.losses import MAX_LOG_SCALE, info_nce
-from vitlens_core.models.trunk import Readout, TapFeatures, timm_trunk
+from vitlens_core.models.trunk import ProjectedReadout, TapFeatures, timm_trunk
 
 _TAPS = 2
 
 
-class ProjectedFeatures(Readout):
+class ProjectedFeatures(ProjectedReadout):
     """The trunk's readout: frozen tap features [B, F], then the trained projection to [B, E]."""
 
     def __init__(self, features: TapFeatures, projection: nn.Linear) -> None:
@@ -38,6 +38,14 @@ class ProjectedFeatures(Readout):
 
     def forward(self, hidden: Sequence[Tensor]) -> Tensor:
         return self.projection(F.normalize(self.features(hidden), dim=-1))
+
+    @property
+    def unprojected(self) -> TapFeatures:
+        return self.features
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        return self.projection.in_features, self.projection.out_features
 
 
 class Projections(nn.Module):

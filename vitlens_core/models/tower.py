@@ -1,4 +1,4 @@
-"""The tower of a modality: tokenizer → lens → frozen trunk → embedding.
+"""The tower of a modality: tokenizer → lens → frozen trunk (→ trained head) → embedding.
 
 Axes: B batch, S clips, T tokens, L latents, W width, E embedding.
 """
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from vitlens_core import modalities
 from vitlens_core.errors import CheckpointError, ConfigError
+from vitlens_core.models.head import Head, build_head
 from vitlens_core.models.lens import IdentityLens, PerceiverLens
 from vitlens_core.models.tokenizers import PatchTokenizer
-from vitlens_core.models.trunk import Trunk
+from vitlens_core.models.trunk import ProjectedReadout, Trunk
 from vitlens_core.signals.settings import SignalSettings
 
 
@@ -97,6 +98,7 @@ class TowerSettings(BaseModel):
     )
     lens: LensSettings = LensSettings()
     trunk: TrunkSettings = TrunkSettings()
+    head: Head = "frozen"
 
     @field_validator("tokenizer")
     @classmethod
@@ -134,8 +136,13 @@ class TowerSettings(BaseModel):
         if signal.starts_as_patches:
             _start_as_patches(tokenizer, trunk)
         tokens = self.lens.latents if self.lens.kind == "perceiver" else len(trunk.positions) - 1
+        readout = trunk.readout
+        assert isinstance(readout, ProjectedReadout)
+        if self.head != "frozen":
+            trunk = trunk.with_readout(readout.unprojected)
         frozen = self.trunk.apply(trunk, tokens)
-        return Tower(tokenizer, lens, frozen, in_clips=signal.in_clips)
+        head = build_head(self.head, *readout.sizes)
+        return Tower(tokenizer, lens, frozen, head, in_clips=signal.in_clips)
 
 
 class Tower(nn.Module):
@@ -146,13 +153,20 @@ class Tower(nn.Module):
     """
 
     def __init__(
-        self, tokenizer: nn.Module, lens: nn.Module, trunk: Trunk, *, in_clips: bool = False
+        self,
+        tokenizer: nn.Module,
+        lens: nn.Module,
+        trunk: Trunk,
+        head: nn.Module,
+        *,
+        in_clips: bool = False,
     ) -> None:
         super().__init__()
         self.in_clips = in_clips
         self.tokenizer = tokenizer
         self.lens = lens
         self.trunk = trunk
+        self.head = head
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, signal: Tensor) -> Tensor:
@@ -166,7 +180,7 @@ class Tower(nn.Module):
 
     def embed(self, signal: Tensor) -> Tensor:
         """[B, …] without a clip axis → [B, E], not normalised."""
-        return self.trunk(self.lens(self.tokenizer(signal)))
+        return self.head(self.trunk(self.lens(self.tokenizer(signal))))
 
     def train(self, mode: bool = True) -> Tower:
         """Training mode for the trained parts; the trunk has nothing that differs by mode."""

@@ -11,6 +11,7 @@ Axes: B batch, T tokens, W width, E embedding.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,21 +28,54 @@ class Readout(nn.Module):
     taps: tuple[int, ...]
 
 
-class ClsReadout(Readout):
-    """CLIP's readout: layer norm of the last block's CLS token, then the projection.
+class ProjectedReadout(Readout, ABC):
+    """A readout that ends in the foundation's projection, whose place a trained head can take."""
 
-    `forward` takes the blocks' outputs, a list of [B, 1+T, W], and returns [B, E].
+    @property
+    @abstractmethod
+    def unprojected(self) -> Readout:
+        """The features before the projection."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> tuple[int, int]:
+        """Widths of the features and of the embedding."""
+
+
+class ClsFeatures(Readout):
+    """Layer norm of the last block's CLS token.
+
+    `forward` takes the blocks' outputs, a list of [B, 1+T, W], and returns [B, W].
     """
 
     taps = (-1,)
 
-    def __init__(self, norm: nn.Module, projection: nn.Parameter) -> None:
+    def __init__(self, norm: nn.Module) -> None:
         super().__init__()
         self.norm = norm
+
+    def forward(self, hidden: Sequence[Tensor]) -> Tensor:
+        return self.norm(hidden[0][:, 0])
+
+
+class ClsReadout(ClsFeatures, ProjectedReadout):
+    """CLIP's readout: the features of the CLS token, projected to [B, E]."""
+
+    def __init__(self, norm: nn.Module, projection: nn.Parameter) -> None:
+        super().__init__(norm)
         self.projection = projection
 
     def forward(self, hidden: Sequence[Tensor]) -> Tensor:
-        return self.norm(hidden[0][:, 0]) @ self.projection
+        return super().forward(hidden) @ self.projection
+
+    @property
+    def unprojected(self) -> ClsFeatures:
+        return ClsFeatures(self.norm)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        width, embed_dim = self.projection.shape
+        return width, embed_dim
 
 
 class TapFeatures(Readout):

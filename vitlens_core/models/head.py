@@ -1,0 +1,40 @@
+"""Heads: from the trunk's features to the embedding, where a lens trains this step itself.
+
+ViT-Lens keeps the foundation's frozen projection (`frozen`: no head at all). ImageBind gives
+every modality a head of its own: a norm, then one linear layer without bias (`linear`), or an
+MLP with 768 hidden units (`mlp`), which its ablation found worse.
+
+Axes: B batch, F features of the readout, E embedding.
+Source: ImageBind (arXiv 2305.05665) §3.2, appendix B and the ablation of heads in §5.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import nn
+
+Head = Annotated[
+    Literal["frozen", "linear", "mlp"],
+    Field(
+        description="`frozen` keeps the foundation's projection; `linear` and `mlp` are trained",
+        # What is stored of a lens is the same as before there was a choice.
+        exclude_if=lambda head: head == "frozen",
+    ),
+]
+MLP_WIDTH = 768
+NORM_EPS = 1e-6
+
+
+def build_head(kind: Head, features: int, embed_dim: int) -> nn.Module:
+    """[B, F] → [B, E], not normalised, with fresh weights; `frozen` adds nothing."""
+    if kind == "frozen":
+        return nn.Identity()
+    layers: list[tuple[str, nn.Module]] = [("norm", nn.LayerNorm(features, eps=NORM_EPS))]
+    if kind == "mlp":
+        layers += [("hidden", nn.Linear(features, MLP_WIDTH)), ("gelu", nn.GELU())]
+        features = MLP_WIDTH
+    layers.append(("projection", nn.Linear(features, embed_dim, bias=False)))
+    return nn.Sequential(OrderedDict(layers))
