@@ -78,6 +78,15 @@ def connect(home: Path) -> MlflowClient:
     return mlflow.MlflowClient(tracking_uri=tracking_uri(home))
 
 
+def experiment(client: MlflowClient, home: Path, name: str = EXPERIMENT) -> str:
+    """Id of an experiment. Without a server its files go under `home`, never to ./mlruns."""
+    if found := client.get_experiment_by_name(name):
+        return found.experiment_id
+    served = tracking_uri(home).startswith(("http://", "https://"))
+    own = None if served else (home.absolute() / "mlartifacts").as_uri()
+    return client.create_experiment(name, artifact_location=own)
+
+
 def register_challenger(
     home: Path,
     modality: str,
@@ -102,7 +111,7 @@ def register_challenger(
     evaluated = EvaluatedLens(modality, config, artifacts, gates)
     version = _registered(client, name, evaluated.fingerprint)
     if version is None:
-        version = _register(client, _experiment(client, home), name, evaluated)
+        version = _register(client, experiment(client, home), name, evaluated)
     run_id = _get(client, name, version).run_id
     for key, value in gate_tags(gates).items():
         client.set_model_version_tag(name, str(version), key, value)
@@ -215,15 +224,6 @@ def _database(home: Path) -> Path:
 
 def _is_own_store(home: Path) -> bool:
     return tracking_uri(home) == f"sqlite:///{_database(home)}"
-
-
-def _experiment(client: MlflowClient, home: Path) -> str:
-    """Id of the experiment. Without a server its files go under `home`, never to ./mlruns."""
-    if found := client.get_experiment_by_name(EXPERIMENT):
-        return found.experiment_id
-    served = tracking_uri(home).startswith(("http://", "https://"))
-    own = None if served else (home.absolute() / "mlartifacts").as_uri()
-    return client.create_experiment(EXPERIMENT, artifact_location=own)
 
 
 def _register(client: MlflowClient, experiment_id: str, name: str, evaluated: EvaluatedLens) -> int:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vitlens_core.checkpoint import read_settings
 from vitlens_core.errors import CheckpointError
-from vitlens_core.models.tower import TowerSettings
+
+if TYPE_CHECKING:
+    from vitlens_core.models.tower import TowerSettings
 
 SCHEME = "models:/"
 SIGNAL = "teacher.npy"  # fp16 [K, …]: a sample's K signals of the teacher's modality
@@ -51,9 +53,10 @@ def find_teacher(spec: str) -> Teacher | None:
     """
     if not names_a_lens(spec):
         return None
-    # Late, as this is for few runs: the API brings every encoder.
+    # Late: torch takes seconds to import, and the API brings every encoder.
     from vitlens_core.api.lenses import FOUNDATION_FILE
     from vitlens_core.api.sources import locate
+    from vitlens_core.checkpoint import read_settings
 
     lens = locate(spec)
     if not (lens.parent / FOUNDATION_FILE).is_file():

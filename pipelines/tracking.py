@@ -57,8 +57,8 @@ def record(client: MlflowClient, experiment_id: str, evaluated: EvaluatedLens) -
     run_id = client.create_run(experiment_id, run_name=name, tags=tags(evaluated)).info.run_id
     status = "FAILED"
     try:
-        _log_params(client, run_id, evaluated.config)
-        _log_figures(client, run_id, evaluated.artifacts)
+        log_params(client, run_id, evaluated.config)
+        log_figures(client, run_id, evaluated.artifacts)
         model = _log_model(client, experiment_id, run_id, evaluated)
         status = "FINISHED"
     finally:
@@ -111,7 +111,8 @@ def flatten(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, str(config)
 
 
-def _log_params(client: MlflowClient, run_id: str, config: BaseModel | Mapping[str, Any]) -> None:
+def log_params(client: MlflowClient, run_id: str, config: BaseModel | Mapping[str, Any]) -> None:
+    """Every setting by dotted path."""
     from mlflow.entities import Param
 
     settings = config.model_dump(mode="json") if isinstance(config, BaseModel) else config
@@ -120,7 +121,7 @@ def _log_params(client: MlflowClient, run_id: str, config: BaseModel | Mapping[s
         client.log_batch(run_id, params=params[start : start + _BATCH_PARAMS])
 
 
-def _log_figures(client: MlflowClient, run_id: str, artifacts: Mapping[str, Artifact]) -> None:
+def log_figures(client: MlflowClient, run_id: str, artifacts: Mapping[str, Artifact]) -> None:
     """The evaluation's figures, the training curves by step, and seconds per step of the flow."""
     from mlflow.entities import Metric
 

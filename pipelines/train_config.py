@@ -30,7 +30,7 @@ class TrainConfig(BaseModel):
         1.0, ge=0, description="weight of InfoNCE against the lens that teaches, if one does"
     )
     temperature: float | None = Field(
-        None, gt=0, description="fixed (ImageBind); learned where unset"
+        None, gt=0, allow_inf_nan=False, description="fixed (ImageBind); learned where unset"
     )
     label_positives: bool = Field(
         False, description="samples of one label are positives of each other (few classes)"

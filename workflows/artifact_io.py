@@ -34,9 +34,18 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         mine = [event for event in events if event.run_id == step.run_id]
         made = (mine or events)[0].asset_materialization
         assert made is not None
-        folder = UPath(str(made.metadata[FOLDER].value))
-        manifest = folder / MANIFEST
-        if not manifest.exists():
-            raise ConfigError(f"{folder} is gone: materialise {key.to_user_string()} again")
-        reused = bool(made.metadata["reused"].value) or not mine
-        return Artifact(folder, Manifest.model_validate_json(manifest.read_text()), reused)
+        return artifact_of(made, is_old=not mine)
+
+
+def artifact_of(made: dg.AssetMaterialization, *, is_old: bool = False) -> Artifact:
+    """The artifact that a materialisation names; `ConfigError` if it is gone.
+
+    Args:
+        is_old: whether another run made it, so that this one reuses it.
+    """
+    folder = UPath(str(made.metadata[FOLDER].value))
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        raise ConfigError(f"{folder} is gone: materialise {made.asset_key.to_user_string()} again")
+    reused = bool(made.metadata["reused"].value) or is_old
+    return Artifact(folder, Manifest.model_validate_json(manifest.read_text()), reused)

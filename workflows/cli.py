@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from vitlens_core.errors import ConfigError, VitlensError
+from workflows.axes import AXES
 from workflows.home import Home, quiet_environment
 from workflows.spec import DEFAULT_PROFILE, load_workflow
 
@@ -71,6 +72,33 @@ def run(modality: str, profile: str, overrides: tuple[str, ...]) -> None:
     show_summary(Console(), home.latest)
     if outcome is not outcome.CHAMPION:
         sys.exit(GATE_FAILED)
+
+
+@main.command()
+@click.argument("modality")
+@click.option("--axis", required=True, metavar="|".join(AXES), help="What to vary.")
+@click.option("--values", metavar="A,B,C", help="Points to take; the axis proposes some.")
+@click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Settings around it.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change one setting.")
+def sweep(
+    modality: str, axis: str, values: str | None, profile: str, overrides: tuple[str, ...]
+) -> None:
+    """Train and evaluate with one setting varied; no lens is registered."""
+    workflow = load_workflow(modality)
+    from workflows import sweep as sweeps
+
+    plan = sweeps.plan(workflow, profile, overrides, axis, values)
+    from workflows.console import quiet_terminal
+
+    home = Home.from_environment()
+    log = home.logs() / f"{modality}-{axis}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    with quiet_terminal(log):
+        folder = sweeps.run(home, plan, log)
+    from workflows.summary import show_sweep
+
+    failed = show_sweep(Console(), folder)
+    if failed:
+        sys.exit(FAILED)
 
 
 @main.command()

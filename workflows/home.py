@@ -7,6 +7,7 @@
     ├── logs/         one file per run
     ├── mirrors/      annotations of remote mirrors
     ├── models/       registered models fetched from a server
+    ├── sweeps/       table and plot of every sweep
     └── mlflow.db, mlartifacts/   registry, unless MLFLOW_TRACKING_URI names a server
 
 Nothing is made before it is needed.

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
+from typing import Any
 
 import dagster as dg
 
 # Not exported by dagster: raised when a blocking check failed.
 from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
 
+from pipelines.artifacts import Artifact
+from workflows.artifact_io import artifact_of
 from workflows.definitions import LOG_FILE, defs
+from workflows.flow import STEP_NAMES
 from workflows.home import Home
 from workflows.settings import run_config
+from workflows.spec import load_workflow
 
 
 class Outcome(Enum):
@@ -30,14 +35,55 @@ def execute(home: Home, modality: str, profile: str, overrides: Sequence[str]) -
         Whatever a step raised, as it raised it.
         KeyboardInterrupt: stopped by the user.
     """
-    os.environ["DAGSTER_HOME"] = str(home.dagster())
     job = defs().resolve_job_def(modality)
-    settings = {**run_config(modality, profile, overrides), "loggers": {LOG_FILE: {}}}
+    try:
+        _run(home, job, run_config(modality, profile, overrides))
+    except DagsterAssetCheckFailedError:
+        return Outcome.CHALLENGER
+    return Outcome.CHAMPION
+
+
+def evaluate(
+    home: Home, modality: str, profile: str, overrides: Sequence[str], tags: Mapping[str, str]
+) -> dict[str, Artifact]:
+    """Run the steps up to `evaluation`; nothing is registered, and no gate is held.
+
+    Args:
+        tags: what the history of runs is to say of this one.
+
+    Returns:
+        The workflow's artifacts by step.
+
+    Raises:
+        As `execute` does.
+    """
+    job = defs().resolve_job_def(modality)
+    keys = [key for key in job.asset_layer.selected_asset_keys if key.path[-1] in STEP_NAMES]
+    settings = run_config(modality, profile, overrides)
+    result = _run(home, job, settings, asset_selection=keys, tags=tags)
+    made = {
+        event.asset_key: artifact_of(event.step_materialization_data.materialization)
+        for event in result.get_asset_materialization_events()
+    }
+    workflow = load_workflow(modality)
+    return {name: made[dg.AssetKey([modality, name])] for name in workflow.step_names}
+
+
+def _run(
+    home: Home,
+    job: dg.JobDefinition,
+    settings: Mapping[str, Any],
+    asset_selection: Sequence[dg.AssetKey] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> dg.ExecuteInProcessResult:
+    os.environ["DAGSTER_HOME"] = str(home.dagster())
     with dg.DagsterInstance.get() as instance:
         try:
-            job.execute_in_process(settings, instance, tags={"vitlens/from": "command line"})
-        except DagsterAssetCheckFailedError:
-            return Outcome.CHALLENGER
+            return job.execute_in_process(
+                {**settings, "loggers": {LOG_FILE: {}}},
+                instance,
+                asset_selection=asset_selection,
+                tags={"vitlens/from": "command line", **(tags or {})},
+            )
         except DagsterExecutionInterruptedError as error:
             raise KeyboardInterrupt from error
-    return Outcome.CHAMPION

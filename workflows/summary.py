@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from workflows.flow import STEP_NAMES
@@ -79,3 +80,44 @@ def _cell(scores: Mapping[str, Any], name: str) -> str:
     interval = scores.get("ci95", {}).get(name)
     bounds = f" [dim]{interval[0]:.2f}–{interval[1]:.2f}[/]" if interval else ""
     return f"{scores[name]:.3f}{bounds}"
+
+
+def show_sweep(console: Console, folder: Path) -> bool:
+    """Every point's figures, what validation chooses, the page's path; whether a point failed."""
+    sweep = json.loads((folder / "sweep.json").read_text())
+    best = sweep["best_on_validation"]
+    table = Table(title=f"{sweep['modality']}: sweep over {sweep['axis']}")
+    table.add_column(sweep["axis"])
+    for name in ("validation R@1, for choosing", "held-out top-1", "epochs", "training"):
+        table.add_column(name, justify="right")
+    for point in sweep["points"]:
+        table.add_row(*_point_row(point, best))
+    console.print()
+    console.print(table)
+    for point in sweep["points"]:
+        if point["failure"]:
+            console.print(f"[red]failed[/] {escape(point['label'])}: {escape(point['failure'])}")
+    if best:
+        console.print(f"best on validation: [bold]{escape(', '.join(best))}[/]", highlight=False)
+    if sweep["is_generated"]:
+        console.print("[yellow]generated data[/]: no figure here says anything of real recordings")
+    console.print(f"sweep {folder / 'sweep.html'}", soft_wrap=True)
+    return any(point["failure"] for point in sweep["points"])
+
+
+def _point_row(point: Mapping[str, Any], best: list[str]) -> list[str]:
+    """A failed point has its label alone."""
+    emergent = " [dim]emergent[/]" if point.get("emergent") else ""
+    label = escape(point["label"]) + emergent
+    if point["failure"]:
+        return [label, "[red]failed[/]"]
+    validation = point["validation"]
+    chosen = "[bold]*[/] " if point["label"] in best else ""
+    training = point["training"]
+    return [
+        label,
+        f"{chosen}{validation['r1']:.3f} to {validation['against']}" if validation else "–",
+        _cell(point["zero_shot"], "top1"),
+        f"{training['epochs']:.1f}",
+        f"{training['seconds']:.0f} s",
+    ]

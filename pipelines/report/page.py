@@ -23,6 +23,33 @@ _RECALLS = {"r1": "R@1", "r5": "R@5", "r10": "R@10"}
 
 def render(run: Run, facts: dict[str, Any]) -> str:
     """The whole page; everything from outside is escaped."""
+    metrics = run.read("evaluation", "metrics.json")
+    classes, counts = metrics["classes"], metrics["confusion"]
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            **facts,
+            ceiling=facts.get("foundation_image_zero_shot"),
+            teacher=facts.get("teacher_zero_shot"),
+            zero_shot_names=_ZERO_SHOT,
+            recall_names=_RECALLS,
+            matrix=confusion.matrix(classes, counts),
+            confusions=confusion.most_frequent(classes, counts),
+            curves=[Markup(svg) for svg in curves.drawings(run.read("lens", "curves.json"))],  # noqa: S704
+            examples=gallery.examples(
+                facts["modality"],
+                run.artifacts["shards"].shards(facts["split"]),
+                run.read("evaluation", "predictions.json"),
+            ),
+            config_yaml=yaml.safe_dump(facts["config"], sort_keys=False, allow_unicode=True),
+            counts={step: a.manifest.counts for step, a in run.artifacts.items()},
+        )
+    )
+
+
+def templates() -> Environment:
+    """Where the pages' templates come from, with the filters they use."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -31,25 +58,7 @@ def render(run: Run, facts: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "duration": duration, "words": words}
-    metrics = run.read("evaluation", "metrics.json")
-    classes, counts = metrics["classes"], metrics["confusion"]
-    return environment.get_template("report.html.j2").render(
-        **facts,
-        ceiling=facts.get("foundation_image_zero_shot"),
-        teacher=facts.get("teacher_zero_shot"),
-        zero_shot_names=_ZERO_SHOT,
-        recall_names=_RECALLS,
-        matrix=confusion.matrix(classes, counts),
-        confusions=confusion.most_frequent(classes, counts),
-        curves=[Markup(svg) for svg in curves.drawings(run.read("lens", "curves.json"))],  # noqa: S704
-        examples=gallery.examples(
-            facts["modality"],
-            run.artifacts["shards"].shards(facts["split"]),
-            run.read("evaluation", "predictions.json"),
-        ),
-        config_yaml=yaml.safe_dump(facts["config"], sort_keys=False, allow_unicode=True),
-        counts={step: a.manifest.counts for step, a in run.artifacts.items()},
-    )
+    return environment
 
 
 def percent(share: float | None, digits: int = 1) -> str:

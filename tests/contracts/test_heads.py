@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 import vitlens_core
-from tests.contracts.examples import EXAMPLES, raws
+from tests.contracts.examples import example, raws
 from tests.tiny_models import TinyFoundation
 from vitlens_core import modalities
 from vitlens_core.checkpoint import encode_lens, load_lens, read_settings
@@ -30,8 +30,8 @@ trained = pytest.mark.parametrize("head", sorted(TENSORS))
 
 
 def _settings(name: str, head: str) -> TowerSettings:
-    example = EXAMPLES[name]
-    return TowerSettings.of(name, tokenizer=example.tokenizer, lens=example.lens, head=head)
+    sizes = example(name)
+    return TowerSettings.of(name, tokenizer=sizes.tokenizer, lens=sizes.lens, head=head)
 
 
 def _tower(settings: TowerSettings, seed: int = 0) -> Tower:

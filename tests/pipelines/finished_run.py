@@ -6,7 +6,7 @@ Nothing is rendered or trained: clouds and views are drawn by numpy, figures are
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from vitlens_core.checkpoint import FORMAT
 from vitlens_core.models.tower import TowerSettings
 
 CONFIG = {"lens": {"train": {"steps": 4}, "tokenizer": {"points": 64}}, "objects": {"count": None}}
+SUPERVISION = {"image": 1.0, "text": 1.0}
 TOWER = TowerSettings(modality="point_cloud", tokenizer={"points": 64, "groups": 4})
 
 
@@ -74,7 +75,11 @@ def zero_shot(top1: float, classes: int, n: int) -> dict[str, Any]:
     return {**values, "chance": 1 / classes, "ci95": around, "n": n}
 
 
-def metrics(found: Sequence[dict[str, Any]], ceiling: float = 0.8) -> dict[str, Any]:
+def metrics(
+    found: Sequence[dict[str, Any]],
+    ceiling: float = 0.8,
+    supervision: Mapping[str, float] = SUPERVISION,
+) -> dict[str, Any]:
     classes = sorted({p["label"] for p in found})
     confusion = np.zeros((len(classes), len(classes)), int)
     for p in found:
@@ -84,8 +89,8 @@ def metrics(found: Sequence[dict[str, Any]], ceiling: float = 0.8) -> dict[str, 
     recalls = {**values, "ci95": {k: [v - 0.1, v + 0.1] for k, v in values.items()}}
     return {
         "modality": "point_cloud",
-        "supervision": {"image": 1.0, "text": 1.0},
-        "emergent": False,
+        "supervision": dict(supervision),
+        "emergent": "text" not in supervision,
         "split": "test",
         "zero_shot": zero_shot(top1, len(classes), len(found)),
         "foundation_image_zero_shot": zero_shot(ceiling, len(classes), len(found)),
@@ -118,6 +123,7 @@ def finished_run(
     right: float = 0.5,
     quarantined: Sequence[Quarantined] = (),
     files: dict[str, bytes] | None = None,
+    supervision: Mapping[str, float] = SUPERVISION,
 ) -> dict[str, Artifact]:
     """Every step's artifact under `home`, by step. `files` replaces foundation's and lens's."""
     objects = samples() if objects is None else objects
@@ -132,7 +138,7 @@ def finished_run(
         "targets": {},
         "lens": {"lens.safetensors": lens_file(), "curves.json": encode_json(curves())},
         "evaluation": {
-            "metrics.json": encode_json(metrics(found)),
+            "metrics.json": encode_json(metrics(found, supervision=supervision)),
             "predictions.json": encode_json(found),
         },
     }

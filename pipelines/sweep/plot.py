@@ -1,0 +1,76 @@
+"""plot: a sweep as one drawing, a line per point.
+
+Left, the validation figure that is for choosing; right, what the held-out samples say, with its
+95 % interval and chance. Failed points have their line and no mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from pipelines.report import theme
+
+_WIDTH_IN, _LINE_IN, _FRAME_IN = 8.6, 0.36, 1.15
+_LONGEST_LABEL = 40
+
+
+def inline(facts: Mapping[str, Any]) -> str:
+    """As an element of a page, in its colours."""
+    with mpl.rc_context(theme.STYLE):
+        return theme.inline(_figure(facts), f"Sweep over {facts['axis']}")
+
+
+def standalone(facts: Mapping[str, Any]) -> str:
+    """As an SVG file."""
+    with mpl.rc_context(theme.STYLE):
+        return theme.standalone(_figure(facts))
+
+
+def _figure(facts: Mapping[str, Any]) -> Figure:
+    points = facts["points"]
+    size = (_WIDTH_IN, _FRAME_IN + _LINE_IN * len(points))
+    figure = Figure(figsize=size, layout="constrained")
+    choosing, held_out = figure.subplots(1, 2, sharey=True)
+    _draw_validation(choosing, facts)
+    _draw_held_out(held_out, points)
+    choosing.set_yticks(range(len(points)), [_short(point["label"]) for point in points])
+    choosing.set_ylim(len(points) - 0.5, -0.5)
+    for axes in (choosing, held_out):
+        axes.set_xlim(0, 1)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.grid(visible=True, axis="both")
+        axes.tick_params(length=0)
+    choosing.tick_params(axis="y", labelcolor=theme.INK)
+    return figure
+
+
+def _draw_validation(axes: Axes, facts: Mapping[str, Any]) -> None:
+    """Filled where a point is best."""
+    axes.set_title("Validation R@1: for choosing")
+    for line, point in enumerate(facts["points"]):
+        if point["validation"] is None:
+            continue
+        face = theme.ACCENT if point["label"] in facts["best_on_validation"] else "none"
+        axes.plot(point["validation"]["r1"], line, "o", color=theme.ACCENT, mfc=face, clip_on=False)
+
+
+def _draw_held_out(axes: Axes, points: list[dict[str, Any]]) -> None:
+    axes.set_title("Held-out top-1, 95 % interval")
+    for line, point in enumerate(points):
+        if point["failure"]:
+            continue
+        scores = point["zero_shot"]
+        axes.plot(scores["ci95"]["top1"], [line, line], color=theme.SECOND)
+        axes.plot(scores["top1"], line, "s", color=theme.INK, markersize=5, clip_on=False)
+        axes.vlines(scores["chance"], line - 0.5, line + 0.5, theme.BAD, "dashed", linewidth=1)
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LONGEST_LABEL else f"…{label[1 - _LONGEST_LABEL :]}"

@@ -1,0 +1,76 @@
+"""runs: a sweep as MLflow runs.
+
+Writes    into the experiment `vitlens-<modality>-sweeps` one run of the sweep (table, plot, page)
+          and below it one of every point (params, figures, training curves).
+Promises  the same sweep again replaces its runs; nothing is registered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.registry import connect, experiment, model_name
+from pipelines.sweep.facts import Outcome, Sweep
+from pipelines.tracking import code_revision, log_figures, log_params
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SWEEP_TAG = "vitlens.sweep"
+FAILURE_TAG = "vitlens.failure"
+_PARENT_TAG = "mlflow.parentRunId"
+
+
+def record(home: Path, sweep: Sweep, facts: Mapping[str, Any], folder: Path) -> str:
+    """Log the sweep with the files of `folder`; the id of its run."""
+    client = connect(home)
+    where = experiment(client, home, f"{model_name(sweep.modality)}-sweeps")
+    for former in client.search_runs([where], f"tags.`{SWEEP_TAG}` = '{sweep.fingerprint}'"):
+        client.delete_run(former.info.run_id)
+    revision = code_revision()
+    tags = {SWEEP_TAG: sweep.fingerprint, "vitlens.modality": sweep.modality}
+    tags |= {"vitlens.axis": sweep.axis, "vitlens.profile": sweep.profile}
+    tags |= {"vitlens.code_revision": revision} if revision else {}
+    name = f"{sweep.axis}-{sweep.fingerprint[:8]}"
+    run_id = client.create_run(where, run_name=name, tags=tags).info.run_id
+    for point in sweep.points:
+        _record_point(client, where, point, tags | {_PARENT_TAG: run_id})
+    client.log_table(run_id, table(facts), "table.json")
+    for file in sorted(folder.iterdir()):
+        client.log_artifact(run_id, str(file))
+    client.set_terminated(run_id)
+    return run_id
+
+
+def table(facts: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The sweep's table by column; what a failed point lacks is empty."""
+    rows = [_row(point) for point in facts["points"]]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _record_point(
+    client: MlflowClient, experiment_id: str, point: Outcome, tags: Mapping[str, str]
+) -> None:
+    failed = {FAILURE_TAG: point.failure} if point.failure else {}
+    run = client.create_run(experiment_id, run_name=point.label, tags={**tags, **failed})
+    run_id = run.info.run_id
+    log_params(client, run_id, point.config)
+    if not point.failure:
+        log_figures(client, run_id, point.artifacts)
+    client.set_terminated(run_id, "FAILED" if point.failure else "FINISHED")
+
+
+def _row(point: Mapping[str, Any]) -> dict[str, Any]:
+    row = {"point": point["label"], "failure": point["failure"] or ""}
+    if validation := point["validation"]:
+        row |= {"validation R@1": validation["r1"], "validated against": validation["against"]}
+    if point["failure"]:
+        return row
+    low, high = point["zero_shot"]["ci95"]["top1"]
+    row |= {"held-out top-1": point["zero_shot"]["top1"], "low": low, "high": high}
+    row |= {"emergent": point["emergent"], "chance": point["zero_shot"]["chance"]}
+    row |= {f"{name} R@1": recalls["r1"] for name, recalls in point["retrieval"].items()}
+    return row | point["training"]

@@ -1,0 +1,104 @@
+"""Axes: every point they propose is a valid run, and what they do not take is refused."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from vitlens_core.errors import ConfigError
+from workflows.axes import AXES, points_of
+from workflows.spec import load_workflow, modality_names
+
+POINTS = load_workflow("point_cloud")
+
+
+def made(axis: str, *values: str, modality: str = "thermal") -> dict[str, tuple[str, ...]]:
+    workflow = load_workflow(modality)
+    points = points_of(axis, workflow, workflow.config("demo"), values)
+    return {point.label: point.overrides for point in points}
+
+
+@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("modality", modality_names())
+def test_proposed_points_are_valid_and_differ_in_every_workflow(modality: str, axis: str) -> None:
+    workflow = load_workflow(modality)
+    base = workflow.config("demo")
+    if refusal := AXES[axis].refusal(workflow, base):
+        with pytest.raises(ConfigError, match=f"{modality} has no axis {axis}: {refusal[:12]}"):
+            points_of(axis, workflow, base)
+        return
+    configs = [workflow.config("demo", p.overrides) for p in points_of(axis, workflow, base)]
+    assert len(configs) >= 2
+    assert all(one != other for one, other in itertools.combinations(configs, 2))
+    assert base in configs, "a sweep shows what the profile itself does"
+
+
+@pytest.mark.parametrize("modality", ["depth", "imu"])
+def test_a_shared_foundation_is_swept_where_it_is_made(modality: str) -> None:
+    with pytest.raises(ConfigError, match="shares the foundation of point_cloud"):
+        made("foundation", modality=modality)
+
+
+@pytest.mark.parametrize("axis", ["supervision", "recipe"])
+def test_recordings_without_images_cannot_be_bound_to_images(axis: str) -> None:
+    with pytest.raises(ConfigError, match=r"imu has no axis .*image_weight is 0"):
+        made(axis, modality="imu")
+
+
+def test_imagebinds_recipe_has_the_temperature_it_published_for_the_modality() -> None:
+    stated = {name: made("recipe", modality=name)["imagebind"] for name in ("audio", "depth")}
+    assert "lens.train.temperature=0.05" in stated["audio"]
+    assert "lens.train.temperature=0.2" in stated["depth"]
+    assert {"lens.train.text_weight=0", "lens.head=linear"} < set(stated["audio"])
+
+
+def test_epochs_stretch_the_whole_schedule() -> None:
+    train = POINTS.config("demo").lens.train
+    stretched = points_of("epochs", POINTS, POINTS.config("demo"), ["1", "3"])[1]
+    found = POINTS.config("demo", stretched.overrides).lens.train
+    assert (found.steps, found.warmup_steps) == (3 * train.steps, 3 * train.warmup_steps)
+    assert found.learning_rate == train.learning_rate
+
+
+def test_a_trunk_is_stated_whole() -> None:
+    """Nothing of the profile's plan stays behind."""
+    whole, some = made("trunk", "whole", "skip_first=8+unlock_cls").values()
+    trunk = load_workflow("thermal").config("demo", whole).lens.trunk
+    assert trunk == type(trunk)()
+    trunk = load_workflow("thermal").config("demo", some).lens.trunk
+    assert trunk == type(trunk)(skip_first=8, unlock_cls=True)
+
+
+def test_a_clip_brings_its_own_sizes() -> None:
+    clip, width = made("foundation", "open_clip:ViT-B-16/openai", "64").items()
+    assert clip[0] == "open_clip:ViT-B-16/openai"
+    assert "foundation.embed_dim=null" in clip[1]
+    assert width == ("E 64", ("foundation.embed_dim=64",))
+    workflow = load_workflow("thermal")
+    with pytest.raises(ConfigError, match="64 is the width of a `lit` space"):
+        points_of("foundation", workflow, workflow.config("full"), ["64", "128"])
+
+
+def test_a_value_named_twice_is_one_point() -> None:
+    assert list(made("temperature", "0.1", "learned", "0.1")) == ["0.1", "learned"]
+
+
+@pytest.mark.parametrize(
+    ("axis", "values", "expected"),
+    [
+        ("hed", (), "unknown axis 'hed'; did you mean head.*temperature"),
+        ("head", ("linear", "conv"), "unknown value 'conv'.*frozen, linear, mlp"),
+        ("head", ("linear",), "2 points or more; found linear.*frozen, linear, mlp"),
+        ("recipe", ("vit-lens", "clip"), "unknown value 'clip'.*imagebind"),
+        ("temperature", ("0.1", "hot"), "expected numbers above 0, and `learned`; found 'hot'"),
+        ("batch", ("8", "2.5"), "expected samples per step; found '2.5'"),
+        ("epochs", ("1", "inf"), "expected multiples .*; found 'inf'"),
+        ("supervision", ("image", ""), "unknown value ''.*image\\+text"),
+    ],
+)
+def test_a_mistake_is_refused_with_the_choices(
+    axis: str, values: tuple[str, ...], expected: str
+) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        made(axis, *values)

@@ -1,0 +1,278 @@
+"""axes: what a sweep can vary; one row of `AXES` each.
+
+An axis makes points out of values: a label, and the overrides that turn a profile into the
+point. Without `--values` it proposes some around what the profile states. An axis of names
+takes those of its table and no others, so that a new point is one more line there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipelines.choices import unknown
+from pipelines.teacher import SCHEME
+from vitlens_core.errors import ConfigError
+from workflows.spec import Workflow
+
+if TYPE_CHECKING:
+    from pipelines.config import RunConfig
+
+Overrides = tuple[str, ...]
+Refusal = Callable[[Workflow, "RunConfig"], str]
+
+_FEWEST = 2
+_LIT_WIDTH = 256  # where the profile states none
+
+SUPERVISION: dict[str, Overrides] = {
+    "image+text": ("lens.train.image_weight=1", "lens.train.text_weight=1"),
+    "image": ("lens.train.image_weight=1", "lens.train.text_weight=0"),
+    "text": ("lens.train.image_weight=0", "lens.train.text_weight=1"),
+}
+HEADS: dict[str, Overrides] = {kind: (f"lens.head={kind}",) for kind in ("frozen", "linear", "mlp")}
+AUGMENTATION: dict[str, Overrides] = {
+    "on": ("lens.train.augmentation=true",),
+    "off": ("lens.train.augmentation=false",),
+}
+# Learned, or fixed where ImageBind tried or published it (arXiv 2305.05665, §5 and appendix B).
+TEMPERATURES = ("learned", "0.05", "0.07", "0.1", "0.2")
+# Those ViT-Lens calls B, L and G.
+CLIPS = (
+    "open_clip:ViT-B-16/datacomp_xl_s13b_b90k",
+    "open_clip:ViT-L-14/datacomp_xl_s13b_b90k",
+    "open_clip:ViT-bigG-14/laion2b_s39b_b160k",
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of a sweep, over the profile and the user's own overrides."""
+
+    label: str
+    overrides: Overrides
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What is varied.
+
+    Attributes:
+        description: what is varied, for people.
+        takes: what `--values` may name, for people.
+        proposed: the values where none are named, around a profile's settings.
+        overrides: what makes a point of one value; `ValueError` if the axis does not take it.
+        label: how a value is shown.
+        refusal: why a workflow with these settings has no such axis; empty where it has.
+    """
+
+    description: str
+    takes: str
+    proposed: Callable[[RunConfig], Iterable[str]]
+    overrides: Callable[[str, RunConfig], Overrides]
+    label: Callable[[str], str] = str
+    refusal: Refusal = lambda workflow, config: ""
+
+
+def points_of(
+    name: str, workflow: Workflow, config: RunConfig, values: Sequence[str] = ()
+) -> list[Point]:
+    """The points of an axis, each once: those of `values`, else those it proposes.
+
+    Raises:
+        ConfigError: no such axis, none in this workflow, or a value it does not take.
+    """
+    if name not in AXES:
+        raise ConfigError(unknown("axis", name, AXES))
+    axis = AXES[name]
+    if refusal := axis.refusal(workflow, config):
+        raise ConfigError(f"{workflow.modality} has no axis {name}: {refusal}")
+    chosen = list(dict.fromkeys(values or axis.proposed(config)))
+    if len(chosen) < _FEWEST:
+        raise ConfigError(
+            f"axis {name}: a sweep compares {_FEWEST} points or more; found {', '.join(chosen)}. "
+            f"--values takes {axis.takes}"
+        )
+    return [Point(axis.label(value), _overrides(name, axis, value, config)) for value in chosen]
+
+
+def _overrides(name: str, axis: Axis, value: str, config: RunConfig) -> Overrides:
+    try:
+        return axis.overrides(value, config)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"axis {name}: expected {axis.takes}; found {value!r}") from error
+
+
+def _named(
+    description: str, points: Mapping[str, Overrides], refusal: Refusal = lambda *_: ""
+) -> Axis:
+    """An axis whose points are the lines of a table."""
+
+    def overrides(value: str, config: RunConfig) -> Overrides:
+        if value not in points:
+            raise ConfigError(unknown("value", value, points))
+        return points[value]
+
+    takes = ", ".join(points)
+    return Axis(description, takes, lambda config: points, overrides, refusal=refusal)
+
+
+def _recipe(value: str, config: RunConfig) -> Overrides:
+    """ViT-Lens's, or ImageBind's with the temperature it published for the modality."""
+    # Late: torch takes seconds to import, and names of axes are checked without it.
+    from vitlens_core.models.imagebind import LOGIT_SCALES
+
+    scale = LOGIT_SCALES.get(config.modality, LOGIT_SCALES["text"])
+    recipes = {
+        "vit-lens": (*SUPERVISION["image+text"], "lens.train.temperature=null", *HEADS["frozen"]),
+        "imagebind": (
+            *SUPERVISION["image"],
+            f"lens.train.temperature={1 / scale:g}",
+            *HEADS["linear"],
+        ),
+    }
+    if value not in recipes:
+        raise ConfigError(unknown("value", value, recipes))
+    return recipes[value]
+
+
+def _temperature(value: str, config: RunConfig) -> Overrides:
+    return (f"lens.train.temperature={'null' if value == 'learned' else float(value)}",)
+
+
+def _epochs(value: str, config: RunConfig) -> Overrides:
+    """The whole schedule stretched, warm-up included."""
+    train, times = config.lens.train, float(value)
+    return (
+        f"lens.train.steps={round(times * train.steps)}",
+        f"lens.train.warmup_steps={round(times * train.warmup_steps)}",
+    )
+
+
+def _batch(value: str, config: RunConfig) -> Overrides:
+    return (f"lens.train.batch_size={int(value)}",)
+
+
+def _batches(config: RunConfig) -> list[str]:
+    size = config.lens.train.batch_size
+    return [str(max(2, size // 2)), str(size), str(2 * size)]
+
+
+def _trunk(value: str, config: RunConfig) -> Overrides:
+    """`skip_first=8+unlock_cls`: all in which the trunk differs from a whole, frozen one."""
+    stated = type(config.lens.trunk)().model_dump()
+    for part in value.split("+") if value != "whole" else ():
+        key, _, setting = part.partition("=")
+        stated[key] = setting or True
+    return tuple(f"lens.trunk.{key}={str(setting).lower()}" for key, setting in stated.items())
+
+
+def _trunks(config: RunConfig) -> list[str]:
+    """The profile's trunk; nothing of it unlocked; two more blocks unlocked; fewer skipped."""
+    trunk = config.lens.trunk
+    frozen = type(trunk)(skip_first=trunk.skip_first, skip_last=trunk.skip_last)
+    unlocked = trunk.model_copy(update={"unlock_first": trunk.unlock_first + 2})
+    longer = trunk.model_copy(update={"skip_first": trunk.skip_first // 2})
+    return [_trunk_value(one.model_dump()) for one in (trunk, frozen, unlocked, longer)]
+
+
+def _trunk_value(settings: Mapping[str, int | bool]) -> str:
+    """What `_trunk` takes apart again."""
+    parts = [
+        key if stated is True else f"{key}={stated}" for key, stated in settings.items() if stated
+    ]
+    return "+".join(parts) or "whole"
+
+
+def _foundation(value: str, config: RunConfig) -> Overrides:
+    if not value.isdecimal():
+        own_sizes = ("foundation.embed_dim=null", "foundation.image_size_px=null")
+        return (f"foundation.spec={value}", *(() if value.startswith("lit:") else own_sizes))
+    if not config.foundation.spec.startswith("lit:"):
+        raise ConfigError(
+            f"axis foundation: {value} is the width of a `lit` space, but the profile's foundation "
+            f"is {config.foundation.spec}; name specs instead"
+        )
+    return (f"foundation.embed_dim={value}",)
+
+
+def _foundations(config: RunConfig) -> list[str]:
+    """Widths around that of a `lit` space; else the CLIPs of the papers."""
+    if not config.foundation.spec.startswith("lit:"):
+        return list(CLIPS)
+    width = config.foundation.embed_dim or _LIT_WIDTH
+    return [str(max(1, width // 2)), str(width), str(2 * width)]
+
+
+def _shares_a_foundation(workflow: Workflow, config: RunConfig) -> str:
+    shared = workflow.foundation_of
+    return f"it shares the foundation of {shared}; sweep {shared}" if shared else ""
+
+
+def _supervision(value: str, config: RunConfig) -> Overrides:
+    """A line of `SUPERVISION`, or a registered lens as the only teacher."""
+    if value.startswith(SCHEME):
+        neither = ("lens.train.image_weight=0", "lens.train.text_weight=0")
+        return (f"foundation={value}", *neither)
+    if value not in SUPERVISION:
+        raise ConfigError(unknown("value", value, [*SUPERVISION, f"{SCHEME}…"]))
+    return SUPERVISION[value]
+
+
+def _has_one_kind_of_target(workflow: Workflow, config: RunConfig) -> str:
+    train = config.lens.train
+    weights = {"image": train.image_weight, "text": train.text_weight}
+    missing = [kind for kind, weight in weights.items() if not weight]
+    return "".join(
+        f"its settings train without {kind}s (lens.train.{kind}_weight is 0); where its "
+        f"recordings have them, set lens.train.{kind}_weight=1"
+        for kind in missing
+    )
+
+
+AXES = {
+    "recipe": Axis(
+        "ViT-Lens's recipe against ImageBind's",
+        "vit-lens, imagebind",
+        lambda config: ("vit-lens", "imagebind"),
+        _recipe,
+        refusal=_has_one_kind_of_target,
+    ),
+    "supervision": Axis(
+        "what the lens is trained against",
+        f"{', '.join(SUPERVISION)}, and {SCHEME}… of a lens that teaches",
+        lambda config: SUPERVISION,
+        _supervision,
+        refusal=_has_one_kind_of_target,
+    ),
+    "head": _named("the head: the foundation's frozen projection, or one trained", HEADS),
+    "temperature": Axis(
+        "the temperature of the loss",
+        "numbers above 0, and `learned`",
+        lambda config: TEMPERATURES,
+        _temperature,
+    ),
+    "epochs": Axis(
+        "the length of training",
+        "multiples of the profile's epochs, as 0.5,1,2",
+        lambda config: ("0.5", "1", "2"),
+        _epochs,
+        label="× {}".format,
+    ),
+    "batch": Axis("the batch, at the same number of steps", "samples per step", _batches, _batch),
+    "augmentation": _named("augmentation of the training signals", AUGMENTATION),
+    "trunk": Axis(
+        "what is used of the trunk, and what is trained of it",
+        "settings of lens.trunk joined by +, as skip_first=8+unlock_cls, and `whole`",
+        _trunks,
+        _trunk,
+    ),
+    "foundation": Axis(
+        "the foundation, and so the space",
+        "specs (open_clip:…, lit:…), and widths of a `lit` space",
+        _foundations,
+        _foundation,
+        label=lambda value: f"E {value}" if value.isdecimal() else value,
+        refusal=_shares_a_foundation,
+    ),
+}

@@ -1,0 +1,104 @@
+"""sweep: one setting of a workflow varied, every point run up to its evaluation.
+
+Reads     a workflow, a profile and an axis (`workflows.axes`).
+Writes    what every point's steps write, and the sweep's table and plot (`pipelines.sweep`).
+Promises  a mistake in any point is found before the first is run; points share every artifact
+          their settings do not change, so that a sweep that was stopped goes on; a point that
+          fails is shown with its reason and the others are run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.markup import escape
+
+from pipelines import sweep as results
+from pipelines.config import RunConfig
+from pipelines.sweep import Outcome, Sweep
+from vitlens_core.errors import ConfigError, VitlensError
+from workflows.axes import AXES, Point, points_of
+from workflows.console import terminal
+from workflows.home import Home
+from workflows.preflight import check
+from workflows.runner import evaluate
+from workflows.spec import Workflow
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep that can be run: the settings of every point are checked."""
+
+    workflow: Workflow
+    profile: str
+    overrides: tuple[str, ...]
+    axis: str
+    points: tuple[tuple[Point, RunConfig], ...]
+
+    @property
+    def as_it_is(self) -> RunConfig:
+        """What is varied: the profile with the user's own overrides."""
+        return self.workflow.config(self.profile, self.overrides)
+
+
+def plan(
+    workflow: Workflow, profile: str, overrides: Sequence[str], axis: str, values: str | None
+) -> Plan:
+    """Work out and check every point.
+
+    Args:
+        values: those of the points, with commas between; None for the axis's own.
+
+    Raises:
+        ConfigError: an unknown axis, profile or value, or settings that contradict each other;
+            the message names the point.
+    """
+    base = workflow.config(profile, overrides)
+    asked = [value.strip() for value in values.split(",")] if values is not None else []
+    points = points_of(axis, workflow, base, asked)
+    for point in points:
+        try:
+            check(workflow, profile, [*overrides, *point.overrides])
+        except ConfigError as error:
+            raise ConfigError(f"axis {axis}, point {point.label}: {error}") from error
+    configs = [workflow.config(profile, [*overrides, *point.overrides]) for point in points]
+    return Plan(workflow, profile, tuple(overrides), axis, tuple(zip(points, configs, strict=True)))
+
+
+def run(home: Home, plan: Plan, log: Path) -> Path:
+    """Run every point and write the results; the folder they lie in.
+
+    Args:
+        log: where the user is sent for the story of a failure.
+    """
+    console, outcomes = terminal(), []
+    for number, (point, config) in enumerate(plan.points, start=1):
+        console.print(
+            f"\n[bold]point {number} of {len(plan.points)}[/]  {plan.axis}: {escape(point.label)}",
+            highlight=False,
+        )
+        outcomes.append(_outcome(home, plan, point, config, log))
+        if outcomes[-1].failure:
+            console.print(f"[red]failed[/] {escape(outcomes[-1].failure)}", soft_wrap=True)
+    modality, varied = plan.workflow.modality, AXES[plan.axis].description
+    swept = Sweep(modality, plan.axis, varied, plan.profile, plan.overrides, outcomes)
+    return results.write(home.root, swept)
+
+
+def _outcome(home: Home, plan: Plan, point: Point, config: RunConfig, log: Path) -> Outcome:
+    """One point run; whatever it raises is its own failure, not the sweep's."""
+    artifacts, failure = {}, ""
+    overrides = [*plan.overrides, *point.overrides]
+    tags = {"vitlens/sweep": f"{plan.axis}: {point.label}"}
+    try:
+        artifacts = evaluate(home, plan.workflow.modality, plan.profile, overrides, tags)
+    except VitlensError as error:
+        failure = str(error)
+    except Exception as error:
+        logging.getLogger("vitlens").exception("point %s failed", point.label)
+        failure = f"{type(error).__name__}: {error}; the whole story is in {log}"
+    is_profile = config == plan.as_it_is
+    return Outcome(point.label, point.overrides, config, is_profile, artifacts, failure)
