@@ -37,7 +37,7 @@ from pipelines.teacher import SIGNAL as TEACHER_SIGNAL
 from vitlens_core.foundation import LitFoundation
 
 STEP = "targets"
-VERSION = 2
+VERSION = 3
 
 
 def run(runtime: Runtime, shards: Artifact, foundation: Artifact) -> Artifact:
@@ -60,10 +60,12 @@ class TargetStage:
         self.teacher = None
         if has_teacher(foundation):
             self.teacher = open_lens(foundation, LENS, self.foundation)
+        self.texts: dict[str, torch.Tensor] = {}
         self.background = foundation.read_json("foundation.json")["background"]
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
         known = fitted_features(self.artifact, self.shards, task.name)
+        self.texts = {}
         for sample in read_shard(self.shards.path(f"{task.name}.tar")):
             described = json.loads(sample["json"])
             images, texts = (
@@ -87,7 +89,14 @@ class TargetStage:
         none = torch.zeros(0, self.foundation.embed_dim)
         views = composite_views(sample, self.background)
         images = self.foundation.encode_image(views) if len(views) else none
-        return images, self.foundation.encode_text(captions) if captions else none
+        return images, self._of_texts(captions) if captions else none
+
+    def _of_texts(self, captions: list[str]) -> torch.Tensor:
+        """[C, E]. Samples of one class share most of theirs: a shard's captions run once."""
+        new = [text for text in dict.fromkeys(captions) if text not in self.texts]
+        if new:
+            self.texts |= zip(new, self.foundation.encode_text(new), strict=True)
+        return torch.stack([self.texts[text] for text in captions])
 
     @torch.inference_mode()
     def _taught(self, shown: bytes | None) -> Sample:

@@ -172,5 +172,5 @@ def _message(error: Exception) -> str:
 
 
 def _say(message: str, colour: str) -> None:
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)  # else `clip:x:` would be shown as a cross
     console.print(f"[{colour}]{escape(message)}[/]", highlight=False, soft_wrap=True)

@@ -33,8 +33,9 @@ DEFINITIONS = defs()
 
 def metrics(top1: float, supervision: Mapping[str, float]) -> dict:
     scores = {"top1": top1, "top3": top1, "top5": top1, "class_mean": top1, "chance": CHANCE}
-    scored = {**scores, "ci95": {"top1": [top1, top1]}, "n": 8}
-    recalls = {"r1": top1, "r5": top1, "r10": top1, "ci95": {}}
+    scored = {**scores, "ci95": {name: [top1, top1] for name in scores}, "n": 8}
+    recalled = {"r1": top1, "r5": top1, "r10": top1}
+    recalls = {**recalled, "ci95": {name: [top1, top1] for name in recalled}}
     return {
         "supervision": supervision,
         "emergent": "text" not in supervision,
