@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, reduce
 from importlib.util import find_spec
 from typing import Any
 
@@ -76,6 +76,11 @@ def pixels(*shape: int) -> Callable[[Rng], np.ndarray]:
 
 
 def shuffled(name: str) -> Callable[[Rng], np.ndarray]:
-    """The modality's example with its longest axis in another order: no value leaves its range."""
+    """The modality's example, its long axes in another order: no value leaves its range."""
     made_up = modalities.load_lensed(name).Tokenizer(**example(name).tokenizer).example()
-    return partial(np.random.Generator.permuted, x=made_up, axis=int(np.argmax(made_up.shape)))
+    long = [axis for axis, size in enumerate(made_up.shape) if 2 * size >= max(made_up.shape)]
+
+    def draw(rng: Rng) -> np.ndarray:
+        return reduce(lambda array, axis: rng.permuted(array, axis=axis), long, made_up)
+
+    return draw
