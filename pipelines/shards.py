@@ -45,7 +45,7 @@ from vitlens_core.models.tower import TowerSettings
 from vitlens_core.signals.pictures import square_rgb
 
 STEP = "shards"
-VERSION = 2
+VERSION = 3
 OF_OBJECTS = ("point_cloud", "depth")  # modalities that rendered objects give
 _STAGE_BASELINE_M = 0.075  # of the imagined camera that sees the stage: a Kinect's
 
@@ -229,8 +229,12 @@ class RecordedPairs:
         return {TEACHER_SIGNAL: _encoded(np.stack([signal.store(raw) for raw in raws]))}
 
     def _captions(self, pair: Pair) -> list[str]:
-        """The data set's own; for training also its label in the modality's prompts."""
-        named = self.config.label_captions and pair.split == "train" and pair.label
+        """The data set's own; for training also its label in the modality's prompts.
+
+        Validation has those prompts where it would have no caption at all.
+        """
+        may_be_named = pair.split == "train" or (pair.split == "val" and not pair.texts)
+        named = self.config.label_captions and may_be_named and pair.label
         prompts = class_prompts(pair.label, self.modality.TEMPLATES) if named else ()
         return [*pair.texts, *prompts]
 

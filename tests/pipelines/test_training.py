@@ -243,7 +243,7 @@ def test_a_fixed_temperature_stays_and_is_stored(trainer: Made, foundation: Arti
 
 
 def test_without_augmentation_signals_are_seen_as_in_evaluation(
-    trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+    trainer: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     varied, plain = trainer(steps=1), trainer(steps=1, augmentation=False)
 
@@ -251,9 +251,9 @@ def test_without_augmentation_signals_are_seen_as_in_evaluation(
         raise ZeroDivisionError
 
     monkeypatch.setattr(type(plain.signal), "augment", refuse)
-    plain.run()
     with pytest.raises(ZeroDivisionError):
         varied.run()
+    plain.run()
 
 
 def test_training_against_images_alone_needs_no_captions(
@@ -274,3 +274,20 @@ def test_training_against_images_alone_needs_no_captions(
     assert made.curves.train[-1].keys() == {"step", "loss", "loss_image", "lr"}
     with pytest.raises(ConfigError, match="image_weight or text_weight"):
         TrainConfig(image_weight=0, text_weight=0).weights(taught=False)
+
+
+def test_any_sample_of_the_same_text_is_a_hit(
+    trainer: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recordings whose only caption is their class."""
+    whole = synthetic.sample
+
+    def of_a_class(number: int, split: str) -> dict[str, Any]:
+        text = np.eye(synthetic.EMBED_DIM, dtype=np.float16)[[number % len(synthetic.LABELS)]]
+        return whole(number, split) | {"text_targets.npy": encode_array(text)}
+
+    monkeypatch.setattr(synthetic, "sample", of_a_class)
+    data = synthetic.targets(Store(UPath(tmp_path / "classes")), {"train": (6, 6), "val": (6,)})
+    made = trainer(data, steps=40, warmup_steps=5, label_positives=True, image_weight=0)
+    made.run()
+    assert made.curves.val[-1]["r1"] == 1.0
