@@ -234,9 +234,9 @@ class RecordedPairs:
         Validation has those prompts where it would have no caption at all.
         """
         may_be_named = pair.split == "train" or (pair.split == "val" and not pair.texts)
-        named = self.config.label_captions and may_be_named and pair.label
-        prompts = class_prompts(pair.label, self.modality.TEMPLATES) if named else ()
-        return [*pair.texts, *prompts]
+        if not (self.config.label_captions and may_be_named and pair.label):
+            return list(pair.texts)
+        return [*pair.texts, *class_prompts(pair.label, self.modality.TEMPLATES)]
 
 
 def _encoded(signal: np.ndarray) -> bytes:
