@@ -27,7 +27,7 @@ import objaverse
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.artifacts import home_folder
+from pipelines.artifacts import file_entry, home_folder
 from pipelines.transfer import FetchPolicy, UnreachableError, fetch, has_size
 from vitlens_core.errors import BadSampleError, ConfigError, TransientError
 
@@ -167,9 +167,8 @@ class Mirror:
         destination = destination_dir / f"{record.uid}.glb"
         if not has_size(destination, record.size_bytes):
             self._download(record.path, destination, record.size_bytes)
-        with destination.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return FetchedObject(destination, destination.stat().st_size, digest)
+        entry = file_entry(destination)
+        return FetchedObject(destination, entry.size_bytes, entry.sha256)
 
     def require_annotations(self, name: str) -> None:
         """See to it that annotation file `name` lies in `annotations_dir`.

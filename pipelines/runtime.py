@@ -72,10 +72,8 @@ class ProgressBar:
     _progress: Progress
     _task: TaskID
 
-    def advance(self, amount: int = 1, note: str | None = None) -> None:
+    def advance(self, amount: int = 1) -> None:
         self._progress.advance(self._task, amount)
-        if note is not None:
-            self._progress.update(self._task, note=note)
 
     def at(self, completed: int, note: str = "") -> None:
         self._progress.update(self._task, completed=completed, note=note)

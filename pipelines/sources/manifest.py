@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from pydantic import Field, ValidationError, validate_call
@@ -60,8 +60,6 @@ class Manifest(SourceSettings):
     A row is a recording: it needs an image, a text, a teacher or a label, and no key comes twice.
     Rows are counted as a spreadsheet does, the header being row 1. Licence: your own.
     """
-
-    feeds: ClassVar[tuple[str, ...]] = ()
 
     kind: Literal["manifest"] = "manifest"
     table: str = Field("manifest.csv", description="the table in root, .csv or .parquet")

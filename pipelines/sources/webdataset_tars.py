@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any, ClassVar, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -60,8 +60,6 @@ class WebdatasetTars(SourceSettings):
     recording, and an image, a caption or a class. Licence: your own. Source:
     github.com/webdataset/webdataset.
     """
-
-    feeds: ClassVar[tuple[str, ...]] = ()
 
     kind: Literal["webdataset_tars"] = "webdataset_tars"
     signal: str = Field("wav", min_length=1, description="ending of the recording")
