@@ -30,18 +30,19 @@ from workflows.spec import Workflow
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep that can be run: the settings of every point are checked."""
+    """A sweep that can be run: the settings of every point are checked.
+
+    Attributes:
+        base: what is varied, the profile with the user's own overrides.
+        points: each with everything it is run with.
+    """
 
     workflow: Workflow
     profile: str
     overrides: tuple[str, ...]
     axis: str
+    base: RunConfig
     points: tuple[tuple[Point, RunConfig], ...]
-
-    @property
-    def as_it_is(self) -> RunConfig:
-        """What is varied: the profile with the user's own overrides."""
-        return self.workflow.config(self.profile, self.overrides)
 
 
 def plan(
@@ -58,14 +59,15 @@ def plan(
     """
     base = workflow.config(profile, overrides)
     asked = [value.strip() for value in values.split(",")] if values is not None else []
-    points = points_of(axis, workflow, base, asked)
-    for point in points:
+    points = []
+    for point in points_of(axis, workflow, base, asked):
+        settings = [*overrides, *point.overrides]
         try:
-            check(workflow, profile, [*overrides, *point.overrides])
+            check(workflow, profile, settings)
         except ConfigError as error:
             raise ConfigError(f"axis {axis}, point {point.label}: {error}") from error
-    configs = [workflow.config(profile, [*overrides, *point.overrides]) for point in points]
-    return Plan(workflow, profile, tuple(overrides), axis, tuple(zip(points, configs, strict=True)))
+        points.append((point, workflow.config(profile, settings)))
+    return Plan(workflow, profile, tuple(overrides), axis, base, tuple(points))
 
 
 def run(home: Home, plan: Plan, log: Path) -> Path:
@@ -100,5 +102,5 @@ def _outcome(home: Home, plan: Plan, point: Point, config: RunConfig, log: Path)
     except Exception as error:
         logging.getLogger("vitlens").exception("point %s failed", point.label)
         failure = f"{type(error).__name__}: {error}; the whole story is in {log}"
-    is_profile = config == plan.as_it_is
+    is_profile = config == plan.base
     return Outcome(point.label, point.overrides, config, is_profile, artifacts, failure)
