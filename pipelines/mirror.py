@@ -3,8 +3,8 @@
 Reads     a folder or any fsspec URL in Objaverse's layout:
           hf-objaverse-v1/{object-paths,lvis-annotations}.json.gz, metadata/NNN-NNN.json.gz,
           glbs/NNN-NNN/<uid>.glb. The `objaverse` package parses the annotations.
-Writes    fetched GLBs in a folder of the caller's; annotation files of a remote mirror once,
-          in a cache folder (delete it to see a mirror that has changed).
+Writes    fetched GLBs in a folder of the caller's; annotation files of a remote mirror once
+          per version of its two main ones, in a cache folder.
 Promises  a file appears whole, checked and under its final name, or not at all; no path leads
           outside the mirror; the package's own downloader (no retry, timeout or check) never runs.
 """
@@ -28,6 +28,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.artifacts import file_entry, home_folder
+from pipelines.states import folder_state, remote_state
 from pipelines.transfer import FetchPolicy, UnreachableError, fetch, has_size
 from vitlens_core.errors import BadSampleError, ConfigError, TransientError
 
@@ -90,21 +91,28 @@ def open_mirror(
     filesystem, base = _filesystem(url, policy)
     looked_for = []
     for root in (f"{base}/{LAYOUT_FOLDER}", base):
-        annotations_dir = _annotations_dir(filesystem, root, cache_dir)
         # Two attempts: a wrong address must show within seconds.
-        probe = Mirror(root, filesystem, annotations_dir, replace(policy, attempts=2))
+        impatient = replace(policy, attempts=2)
         try:
+            annotations_dir = _annotations_dir(filesystem, root, cache_dir)
+            probe = Mirror(root, filesystem, annotations_dir, impatient)
             for name in (OBJECT_PATHS, LVIS_ANNOTATIONS):
                 probe.require_annotations(name)
         except BadSampleError as error:
             looked_for.append(str(error))
         except TransientError as error:
-            if isinstance(error.__cause__, UnreachableError):
+            if isinstance(error, UnreachableError) or isinstance(error.__cause__, UnreachableError):
                 raise ConfigError(_no_mirror(url, [str(error)])) from error
             raise
         else:
             return replace(probe, policy=policy)
     raise ConfigError(_no_mirror(url, looked_for))
+
+
+def is_remote(url: str) -> bool:
+    """Whether a mirror lies elsewhere than in a folder; it is not looked at."""
+    filesystem, _ = _filesystem(url, FetchPolicy())
+    return not isinstance(filesystem, LocalFileSystem)
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,18 @@ class Mirror:
     @property
     def is_local(self) -> bool:
         return isinstance(self.filesystem, LocalFileSystem)
+
+    def state(self) -> str:
+        """A digest of what the mirror looks like from outside (`TransientError`).
+
+        Of a remote one of its two main annotation files: metadata that change alone go unseen.
+        """
+        if self.is_local:
+            return folder_state(Path(self.root))
+        try:
+            return _remote_state(self.filesystem, self.root)
+        except BadSampleError as error:
+            raise TransientError(str(error)) from error
 
     def labels(self) -> dict[str, str]:
         """uid → LVIS class; an object listed under several gets the alphabetically first."""
@@ -314,7 +334,20 @@ def _annotations_dir(
     if isinstance(filesystem, LocalFileSystem):
         return Path(root)
     place = hashlib.sha256(filesystem.unstrip_protocol(root).encode()).hexdigest()[:16]
-    return (cache_dir or home_folder() / "mirrors") / place
+    cache = (cache_dir or home_folder() / "mirrors") / place
+    try:
+        return cache / _remote_state(filesystem, root)[:16]
+    except UnreachableError as error:
+        # A machine without a network still finds what another fetched into the same home.
+        kept = sorted(cache.glob("*"), key=lambda folder: folder.stat().st_mtime)
+        if not kept:
+            raise
+        logger.warning("%s; its annotations are taken as they were when last fetched", error)
+        return kept[-1]
+
+
+def _remote_state(filesystem: fsspec.AbstractFileSystem, root: str) -> str:
+    return remote_state(filesystem, [f"{root}/{name}" for name in (OBJECT_PATHS, LVIS_ANNOTATIONS)])
 
 
 def _no_mirror(url: str, findings: list[str]) -> str:

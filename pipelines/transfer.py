@@ -110,7 +110,7 @@ def _copy_whole(
     part = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}.part")
     progress = Callback()
     try:
-        with _transfer_errors(source):
+        with transfer_errors(source):
             filesystem.get_file(source, str(part), callback=progress)
         _check_size(source, part.stat().st_size, progress.size, size_bytes)
         _sync(part)
@@ -130,7 +130,7 @@ def _check_size(source: str, found: int, announced: int | None, annotated: int |
 
 
 @contextmanager
-def _transfer_errors(source: str) -> Generator[None]:
+def transfer_errors(source: str) -> Generator[None]:
     """Sort what a filesystem raises into bad for ever and worth another attempt."""
     try:
         yield

@@ -5,7 +5,7 @@
     ├── dagster/      run history (sqlite)
     ├── latest/       report.json and report.html of the last evaluated lens
     ├── logs/         one file per run
-    ├── mirrors/      annotations of remote mirrors
+    ├── mirrors/      annotations of remote mirrors, by version
     ├── models/       registered models fetched from a server
     ├── sweeps/       table and plot of every sweep
     └── mlflow.db, mlartifacts/   registry, unless MLFLOW_TRACKING_URI names a server

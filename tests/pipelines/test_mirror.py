@@ -16,7 +16,7 @@ import fsspec
 import objaverse
 import pytest
 
-from pipelines.mirror import EMBEDDED, ObjectRecord, open_mirror
+from pipelines.mirror import EMBEDDED, ObjectRecord, is_remote, open_mirror
 from pipelines.transfer import FetchPolicy
 from vitlens_core.errors import BadSampleError, ConfigError, TransientError
 
@@ -96,10 +96,24 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(404)
 
+    def do_HEAD(self) -> None:
+        file = self.site.root / self.path.lstrip("/")
+        if not file.is_file():
+            return self.answer(404)
+        body = file.read_bytes()
+        return self.answer(200, length=len(body), etag=hashlib.sha256(body).hexdigest())
+
     def answer(
-        self, status: int, body: bytes = b"", length: int = 0, retry_after: str | None = None
+        self,
+        status: int,
+        body: bytes = b"",
+        length: int = 0,
+        retry_after: str | None = None,
+        etag: str | None = None,
     ) -> None:
         self.send_response(status)
+        if etag is not None:
+            self.send_header("ETag", etag)
         if retry_after is not None:
             self.send_header("Retry-After", retry_after)
         self.send_header("Content-Length", str(length))
@@ -321,6 +335,51 @@ def test_annotations_are_fetched_once(server, tmp_path):
     for _ in range(2):
         list(open_mirror(server.url, tmp_path / "cache", QUICK).records())
     assert len([path for path in server.requests if path.endswith(".json.gz")]) == 3
+
+
+def test_a_mirror_that_has_changed_is_seen(server, layout, tmp_path):
+    def opened():
+        return open_mirror(server.url, tmp_path / "cache", QUICK)
+
+    before, state = opened(), opened().state()
+    assert before.state() == state
+    write_json(layout / "lvis-annotations.json.gz", {"stool": list(UIDS)})
+    assert opened().state() == before.state() != state
+    assert {record.label for record in opened().records()} == {"stool"}
+    assert {record.label for record in before.records()} == {"chair"}  # a run keeps to its own
+
+
+def test_without_a_network_annotations_are_those_last_fetched(server, layout, tmp_path, caplog):
+    known = list(open_mirror(server.url, tmp_path / "cache", QUICK).records())
+    server.server_close()
+    mirror = open_mirror(server.url, tmp_path / "cache", QUICK)
+    assert list(mirror.records()) == known
+    assert "as they were when last fetched" in caplog.text
+    with pytest.raises(TransientError, match="Connect"):
+        mirror.state()
+
+
+def test_a_local_mirror_changes_with_its_files(layout):
+    mirror = open_mirror(str(layout))
+    state = mirror.state()
+    assert open_mirror(str(layout.parent)).state() == state
+    (layout / "glbs" / "000-000" / "ccc.glb").write_bytes(GLB)
+    assert mirror.state() != state
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("embedded", False),
+        ("/data/objaverse", False),
+        ("file:///data/objaverse", False),
+        ("objaverse", True),
+        ("https://example.org/objaverse", True),
+        ("memory://objaverse", True),
+    ],
+)
+def test_a_mirror_is_remote_or_a_folder(url, expected):
+    assert is_remote(url) is expected
 
 
 def test_a_workers_copy_of_the_mirror_fetches_too(remote, tmp_path):
