@@ -3,6 +3,8 @@
 An artifact is a folder `<store>/<step>/<fingerprint>/` of data files with `manifest.json`,
 written last: only the manifest means done. A folder without one is unfinished work that
 the next run completes. Stores are local folders or any fsspec URL (s3://bucket/prefix).
+While an artifact is built piece by piece, a *part* stands for the shards of one piece: it has
+the artifact's folder and fingerprint, and a manifest that is never written.
 
 The fingerprint is a digest of *what* was computed: step and version, config, fingerprints
 of the inputs. Paths, hosts, worker counts and hardware never enter it.
@@ -23,9 +25,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
-from vitlens_core.errors import IntegrityError
+from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
 MANIFEST = "manifest.json"
+
+
+class NotMadeError(VitlensError):
+    """An artifact that is only looked for is not finished."""
 
 
 def home_folder() -> Path:
@@ -71,11 +77,12 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished artifact: its folder and its manifest."""
+    """A finished artifact: its folder and its manifest; or a part of one being built."""
 
     folder: UPath
     manifest: Manifest
     reused: bool = False
+    is_part: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -117,12 +124,23 @@ class Store:
         config: BaseModel | Mapping[str, Any],
         inputs: Mapping[str, Artifact],
         content: str = "",
+        *,
+        part: bool = False,
     ) -> Build:
         """Look up or start the artifact that `config` and `inputs` determine.
 
         Args:
             content: digest of what enters from outside the store (a mirror's selection).
+            part: whether it is made of parts, and so becomes one.
+
+        Raises:
+            ConfigError: it needs the whole of an input that is a part.
         """
+        if pieces := [name for name, made in inputs.items() if made.is_part and not part]:
+            raise ConfigError(
+                f"{step} needs all shards of {', '.join(pieces)}, found those of one piece: "
+                "an ordinary run finishes what was built piece by piece, and goes on"
+            )
         settings = config.model_dump(mode="json") if isinstance(config, BaseModel) else config
         identity = {
             "step": step,
@@ -132,9 +150,11 @@ class Store:
             "content": content,
         }
         fingerprint = digest(identity)
-        folder = self.root / step / fingerprint[:16]
-        folder.mkdir(parents=True, exist_ok=True)
-        return Build(folder, fingerprint, identity)
+        return self._opened(Build(self.root / step / fingerprint[:16], fingerprint, identity, part))
+
+    def _opened(self, build: Build) -> Build:
+        build.folder.mkdir(parents=True, exist_ok=True)
+        return build
 
     def artifacts(self) -> list[Artifact]:
         """Every finished artifact, in no particular order."""
@@ -146,13 +166,28 @@ class Store:
         ]
 
 
+class FinishedStore(Store):
+    """A store to look into: steps find what is finished, and nothing is made.
+
+    `begin` raises `NotMadeError` at the first artifact that is not finished.
+    """
+
+    def _opened(self, build: Build) -> Build:
+        if build.existing is None:
+            raise NotMadeError(f"{build.step} {build.fingerprint[:12]} is not finished")
+        return build
+
+
 class Build:
     """An artifact being made, or found finished (`existing`)."""
 
-    def __init__(self, folder: UPath, fingerprint: str, identity: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: UPath, fingerprint: str, identity: dict[str, Any], is_part: bool = False
+    ) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
         self._identity = identity
+        self._is_part = is_part
         self._started = time.monotonic()
 
     @property
@@ -161,8 +196,9 @@ class Build:
 
     @property
     def existing(self) -> Artifact | None:
+        """The finished artifact; a part is looked up shard by shard instead."""
         path = self.folder / MANIFEST
-        if not path.exists():
+        if self._is_part or not path.exists():
             return None
         return Artifact(self.folder, Manifest.model_validate_json(path.read_text()), reused=True)
 
@@ -172,7 +208,7 @@ class Build:
         counts: Mapping[str, int],
         quarantined: Iterable[Quarantined] = (),
     ) -> Artifact:
-        """Write the manifest: from here on the artifact exists."""
+        """Write the manifest: from here on the artifact exists. A part's is not written."""
         manifest = Manifest(
             step=self._identity["step"],
             version=self._identity["version"],
@@ -184,6 +220,8 @@ class Build:
             files=tuple(sorted(files, key=lambda f: f.name)),
             seconds=round(time.monotonic() - self._started, 2),
         )
+        if self._is_part:
+            return Artifact(self.folder, manifest, is_part=True)
         write_atomic(self.folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
         for leftover in self.folder.glob(".*.tmp"):  # of writers that were killed
             leftover.unlink(missing_ok=True)

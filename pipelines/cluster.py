@@ -186,7 +186,7 @@ class _ShardWriter:
         entry = write_atomic(self.folder / f"{task.name}.tar", encode_shard(good))
         record = ShardRecord(file=entry, samples=len(good), quarantined=tuple(bad))
         write_atomic(_record_path(self.folder, task.name), record.model_dump_json().encode())
-        attempt.unlink()
+        attempt.unlink(missing_ok=True)  # another run may have made the same shard meanwhile
         return record
 
     def _count_attempt(self, task: ShardTask) -> UPath:

@@ -20,6 +20,7 @@ from pydantic import Field
 from pipelines.artifacts import Artifact, Quarantined, digest
 from pipelines.cluster import ShardTask, commit_shards, write_shards
 from pipelines.mirror import Mirror, ObjectRecord, open_mirror
+from pipelines.pieces import Piece
 from pipelines.runtime import Runtime
 from pipelines.selection import SelectedObject, Selection, select
 from pipelines.shard_io import Sample, encode_json
@@ -43,8 +44,11 @@ class ObjectsConfig(Selection):
     )
 
 
-def run(runtime: Runtime, config: ObjectsConfig) -> Artifact:
+def run(runtime: Runtime, config: ObjectsConfig, piece: Piece | None = None) -> Artifact:
     """Select, split and fetch.
+
+    Args:
+        piece: fetch these shards only; the artifact stays unfinished, and a part is returned.
 
     Raises:
         ConfigError: no mirror there, unknown classes or licences, or nothing selected.
@@ -54,10 +58,12 @@ def run(runtime: Runtime, config: ObjectsConfig) -> Artifact:
     # What the mirror holds is the input; where it lies is not part of the identity.
     content = digest([_identity(mirror, item) for item in selected])
     settings = config.model_dump(mode="json", exclude={"mirror"})
-    build = runtime.store.begin(STEP, VERSION, settings, {}, content)
+    build = runtime.store.begin(STEP, VERSION, settings, {}, content, part=piece is not None)
     if build.existing:
         return build.existing
     tasks = shard_tasks(selected, config.objects_per_shard)
+    if piece:
+        tasks = list(piece.of(tasks))
     records = write_shards(runtime, build, tasks, partial(FetchStage, mirror, config))
     refused = [
         Quarantined(key=uid, step=STEP, reason=reason)

@@ -63,7 +63,8 @@ class RendersConfig(BaseModel):
 
 def run(runtime: Runtime, config: RendersConfig, objects: Artifact) -> Artifact:
     """Render and sample every object; a Ray Data actor per renderer."""
-    build = runtime.store.begin(STEP, VERSION, config, {"objects": objects})
+    inputs = {"objects": objects}
+    build = runtime.store.begin(STEP, VERSION, config, inputs, part=objects.is_part)
     if build.existing:
         return build.existing
     stage = partial(RenderStage, config.settings(), objects)

@@ -92,7 +92,8 @@ def run(
         identity["tokenizer"] = tower.tokenizer
     if teacher:
         identity["teacher"] = {"modality": teacher.modality, "tokenizer": teacher.tokenizer}
-    build = runtime.store.begin(STEP, VERSION, identity, {name: upstream})
+    inputs = {name: upstream}
+    build = runtime.store.begin(STEP, VERSION, identity, inputs, part=upstream.is_part)
     if build.existing:
         return build.existing
     if renders:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from pydantic import TypeAdapter
 
-from pipelines.artifacts import Artifact, Quarantined, write_atomic
+from pipelines.artifacts import Artifact, Build, Quarantined, write_atomic
 from pipelines.cluster import ShardTask
+from pipelines.pieces import Piece
 from pipelines.runtime import Runtime
 from pipelines.sources.base import Pair, SourceSettings, is_key
 from pipelines.splits import cut_into_shards, ranked
@@ -39,8 +40,13 @@ class Listing:
     missing: list[Quarantined]
 
 
-def run(runtime: Runtime, config: SourceSettings, modality: str) -> Artifact:
+def run(
+    runtime: Runtime, config: SourceSettings, modality: str, piece: Piece | None = None
+) -> Artifact:
     """List the data set's pairs.
+
+    Args:
+        piece: hand on these shards only; the list itself is always finished.
 
     Raises:
         ConfigError: no such data set, one of another modality, or lists that contradict
@@ -52,8 +58,11 @@ def run(runtime: Runtime, config: SourceSettings, modality: str) -> Artifact:
     settings = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
     identity = {**settings, "generated": config.generated, "listing": _digest(config, tasks, lines)}
     build = runtime.store.begin(STEP, VERSION, identity, {})
-    if build.existing:
-        return build.existing
+    made = build.existing or _write(build, lines, listing)
+    return piece.of_artifact(made) if piece else made
+
+
+def _write(build: Build, lines: Mapping[str, bytes], listing: Listing) -> Artifact:
     files = [write_atomic(build.folder / f"{name}.jsonl", data) for name, data in lines.items()]
     counts = {"samples": len(listing.pairs), "shards": len(files)}
     return build.commit(files, counts, listing.missing)

@@ -11,11 +11,12 @@ A step's job is `pipelines.<name>.run(runtime, *settings, **inputs)`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.artifacts import Artifact
+from pipelines.pieces import Piece
 from pipelines.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -34,10 +35,17 @@ class Step:
     inputs: tuple[str, ...]
     settings: Settings
 
-    def run(self, runtime: Runtime, config: RunConfig, inputs: Mapping[str, Artifact]) -> Artifact:
-        """Make the artifact, or find it made."""
+    def run(
+        self,
+        runtime: Runtime,
+        config: RunConfig,
+        inputs: Mapping[str, Artifact],
+        piece: Piece | None = None,
+    ) -> Artifact:
+        """Make the artifact, or find it made; of a first step also a piece of it."""
         job = importlib.import_module(f"pipelines.{self.name}")
-        return job.run(runtime, *self.settings(config), **inputs)
+        only = {"piece": piece} if piece else {}
+        return job.run(runtime, *self.settings(config), **inputs, **only)
 
 
 _OBJECTS = Step(
@@ -89,6 +97,17 @@ def steps(*, from_source: bool = False, shares_foundation: bool = False) -> tupl
     """
     first = (_SOURCE,) if from_source else (_OBJECTS, _RENDERS)
     return (*first, _shards(first[-1].name), _foundation(shares_foundation), *_LAST)
+
+
+def run_piece(
+    steps: Sequence[Step], runtime: Runtime, config: RunConfig, piece: Piece
+) -> list[Artifact]:
+    """A piece of every artifact up to the shards, all left unfinished but a source's list."""
+    made: dict[str, Artifact] = {}
+    for step in steps[: [step.name for step in steps].index("shards") + 1]:
+        inputs = {name: made[name] for name in step.inputs}
+        made[step.name] = step.run(runtime, config, inputs, None if inputs else piece)
+    return list(made.values())
 
 
 def _shards(upstream: str) -> Step:
