@@ -46,6 +46,8 @@ def artifact_of(made: dg.AssetMaterialization, *, is_old: bool = False) -> Artif
     folder = UPath(str(made.metadata[FOLDER].value))
     manifest = folder / MANIFEST
     if not manifest.exists():
-        raise ConfigError(f"{folder} is gone: materialise {made.asset_key.to_user_string()} again")
+        found = "unfinished" if folder.exists() else "gone"
+        name = made.asset_key.to_user_string()
+        raise ConfigError(f"{folder} is {found}: materialise {name} again")
     reused = bool(made.metadata["reused"].value) or is_old
     return Artifact(folder, Manifest.model_validate_json(manifest.read_text()), reused)

@@ -5,6 +5,7 @@
     source ─────────────┘           ─▶ challenger ─(gates)─▶ champion
 
 The gates are blocking checks on `challenger`: when one fails, `champion` does not run.
+What starts a job by itself is in `automation`, what builds a data set in pieces in `backfill`.
 Assets hold no science: they load the settings, call the step and report metadata.
 """
 
@@ -20,6 +21,8 @@ from pipelines.artifacts import Artifact
 from pipelines.config import RunConfig
 from pipelines.registry import ModelVersion
 from workflows import metadata
+from workflows.automation import schedule_of, sensor_of
+from workflows.backfill import backfill_of
 from workflows.console import show_artifact, show_gates, show_version
 from workflows.flow import Step
 from workflows.home import Home
@@ -30,7 +33,7 @@ ARTIFACTS = "artifacts"
 
 
 class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
-    """Assets, gates, job and schedule of one modality."""
+    """Assets, gates, jobs, schedule and sensor of one modality."""
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         job = dg.define_asset_job(
@@ -41,30 +44,21 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             # One process, so that all steps share one Ray.
             executor_def=dg.in_process_executor,
         )
-        return dg.Definitions(
+        own = dg.Definitions(
             assets=[*map(self._step, self.steps), self._challenger(), self._champion()],
             asset_checks=[self._gates()] if self.gates else [],
             jobs=[job],
-            schedules=self._schedules(job),
+            schedules=[schedule_of(self, self.schedule, job)] if self.schedule else [],
+            sensors=[sensor_of(self, self.sensor, job)] if self.sensor else [],
         )
-
-    def _schedules(self, job: dg.UnresolvedAssetJobDefinition) -> list[dg.ScheduleDefinition]:
-        """Stopped until somebody starts it: opening the UI must not start a training."""
-        if self.schedule is None:
-            return []
-        return [
-            dg.ScheduleDefinition(
-                name=f"{self.modality}_schedule",
-                job=job,
-                cron_schedule=self.schedule.cron,
-                run_config=run_config(self.modality, self.schedule.profile),
-                default_status=dg.DefaultScheduleStatus.STOPPED,
-            )
-        ]
+        if self.pieces is None:
+            return own
+        return dg.Definitions.merge(own, backfill_of(self, self.pieces))
 
     def _selection(self) -> dg.AssetSelection:
         """The workflow's assets, and what a shared foundation is made of."""
-        own = dg.AssetSelection.groups(self.modality)
+        names = (*(step.name for step in self.steps), "challenger", "champion")
+        own = dg.AssetSelection.assets(*map(self._key, names))
         if self.foundation_of is None:
             return own
         return own | dg.AssetSelection.assets(self._key("shared")).upstream()

@@ -33,9 +33,13 @@ def defs() -> dg.Definitions:
     tree = dg.ComponentTree.from_module(
         defs_module=workflows.modalities, project_root=Path(__file__).parents[1]
     )
-    shared = dg.Definitions(
+    return dg.Definitions.merge(tree.build_defs(), shared())
+
+
+def shared() -> dg.Definitions:
+    """What all workflows need beside their own definitions."""
+    return dg.Definitions(
         resources={RESOURCE: RunSettings.configure_at_launch(), ARTIFACTS: ArtifactIOManager()},
         loggers={LOG_FILE: log_file},
         executor=dg.in_process_executor,
     )
-    return dg.Definitions.merge(tree.build_defs(), shared)

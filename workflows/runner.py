@@ -17,6 +17,7 @@ from workflows.artifact_io import artifact_of
 from workflows.definitions import LOG_FILE, defs
 from workflows.flow import STEP_NAMES
 from workflows.home import Home
+from workflows.runs import end_abandoned
 from workflows.settings import run_config
 from workflows.spec import load_workflow
 
@@ -78,6 +79,7 @@ def _run(
 ) -> dg.ExecuteInProcessResult:
     os.environ["DAGSTER_HOME"] = str(home.dagster())
     with dg.DagsterInstance.get() as instance:
+        end_abandoned(instance)
         try:
             return job.execute_in_process(
                 {**settings, "loggers": {LOG_FILE: {}}},

@@ -11,6 +11,7 @@ from pipelines.config import RunConfig
 from pipelines.runtime import Runtime
 from workflows.console import terminal
 from workflows.home import Home
+from workflows.runs import process_tag
 from workflows.spec import DEFAULT_PROFILE, Workflow
 
 RESOURCE = "settings"
@@ -22,6 +23,11 @@ class RunSettings(dg.ConfigurableResource):
     modality: str = Field("", description="whose settings the overrides change")
     profile: str = Field(DEFAULT_PROFILE, description="a profile of the modality's defs.yaml")
     overrides: list[str] = Field([], description="as `--set`: section.key=value, value in YAML")
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """State which process the run lives in, for `workflows.runs`."""
+        if context.run and context.instance:
+            context.instance.add_run_tags(context.run.run_id, process_tag())
 
     def config(self, workflow: Workflow) -> RunConfig:
         own = self.modality in ("", workflow.modality)

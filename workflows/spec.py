@@ -7,10 +7,10 @@ Promises  the command line and the Dagster component see the same attributes and
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipelines.choices import unknown
 from vitlens_core.errors import ConfigError
@@ -23,19 +23,53 @@ if TYPE_CHECKING:
 
 MODALITIES = Path(__file__).parent / "modalities"
 DEFAULT_PROFILE = "demo"
+_SHORTEST_S = 30  # between two looks at a source
 
 
-class Schedule(BaseModel):
-    """When the workflow runs by itself, once somebody switches the schedule on."""
+class Automation(BaseModel):
+    """What the workflow does by itself, once somebody switches it on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cron: str
     profile: str = DEFAULT_PROFILE
 
 
+class Schedule(Automation):
+    """When it runs."""
+
+    cron: str
+    timezone: str = Field("UTC", description="of the cron's hours, as Europe/Zurich")
+
+
+class Sensor(Automation):
+    """How often it looks whether the source has changed; a change that has settled is run."""
+
+    every_s: int = 600
+
+    # Not `Field(ge=…)`: Dagster's components take plain annotations only.
+    @field_validator("every_s")
+    @classmethod
+    def _leave_a_pause(cls, every_s: int) -> int:
+        if every_s < _SHORTEST_S:
+            raise ValueError(f"expected {_SHORTEST_S} s or more, found {every_s}")
+        return every_s
+
+
+class Pieces(Automation):
+    """Into how many ranges of shards the data set is divided, to be built ahead of a run."""
+
+    number: int
+
+    @field_validator("number")
+    @classmethod
+    def _divide(cls, number: int) -> int:
+        if number < 1:
+            raise ValueError(f"expected one piece or more, found {number}")
+        return number
+
+
 class Workflow(BaseModel):
-    """A modality's workflow: its settings by profile, its gates, its schedule."""
+    """A modality's workflow: its settings by profile, its gates, what starts it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,9 +79,19 @@ class Workflow(BaseModel):
     profiles: dict[str, dict[str, Any]] = Field(description="settings by name, over the base")
     gates: dict[str, dict[str, Any]] = Field(description="name → metric, and min or max")
     schedule: Schedule | None = None
+    sensor: Sensor | None = None
+    pieces: Pieces | None = None
     foundation_of: str | None = Field(
         None, description="workflow whose foundation, so whose embedding space, this one shares"
     )
+
+    @model_validator(mode="after")
+    def _know_profiles(self) -> Self:
+        for automation in (self.schedule, self.sensor, self.pieces):
+            if automation and automation.profile not in self.profiles:
+                mistake = unknown("profile", automation.profile, self.profiles)
+                raise ConfigError(f"{type(automation).__name__.lower()}.profile: {mistake}")
+        return self
 
     @property
     def steps(self) -> tuple[Step, ...]:

@@ -15,6 +15,7 @@ from pipelines import registry
 from pipelines.artifacts import Artifact, write_atomic
 from pipelines.cluster import ShardRecord
 from pipelines.config import RunConfig
+from pipelines.pieces import Piece
 from pipelines.registry import ModelVersion
 from pipelines.runtime import Runtime
 from vitlens_core.errors import ConfigError
@@ -61,7 +62,12 @@ class Stage:
     reports: list[dict] = field(default_factory=list)
 
     def run_step(
-        self, step: Step, runtime: Runtime, config: RunConfig, inputs: Mapping[str, Artifact]
+        self,
+        step: Step,
+        runtime: Runtime,
+        config: RunConfig,
+        inputs: Mapping[str, Artifact],
+        piece: Piece | None = None,
     ) -> Artifact:
         self.asked.append(step.name)
         self.received[step.name] = inputs
@@ -74,7 +80,8 @@ class Stage:
             settings["lens"] = config.lens.model_dump(mode="json")
         supervision = config.lens.train.weights(taught=False)
         scored = metrics(self.top1, supervision)
-        build = runtime.store.begin(step.name, 1, settings, inputs)
+        part = piece is not None or any(artifact.is_part for artifact in inputs.values())
+        build = runtime.store.begin(step.name, 1, settings, inputs, part=part)
         if build.existing:
             return build.existing
         files = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def test_assets_stand_in_the_order_of_the_flow(modality: str) -> None:
     keys = DEFINITIONS.resolve_asset_graph().toposorted_asset_keys
 
     own = [step.name for step in load_workflow(modality).steps]
-    assert [k.path[-1] for k in keys if k.path[0] == modality] == [*own, "challenger", "champion"]
+    found = [k.path[-1] for k in keys if k.path[0] == modality and k.path[-1] != "pieces"]
+    assert found == [*own, "challenger", "champion"]
 
 
 def test_targets_are_made_of_shards_and_foundation() -> None:
@@ -52,13 +54,16 @@ def test_a_shared_foundation_is_an_input_and_what_it_is_made_of_is_part_of_the_j
     assert key("targets") not in job.asset_layer.selected_asset_keys
 
 
-def test_every_schedule_is_declared_but_stopped() -> None:
-    schedules = list(DEFINITIONS.schedules or [])
+def test_every_schedule_and_sensor_is_declared_but_stopped() -> None:
+    schedules, sensors = list(DEFINITIONS.schedules or []), list(DEFINITIONS.sensors or [])
 
-    assert len(schedules) == len(modality_names())
+    assert len(schedules) == len(sensors) == len(modality_names())
     for schedule in schedules:
         assert isinstance(schedule, dg.ScheduleDefinition)
         assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+        assert schedule.execution_timezone == "UTC"
+    for sensor in sensors:
+        assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
 
 
 def test_there_is_one_blocking_check_per_gate_of_the_yaml() -> None:
@@ -66,13 +71,15 @@ def test_there_is_one_blocking_check_per_gate_of_the_yaml() -> None:
         "attributes"
     ]
     attributes["gates"] = {"recall": {"metric": "retrieval.point_to_text.r1", "min": 0.1}}
-    attributes["schedule"] = None
+    attributes |= {"schedule": None, "sensor": None, "pieces": None}
     built = dg.build_defs_for_component(ModalityWorkflow(**attributes))
 
     [checks] = built.asset_checks or []
     [spec] = checks.check_specs
     assert (spec.name, spec.asset_key, spec.blocking) == ("recall", key("challenger"), True)
     assert not built.schedules
+    assert not built.sensors
+    assert [job.name for job in built.jobs or []] == ["point_cloud"]
 
 
 def test_a_passed_gate_makes_the_challenger_champion(
@@ -154,11 +161,16 @@ def test_a_removed_artifact_is_not_handed_on(
     stage: Stage, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     stage.materialise(instance)
-    stage.received["lens"]["targets"].path("manifest.json").unlink()
-    result = stage.materialise(instance, "lens")
-
-    [failure] = [e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_FAILURE]
-    assert "is gone: materialise point_cloud/targets again" in str(failure.step_failure_data.error)
+    targets = stage.received["lens"]["targets"]
+    targets.path("manifest.json").unlink()
+    for found in ("unfinished", "gone"):
+        result = stage.materialise(instance, "lens")
+        [failed] = [
+            e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_FAILURE
+        ]
+        expected = f"is {found}: materialise point_cloud/targets again"
+        assert expected in str(failed.step_failure_data.error)
+        shutil.rmtree(str(targets.folder), ignore_errors=True)
 
 
 def test_every_asset_reports_where_its_artifact_lies(

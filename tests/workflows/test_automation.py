@@ -1,0 +1,259 @@
+"""Schedules and sensors: what starts a run, and what is said when none is started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from tests.workflows.stage import DEFINITIONS, Stage
+from vitlens_core.errors import ConfigError
+from workflows.automation import schedule_of, sensor_of
+from workflows.home import Home
+from workflows.runs import PROCESS_TAG, process_tag
+from workflows.settings import run_config
+from workflows.spec import Schedule, Sensor, Workflow, load_workflow
+
+JOB = dg.define_asset_job("any")
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """Kept on disk: schedules open it anew by its address."""
+    with dg.DagsterInstance.from_config(str(Home(tmp_path).dagster())) as instance:
+        yield instance
+
+
+@pytest.fixture
+def due(instance: dg.DagsterInstance) -> Callable[[], Any]:
+    """One evaluation of the schedule of point clouds."""
+    schedule = Schedule(cron="0 3 * * 0", profile="tiny")
+    definition = schedule_of(load_workflow("point_cloud"), schedule, JOB)
+    return lambda: definition(dg.build_schedule_context(instance))
+
+
+def _skipped(decision: Any) -> str:
+    assert isinstance(decision, dg.SkipReason), decision
+    return decision.skip_message or ""
+
+
+def _folders(stage: Stage) -> set[Path]:
+    return set((stage.home / "artifacts").glob("*/*"))
+
+
+def test_a_schedule_hands_its_profile_to_the_run(stage: Stage, due: Callable[[], Any]) -> None:
+    decision = due()
+
+    assert isinstance(decision, dg.RunRequest)
+    assert decision.run_config == run_config("point_cloud", "tiny")
+    assert stage.asked == [], "nothing was ever registered: no need to look"
+
+
+def test_a_schedule_starts_nothing_while_its_result_is_current(
+    stage: Stage, instance: dg.DagsterInstance, due: Callable[[], Any]
+) -> None:
+    stage.materialise(instance)
+    made = _folders(stage)
+
+    assert "vitlens-point_cloud version 1 is made of the present source" in _skipped(due())
+    assert _folders(stage) == made
+    assert len(stage.versions) == 1
+
+
+def test_a_look_at_what_is_not_made_leaves_no_trace(
+    stage: Stage, instance: dg.DagsterInstance, due: Callable[[], Any]
+) -> None:
+    stage.materialise(instance)
+    made = _folders(stage)
+    stage.top1 = 0.9  # enters every fingerprint of the stage
+
+    assert isinstance(due(), dg.RunRequest)
+    assert _folders(stage) == made
+
+
+def test_a_step_that_was_removed_is_made_again(
+    stage: Stage, instance: dg.DagsterInstance, due: Callable[[], Any]
+) -> None:
+    stage.materialise(instance)
+    stage.received["lens"]["targets"].path("manifest.json").unlink()
+
+    assert isinstance(due(), dg.RunRequest)
+
+
+def test_a_version_that_was_never_promoted_is_not_current(
+    stage: Stage, instance: dg.DagsterInstance, due: Callable[[], Any]
+) -> None:
+    """A run killed between registering and promoting."""
+    stage.materialise(instance, *load_workflow("point_cloud").step_names)
+    stage.materialise(instance, "challenger")
+
+    assert [v.aliases for v in stage.versions] == [("challenger",)]
+    assert isinstance(due(), dg.RunRequest)
+
+
+def test_a_source_that_cannot_be_listed_is_left_to_the_run_to_report(
+    stage: Stage, instance: dg.DagsterInstance, due: Callable[[], Any]
+) -> None:
+    stage.materialise(instance)
+    stage.failure = ("objects", ConfigError("no mirror there"))
+
+    assert isinstance(due(), dg.RunRequest)
+
+
+def _start(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.DagsterRun:
+    job = DEFINITIONS.resolve_job_def("point_cloud")
+    return instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+
+
+def test_a_run_that_goes_on_is_not_overtaken(
+    stage: Stage, instance: dg.DagsterInstance, due: Callable[[], Any]
+) -> None:
+    run = _start(instance, process_tag())
+
+    assert f"run {run.run_id[:8]} of point_cloud is not finished yet" in _skipped(due())
+
+
+def test_a_run_whose_process_is_gone_holds_nothing_up(
+    stage: Stage, instance: dg.DagsterInstance, due: Callable[[], Any]
+) -> None:
+    host, pid, started_at = process_tag()[PROCESS_TAG].split()
+    elsewhere = _start(instance, {PROCESS_TAG: f"not-{host} {pid} 1"})
+    instance.report_run_canceled(elsewhere)
+    killed = _start(instance, {PROCESS_TAG: f"{host} {pid} {int(started_at) - 1}"})
+
+    assert isinstance(due(), dg.RunRequest)
+    found = instance.get_run_by_id(killed.run_id)
+    assert found is not None
+    assert found.status is dg.DagsterRunStatus.FAILURE
+
+
+def test_every_run_states_its_process(stage: Stage, instance: dg.DagsterInstance) -> None:
+    stage.materialise(instance)
+
+    [run] = instance.get_runs()
+    assert process_tag().items() <= run.tags.items()
+
+
+class Watched:
+    """A data set in a folder, and the sensor that watches it."""
+
+    def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.instance = instance
+        self.cursor: str | None = None
+        workflow = load_workflow("thermal")
+        here = {**workflow.profiles, "here": {"source": {"root": str(folder)}}}
+        watching = workflow.model_copy(update={"profiles": here})
+        self.sensor = sensor_of(watching, Sensor(profile="here", every_s=60), JOB)
+
+    def put(self, name: str, seconds: int) -> None:
+        path = self.folder / name
+        path.write_text(name)
+        os.utime(path, (seconds, seconds))
+
+    def look(self) -> Any:
+        context = dg.build_sensor_context(self.instance, cursor=self.cursor)
+        decision = self.sensor(context)
+        self.cursor = context.cursor
+        return decision
+
+
+@pytest.fixture
+def watched(tmp_path: Path, instance: dg.DagsterInstance) -> Watched:
+    return Watched(tmp_path / "data", instance)
+
+
+def test_a_change_starts_one_run_once_it_stands_still(watched: Watched) -> None:
+    watched.put("1.jpg", seconds=1)
+    assert "has changed; runs if it is the same in 60 s" in _skipped(watched.look())
+    request = watched.look()
+    assert isinstance(request, dg.RunRequest)
+    assert request.run_config == run_config("thermal", "here")
+    for _ in range(2):
+        assert "what it was at the last run" in _skipped(watched.look())
+
+
+def test_a_data_set_that_is_being_copied_is_waited_for(watched: Watched) -> None:
+    for second in range(3):
+        watched.put(f"{second}.jpg", second)
+        assert "has changed" in _skipped(watched.look())
+    assert isinstance(watched.look(), dg.RunRequest)
+
+
+def test_a_source_that_goes_back_is_run_again_under_another_key(watched: Watched) -> None:
+    keys = []
+    for second in (1, 2, 1):
+        watched.put("1.jpg", second)
+        watched.look()
+        keys.append(watched.look().run_key)
+    assert len(set(keys)) == 3
+
+
+def test_a_passing_change_starts_nothing(watched: Watched) -> None:
+    watched.put("1.jpg", seconds=1)
+    watched.look()
+    assert isinstance(watched.look(), dg.RunRequest)
+    watched.put("2.jpg", seconds=2)
+    watched.look()
+    (watched.folder / "2.jpg").unlink()
+    assert "what it was" in _skipped(watched.look())
+    watched.put("2.jpg", seconds=2)
+    assert "has changed" in _skipped(watched.look())
+
+
+def test_a_source_that_cannot_be_read_is_named_and_seen_again_later(watched: Watched) -> None:
+    watched.put("1.jpg", seconds=1)
+    watched.look()
+    watched.look()
+    ran = watched.cursor
+    away = watched.folder.rename(watched.folder.with_name("away"))
+    for _ in range(2):
+        assert "cannot be read: source.root: no folder" in _skipped(watched.look())
+    assert watched.cursor == ran
+    away.rename(watched.folder)
+    assert "what it was" in _skipped(watched.look())
+
+
+def test_generated_recordings_never_change(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITLENS_HOME", str(tmp_path))
+    sensor = sensor_of(load_workflow("thermal"), Sensor(profile="tiny"), JOB)
+    context = dg.build_sensor_context(instance)
+    decisions = []
+    for _ in range(4):
+        decisions.append(sensor(context))
+        shutil.rmtree(tmp_path / "generated", ignore_errors=True)
+    assert [isinstance(d, dg.RunRequest) for d in decisions] == [False, True, False, False]
+
+
+def test_a_mirror_is_watched_too(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shipped objects stand still; a mirror that is not there is named."""
+    workflow = load_workflow("point_cloud")
+    sensor = sensor_of(workflow, Sensor(profile="tiny"), JOB)
+    context = dg.build_sensor_context(instance)
+    assert "has changed" in _skipped(sensor(context))
+    assert isinstance(sensor(context), dg.RunRequest)
+    gone = {**workflow.profiles, "gone": {"objects": {"mirror": str(tmp_path / "none")}}}
+    sensor = sensor_of(workflow.model_copy(update={"profiles": gone}), Sensor(profile="gone"), JOB)
+    reason = _skipped(sensor(dg.build_sensor_context(instance)))
+    assert "cannot be read: no Objaverse mirror at" in reason
+
+
+@pytest.mark.parametrize("automation", ["schedule", "sensor", "pieces"])
+def test_a_profile_that_does_not_exist_is_refused_at_load(automation: str) -> None:
+    given = {"schedule": {"cron": "* * * * *"}, "sensor": {}, "pieces": {"number": 2}}[automation]
+    attributes = {
+        **load_workflow("thermal").model_dump(),
+        automation: {**given, "profile": "ful"},
+    }
+    with pytest.raises(ConfigError, match=rf"{automation}\.profile: .*did you mean full\?"):
+        Workflow.model_validate(attributes)

@@ -1,0 +1,140 @@
+"""Dagster's own daemon runs a schedule of ours: once, and then finds nothing to do.
+
+The daemon, its code server and the run are processes of their own, started as `vitlens ui`
+starts them; the workflow is that of thermal pictures with a foundation of random weights.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+import pytest
+import yaml
+from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
+
+from pipelines import registry
+from tests.conftest import ROOT
+from workflows.home import Home
+from workflows.runs import PROCESS_TAG
+from workflows.servers import running
+from workflows.spec import MODALITIES
+
+DEADLINE_S = 600
+SCHEDULE = "thermal_schedule"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1300)]
+
+
+def smallest(foundation: str) -> dict[str, Any]:
+    """Thermal's workflow with a profile of seconds, due every minute."""
+    path = MODALITIES / "thermal" / "defs.yaml"
+    attributes = yaml.safe_load(path.read_text())["attributes"]
+    tiny = attributes["profiles"]["tiny"]
+    tiny["source"] |= {"count": 12}
+    tiny["foundation"] = {"spec": foundation, "embed_dim": 8, "image_size_px": 32}
+    tiny["foundation"]["fit"] = {"steps": 2, "batch_size": 8}
+    tiny["shards"] = {"image_px": 32}
+    tiny["lens"]["tokenizer"] = {"side_px": 32, "patch_px": 16, "width": 192}
+    tiny["resources"] |= {"cpus": 2, "train_workers": 0, "threads_per_train_worker": 1}
+    schedule = {"cron": "* * * * *", "profile": "tiny"}
+    return {**attributes, "schedule": schedule, "sensor": None, "pieces": None}
+
+
+def dagster(name: str) -> str:
+    """A command of Dagster's, beside this Python."""
+    return str(Path(sys.executable).with_name(name))
+
+
+@contextmanager
+def daemon(home: Home, workspace: Path) -> Generator[subprocess.Popen]:
+    """The daemon; at the end it is gone, and all that it started."""
+    started: list[psutil.Process] = []
+    command = [dagster("dagster-daemon"), "run", "-w", str(workspace)]
+    try:
+        with running(home, "daemon", command) as process:
+            try:
+                yield process
+            finally:
+                started = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        for child in psutil.wait_procs(started, timeout=10)[1]:
+            child.kill()
+
+
+@pytest.fixture
+def home(tmp_path: Path, tiny_lit: str, monkeypatch: pytest.MonkeyPatch) -> Home:
+    home = Home(tmp_path / "home")
+    workflow = tmp_path / "workflow.yaml"
+    workflow.write_text(yaml.safe_dump(smallest(tiny_lit)))
+    monkeypatch.setenv("VITLENS_TEST_WORKFLOW", str(workflow))
+    monkeypatch.setenv("VITLENS_HOME", str(home.root))
+    monkeypatch.setenv("DAGSTER_HOME", str(home.dagster()))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=":")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return home
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    module = {"module_name": "tests.workflows.every_minute", "working_directory": str(ROOT)}
+    path = tmp_path / "workspace.yaml"
+    path.write_text(yaml.safe_dump({"load_from": [{"python_module": module}]}))
+    return path
+
+
+def awaited(process: subprocess.Popen, log: Path, look: Callable[[], Any]) -> Any:
+    """What `look` finds once it finds something."""
+    until = time.monotonic() + DEADLINE_S
+    while not (found := look()):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(1)
+    return found
+
+
+def scheduled(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    return instance.get_runs(dg.RunsFilter(tags={"dagster/schedule_name": SCHEDULE}))
+
+
+def ticks(instance: dg.DagsterInstance, status: TickStatus) -> list[InstigatorTick]:
+    [state] = instance.all_instigator_state()
+    found = instance.get_ticks(state.instigator_origin_id, state.selector_id)
+    return [tick for tick in found if tick.status is status]
+
+
+def test_the_daemon_runs_a_schedule_once_and_then_has_nothing_to_do(
+    home: Home, workspace: Path
+) -> None:
+    start = [dagster("dagster"), "schedule", "start", SCHEDULE, "-w", str(workspace)]
+    subprocess.run(start, check=True, capture_output=True)
+    log = home.logs() / "ui-daemon.log"
+    with daemon(home, workspace) as process, dg.DagsterInstance.get() as instance:
+        run = awaited(
+            process, log, lambda: next((r for r in scheduled(instance) if r.is_finished), None)
+        )
+        assert run.status is dg.DagsterRunStatus.SUCCESS, log.read_text()
+        idle = awaited(
+            process,
+            log,
+            lambda: [
+                tick
+                for tick in ticks(instance, TickStatus.SKIPPED)
+                if "nothing to do" in str(tick.skip_reason)
+            ],
+        )
+        assert not ticks(instance, TickStatus.FAILURE)
+        assert [r.run_id for r in scheduled(instance)] == [run.run_id]
+
+    assert run.job_name == "thermal"
+    assert run.run_config["resources"]["settings"]["config"]["profile"] == "tiny"
+    assert PROCESS_TAG in run.tags
+    assert "vitlens-thermal version 1" in str(idle[0].skip_reason)
+    [version] = registry.versions(home.root, "thermal")
+    assert version.aliases == ("champion",)

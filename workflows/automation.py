@@ -1,0 +1,95 @@
+"""automation: what starts a modality's job by itself: its schedule and its sensor.
+
+Promises  both are stopped until somebody switches them on: opening the UI must not start a
+          training. Whatever starts nothing says why, in the tick's history.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from pipelines.registry import ModelVersion
+from pipelines.watch import source_state
+from vitlens_core.errors import VitlensError
+from workflows.current import current_version
+from workflows.home import Home
+from workflows.runs import end_abandoned, unfinished
+from workflows.settings import run_config
+from workflows.spec import Schedule, Sensor, Workflow
+
+Decision = dg.RunRequest | dg.SkipReason
+
+
+def schedule_of(
+    workflow: Workflow, schedule: Schedule, job: dg.UnresolvedAssetJobDefinition
+) -> dg.ScheduleDefinition:
+    """Runs at the cron's times, unless the last run goes on or nothing has changed since."""
+
+    @dg.schedule(
+        name=f"{workflow.modality}_schedule",
+        job=job,
+        cron_schedule=schedule.cron,
+        execution_timezone=schedule.timezone,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description=f"Runs the profile {schedule.profile}, unless all it would make is there.",
+    )
+    def due(context: dg.ScheduleEvaluationContext) -> Decision:
+        end_abandoned(context.instance)
+        if run_id := unfinished(context.instance, workflow.modality):
+            return dg.SkipReason(f"run {run_id[:8]} of {workflow.modality} is not finished yet")
+        if version := _current(workflow, schedule.profile):
+            return dg.SkipReason(
+                f"{version.name} version {version.version} is made of the present source, settings "
+                "and code: nothing to do"
+            )
+        return dg.RunRequest(run_config=run_config(workflow.modality, schedule.profile))
+
+    return due
+
+
+def sensor_of(
+    workflow: Workflow, sensor: Sensor, job: dg.UnresolvedAssetJobDefinition
+) -> dg.SensorDefinition:
+    """Runs when the source has changed and stands still again.
+
+    A data set that is still being copied looks different each time: a state counts once two
+    looks in a row find it. The cursor holds the state last run and the one last seen.
+    """
+
+    @dg.sensor(
+        name=f"{workflow.modality}_sensor",
+        job=job,
+        minimum_interval_seconds=sensor.every_s,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description=f"Runs the profile {sensor.profile} when its source has changed.",
+    )
+    def changed(context: dg.SensorEvaluationContext) -> Decision:
+        end_abandoned(context.instance)
+        try:
+            state = source_state(workflow.config(sensor.profile))
+        except VitlensError as error:
+            return dg.SkipReason(f"the source cannot be read: {error}")
+        ran, _, seen = (context.cursor or "").partition(" ")
+        if state == ran:
+            context.update_cursor(ran)
+            return dg.SkipReason("the source is what it was at the last run")
+        if state != seen:
+            context.update_cursor(f"{ran} {state}")
+            return dg.SkipReason(
+                f"the source has changed; runs if it is the same in {sensor.every_s} s"
+            )
+        context.update_cursor(state)
+        # With what it was before: a source that goes back to a former state is run again.
+        return dg.RunRequest(
+            run_key=f"{ran}-{state}", run_config=run_config(workflow.modality, sensor.profile)
+        )
+
+    return changed
+
+
+def _current(workflow: Workflow, profile: str) -> ModelVersion | None:
+    """As `current_version`; a source that cannot be listed is the run's to report, as a failure."""
+    try:
+        return current_version(Home.from_environment(), workflow, profile)
+    except VitlensError:
+        return None

@@ -1,0 +1,72 @@
+"""current: whether a run would find everything made, told without making anything.
+
+Reads     the listing of the source, the manifests of finished artifacts, the registry.
+Promises  the steps themselves are asked, with a store that only looks: there is no second
+          notion of what decides a fingerprint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipelines import gates, registry
+from pipelines.artifacts import Artifact, FinishedStore, NotMadeError
+from pipelines.config import RunConfig
+from pipelines.mirror import is_remote
+from pipelines.registry import CHALLENGER, ModelVersion
+from pipelines.runtime import Runtime
+from workflows.home import Home
+from workflows.spec import Workflow, load_workflow
+
+
+def current_version(home: Home, workflow: Workflow, profile: str) -> ModelVersion | None:
+    """The version that a run with this profile would end with, if nothing is left to do.
+
+    None too where the objects lie in a remote mirror: to list one may fetch its annotations.
+
+    Raises:
+        VitlensError: the source cannot be listed.
+    """
+    config = workflow.config(profile)
+    versions = registry.versions(home.root, workflow.modality)
+    if not versions or (config.source is None and is_remote(config.objects.mirror)):
+        return None
+    try:
+        evaluation = _Finished(FinishedStore(home.store.root), workflow, profile)["evaluation"]
+    except NotMadeError:
+        return None
+    passed = _passes(config, evaluation)
+    for version in versions:
+        promoted = not passed or CHALLENGER not in version.aliases
+        if version.evaluation == evaluation.fingerprint and version.gates_passed == passed:
+            return version if promoted else None
+    return None
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """The artifacts of a workflow by step, each looked up once (`NotMadeError`)."""
+
+    store: FinishedStore
+    workflow: Workflow
+    profile: str
+    found: dict[str, Artifact] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Artifact:
+        if name not in self.found:
+            self.found[name] = self._look_up(name)
+        return self.found[name]
+
+    def _look_up(self, name: str) -> Artifact:
+        if name == "shared":
+            other = load_workflow(str(self.workflow.foundation_of))
+            return _Finished(self.store, other, self.profile)["foundation"]
+        step = next(step for step in self.workflow.steps if step.name == name)
+        config = self.workflow.config(self.profile)
+        inputs = {input_name: self[input_name] for input_name in step.inputs}
+        return step.run(Runtime(self.store, config.resources), config, inputs)
+
+
+def _passes(config: RunConfig, evaluation: Artifact) -> bool:
+    metrics = evaluation.read_json("metrics.json")
+    return all(held.passed for held in gates.evaluate(metrics, list(config.gates.values())))
