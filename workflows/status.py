@@ -34,7 +34,8 @@ def _artifacts(home: Home) -> Table | str:
     for artifact in finished:
         table.add_row(*_row(artifact))
     for folder in sorted(unfinished, key=lambda f: _order(f.parent.name)):
-        table.add_row(folder.parent.name, folder.name, "[yellow]unfinished[/]")
+        made = len(list(folder.glob("*.record.json")))  # by a killed run, or piece by piece
+        table.add_row(folder.parent.name, folder.name, f"{made} shards", "[yellow]unfinished[/]")
     return table
 
 

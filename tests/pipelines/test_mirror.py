@@ -289,7 +289,11 @@ def test_an_unreachable_server_is_a_wrong_setting(server, tmp_path):
         open_mirror(server.url, tmp_path, QUICK)
 
 
-@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"{oops"), gzip.compress(b"[1]")])
+@pytest.mark.parametrize(
+    "content",
+    [b"not gzip", gzip.compress(b"{oops"), gzip.compress(b"[1]")],
+    ids=["not gzip", "not JSON", "no object"],
+)
 def test_annotations_in_another_format_are_refused(layout, content):
     (layout / "object-paths.json.gz").write_bytes(content)
     with pytest.raises(ConfigError, match="not in Objaverse's format"):

@@ -114,10 +114,14 @@ def test_status_of_an_empty_home() -> None:
 
 def test_status_lists_artifacts_and_versions(stage: Stage) -> None:
     vitlens(*TINY)
-    (stage.home / "artifacts" / "lens" / "half-made").mkdir()
+    half_made = stage.home / "artifacts" / "shards" / "half-made"
+    half_made.mkdir()
+    for name in ("train-00000", "test-00000"):
+        (half_made / f"{name}.record.json").write_text("{}")
     output = vitlens("status").output
 
     assert "8 samples" in output
+    assert "2 shards" in output
     assert "unfinished" in output
     assert "champion" in output
 
