@@ -14,6 +14,7 @@ from tests.tiny_models import write_lit, write_open_clip
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests stay together, and so do all that share the local Ray (`--dist loadgroup`)."""
     for item in items:
