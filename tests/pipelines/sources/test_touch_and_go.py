@@ -42,6 +42,7 @@ def test_a_pair_is_a_gel_picture_and_its_video_frame(root: Path) -> None:
         "reading": {},
         "images": (f"dataset/{BRICKS}/video_frame/0000000026.jpg",),
         "texts": (),
+        "teacher": (),
         "label": "brick",
         "split": "train",
         "group": f"{BRICKS}-0000000026",
