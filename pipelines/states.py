@@ -25,13 +25,15 @@ def folder_state(folder: Path) -> str:
         TransientError: a folder below cannot be listed.
     """
     seen = hashlib.sha256()
-    for path in _files(folder):
-        try:
-            status = path.stat()
-            mark = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError as error:  # a dead link, or gone since it was listed
-            mark = type(error).__name__
-        seen.update(f"{path.relative_to(folder)}\0{mark}\0".encode(errors="surrogateescape"))
+    for place, names in _folders(folder):
+        seen.update(f"{os.path.relpath(place, folder)}\0".encode(errors="surrogateescape"))
+        for name in names:
+            try:
+                status = os.stat(f"{place}/{name}")  # strings: a data set may hold millions
+                mark = f"{status.st_size} {status.st_mtime_ns}"
+            except OSError as error:  # a dead link, or gone since it was listed
+                mark = type(error).__name__
+            seen.update(f"{name}\0{mark}\0".encode(errors="surrogateescape"))
     return seen.hexdigest()
 
 
@@ -58,17 +60,19 @@ def _remote_mark(filesystem: fsspec.AbstractFileSystem, path: str) -> dict[str, 
     return {"size": str(info.get("size")), "tag": tag}
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _folders(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Every folder below that holds files, with their names, in order."""
     visited: set[str] = set()
 
     def refuse(error: OSError) -> None:
         raise TransientError(f"{error.filename}: {error.strerror}") from error
 
-    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+    for place, folders, files in os.walk(str(folder), onerror=refuse, followlinks=True):
         real = os.path.realpath(place)
         if real in visited:  # a link that leads back
             folders.clear()
             continue
         visited.add(real)
         folders.sort()
-        yield from (Path(place, name) for name in sorted(files))
+        if files:
+            yield place, sorted(files)
