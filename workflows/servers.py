@@ -22,8 +22,9 @@ HOST = "127.0.0.1"
 _START_TIMEOUT_S = 180
 _STOP_TIMEOUT_S = 20
 _POLL_S = 0.5
-# To list a large data set takes longer than the minute that Dagster grants a schedule.
-_LOOK_TIMEOUT_S = 600
+# Dagster grants our code a minute: too little to list a large data set, or to start a run's
+# process while others keep the processor busy.
+_CODE_TIMEOUT_S = 600
 
 
 def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
@@ -93,8 +94,7 @@ def running(home: Home, name: str, command: Sequence[str]) -> Generator[subproce
         **os.environ,
         "VITLENS_HOME": str(home.root),
         "DAGSTER_HOME": str(home.dagster()),
-        "DAGSTER_SCHEDULE_GRPC_TIMEOUT_SECONDS": str(_LOOK_TIMEOUT_S),
-        "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": str(_LOOK_TIMEOUT_S),
+        "DAGSTER_GRPC_TIMEOUT_SECONDS": str(_CODE_TIMEOUT_S),
     }
     with _log(home, name).open("w") as log:
         process = subprocess.Popen(

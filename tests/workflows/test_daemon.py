@@ -1,11 +1,12 @@
 """Dagster's own daemon runs a schedule of ours: once, and then finds nothing to do.
 
-The daemon, its code server and the run are processes of their own, started as `vitlens ui`
-starts them; the workflow is that of thermal pictures with a foundation of random weights.
+The daemon, the code server and the run are processes of their own, as `dagster dev` (and so
+`vitlens ui`) has them; the workflow is that of thermal pictures, its foundation random weights.
 """
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from pipelines import registry
 from tests.conftest import ROOT
 from workflows.home import Home
 from workflows.runs import PROCESS_TAG
-from workflows.servers import running
+from workflows.servers import HOST, running
 from workflows.spec import MODALITIES
 
 DEADLINE_S = 600
@@ -47,18 +48,12 @@ def smallest(foundation: str) -> dict[str, Any]:
     return {**attributes, "schedule": schedule, "sensor": None, "pieces": None}
 
 
-def dagster(name: str) -> str:
-    """A command of Dagster's, beside this Python."""
-    return str(Path(sys.executable).with_name(name))
-
-
 @contextmanager
-def daemon(home: Home, workspace: Path) -> Generator[subprocess.Popen]:
-    """The daemon; at the end it is gone, and all that it started."""
+def served(home: Home, name: str, module: str, *arguments: str) -> Generator[subprocess.Popen]:
+    """A server of Dagster's; at the end it is gone, and all that it started."""
     started: list[psutil.Process] = []
-    command = [dagster("dagster-daemon"), "run", "-w", str(workspace)]
     try:
-        with running(home, "daemon", command) as process:
+        with running(home, name, [sys.executable, "-m", module, *arguments]) as process:
             try:
                 yield process
             finally:
@@ -82,21 +77,38 @@ def home(tmp_path: Path, tiny_lit: str, monkeypatch: pytest.MonkeyPatch) -> Home
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    module = {"module_name": "tests.workflows.every_minute", "working_directory": str(ROOT)}
+def workspace(home: Home, tmp_path: Path) -> Generator[Path]:
+    """Served once: from a module, the daemon would load the definitions anew every minute."""
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port = free.getsockname()[1]
+    code = {"location_name": "vitlens", "host": HOST, "port": port}
     path = tmp_path / "workspace.yaml"
-    path.write_text(yaml.safe_dump({"load_from": [{"python_module": module}]}))
-    return path
+    path.write_text(yaml.safe_dump({"load_from": [{"grpc_server": code}]}))
+    module = ["-m", "tests.workflows.every_minute", "-d", str(ROOT)]
+    address = ["-h", HOST, "-p", str(port)]
+    with served(home, "code", "dagster", "api", "grpc", *module, *address) as process:
+
+        def answers() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex((HOST, port)) == 0
+
+        awaited(home, process, answers)
+        yield path
 
 
-def awaited(process: subprocess.Popen, log: Path, look: Callable[[], Any]) -> Any:
+def awaited(home: Home, process: subprocess.Popen, look: Callable[[], Any]) -> Any:
     """What `look` finds once it finds something."""
     until = time.monotonic() + DEADLINE_S
     while not (found := look()):
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < until, log.read_text()
+        assert process.poll() is None, logs(home)
+        assert time.monotonic() < until, logs(home)
         time.sleep(1)
     return found
+
+
+def logs(home: Home) -> str:
+    return "\n".join(path.read_text() for path in home.logs().iterdir())
 
 
 def scheduled(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
@@ -112,29 +124,27 @@ def ticks(instance: dg.DagsterInstance, status: TickStatus) -> list[InstigatorTi
 def test_the_daemon_runs_a_schedule_once_and_then_has_nothing_to_do(
     home: Home, workspace: Path
 ) -> None:
-    start = [dagster("dagster"), "schedule", "start", SCHEDULE, "-w", str(workspace)]
-    subprocess.run(start, check=True, capture_output=True)
-    log = home.logs() / "ui-daemon.log"
-    with daemon(home, workspace) as process, dg.DagsterInstance.get() as instance:
-        run = awaited(
-            process, log, lambda: next((r for r in scheduled(instance) if r.is_finished), None)
-        )
-        assert run.status is dg.DagsterRunStatus.SUCCESS, log.read_text()
-        idle = awaited(
-            process,
-            log,
-            lambda: [
-                tick
-                for tick in ticks(instance, TickStatus.SKIPPED)
-                if "nothing to do" in str(tick.skip_reason)
-            ],
-        )
+    start = ["-m", "dagster", "schedule", "start", SCHEDULE, "-w", str(workspace)]
+    subprocess.run([sys.executable, *start], check=True, capture_output=True)
+    daemon = served(home, "daemon", "dagster._daemon", "run", "-w", str(workspace))
+    with daemon as process, dg.DagsterInstance.get() as instance:
+
+        def finished() -> dg.DagsterRun | None:
+            return next((run for run in scheduled(instance) if run.is_finished), None)
+
+        def idle() -> str | None:
+            reasons = [str(tick.skip_reason) for tick in ticks(instance, TickStatus.SKIPPED)]
+            return next((reason for reason in reasons if "nothing to do" in reason), None)
+
+        run = awaited(home, process, finished)
+        assert run.status is dg.DagsterRunStatus.SUCCESS, logs(home)
+        reason = awaited(home, process, idle)
         assert not ticks(instance, TickStatus.FAILURE)
         assert [r.run_id for r in scheduled(instance)] == [run.run_id]
 
     assert run.job_name == "thermal"
     assert run.run_config["resources"]["settings"]["config"]["profile"] == "tiny"
     assert PROCESS_TAG in run.tags
-    assert "vitlens-thermal version 1" in str(idle[0].skip_reason)
+    assert "vitlens-thermal version 1" in reason
     [version] = registry.versions(home.root, "thermal")
     assert version.aliases == ("champion",)
