@@ -15,9 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
+from pipelines.files import FileEntry, file_entry, write_atomic
+from pipelines.shard_io import Sample, read_shard, read_sums
 from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
 MANIFEST = "manifest.json"
@@ -37,16 +38,6 @@ class NotMadeError(VitlensError):
 def home_folder() -> Path:
     """Where this machine keeps what vitlens makes: $VITLENS_HOME, by default ./.vitlens."""
     return Path(os.environ.get("VITLENS_HOME", ".vitlens")).expanduser().absolute()
-
-
-class FileEntry(BaseModel):
-    """One file of an artifact, as its manifest states it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    size_bytes: int
-    sha256: str
 
 
 class Quarantined(BaseModel):
@@ -77,12 +68,17 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished artifact: its folder and its manifest; or a part of one being built."""
+    """A finished artifact: its folder and its manifest; or a part of one being built.
+
+    Attributes:
+        verify_reads: whether `read` compares every sample with its checksum.
+    """
 
     folder: UPath
     manifest: Manifest
     reused: bool = False
     is_part: bool = False
+    verify_reads: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -96,19 +92,40 @@ class Artifact:
         names = [f.name for f in self.manifest.files if f.name.endswith(".tar")]
         return [self.path(n) for n in names if split is None or n.startswith(f"{split}-")]
 
+    def read(self, shard: UPath | str) -> Iterator[Sample]:
+        """Samples of one of its tars, named by path or stem, undecoded, in stored order.
+
+        Raises:
+            IntegrityError: the tar is damaged; with `verify_reads`, also a sample of it that
+                differs from its checksum.
+        """
+        path = self.path(f"{shard}.tar") if isinstance(shard, str) else shard
+        return read_shard(path, read_sums(path) if self.verify_reads else None)
+
     def read_json(self, name: str) -> Any:
         return json.loads(self.path(name).read_text())
 
     def verify(self) -> None:
         """Compare every file with its stated size and checksum (`IntegrityError`)."""
         for entry in self.manifest.files:
-            path = self.path(entry.name)
-            found = file_entry(path) if path.exists() else None
-            if found != entry:
-                raise IntegrityError(
-                    f"{path}: {_describe(found)}, but its manifest states {_describe(entry)}; "
-                    f"delete {self.folder} and run again"
-                )
+            if damage := self.damage(entry):
+                raise IntegrityError(f"{damage}; delete {self.folder} and run again")
+
+    def damage(self, entry: FileEntry) -> str:
+        """What is wrong with one of its files, and with which of its samples; empty if nothing."""
+        path = self.path(entry.name)
+        found = file_entry(path) if path.exists() else None
+        if found == entry:
+            return ""
+        stated = f"{path}: {_describe(found)}, but its manifest states {_describe(entry)}"
+        if found is None or path.suffix != ".tar":
+            return stated
+        try:
+            for _ in read_shard(path, read_sums(path)):
+                pass
+        except IntegrityError as error:
+            return f"{stated}; {error}"
+        return f"{stated}; its samples are whole, what lies between them is not"
 
 
 @dataclass(frozen=True)
@@ -160,10 +177,7 @@ class Store:
         """Every finished artifact, in no particular order."""
         if not self.root.exists():
             return []
-        return [
-            Artifact(path.parent, Manifest.model_validate_json(path.read_text()))
-            for path in self.root.glob(f"*/*/{MANIFEST}")
-        ]
+        return [load(path.parent) for path in self.root.glob(f"*/*/{MANIFEST}")]
 
 
 class FinishedStore(Store):
@@ -200,7 +214,7 @@ class Build:
         path = self.folder / MANIFEST
         if self._is_part or not path.exists():
             return None
-        return Artifact(self.folder, Manifest.model_validate_json(path.read_text()), reused=True)
+        return load(self.folder, reused=True)
 
     def commit(
         self,
@@ -228,56 +242,16 @@ class Build:
         return Artifact(self.folder, manifest)
 
 
+def load(folder: UPath, *, reused: bool = False) -> Artifact:
+    """The finished artifact of a folder."""
+    manifest = Manifest.model_validate_json((folder / MANIFEST).read_text())
+    return Artifact(folder, manifest, reused)
+
+
 def digest(value: Any) -> str:
     """SHA-256 of a value's canonical JSON."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def write_atomic(path: UPath | Path, data: bytes) -> FileEntry:
-    """Write a whole file or nothing. Object stores put atomically; folders rename."""
-    if isinstance(path, Path):
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    else:
-        path.write_bytes(data)
-    return FileEntry(name=path.name, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-
-
-def made_once(folder: Path, make: Callable[[Path], Path]) -> Path:
-    """`folder`, made first if it is not there: whole or not at all, whoever asks at once.
-
-    Args:
-        make: fills a scratch folder beside `folder` and returns what in it becomes `folder`.
-    """
-    if folder.exists():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as scratch:
-        whole = make(Path(scratch))
-        try:
-            whole.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another process was faster
-                raise
-    return folder
-
-
-def file_entry(path: UPath | Path) -> FileEntry:
-    """Size and checksum of a file as it lies there."""
-    sha, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
-            size += len(block)
-    return FileEntry(name=path.name, size_bytes=size, sha256=sha.hexdigest())
 
 
 def _describe(entry: FileEntry | None) -> str:

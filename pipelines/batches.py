@@ -1,10 +1,11 @@
-"""Training batches from target shards, the same for a given seed, step and worker.
+"""Training batches from target shards, the same for a given seed and step.
 
-The order is a pure function of (seed, epoch), so that a resumed run continues where it
-stopped without any saved state. Shards are split over the workers; samples are mixed
-within a buffer.
+Nothing is saved to continue: a batch is a function of (seed, step). Nor does it depend on how
+many workers there are: each takes its rows of the same batch, so a run may go on with more or
+fewer of them. Rows come from *lanes*, endless streams over disjoint shards, each mixed within a
+buffer; a worker reads the lanes that its rows come from.
 
-Axes: B batch of one worker, V views, C captions, E embedding.
+Axes: B rows of one worker, V views, C captions, E embedding.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import chain, count, islice
 
 import numpy as np
 import torch
@@ -22,17 +23,22 @@ from torch import Tensor
 
 from pipelines.artifacts import Artifact
 from pipelines.cluster import read_record
-from pipelines.shard_io import Sample, decode_array, read_shard
+from pipelines.shard_io import Sample, decode_array
 from vitlens_core.errors import ConfigError
+
+_MOST_LANES = 64
+_SHARDS_PER_LANE = 8  # with fewer, lanes would hold unequal shares of the samples
 
 
 @dataclass(frozen=True)
 class Batch:
     """Stored signals [B, …], one target of every kind each [B, E], groups [B].
 
-    Kinds are `image`, `text` and `teacher`; those that training asked for are here.
+    Kinds are `image`, `text` and `teacher`; those that training asked for are here. `rows` are
+    the numbers of these samples in the batch of all workers.
     """
 
+    rows: range
     keys: list[str]
     signals: Tensor
     targets: dict[str, Tensor]
@@ -40,7 +46,7 @@ class Batch:
 
 
 class TrainingBatches:
-    """Endless batches of one worker's share of the training shards."""
+    """Endless batches over the training shards: one worker's rows of each."""
 
     def __init__(
         self,
@@ -54,59 +60,83 @@ class TrainingBatches:
         seed: int = 0,
         shuffle_buffer: int = 1024,
     ) -> None:
+        """`batch_size` is of all workers, whose number divides it."""
+        self.targets = targets
         self.shards = targets.shards("train")
-        if len(self.shards) < world_size:
-            raise ConfigError(
-                f"{len(self.shards)} training shards cannot feed {world_size} workers; "
-                "lower objects.objects_per_shard or resources.train_workers"
-            )
         names = [path.name.removesuffix(".tar") for path in self.shards]
         self.sizes = [read_record(targets.folder, name).samples for name in names]
         if not sum(self.sizes):
-            raise ConfigError("the training split is empty; see the quarantined objects")
+            raise ConfigError("the training split is empty; see the quarantined samples")
         self.signal = signal
         self.kinds = kinds
-        self.batch_size = batch_size
-        self.rank, self.world_size = rank, world_size
+        self.lanes = lane_count(len(self.shards), batch_size)
+        self.per_lane = batch_size // self.lanes
+        size = batch_size // world_size
+        self.rows = range(rank * size, (rank + 1) * size)
         self.seed = seed
         self.shuffle_buffer = shuffle_buffer
 
     def starting_at(self, step: int) -> Iterator[Batch]:
-        """Batches from `step` on; those before are skipped without decoding."""
-        samples = self._samples(step * self.batch_size)
+        """Batches from `step` on; samples before are skipped without decoding."""
+        first, last = self.rows[0] // self.per_lane, self.rows[-1] // self.per_lane
+        lanes = [self._lane(n, step * self.per_lane) for n in range(first, last + 1)]
+        before = self.rows[0] - first * self.per_lane
         for number in count(step):
-            rng = random.Random(f"{self.seed}/{number}/{self.rank}")  # noqa: S311
-            batch = list(islice(samples, self.batch_size))
-            yield collate(batch, self.signal, self.kinds, rng)
+            read = chain.from_iterable([islice(lane, self.per_lane) for lane in lanes])
+            mine = list(islice(read, before, before + len(self.rows)))
+            for _ in read:  # rows of the next worker
+                pass
+            draws = [random.Random(f"{self.seed}/{number}/{row}") for row in self.rows]  # noqa: S311
+            yield collate(mine, self.signal, self.kinds, draws, self.rows)
 
-    def _samples(self, skip: int) -> Iterator[Sample]:
+    def _lane(self, lane: int, skip: int) -> Iterator[Sample]:
         for epoch in count():
             order = list(range(len(self.shards)))
-            rng = random.Random(f"{self.seed}/{epoch}")  # noqa: S311
-            rng.shuffle(order)
-            mine = order[self.rank :: self.world_size]
+            random.Random(f"{self.seed}/{epoch}").shuffle(order)  # noqa: S311
+            mine = order[lane :: self.lanes]
             size = sum(self.sizes[index] for index in mine)
             if skip >= size:
                 skip -= size
                 continue
-            stream = (s for index in mine for s in read_shard(self.shards[index]))
+            rng = random.Random(f"{self.seed}/{epoch}/{lane}")  # noqa: S311
+            stream = (s for index in mine for s in self.targets.read(self.shards[index]))
             yield from islice(_mixed(stream, self.shuffle_buffer, rng), skip, None)
             skip = 0
 
 
+def lane_count(shards: int, batch_size: int) -> int:
+    """Streams that batches are read from: a power of two that divides the batch."""
+    lanes = 1
+    while (
+        lanes < _MOST_LANES
+        and batch_size % (lanes * 2) == 0
+        and shards >= lanes * 2 * _SHARDS_PER_LANE
+    ):
+        lanes *= 2
+    return lanes
+
+
 def collate(
-    samples: list[Sample], signal: str, kinds: Collection[str], rng: random.Random
+    samples: list[Sample],
+    signal: str,
+    kinds: Collection[str],
+    draws: Sequence[random.Random],
+    rows: range,
 ) -> Batch:
     """Decode samples and draw one target of every kind for each (one view, one caption).
+
+    Args:
+        draws: what each sample's targets are drawn by.
 
     Raises:
         ConfigError: a sample without a target of a kind that is trained against.
     """
     labels = [json.loads(s["json"])["label"] or s["__key__"] for s in samples]
     return Batch(
+        rows=rows,
         keys=[s["__key__"] for s in samples],
         signals=torch.from_numpy(np.stack([decode_array(s[signal]) for s in samples])),
-        targets={kind: _one_of_each(samples, kind, rng) for kind in kinds},
+        targets={kind: _one_of_each(samples, kind, draws) for kind in kinds},
         groups=torch.tensor([stable_group(label) for label in labels]),
     )
 
@@ -123,10 +153,11 @@ def read_targets(sample: Sample, kind: str) -> np.ndarray:
     return np.asarray(targets)
 
 
-def _one_of_each(samples: list[Sample], kind: str, rng: random.Random) -> Tensor:
+def _one_of_each(samples: list[Sample], kind: str, draws: Sequence[random.Random]) -> Tensor:
     """One target of each sample [B, E], drawn."""
     found = [read_targets(sample, kind) for sample in samples]
-    return torch.from_numpy(np.stack([f[rng.randrange(len(f))] for f in found])).float()
+    drawn = [f[rng.randrange(len(f))] for f, rng in zip(found, draws, strict=True)]
+    return torch.from_numpy(np.stack(drawn)).float()
 
 
 def stable_group(label: str) -> int:

@@ -19,9 +19,10 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
-from pipelines.artifacts import Artifact, Build, FileEntry, Quarantined, write_atomic
+from pipelines.artifacts import Artifact, Build, Quarantined
+from pipelines.files import FileEntry, storage_error, write_atomic
 from pipelines.runtime import Resources, Runtime
-from pipelines.shard_io import Sample, encode_shard
+from pipelines.shard_io import Sample, write_shard
 from vitlens_core.errors import TransientError, VitlensError
 
 _QUIET = {
@@ -165,29 +166,31 @@ class _ShardWriter:
         self.folder = folder
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Ray turns exceptions into tracebacks; one raised on purpose travels as a value."""
+        """Ray turns exceptions into tracebacks; those with a message travel as a value."""
         task = ShardTask(row["name"], tuple(json.loads(row["items"])))
         try:
             record = self._write(task)
         except VitlensError as error:
             return {"record": "", "error": pickle.dumps(error)}
+        except OSError as error:
+            return {"record": "", "error": pickle.dumps(self._refused(error))}
         return {"record": record.model_dump_json(), "error": b""}
 
     def _write(self, task: ShardTask) -> ShardRecord:
         attempt = self._count_attempt(task)
         self.stage = self.stage or self.make_stage()
-        good: list[Sample] = []
         bad: list[Quarantined] = []
-        for sample in self.stage.samples(task):
-            if isinstance(sample, Quarantined):
-                bad.append(sample)
-            else:
-                good.append(sample)
-        entry = write_atomic(self.folder / f"{task.name}.tar", encode_shard(good))
-        record = ShardRecord(file=entry, samples=len(good), quarantined=tuple(bad))
+        good = _set_aside(self.stage.samples(task), bad)
+        entry, count = write_shard(self.folder / f"{task.name}.tar", good)
+        record = ShardRecord(file=entry, samples=count, quarantined=tuple(bad))
         write_atomic(_record_path(self.folder, task.name), record.model_dump_json().encode())
         attempt.unlink(missing_ok=True)  # another run may have made the same shard meanwhile
         return record
+
+    def _refused(self, error: OSError) -> VitlensError:
+        if not error.filename:  # a full disk does not say where
+            error.filename = str(self.folder)
+        return storage_error(error)
 
     def _count_attempt(self, task: ShardTask) -> UPath:
         """Ray replaces a killed worker for ever; a shard that keeps killing its own must end."""
@@ -200,6 +203,17 @@ class _ShardWriter:
             )
         write_atomic(path, str(before + 1).encode())
         return path
+
+
+def _set_aside(
+    samples: Iterable[Sample | Quarantined], quarantined: list[Quarantined]
+) -> Iterator[Sample]:
+    """The good samples, one by one; the others are put into `quarantined`."""
+    for sample in samples:
+        if isinstance(sample, Quarantined):
+            quarantined.append(sample)
+        else:
+            yield sample
 
 
 def _run(

@@ -25,10 +25,11 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.artifacts import Artifact, write_atomic
+from pipelines.artifacts import Artifact
+from pipelines.files import write_atomic
 from pipelines.foundation import has_teacher, open_foundation, open_lens
 from pipelines.runtime import Runtime
-from pipelines.shard_io import Sample, decode_array, encode_json, read_shard
+from pipelines.shard_io import Sample, decode_array, encode_json
 from pipelines.train_config import TrainConfig
 from vitlens_core import metrics, modalities
 from vitlens_core.captions import class_prompts
@@ -185,7 +186,7 @@ def predictions(evaluated: Evaluated, names: list[str], classes: np.ndarray) -> 
 
 
 def _labelled(targets: Artifact, split: str) -> list[Sample]:
-    samples = [s for path in targets.shards(split) for s in read_shard(path)]
+    samples = [s for path in targets.shards(split) for s in targets.read(path)]
     labelled = [s for s in samples if json.loads(s["json"])["label"]]
     if not labelled:
         raise ConfigError(

@@ -25,8 +25,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.torch import save as save_safetensors
 from upath import UPath
 
-from pipelines.artifacts import Artifact, Build, write_atomic
+from pipelines.artifacts import Artifact, Build
 from pipelines.cluster import ShardTask, tasks_of, write_shards
+from pipelines.files import write_atomic
 from pipelines.runtime import Runtime
 from pipelines.shard_io import (
     Sample,
@@ -213,7 +214,7 @@ class FeatureStage:
         self.shards = shards
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
-        for sample in read_shard(self.shards.path(f"{task.name}.tar")):
+        for sample in self.shards.read(task.name):
             described = json.loads(sample["json"])
             if not view_names(sample) or not described["captions"]:
                 continue  # no pair to fit on; `targets` encodes what there is

@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.artifacts import Artifact, write_atomic
+from pipelines.artifacts import Artifact
+from pipelines.files import write_atomic
 from pipelines.foundation import has_teacher, open_foundation
 from pipelines.runtime import Runtime
 from pipelines.shard_io import encode_json
@@ -22,7 +23,7 @@ from vitlens_core.models.head import Head
 from vitlens_core.models.tower import LensSettings, TowerSettings, TrunkSettings
 
 STEP = "lens"
-VERSION = 1
+VERSION = 2
 
 
 class LensConfig(BaseModel):

@@ -27,7 +27,8 @@ import objaverse
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.artifacts import file_entry, home_folder
+from pipelines.artifacts import home_folder
+from pipelines.files import file_entry
 from pipelines.states import folder_state, remote_state
 from pipelines.transfer import FetchPolicy, UnreachableError, fetch, has_size
 from vitlens_core.errors import BadSampleError, ConfigError, TransientError

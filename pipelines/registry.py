@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from pipelines.artifacts import Artifact, home_folder, made_once
+from pipelines.artifacts import Artifact, home_folder
+from pipelines.files import made_once
 from pipelines.gates import GateResult
 from pipelines.tracking import EVALUATION_TAG, GATES_TAG, EvaluatedLens, gate_tags, record
 from vitlens_core.errors import ConfigError

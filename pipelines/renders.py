@@ -31,7 +31,6 @@ from pipelines.shard_io import (
     encode_compressed,
     encode_json,
     encode_png,
-    read_shard,
 )
 from vitlens_core.errors import BadSampleError
 from vitlens_core.rendering import RenderedObject, RenderSettings, RenderWorker
@@ -79,7 +78,7 @@ class RenderStage:
         self.worker = RenderWorker(settings)
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
-        for sample in read_shard(self.objects.path(f"{task.name}.tar")):
+        for sample in self.objects.read(task.name):
             key = sample["__key__"]
             try:
                 rendered = self.worker.render(sample["glb"], seed=_seed(key))

@@ -40,6 +40,9 @@ class Resources(BaseModel):
     threads_per_train_worker: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="torch threads"
     )
+    verify_reads: bool = Field(
+        False, description="compare every sample that is read with its checksum"
+    )
 
 
 @dataclass(frozen=True)

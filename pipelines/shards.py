@@ -32,7 +32,6 @@ from pipelines.shard_io import (
     encode_array,
     encode_json,
     encode_png,
-    read_shard,
     view_names,
 )
 from pipelines.source import read_pairs, tasks_of_source
@@ -124,7 +123,7 @@ class RenderedPairs:
         self.signal = modalities.load_lensed(tower.modality).SIGNAL
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
-        for sample in read_shard(self.renders.path(f"{task.name}.tar")):
+        for sample in self.renders.read(task.name):
             yield from self._pairs(sample)
 
     def _pairs(self, sample: Sample) -> Iterator[Sample]:

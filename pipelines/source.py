@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, replace
 
 from pydantic import TypeAdapter
 
-from pipelines.artifacts import Artifact, Build, Quarantined, write_atomic
+from pipelines.artifacts import Artifact, Build, Quarantined
 from pipelines.cluster import ShardTask
+from pipelines.files import write_atomic
 from pipelines.pieces import Piece
 from pipelines.runtime import Runtime
 from pipelines.sources.base import Pair, SourceSettings, is_key

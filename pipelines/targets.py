@@ -31,7 +31,7 @@ from pipelines.foundation import (
     open_lens,
 )
 from pipelines.runtime import Runtime
-from pipelines.shard_io import Sample, decode_array, encode_array, encode_json, read_shard
+from pipelines.shard_io import Sample, decode_array, encode_array, encode_json
 from pipelines.teacher import LENS
 from pipelines.teacher import SIGNAL as TEACHER_SIGNAL
 from vitlens_core.foundation import LitFoundation
@@ -66,7 +66,7 @@ class TargetStage:
     def samples(self, task: ShardTask) -> Iterator[Sample]:
         known = fitted_features(self.artifact, self.shards, task.name)
         self.texts = {}
-        for sample in read_shard(self.shards.path(f"{task.name}.tar")):
+        for sample in self.shards.read(task.name):
             described = json.loads(sample["json"])
             images, texts = (
                 self._projected(known[sample["__key__"]])

@@ -6,7 +6,7 @@ same code runs on CPU (gloo) and GPU (nccl), on one worker or many.
 
 Checkpoint: `lens.safetensors` (the lens as consumers load it) and `training.pt` (optimizer,
 step, curves), from which a run resumes exactly: data order and augmentation are functions
-of (seed, step, rank).
+of (seed, step, row), so also with another number of workers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from pipelines.artifacts import Artifact
 from pipelines.batches import Batch, TrainingBatches, read_targets, stable_group
 from pipelines.foundation import has_teacher, open_foundation
-from pipelines.shard_io import decode_array, read_shard
+from pipelines.shard_io import decode_array
 from pipelines.train_config import STATE_FILE, TrainConfig, learning_rate
 from vitlens_core import modalities
 from vitlens_core.checkpoint import LENS_FILE, encode_lens
@@ -111,7 +111,7 @@ class Trainer:
             self.job.targets,
             self.modality.SIGNAL,
             self.weights,
-            self.config.batch_size // self.world_size,
+            self.config.batch_size,
             rank=self.rank,
             world_size=self.world_size,
             seed=self.config.seed,
@@ -132,7 +132,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with autocast(self.config.precision, self.device):
-            embeddings = self.model(self._seen(batch.signals).to(self.device))
+            embeddings = self.model(self._seen(batch).to(self.device))
         losses = self._losses(embeddings.float(), batch)
         loss = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
         if not torch.isfinite(loss):
@@ -148,11 +148,16 @@ class Trainer:
         parts = {f"loss_{name}": value.item() for name, value in losses.items()}
         return {"loss": loss.item(), **parts, "lr": rate}
 
-    def _seen(self, signals: Tensor) -> Tensor:
+    def _seen(self, batch: Batch) -> Tensor:
         """Stored signals as the tower sees them at this step."""
         if not self.config.augmentation:
-            return self.signal.prepare(signals)
-        return self.signal.augment(signals, torch.Generator().manual_seed(self._seed_of_step()))
+            return self.signal.prepare(batch.signals)
+        # One by one: the same variant whichever worker a row falls to.
+        variants = []
+        for row, signal in zip(batch.rows, batch.signals.split(1), strict=True):
+            seed = stable_group(f"{self.config.seed}/{self.step}/{row}") & 0x7FFFFFFFFFFFFFFF
+            variants.append(self.signal.augment(signal, torch.Generator().manual_seed(seed)))
+        return torch.cat(variants)
 
     def _hold_scale(self) -> None:
         """Within CLIP's bound, or at the temperature that is fixed."""
@@ -182,7 +187,9 @@ class Trainer:
         kind = next(iter(self.weights))
         self.tower.eval()
         embeddings, targets = [], []
-        for sample in (s for path in self.job.targets.shards("val") for s in read_shard(path)):
+        for sample in (
+            s for path in self.job.targets.shards("val") for s in self.job.targets.read(path)
+        ):
             stored = torch.from_numpy(decode_array(sample[self.modality.SIGNAL]))[None]
             embeddings.append(self.tower(self.signal.prepare(stored).to(self.device)))
             found = torch.from_numpy(read_targets(sample, kind)).float()
@@ -227,9 +234,6 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
         self.curves = Curves(state["train"], state["val"])
-
-    def _seed_of_step(self) -> int:
-        return stable_group(f"{self.config.seed}/{self.step}/{self.rank}") & 0x7FFFFFFFFFFFFFFF
 
 
 def trainable(tower: nn.Module) -> list[nn.Parameter]:

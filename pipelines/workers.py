@@ -24,8 +24,8 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from torch import nn
 from upath import UPath
 
-from pipelines.artifacts import write_atomic
 from pipelines.cluster import connect, original_error
+from pipelines.files import write_atomic
 from pipelines.runtime import ProgressBar, Resources
 from pipelines.train_config import STATE_FILE
 from pipelines.training import Trainer, TrainJob

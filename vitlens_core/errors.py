@@ -6,6 +6,7 @@
     ├── BadSampleError    one sample is bad for ever: quarantine it with this reason
     ├── TransientError    may work when tried again (network, rate limit)
     ├── CheckpointError   weights that do not fit the model or the foundation
+    ├── StorageError      a disk or store that is full, forbidden or failing
     └── IntegrityError    stored bytes differ from what their manifest says
 
 Messages are for the person who made the mistake: what was found, what was expected,
@@ -35,6 +36,10 @@ class TransientError(VitlensError):
 
 class CheckpointError(VitlensError):
     """Weights do not fit the model they are loaded into, or belong to another foundation."""
+
+
+class StorageError(VitlensError):
+    """A disk or store cannot be read or written: no space, no permission, a failing device."""
 
 
 class IntegrityError(VitlensError):

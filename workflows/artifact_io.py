@@ -11,7 +11,7 @@ from __future__ import annotations
 import dagster as dg
 from upath import UPath
 
-from pipelines.artifacts import MANIFEST, Artifact, Manifest
+from pipelines.artifacts import MANIFEST, Artifact, load
 from vitlens_core.errors import ConfigError
 
 FOLDER = "folder"
@@ -44,10 +44,9 @@ def artifact_of(made: dg.AssetMaterialization, *, is_old: bool = False) -> Artif
         is_old: whether another run made it, so that this one reuses it.
     """
     folder = UPath(str(made.metadata[FOLDER].value))
-    manifest = folder / MANIFEST
-    if not manifest.exists():
+    if not (folder / MANIFEST).exists():
         found = "unfinished" if folder.exists() else "gone"
         name = made.asset_key.to_user_string()
         raise ConfigError(f"{folder} is {found}: materialise {name} again")
     reused = bool(made.metadata["reused"].value) or is_old
-    return Artifact(folder, Manifest.model_validate_json(manifest.read_text()), reused)
+    return load(folder, reused=reused)

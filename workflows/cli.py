@@ -128,6 +128,16 @@ def status() -> None:
 
 
 @main.command()
+@click.option("--step", metavar="NAME", help="Artifacts of this step only, such as shards.")
+def verify(step: str | None) -> None:
+    """Compare every stored file with its size and checksum."""
+    from workflows.verify import verify as compare
+
+    if compare(Console(), Home.from_environment(), step):
+        sys.exit(FAILED)
+
+
+@main.command()
 @click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
 def report(opened: bool) -> None:
     """Print the path of the latest report."""

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipelines.artifacts import Artifact
+from pipelines.files import storage_error
 from pipelines.pieces import Piece
 from pipelines.runtime import Runtime
 
@@ -42,10 +43,19 @@ class Step:
         inputs: Mapping[str, Artifact],
         piece: Piece | None = None,
     ) -> Artifact:
-        """Make the artifact, or find it made; of a first step also a piece of it."""
+        """Make the artifact, or find it made; of a first step also a piece of it.
+
+        Raises:
+            VitlensError: what the step's job raises; `StorageError` where the disk or store fails.
+        """
         job = importlib.import_module(f"pipelines.{self.name}")
         only = {"piece": piece} if piece else {}
-        return job.run(runtime, *self.settings(config), **inputs, **only)
+        verify = runtime.resources.verify_reads
+        read = {name: replace(made, verify_reads=verify) for name, made in inputs.items()}
+        try:
+            return job.run(runtime, *self.settings(config), **read, **only)
+        except OSError as error:
+            raise storage_error(error) from error
 
 
 _OBJECTS = Step(

@@ -1,7 +1,7 @@
 """home: where a machine keeps what vitlens makes, and the quiet it works in.
 
     $VITLENS_HOME (default ./.vitlens)
-    ├── artifacts/    every step's artifacts
+    ├── artifacts/    every step's artifacts, unless VITLENS_STORE names another folder or URL
     ├── dagster/      run history (sqlite)
     ├── latest/       report.json and report.html of the last evaluated lens
     ├── logs/         one file per run
@@ -54,7 +54,7 @@ class Home:
 
     @property
     def store(self) -> Store:
-        return Store(UPath(self.root / "artifacts"))
+        return Store(UPath(os.environ.get("VITLENS_STORE") or self.root / "artifacts"))
 
     @property
     def latest(self) -> Path:

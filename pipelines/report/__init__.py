@@ -16,7 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.artifacts import Artifact, write_atomic
+from pipelines.artifacts import Artifact
+from pipelines.files import write_atomic
 from pipelines.gates import GateResult
 from pipelines.registry import ModelVersion
 from pipelines.report.facts import Run, collect

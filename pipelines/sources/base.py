@@ -22,7 +22,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.artifacts import home_folder, made_once
+from pipelines.artifacts import home_folder
+from pipelines.files import made_once
 from pipelines.splits import Split
 from vitlens_core.errors import ConfigError
 from vitlens_core.readers.pictures import read_rgb

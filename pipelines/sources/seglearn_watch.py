@@ -20,7 +20,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from pipelines.artifacts import file_entry, home_folder, made_once
+from pipelines.artifacts import home_folder
+from pipelines.files import file_entry, made_once
 from pipelines.sources.base import PACKAGE, Pair, SourceSettings
 from vitlens_core.errors import ConfigError, InputError, IntegrityError, TransientError
 

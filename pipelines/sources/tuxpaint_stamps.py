@@ -17,7 +17,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from pipelines.artifacts import file_entry, home_folder, made_once
+from pipelines.artifacts import home_folder
+from pipelines.files import file_entry, made_once
 from pipelines.sources.base import PACKAGE, Pair, SourceSettings
 from pipelines.sources.clips import key_of
 from vitlens_core.errors import ConfigError, IntegrityError, TransientError

@@ -9,10 +9,12 @@ import torch
 from safetensors.torch import save
 
 from pipelines import foundation as foundation_step
-from pipelines.artifacts import Artifact, Store, write_atomic
+from pipelines.artifacts import Artifact, Store
 from pipelines.cluster import ShardRecord
+from pipelines.files import write_atomic
 from pipelines.foundation import FoundationConfig
-from pipelines.shard_io import Sample, encode_array, encode_json, encode_shard
+from pipelines.shard_io import Sample, encode_array, encode_json
+from tests.pipelines.shard_bytes import encode_shard
 from vitlens_core.foundation import LitFoundation, load_foundation
 
 LABELS = ("ball", "pole", "disc")

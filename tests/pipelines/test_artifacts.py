@@ -13,15 +13,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from upath import UPath
 
-from pipelines.artifacts import (
-    Artifact,
-    Quarantined,
-    Store,
-    digest,
-    file_entry,
-    made_once,
-    write_atomic,
-)
+from pipelines.artifacts import Artifact, Quarantined, Store, digest
+from pipelines.files import write_atomic
 from vitlens_core.errors import IntegrityError
 
 
@@ -125,78 +118,12 @@ def test_damage_is_named(store: Store, damage: Callable[[UPath], None], found: s
         made.verify()
 
 
-def test_a_write_leaves_the_whole_file_or_the_former_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.json"
-    write_atomic(path, b"former")
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_atomic(path, b"new")
-    assert path.read_bytes() == b"former"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_what_killed_writers_left_is_swept_up(tmp_path: Path) -> None:
     store = Store(UPath(tmp_path))
     folder = _made(store).folder
     (folder / "manifest.json").unlink()
-    (folder / ".train-00000.tar.4711.tmp").write_bytes(b"half")
+    (folder / ".train-00000.tar.4711ab.tmp").write_bytes(b"half")
     assert not [p for p in _made(store).folder.iterdir() if p.name.startswith(".")]
-
-
-def _whole(scratch: Path) -> Path:
-    (scratch / "passing").write_text("scratch")
-    (scratch / "whole").mkdir()
-    (scratch / "whole" / "data").write_text("mine")
-    return scratch / "whole"
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-
-
-def test_a_folder_is_made_once(tmp_path: Path) -> None:
-    asked = []
-
-    def make(scratch: Path) -> Path:
-        asked.append(scratch)
-        assert not (tmp_path / "packages" / "a").exists()
-        return _whole(scratch)
-
-    for _ in range(2):
-        assert made_once(tmp_path / "packages" / "a", make) == tmp_path / "packages" / "a"
-    assert len(asked) == 1
-    assert _files(tmp_path) == ["packages/a/data"]
-
-
-def test_a_folder_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
-    def fail(scratch: Path) -> Path:
-        _whole(scratch)
-        raise IntegrityError("half")
-
-    with pytest.raises(IntegrityError, match="half"):
-        made_once(tmp_path / "a", fail)
-    with pytest.raises(FileNotFoundError):  # nor is a failed move taken for another's success
-        made_once(tmp_path / "a", lambda scratch: scratch / "nowhere")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_who_made_a_folder_first_is_left_in_peace(tmp_path: Path) -> None:
-    def overtaken(scratch: Path) -> Path:
-        (tmp_path / "a").mkdir()
-        (tmp_path / "a" / "data").write_text("theirs")
-        return _whole(scratch)
-
-    assert made_once(tmp_path / "a", overtaken) == tmp_path / "a"
-    assert (tmp_path / "a" / "data").read_text() == "theirs"
-    assert _files(tmp_path) == ["a/data"]
-
-
-@given(data=st.binary(max_size=5000))
-def test_an_entry_is_the_same_written_or_read(data: bytes, tmp_path_factory) -> None:
-    path = tmp_path_factory.mktemp("entry") / "file"
-    assert write_atomic(path, data) == file_entry(path)
 
 
 @given(value=st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5)))

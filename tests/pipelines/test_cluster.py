@@ -54,7 +54,9 @@ def test_every_task_becomes_a_shard_and_what_is_bad_is_set_aside(
     assert [task.name for task in tasks_of(made)] == ["a", "b", "c"]
     assert (read_record(made.folder, "a").samples, read_record(made.folder, "b").samples) == (2, 0)
     names = {path.name for path in made.folder.iterdir()}
-    assert names == {f"{n}.{e}" for n in "abc" for e in ("tar", "record.json")} | {"manifest.json"}
+    assert names == {f"{n}.{e}" for n in "abc" for e in ("tar", "sums", "record.json")} | {
+        "manifest.json"
+    }
 
 
 def test_a_second_run_makes_only_the_shards_that_are_missing(

@@ -11,14 +11,8 @@ import pytest
 from pipelines.artifacts import Artifact, Quarantined
 from pipelines.cluster import ShardTask, read_record
 from pipelines.renders import RendersConfig, RenderStage
-from pipelines.shard_io import (
-    Sample,
-    decode_array,
-    decode_png,
-    encode_shard,
-    read_shard,
-    view_names,
-)
+from pipelines.shard_io import Sample, decode_array, decode_png, read_shard, view_names
+from tests.pipelines.shard_bytes import encode_shard
 from vitlens_core.errors import ConfigError
 
 VIEWS, SIZE_PX, POINTS = 4, 64, 512

@@ -21,7 +21,7 @@ from pipelines.artifacts import Artifact, Quarantined
 from pipelines.registry import ModelVersion
 from pipelines.report import confusion, gallery, pictures
 from pipelines.report.page import duration
-from pipelines.shard_io import encode_array, encode_shard
+from pipelines.shard_io import encode_array
 from tests.pipelines.finished_run import (
     CONFIG,
     finished_run,
@@ -30,6 +30,7 @@ from tests.pipelines.finished_run import (
     sample,
     samples,
 )
+from tests.pipelines.shard_bytes import encode_shard
 
 MODEL = ModelVersion("vitlens-point_cloud", 2, ("champion",), "run", "e", True, datetime.now(UTC))
 BAD = Quarantined(key="broken", step="renders", reason="not a GLB: it starts with <!DOCTYPE html>")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,18 +14,22 @@ from hypothesis import strategies as st
 from upath import UPath
 from webdataset.compat import WebDataset
 
+from pipelines.files import file_entry
 from pipelines.shard_io import (
     Sample,
+    checksum,
     decode_array,
     decode_png,
     encode_array,
     encode_compressed,
     encode_json,
     encode_png,
-    encode_shard,
     read_shard,
+    read_sums,
     view_names,
+    write_shard,
 )
+from tests.pipelines.shard_bytes import encode_shard
 from vitlens_core.errors import IntegrityError
 
 keys = st.lists(
@@ -141,3 +146,62 @@ def test_views_are_named_in_the_order_of_the_cameras(count: int) -> None:
     numbers = [int(name[4:-4]) for name in view_names(dict(sorted(sample.items())))]
     assert len(numbers) == count
     assert all(one < other for one, other in pairwise(numbers))
+
+
+# --- checksums of samples -------------------------------------------------------------------
+
+
+def _summed(folder: Path) -> UPath:
+    path = UPath(folder / "a.tar")
+    entry, count = write_shard(path, iter(SAMPLES))
+    assert (entry, count) == (file_entry(path), len(SAMPLES))
+    assert path.read_bytes() == encode_shard(SAMPLES)
+    return path
+
+
+def test_a_shard_is_written_with_the_checksums_of_its_samples(tmp_path: Path) -> None:
+    path = _summed(tmp_path)
+    assert read_sums(path) == {s["__key__"]: checksum(s) for s in SAMPLES}
+    assert list(read_shard(path, read_sums(path))) == SAMPLES
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.sums", "a.tar"]
+
+
+def test_a_stage_that_fails_half_way_leaves_no_shard(tmp_path: Path) -> None:
+    def failing() -> Iterator[Sample]:
+        yield SAMPLES[0]
+        raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        write_shard(UPath(tmp_path / "a.tar"), failing())
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(number=st.integers(0, 3), position=st.integers(0, 699), bit=st.integers(0, 7))
+@settings(deadline=None, max_examples=40)
+def test_a_flipped_bit_is_traced_to_its_sample(
+    number: int, position: int, bit: int, tmp_path_factory
+) -> None:
+    path = _summed(tmp_path_factory.mktemp("flipped"))
+    data = bytearray(path.read_bytes())
+    # Four samples of two headers, a small and a large file: 512 + 512 + 512 + 1024 bytes.
+    data[number * 2560 + 1536 + position] ^= 1 << bit
+    path.write_bytes(bytes(data))
+    with pytest.raises(IntegrityError, match=rf"a\.tar: sample object{number} differs"):
+        list(read_shard(path, read_sums(path)))
+    assert len(list(read_shard(path))) == len(SAMPLES)  # unasked, nobody notices
+
+
+def test_a_sample_too_few_is_noticed(tmp_path: Path) -> None:
+    path = _summed(tmp_path)
+    path.write_bytes(encode_shard(SAMPLES[:3]))
+    with pytest.raises(IntegrityError, match="3 samples, 4 were written"):
+        list(read_shard(path, read_sums(path)))
+
+
+@pytest.mark.parametrize("damage", ["missing", "not numbers"])
+def test_checksums_that_are_gone_are_said_to_be(tmp_path: Path, damage: str) -> None:
+    path = _summed(tmp_path)
+    sums = tmp_path / "a.sums"
+    sums.unlink() if damage == "missing" else sums.write_text("what object0")
+    with pytest.raises(IntegrityError, match="no checksums of samples"):
+        read_sums(path)

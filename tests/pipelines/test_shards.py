@@ -12,8 +12,9 @@ from webdataset.compat import WebDataset
 from pipelines.artifacts import Artifact
 from pipelines.cluster import ShardTask
 from pipelines.mirror import ObjectRecord
-from pipelines.shard_io import Sample, decode_array, encode_shard, read_shard, view_names
+from pipelines.shard_io import Sample, decode_array, read_shard, view_names
 from pipelines.shards import RenderedPairs, ShardsConfig
+from tests.pipelines.shard_bytes import encode_shard
 from vitlens_core.captions import object_captions
 from vitlens_core.models.tower import TowerSettings
 

@@ -15,7 +15,7 @@ from pipelines import lens, registry, shards, source
 from pipelines.artifacts import Artifact
 from pipelines.cluster import ShardTask
 from pipelines.foundation import FoundationConfig, has_teacher, open_foundation, open_lens
-from pipelines.shard_io import decode_array, encode_array, encode_shard
+from pipelines.shard_io import decode_array, encode_array
 from pipelines.shards import RecordedPairs, RenderedPairs, ShardsConfig
 from pipelines.source import tasks_of_source
 from pipelines.sources.manifest import Manifest
@@ -24,6 +24,7 @@ from pipelines.teacher import LENS, SIGNAL, find_teacher
 from tests.contracts.examples import example
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
+from tests.pipelines.shard_bytes import encode_shard
 from tests.tiny_models import LENS as LENS_SHAPE
 from tests.tiny_models import TOKENIZER
 from vitlens_core import modalities

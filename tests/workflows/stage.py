@@ -12,9 +12,10 @@ from typing import Any
 import dagster as dg
 
 from pipelines import registry
-from pipelines.artifacts import Artifact, write_atomic
+from pipelines.artifacts import Artifact
 from pipelines.cluster import ShardRecord
 from pipelines.config import RunConfig
+from pipelines.files import write_atomic
 from pipelines.pieces import Piece
 from pipelines.registry import ModelVersion
 from pipelines.runtime import Runtime

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.artifacts import file_entry
+from pipelines.files import file_entry
 from pipelines.sources import seglearn_watch
 from pipelines.sources.base import Pair
 from pipelines.sources.seglearn_watch import G_M_S2, RECORDINGS, WHEEL, SeglearnWatch

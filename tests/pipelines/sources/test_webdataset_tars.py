@@ -18,9 +18,10 @@ from PIL import Image
 from pydantic import ValidationError
 from upath import UPath
 
-from pipelines.shard_io import encode_array, encode_png, encode_shard, read_shard
+from pipelines.shard_io import encode_array, encode_png, read_shard
 from pipelines.sources.base import Pair
 from pipelines.sources.webdataset_tars import WebdatasetTars
+from tests.pipelines.shard_bytes import encode_shard
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities import audio, imu
 
