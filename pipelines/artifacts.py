@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,15 +92,18 @@ class Artifact:
         names = [f.name for f in self.manifest.files if f.name.endswith(".tar")]
         return [self.path(n) for n in names if split is None or n.startswith(f"{split}-")]
 
-    def read(self, shard: UPath | str) -> Iterator[Sample]:
+    def read(self, shard: UPath | str, only: Collection[str] | None = None) -> Iterator[Sample]:
         """Samples of one of its tars, named by path or stem, undecoded, in stored order.
+
+        Args:
+            only: the files wanted of each sample, by extension.
 
         Raises:
             IntegrityError: the tar is damaged; with `verify_reads`, also a sample of it that
                 differs from its checksum.
         """
         path = self.path(f"{shard}.tar") if isinstance(shard, str) else shard
-        return read_shard(path, read_sums(path) if self.verify_reads else None)
+        return read_shard(path, read_sums(path) if self.verify_reads else None, only)
 
     def read_json(self, name: str) -> Any:
         return json.loads(self.path(name).read_text())
@@ -237,8 +240,9 @@ class Build:
         if self._is_part:
             return Artifact(self.folder, manifest, is_part=True)
         write_atomic(self.folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
-        for leftover in self.folder.glob(".*.tmp"):  # of writers that were killed
-            leftover.unlink(missing_ok=True)
+        for pattern in (".*.tmp", "*.attempt"):  # of writers that were killed
+            for leftover in self.folder.glob(pattern):
+                leftover.unlink(missing_ok=True)
         return Artifact(self.folder, manifest)
 
 

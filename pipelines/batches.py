@@ -32,7 +32,7 @@ _SHARDS_PER_LANE = 8  # with fewer, lanes would hold unequal shares of the sampl
 
 @dataclass(frozen=True)
 class Batch:
-    """Stored signals [B, …], one target of every kind each [B, E], groups [B].
+    """Stored signals [B, …], one target of every kind each [B, E], labels and samples [B].
 
     Kinds are `image`, `text` and `teacher`; those that training asked for are here. `rows` are
     the numbers of these samples in the batch of all workers.
@@ -43,6 +43,7 @@ class Batch:
     signals: Tensor
     targets: dict[str, Tensor]
     groups: Tensor
+    owners: Tensor
 
 
 class TrainingBatches:
@@ -60,7 +61,7 @@ class TrainingBatches:
         seed: int = 0,
         shuffle_buffer: int = 1024,
     ) -> None:
-        """`batch_size` is of all workers, whose number divides it."""
+        """`batch_size` is of all workers; what does not divide over them is left out."""
         self.targets = targets
         self.shards = targets.shards("train")
         names = [path.name.removesuffix(".tar") for path in self.shards]
@@ -138,6 +139,7 @@ def collate(
         signals=torch.from_numpy(np.stack([decode_array(s[signal]) for s in samples])),
         targets={kind: _one_of_each(samples, kind, draws) for kind in kinds},
         groups=torch.tensor([stable_group(label) for label in labels]),
+        owners=torch.tensor([stable_group(s["__key__"]) for s in samples]),
     )
 
 
@@ -161,7 +163,7 @@ def _one_of_each(samples: list[Sample], kind: str, draws: Sequence[random.Random
 
 
 def stable_group(label: str) -> int:
-    """A 64-bit integer for a label, the same on every worker."""
+    """A 64-bit integer for a label or a key, the same on every worker."""
     return int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big", signed=True)
 
 

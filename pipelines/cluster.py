@@ -14,7 +14,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 from upath import UPath
@@ -64,6 +64,13 @@ class Stage(Protocol):
     """Turns a task into samples; built once per worker, so that it may hold a model."""
 
     def samples(self, task: ShardTask) -> Iterable[Sample | Quarantined]: ...
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A stage that owns something which outlives a worker's process if nobody ends it."""
+
+    def close(self) -> None: ...
 
 
 def connect(resources: Resources) -> None:
@@ -169,14 +176,23 @@ class _ShardWriter:
         """Ray turns exceptions into tracebacks; those with a message travel as a value."""
         task = ShardTask(row["name"], tuple(json.loads(row["items"])))
         try:
-            record = self._write(task)
+            record = self.write(task)
         except VitlensError as error:
             return {"record": "", "error": pickle.dumps(error)}
-        except OSError as error:
-            return {"record": "", "error": pickle.dumps(self._refused(error))}
         return {"record": record.model_dump_json(), "error": b""}
 
-    def _write(self, task: ShardTask) -> ShardRecord:
+    def write(self, task: ShardTask) -> ShardRecord:
+        """Make one shard and its record (`StorageError`, and whatever the stage raises)."""
+        if _record_path(self.folder, task.name).exists():
+            return read_record(self.folder, task.name)  # Ray repeats tasks of a lost node
+        try:
+            return self._made(task)
+        except OSError as error:
+            if not error.filename:  # a full disk does not say where
+                error.filename = str(self.folder)
+            raise storage_error(error) from error
+
+    def _made(self, task: ShardTask) -> ShardRecord:
         attempt = self._count_attempt(task)
         self.stage = self.stage or self.make_stage()
         bad: list[Quarantined] = []
@@ -186,11 +202,6 @@ class _ShardWriter:
         write_atomic(_record_path(self.folder, task.name), record.model_dump_json().encode())
         attempt.unlink(missing_ok=True)  # another run may have made the same shard meanwhile
         return record
-
-    def _refused(self, error: OSError) -> VitlensError:
-        if not error.filename:  # a full disk does not say where
-            error.filename = str(self.folder)
-        return storage_error(error)
 
     def _count_attempt(self, task: ShardTask) -> UPath:
         """Ray replaces a killed worker for ever; a shard that keeps killing its own must end."""
@@ -225,6 +236,9 @@ def _run(
 ) -> Iterator[ShardRecord]:
     if not tasks:
         return
+    if runtime.resources.data_workers == 0:
+        yield from _run_here(folder, tasks, stage)
+        return
     connect(runtime.resources)
     import ray.data
 
@@ -242,6 +256,19 @@ def _run(
         if row["error"]:
             raise pickle.loads(row["error"])  # noqa: S301  written by our own worker
         yield ShardRecord.model_validate_json(row["record"])
+
+
+def _run_here(
+    folder: UPath, tasks: list[ShardTask], stage: Callable[[], Stage]
+) -> Iterator[ShardRecord]:
+    """One shard after the other in this process: small jobs end before a worker has started."""
+    writer = _ShardWriter(stage, folder)
+    try:
+        for task in tasks:
+            yield writer.write(task)
+    finally:
+        if isinstance(writer.stage, Closable):
+            writer.stage.close()
 
 
 def original_error(error: BaseException) -> BaseException:

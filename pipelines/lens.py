@@ -8,7 +8,9 @@ Promises  resumes from the last checkpoint after a kill; checkpoints are removed
 
 from __future__ import annotations
 
-import torch
+import json
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.artifacts import Artifact
@@ -16,7 +18,7 @@ from pipelines.files import write_atomic
 from pipelines.foundation import has_teacher, open_foundation
 from pipelines.runtime import Runtime
 from pipelines.shard_io import encode_json
-from pipelines.train_config import STATE_FILE, TrainConfig
+from pipelines.train_config import PROGRESS_FILE, TrainConfig
 from vitlens_core.checkpoint import LENS_FILE
 from vitlens_core.errors import ConfigError
 from vitlens_core.models.head import Head
@@ -74,18 +76,18 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
     from pipelines.workers import fit, remove
 
     checkpoints = build.folder / "checkpoints"
-    job = TrainJob(config.tower(), config.train, targets, foundation)
+    job = TrainJob(config.tower(), config.train, targets, foundation, runtime.resources)
     with runtime.progress(STEP, config.train.steps, "steps") as bar:
         last = fit(job, runtime.resources, checkpoints, bar)
     with last as folder:
         assert folder is not None, "the last step is always kept"
         lens = (folder / LENS_FILE).read_bytes()
-        state = torch.load(folder / STATE_FILE, weights_only=True)
-    curves = encode_json({"train": state["train"], "val": state["val"]})
+        progress = json.loads(Path(folder, PROGRESS_FILE).read_text())
+    curves = encode_json({"train": progress["train"], "val": progress["val"]})
     files = [
         write_atomic(build.folder / LENS_FILE, lens),
         write_atomic(build.folder / "curves.json", curves),
     ]
-    artifact = build.commit(files, counts={"steps": state["step"]})
+    artifact = build.commit(files, counts={"steps": progress["step"]})
     remove(checkpoints)
     return artifact

@@ -87,6 +87,10 @@ class RenderStage:
             else:
                 yield _sample(json.loads(sample["json"]), rendered)
 
+    def close(self) -> None:
+        """End the child."""
+        self.worker.close()
+
 
 def _seed(uid: str) -> int:
     return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:4], "big")

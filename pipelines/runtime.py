@@ -9,6 +9,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
@@ -34,8 +35,20 @@ class Resources(BaseModel):
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="CPUs of a local Ray"
     )
     object_store_mb: int = Field(512, ge=80, description="shared memory of a local Ray [MB]")
-    data_workers: int = Field(2, ge=1, description="actors that render, pack or encode")
+    data_workers: int = Field(
+        2, ge=0, description="actors that render, pack or encode; 0 does it in-process"
+    )
     train_workers: int = Field(1, ge=0, description="Ray Train workers; 0 trains in-process")
+    min_train_workers: int | None = Field(
+        None, ge=1, description="go on with as few when nodes are gone for good; unset: wait"
+    )
+    sharding: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="a replica of the tower on every training worker, or a shard of it"
+    )
+    activation_checkpointing: bool = Field(
+        False, description="compute blocks again in the backward pass instead of keeping them"
+    )
+    compile: bool = Field(False, description="torch.compile the tower; needs a C++ compiler")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of an encoding or training worker")
     threads_per_train_worker: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="torch threads"
@@ -43,6 +56,13 @@ class Resources(BaseModel):
     verify_reads: bool = Field(
         False, description="compare every sample that is read with its checksum"
     )
+
+    @property
+    def range_of_train_workers(self) -> int | tuple[int, int]:
+        """As many as are asked for, or the fewest and the most."""
+        if self.min_train_workers is None or self.min_train_workers >= self.train_workers:
+            return self.train_workers
+        return self.min_train_workers, self.train_workers
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -73,18 +73,23 @@ def read_sums(path: UPath) -> dict[str, int]:
     return found
 
 
-def read_shard(path: UPath, sums: Mapping[str, int] | None = None) -> Iterator[Sample]:
+def read_shard(
+    path: UPath,
+    sums: Mapping[str, int] | None = None,
+    only: Collection[str] | None = None,
+) -> Iterator[Sample]:
     """Samples of one tar, undecoded, in stored order.
 
     Args:
         sums: checksums to compare every sample with.
+        only: the files wanted of each, by extension; without `sums`, the others are skipped.
 
     Raises:
         IntegrityError: the tar or a sample is damaged; the message names both, or the last
             good sample.
     """
     found = 0
-    for sample in _grouped(path):
+    for sample in _grouped(path, only if sums is None else None):
         if sums is not None and sums.get(sample["__key__"]) != checksum(sample):
             raise IntegrityError(f"{path}: sample {sample['__key__']} differs from its checksum")
         found += 1
@@ -93,7 +98,7 @@ def read_shard(path: UPath, sums: Mapping[str, int] | None = None) -> Iterator[S
         raise IntegrityError(f"{path}: {found} samples, {len(sums)} were written")
 
 
-def _grouped(path: UPath) -> Iterator[Sample]:
+def _grouped(path: UPath, only: Collection[str] | None) -> Iterator[Sample]:
     """Files of one key that lie side by side are a sample."""
     sample: Sample = {}
     try:
@@ -104,6 +109,8 @@ def _grouped(path: UPath) -> Iterator[Sample]:
                     yield sample
                     sample = {}
                 sample["__key__"] = key
+                if only is not None and extension not in only:
+                    continue
                 file_in_tar = tar.extractfile(member)
                 sample[extension] = file_in_tar.read() if file_in_tar else b""
     except (tarfile.TarError, EOFError) as error:

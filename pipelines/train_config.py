@@ -9,7 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from vitlens_core.errors import ConfigError
 from vitlens_core.precision import Precision
 
-STATE_FILE = "training.pt"
+PROGRESS_FILE = "progress.json"
+
+
+def _is_off(value: float | None) -> bool:
+    return not value
 
 
 class TrainConfig(BaseModel):
@@ -40,6 +44,23 @@ class TrainConfig(BaseModel):
         True,
         exclude_if=bool,
         description="random variants of every signal; off, they are seen as evaluation sees them",
+    )
+    # These too: off, they change nothing.
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        exclude_if=_is_off,
+        description="rows of a worker in memory at a time; the gradient is that of all of them, "
+        "but batch norm sees as many",
+    )
+    bank: int = Field(
+        0,
+        ge=0,
+        exclude_if=_is_off,
+        description="targets of training samples that serve as further negatives",
+    )
+    ema_decay: float | None = Field(
+        None, gt=0, lt=1, exclude_if=_is_off, description="keep a moving average of the weights"
     )
     precision: Precision = "auto"
     shuffle_buffer: int = Field(1024, ge=1, description="samples mixed at a time")

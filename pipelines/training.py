@@ -1,39 +1,48 @@
 """The training loop of a lens, as every worker runs it (`workers` says who that is).
 
 Reads target batches, trains the tower's unlocked parts by symmetric InfoNCE against image
-and text targets with negatives gathered over all workers, and reports checkpoints. The
-same code runs on CPU (gloo) and GPU (nccl), on one worker or many.
+and text targets with negatives gathered over all workers, and keeps checkpoints. The
+same code runs on CPU (gloo) and GPU (nccl), on one worker or many (`parallel`).
 
-Checkpoint: `lens.safetensors` (the lens as consumers load it) and `training.pt` (optimizer,
-step, curves), from which a run resumes exactly: data order and augmentation are functions
-of (seed, step, row), so also with another number of workers.
+Checkpoint: tensors as torch.distributed.checkpoint cuts them, `progress.json` (step, curves)
+and, of the last step, `lens.safetensors` (the lens as consumers load it). A run resumes from it
+exactly, also with another number of workers: data order and augmentation are functions of
+(seed, step, row).
 """
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pipelines import parallel
 from pipelines.artifacts import Artifact
+from pipelines.bank import TargetBank
 from pipelines.batches import Batch, TrainingBatches, read_targets, stable_group
 from pipelines.foundation import has_teacher, open_foundation
+from pipelines.runtime import Resources
 from pipelines.shard_io import decode_array
-from pipelines.train_config import STATE_FILE, TrainConfig, learning_rate
+from pipelines.train_config import PROGRESS_FILE, TrainConfig, learning_rate
 from vitlens_core import modalities
 from vitlens_core.checkpoint import LENS_FILE, encode_lens
 from vitlens_core.errors import VitlensError
 from vitlens_core.losses import MAX_LOG_SCALE, gather_rows, info_nce
-from vitlens_core.models.tower import Tower, TowerSettings
+from vitlens_core.models.tower import TowerSettings
 from vitlens_core.precision import autocast
+
+_VALIDATED_TOGETHER = 16  # samples of a worker
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,7 @@ class TrainJob:
     train: TrainConfig
     targets: Artifact
     foundation: Artifact
+    resources: Resources = field(default_factory=Resources)
 
 
 @dataclass
@@ -64,20 +74,16 @@ class Worker(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def share(self, tower: Tower) -> nn.Module:
-        """The tower, with gradients averaged over all workers."""
-        ...
-
     def show(self, step: int, loss: float) -> None:
         """Tell people how far the first worker is."""
         ...
 
-    def keep(self, step: int, folder: Path | None) -> None:
-        """Store a checkpoint's files; every worker calls it, only the first has a folder."""
+    def keep(self, step: int, folder: Path) -> None:
+        """Store a checkpoint; each worker has a folder with its files of it."""
         ...
 
     def latest(self) -> AbstractContextManager[Path | None]:
-        """The last checkpoint's files, if there is one."""
+        """The files of the last checkpoint, of all workers, if there is one."""
         ...
 
 
@@ -92,11 +98,13 @@ class Trainer:
         self.foundation = (foundation.spec, job.foundation.read_json("foundation.json")["digest"])
         self.tower = job.tower.build(foundation.trunk).to(self.device).train()
         self._hold_scale()
-        self.model = worker.share(self.tower)
+        self.model = parallel.share(self.tower, job.resources)
         self.optimizer = build_optimizer(self.tower, job.train)
         self.modality = modalities.load(job.tower.modality)
         self.signal = job.tower.signal
         self.weights = job.train.weights(taught=has_teacher(job.foundation))
+        self.average = self._average()
+        self.bank = self._bank()
         self.curves = Curves()
         self.step = 0
 
@@ -107,7 +115,20 @@ class Trainer:
             VitlensError: the loss is not finite; the message names step and samples.
         """
         self._resume()
-        batches = TrainingBatches(
+        batches = self.batches()
+        while self.step < self.config.steps:
+            losses = self._train_step(next(batches))
+            self.step += 1
+            self._record(losses)
+            last = self.step == self.config.steps
+            if last or self.step % self.config.validate_every == 0:
+                self._validate()
+            if last or self.step % self.config.checkpoint_every == 0:
+                self._checkpoint(last=last)
+
+    def batches(self) -> Iterator[Batch]:
+        """This worker's batches from the present step on."""
+        return TrainingBatches(
             self.job.targets,
             self.modality.SIGNAL,
             self.weights,
@@ -117,36 +138,65 @@ class Trainer:
             seed=self.config.seed,
             shuffle_buffer=self.config.shuffle_buffer,
         ).starting_at(self.step)
-        while self.step < self.config.steps:
-            losses = self._train_step(next(batches))
-            self.step += 1
-            self._record(losses)
-            last = self.step == self.config.steps
-            if last or self.step % self.config.validate_every == 0:
-                self._validate()
-            if last or self.step % self.config.checkpoint_every == 0:
-                self._checkpoint()
 
     def _train_step(self, batch: Batch) -> dict[str, float]:
         rate = learning_rate(self.step, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self._backward(batch)
+        parallel.clip_gradients(trainable(self.tower), self.config.gradient_clip)
+        self.optimizer.step()
+        self._hold_scale()
+        if self.average:
+            self.average.update()
+        total = sum(self.weights[name] * value for name, value in losses.items())
+        return {"loss": total, **{f"loss_{n}": v for n, v in losses.items()}, "lr": rate}
+
+    def _backward(self, batch: Batch) -> dict[str, float]:
+        """Leave the gradient of the batch of all workers; its losses.
+
+        A worker's rows may exceed its memory. Then their embeddings are computed first, without
+        a graph; the loss of all is differentiated by them; and each part is embedded again and
+        differentiated alone.
+        """
+        seen = self._seen(batch).to(self.device)
+        parts = seen.split(self.config.micro_batch or len(seen))
+        if len(parts) == 1:
+            losses = self._losses(self._embed(seen), batch, self.tower.log_scale)
+            self._total(losses, batch).backward()
+            return {name: value.item() for name, value in losses.items()}
+        with torch.no_grad(), _statistics_kept(self.tower):
+            embeddings = torch.cat([self._embed(part) for part in parts])
+        embeddings.requires_grad_()
+        log_scale = self.tower.log_scale.detach().requires_grad_()
+        losses = self._losses(embeddings, batch, log_scale)
+        self._total(losses, batch).backward()
+        assert embeddings.grad is not None
+        for number, (part, slope) in enumerate(
+            zip(parts, embeddings.grad.split(len(parts[0])), strict=True), start=1
+        ):
+            last = number == len(parts)
+            parallel.sync_gradients(self.model, now=last)
+            surrogate = (self._embed(part) * slope).sum()
+            if last and log_scale.grad is not None:
+                surrogate = surrogate + self.tower.log_scale * log_scale.grad
+            surrogate.backward()
+        return {name: value.item() for name, value in losses.items()}
+
+    def _embed(self, seen: Tensor) -> Tensor:
         with autocast(self.config.precision, self.device):
-            embeddings = self.model(self._seen(batch).to(self.device))
-        losses = self._losses(embeddings.float(), batch)
+            return self.model(seen).float()
+
+    def _total(self, losses: dict[str, Tensor], batch: Batch) -> Tensor:
+        """The weighted sum. Raises VitlensError: it is not finite."""
         loss = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
         if not torch.isfinite(loss):
             raise VitlensError(
                 f"the loss is {loss.item()} at step {self.step}, on worker {self.rank}, "
                 f"samples {', '.join(batch.keys[:8])}…; lower lens.train.learning_rate"
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(trainable(self.tower), self.config.gradient_clip)
-        self.optimizer.step()
-        self._hold_scale()
-        parts = {f"loss_{name}": value.item() for name, value in losses.items()}
-        return {"loss": loss.item(), **parts, "lr": rate}
+        return loss
 
     def _seen(self, batch: Batch) -> Tensor:
         """Stored signals as the tower sees them at this step."""
@@ -167,36 +217,30 @@ class Trainer:
         else:
             scale.fill_(-math.log(self.config.temperature))
 
-    def _losses(self, embeddings: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def _losses(self, embeddings: Tensor, batch: Batch, log_scale: Tensor) -> dict[str, Tensor]:
         """InfoNCE against each kind of target that has a weight, over all workers' batch."""
         embeddings = gather_rows(embeddings)
         groups = gather_rows(batch.groups.to(self.device)) if self.config.label_positives else None
-        scale = self.tower.log_scale.exp()
-        return {
-            name: info_nce(
-                embeddings, gather_rows(batch.targets[name].to(self.device)), scale, groups
-            )
-            for name in self.weights
-        }
+        owners = gather_rows(batch.owners.to(self.device))
+        losses = {}
+        for name in self.weights:
+            paired = gather_rows(batch.targets[name].to(self.device))
+            further = None
+            if self.bank:
+                further = self.bank.negatives(name, paired, owners, groups)
+            losses[name] = info_nce(embeddings, paired, log_scale.exp(), groups, further)
+        return losses
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _validate(self) -> None:
-        """Loss and R@1 against the first kind of target, on the first worker's validation split."""
-        if self.rank or not self.job.targets.shards("val"):
+        """Loss and R@1 against the first kind of target, on the validation split.
+
+        Every worker embeds its share of it, and all must: shards of a tower work together.
+        """
+        made = self.job.targets
+        if not made.shards("val"):
             return
-        kind = next(iter(self.weights))
-        self.tower.eval()
-        embeddings, targets = [], []
-        for sample in (
-            s for path in self.job.targets.shards("val") for s in self.job.targets.read(path)
-        ):
-            stored = torch.from_numpy(decode_array(sample[self.modality.SIGNAL]))[None]
-            embeddings.append(self.tower(self.signal.prepare(stored).to(self.device)))
-            found = torch.from_numpy(read_targets(sample, kind)).float()
-            targets.append(found.mean(0, keepdim=True))
-        self.tower.train()
-        own, paired = torch.cat(embeddings).float(), F.normalize(torch.cat(targets), dim=-1)
-        paired = paired.to(self.device)
+        own, paired = self._with_average(self._embedded_validation)
         loss = info_nce(own, paired, self.tower.log_scale.exp())
         # By value: samples of one class may share their text, and any of them is right.
         hits = (paired[(own @ paired.T).argmax(1)] == paired).all(1)
@@ -204,36 +248,88 @@ class Trainer:
             {"step": self.step, "loss": loss.item(), "r1": hits.float().mean().item()}
         )
 
+    def _embedded_validation(self) -> tuple[Tensor, Tensor]:
+        """Embeddings and mean targets [N, E] of the validation split."""
+        kind = next(iter(self.weights))
+        made = self.job.targets
+        samples = (s for path in made.shards("val") for s in made.read(path))
+        own, paired = [], []
+        self.tower.eval()
+        while rows := list(islice(samples, _VALIDATED_TOGETHER * self.world_size)):
+            share = -(-len(rows) // self.world_size)
+            # The same number for every worker; what is there twice is cut off again.
+            mine = [rows[(self.rank * share + i) % len(rows)] for i in range(share)]
+            stored = np.stack([decode_array(sample[self.modality.SIGNAL]) for sample in mine])
+            seen = self.signal.prepare(torch.from_numpy(stored)).to(self.device)
+            own.append(gather_rows(self._embed(seen))[: len(rows)])
+            found = [torch.from_numpy(read_targets(s, kind)).float().mean(0) for s in rows]
+            paired.append(F.normalize(torch.stack(found), dim=-1).to(self.device))
+        self.tower.train()
+        return torch.cat(own), torch.cat(paired)
+
     def _record(self, losses: dict[str, float]) -> None:
         self.curves.train.append({"step": self.step, **losses})
         if self.rank == 0:
             self.worker.show(self.step, losses["loss"])
 
-    def _checkpoint(self) -> None:
-        if self.rank:
-            self.worker.keep(self.step, None)
-            return
-        with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as folder:
-            lens = encode_lens(self.tower, self.job.tower, *self.foundation)
-            Path(folder, LENS_FILE).write_bytes(lens)
-            state = {
-                "optimizer": self.optimizer.state_dict(),
-                "step": self.step,
-                "train": self.curves.train,
-                "val": self.curves.val,
-            }
-            torch.save(state, Path(folder, STATE_FILE))
-            self.worker.keep(self.step, Path(folder))
+    def _checkpoint(self, *, last: bool) -> None:
+        with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as name:
+            folder = Path(name)
+            parallel.save_state(folder, self.tower, self.optimizer, **self._averaged())
+            state = self._with_average(lambda: parallel.whole_state(self.tower)) if last else {}
+            if self.rank == 0:
+                if last:
+                    lens = encode_lens(state, self.job.tower, *self.foundation)
+                    Path(folder, LENS_FILE).write_bytes(lens)
+                progress = {"step": self.step, **asdict(self.curves)}
+                Path(folder, PROGRESS_FILE).write_text(json.dumps(progress))
+            self.worker.keep(self.step, folder)
 
     def _resume(self) -> None:
         with self.worker.latest() as folder:
             if folder is None:
                 return
-            self.tower.load_trained_state(load_file(folder / LENS_FILE))
-            state = torch.load(folder / STATE_FILE, weights_only=True)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
-        self.curves = Curves(state["train"], state["val"])
+            parallel.load_state(folder, self.tower, self.optimizer, **self._averaged())
+            progress = json.loads(Path(folder, PROGRESS_FILE).read_text())
+        self.step = progress["step"]
+        self.curves = Curves(progress["train"], progress["val"])
+
+    def _average(self) -> parallel.WeightAverage | None:
+        if self.config.ema_decay is None:
+            return None
+        named = {n: p for n, p in self.tower.named_parameters() if p.requires_grad}
+        return parallel.WeightAverage(named, self.config.ema_decay)
+
+    def _averaged(self) -> dict[str, Any]:
+        return {"average": self.average.weights} if self.average else {}
+
+    def _with_average(self, use: Callable[[], Any]) -> Any:
+        return self.average.shown(use) if self.average else use()
+
+    def _bank(self) -> TargetBank | None:
+        if not self.config.bank:
+            return None
+        return TargetBank.read(
+            self.job.targets,
+            self.weights,
+            self.config.bank,
+            seed=self.config.seed,
+            device=self.device,
+        )
+
+
+@contextmanager
+def _statistics_kept(tower: nn.Module) -> Generator[None]:
+    """Batch norm uses the statistics of what it sees, and remembers nothing of it."""
+    norms = [m for m in tower.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def trainable(tower: nn.Module) -> list[nn.Parameter]:
@@ -241,10 +337,15 @@ def trainable(tower: nn.Module) -> list[nn.Parameter]:
 
 
 def build_optimizer(tower: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; no weight decay on parameters of one axis or none."""
+    """AdamW; no weight decay on parameters of one axis or none.
+
+    Scalars are a group of their own: shards of larger ones cannot be updated together with them.
+    """
     parameters = trainable(tower)
+    kinds = (lambda n: n > 1, lambda n: n == 1, lambda n: n == 0)
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": chosen, "weight_decay": decay}
+        for has, decay in zip(kinds, (config.weight_decay, 0.0, 0.0), strict=True)
+        if (chosen := [p for p in parameters if has(p.ndim)])
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=1e-6)

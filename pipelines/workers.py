@@ -19,18 +19,16 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
-from torch import nn
 from upath import UPath
 
 from pipelines.cluster import connect, original_error
-from pipelines.files import write_atomic
+from pipelines.files import atomic_file
 from pipelines.runtime import ProgressBar, Resources
-from pipelines.train_config import STATE_FILE
+from pipelines.train_config import PROGRESS_FILE
 from pipelines.training import Trainer, TrainJob
-from vitlens_core.checkpoint import LENS_FILE
-from vitlens_core.models.tower import Tower
 
 
 def fit(
@@ -61,7 +59,7 @@ def fit(
 class InProcess:
     """The only worker, in the caller's process: nothing to start, and nothing that starts again.
 
-    A checkpoint is a folder `step-00000040`; its state is written last and makes it whole.
+    A checkpoint is a folder `step-00000040`; `progress.json` is written last and makes it whole.
     """
 
     folder: UPath | Path
@@ -74,18 +72,16 @@ class InProcess:
     def device(self) -> torch.device:
         return torch.device("cuda" if self.on_gpu else "cpu")
 
-    def share(self, tower: Tower) -> nn.Module:
-        return tower
-
     def show(self, step: int, loss: float) -> None:
         self.bar.at(step, f"loss {loss:.3f}")
 
-    def keep(self, step: int, folder: Path | None) -> None:
-        assert folder is not None, "the first worker writes every checkpoint"
+    def keep(self, step: int, folder: Path) -> None:
         kept = self.folder / f"step-{step:08d}"
         kept.mkdir(parents=True, exist_ok=True)
-        for name in (LENS_FILE, STATE_FILE):
-            write_atomic(kept / name, (folder / name).read_bytes())
+        files = sorted(folder.iterdir(), key=lambda path: path.name == PROGRESS_FILE)
+        for file in files:
+            with file.open("rb") as source, atomic_file(kept / file.name) as target:
+                shutil.copyfileobj(source, target)
         for old in [path for path in self._kept() if path.name != kept.name]:
             remove(old)
 
@@ -96,8 +92,9 @@ class InProcess:
             yield None
             return
         with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as folder:
-            for name in (LENS_FILE, STATE_FILE):
-                Path(folder, name).write_bytes((kept[-1] / name).read_bytes())
+            for file in kept[-1].iterdir():
+                with file.open("rb") as source, Path(folder, file.name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
             yield Path(folder)
 
     def _kept(self) -> list[UPath | Path]:
@@ -105,7 +102,7 @@ class InProcess:
         if not self.folder.exists():
             return []
         found = sorted(self.folder.iterdir(), key=lambda path: path.name)
-        return [path for path in found if (path / STATE_FILE).exists()]
+        return [path for path in found if (path / PROGRESS_FILE).exists()]
 
 
 class RayWorker:
@@ -117,20 +114,12 @@ class RayWorker:
         self.device = ray.train.torch.get_device()
         self.progress = progress
 
-    def share(self, tower: Tower) -> nn.Module:
-        if self.world_size == 1:
-            return tower
-        model: nn.Module = tower
-        if self.device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return ray.train.torch.prepare_model(model, move_to_device=False)
-
     def show(self, step: int, loss: float) -> None:
         self.progress.report.remote(step, loss)
 
-    def keep(self, step: int, folder: Path | None) -> None:
-        checkpoint = ray.train.Checkpoint.from_directory(folder) if folder else None
-        ray.train.report({"step": step}, checkpoint=checkpoint)
+    def keep(self, step: int, folder: Path) -> None:
+        # Ray Train puts the files of all workers into one folder.
+        ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
     def latest(self) -> AbstractContextManager[Path | None]:
         return _opened(ray.train.get_checkpoint())
@@ -155,14 +144,15 @@ def _fit_with_ray(
     connect(resources)
     gpus = resources.gpus_per_worker
     scaling = ScalingConfig(
-        num_workers=resources.train_workers,
+        num_workers=resources.range_of_train_workers,
         use_gpu=gpus > 0,
         resources_per_worker={"CPU": 1.0, "GPU": gpus} if gpus > 0 else {"CPU": 1.0},
     )
     home = folder.parent
     run = RunConfig(
         name=folder.name,
-        storage_path=str(home.absolute() if isinstance(home, Path) else home),
+        storage_path=str(home.absolute()) if isinstance(home, Path) else home.path,
+        storage_filesystem=None if isinstance(home, Path) else _arrow(home),
         checkpoint_config=CheckpointConfig(num_to_keep=2),
         failure_config=FailureConfig(max_failures=3),
     )
@@ -177,6 +167,11 @@ def _fit_with_ray(
         except TrainingFailedError as error:
             raise original_error(error) from error
     return _opened(checkpoint)
+
+
+def _arrow(folder: UPath) -> PyFileSystem:
+    """The store's own file system, with its own credentials, as Ray Train takes it."""
+    return PyFileSystem(FSSpecHandler(folder.fs))
 
 
 @contextmanager

@@ -11,15 +11,16 @@ import pytest
 
 from tests.tiny_models import write_lit, write_open_clip
 
+_SHARED = ("local_ray", "flow_runtime")  # each is made once, and costs a while
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests stay together, and so do all that share the local Ray (`--dist loadgroup`)."""
+    """A file's tests stay together, and so do all that share something (`--dist loadgroup`)."""
     for item in items:
-        on_ray = "local_ray" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("ray" if on_ray else item.path.name))
+        shared = [name for name in _SHARED if name in getattr(item, "fixturenames", ())]
+        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from vitlens_core.errors import CheckpointError
 from vitlens_core.foundation import Foundation
@@ -24,17 +26,20 @@ LENS_FILE = "lens.safetensors"
 
 
 def encode_lens(
-    tower: Tower, settings: TowerSettings, foundation_spec: str, foundation_digest: str
+    state: Mapping[str, Tensor],
+    settings: TowerSettings,
+    foundation_spec: str,
+    foundation_digest: str,
 ) -> bytes:
-    """The bytes of a lens checkpoint; equal towers give equal bytes."""
+    """The bytes of a lens checkpoint; equal states (`Tower.trained_state`) give equal bytes."""
     metadata = {
         "format": FORMAT,
         "settings": settings.model_dump_json(),
         "foundation": foundation_spec,
         "foundation_digest": foundation_digest,
     }
-    state = {k: v.detach().cpu().contiguous() for k, v in tower.trained_state().items()}
-    return _canonical(save_tensors(state, metadata))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    return _canonical(save_tensors(tensors, metadata))
 
 
 def read_settings(path: Path) -> tuple[TowerSettings, str, str]:

@@ -9,7 +9,6 @@ import math
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.nn.functional import all_gather
 
@@ -19,7 +18,13 @@ from vitlens_core.errors import InputError
 MAX_LOG_SCALE = math.log(100)
 
 
-def info_nce(a: Tensor, b: Tensor, scale: Tensor | float, groups: Tensor | None = None) -> Tensor:
+def info_nce(
+    a: Tensor,
+    b: Tensor,
+    scale: Tensor | float,
+    groups: Tensor | None = None,
+    negatives: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Symmetric InfoNCE of paired unit-norm embeddings, averaged over both directions.
 
     Args:
@@ -27,6 +32,8 @@ def info_nce(a: Tensor, b: Tensor, scale: Tensor | float, groups: Tensor | None 
         scale: inverse temperature.
         groups: [B] integers; rows of one group are positives of each other, with equal
             weight. None: only the pair itself is positive.
+        negatives: further rows of `b`'s kind [M, E], and a mask [B, M] of those that are no
+            negatives of a row of `a`; they count in the direction from `a` to `b`.
 
     Raises:
         InputError: shapes differ.
@@ -34,12 +41,18 @@ def info_nce(a: Tensor, b: Tensor, scale: Tensor | float, groups: Tensor | None 
     if a.shape != b.shape or a.ndim != 2:
         raise InputError(f"expected two [B, E] tensors, got {list(a.shape)} and {list(b.shape)}")
     logits = scale * a @ b.T
-    if groups is None:
-        labels = torch.arange(len(a), device=a.device)
-        return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
-    positive = (groups[:, None] == groups[None, :]).to(logits.dtype)
-    positive = positive / positive.sum(1, keepdim=True)
-    return (F.cross_entropy(logits, positive) + F.cross_entropy(logits.T, positive)) / 2
+    positive = torch.eye(len(a), dtype=logits.dtype, device=a.device)
+    if groups is not None:
+        positive = (groups[:, None] == groups[None, :]).to(logits.dtype)
+        positive = positive / positive.sum(1, keepdim=True)
+    forward = logits
+    if negatives is not None:
+        rows, excluded = negatives
+        others = (scale * a @ rows.T).masked_fill(excluded, -math.inf)
+        forward = torch.cat([logits, others], dim=1)
+    ahead = (positive * forward.log_softmax(1)[:, : len(a)]).sum(1)
+    back = (positive * logits.T.log_softmax(1)).sum(1)
+    return -(ahead.mean() + back.mean()) / 2
 
 
 def gather_rows(tensor: Tensor) -> Tensor:

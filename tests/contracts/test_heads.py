@@ -46,7 +46,9 @@ def _seen(settings: TowerSettings, count: int = 4) -> Tensor:
 
 def _write(path: Path, settings: TowerSettings, foundation: TinyFoundation) -> Path:
     tower = _tower(settings)
-    path.write_bytes(encode_lens(tower, settings, foundation.spec, foundation.digest()))
+    path.write_bytes(
+        encode_lens(tower.trained_state(), settings, foundation.spec, foundation.digest())
+    )
     return path
 
 

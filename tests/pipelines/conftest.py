@@ -1,13 +1,12 @@
 """The steps' shared ground: a runtime per test, and one tiny real flow per session.
 
-The flow is real: shipped objects rendered by the default renderer, the packaged foundation,
-Ray Data and Ray Train. Only its sizes are tiny. Steps are built when a test first asks for
-them, and only read afterwards.
+The flow is real: shipped objects rendered by the default renderer, the packaged foundation.
+Only its sizes are tiny, and it runs in this process (`test_cluster` and `test_lens` have Ray's
+workers). Steps are built when a test first asks for them, and only read afterwards.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,12 @@ from vitlens_core.models.tower import TowerSettings
 
 
 @pytest.fixture
-def runtime(tmp_path: Path, local_ray: None) -> Runtime:
+def runtime(tmp_path: Path) -> Runtime:
     return quiet_runtime(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def flow_runtime(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Runtime:
+def flow_runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
     return quiet_runtime(tmp_path_factory.mktemp("flow"))
 
 
@@ -78,10 +77,7 @@ def lens_artifact(
     train = {"steps": 6, "batch_size": 6, "warmup_steps": 1, "precision": "fp32"}
     settings = {"tokenizer": sizes, "lens": shape, "trunk": {"skip_first": 10}, "train": train}
     config = lens.LensConfig.model_validate({"modality": "point_cloud", **settings})
-    # In this process: a worker of its own takes a minute to start, and other tests have one.
-    resources = flow_runtime.resources.model_copy(update={"train_workers": 0})
-    here = replace(flow_runtime, resources=resources)
-    return lens.run(here, config, targets_artifact, foundation_artifact)
+    return lens.run(flow_runtime, config, targets_artifact, foundation_artifact)
 
 
 @pytest.fixture(scope="session")

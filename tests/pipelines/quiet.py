@@ -13,7 +13,12 @@ from pipelines.runtime import Resources, Runtime
 
 
 def quiet_runtime(folder: Path, **resources: int) -> Runtime:
-    """A runtime on two CPUs whose progress bars nobody sees."""
-    given = {"cpus": 2, "data_workers": 1, "threads_per_train_worker": 1} | resources
+    """A runtime in this process, unless told otherwise, whose progress bars nobody sees."""
+    given = {
+        "cpus": 2,
+        "data_workers": 0,
+        "train_workers": 0,
+        "threads_per_train_worker": 1,
+    } | resources
     store = Store(UPath(folder / "artifacts"))
     return Runtime(store, Resources.model_validate(given), Console(file=io.StringIO()))

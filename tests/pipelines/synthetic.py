@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -51,14 +51,27 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def targets(store: Store, sizes: Mapping[str, Sequence[int]]) -> Artifact:
+def moving(number: int, split: str) -> Sample:
+    """The same object in motion: an IMU's series, for a tower without batch norm."""
+    rng = np.random.default_rng(number)
+    speed = 1 + number % len(LABELS)
+    series = np.sin(speed * np.arange(40) / 5) + 0.3 * rng.normal(size=(6, 40))
+    return sample(number, split) | {"imu.npy": encode_array(series.astype(np.float32))}
+
+
+def targets(
+    store: Store,
+    sizes: Mapping[str, Sequence[int]],
+    make: Callable[[int, str], Sample] | None = None,
+) -> Artifact:
     """A targets artifact with shards of the given sizes by split: `{"train": (5, 3)}`."""
+    make = make or sample
     build = store.begin("targets", 1, {"sizes": {k: list(v) for k, v in sizes.items()}}, {})
     entries, number = [], 0
     for split, counts in sizes.items():
         for shard, count in enumerate(counts):
             name = f"{split}-{shard:05d}"
-            samples = [sample(number + i, split) for i in range(count)]
+            samples = [make(number + i, split) for i in range(count)]
             number += count
             entry = write_atomic(build.folder / f"{name}.tar", encode_shard(samples))
             record = ShardRecord(file=entry, samples=count)

@@ -18,8 +18,15 @@ from pipelines.cluster import (
 )
 from pipelines.runtime import Runtime
 from pipelines.shard_io import read_shard
+from tests.pipelines.quiet import quiet_runtime
 from tests.pipelines.stages import Echo, refuse_to_start
 from vitlens_core.errors import BadSampleError, ConfigError, IntegrityError, TransientError
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, local_ray: None) -> Runtime:
+    """One worker, which takes the shards in turn."""
+    return quiet_runtime(tmp_path, data_workers=1)
 
 
 @pytest.fixture
@@ -59,10 +66,27 @@ def test_every_task_becomes_a_shard_and_what_is_bad_is_set_aside(
     }
 
 
+def test_without_workers_shards_are_made_here_and_are_the_same(
+    runtime: Runtime, build: Build, log: Path, tmp_path: Path
+) -> None:
+    tasks = _tasks(a=("one", "bad", "two"), b=("bad",))
+    there = build_shards(runtime, build, tasks, partial(Echo, log))
+    here = quiet_runtime(tmp_path / "here")
+    again = here.store.begin("echo", 1, {}, {})
+    made = build_shards(here, again, tasks, partial(Echo, log))
+    assert made.manifest.files == there.manifest.files
+    assert made.manifest.quarantined == there.manifest.quarantined
+    with pytest.raises(BadSampleError, match="no echo without a wall"):
+        write_shards(here, again, _tasks(d=("four",)), refuse_to_start)
+    with pytest.raises(ConfigError, match="is not understood"):
+        write_shards(here, again, _tasks(c=("refuse",)), partial(Echo, log))
+    assert not list(again.folder.glob("c.*tar"))
+
+
 def test_a_second_run_makes_only_the_shards_that_are_missing(
     runtime: Runtime, build: Build, log: Path
 ) -> None:
-    """One worker takes the shards in turn, so that the first is done when the second fails."""
+    """The first is done when the second fails."""
     tasks = _tasks(a=("one",), b=("refuse",), c=("three",))
     with pytest.raises(ConfigError) as raised:
         build_shards(runtime, build, tasks, partial(Echo, log))

@@ -316,7 +316,7 @@ def real_lens() -> tuple[Tower, TowerSettings, dict[str, bytes]]:
     digest = foundation.digest()
     described = {"spec": DEFAULT_SPEC, "embed_dim": 8, "image_size_px": 28, "digest": digest}
     files = {
-        "lens.safetensors": encode_lens(tower, settings, DEFAULT_SPEC, digest),
+        "lens.safetensors": encode_lens(tower.trained_state(), settings, DEFAULT_SPEC, digest),
         "foundation.json": json.dumps(described).encode(),
         "projections.safetensors": save(foundation.projections.state_dict()),
     }

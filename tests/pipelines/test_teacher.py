@@ -63,7 +63,7 @@ def _write_lens(folder: Path, plain: Artifact, seed: int) -> None:
     torch.manual_seed(seed)
     tower = DEPTH.build(foundation.trunk)
     (folder / LENS_FILE).write_bytes(
-        encode_lens(tower, DEPTH, foundation.spec, foundation.digest())
+        encode_lens(tower.trained_state(), DEPTH, foundation.spec, foundation.digest())
     )
 
 

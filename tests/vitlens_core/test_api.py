@@ -31,9 +31,8 @@ def _write_lens(folder: Path, name: str, foundation: TinyFoundation = FOUNDATION
     torch.manual_seed(0)
     sizes = example(name)
     settings = TowerSettings.of(name, tokenizer=sizes.tokenizer, lens=sizes.lens)
-    lens = encode_lens(
-        settings.build(foundation.trunk), settings, foundation.spec, foundation.digest()
-    )
+    state = settings.build(foundation.trunk).trained_state()
+    lens = encode_lens(state, settings, foundation.spec, foundation.digest())
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lens.safetensors"
     path.write_bytes(lens)

@@ -28,7 +28,7 @@ def lens(tmp_path: Path, foundation: TinyFoundation) -> Path:
 def _encoded(foundation: TinyFoundation, **overrides) -> bytes:
     settings = tower_settings(**overrides)
     tower = tiny_tower(foundation, **overrides)
-    return encode_lens(tower, settings, foundation.spec, foundation.digest())
+    return encode_lens(tower.trained_state(), settings, foundation.spec, foundation.digest())
 
 
 def test_a_loaded_lens_computes_as_the_stored_one(lens: Path, foundation: TinyFoundation) -> None:

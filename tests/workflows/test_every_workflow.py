@@ -1,7 +1,7 @@
 """Every workflow at its smallest, from its source to a registered lens that loads; then a lens
 that teaches another.
 
-Real components in one process on one local Ray. Data sets that are fetched on demand are
+Real components in one process. Data sets that are fetched on demand are
 replaced by a few files in their layout.
 """
 
@@ -52,13 +52,13 @@ FETCHED: dict[str, Callable[[Path], None]] = {"audio": write_stamps, "imu": writ
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Home:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return Home(tmp_path_factory.mktemp("home"))
 
 
 def _run(home: Home, modality: str, *overrides: str) -> dict[str, Any]:
     """The report of a finished run."""
-    sets = ["resources.train_workers=0", *overrides]
+    sets = list(overrides)
     if modality in FETCHED:
         folder = home.root / "data sets" / modality
         if not folder.exists():

@@ -1,0 +1,79 @@
+"""bank: targets of other samples as further negatives.
+
+Targets are frozen, so those of the whole data set can be held ready: InfoNCE toward them sees
+as many negatives as one likes, whatever the batch. (Toward the lens it sees the batch alone:
+the embeddings of other samples change with every step.)
+
+Axes: M entries of the bank, B rows of the batch of all workers, E embedding.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.artifacts import Artifact
+from pipelines.batches import read_targets, stable_group
+
+_SAME = 0.999  # cosine from which a target is the row's own: captions recur
+
+
+@dataclass(frozen=True)
+class TargetBank:
+    """Targets by kind, each [M, E], and the sample and the label that each belongs to, [M]."""
+
+    targets: dict[str, Tensor]
+    owners: Tensor
+    groups: Tensor
+
+    @classmethod
+    def read(
+        cls,
+        made: Artifact,
+        kinds: Collection[str],
+        size: int,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> TargetBank:
+        """One target of every kind of the first `size` training samples, drawn."""
+        drawn: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
+        owners, groups = [], []
+        files = [f"{kind}_targets.npy" for kind in kinds]
+        samples = (s for p in made.shards("train") for s in made.read(p, [*files, "json"]))
+        for sample, _ in zip(samples, range(size), strict=False):
+            key = sample["__key__"]
+            rng = random.Random(f"{seed}/bank/{key}")  # noqa: S311
+            for kind in kinds:
+                found = read_targets(sample, kind)
+                drawn[kind].append(found[rng.randrange(len(found))])
+            owners.append(stable_group(key))
+            groups.append(stable_group(json.loads(sample["json"])["label"] or key))
+        return cls(
+            {k: torch.from_numpy(np.stack(rows)).to(device) for k, rows in drawn.items()},
+            torch.tensor(owners, device=device),
+            torch.tensor(groups, device=device),
+        )
+
+    def negatives(
+        self, kind: str, paired: Tensor, owners: Tensor, groups: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The entries [M, E], and which are no negatives of which row [B, M].
+
+        Args:
+            paired: the rows' own targets [B, E].
+            owners: the rows' samples [B].
+            groups: the rows' labels [B], if samples of one label are positives of each other.
+        """
+        entries = self.targets[kind].float()
+        own = owners[:, None] == self.owners
+        own |= paired @ entries.T > _SAME
+        if groups is not None:
+            own |= groups[:, None] == self.groups
+        return entries, own

@@ -1,0 +1,160 @@
+"""Several workers train the lens that one would: gradients, curves, checkpoints cut anew.
+
+The tower is an IMU's: it has no batch norm, whose statistics are those of one worker's rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from upath import UPath
+
+from pipelines.artifacts import Artifact, Store
+from pipelines.bank import TargetBank
+from pipelines.runtime import Resources
+from pipelines.train_config import TrainConfig
+from pipelines.training import TrainJob
+from tests.pipelines import synthetic, together
+from tests.tiny_models import LENS
+from vitlens_core.models.tower import TowerSettings
+
+TRAIN: dict[str, Any] = {"steps": 8, "batch_size": 6, "warmup_steps": 2, "learning_rate": 3e-3}
+TRAIN |= {"validate_every": 4, "checkpoint_every": 4, "precision": "fp32"}
+SMALL = {"length": 40, "window": 8, "width": 10}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(UPath(tmp_path_factory.mktemp("parallel")))
+
+
+@pytest.fixture(scope="module")
+def targets(store: Store) -> Artifact:
+    return synthetic.targets(store, {"train": (7, 5), "val": (5,)}, synthetic.moving)
+
+
+@pytest.fixture(scope="module")
+def foundation(store: Store, tiny_lit: str) -> Artifact:
+    return synthetic.foundation(store, tiny_lit)
+
+
+@pytest.fixture
+def job(targets: Artifact, foundation: Artifact):
+    def make(resources: dict[str, Any] | None = None, **train: Any) -> TrainJob:
+        tower = TowerSettings(modality="imu", tokenizer=SMALL, lens=LENS)
+        config = TrainConfig.model_validate(TRAIN | train)
+        return TrainJob(tower, config, targets, foundation, Resources(**(resources or {})))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[together.Pair]:
+    with together.pair(tmp_path_factory.mktemp("pair")) as made:
+        yield made
+
+
+def _assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Within 1e-5: float32 sums in another order."""
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, atol=1e-5, rtol=0, msg=name)
+
+
+# --- gradients ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label_positives", [False, True])
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_two_workers_find_the_gradients_of_one_large_batch(
+    job, pair: together.Pair, tmp_path: Path, sharding: str, label_positives: bool
+) -> None:
+    whole = job(label_positives=label_positives)
+    expected = together.alone(together.differentiate, whole, tmp_path)
+    assert max(g.abs().max() for g in expected.gradients.values()) > 1e-3
+    parted = job({"sharding": sharding}, label_positives=label_positives)
+    for found in pair(together.differentiate, parted, tmp_path):
+        assert found.losses == pytest.approx(expected.losses, abs=1e-5)
+        _assert_close(found.gradients, expected.gradients)
+
+
+@pytest.mark.parametrize(
+    ("workers", "sharding", "rows"), [(1, "ddp", 4), (1, "ddp", 1), (2, "ddp", 2), (2, "fsdp", 2)]
+)
+def test_rows_taken_in_parts_leave_the_gradients_of_all(
+    job, pair: together.Pair, tmp_path: Path, workers: int, sharding: str, rows: int
+) -> None:
+    work = together.differentiate
+    expected = together.alone(work, job(bank=9), tmp_path)
+    parts = job({"sharding": sharding}, bank=9, micro_batch=rows)
+    for found in (
+        [together.alone(work, parts, tmp_path)] if workers == 1 else pair(work, parts, tmp_path)
+    ):
+        assert found.losses == pytest.approx(expected.losses, abs=1e-5)
+        _assert_close(found.gradients, expected.gradients)
+
+
+def test_recomputed_activations_leave_the_same_gradients(job, tmp_path: Path) -> None:
+    expected = together.alone(together.differentiate, job(), tmp_path)
+    again = job({"activation_checkpointing": True})
+    found = together.alone(together.differentiate, again, tmp_path)
+    _assert_close(found.gradients, expected.gradients)
+
+
+# --- checkpoints of any number of workers ------------------------------------------------------
+
+
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_training_goes_on_with_other_numbers_of_workers(
+    job, pair: together.Pair, tmp_path: Path, sharding: str
+) -> None:
+    """2 → 1 → 2 workers: the curve of one that was never stopped, within 1e-4."""
+    work, settings = together.run, {"checkpoint_every": 2, "ema_decay": 0.5}
+    straight = together.alone(work, job(**settings), tmp_path / "straight")
+    parted, folder = job({"sharding": sharding}, **settings), tmp_path / "moved"
+    pair(work, parted, folder, killed_after=2)
+    together.alone(work, parted, folder, killed_after=4)
+    for found in pair(work, parted, folder):
+        assert found.losses == pytest.approx(straight.losses, abs=1e-4)
+        assert found.validated[-1] == pytest.approx(straight.validated[-1], abs=1e-4)
+        for name, tensor in straight.weights.items():
+            torch.testing.assert_close(found.weights[name], tensor, atol=1e-4, rtol=0, msg=name)
+
+
+# --- the moving average and the bank -------------------------------------------------------------
+
+
+def test_the_average_of_the_weights_is_what_is_kept(job, tmp_path: Path) -> None:
+    last = together.alone(together.run, job(ema_decay=0.9), tmp_path / "average")
+    kept = load_file(tmp_path / "average" / "step-008" / "lens.safetensors")
+    moved = {n for n in kept if not torch.equal(kept[n], last.weights[n])}
+    assert {n for n in kept if n.endswith("weight")} <= moved
+    plain = together.alone(together.run, job(), tmp_path / "plain")
+    torch.testing.assert_close(plain.losses, last.losses)  # training itself does not see it
+
+
+def test_a_bank_holds_other_samples_targets(targets: Artifact) -> None:
+    bank = TargetBank.read(targets, ["image", "text"], 9, seed=0, device=torch.device("cpu"))
+    assert {kind: tuple(rows.shape) for kind, rows in bank.targets.items()} == {
+        "image": (9, synthetic.EMBED_DIM),
+        "text": (9, synthetic.EMBED_DIM),
+    }
+    rows = bank.targets["image"][:3].float()
+    _, own = bank.negatives("image", rows, bank.owners[:3], None)
+    assert own[:, :3].equal(torch.eye(3, dtype=torch.bool))
+    strangers = torch.tensor([1, 2, 3])
+    _, same = bank.negatives("image", rows, strangers, None)
+    assert same.diagonal().all()  # its own target under another name is no negative either
+    _, labelled = bank.negatives("image", rows, strangers, bank.groups[:3])
+    assert labelled.sum(1).tolist() == [3, 3, 3]
+
+
+def test_a_bank_makes_the_task_harder_and_batches_alone_do_not_see_it(job, tmp_path: Path) -> None:
+    alone = together.alone(together.differentiate, job(), tmp_path)
+    helped = together.alone(together.differentiate, job(bank=100), tmp_path)
+    assert all(more > less for more, less in zip(helped.losses, alone.losses, strict=True))
