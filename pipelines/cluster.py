@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
 from pipelines.artifacts import Artifact, Build, Quarantined
-from pipelines.files import FileEntry, storage_error, write_atomic
+from pipelines.files import FileEntry, storage_errors, write_atomic
 from pipelines.runtime import Resources, Runtime
 from pipelines.shard_io import Sample, write_shard
 from vitlens_core.errors import TransientError, VitlensError
@@ -136,8 +136,9 @@ def write_shards(
     Raises:
         VitlensError: whatever a stage raised on purpose, as itself.
         TransientError: a shard whose workers were killed again and again.
+        StorageError: the store cannot be read or written.
     """
-    with runtime.progress(build.step, len(tasks), "shards") as bar:
+    with storage_errors(build.folder), runtime.progress(build.step, len(tasks), "shards") as bar:
         pending = [task for task in tasks if not _record_path(build.folder, task.name).exists()]
         bar.advance(len(tasks) - len(pending))
         for task in pending:
@@ -183,14 +184,10 @@ class _ShardWriter:
 
     def write(self, task: ShardTask) -> ShardRecord:
         """Make one shard and its record (`StorageError`, and whatever the stage raises)."""
-        if _record_path(self.folder, task.name).exists():
-            return read_record(self.folder, task.name)  # Ray repeats tasks of a lost node
-        try:
+        with storage_errors(self.folder):
+            if _record_path(self.folder, task.name).exists():
+                return read_record(self.folder, task.name)  # Ray repeats tasks of a lost node
             return self._made(task)
-        except OSError as error:
-            if not error.filename:  # a full disk does not say where
-                error.filename = str(self.folder)
-            raise storage_error(error) from error
 
     def _made(self, task: ShardTask) -> ShardRecord:
         attempt = self._count_attempt(task)

@@ -121,11 +121,19 @@ def made_once(folder: Path, make: Callable[[Path], Path]) -> Path:
     return folder
 
 
-def storage_error(error: OSError) -> StorageError:
-    """What the system refused, where, and what to do about it."""
-    where = f"{error.filename}: " if error.filename else ""
-    advice = _ADVICE.get(error.errno or 0, "see to the store")
-    return StorageError(
-        f"{where}{error.strerror or error}; {advice}. What is finished stays: "
-        "the same command goes on from there"
-    )
+@contextmanager
+def storage_errors(where: UPath | Path | None = None) -> Generator[None]:
+    """Turns what the system refuses into a `StorageError`: what, where, and what to do.
+
+    Args:
+        where: named if the system does not say: a full disk does not.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or where
+        advice = _ADVICE.get(error.errno or 0, "see to the store")
+        raise StorageError(
+            f"{f'{place}: ' if place else ''}{error.strerror or error}; {advice}. What is finished "
+            "stays: the same command goes on from there"
+        ) from error

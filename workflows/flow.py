@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipelines.artifacts import Artifact
-from pipelines.files import storage_error
+from pipelines.files import storage_errors
 from pipelines.pieces import Piece
 from pipelines.runtime import Runtime
 
@@ -52,10 +52,8 @@ class Step:
         only = {"piece": piece} if piece else {}
         verify = runtime.resources.verify_reads
         read = {name: replace(made, verify_reads=verify) for name, made in inputs.items()}
-        try:
+        with storage_errors():
             return job.run(runtime, *self.settings(config), **read, **only)
-        except OSError as error:
-            raise storage_error(error) from error
 
 
 _OBJECTS = Step(

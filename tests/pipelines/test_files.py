@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from upath import UPath
 
-from pipelines.files import atomic_file, file_entry, made_once, storage_error, write_atomic
+from pipelines.files import atomic_file, file_entry, made_once, storage_errors, write_atomic
 from vitlens_core.errors import IntegrityError, StorageError
 
 
@@ -65,11 +65,13 @@ def test_a_file_given_up_leaves_nothing(tmp_path: Path, kind: str) -> None:
     ],
 )
 def test_a_failing_disk_is_named_with_what_to_do(number: int, advice: str) -> None:
-    error = storage_error(OSError(number, os.strerror(number), "/data/a.tar"))
-    assert str(error).startswith(f"/data/a.tar: {advice}")
-    assert "the same command goes on" in str(error)
-    travelled = pickle.loads(pickle.dumps(error))
-    assert (type(travelled), str(travelled)) == (StorageError, str(error))
+    for stated in ("/data/a.tar", None):
+        with pytest.raises(StorageError) as raised, storage_errors(Path("/data/a.tar")):
+            raise OSError(number, os.strerror(number), stated)
+        assert str(raised.value).startswith(f"/data/a.tar: {advice}")
+        assert "the same command goes on" in str(raised.value)
+    travelled = pickle.loads(pickle.dumps(raised.value))
+    assert (type(travelled), str(travelled)) == (StorageError, str(raised.value))
 
 
 def _whole(scratch: Path) -> Path:
