@@ -84,6 +84,7 @@ def connect(resources: Resources) -> None:
     if "RAY_ADDRESS" not in os.environ:
         environment = _QUIET | _FAST | {"RAY_AUTH_MODE": "disabled"}
         local = {
+            "address": "local",  # a cluster that others run on this machine is theirs
             "num_cpus": resources.cpus,
             "object_store_memory": resources.object_store_mb * 1024**2,
             "include_dashboard": False,

@@ -15,57 +15,24 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 from upath import UPath
 
 from pipelines.artifacts import Artifact, Store
 from tests.chaos.small_build import SAMPLES, SHARDS
+from tests.chaos.two_nodes import TwoNodes, two_nodes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("ray")]
 
 KILLS = 20
-NODE: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 80 * 1024**2}
-
-
-class TwoNodes:
-    """A head and a node that comes and goes."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        self.cluster = Cluster(initialize_head=True, head_node_args=NODE)
-        self.second = self.cluster.add_node(**NODE)
-
-    def lose_a_node(self) -> None:
-        """Its raylet dies, and with it its workers; another node comes instead."""
-        self.cluster.remove_node(self.second, allow_graceful=False)
-        self.second = self.cluster.add_node(**NODE)
-
-    def workers(self) -> list[psutil.Process]:
-        """Processes that write shards."""
-        raylets = [
-            node.all_processes["raylet"][0].process.pid for node in self.cluster.list_all_nodes()
-        ]
-        children = [child for pid in raylets for child in psutil.Process(pid).children()]
-        return [child for child in children if _title(child).startswith("ray::MapWorker")]
-
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return process.cmdline()[0]
-    except (psutil.Error, IndexError):
-        return ""
 
 
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNodes]:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    made = TwoNodes()
-    yield made
-    made.cluster.shutdown()
+    with two_nodes(cpus=2) as made:
+        yield made
 
 
 def _driver(store: Path, address: str) -> subprocess.Popen:
@@ -80,11 +47,11 @@ def _shards(store: Path) -> int:
 
 def test_twenty_kills_change_nothing(nodes: TwoNodes, tmp_path: Path) -> None:
     straight, store = tmp_path / "straight", tmp_path / "killed"
-    assert _driver(straight, nodes.cluster.address).wait(300) == 0
+    assert _driver(straight, nodes.address).wait(300) == 0
 
     rng = random.Random(5)
     kills: Counter[str] = Counter()
-    driver = _driver(store, nodes.cluster.address)
+    driver = _driver(store, nodes.address)
     # Each blow falls once another shard or two are done, so that all fall before the end.
     blows = [SHARDS * (number + 1) // (KILLS + 2) for number in range(KILLS)]
     for due in blows:
@@ -93,19 +60,19 @@ def test_twenty_kills_change_nothing(nodes: TwoNodes, tmp_path: Path) -> None:
             time.sleep(0.02)
         time.sleep(rng.uniform(0, 0.4))
         victim = rng.choice(["worker", "worker", "node", "driver"])
-        if victim == "worker" and (workers := nodes.workers()):
+        if victim == "worker" and (workers := nodes.workers("ray::MapWorker")):
             rng.choice(workers).send_signal(signal.SIGKILL)
         elif victim == "node":
-            nodes.lose_a_node()
+            nodes.replace_a_node()
         else:
             victim = "driver"
             driver.kill()
         kills[victim] += 1
         if driver.poll() is not None or victim == "driver":
             driver.wait()
-            driver = _driver(store, nodes.cluster.address)
+            driver = _driver(store, nodes.address)
     while driver.wait(300) != 0:
-        driver = _driver(store, nodes.cluster.address)
+        driver = _driver(store, nodes.address)
 
     assert kills.total() == KILLS
     assert len(kills) == 3

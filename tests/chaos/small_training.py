@@ -1,0 +1,35 @@
+"""`python -m tests.chaos.small_training STORE FOUNDATION`: a small lens, on any Ray cluster."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+from rich.console import Console
+from upath import UPath
+
+from pipelines import lens
+from pipelines.artifacts import Artifact, Store
+from pipelines.runtime import Resources, Runtime
+from tests.pipelines import synthetic
+from tests.tiny_models import LENS
+
+STEPS = 60
+TRAIN: dict[str, Any] = {"steps": STEPS, "batch_size": 6, "warmup_steps": 5, "learning_rate": 3e-3}
+TRAIN |= {"validate_every": 20, "checkpoint_every": 10, "precision": "fp32"}
+SMALL = {"length": 40, "window": 8, "width": 10}
+
+
+def train(store: Store, spec: str, **resources: int) -> Artifact:
+    """A lens for an IMU, which has no batch norm: any number of workers trains the same one."""
+    targets = synthetic.targets(store, {"train": (7, 5), "val": (5,)}, synthetic.moving)
+    foundation = synthetic.foundation(store, spec)
+    settings = {"modality": "imu", "tokenizer": SMALL, "lens": LENS, "train": TRAIN}
+    config = lens.LensConfig.model_validate(settings)
+    given = Resources.model_validate({"threads_per_train_worker": 1} | resources)
+    return lens.run(Runtime(store, given, Console(file=io.StringIO())), config, targets, foundation)
+
+
+if __name__ == "__main__":
+    train(Store(UPath(sys.argv[1])), sys.argv[2], train_workers=2, min_train_workers=1)

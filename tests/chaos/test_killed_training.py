@@ -1,0 +1,74 @@
+"""A worker dies amid training, then a node for good: the lens ends as if nothing had happened.
+
+Two workers on a cluster of two nodes; after the node is lost, one goes on alone. Data order,
+augmentation, schedule and optimizer are restored, so the curve is that of an undisturbed run,
+within 1e-3 after 60 steps (float32 sums in another order).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from upath import UPath
+
+from pipelines.artifacts import Store
+from tests.chaos.small_training import STEPS, train
+from tests.chaos.two_nodes import TwoNodes, two_nodes
+from vitlens_core.checkpoint import LENS_FILE
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("ray")]
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNodes]:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    with two_nodes(cpus=1) as made:
+        yield made
+
+
+def _wait_for(what: str, store: Path, driver: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 300
+    while not list(store.glob(what)):
+        assert driver.poll() is None, driver.stderr.read().decode()[-2000:]  # ty: ignore
+        assert time.monotonic() < deadline, f"no {what} in {store}"
+        time.sleep(0.05)
+
+
+def test_a_lost_worker_and_a_lost_node_change_nothing(
+    nodes: TwoNodes, tmp_path: Path, tiny_lit: str
+) -> None:
+    straight = train(Store(UPath(tmp_path / "straight")), tiny_lit, train_workers=0)
+
+    store = tmp_path / "killed"
+    environment = os.environ | {"RAY_ADDRESS": nodes.address, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.chaos.small_training", str(store), tiny_lit]
+    driver = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    checkpoints = "lens/*/checkpoints/checkpoint_*"
+    _wait_for(checkpoints, store, driver)
+    workers = nodes.workers("ray::RayTrainWorker")
+    assert len(workers) == 2
+    workers[0].send_signal(signal.SIGKILL)
+    before = len(list(store.glob(checkpoints)))
+    time.sleep(5)
+    nodes.lose_a_node()
+    _, said = driver.communicate(timeout=400)
+    assert driver.returncode == 0, said.decode()[-3000:]
+
+    (found,) = [a for a in Store(UPath(store)).artifacts() if a.manifest.step == "lens"]
+    assert before < STEPS / 10
+    expected, curves = (made.read_json("curves.json") for made in (straight, found))
+    losses = [[entry["loss"] for entry in c["train"]] for c in (expected, curves)]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
+    weights = [load_file(str(made.path(LENS_FILE))) for made in (straight, found)]
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, atol=1e-3, rtol=0, msg=name)
