@@ -277,8 +277,8 @@ def _read_features(
 def _features(path: UPath) -> dict[str, Features]:
     return {
         sample["__key__"]: Features(
-            torch.from_numpy(decode_array(sample["image_features.npy"])),
-            torch.from_numpy(decode_array(sample["text_features.npy"])),
+            torch.from_numpy(decode_array(sample["image_features.npy"]).copy()),
+            torch.from_numpy(decode_array(sample["text_features.npy"]).copy()),
         )
         for sample in read_shard(path)
     }

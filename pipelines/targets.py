@@ -104,7 +104,7 @@ class TargetStage:
         if self.teacher is None or shown is None:
             return {}
         tower, settings = self.teacher
-        stored = torch.from_numpy(decode_array(shown))
+        stored = torch.from_numpy(decode_array(shown).copy())
         device = next(tower.parameters()).device
         embedded = tower(settings.signal.prepare(stored).to(device))
         return {"teacher_targets.npy": _encode(F.normalize(embedded.float(), dim=-1))}

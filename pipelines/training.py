@@ -262,7 +262,7 @@ class Trainer:
             stored = np.stack([decode_array(sample[self.modality.SIGNAL]) for sample in mine])
             seen = self.signal.prepare(torch.from_numpy(stored)).to(self.device)
             own.append(gather_rows(self._embed(seen))[: len(rows)])
-            found = [torch.from_numpy(read_targets(s, kind)).float().mean(0) for s in rows]
+            found = [torch.tensor(read_targets(s, kind)).float().mean(0) for s in rows]
             paired.append(F.normalize(torch.stack(found), dim=-1).to(self.device))
         self.tower.train()
         return torch.cat(own), torch.cat(paired)

@@ -22,6 +22,7 @@ import torch
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from upath import UPath
 
 from pipelines.cluster import connect, original_error
@@ -200,7 +201,8 @@ class _Progress:
 @contextmanager
 def _shown(bar: ProgressBar) -> Generator[Any]:
     """An actor for the workers' progress, drawn on `bar` twice a second."""
-    progress: Any = _Progress.remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    progress: Any = _Progress.options(scheduling_strategy=here).remote()  # lives as we do
     done = threading.Event()
 
     def draw() -> None:

@@ -20,7 +20,6 @@ from typing import IO, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.shard_io import members
 from pipelines.sources.base import Pair, SourceSettings, plain_key
 from pipelines.sources.manifest import read_with
 from pipelines.splits import Split
@@ -185,7 +184,7 @@ def _samples(path: Path) -> Iterator[Sample]:
     sample = Sample("")
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in members(tar):
+            for member in _members(tar):
                 match = _NAME.fullmatch(member.name)
                 if not member.isfile() or match is None or _is_meta(member.name):
                     continue
@@ -231,3 +230,21 @@ def _copy(tar: Path, place: Place) -> IO[bytes]:
     copy.write(content)
     copy.flush()
     return copy
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Members of any tar opened by `r:`, in stored order, up to the mark of its end.
+
+    tarfile takes a damaged header, or none, for the end; a whole tar marks its end.
+
+    Raises:
+        tarfile.TarError: the tar is damaged, or has no such mark.
+    """
+    end = 0
+    for member in tar:
+        end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        yield member
+    assert tar.fileobj is not None
+    tar.fileobj.seek(end)
+    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("cut short, or its next header is damaged")

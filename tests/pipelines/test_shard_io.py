@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tarfile
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -136,7 +137,7 @@ def test_encodings_are_the_same_every_time() -> None:
 def test_arrays_of_objects_are_not_unpickled() -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.array([print], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(ValueError, match="no array as `encode_array` writes it"):
         decode_array(buffer.getvalue())
 
 
@@ -146,6 +147,39 @@ def test_views_are_named_in_the_order_of_the_cameras(count: int) -> None:
     numbers = [int(name[4:-4]) for name in view_names(dict(sorted(sample.items())))]
     assert len(numbers) == count
     assert all(one < other for one, other in pairwise(numbers))
+
+
+@given(name=st.text("abcXYZ019_-", min_size=1, max_size=150), size=st.integers(0, 9000))
+@settings(deadline=None, max_examples=40)
+def test_what_tarfile_writes_is_read_as_tarfile_reads_it(
+    name: str, size: int, tmp_path_factory
+) -> None:
+    """Long names too, which USTAR keeps in two places."""
+    folder = "f" * 90
+    content = bytes(range(256)) * 36
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        member = tarfile.TarInfo(f"{folder}/{name[:90]}.bin")
+        member.size = size
+        tar.addfile(member, io.BytesIO(content[:size]))
+    path = _written(tmp_path_factory.mktemp("foreign"), buffer.getvalue())
+    assert list(read_shard(path)) == [{"__key__": f"{folder}/{name[:90]}", "bin": content[:size]}]
+
+
+def test_a_link_in_a_tar_is_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        member = tarfile.TarInfo("a.json")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(member)
+    with pytest.raises(IntegrityError, match="no plain file"):
+        list(read_shard(_written(tmp_path, buffer.getvalue())))
+
+
+def test_only_the_files_asked_for_are_read(tmp_path: Path) -> None:
+    path = _written(tmp_path, encode_shard(SAMPLES))
+    found = list(read_shard(path, only=["json"]))
+    assert found == [{"__key__": s["__key__"], "json": b"{}"} for s in SAMPLES]
 
 
 # --- checksums of samples -------------------------------------------------------------------
