@@ -23,7 +23,8 @@ def show_summary(console: Console, folder: Path) -> None:
     model = report["model"]
     console.print()
     console.print(_scores(report))
-    console.print(_retrieval(report["retrieval"]))
+    if report["retrieval"]:  # recordings without pictures or texts have none
+        console.print(_retrieval(report["retrieval"]))
     for gate in report["gates"]:
         mark = "[green]passed[/]" if gate["passed"] else "[red]failed[/]"
         value = "not a number" if gate["value"] is None else f"{gate['value']:.3g}"
