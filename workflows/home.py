@@ -34,6 +34,8 @@ _QUIET = {
 }
 # One run at a time from the UI: two would share the machine's few cores and its one Ray.
 _DAGSTER_YAML = """\
+nux:
+  enabled: false
 telemetry:
   enabled: false
 concurrency:
