@@ -25,6 +25,8 @@ lint: setup
 bench: setup
 	$(BIN)/python tests/benchmarks/bench_rendering.py
 	$(BIN)/python tests/benchmarks/bench_encode.py --batch 2 --repeats 3
+	$(BIN)/python -m tests.benchmarks.bench_loading
+	$(BIN)/python -m tests.benchmarks.bench_scaling
 
 # Resolves every dependency again; the constraints say which releases were tried together.
 lock:

@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests stay together, and so do all that share something (`--dist loadgroup`)."""
     for item in items:
+        if item.get_closest_marker("xdist_group"):
+            continue
         shared = [name for name in _SHARED if name in getattr(item, "fixturenames", ())]
         item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
 

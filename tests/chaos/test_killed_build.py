@@ -23,14 +23,13 @@ from pipelines.artifacts import Artifact, Store
 from tests.chaos.small_build import SAMPLES, SHARDS
 from tests.chaos.two_nodes import TwoNodes, two_nodes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("local_ray")]
 
 KILLS = 20
 
 
 @pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNodes]:
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+def nodes() -> Iterator[TwoNodes]:
     with two_nodes(cpus=2) as made:
         yield made
 

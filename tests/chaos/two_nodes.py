@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psutil
+import pytest
 from ray.cluster_utils import Cluster
 
 
@@ -42,11 +43,15 @@ class TwoNodes:
 @contextmanager
 def two_nodes(cpus: int) -> Generator[TwoNodes]:
     """The cluster, of nodes with so many CPUs, until the block is left."""
-    made = TwoNodes(cpus)
-    try:
-        yield made
-    finally:
-        made.cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_worker_niceness", "0")  # else whatever else runs comes first
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        made = TwoNodes(cpus)
+        try:
+            yield made
+        finally:
+            made.cluster.shutdown()
 
 
 def _title(process: psutil.Process) -> str:

@@ -1,0 +1,102 @@
+"""Samples a second from point shards, against a raw sequential read of the same files.
+
+    python -m tests.benchmarks.bench_loading [--samples 2048] [--repeats 5]
+
+Targets of clouds of 10,000 points lie in the page cache; batches of 64 are decoded by one thread,
+as a training worker does. Prints JSON: medians, and the ratio of the two within one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from upath import UPath
+
+from pipelines.artifacts import Artifact, Store
+from pipelines.batches import TrainingBatches
+from pipelines.cluster import ShardRecord
+from pipelines.files import write_atomic
+from pipelines.shard_io import Sample, encode_array, encode_json, write_shard
+
+POINTS, VIEWS, CAPTIONS, EMBED_DIM = 10_000, 12, 20, 768
+BATCH, PER_SHARD = 64, 128
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=2048)
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        made = write(Path(folder), args.samples)
+        print(json.dumps(measure(made, args.repeats), indent=2))
+
+
+def measure(made: Artifact, repeats: int) -> dict[str, float]:
+    count = made.manifest.counts["samples"]
+    size_mb = sum(entry.size_bytes for entry in made.manifest.files) / 1e6
+    read_s = [_seconds(lambda: _read(made)) for _ in range(repeats)]
+    loaded_s = [_seconds(lambda: _load(made, count)) for _ in range(repeats)]
+    return {
+        "samples": count,
+        "size_mb": round(size_mb, 1),
+        "raw_read_mb_per_s": round(size_mb / median(read_s)),
+        "loaded_samples_per_s": round(count / median(loaded_s)),
+        "share_of_raw_read": round(median(read_s) / median(loaded_s), 3),
+    }
+
+
+def write(folder: Path, count: int) -> Artifact:
+    rng = np.random.default_rng(0)
+    build = Store(UPath(folder)).begin("targets", 1, {}, {})
+    files = []
+    for number in range(count // PER_SHARD):
+        first = number * PER_SHARD
+        samples = [_sample(rng, first + i) for i in range(PER_SHARD)]
+        name = f"train-{number:05d}"
+        entry, written = write_shard(build.folder / f"{name}.tar", samples)
+        record = ShardRecord(file=entry, samples=written)
+        write_atomic(build.folder / f"{name}.record.json", record.model_dump_json().encode())
+        files.append(entry)
+    return build.commit(files, {"samples": len(files) * PER_SHARD})
+
+
+def _sample(rng: np.random.Generator, number: int) -> Sample:
+    return {
+        "__key__": f"object{number:06d}",
+        "points.npy": encode_array(rng.random((POINTS, 6), np.float32).astype(np.float16)),
+        "image_targets.npy": encode_array(rng.random((VIEWS, EMBED_DIM)).astype(np.float16)),
+        "text_targets.npy": encode_array(rng.random((CAPTIONS, EMBED_DIM)).astype(np.float16)),
+        "json": encode_json({"label": "chair", "captions": ["a photo of a chair"] * CAPTIONS}),
+    }
+
+
+def _read(made: Artifact) -> None:
+    for path in made.shards():
+        with path.open("rb") as file:
+            while file.read(1 << 20):
+                pass
+
+
+def _load(made: Artifact, count: int) -> None:
+    batches = TrainingBatches(made, "points.npy", ("image", "text"), BATCH)
+    for _ in islice(batches.starting_at(0), count // BATCH):
+        pass
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
