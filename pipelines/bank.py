@@ -9,7 +9,6 @@ Axes: M entries of the bank, B rows of the batch of all workers, E embedding.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pipelines.artifacts import Artifact
-from pipelines.batches import read_targets, stable_group
+from pipelines.batches import draw_target, label_of, stable_group
 
 _SAME = 0.999  # cosine from which a target is the row's own: captions recur
 
@@ -51,12 +50,11 @@ class TargetBank:
             key = sample["__key__"]
             rng = random.Random(f"{seed}/bank/{key}")  # noqa: S311
             for kind in kinds:
-                found = read_targets(sample, kind)
-                drawn[kind].append(found[rng.randrange(len(found))])
+                drawn[kind].append(draw_target(sample, kind, rng))
             owners.append(stable_group(key))
-            groups.append(stable_group(json.loads(sample["json"])["label"] or key))
+            groups.append(stable_group(label_of(sample)))
         return cls(
-            {k: torch.from_numpy(np.stack(rows)).to(device) for k, rows in drawn.items()},
+            {k: torch.from_numpy(np.stack(rows)).to(device).float() for k, rows in drawn.items()},
             torch.tensor(owners, device=device),
             torch.tensor(groups, device=device),
         )
@@ -71,7 +69,7 @@ class TargetBank:
             owners: the rows' samples [B].
             groups: the rows' labels [B], if samples of one label are positives of each other.
         """
-        entries = self.targets[kind].float()
+        entries = self.targets[kind]
         own = owners[:, None] == self.owners
         own |= paired @ entries.T > _SAME
         if groups is not None:

@@ -132,13 +132,12 @@ def collate(
     Raises:
         ConfigError: a sample without a target of a kind that is trained against.
     """
-    labels = [json.loads(s["json"])["label"] or s["__key__"] for s in samples]
     return Batch(
         rows=rows,
         keys=[s["__key__"] for s in samples],
         signals=torch.from_numpy(np.stack([decode_array(s[signal]) for s in samples])),
         targets={kind: _one_of_each(samples, kind, draws) for kind in kinds},
-        groups=torch.tensor([stable_group(label) for label in labels]),
+        groups=torch.tensor([stable_group(label_of(s)) for s in samples]),
         owners=torch.tensor([stable_group(s["__key__"]) for s in samples]),
     )
 
@@ -155,10 +154,20 @@ def read_targets(sample: Sample, kind: str) -> np.ndarray:
     return np.asarray(targets)
 
 
+def draw_target(sample: Sample, kind: str, rng: random.Random) -> np.ndarray:
+    """One of a sample's targets of a kind, [E] (`ConfigError`: it has none)."""
+    found = read_targets(sample, kind)
+    return found[rng.randrange(len(found))]
+
+
+def label_of(sample: Sample) -> str:
+    """A sample's label; one without any stands for itself."""
+    return json.loads(sample["json"])["label"] or sample["__key__"]
+
+
 def _one_of_each(samples: list[Sample], kind: str, draws: Sequence[random.Random]) -> Tensor:
     """One target of each sample [B, E], drawn."""
-    found = [read_targets(sample, kind) for sample in samples]
-    drawn = [f[rng.randrange(len(f))] for f, rng in zip(found, draws, strict=True)]
+    drawn = [draw_target(s, kind, rng) for s, rng in zip(samples, draws, strict=True)]
     return torch.from_numpy(np.stack(drawn)).float()
 
 

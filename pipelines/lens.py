@@ -78,7 +78,7 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
     checkpoints = build.folder / "checkpoints"
     job = TrainJob(config.tower(), config.train, targets, foundation, runtime.resources)
     with runtime.progress(STEP, config.train.steps, "steps") as bar:
-        last = fit(job, runtime.resources, checkpoints, bar)
+        last = fit(job, checkpoints, bar)
     with last as folder:
         assert folder is not None, "the last step is always kept"
         lens = (folder / LENS_FILE).read_bytes()

@@ -221,12 +221,12 @@ class Trainer:
         """InfoNCE against each kind of target that has a weight, over all workers' batch."""
         embeddings = gather_rows(embeddings)
         groups = gather_rows(batch.groups.to(self.device)) if self.config.label_positives else None
-        owners = gather_rows(batch.owners.to(self.device))
+        owners = gather_rows(batch.owners.to(self.device)) if self.bank else None
         losses = {}
         for name in self.weights:
             paired = gather_rows(batch.targets[name].to(self.device))
             further = None
-            if self.bank:
+            if self.bank and owners is not None:
                 further = self.bank.negatives(name, paired, owners, groups)
             losses[name] = info_nce(embeddings, paired, log_scale.exp(), groups, further)
         return losses

@@ -27,14 +27,12 @@ from upath import UPath
 
 from pipelines.cluster import connect, original_error
 from pipelines.files import atomic_file
-from pipelines.runtime import ProgressBar, Resources
+from pipelines.runtime import ProgressBar
 from pipelines.train_config import PROGRESS_FILE
 from pipelines.training import Trainer, TrainJob
 
 
-def fit(
-    job: TrainJob, resources: Resources, folder: UPath, bar: ProgressBar
-) -> AbstractContextManager[Path | None]:
+def fit(job: TrainJob, folder: UPath, bar: ProgressBar) -> AbstractContextManager[Path | None]:
     """Train to the last step; the folder of the last checkpoint, to be opened by `with`.
 
     Args:
@@ -44,8 +42,9 @@ def fit(
         VitlensError: whatever a worker raised on purpose, as itself.
         TrainingFailedError: workers of Ray Train that kept dying.
     """
+    resources = job.resources
     if resources.train_workers:
-        return _fit_with_ray(job, resources, folder, bar)
+        return _fit_with_ray(job, folder, bar)
     worker = InProcess(folder, bar, on_gpu=resources.gpus_per_worker > 0)
     threads = torch.get_num_threads()
     torch.set_num_threads(resources.threads_per_train_worker)
@@ -140,8 +139,9 @@ def _train_worker(config: dict[str, Any]) -> None:
 
 
 def _fit_with_ray(
-    job: TrainJob, resources: Resources, folder: UPath, bar: ProgressBar
+    job: TrainJob, folder: UPath, bar: ProgressBar
 ) -> AbstractContextManager[Path | None]:
+    resources = job.resources
     connect(resources)
     gpus = resources.gpus_per_worker
     scaling = ScalingConfig(

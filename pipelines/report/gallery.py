@@ -7,7 +7,6 @@ Promises  which objects are shown depends on their keys only, never on how they 
 from __future__ import annotations
 
 import hashlib
-import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from PIL import Image
 from upath import UPath
 
 from pipelines.report.pictures import data_uri, draw_signal, signal_file, thumbnail
+from pipelines.shard_io import read_shard
 
 _QUERY_PX, _NEIGHBOUR_PX = 256, 160
 _VIEW = "view00.png"
@@ -83,18 +83,15 @@ def choose(predictions: Sequence[Prediction], count: int) -> list[Prediction]:
 
 def read_members(shards: Iterable[UPath], wanted: Mapping[str, set[str]]) -> Files:
     """The wanted files of the wanted samples; everything else is skipped, not read."""
-    missing = {(key, extension) for key, extensions in wanted.items() for extension in extensions}
+    extensions = set().union(*wanted.values())
     found: Files = {}
     for path in shards:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                key, _, extension = member.name.partition(".")
-                content = tar.extractfile(member) if (key, extension) in missing else None
-                if content is not None:
-                    found.setdefault(key, {})[extension] = content.read()
-                    missing.remove((key, extension))
-                if not missing:
-                    return found
+        for sample in read_shard(path, only=extensions):
+            key = sample["__key__"]
+            if key in wanted:
+                found[key] = {name: sample[name] for name in wanted[key] & sample.keys()}
+            if len(found) == len(wanted):
+                return found
     return found
 
 
