@@ -24,6 +24,7 @@ from pipelines.renders import RendersConfig
 from pipelines.runtime import Resources
 from pipelines.shards import OF_OBJECTS, ShardsConfig
 from pipelines.sources import Source, SourceSettings
+from pipelines.staging import StagingConfig
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
 
@@ -49,6 +50,7 @@ class RunConfig(BaseModel):
     lens: LensConfig
     evaluation: EvaluationConfig = EvaluationConfig()
     gates: dict[str, GateConfig] = Field(default_factory=dict, description="by name")
+    staging: StagingConfig = StagingConfig()
     resources: Resources = Field(default_factory=Resources)
 
     @field_validator("gates", mode="before")

@@ -4,7 +4,8 @@ Reads     targets, foundation and lens (the held-out split unless told otherwise
 Writes    `metrics.json`: zero-shot classification of the modality and, as its ceiling, of the
           foundation's own images (mean over views) and of a teacher's signals; retrieval;
           confusion matrix; intervals.
-          `predictions.json`: per sample its best classes and its nearest samples by image.
+          `predictions.json`: per sample whether it is right, its best classes, and its
+          nearest samples by image.
           What needs images or captions is left out where held-out samples have none.
           `supervision` says what the lens was trained against, and `emergent` that it never
           saw text: then its zero-shot figures are emergent ones.
@@ -40,7 +41,7 @@ from vitlens_core.models.tower import Tower, TowerSettings
 from vitlens_core.precision import autocast
 
 STEP = "evaluation"
-VERSION = 3
+VERSION = 4
 TEACHER = "teacher_targets.npy"
 
 
@@ -88,11 +89,7 @@ def run(
         return build.existing
     encoder = open_foundation(foundation)
     tower, settings = open_lens(lens, LENS_FILE, encoder)
-    device = torch.device("cuda" if runtime.resources.gpus_per_worker else "cpu")
-    samples = _labelled(targets, config.split)
-    with runtime.progress(STEP, len(samples), "samples") as bar:
-        embeddings = _embed(tower.to(device), settings, samples, config.batch_size, bar.advance)
-    evaluated = _collect(samples, embeddings)
+    evaluated = perceive(runtime, config, targets, tower, settings)
     names = sorted(set(evaluated.labels))
     classes = class_embeddings(encoder, names, modalities.load(settings.modality).TEMPLATES)
     supervision = TrainConfig.model_validate(lens.manifest.config["train"]).weights(
@@ -106,7 +103,28 @@ def run(
             build.folder / "predictions.json", encode_json(predictions(evaluated, names, classes))
         ),
     ]
-    return build.commit(files, counts={"samples": len(samples), "classes": len(names)})
+    return build.commit(files, counts={"samples": len(evaluated.keys), "classes": len(names)})
+
+
+def perceive(
+    runtime: Runtime,
+    config: EvaluationConfig,
+    targets: Artifact,
+    tower: Tower,
+    settings: TowerSettings,
+) -> Evaluated:
+    """The split's labelled samples as a tower sees them (`ConfigError`: there are none)."""
+    device = torch.device("cuda" if runtime.resources.gpus_per_worker else "cpu")
+    samples = _labelled(targets, config.split)
+    with runtime.progress(STEP, len(samples), "samples") as bar:
+        embeddings = _embed(tower.to(device), settings, samples, config.batch_size, bar.advance)
+    return _collect(samples, embeddings)
+
+
+def hits(evaluated: Evaluated, names: list[str], classes: np.ndarray) -> np.ndarray:
+    """bool [B]: whether a sample's nearest class [K, E] is its own."""
+    labels = np.array([names.index(label) for label in evaluated.labels])
+    return metrics.ranks(evaluated.embeddings, classes, labels) == 0
 
 
 def class_embeddings(
@@ -172,11 +190,14 @@ def predictions(evaluated: Evaluated, names: list[str], classes: np.ndarray) -> 
     gallery = evaluated.embeddings if evaluated.images is None else evaluated.images
     nearest = np.argsort(-evaluated.embeddings @ gallery.T, axis=1, kind="stable")[:, :5]
     best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+    right = hits(evaluated, names, classes)
     return [
         {
             "key": key,
+            "group": evaluated.groups[i],
             "name": evaluated.names[i],
             "label": label,
+            "correct": bool(right[i]),
             "predicted": [names[k] for k in best[i]],
             "scores": [round(float(scores[i, k]), 4) for k in best[i]],
             "neighbours": [evaluated.keys[k] for k in nearest[i]],

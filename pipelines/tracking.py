@@ -1,8 +1,8 @@
 """tracking: one evaluated lens as one MLflow run.
 
-Reads     the artifacts of a run of the flow and its gate results.
+Reads     the artifacts of a run of the flow.
 Writes    an MLflow run: params (the config), figures, training curves, tags (fingerprints,
-          foundation, code revision, gates), and the loadable lens as its logged model.
+          foundation, code revision), and the loadable lens as its logged model.
 Promises  MLflow's global state is never touched: two homes can be used from one process.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from pipelines.artifacts import Artifact
-from pipelines.gates import GateResult, figures
+from pipelines.gates import figures
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Metric
 
 EVALUATION_TAG = "vitlens.evaluation"
-GATES_TAG = "vitlens.gates"
+FINGERPRINT_TAG = "vitlens.fingerprint."  # and a step's name
 _BATCH_METRICS, _BATCH_PARAMS, _MAX_PARAM = 1000, 100, 6000  # limits of MLflow's log_batch
 
 
@@ -37,7 +37,6 @@ class EvaluatedLens:
     modality: str
     config: BaseModel | Mapping[str, Any]
     artifacts: Mapping[str, Artifact]
-    gates: Sequence[GateResult]
 
     @property
     def fingerprint(self) -> str:
@@ -67,10 +66,10 @@ def record(client: MlflowClient, experiment_id: str, evaluated: EvaluatedLens) -
 
 
 def tags(evaluated: EvaluatedLens) -> dict[str, str]:
-    """Lineage and gates, as a run carries them."""
+    """Lineage, as a run carries it."""
     foundation = evaluated.artifacts["foundation"].read_json("foundation.json")
     revision = code_revision()
-    steps = {f"vitlens.fingerprint.{s}": a.fingerprint for s, a in evaluated.artifacts.items()}
+    steps = {FINGERPRINT_TAG + s: a.fingerprint for s, a in evaluated.artifacts.items()}
     return {
         "vitlens.modality": evaluated.modality,
         EVALUATION_TAG: evaluated.fingerprint,
@@ -78,15 +77,7 @@ def tags(evaluated: EvaluatedLens) -> dict[str, str]:
         "vitlens.foundation.spec": foundation["spec"],
         "vitlens.foundation.digest": foundation["digest"],
         **({"vitlens.code_revision": revision} if revision else {}),
-        **gate_tags(evaluated.gates),
     }
-
-
-def gate_tags(gates: Sequence[GateResult]) -> dict[str, str]:
-    """`passed` or `failed` over all, and each gate with its reason."""
-    outcome = {True: "passed", False: "failed"}
-    each = {f"vitlens.gate.{g.name}": f"{outcome[g.passed]}: {g.reason}" for g in gates}
-    return {GATES_TAG: outcome[all(g.passed for g in gates)], **each}
 
 
 def code_revision() -> str | None:

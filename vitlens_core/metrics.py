@@ -1,4 +1,4 @@
-"""Zero-shot classification and retrieval metrics with bootstrap intervals.
+"""Zero-shot classification and retrieval metrics with bootstrap intervals; two models compared.
 
 Axes: B samples, K classes, M gallery items, E embedding. Embeddings are unit norm.
 """
@@ -75,13 +75,8 @@ def zero_shot(
     Raises:
         InputError: no samples, shapes that do not fit, NaN, or labels out of range.
     """
-    if not len(embeddings) or len(embeddings) != len(labels):
-        raise InputError(f"{len(embeddings)} embeddings for {len(labels)} labels")
-    if labels.min() < 0 or labels.max() >= len(classes):
-        raise InputError(f"labels must lie in 0..{len(classes) - 1}")
+    rank = ranks(embeddings, classes, labels)
     scores = _similarities(embeddings, classes)
-    own = scores[np.arange(len(labels)), labels]
-    rank = (scores >= own[:, None]).sum(axis=1) - 1
     draws = _resamples(groups or range(len(labels)), resamples, seed)
     correct = rank == 0
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
@@ -95,6 +90,47 @@ def zero_shot(
         n=len(labels),
         confusion=confusion,
     )
+
+
+def ranks(embeddings: Floats, classes: Floats, labels: Ints) -> Ints:
+    """[B]: how many classes [K, E] lie at least as near to each of [B, E] as its own.
+
+    Raises:
+        InputError: no samples, shapes that do not fit, NaN, or labels out of range.
+    """
+    if not len(embeddings) or len(embeddings) != len(labels):
+        raise InputError(f"{len(embeddings)} embeddings for {len(labels)} labels")
+    if labels.min() < 0 or labels.max() >= len(classes):
+        raise InputError(f"labels must lie in 0..{len(classes) - 1}")
+    scores = _similarities(embeddings, classes)
+    own = scores[np.arange(len(labels)), labels]
+    return (scores >= own[:, None]).sum(axis=1) - 1
+
+
+def paired_difference(
+    hits: NDArray[np.bool_],
+    others: NDArray[np.bool_],
+    confidence: float,
+    resamples: int = 2000,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+) -> tuple[float, float]:
+    """Mean of hits − others on the same B samples, and its one-sided lower bound.
+
+    Args:
+        hits, others: [B] what two models got right.
+        confidence: that the difference lies above the bound, such as 0.95 (paired bootstrap).
+        groups: [B], as in `zero_shot`.
+
+    Raises:
+        InputError: no samples, or not the same number.
+    """
+    if not len(hits) or hits.shape != others.shape:
+        raise InputError(f"expected two results of the same samples: {hits.shape}, {others.shape}")
+    differences = hits.astype(np.int64) - others
+    draws = _resamples(groups or range(len(hits)), resamples, seed)
+    resampled = draws @ differences / draws.sum(axis=1)
+    return float(differences.mean()), float(np.quantile(resampled, 1 - confidence))
 
 
 def retrieval(

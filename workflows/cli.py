@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from vitlens_core.errors import ConfigError, VitlensError
+from workflows import models
 from workflows.axes import AXES
 from workflows.home import Home, quiet_environment
 from workflows.spec import DEFAULT_PROFILE, load_workflow
@@ -157,6 +158,10 @@ def ui(port: int, mlflow_port: int) -> None:
     from workflows.servers import serve
 
     serve(Console(stderr=True), Home.from_environment(), port, mlflow_port)
+
+
+for command in models.COMMANDS:
+    main.add_command(command)
 
 
 def _execute(home: Home, modality: str, profile: str, overrides: tuple[str, ...], log: Path) -> Any:

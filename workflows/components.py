@@ -4,7 +4,8 @@
                         ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
     source ─────────────┘           ─▶ challenger ─(gates)─▶ champion
 
-The gates are blocking checks on `challenger`: when one fails, `champion` does not run.
+The gates of every tier (`pipelines.staging`) are blocking checks on `challenger`: when one
+fails, `champion` does not run.
 What starts a job by itself is in `automation`, what builds a data set in pieces in `backfill`.
 Assets hold no science: they load the settings, call the step and report metadata.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipelines import gates, registry, report
+from pipelines import promotion, registry, report, staging
 from pipelines.artifacts import Artifact
 from pipelines.config import RunConfig
 from pipelines.registry import ModelVersion
@@ -46,7 +47,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         )
         own = dg.Definitions(
             assets=[*map(self._step, self.steps), self._challenger(), self._champion()],
-            asset_checks=[self._gates()] if self.gates else [],
+            asset_checks=[self._gates()],
             jobs=[job],
             schedules=[schedule_of(self, self.schedule, job)] if self.schedule else [],
             sensors=[sensor_of(self, self.sensor, job)] if self.sensor else [],
@@ -93,27 +94,17 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             key=self._key("challenger"),
             ins=self._inputs(self.step_names),
             group_name=self.modality,
-            description="The evaluated lens as a version of the registered model.",
+            description="The evaluated lens as a version of the registered model, staged.",
             kinds={"mlflow"},
         )
         def register(settings: RunSettings, **artifacts: Artifact) -> dg.MaterializeResult:
             config = settings.config(self)
-            home = Home.from_environment().root
-            results = _held(config, artifacts["evaluation"])
-            model = registry.register_challenger(
-                home,
-                self.modality,
-                config,
-                artifacts["lens"],
-                artifacts["evaluation"],
-                artifacts["foundation"],
-                artifacts,
-                results,
-            )
-            console = settings.runtime(config).console
-            show_version(console, "challenger", model)
-            show_gates(console, results)
-            return self._reported(home, settings.profile, config, artifacts, results, model)
+            runtime, home = settings.runtime(config), Home.from_environment().root
+            model = registry.register_challenger(home, self.modality, config, artifacts)
+            show_version(runtime.console, "challenger", model)
+            model = staging.stage(runtime, home, config, artifacts, model)
+            show_gates(runtime.console, model.gates)
+            return self._reported(home, settings.profile, config, artifacts, model)
 
         return register
 
@@ -121,9 +112,13 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         key, evaluation = self._key("challenger"), self._key("evaluation")
         specs = [
             dg.AssetCheckSpec(
-                name, asset=key, additional_deps=[evaluation], blocking=True, description=str(gate)
+                name,
+                asset=key,
+                additional_deps=[evaluation],
+                blocking=True,
+                description=str(self.gates.get(name, "held of every modality")),
             )
-            for name, gate in self.gates.items()
+            for name in staging.names([*self.gates])
         ]
 
         @dg.multi_asset_check(
@@ -131,8 +126,8 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             specs=specs,
             ins=self._inputs(("evaluation",)),
         )
-        def hold(settings: RunSettings, evaluation: Artifact) -> Iterator[dg.AssetCheckResult]:
-            for result in _held(settings.config(self), evaluation):
+        def hold(evaluation: Artifact) -> Iterator[dg.AssetCheckResult]:
+            for result in self._registered(evaluation).gates:
                 yield dg.AssetCheckResult(
                     asset_key=key,
                     check_name=result.name,
@@ -155,15 +150,19 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         def promote(settings: RunSettings, **artifacts: Artifact) -> dg.MaterializeResult:
             config = settings.config(self)
             home = Home.from_environment().root
-            results = _held(config, artifacts["evaluation"])
-            evaluated = artifacts["evaluation"].fingerprint
-            versions = registry.versions(home, self.modality)
-            challenger = next(v for v in versions if v.evaluation == evaluated)
-            model = registry.promote(home, challenger.name, challenger.version, results)
+            challenger = self._registered(artifacts["evaluation"])
+            model = promotion.promote(
+                home, challenger.name, challenger.version, f"a run of profile {settings.profile}"
+            )
             show_version(settings.runtime(config).console, "champion", model)
-            return self._reported(home, settings.profile, config, artifacts, results, model)
+            return self._reported(home, settings.profile, config, artifacts, model)
 
         return promote
+
+    def _registered(self, evaluation: Artifact) -> ModelVersion:
+        """The version that an evaluation was registered as."""
+        versions = registry.versions(Home.from_environment().root, self.modality)
+        return next(v for v in versions if v.evaluation == evaluation.fingerprint)
 
     def _reported(
         self,
@@ -171,15 +170,10 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         profile: str,
         config: RunConfig,
         artifacts: Mapping[str, Artifact],
-        results: list[gates.GateResult],
         model: ModelVersion,
     ) -> dg.MaterializeResult:
         """Write the report with the version's present aliases, and keep it with its run."""
         artifacts = {name: artifacts[name] for name in self.step_names}  # Dagster sorts by name
-        folder = report.write(home, config, artifacts, results, model, profile)
+        folder = report.write(home, config, artifacts, model.gates, model, profile)
         registry.log_report(home, model, folder)
         return dg.MaterializeResult(metadata=metadata.of_version(model, folder))
-
-
-def _held(config: RunConfig, evaluation: Artifact) -> list[gates.GateResult]:
-    return gates.evaluate(evaluation.read_json("metrics.json"), list(config.gates.values()))

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from pipelines.artifacts import Artifact
 from pipelines.gates import GateResult
@@ -21,6 +22,11 @@ from pipelines.registry import ModelVersion
 
 _STDOUT, _STDERR = 1, 2
 _WIDTH = 12
+MARKS = {
+    "passed": "[green]passed[/]",
+    "failed": "[red]failed[/]",
+    "skipped": "[yellow]skipped[/]",
+}
 _consoles: list[Console] = []
 
 
@@ -82,8 +88,7 @@ def show_version(console: Console, step: str, model: ModelVersion) -> None:
 
 def show_gates(console: Console, results: Sequence[GateResult]) -> None:
     for result in results:
-        mark = "[green]passed[/]" if result.passed else "[red]failed[/]"
-        _line(console, "gate", f"{result.name} {mark}: {result.reason}")
+        _line(console, "gate", f"{result.name} {MARKS[result.outcome]}: {escape(result.reason)}")
 
 
 def _line(console: Console, step: str, text: str) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipelines import gates, registry
+from pipelines import registry
 from pipelines.artifacts import Artifact, FinishedStore, NotMadeError
-from pipelines.config import RunConfig
 from pipelines.mirror import is_remote
 from pipelines.registry import CHALLENGER, ModelVersion
 from pipelines.runtime import Runtime
+from pipelines.staging import settings_digest
 from workflows.home import Home
 from workflows.spec import Workflow, load_workflow
 
@@ -35,10 +35,11 @@ def current_version(home: Home, workflow: Workflow, profile: str) -> ModelVersio
         evaluation = _Finished(FinishedStore(home.store.root), workflow, profile)["evaluation"]
     except NotMadeError:
         return None
-    passed = _passes(config, evaluation)
+    told = settings_digest(config)
     for version in versions:
-        promoted = not passed or CHALLENGER not in version.aliases
-        if version.evaluation == evaluation.fingerprint and version.gates_passed == passed:
+        promoted = not version.gates_passed or CHALLENGER not in version.aliases
+        held = version.gate_settings.startswith(told)
+        if version.evaluation == evaluation.fingerprint and held:
             return version if promoted else None
     return None
 
@@ -65,8 +66,3 @@ class _Finished:
         config = self.workflow.config(self.profile)
         inputs = {input_name: self[input_name] for input_name in step.inputs}
         return step.run(Runtime(self.store, config.resources), config, inputs)
-
-
-def _passes(config: RunConfig, evaluation: Artifact) -> bool:
-    metrics = evaluation.read_json("metrics.json")
-    return all(held.passed for held in gates.evaluate(metrics, list(config.gates.values())))

@@ -46,6 +46,8 @@ def of_version(model: ModelVersion, report: Path) -> dict[str, Any]:
 
 def of_gate(result: GateResult) -> dict[str, Any]:
     return {
+        "tier": result.tier,
+        "outcome": result.outcome,
         "metric": result.metric,
         "value": result.value,
         "threshold": result.threshold,

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from workflows.console import MARKS
 from workflows.flow import STEP_NAMES
 
 _TOP = ("top1", "top3", "top5", "class_mean")
@@ -26,9 +27,8 @@ def show_summary(console: Console, folder: Path) -> None:
     if report["retrieval"]:  # recordings without pictures or texts have none
         console.print(_retrieval(report["retrieval"]))
     for gate in report["gates"]:
-        mark = "[green]passed[/]" if gate["passed"] else "[red]failed[/]"
-        value = "not a number" if gate["value"] is None else f"{gate['value']:.3g}"
-        console.print(f"gate {gate['name']} {mark}: {value}, threshold {gate['threshold']:.3g}")
+        mark = MARKS[gate["outcome"]]
+        console.print(f"gate {gate['name']} {mark}: {escape(gate['reason'])}", soft_wrap=True)
     aliases = ", ".join(model["aliases"]) or "no alias"
     console.print(f"model [bold]{model['name']}[/] version {model['version']} ({aliases})")
     if failed := [gate["name"] for gate in report["gates"] if not gate["passed"]]:

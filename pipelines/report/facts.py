@@ -52,7 +52,7 @@ def collect(run: Run) -> dict[str, Any]:
             "quarantined": len(quarantined),
         },
         "quarantined": [q.model_dump() for q in quarantined],
-        "gates": [gate.model_dump() for gate in run.gates],
+        "gates": [{**gate.model_dump(), "outcome": gate.outcome} for gate in run.gates],
         "model": _model(run.model),
         "seconds": {step: artifact.manifest.seconds for step, artifact in run.artifacts.items()},
         "reused": [step for step, artifact in run.artifacts.items() if artifact.reused],

@@ -7,11 +7,12 @@ workers). Steps are built when a test first asks for them, and only read afterwa
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from pipelines import evaluation, foundation, lens, objects, renders, shards, targets
+from pipelines import evaluation, foundation, lens, objects, registry, renders, shards, targets
 from pipelines.artifacts import Artifact
 from pipelines.runtime import Runtime
 from tests.pipelines import small_mirror
@@ -89,3 +90,22 @@ def evaluation_artifact(
 ) -> Artifact:
     inputs = (targets_artifact, foundation_artifact, lens_artifact)
     return evaluation.run(flow_runtime, evaluation.EvaluationConfig(), *inputs)
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty registry; making its tables takes seconds, copying them none."""
+    home = tmp_path_factory.mktemp("registry")
+    registry.connect(home).search_registered_models()
+    return home / "mlflow.db"
+
+
+@pytest.fixture
+def home(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a registry of its own, in the present folder."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(database, home / "mlflow.db")
+    return home

@@ -60,6 +60,8 @@ def predictions(objects: Sequence[Sample], right: float) -> list[dict[str, Any]]
         result.append(
             {
                 "key": key,
+                "group": key,
+                "correct": hit,
                 "label": label,
                 "name": json.loads(objects[i]["json"])["name"],
                 "predicted": ([label, *wrong] if hit else [*wrong, label])[:5],

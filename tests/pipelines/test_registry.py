@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,52 +18,13 @@ from safetensors.torch import save
 
 import vitlens_core
 from pipelines import registry
-from pipelines.artifacts import Artifact
 from pipelines.foundation import DEFAULT_SPEC
-from pipelines.gates import GateResult
-from pipelines.registry import ModelVersion
-from tests.pipelines.finished_run import CONFIG, finished_run, gate_results
+from tests.pipelines.finished_run import finished_run
+from tests.pipelines.registered import NAME, challenge, register
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import LitFoundation, load_foundation
 from vitlens_core.models.tower import LensSettings, Tower, TowerSettings, TrunkSettings
-
-NAME = "vitlens-point_cloud"
-
-
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty registry; making its tables takes seconds, copying them none."""
-    home = tmp_path_factory.mktemp("registry")
-    registry.connect(home).search_registered_models()
-    return home / "mlflow.db"
-
-
-@pytest.fixture
-def home(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    home = tmp_path / "home"
-    home.mkdir()
-    shutil.copy(database, home / "mlflow.db")
-    return home
-
-
-def register(home: Path, right: float = 0.5, at_least: float = 0.1) -> ModelVersion:
-    """Register a run with `right` of its objects recognised, behind one gate."""
-    artifacts = finished_run(home, right=right)
-    return challenge(home, artifacts, gate_results(artifacts, at_least))
-
-
-def challenge(home: Path, artifacts: dict[str, Artifact], gates: list[GateResult]) -> ModelVersion:
-    steps = (artifacts[step] for step in ("lens", "evaluation", "foundation"))
-    return registry.register_challenger(
-        home, "point_cloud", CONFIG, *steps, upstream=artifacts, gates=gates
-    )
-
-
-def aliases(home: Path) -> dict[int, tuple[str, ...]]:
-    return {v.version: v.aliases for v in registry.versions(home, "point_cloud")}
 
 
 def test_a_home_without_a_run_has_no_versions_and_gets_no_database(tmp_path: Path) -> None:
@@ -83,6 +43,7 @@ def test_a_registered_lens_carries_its_lineage(home: Path) -> None:
         assert run.data.tags[f"vitlens.fingerprint.{step}"] == artifact.fingerprint
     assert run.data.tags["vitlens.foundation.spec"] == "lit:a+b"
     assert run.data.tags["vitlens.gate.top1"].startswith("passed: zero_shot.top1 is 0.5")
+    assert run.data.tags["vitlens.tier.thresholds"] == "passed"
     assert run.data.params["lens.train.steps"] == "4"
     assert run.data.metrics["zero_shot.ci95.top1.low"] == pytest.approx(0.4)
     assert run.info.status == "FINISHED"
@@ -129,50 +90,6 @@ def test_registering_again_with_other_gates_states_the_present_ones(home: Path) 
     assert not register(home, at_least=0.9).gates_passed
 
 
-def test_promotion_moves_champion_and_previous(home: Path) -> None:
-    passed = gate_results(finished_run(home))
-    for right in (0.25, 0.5, 0.75):
-        registry.promote(home, NAME, register(home, right).version, passed)
-    assert aliases(home) == {3: ("champion",), 2: ("previous",), 1: ()}
-
-
-def test_promoting_the_champion_again_changes_nothing(home: Path) -> None:
-    passed = gate_results(finished_run(home))
-    for right in (0.25, 0.5):
-        registry.promote(home, NAME, register(home, right).version, passed)
-    before = aliases(home)
-    assert registry.promote(home, NAME, 2, passed).aliases == ("champion",)
-    assert aliases(home) == before
-
-
-def test_a_champion_registered_again_is_no_challenger(home: Path) -> None:
-    registry.promote(home, NAME, register(home).version, gate_results(finished_run(home)))
-    assert register(home).aliases == ("champion",)
-
-
-def test_previous_can_be_made_champion_again(home: Path) -> None:
-    passed = gate_results(finished_run(home))
-    for right in (0.25, 0.5):
-        registry.promote(home, NAME, register(home, right).version, passed)
-    registry.promote(home, NAME, 1, passed)
-    assert aliases(home) == {2: ("previous",), 1: ("champion",)}
-
-
-def test_a_failed_gate_keeps_the_champion(home: Path) -> None:
-    registry.promote(home, NAME, register(home, 0.5).version, gate_results(finished_run(home)))
-    worse = register(home, 0.25)
-    failed = gate_results(finished_run(home, right=0.25), at_least=0.4)
-    with pytest.raises(ConfigError, match=r"top1: zero_shot\.top1 is 0\.25, but must be at least"):
-        registry.promote(home, NAME, worse.version, failed)
-    assert aliases(home) == {2: ("challenger",), 1: ("champion",)}
-
-
-def test_a_version_that_does_not_exist_is_refused(home: Path) -> None:
-    register(home)
-    with pytest.raises(ConfigError, match="no version 7"):
-        registry.promote(home, NAME, 7, [])
-
-
 def test_the_report_is_kept_with_the_run(home: Path, tmp_path: Path) -> None:
     model = register(home)
     for name in ("report.json", "report.html"):
@@ -186,7 +103,7 @@ CONSUMER = """
 import sys
 import mlflow, numpy as np
 model = mlflow.pyfunc.load_model("models:/vitlens-point_cloud@challenger")
-np.save(sys.argv[1], model.predict(np.load(sys.argv[2])))
+np.save(sys.argv[1], model.predict(list(np.load(sys.argv[2]))))
 loaded = {name.partition(".")[0] for name in sys.modules}
 assert not loaded & {"pipelines", "workflows", "ray", "dagster"}, loaded
 """
@@ -195,7 +112,7 @@ assert not loaded & {"pipelines", "workflows", "ray", "dagster"}, loaded
 def test_a_consumer_loads_the_lens_elsewhere_without_pickle(home: Path, tmp_path: Path) -> None:
     """The embedded default foundation in miniature, in a process and a folder of its own."""
     tower, settings, files = real_lens()
-    challenge(home, finished_run(home, files=files), [])
+    challenge(home, finished_run(home, files=files))
     clouds = np.random.default_rng(0).uniform(size=(2, 100, 6)).astype(np.float32)
     np.save(tmp_path / "clouds.npy", clouds)
     elsewhere = tmp_path / "elsewhere"
@@ -221,7 +138,7 @@ def test_a_consumer_loads_the_lens_elsewhere_without_pickle(home: Path, tmp_path
 def test_the_api_follows_a_registered_model(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VITLENS_HOME", str(home))
     tower, settings, files = real_lens()
-    challenge(home, finished_run(home, files=files), [])
+    challenge(home, finished_run(home, files=files))
     clouds = list(np.random.default_rng(0).uniform(size=(2, 100, 6)).astype(np.float32))
     stored = torch.from_numpy(np.stack([settings.signal.store(cloud) for cloud in clouds]))
     for source in ("models:/vitlens-point_cloud@challenger", "models:/vitlens-point_cloud/1"):

@@ -32,7 +32,7 @@ from tests.pipelines.finished_run import (
 )
 from tests.pipelines.shard_bytes import encode_shard
 
-MODEL = ModelVersion("vitlens-point_cloud", 2, ("champion",), "run", "e", True, datetime.now(UTC))
+MODEL = ModelVersion("vitlens-point_cloud", 2, ("champion",), "run", "e", (), "", datetime.now(UTC))
 BAD = Quarantined(key="broken", step="renders", reason="not a GLB: it starts with <!DOCTYPE html>")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipelines import registry, report
+from pipelines import noninferiority, promotion, registry, report
 from tests.workflows.stage import Stage
 from workflows.flow import Step
 
@@ -19,8 +19,12 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage(tmp_path)
     monkeypatch.setattr(Step, "run", lambda step, *given: stage.run_step(step, *given))
     monkeypatch.setattr(registry, "register_challenger", stage.register)
-    monkeypatch.setattr(registry, "promote", stage.promote)
+    monkeypatch.setattr(registry, "state_gates", stage.state_gates)
+    monkeypatch.setattr(promotion, "promote", stage.promote)
     monkeypatch.setattr(registry, "versions", lambda home, modality: stage.versions)
+    monkeypatch.setattr(registry, "download", lambda source, home: Path("nowhere"))
+    alike = noninferiority.skipped("lenses of this stage are all alike")
+    monkeypatch.setattr(noninferiority, "hold", lambda *_: alike)
     monkeypatch.setattr(registry, "log_report", lambda home, model, folder: None)
     monkeypatch.setattr(report, "write", stage.write_report)
     return stage

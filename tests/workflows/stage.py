@@ -94,21 +94,28 @@ class Stage:
         files.append(write_atomic(build.folder / "train-00000.tar", b""))
         return build.commit(files, {"samples": 8})
 
-    def register(self, home, modality, config, lens, evaluation, *_rest) -> ModelVersion:
+    def register(self, home, modality, config, artifacts) -> ModelVersion:
         made = ModelVersion(
             name=registry.model_name(modality),
             version=len(self.versions) + 1,
             aliases=("challenger",),
             run_id="run",
-            evaluation=evaluation.fingerprint,
-            gates_passed=True,
+            evaluation=artifacts["evaluation"].fingerprint,
+            gates=(),
+            gate_settings="",
             created_at=datetime.now(UTC),
         )
         self.versions.insert(0, made)
         return made
 
-    def promote(self, home, name, version, gates) -> ModelVersion:
-        if failed := [gate.reason for gate in gates if not gate.passed]:
+    def state_gates(self, home, model, results, settings) -> ModelVersion:
+        stated = replace(model, gates=tuple(results), gate_settings=settings)
+        self.versions = [stated if v.version == model.version else v for v in self.versions]
+        return stated
+
+    def promote(self, home, name, version, why) -> ModelVersion:
+        model = next(v for v in self.versions if v.version == version)
+        if failed := [gate.reason for gate in model.gates if not gate.passed]:
             raise ConfigError("; ".join(failed))
         self.versions = [
             replace(v, aliases=("champion",) if v.version == version else ()) for v in self.versions
@@ -126,7 +133,7 @@ class Stage:
             "objects": {"ok": 8, "quarantined": 0},
             "samples_are": "objects",
             "is_generated": False,
-            "gates": [gate.model_dump() for gate in gates],
+            "gates": [{**gate.model_dump(), "outcome": gate.outcome} for gate in gates],
             "model": {
                 "name": model.name,
                 "version": model.version,

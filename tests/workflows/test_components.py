@@ -66,7 +66,7 @@ def test_every_schedule_and_sensor_is_declared_but_stopped() -> None:
         assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
 
 
-def test_there_is_one_blocking_check_per_gate_of_the_yaml() -> None:
+def test_there_is_one_blocking_check_per_gate_of_the_yaml_and_one_for_each_other_tier() -> None:
     attributes = yaml.safe_load((MODALITIES / "point_cloud" / "defs.yaml").read_text())[
         "attributes"
     ]
@@ -75,8 +75,9 @@ def test_there_is_one_blocking_check_per_gate_of_the_yaml() -> None:
     built = dg.build_defs_for_component(ModalityWorkflow(**attributes))
 
     [checks] = built.asset_checks or []
-    [spec] = checks.check_specs
-    assert (spec.name, spec.asset_key, spec.blocking) == ("recall", key("challenger"), True)
+    specs = list(checks.check_specs)
+    assert [spec.name for spec in specs] == ["sanity", "recall", "non_inferiority"]
+    assert {(spec.asset_key, spec.blocking) for spec in specs} == {(key("challenger"), True)}
     assert not built.schedules
     assert not built.sensors
     assert [job.name for job in built.jobs or []] == ["point_cloud"]
@@ -92,7 +93,7 @@ def test_a_passed_gate_makes_the_challenger_champion(
     assert [v.aliases for v in stage.versions] == [("champion",)]
     assert [r["model"].aliases for r in stage.reports] == [("challenger",), ("champion",)]
     held = {check.check_name for check in result.get_asset_check_evaluations()}
-    assert held == {"times_chance", "ratio_to_foundation"}
+    assert held == {"sanity", "times_chance", "ratio_to_foundation", "non_inferiority"}
 
 
 def test_a_failed_gate_blocks_the_champion_and_says_why(
@@ -118,7 +119,7 @@ def test_the_report_of_a_failed_gate_is_written(stage: Stage, instance: dg.Dagst
     stage.materialise(instance, sets=("gates.times_chance.min=8",))
 
     [written] = stage.reports
-    assert [gate.passed for gate in written["gates"]] == [False, True]
+    assert [g.outcome for g in written["gates"]] == ["skipped", "failed", "passed", "skipped"]
     assert set(written["artifacts"]) == set(STEP_NAMES)
 
 

@@ -18,6 +18,7 @@ from vitlens_core import modalities
 from vitlens_core.api.encoders import Encoder
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.precision import Precision, autocast
+from vitlens_core.readers.files import as_file
 
 
 class Calibrated(NamedTuple):
@@ -55,8 +56,8 @@ class Model:
         """Embed each modality's inputs: {name: [B, E]}, unit norm, fp32, on the CPU.
 
         Args:
-            inputs: lists of paths or raw arrays, as the modality's file states them; for
-                text, strings are the text itself.
+            inputs: lists of paths, bytes of files or raw arrays, as the modality's file
+                states them; for text, strings are the text itself.
             batch_size: inputs that pass a tower at a time; it changes no embedding.
             reading: what the files do not say, by modality: {"imu": {"rate_hz": 50}}.
 
@@ -168,12 +169,20 @@ class Model:
         return F.normalize(torch.cat(batches), dim=-1).cpu()
 
     def _stored(self, name: str, index: int, item: Any, options: Mapping[str, Any]) -> Any:
-        is_path = isinstance(item, Path) or (isinstance(item, str) and name != "text")
         try:
-            raw = modalities.load(name).read(item, **options) if is_path else item
-            return self._encoders[name].store(raw)
+            return self._encoders[name].store(_raw(name, item, options))
         except InputError as error:
             raise InputError(f"{name}[{index}]: {error}") from error
+
+
+def _raw(name: str, item: Any, options: Mapping[str, Any]) -> Any:
+    """What a path or the bytes of a file hold; anything else as it is."""
+    if isinstance(item, bytes):
+        with as_file(item) as path:
+            return modalities.load(name).read(path, **options)
+    if isinstance(item, Path) or (isinstance(item, str) and name != "text"):
+        return modalities.load(name).read(item, **options)
+    return item
 
 
 def _check_options(name: str, options: Mapping[str, Any]) -> None:

@@ -3,11 +3,61 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection
+import tempfile
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from vitlens_core.errors import ConfigError, InputError
+
+# What a file's first bytes say it is; `????` stands for any four.
+_BEGINNINGS = {
+    b"glTF": ".glb",
+    b"ply\n": ".ply",
+    b"ply\r": ".ply",
+    b"\x93NUMPY": ".npy",
+    b"PK\x03\x04": ".npz",
+    b"\x89PNG": ".png",
+    b"\xff\xd8\xff": ".jpg",
+    b"GIF8": ".gif",
+    b"BM": ".bmp",
+    b"II*\0": ".tiff",
+    b"MM\0*": ".tiff",
+    b"RIFF????WEBP": ".webp",
+    b"RIFF????WAVE": ".wav",
+    b"fLaC": ".flac",
+    b"OggS": ".ogg",
+    b"ID3": ".mp3",
+    b"\xff\xfb": ".mp3",
+    b"????ftyp": ".mp4",
+    b"\x1aE\xdf\xa3": ".webm",
+}
+
+
+@contextmanager
+def as_file(data: bytes) -> Generator[Path]:
+    """The bytes of a file as a file, for readers that take paths; gone afterwards.
+
+    Raises:
+        InputError: they begin like no kind of file there is a reader for.
+    """
+    with tempfile.TemporaryDirectory(prefix="vitlens-input-") as folder:
+        path = Path(folder, f"input{_ending_of(data)}")
+        path.write_bytes(data)
+        yield path
+
+
+def _ending_of(data: bytes) -> str:
+    for beginning, ending in _BEGINNINGS.items():
+        pairs = zip(beginning, data, strict=False)
+        if len(data) >= len(beginning) and all(b in (ord("?"), found) for b, found in pairs):
+            return ending
+    endings = ", ".join(dict.fromkeys(_BEGINNINGS.values()))
+    raise InputError(
+        f"expected the bytes of a {endings} file, found {len(data)} bytes that begin with "
+        f"{data[:12]!r}. Write them to a file and give its path, if its ending says what it is"
+    )
 
 
 def optional(package: str, extra: str = "files") -> ModuleType:

@@ -1,0 +1,120 @@
+"""staging: what a registered challenger must pass before it may become champion.
+
+    sanity ─▶ thresholds ─▶ non-inferiority ─▶ benchmarks
+    (loads    (held-out     (to the champion,   (of the modality, where
+    anywhere)  figures)      same samples)       their data are mounted)
+
+Reads     the registered version, its evaluation and benchmarks, the champion.
+Writes    one tag a tier and a gate on the version and its run.
+Promises  every gate is held whatever the others say; what was held with the same settings
+          against the same champion is not held again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from pipelines import gates, noninferiority, registry, sanity
+from pipelines.artifacts import Artifact, digest
+from pipelines.gates import GateConfig, GateResult
+from pipelines.noninferiority import NonInferiorityConfig
+from pipelines.registry import CHAMPION, ModelVersion
+from pipelines.runtime import Runtime
+from pipelines.sanity import SanityConfig
+
+if TYPE_CHECKING:
+    from pipelines.config import RunConfig
+
+
+class StagingConfig(BaseModel):
+    """What is asked beside the thresholds; a tier that is null is switched off."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sanity: SanityConfig | None = SanityConfig()
+    non_inferiority: NonInferiorityConfig | None = NonInferiorityConfig()
+
+
+def stage(
+    runtime: Runtime,
+    home: Path,
+    config: RunConfig,
+    artifacts: Mapping[str, Artifact],
+    model: ModelVersion,
+) -> ModelVersion:
+    """Hold every gate against a version, and tag it with what was found.
+
+    Args:
+        artifacts: by step, those the version was registered with.
+
+    Raises:
+        ConfigError: a gate names a figure that does not exist.
+    """
+    champion = _champion(home, config.modality)
+    settings = settings_digest(config)
+    if model.gates and _is_current(model, settings, champion):
+        return model
+    results = list(_hold(runtime, home, config, artifacts, model, champion))
+    against = f"{settings}/{champion.version if champion else 0}"
+    return registry.state_gates(home, model, results, against)
+
+
+def settings_digest(config: RunConfig) -> str:
+    """Identity of what the gates are told."""
+    told = {name: gate.model_dump() for name, gate in config.gates.items()}
+    return digest([told, config.staging.model_dump()])[:16]
+
+
+def names(gate_names: list[str]) -> list[str]:
+    """The gates of a workflow in the order they are held, given those of its YAML."""
+    return [sanity.NAME, *gate_names, noninferiority.NAME]
+
+
+def _champion(home: Path, modality: str) -> ModelVersion | None:
+    found = registry.versions(home, modality)
+    return next((version for version in found if CHAMPION in version.aliases), None)
+
+
+def _is_current(model: ModelVersion, settings: str, champion: ModelVersion | None) -> bool:
+    """Whether it was held so already; a champion need not be held against itself."""
+    told, _, against = model.gate_settings.partition("/")
+    same_champion = against == str(champion.version if champion else 0)
+    return told == settings and (same_champion or CHAMPION in model.aliases)
+
+
+def _hold(
+    runtime: Runtime,
+    home: Path,
+    config: RunConfig,
+    artifacts: Mapping[str, Artifact],
+    model: ModelVersion,
+    champion: ModelVersion | None,
+) -> Iterator[GateResult]:
+    if config.staging.sanity:
+        yield sanity.hold(registry.download(model.uri, home), config.staging.sanity)
+    else:
+        yield sanity.skipped()
+    evaluation = artifacts["evaluation"]
+    yield from _thresholds(evaluation, list(config.gates.values()))
+    if config.staging.non_inferiority is None:
+        yield noninferiority.skipped("switched off: staging.non_inferiority is null")
+    elif champion is None or champion.version == model.version:
+        yield noninferiority.skipped("there is no other champion to compare with")
+    else:
+        yield noninferiority.hold(
+            runtime,
+            config.staging.non_inferiority,
+            config.evaluation,
+            artifacts["targets"],
+            evaluation,
+            registry.download(champion.uri, home),
+            f"version {champion.version}",
+        )
+
+
+def _thresholds(evaluation: Artifact, asked: list[GateConfig]) -> list[GateResult]:
+    return gates.evaluate(evaluation.read_json("metrics.json"), asked)
