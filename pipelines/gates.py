@@ -35,9 +35,9 @@ class GateConfig(BaseModel):
         return self
 
 
-# What is asked of a challenger, in this order.
-TIERS = ("sanity", "thresholds", "non_inferiority", "benchmarks")
 Tier = Literal["sanity", "thresholds", "non_inferiority", "benchmarks"]
+# What is asked of a challenger, in this order.
+TIERS: tuple[Tier, ...] = ("sanity", "thresholds", "non_inferiority", "benchmarks")
 
 
 class GateResult(BaseModel):

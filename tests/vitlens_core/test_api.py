@@ -83,6 +83,13 @@ def test_everything_lies_in_one_space_at_unit_norm(model):
         torch.testing.assert_close(embeddings.norm(dim=-1), torch.ones(5))
 
 
+def test_bytes_of_no_known_kind_are_named(model):
+    with pytest.raises(
+        InputError, match=r"point_cloud\[0\]: expected the bytes of a \.glb, .*<html"
+    ):
+        model.encode({"point_cloud": [b"<html>not found</html>"]})
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
 def test_the_batch_size_changes_nothing(model, batch_size):
     """Within float32's rounding of differently shaped products."""
@@ -107,6 +114,9 @@ def test_files_and_arrays_are_encoded_alike(model, tmp_path):
     files = {"audio": "a.wav", "point_cloud": "a.npy", "image": "a.png", "text": "a.txt"}
     paths = {name: [tmp_path / file] for name, file in files.items()}
     expected = model.encode(arrays)
+    contents = {name: [path.read_bytes() for path in paths[name]] for name in MODALITIES}
+    for name, embeddings in model.encode(contents).items():
+        torch.testing.assert_close(embeddings, expected[name], atol=1e-5, rtol=0)
     for name, embeddings in model.encode(paths).items():
         torch.testing.assert_close(embeddings, expected[name])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -15,30 +16,51 @@ from vitlens_core.api.encoders import (
     on_device,
     signal_encoder,
 )
-from vitlens_core.checkpoint import load_lens, read_settings
+from vitlens_core.checkpoint import PRETRAINED_FILE, load_lens, read_settings
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation import Foundation, LitFoundation, load_foundation
 
 FOUNDATION_FILE = "foundation.json"
 PROJECTIONS_FILE = "projections.safetensors"
+CALIBRATION_FILE = "calibration.json"
+CARD_FILE = "README.md"
+# In a folder of the hub's conventions (`pretrained`) config.json holds both of those.
+CONFIG_FILE = "config.json"
+
+
+def beside(lens: Path) -> dict[str, Any]:
+    """What lies beside a lens: its `foundation` and `calibration`, where they are stated."""
+    return _stated(lens.parent)
+
+
+def _stated(folder: Path) -> dict[str, Any]:
+    config = folder / CONFIG_FILE
+    if config.is_file() and (folder / PRETRAINED_FILE).is_file():
+        return {key: value for key, value in json.loads(config.read_text()).items() if value}
+    files = {"foundation": FOUNDATION_FILE, "calibration": CALIBRATION_FILE}
+    return {
+        name: json.loads((folder / file).read_text())
+        for name, file in files.items()
+        if (folder / file).is_file()
+    }
 
 
 def lens_encoders(
     files: Sequence[Path],
-    foundation: Foundation | str | Path | None,
+    base: Foundation,
     wanted: Collection[str] | None,
     device: torch.device,
 ) -> dict[str, Encoder]:
     """Encoders of the lenses' modalities and of image, video and text.
 
     Args:
+        base: their foundation, on the device.
         wanted: those to keep, or None for all; the rest is released.
 
     Raises:
-        ConfigError: two lenses of one modality, or a foundation that cannot be found.
+        ConfigError: two lenses of one modality.
         CheckpointError: a lens that was trained against another foundation.
     """
-    base = _foundation(files[0], foundation).to(device)
     encoders: dict[str, Encoder] = {}
     for path in files:
         modality = read_settings(path)[0].modality
@@ -52,17 +74,22 @@ def lens_encoders(
 
 def _lens_encoder(path: Path, foundation: Foundation, device: torch.device) -> Encoder:
     tower, settings = load_lens(path, foundation)
-    temperature = 1 / tower.log_scale.exp().item()
+    own = {"temperature": 1 / tower.log_scale.exp().item()}
+    temperature = beside(path).get("calibration", own)["temperature"]
     return signal_encoder(settings.signal, on_device(tower, device), temperature)
 
 
-def _foundation(lens: Path, given: Foundation | str | Path | None) -> Foundation:
-    """The foundation that is given, or lies beside the lens, or that its spec names."""
+def lens_foundation(lens: Path, given: Foundation | str | Path | None = None) -> Foundation:
+    """The foundation that is given, or lies beside the lens, or that its spec names.
+
+    Raises:
+        ConfigError: it cannot be found.
+    """
     if isinstance(given, Foundation):
         return given
     if given is not None:
         return open_foundation(given)
-    if (lens.parent / FOUNDATION_FILE).is_file():
+    if "foundation" in beside(lens):
         return open_foundation(lens.parent)
     spec = read_settings(lens)[1]
     if spec.startswith("lit:"):
@@ -74,22 +101,22 @@ def _foundation(lens: Path, given: Foundation | str | Path | None) -> Foundation
 
 
 def open_foundation(source: str | Path) -> Foundation:
-    """A foundation from its spec, or from a folder with foundation.json (and projections).
+    """A foundation from its spec, or from a folder that states it (and holds projections).
 
     Raises:
         ConfigError: an unknown spec.
         CheckpointError: projections that are missing or do not fit.
     """
-    described = Path(source, FOUNDATION_FILE)
-    if not described.is_file():
+    folder = Path(source)
+    stated = _stated(folder).get("foundation")
+    if stated is None:
         return load_foundation(str(source))
-    stated = json.loads(described.read_text())
     if not stated["spec"].startswith("lit:"):
         return load_foundation(stated["spec"])
     foundation = load_foundation(stated["spec"], stated["embed_dim"], stated["image_size_px"])
-    projections = described.with_name(PROJECTIONS_FILE)
+    projections = folder / PROJECTIONS_FILE
     if not projections.is_file():
-        raise CheckpointError(f"{described.parent} lacks {PROJECTIONS_FILE}")
+        raise CheckpointError(f"{folder} lacks {PROJECTIONS_FILE}")
     assert isinstance(foundation, LitFoundation)
     foundation.load_projections(load_file(str(projections)))
     return foundation

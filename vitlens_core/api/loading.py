@@ -9,8 +9,9 @@ import torch
 
 from vitlens_core import modalities as known
 from vitlens_core.api.imagebind import imagebind_encoders
-from vitlens_core.api.lenses import lens_encoders
+from vitlens_core.api.lenses import lens_encoders, lens_foundation
 from vitlens_core.api.model import Model
+from vitlens_core.api.pretrained import Origin
 from vitlens_core.api.published import openshape_encoders, vitlens_encoders
 from vitlens_core.api.sources import locate, recognise
 from vitlens_core.errors import ConfigError
@@ -36,7 +37,8 @@ def load(
     """A model from lens checkpoints of one foundation, or from one published checkpoint.
 
     Args:
-        sources: a lens (`lens.safetensors`, its folder, `models:/…`), several of them, or a
+        sources: a lens (`lens.safetensors`, its folder, a folder that `save_pretrained`
+            wrote, `models:/…`), several of them, or a
             checkpoint of ViT-Lens, OpenShape or ImageBind (.safetensors or .pt).
         modalities: those to hold in memory; all that the sources offer where not given. Image,
             video and text come with the foundation, whole or not at all.
@@ -57,9 +59,12 @@ def load(
     files = [locate(source) for source in sources]
     kinds = {recognise(path) for path in files}
     device = torch.device(device)
+    origin = None
     if kinds == {"lens"}:
         _refuse(config, "config", "published checkpoints")
-        encoders = lens_encoders(files, foundation, modalities, device)
+        base = lens_foundation(files[0], foundation).to(device)
+        encoders = lens_encoders(files, base, modalities, device)
+        origin = Origin(files[0], base) if len(files) == 1 else None
     elif len(files) == 1:
         _refuse(foundation, "foundation", "lens checkpoints")
         encoders = _PUBLISHED[kinds.pop()](files[0], config, modalities, device)
@@ -71,7 +76,7 @@ def load(
             f"of those asked for it can: {', '.join(encoders) or 'none'}"
         )
     kept = {n: e for n, e in encoders.items() if modalities is None or n in modalities}
-    return Model(kept, device, precision)
+    return Model(kept, device, precision, origin)
 
 
 def _refuse(option: object, name: str, of_what: str) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vitlens_core import modalities
 from vitlens_core.api.encoders import Encoder
+from vitlens_core.api.pretrained import Origin, Pretrained
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.precision import Precision, autocast
 from vitlens_core.readers.files import as_file
@@ -28,7 +29,7 @@ class Calibrated(NamedTuple):
     temperature: float
 
 
-class Model:
+class Model(Pretrained):
     """Encoders into one space; see `vitlens_core.load`.
 
     Attributes:
@@ -36,9 +37,14 @@ class Model:
     """
 
     def __init__(
-        self, encoders: Mapping[str, Encoder], device: torch.device, precision: Precision
+        self,
+        encoders: Mapping[str, Encoder],
+        device: torch.device,
+        precision: Precision,
+        origin: Origin | None = None,
     ) -> None:
         self._encoders = dict(encoders)
+        self._origin = origin
         self._device = device
         self._precision: Precision = precision
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 
-from vitlens_core.checkpoint import FORMAT, LENS_FILE
+from vitlens_core.checkpoint import FORMAT, LENS_FILE, PRETRAINED_FILE
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.models.weights import read_weights
 
@@ -45,10 +45,12 @@ def locate(source: str | Path) -> Path:
             raise ConfigError(f"no checkpoint at {path}")
         return path
     # A registered model keeps its files under artifacts/.
-    for folder in (path, path / "artifacts"):
-        if (folder / LENS_FILE).is_file():
-            return folder / LENS_FILE
-    raise ConfigError(f"{path} holds no {LENS_FILE}; name the folder of a lens or of a model")
+    for lens in (path / LENS_FILE, path / "artifacts" / LENS_FILE, path / PRETRAINED_FILE):
+        if lens.is_file():
+            return lens
+    raise ConfigError(
+        f"{path} holds no {LENS_FILE} and no {PRETRAINED_FILE}; name the folder of a lens or model"
+    )
 
 
 def _fetch(scheme: str, source: str) -> Path:

@@ -1,0 +1,90 @@
+"""A lens as a folder in the hub's conventions: config.json, safetensors and a model card.
+
+Reads     a folder that `save_pretrained` wrote, or a repository of that content on the hub.
+Writes    config.json            settings, foundation and calibration of the lens
+          model.safetensors      the trained tensors, as in lens.safetensors
+          projections.safetensors  a `lit` foundation's fitted projections
+          README.md              the model card that lies beside the lens, or a short one
+Promises  frozen weights are not written: they come from the foundation's spec.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelHubMixin, snapshot_download
+from safetensors.torch import save_file
+
+from vitlens_core.api.lenses import (
+    CARD_FILE,
+    CONFIG_FILE,
+    PROJECTIONS_FILE,
+    beside,
+)
+from vitlens_core.checkpoint import PRETRAINED_FILE, read_settings
+from vitlens_core.errors import ConfigError
+from vitlens_core.foundation import Foundation, LitFoundation
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a model was loaded from, as far as it can be saved again: one lens."""
+
+    lens: Path
+    foundation: Foundation
+
+
+class Pretrained(ModelHubMixin, library_name="vitlens", pipeline_tag="feature-extraction"):
+    """`save_pretrained`, `from_pretrained` and `push_to_hub` of a model of one lens."""
+
+    _origin: Origin | None = None
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Raises ConfigError: the model is not of one lens."""
+        if self._origin is None:
+            raise ConfigError(
+                "save_pretrained writes one lens: load one lens checkpoint alone; published "
+                "checkpoints and several lenses in one model are not saved"
+            )
+        lens, foundation = self._origin.lens, self._origin.foundation
+        settings, spec, digest = read_settings(lens)
+        described: dict[str, Any] = {
+            "model_type": "vitlens",
+            "modality": settings.modality,
+            "settings": settings.model_dump(mode="json"),
+            "foundation": {
+                "spec": spec,
+                "digest": digest,
+                "embed_dim": foundation.embed_dim,
+                "image_size_px": foundation.image_size_px,
+            },
+            "calibration": beside(lens).get("calibration"),
+        }
+        shutil.copyfile(lens, save_directory / PRETRAINED_FILE)
+        if isinstance(foundation, LitFoundation):
+            state = foundation.projections.state_dict()
+            save_file(state, save_directory / PROJECTIONS_FILE)
+        card = lens.with_name(CARD_FILE)
+        if card.is_file() and card.parent != save_directory:
+            shutil.copyfile(card, save_directory / CARD_FILE)
+        (save_directory / CONFIG_FILE).write_text(json.dumps(described, indent=2))
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Any:
+        """From a folder, or from the hub. Raises ConfigError, CheckpointError."""
+        # Late: loading knows every kind of model, this one among them.
+        from vitlens_core.api.loading import load
+
+        fetch = {name: options.pop(name, None) for name in _OF_THE_HUB}
+        if Path(model_id).is_dir():
+            return load(model_id, **options)
+        kept = {name: value for name, value in fetch.items() if name in _FETCHED_WITH}
+        return load(snapshot_download(model_id, **kept), **options)
+
+
+_FETCHED_WITH = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+_OF_THE_HUB = (*_FETCHED_WITH, "proxies", "resume_download")
