@@ -14,6 +14,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from pipelines.benchmarks import BenchmarksConfig
 from pipelines.choices import unknown
 from pipelines.evaluation import EvaluationConfig
 from pipelines.foundation import FoundationConfig
@@ -48,6 +49,7 @@ class RunConfig(BaseModel):
     foundation: FoundationConfig = FoundationConfig()
     lens: LensConfig
     evaluation: EvaluationConfig = EvaluationConfig()
+    benchmarks: BenchmarksConfig = BenchmarksConfig()
     gates: dict[str, GateConfig] = Field(default_factory=dict, description="by name")
     resources: Resources = Field(default_factory=Resources)
 
