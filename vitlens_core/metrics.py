@@ -199,7 +199,7 @@ def fit_temperature(scores: Floats, labels: Ints) -> float:
         logits = np.exp(middle) * scores
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         expected = (weights * scores).sum(axis=1) / weights.sum(axis=1)
-        low, high = (middle, high) if (expected - own).mean() < 0 else (low, middle)
+        low, high = (middle, high) if (expected - own).mean() <= 0 else (low, middle)
     return float(np.exp(-(low + high) / 2))
 
 

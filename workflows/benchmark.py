@@ -23,9 +23,9 @@ from pipelines.shard_io import encode_json
 from vitlens_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipelines.benchmarks.table import Table
+    from pipelines.benchmarks.table import Row, Table
 
-_COLUMNS = ("benchmark", "protocol", "figure", "value", "n", "chance", "published", "notes")
+_COLUMNS = ("figure", "value", "n", "chance", "published")
 _NUMBERS = {"value", "n", "chance"}
 
 
@@ -61,8 +61,7 @@ def benchmark(
             f"{', '.join(sources)} holds {', '.join(model.modalities)} and no text: benchmarks "
             "compare with classes in words"
         )
-    progress = Runtime(Store(UPath(".")), console=console)
-    with progress.progress(STEP, suite.recordings, "recordings") as bar:
+    with Runtime(Store(UPath("."))).progress(STEP, suite.recordings, "recordings") as bar:
         table = suites.measure(suite, model, config, bar.advance)
     show(console, table)
     if out is not None:
@@ -91,21 +90,31 @@ def parse_roots(roots: Iterable[str]) -> dict[str, str]:
 
 
 def show(console: Console, table: Table) -> None:
-    """Figures, then what failed, then what was not mounted."""
-    from pipelines.benchmarks.table import cells
-
-    if table.rows:
-        shown = Shown(title=f"benchmarks: {', '.join(table.modalities)}")
-        for name in _COLUMNS:
-            shown.add_column(name, justify="right" if name in _NUMBERS else "left")
-        for row in table.rows:
-            shown.add_row(*map(escape, cells(row)))
-        console.print(shown)
+    """Figures by data set, then what failed, then what was not mounted."""
+    for name in dict.fromkeys(row.benchmark for row in table.rows):
+        rows = [row for row in table.rows if row.benchmark == name]
+        console.print(_shown(rows))
+        console.print(f"[dim]{escape(rows[0].protocol)}[/]")
+        # What is said of one figure alone stands in the files.
+        for note in dict.fromkeys(note for row in rows for note in row.notes):
+            if all(note in row.notes for row in rows):
+                console.print(f"[dim]- {escape(note)}[/]")
     for item in table.failed:
         console.print(f"[red]failed[/] {item.benchmark}: {escape(item.reason)}", soft_wrap=True)
     if table.skipped:
         names = ", ".join(item.benchmark for item in table.skipped)
         console.print(f"[dim]not mounted: {names}[/]", soft_wrap=True)
+
+
+def _shown(rows: Sequence[Row]) -> Shown:
+    from pipelines.benchmarks.table import figure_cells
+
+    shown = Shown(title=f"{rows[0].title} ({rows[0].benchmark})")
+    for name in _COLUMNS:
+        shown.add_column(name, justify="right" if name in _NUMBERS else "left")
+    for row in rows:
+        shown.add_row(*map(escape, figure_cells(row)))
+    return shown
 
 
 def _write(out: Path, contents: dict[str, bytes | str]) -> None:

@@ -27,7 +27,7 @@ from pipelines.benchmarks.embedded import Embedded
 from pipelines.benchmarks.protocols import Figure, Sure, by_luck
 from vitlens_core import metrics
 
-PROTOCOL = "embedding arithmetic"
+KIND = "embedding arithmetic"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def composed(
         )
         figures += [
             Figure(
-                PROTOCOL,
+                KIND,
                 f"{name}_{k}",
                 interval,
                 len(asked.pairs),

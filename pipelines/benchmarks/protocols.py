@@ -32,13 +32,13 @@ class Figure:
     """One value of a table.
 
     Attributes:
-        protocol: "zero-shot", "4-shot", …
+        kind: "zero-shot", "4-shot", …
         metric: "top1", "map", "text_to_audio_r1", …
         n: recordings, or captions, that it is the figure of.
         chance: what guessing gives; None where that has no meaning.
     """
 
-    protocol: str
+    kind: str
     metric: str
     interval: Interval
     n: int
@@ -88,14 +88,16 @@ def mean_average_precision(
 
     Its interval is of 100 resamples at most: each is a whole mAP.
     """
-    draws = metrics.group_draws(groups, min(sure.resamples, _MAP_RESAMPLES), sure.seed)
     present = relevant.any(axis=0)
-    value = _map(scores[:, present], relevant[:, present], np.ones(len(scores)))
-    resampled = np.array([_map(scores[:, present], relevant[:, present], draw) for draw in draws])
-    low, high = np.percentile(resampled, [2.5, 97.5])
+    scores, relevant = scores[:, present], relevant[:, present]
+    value = _map(scores, relevant, np.ones(len(scores)))
+    draws = metrics.group_draws(groups, min(sure.resamples, _MAP_RESAMPLES), sure.seed)
+    # A draw without a positive of any class has no mAP.
+    resampled = [_map(scores, relevant, draw) for draw in draws if (draw @ relevant).any()]
+    low, high = np.percentile(resampled or [value], [2.5, 97.5])
     absent = int((~present).sum())
     notes = (f"{absent} classes have no recording and are left out",) if absent else ()
-    chance = float(relevant[:, present].mean(axis=0).mean())
+    chance = float(relevant.mean(axis=0).mean())
     interval = Interval(value, float(low), float(high))
     return [Figure("zero-shot", "map", interval, len(scores), chance, notes)]
 

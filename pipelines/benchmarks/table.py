@@ -14,13 +14,20 @@ NOT_MOUNTED = "not mounted"
 
 
 class Row(BaseModel):
-    """One figure. `published` holds what others reached by the same protocol, in 0..1."""
+    """One figure.
+
+    Attributes:
+        kind: how it is scored: "zero-shot", "4-shot", …
+        protocol: of the data set.
+        published: what others reached by the same kind and protocol, in 0..1.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     benchmark: str
     title: str
     modality: str
+    kind: str
     protocol: str
     metric: str
     value: float
@@ -60,12 +67,13 @@ def row(benchmark: Benchmark, figure: Figure, notes: tuple[str, ...], *, compara
         comparable: False of generated files: nothing published stands beside them.
     """
     stated = benchmark.published.get(figure.metric, {})
-    published = stated if comparable and figure.protocol in ("zero-shot", "retrieval") else {}
+    published = stated if comparable and figure.kind in ("zero-shot", "retrieval") else {}
     return Row(
         benchmark=benchmark.name,
         title=benchmark.title,
         modality=benchmark.modality,
-        protocol=f"{figure.protocol}: {benchmark.protocol}",
+        kind=figure.kind,
+        protocol=benchmark.protocol,
         metric=figure.metric,
         value=figure.interval.value,
         ci95=(figure.interval.low, figure.interval.high),
@@ -104,20 +112,18 @@ def markdown(table: Table) -> str:
     return "\n".join([*lines, ""])
 
 
-def cells(row: Row) -> list[str]:
-    """A row as texts, for Markdown and for the terminal."""
+def figure_cells(row: Row) -> list[str]:
+    """What is scored, its value with interval, how many, chance, published; as texts."""
     published = ", ".join(f"{model} {value:.3f}" for model, value in row.published.items())
     return [
-        row.title,
-        row.protocol,
-        row.metric.replace("_", " "),
+        f"{row.kind} {row.metric.replace('_', ' ')}",
         f"{row.value:.3f} ({row.ci95[0]:.3f}–{row.ci95[1]:.3f})",
         f"{row.n:,}",
         "" if row.chance is None else f"{row.chance:.3f}",
         published,
-        "; ".join(row.notes),
     ]
 
 
 def _line(row: Row) -> str:
-    return f"| {' | '.join(text.replace('|', '/') for text in cells(row))} |"
+    texts = [row.title, row.protocol, *figure_cells(row), "; ".join(row.notes)]
+    return f"| {' | '.join(text.replace('|', '/') for text in texts)} |"
