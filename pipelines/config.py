@@ -243,6 +243,14 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         config.lens.train.weights(taught=config.foundation.has_teacher)
     except ConfigError as error:
         yield str(error)
+    if config.benchmarks.roots:
+        # Late: a module per data set, and most runs mount none.
+        from pipelines.benchmarks.datasets import check
+
+        try:
+            check(config.benchmarks.roots, [config.modality])
+        except ConfigError as error:
+            yield str(error)
     sizes = config.foundation.model_fields_set & {"embed_dim", "image_size_px", "background", "fit"}
     if config.foundation.has_teacher and sizes:
         yield (

@@ -35,6 +35,7 @@ def benchmark(
     roots: Iterable[str],
     out: Path | None = None,
     foundation: str | None = None,
+    device: str = "cpu",
 ) -> bool:
     """Measure a model and show its table; whether a mounted data set failed.
 
@@ -42,6 +43,7 @@ def benchmark(
         sources: lenses of one foundation, `models:/…`, or one published checkpoint.
         roots: NAME=FOLDER, one per mounted benchmark.
         foundation: of a lens, where it does not lie beside it: a spec or a folder.
+        device: as torch names it.
 
     Raises:
         VitlensError: what loading raises, or a root that is no benchmark of the model's.
@@ -49,11 +51,12 @@ def benchmark(
     mounts = parse_roots(roots)
     # Late: the API brings every encoder, and a mistyped root is found without it.
     from pipelines.benchmarks import suite as suites
+    from pipelines.benchmarks.datasets import check
     from pipelines.benchmarks.table import markdown
     from vitlens_core.api import load
 
-    suites.check(mounts)
-    model = load(*sources, foundation=foundation)
+    check(mounts)
+    model = load(*sources, foundation=foundation, device=device)
     config = BenchmarksConfig(roots=mounts)
     suite = suites.mount(mounts, model.modalities)
     if "text" not in model.modalities:
@@ -94,7 +97,7 @@ def show(console: Console, table: Table) -> None:
     for name in dict.fromkeys(row.benchmark for row in table.rows):
         rows = [row for row in table.rows if row.benchmark == name]
         console.print(_shown(rows))
-        console.print(f"[dim]{escape(rows[0].protocol)}[/]")
+        console.print(f"[dim]{escape(rows[0].protocol)}. Licence: {escape(rows[0].licence)}[/]")
         # What is said of one figure alone stands in the files.
         for note in dict.fromkeys(note for row in rows for note in row.notes):
             if all(note in row.notes for row in rows):

@@ -55,8 +55,16 @@ def drawn(points: np.ndarray, count: int, seed: int) -> np.ndarray:
     return points[rng.choice(len(points), count, replace=len(points) < count)]
 
 
+def array_of(values: Any, what: str, where: str) -> np.ndarray:
+    """As one array. Raises InputError: rows of several lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{where}: expected {what} as one array: {error}") from error
+
+
 def _numbers(values: Any, what: str, where: str) -> np.ndarray:
-    found = np.asarray(values)
+    found = array_of(values, what, where)
     if found.ndim != 2 or found.shape[1] != 3 or not len(found) or found.dtype.kind not in "fiu":
         raise InputError(
             f"{where}: expected {what} as numbers [N, 3], found {found.dtype} {list(found.shape)}"

@@ -14,7 +14,7 @@ import numpy as np
 from pipelines.artifacts import digest
 from pipelines.benchmarks.arithmetic import composed
 from pipelines.benchmarks.base import Benchmark, Mounted
-from pipelines.benchmarks.datasets import benchmarks
+from pipelines.benchmarks.datasets import benchmarks, check
 from pipelines.benchmarks.embedded import (
     Embedded,
     Texts,
@@ -39,7 +39,6 @@ from pipelines.benchmarks.protocols import (
 )
 from pipelines.benchmarks.settings import BenchmarksConfig
 from pipelines.benchmarks.table import NOT_MOUNTED, Row, Table, Unscored, row, unscored
-from pipelines.choices import unknown
 from vitlens_core.api.model import Model
 from vitlens_core.errors import ConfigError, InputError
 
@@ -66,20 +65,6 @@ class Suite:
     @property
     def recordings(self) -> int:
         return sum(len(mounted.test) for mounted in self.mounted.values())
-
-
-def check(roots: Collection[str], of_modalities: Collection[str] | None = None) -> None:
-    """Refuse names that are no benchmark (ConfigError), or one of none of the modalities."""
-    known = benchmarks()
-    for name in roots:
-        if name not in known:
-            raise ConfigError(f"benchmarks.roots: {unknown('benchmark', name, known)}")
-        measured = known[name].modality
-        if of_modalities is not None and measured not in of_modalities:
-            raise ConfigError(
-                f"benchmarks.roots: {name} measures {measured}; the model has "
-                f"{', '.join(of_modalities)}"
-            )
 
 
 def mount(roots: Mapping[str, str], of_modalities: Collection[str]) -> Suite:

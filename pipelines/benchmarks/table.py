@@ -29,6 +29,7 @@ class Row(BaseModel):
     modality: str
     kind: str
     protocol: str
+    licence: str
     metric: str
     value: float
     ci95: tuple[float, float]
@@ -74,6 +75,7 @@ def row(benchmark: Benchmark, figure: Figure, notes: tuple[str, ...], *, compara
         modality=benchmark.modality,
         kind=figure.kind,
         protocol=benchmark.protocol,
+        licence=benchmark.licence,
         metric=figure.metric,
         value=figure.interval.value,
         ci95=(figure.interval.low, figure.interval.high),
@@ -105,6 +107,8 @@ def markdown(table: Table) -> str:
         lines += ["| benchmark | protocol | figure | value | n | chance | published | notes |"]
         lines += ["|---|---|---|---|---|---|---|---|"]
         lines += [_line(row) for row in table.rows]
+        licences = dict.fromkeys(f"- {row.title}: {row.licence}" for row in table.rows)
+        lines += ["", "## Licences of the data", "", *licences]
     for title, items in (("Failed", table.failed), ("Skipped", table.skipped)):
         if items:
             lines += ["", f"## {title}", ""]

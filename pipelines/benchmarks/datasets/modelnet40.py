@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of
-from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, cloud, drawn
+from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, array_of, cloud, drawn
 from pipelines.benchmarks.pickled import read_npy, read_pickle
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.readers.files import existing, unreadable
@@ -97,12 +97,12 @@ def _class(name: Any, where: str) -> str:
 
 
 @lru_cache(maxsize=1)  # one file holds every cloud
-def _clouds(path: Path, size_bytes: int) -> np.ndarray:
+def _clouds(path: Path, changed_ns: int) -> np.ndarray:
     return read_npy(path)
 
 
 def _read_openshape(path: Path, index: int, count: int) -> dict[str, np.ndarray]:
-    clouds, where = _clouds(path, path.stat().st_size), f"{path}, object {index}"
+    clouds, where = _clouds(path, path.stat().st_mtime_ns), f"{path}, object {index}"
     if clouds.shape != (count,):
         raise InputError(f"{path}: expected {count} objects, as listed; found {clouds.shape}")
     item = clouds[index]
@@ -134,6 +134,8 @@ def _points_and_labels(path: Path) -> tuple[list[np.ndarray], list[int]]:
     if not isinstance(content, list | tuple) or len(content) != 2:
         raise InputError(f"{path}: expected a list of points and a list of labels")
     points, labels = content
+    if not all(isinstance(items, list | tuple | np.ndarray) for items in (points, labels)):
+        raise InputError(f"{path}: expected a list of points and a list of labels")
     if len(points) != len(labels) or not len(points):
         raise InputError(f"{path}: found {len(points)} clouds and {len(labels)} labels")
     try:
@@ -146,7 +148,7 @@ def _points_and_labels(path: Path) -> tuple[list[np.ndarray], list[int]]:
 
 
 def _ulip_cloud(points: Any, where: str) -> dict[str, np.ndarray]:
-    found = np.asarray(points)
+    found = array_of(points, "points", where)
     if found.ndim != 2 or found.shape[1] not in (3, 6):
         raise InputError(f"{where}: expected [N, 3] or [N, 6], found {list(found.shape)}")
     if len(found) < ULIP_POINTS:
@@ -161,7 +163,7 @@ def _texts(folder: Path) -> list[Example]:
             f"{folder} holds neither modelnet40_test_{ULIP_POINTS}pts_fps.dat nor {path.name}; "
             "mount modelnet40_normal_resampled"
         )
-    names = path.read_text(encoding="utf-8").split()
+    names = path.read_text(encoding="utf-8", errors="replace").split()
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"{path}: expected names of objects, each once; found {len(names)}")
     examples = []

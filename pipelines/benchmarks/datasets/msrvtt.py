@@ -12,7 +12,7 @@ by the foundation and its sound's by the lens (clips averaged before normalising
 the frames alone where there is no sound.
 
 Licence: Microsoft Research's, for research; the videos are their uploaders'.
-Source: Xu et al., CVPR 2016; Yu et al., ECCV 2018 (1k-A); ImageBind (arXiv 2305.05665) table 5.
+Source: Xu et al., CVPR 2016; Yu et al., ECCV 2018 (1k-A); ImageBind (arXiv 2305.05665).
 """
 
 from __future__ import annotations

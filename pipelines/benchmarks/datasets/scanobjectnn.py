@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of
-from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, cloud, drawn
+from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, array_of, cloud, drawn
 from pipelines.benchmarks.pickled import read_npy
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.readers.files import existing, optional, unreadable
@@ -71,7 +71,7 @@ def mount_h5(root: str) -> Mounted:
 def _mounted(path: Path, read: Any) -> Mounted:
     try:
         existing(path, {".npy", ".h5"}, "ScanObjectNN's objects")
-        content = read(path, path.stat().st_size)
+        content = read(path, path.stat().st_mtime_ns)
         labels = _labels(content, path)
     except InputError as error:
         raise ConfigError(str(error)) from error
@@ -83,7 +83,7 @@ def _mounted(path: Path, read: Any) -> Mounted:
 
 
 @lru_cache(maxsize=1)  # one file holds every object
-def _of_npy(path: Path, size_bytes: int) -> Mapping[str, Any]:
+def _of_npy(path: Path, changed_ns: int) -> Mapping[str, Any]:
     array = read_npy(path)
     content = array.item() if array.shape == () else None
     if not isinstance(content, dict):
@@ -92,7 +92,7 @@ def _of_npy(path: Path, size_bytes: int) -> Mapping[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _of_h5(path: Path, size_bytes: int) -> Mapping[str, Any]:
+def _of_h5(path: Path, changed_ns: int) -> Mapping[str, Any]:
     h5py = optional("h5py", "pipelines")
     try:
         with h5py.File(path, "r") as file:
@@ -105,21 +105,21 @@ def _labels(content: Mapping[str, Any], path: Path) -> list[int]:
     """The objects' labels; as many as there are clouds and colours."""
     if missing := {"xyz", "label"} - content.keys():
         raise InputError(f"{path}: {' and '.join(sorted(missing))} missing, found {list(content)}")
-    labels = np.asarray(content["label"])
+    labels = array_of(content["label"], "labels", str(path))
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
         raise InputError(f"{path}: expected whole numbers [B] as labels, found {labels.shape}")
     for name in content.keys() & {"xyz", "rgb"}:
-        if len(content[name]) != len(labels):
-            raise InputError(
-                f"{path}: expected {len(labels)} {name}, one a label; found {len(content[name])}"
-            )
+        items = content[name]
+        count = len(items) if isinstance(items, list | tuple | np.ndarray) else 0
+        if count != len(labels):
+            raise InputError(f"{path}: expected {len(labels)} {name}, one a label; found {count}")
     if labels.min() < 0 or labels.max() >= len(CLASSES):
         raise InputError(f"{path}: expected labels 0..14, found {labels.min()}..{labels.max()}")
     return [int(label) for label in labels]
 
 
 def _read(path: Path, read: Any, index: int) -> dict[str, np.ndarray]:
-    content = read(path, path.stat().st_size)
+    content = read(path, path.stat().st_mtime_ns)
     rgb = content["rgb"][index] if "rgb" in content else None
     coloured = cloud(content["xyz"][index], rgb, f"{path}, object {index}")
     return {"point_cloud": drawn(coloured, OPENSHAPE_POINTS, seed=index)}

@@ -1,7 +1,7 @@
 """SUN RGB-D's test side; layout and licence in `pipelines.sources.sun_rgbd`.
 
-Protocol: 4,659 depth maps among 19 kinds of room, with prompts of rooms (worded by us: the
-published 19 say the same in other words).
+Protocol: 4,659 depth maps among 19 kinds of room, with prompts of rooms in our own words; the
+published figures are of 19 others.
 """
 
 from __future__ import annotations

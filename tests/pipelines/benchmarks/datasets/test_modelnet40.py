@@ -107,6 +107,7 @@ XYZ, GREY = np.ones((5, 3)), np.full((5, 3), 100)
         ({"xyz": XYZ * np.nan, "rgb": GREY}, "NaN"),
         ({"xyz": np.full((5, 3), "a"), "rgb": GREY}, "as numbers"),
         ({"xyz": XYZ[:0], "rgb": GREY[:0]}, "as numbers"),
+        ({"xyz": [[1, 2, 3], [1]], "rgb": GREY}, "as one array"),
     ],
 )
 def test_a_wrong_cloud_is_refused_by_its_place(tmp_path, item, message):
@@ -129,6 +130,7 @@ def test_fewer_clouds_than_listed_are_refused(tmp_path):
     ("content", "message"),
     [
         ([1, 2, 3], "a list of points and a list of labels"),
+        ([1, 2], "a list of points and a list of labels"),
         ([[XYZ], [0, 1]], "found 1 clouds and 2 labels"),
         ([[], []], "found 0 clouds"),
         ([[XYZ], [40]], r"labels 0\.\.39"),
@@ -146,6 +148,7 @@ def test_a_wrong_dat_is_refused(tmp_path, content, message):
     [
         (small_clouds.points(8191, 0), "8192 points or more, found 8191"),
         (np.ones((8192, 2)), r"\[N, 3\] or \[N, 6\]"),
+        ([[1, 2, 3], [1]], "as one array"),
     ],
 )
 def test_a_wrong_ulip_cloud_is_refused(tmp_path, points, message):

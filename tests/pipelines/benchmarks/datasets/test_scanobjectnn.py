@@ -55,6 +55,8 @@ def test_the_authors_2048_points_are_repeated(tmp_path):
         ({"xyz": XYZ}, "label missing"),
         ({"label": LABELS}, "xyz missing"),
         ({"xyz": XYZ, "label": LABELS[:1]}, "expected 1 xyz"),
+        ({"xyz": 3, "label": LABELS}, "expected 2 xyz, one a label; found 0"),
+        ({"xyz": XYZ, "label": [[1], [1, 2]]}, "labels as one array"),
         ({"xyz": XYZ, "label": LABELS, "rgb": XYZ[:1]}, "expected 2 rgb"),
         ({"xyz": XYZ, "label": LABELS + 13}, r"labels 0\.\.14, found 14\.\.15"),
         ({"xyz": XYZ, "label": LABELS / 2}, "whole numbers"),
