@@ -96,7 +96,7 @@ _LAST = (
     Step(
         "benchmarks",
         "The lens on public data sets, by the protocols of published figures, where mounted.",
-        ("foundation", "lens"),
+        ("foundation", "lens", "evaluation"),
         lambda config: (config.benchmarks,),
     ),
 )

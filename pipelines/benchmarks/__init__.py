@@ -1,7 +1,7 @@
 """benchmarks: the lens on public data sets, by the protocols that published figures are of.
 
-Reads     foundation and lens; the data sets that `benchmarks.roots` mounts, each in its published
-          layout (`datasets`, one module each).
+Reads     foundation, lens and its evaluation; the data sets that `benchmarks.roots` mounts, each
+          in its published layout (`datasets`, one module each).
 Writes    `benchmarks.json`: rows of figures with intervals, chance and what others reached; data
           sets that failed, with the reader's message; those that are not mounted.
           `benchmarks.md`: the same as a table.
@@ -35,9 +35,17 @@ TABLE, PAGE = "benchmarks.json", "benchmarks.md"
 
 
 def run(
-    runtime: Runtime, config: BenchmarksConfig, foundation: Artifact, lens: Artifact
+    runtime: Runtime,
+    config: BenchmarksConfig,
+    foundation: Artifact,
+    lens: Artifact,
+    evaluation: Artifact,
 ) -> Artifact:
     """Measure the lens on what is mounted.
+
+    Args:
+        evaluation: of the lens, which says whether its figures are emergent ones; its own
+            settings do not decide the fingerprint.
 
     Raises:
         ConfigError: a root for a benchmark that does not exist, or of another modality.
@@ -50,6 +58,7 @@ def run(
     identity = {
         **config.model_dump(mode="json", exclude={"roots"}),
         "mounted": sorted(config.roots),
+        "emergent": evaluation.read_json("metrics.json")["emergent"],
     }
     inputs = {"foundation": foundation, "lens": lens}
     build = runtime.store.begin(STEP, VERSION, identity, inputs, suite.content)
@@ -57,7 +66,7 @@ def run(
         return build.existing
     model = open_model(runtime, foundation, lens) if suite.mounted else None
     with runtime.progress(STEP, suite.recordings, "recordings") as bar:
-        table = suites.measure(suite, model, config, bar.advance)
+        table = suites.measure(suite, model, config, bar.advance, emergent=identity["emergent"])
     files = [
         write_atomic(build.folder / TABLE, encode_json(table.model_dump(mode="json"))),
         write_atomic(build.folder / PAGE, markdown(table).encode()),

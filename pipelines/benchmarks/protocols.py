@@ -36,6 +36,7 @@ class Figure:
         metric: "top1", "map", "text_to_audio_r1", …
         n: recordings, or captions, that it is the figure of.
         chance: what guessing gives; None where that has no meaning.
+        with_text: whether it compares with text; few-shot and linear probe do not.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Figure:
     n: int
     chance: float | None
     notes: tuple[str, ...] = ()
+    with_text: bool = True
 
 
 @dataclass(frozen=True)
@@ -187,8 +189,17 @@ def few_shot(
             ]
         )
         interval = metrics.mean_over_runs(hits, **sure.of(query.groups))
-        note = f"mean of {draws} draws"
-        figures.append(Figure(f"{k}-shot", "top1", interval, len(query), 1 / len(classes), (note,)))
+        figures.append(
+            Figure(
+                f"{k}-shot",
+                "top1",
+                interval,
+                len(query),
+                1 / len(classes),
+                (f"mean of {draws} draws",),
+                with_text=False,
+            )
+        )
     return figures
 
 
@@ -220,7 +231,8 @@ def linear_probe(support: Embedded, query: Embedded, strength: float, sure: Sure
     hits = probe.predict(query.embeddings) == of_classes(query, classes)
     interval = metrics.mean_over_runs(hits[None], **sure.of(query.groups))
     note = f"on {len(support)} recordings"
-    return [Figure("linear probe", "top1", interval, len(query), 1 / len(classes), (note,))]
+    chance = 1 / len(classes)
+    return [Figure("linear probe", "top1", interval, len(query), chance, (note,), with_text=False)]
 
 
 def calibration(

@@ -43,6 +43,7 @@ from vitlens_core.api.model import Model
 from vitlens_core.errors import ConfigError, InputError
 
 _GENERATED = "generated files: says nothing of real recordings"
+_EMERGENT = "emergent: the lens was never trained against text"
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,19 @@ def mount(roots: Mapping[str, str], of_modalities: Collection[str]) -> Suite:
 
 
 def measure(
-    suite: Suite, model: Model | None, config: BenchmarksConfig, advance: Callable[[int], None]
+    suite: Suite,
+    model: Model | None,
+    config: BenchmarksConfig,
+    advance: Callable[[int], None],
+    *,
+    emergent: bool = False,
 ) -> Table:
     """The table of a suite.
 
     Args:
         model: may be None where nothing is mounted.
         advance: told how many test recordings were embedded.
+        emergent: the lens never saw text: figures that compare with text say so.
     """
     rows: list[Row] = []
     failed = list(suite.failed)
@@ -103,7 +110,9 @@ def measure(
         assert model is not None, "a mounted benchmark needs a model"
         benchmark = benchmarks()[name]
         try:
-            rows += _rows(benchmark, mounted, model, config, advance)
+            for figure in _figures(benchmark, mounted, model, config, advance):
+                notes = _notes(benchmark, mounted, model, figure, emergent)
+                rows.append(row(benchmark, figure, notes, comparable=not mounted.generated))
         except (ConfigError, InputError) as error:
             failed.append(unscored(benchmark, str(error)))
     return Table(
@@ -111,29 +120,33 @@ def measure(
     )
 
 
-def _rows(
+def _figures(
     benchmark: Benchmark,
     mounted: Mounted,
     model: Model,
     config: BenchmarksConfig,
     advance: Callable[[int], None],
-) -> list[Row]:
+) -> list[Figure]:
     model = prepared(model, benchmark)
     test = embed(model, mounted.test, config.batch_size, advance)
     sure = Sure(config.resamples, config.seed)
     if benchmark.task == "retrieval":
-        figures = _retrieved(benchmark, test, model, config, sure)
-    else:
-        classes = prompted(model, benchmark, mounted.classes, config.batch_size)
-        if benchmark.task == "multilabel":
-            figures = _several_labels(mounted, test, classes, sure)
-        else:
-            figures = _classified(benchmark, mounted, test, classes, model, sure)
-            figures += _trained(mounted, test, model, config, sure)
-    notes = [*mounted.notes, *deviations(model, benchmark), *filter(None, [benchmark.caveat])]
-    if mounted.generated:
-        notes.append(_GENERATED)
-    return [row(benchmark, f, tuple(notes), comparable=not mounted.generated) for f in figures]
+        return _retrieved(benchmark, test, model, config, sure)
+    classes = prompted(model, benchmark, mounted.classes, config.batch_size)
+    if benchmark.task == "multilabel":
+        return _several_labels(mounted, test, classes, sure)
+    figures = _classified(benchmark, mounted, test, classes, model, sure)
+    return figures + _trained(mounted, test, model, config, sure)
+
+
+def _notes(
+    benchmark: Benchmark, mounted: Mounted, model: Model, figure: Figure, emergent: bool
+) -> tuple[str, ...]:
+    """What is said of a figure beside what its protocol says."""
+    notes = [*mounted.notes, *deviations(model, benchmark)]
+    notes += [benchmark.caveat] if benchmark.caveat else []
+    notes += [_GENERATED] if mounted.generated else []
+    return (*notes, _EMERGENT) if emergent and figure.with_text else tuple(notes)
 
 
 def _classified(

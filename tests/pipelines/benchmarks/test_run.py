@@ -14,6 +14,7 @@ from pipelines.benchmarks import BenchmarksConfig
 from pipelines.files import write_atomic
 from pipelines.foundation import open_foundation
 from pipelines.runtime import Runtime
+from pipelines.shard_io import encode_json
 from tests.pipelines import synthetic
 from tests.pipelines.benchmarks import small_clouds
 from tests.tiny_models import LENS, TOKENIZER
@@ -41,10 +42,18 @@ def lens_of(store: Store, foundation: Artifact) -> Artifact:
     return build.commit([write_atomic(build.folder / LENS_FILE, data)], {"steps": 0})
 
 
+def evaluated(store: Store, lens: Artifact, *, emergent: bool, seed: int = 0) -> Artifact:
+    build = store.begin("evaluation", 1, {"emergent": emergent, "seed": seed}, {"lens": lens})
+    data = encode_json({"emergent": emergent})
+    return build.commit([write_atomic(build.folder / "metrics.json", data)], {"samples": 0})
+
+
 @pytest.fixture
 def inputs(runtime: Runtime, tiny_lit: str) -> dict[str, Artifact]:
     foundation = synthetic.foundation(runtime.store, tiny_lit)
-    return {"foundation": foundation, "lens": lens_of(runtime.store, foundation)}
+    lens = lens_of(runtime.store, foundation)
+    evaluation = evaluated(runtime.store, lens, emergent=False)
+    return {"foundation": foundation, "lens": lens, "evaluation": evaluation}
 
 
 def _config(**settings: Any) -> BenchmarksConfig:
@@ -131,3 +140,14 @@ def test_a_root_of_another_modality_is_a_mistake(
 ) -> None:
     with pytest.raises(ConfigError, match="esc50 measures audio; the model has point_cloud"):
         benchmarks.run(runtime, _config(roots={"esc50": "/data"}), **inputs)
+
+
+def test_only_what_the_lens_was_trained_against_counts_of_its_evaluation(
+    runtime: Runtime, inputs: dict[str, Artifact]
+) -> None:
+    made = benchmarks.run(runtime, _config(), **inputs)
+    store, lens = runtime.store, inputs["lens"]
+    other = {**inputs, "evaluation": evaluated(store, lens, emergent=False, seed=1)}
+    assert benchmarks.run(runtime, _config(), **other).fingerprint == made.fingerprint
+    emergent = {**inputs, "evaluation": evaluated(store, lens, emergent=True)}
+    assert benchmarks.run(runtime, _config(), **emergent).fingerprint != made.fingerprint

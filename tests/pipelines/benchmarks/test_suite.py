@@ -268,6 +268,20 @@ def test_a_lens_that_sees_less_is_told_of(monkeypatch, tmp_path):
     assert all(note in row.notes for row in table.rows)
 
 
+def test_figures_of_text_are_emergent_where_the_lens_never_saw_any(monkeypatch, tmp_path):
+    monkeypatch.setattr(suites, "benchmarks", lambda: {"made": _benchmark()})
+    suite = Suite(("point_cloud",), {"made": _made(tmp_path)}, (), ())
+    table = measure(suite, plain_model(), CONFIG, lambda _: None, emergent=True)
+    marked = {row.kind: "emergent" in " ".join(row.notes) for row in table.rows}
+    assert marked == {
+        "zero-shot": True,
+        "calibration": True,
+        "1-shot": False,
+        "2-shot": False,
+        "linear probe": False,
+    }
+
+
 def test_generated_files_have_nothing_published_beside_them(monkeypatch, tmp_path):
     table = _measured(monkeypatch, _made(tmp_path, generated=True))
     assert all(row.published == {} for row in table.rows)
