@@ -14,6 +14,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from pipelines.benchmarks import BenchmarksConfig
 from pipelines.choices import unknown
 from pipelines.evaluation import EvaluationConfig
 from pipelines.foundation import FoundationConfig
@@ -49,6 +50,7 @@ class RunConfig(BaseModel):
     foundation: FoundationConfig = FoundationConfig()
     lens: LensConfig
     evaluation: EvaluationConfig = EvaluationConfig()
+    benchmarks: BenchmarksConfig = BenchmarksConfig()
     gates: dict[str, GateConfig] = Field(default_factory=dict, description="by name")
     staging: StagingConfig = StagingConfig()
     resources: Resources = Field(default_factory=Resources)
@@ -243,6 +245,14 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         config.lens.train.weights(taught=config.foundation.has_teacher)
     except ConfigError as error:
         yield str(error)
+    if config.benchmarks.roots:
+        # Late: a module per data set, and most runs mount none.
+        from pipelines.benchmarks.datasets import check
+
+        try:
+            check(config.benchmarks.roots, [config.modality])
+        except ConfigError as error:
+            yield str(error)
     sizes = config.foundation.model_fields_set & {"embed_dim", "image_size_px", "background", "fit"}
     if config.foundation.has_teacher and sizes:
         yield (

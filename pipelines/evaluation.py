@@ -16,7 +16,7 @@ Promises  deterministic; intervals resample whole groups (objects, subjects); no
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
@@ -36,7 +36,7 @@ from vitlens_core import metrics, modalities
 from vitlens_core.captions import class_prompts
 from vitlens_core.checkpoint import LENS_FILE
 from vitlens_core.errors import ConfigError
-from vitlens_core.foundation import Foundation
+from vitlens_core.modalities.text import TextEncoder
 from vitlens_core.models.tower import Tower, TowerSettings
 from vitlens_core.precision import autocast
 
@@ -128,7 +128,7 @@ def hits(evaluated: Evaluated, names: list[str], classes: np.ndarray) -> np.ndar
 
 
 def class_embeddings(
-    encoder: Foundation, names: list[str], templates: tuple[str, ...]
+    encoder: TextEncoder, names: Sequence[str], templates: tuple[str, ...]
 ) -> np.ndarray:
     """[K, E]: per class the mean over prompts, normalised before and after."""
     prompts = [encoder.encode_text(class_prompts(name, templates)) for name in names]

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines import gates, noninferiority, registry, sanity
+from pipelines import benchmarks, gates, noninferiority, registry, sanity
 from pipelines.artifacts import Artifact, digest
 from pipelines.gates import GateConfig, GateResult
 from pipelines.noninferiority import NonInferiorityConfig
@@ -55,7 +55,7 @@ def stage(
         ConfigError: a gate names a figure that does not exist.
     """
     champion = _champion(home, config.modality)
-    settings = settings_digest(config)
+    settings = settings_digest(config, artifacts["benchmarks"])
     if model.gates and _is_current(model, settings, champion):
         return model
     results = list(_hold(runtime, home, config, artifacts, model, champion))
@@ -63,15 +63,15 @@ def stage(
     return registry.state_gates(home, model, results, against)
 
 
-def settings_digest(config: RunConfig) -> str:
-    """Identity of what the gates are told."""
+def settings_digest(config: RunConfig, measured: Artifact) -> str:
+    """Identity of what the gates are told, and of the benchmarks they see."""
     told = {name: gate.model_dump() for name, gate in config.gates.items()}
-    return digest([told, config.staging.model_dump()])[:16]
+    return digest([told, config.staging.model_dump(), measured.fingerprint])[:16]
 
 
 def names(gate_names: list[str]) -> list[str]:
     """The gates of a workflow in the order they are held, given those of its YAML."""
-    return [sanity.NAME, *gate_names, noninferiority.NAME]
+    return [sanity.NAME, *gate_names, noninferiority.NAME, benchmarks.STEP]
 
 
 def _champion(home: Path, modality: str) -> ModelVersion | None:
@@ -99,7 +99,9 @@ def _hold(
     else:
         yield sanity.skipped()
     evaluation = artifacts["evaluation"]
-    yield from _thresholds(evaluation, list(config.gates.values()))
+    asked = [*config.gates.values()]
+    measured = artifacts["benchmarks"].read_json(benchmarks.TABLE)
+    yield from _thresholds(evaluation, [gate for gate in asked if not _of_benchmarks(gate)])
     if config.staging.non_inferiority is None:
         yield noninferiority.skipped("switched off: staging.non_inferiority is null")
     elif champion is None or champion.version == model.version:
@@ -115,6 +117,59 @@ def _hold(
             f"version {champion.version}",
         )
 
+    yield from _benchmark_gates(measured, [gate for gate in asked if _of_benchmarks(gate)])
+    yield _benchmarks(measured)
+
 
 def _thresholds(evaluation: Artifact, asked: list[GateConfig]) -> list[GateResult]:
     return gates.evaluate(evaluation.read_json("metrics.json"), asked)
+
+
+def _of_benchmarks(gate: GateConfig) -> bool:
+    """Whether it is on a figure such as `benchmarks.esc50.top1`."""
+    return gate.metric.startswith(f"{benchmarks.STEP}.")
+
+
+def _benchmark_gates(measured: Mapping[str, Any], asked: list[GateConfig]) -> Iterator[GateResult]:
+    """Gates on benchmarks; one whose data set is not mounted is skipped."""
+    figures: dict[str, dict[str, float]] = {}
+    for row in measured["rows"]:
+        figures.setdefault(row["benchmark"], {})[f"{row['kind']}.{row['metric']}"] = row["value"]
+    failed = {item["benchmark"]: item["reason"] for item in measured["failed"]}
+    for gate in asked:
+        _, name, *_ = gate.metric.split(".")
+        if name in figures:
+            [held] = gates.evaluate({benchmarks.STEP: figures}, [gate])
+            yield held.model_copy(update={"tier": "benchmarks"})
+        elif name in failed:
+            yield _benchmark_result(gate.name, False, f"{name}: {failed[name]}")
+        else:
+            yield _benchmark_result(gate.name, True, f"{name} is not mounted", skipped=True)
+
+
+def _benchmarks(measured: Mapping[str, Any]) -> GateResult:
+    """Whether every data set that is mounted could be measured."""
+    if failed := [f"{item['benchmark']}: {item['reason']}" for item in measured["failed"]]:
+        return _benchmark_result(benchmarks.STEP, False, "; ".join(failed))
+    names = sorted({row["benchmark"] for row in measured["rows"]})
+    if not names:
+        others = ", ".join(item["benchmark"] for item in measured["skipped"])
+        reason = (
+            f"no data set is mounted ({others})" if others else "there is none of this modality"
+        )
+        return _benchmark_result(benchmarks.STEP, True, reason, skipped=True)
+    reason = f"{len(measured['rows'])} figures of {', '.join(names)}"
+    return _benchmark_result(benchmarks.STEP, True, reason)
+
+
+def _benchmark_result(name: str, passed: bool, reason: str, *, skipped: bool = False) -> GateResult:
+    return GateResult(
+        name=name,
+        tier="benchmarks",
+        metric="data sets that failed",
+        threshold=0,
+        value=0 if passed else 1,
+        passed=passed,
+        skipped=skipped,
+        reason=reason,
+    )

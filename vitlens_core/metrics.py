@@ -1,4 +1,4 @@
-"""Zero-shot classification and retrieval metrics with bootstrap intervals; two models compared.
+"""Zero-shot, retrieval and calibration metrics with bootstrap intervals; two models compared.
 
 Axes: B samples, K classes, M gallery items, E embedding. Embeddings are unit norm.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,7 @@ def zero_shot(
     """
     rank = ranks(embeddings, classes, labels)
     scores = _similarities(embeddings, classes)
-    draws = _resamples(groups or range(len(labels)), resamples, seed)
+    draws = group_draws(groups or range(len(labels)), resamples, seed)
     correct = rank == 0
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(confusion, (labels, scores.argmax(axis=1)), 1)
@@ -128,7 +129,7 @@ def paired_difference(
     if not len(hits) or hits.shape != others.shape:
         raise InputError(f"expected two results of the same samples: {hits.shape}, {others.shape}")
     differences = hits.astype(np.int64) - others
-    draws = _resamples(groups or range(len(hits)), resamples, seed)
+    draws = group_draws(groups or range(len(hits)), resamples, seed)
     resampled = draws @ differences / draws.sum(axis=1)
     return float(differences.mean()), float(np.quantile(resampled, 1 - confidence))
 
@@ -156,8 +157,95 @@ def retrieval(
     scores = _similarities(queries, gallery)
     best = np.where(relevant, scores, -np.inf).max(axis=1, keepdims=True)
     ahead = ((scores >= best) & ~relevant).sum(axis=1)
-    draws = _resamples(groups or range(len(queries)), resamples, seed)
+    draws = group_draws(groups or range(len(queries)), resamples, seed)
     return {f"r{k}": _mean_interval(ahead < k, draws) for k in (1, 5, 10)}
+
+
+def mean_over_runs(
+    hits: NDArray[Any],
+    resamples: int = 2000,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+) -> Interval:
+    """Mean of [S, B]: how S runs (of other draws, say) did on the same B samples.
+
+    The interval draws both anew: which runs, and whole groups [B] as in `zero_shot`.
+
+    Raises:
+        InputError: not [S, B] with a run and a sample.
+    """
+    if hits.ndim != 2 or not hits.size:
+        raise InputError(f"expected hits [runs, samples], found {list(hits.shape)}")
+    runs, count = hits.shape
+    draws = group_draws(groups or range(count), resamples, seed)
+    of_run = draws @ hits.T / draws.sum(axis=1, keepdims=True)
+    times = np.random.default_rng([seed, runs]).multinomial(runs, [1 / runs] * runs, resamples)
+    return _interval(float(hits.mean()), (times * of_run).sum(axis=1) / runs)
+
+
+def expected_calibration_error(
+    probabilities: Floats,
+    labels: Ints,
+    bins: int = 15,
+    resamples: int = 2000,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+) -> Interval:
+    """How far confidence is from accuracy, over equal bins of confidence (Guo et al. 2017).
+
+    Args:
+        probabilities: [B, K], rows summing to 1; the largest is the confidence.
+        labels: [B] in 0..K-1.
+        groups: [B], as in `zero_shot`.
+
+    Raises:
+        InputError: no samples, shapes that do not fit, or rows that are no probabilities.
+    """
+    _check_labels(probabilities, labels)
+    if (probabilities < 0).any() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+        raise InputError("expected probabilities [B, K] of 0 and above, rows summing to 1")
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    gap = (probabilities.argmax(axis=1) == labels) - confidence
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    in_bin = np.eye(bins)[place] * gap[:, None]
+    draws = group_draws(groups or range(len(labels)), resamples, seed)
+    value = float(np.abs(in_bin.sum(axis=0)).sum() / len(labels))
+    return _interval(value, np.abs(draws @ in_bin).sum(axis=1) / draws.sum(axis=1))
+
+
+def fit_temperature(scores: Floats, labels: Ints) -> float:
+    """The T above 0 that makes softmax(scores / T) likeliest, between 1e-4 and 1e4.
+
+    Args:
+        scores: [B, K] of held-out validation samples: not those that are then measured.
+        labels: [B] in 0..K-1.
+
+    The negative log-likelihood is convex in 1/T: its slope is bisected. It has no minimum where
+    every sample is right (T is the lower bound) or scores tell less than nothing (the upper).
+
+    Raises:
+        InputError: no samples, shapes that do not fit, or NaN.
+    """
+    _check_labels(scores, labels)
+    scores = scores.astype(np.float64)
+    own = scores[np.arange(len(labels)), labels]
+    low, high = np.log(1e-4), np.log(1e4)  # of 1/T
+    for _ in range(60):
+        middle = (low + high) / 2
+        logits = np.exp(middle) * scores
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        expected = (weights * scores).sum(axis=1) / weights.sum(axis=1)
+        low, high = (middle, high) if (expected - own).mean() <= 0 else (low, middle)
+    return float(np.exp(-(low + high) / 2))
+
+
+def _check_labels(scores: Floats, labels: Ints) -> None:
+    if scores.ndim != 2 or not len(scores) or len(scores) != len(labels):
+        raise InputError(f"{list(scores.shape)} scores for {len(labels)} labels")
+    if labels.min() < 0 or labels.max() >= scores.shape[1]:
+        raise InputError(f"labels must lie in 0..{scores.shape[1] - 1}")
+    if not np.isfinite(scores).all():
+        raise InputError("scores hold NaN or infinite numbers; the model that made them broke")
 
 
 def _similarities(embeddings: Floats, others: Floats) -> Floats:
@@ -168,7 +256,7 @@ def _similarities(embeddings: Floats, others: Floats) -> Floats:
     return scores
 
 
-def _resamples(groups: Sequence[object], resamples: int, seed: int) -> Ints:
+def group_draws(groups: Sequence[object], resamples: int, seed: int) -> Ints:
     """[R, B] how often each sample counts when as many groups as there are are drawn anew."""
     _, owner = np.unique(np.asarray(groups), return_inverse=True)
     count = int(owner.max()) + 1

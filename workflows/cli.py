@@ -103,6 +103,26 @@ def sweep(
 
 
 @main.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
+@click.option("--root", "roots", multiple=True, metavar="NAME=FOLDER", help="A mounted data set.")
+@click.option("--foundation", metavar="SPEC", help="Of a lens: a spec or a folder.")
+@click.option("--device", default="cpu", show_default=True, help="As torch names it.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the table's files.")
+def benchmark(
+    sources: tuple[str, ...],
+    roots: tuple[str, ...],
+    foundation: str | None,
+    device: str,
+    out: Path | None,
+) -> None:
+    """Measure a model on public data sets, beside what is published."""
+    from workflows.benchmark import benchmark as measure
+
+    if measure(Console(), sources, roots, out, foundation, device):
+        sys.exit(FAILED)
+
+
+@main.command()
 @click.argument("name")
 @click.option("--description", metavar="LINE", help="What it is, for the UI.")
 def new(name: str, description: str | None) -> None:

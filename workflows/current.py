@@ -32,10 +32,11 @@ def current_version(home: Home, workflow: Workflow, profile: str) -> ModelVersio
     if not versions or (config.source is None and is_remote(config.objects.mirror)):
         return None
     try:
-        evaluation = _Finished(FinishedStore(home.store.root), workflow, profile)["evaluation"]
+        finished = _Finished(FinishedStore(home.store.root), workflow, profile)
+        evaluation, measured = finished["evaluation"], finished["benchmarks"]
     except NotMadeError:
         return None
-    told = settings_digest(config)
+    told = settings_digest(config, measured)
     for version in versions:
         promoted = not version.gates_passed or CHALLENGER not in version.aliases
         held = version.gate_settings.startswith(told)

@@ -93,6 +93,12 @@ _LAST = (
         ("targets", "foundation", "lens"),
         lambda config: (config.evaluation,),
     ),
+    Step(
+        "benchmarks",
+        "The lens on public data sets, by the protocols of published figures, where mounted.",
+        ("foundation", "lens", "evaluation"),
+        lambda config: (config.benchmarks,),
+    ),
 )
 
 

@@ -54,7 +54,7 @@ class AudioSet(SourceSettings):
     def pairs(self) -> Iterator[Pair]:
         """Clips by list, in its order. Raises ConfigError."""
         folder = self.folder()
-        names = _classes(folder / CLASSES)
+        names = class_names(folder / CLASSES)
         frames = MidFrames(folder)
         seen: dict[str, str] = {}
         lists: tuple[tuple[Split, str | None], ...] = (
@@ -62,11 +62,11 @@ class AudioSet(SourceSettings):
             ("test", self.test_list),
         )
         for split, file in lists:
-            for where, entry in _entries(folder / file) if file else ():
-                clip = _inside(entry["wav"], folder, where)
+            for where, entry in entries(folder / file) if file else ():
+                clip = clip_path(entry["wav"], folder, where)
                 video = PurePosixPath(clip).stem
                 take_note(seen, video, where)
-                labels = _labels(entry["labels"], names, where)
+                labels = labels_of(entry["labels"], names, where)
                 yield Pair(
                     key=key_of(video),
                     signal=clip,
@@ -78,7 +78,7 @@ class AudioSet(SourceSettings):
                 )
 
 
-def _classes(path: Path) -> dict[str, str]:
+def class_names(path: Path) -> dict[str, str]:
     """mid → name in words."""
     names: dict[str, str] = {}
     seen: dict[str, str] = {}
@@ -88,7 +88,7 @@ def _classes(path: Path) -> dict[str, str]:
     return names
 
 
-def _entries(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def entries(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Entries of a list, each with where it stands."""
     if not path.is_file():
         raise ConfigError(f"source.root: no file {path}; name another list, or null for none")
@@ -96,10 +96,10 @@ def _entries(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
-    entries = content.get("data") if isinstance(content, dict) else None
-    if not isinstance(entries, list):
+    found = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(found, list):
         raise ConfigError(f'{path}: expected {{"data": [{{"wav", "labels"}}, …]}}')
-    for index, entry in enumerate(entries):
+    for index, entry in enumerate(found):
         where = f"{path}, entry {index}"
         fields = entry if isinstance(entry, dict) else {}
         if not all(isinstance(fields.get(name), str) for name in ("wav", "labels")):
@@ -107,7 +107,7 @@ def _entries(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         yield where, fields
 
 
-def _inside(wav: str, folder: Path, where: str) -> str:
+def clip_path(wav: str, folder: Path, where: str) -> str:
     """A clip's path relative to the data set's folder."""
     path = PurePosixPath(wav)
     inside = not path.is_absolute() or path.is_relative_to(folder.as_posix())
@@ -118,7 +118,7 @@ def _inside(wav: str, folder: Path, where: str) -> str:
     return str(path.relative_to(folder.as_posix()) if path.is_absolute() else path)
 
 
-def _labels(mids: str, names: dict[str, str], where: str) -> list[str]:
+def labels_of(mids: str, names: dict[str, str], where: str) -> list[str]:
     """The names of a clip's labels, each once."""
     found = dict.fromkeys(mids.split(","))
     if unknown := [mid for mid in found if mid not in names]:

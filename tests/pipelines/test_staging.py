@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import evaluation, promotion, registry, sanity, staging
+from pipelines import benchmarks, evaluation, promotion, registry, sanity, staging
 from pipelines.artifacts import Artifact
+from pipelines.benchmarks import BenchmarksConfig
 from pipelines.config import RunConfig
 from pipelines.files import write_atomic
 from pipelines.gates import TIERS, GateConfig
@@ -27,6 +28,7 @@ Flow = dict[str, Artifact]
 
 @pytest.fixture
 def flow(
+    flow_runtime: Runtime,
     shards_artifact: Artifact,
     foundation_artifact: Artifact,
     targets_artifact: Artifact,
@@ -34,6 +36,13 @@ def flow(
     evaluation_artifact: Artifact,
 ) -> Flow:
     return {
+        "benchmarks": benchmarks.run(
+            flow_runtime,
+            BenchmarksConfig(),
+            foundation_artifact,
+            lens_artifact,
+            evaluation_artifact,
+        ),
         "shards": shards_artifact,
         "foundation": foundation_artifact,
         "targets": targets_artifact,
@@ -84,11 +93,17 @@ def test_a_first_lens_passes_every_tier_it_can_be_held_against(
     told = config(sanity={"timeout_s": 240})
     model = staged(home, runtime, flow, told)
     assert model.gates_passed, model.gates
-    assert outcomes(model) == {"sanity": "passed", "top1": "passed", "non_inferiority": "skipped"}
+    assert outcomes(model) == {
+        "sanity": "passed",
+        "top1": "passed",
+        "non_inferiority": "skipped",
+        "benchmarks": "skipped",
+    }
+    assert "no data set is mounted (modelnet40" in model.gates[-1].reason
     assert "in a fresh process; embeddings finite" in model.gates[0].reason
     tags = registry.connect(home).get_model_version(NAME, "1").tags
     assert tags["vitlens.tier.sanity"] == tags["vitlens.tier.thresholds"] == "passed"
-    assert tags["vitlens.tier.non_inferiority"] == "skipped"
+    assert tags["vitlens.tier.non_inferiority"] == tags["vitlens.tier.benchmarks"] == "skipped"
     assert {gate.tier for gate in model.gates} <= set(TIERS)
 
 
@@ -133,8 +148,9 @@ def test_an_equal_challenger_is_not_inferior(home: Path, runtime: Runtime, flow:
     ]
     same = {**flow, "evaluation": again.commit(files, {})}
     model = staged(home, runtime, same, config(non_inferiority={"margin": 0}))
-    assert outcomes(model)["non_inferiority"] == "passed"
-    assert model.gates[-1].value == 0
+    held = {gate.name: gate for gate in model.gates}["non_inferiority"]
+    assert held.passed
+    assert held.value == 0
 
 
 def test_a_champion_that_cannot_be_shown_the_samples_fails_the_gate(
@@ -145,7 +161,8 @@ def test_a_champion_that_cannot_be_shown_the_samples_fails_the_gate(
     (package / "artifacts" / "foundation.json").unlink()
     model = staged(home, runtime, worse(runtime, flow), config())
     assert outcomes(model)["non_inferiority"] == "failed"
-    assert "version 1 cannot be shown these samples: " in model.gates[-1].reason
+    held = {gate.name: gate for gate in model.gates}["non_inferiority"]
+    assert "version 1 cannot be shown these samples: " in held.reason
 
 
 def test_what_was_held_is_not_held_again_unless_told_otherwise(
@@ -161,6 +178,37 @@ def test_what_was_held_is_not_held_again_unless_told_otherwise(
 
 def _never(*_: object) -> None:
     raise AssertionError("held again")
+
+
+def measured(runtime: Runtime, flow: Flow, **table: Any) -> Flow:
+    """The flow with benchmarks of these rows and failures."""
+    whole = {"rows": [], "failed": [], "skipped": [], **table}
+    build = runtime.store.begin(benchmarks.STEP, 0, whole, {})
+    file = write_atomic(build.folder / benchmarks.TABLE, encode_json(whole))
+    return {**flow, "benchmarks": build.commit([file], {})}
+
+
+@pytest.mark.parametrize(
+    ("name", "at_least", "outcome"),
+    [
+        ("modelnet40", 0.5, "passed"),
+        ("modelnet40", 0.9, "failed"),
+        ("scanobjectnn", 0.5, "failed"),  # its files are broken
+        ("objaverse_lvis", 0.5, "skipped"),  # not mounted
+    ],
+)
+def test_a_gate_on_a_benchmark(
+    home: Path, runtime: Runtime, flow: Flow, name: str, at_least: float, outcome: str
+) -> None:
+    row = {"benchmark": "modelnet40", "kind": "zero-shot", "metric": "top1", "value": 0.7}
+    failed = {"benchmark": "scanobjectnn", "reason": "no xyz_label.npy"}
+    given = measured(runtime, flow, rows=[row], failed=[failed])
+    gate = GateConfig(name="public", metric=f"benchmarks.{name}.zero-shot.top1", min=at_least)
+    told = config().model_copy(update={"gates": {"public": gate}})
+    model = staged(home, runtime, given, told)
+    assert outcomes(model)["public"] == outcome
+    assert outcomes(model)["benchmarks"] == "failed"
+    assert model.gates[-1].reason == "scanobjectnn: no xyz_label.npy"
 
 
 @pytest.mark.parametrize(

@@ -360,3 +360,29 @@ def _ply(xyz: np.ndarray) -> bytes:
     properties = "".join(f"property float {axis}\n" for axis in "xyz")
     header = f"ply\nformat ascii 1.0\nelement vertex {len(xyz)}\n{properties}end_header\n"
     return f"{header}{lines}\n".encode()
+
+
+# --- another preparation ----------------------------------------------------------------------
+
+
+def test_another_preparation_has_the_same_weights(model):
+    sounds = raws("audio", 2)
+    clips = model.settings("audio").clips
+    more = model.adjusted("audio", clips=clips + 3)
+    assert (model.settings("audio").clips, more.settings("audio").clips) == (clips, clips + 3)
+    assert more.modalities == model.modalities
+    assert more.temperature("audio") == model.temperature("audio")
+    ours, theirs = (m.encode({"audio": sounds})["audio"] for m in (model, more))
+    assert not torch.allclose(ours, theirs)
+    again = more.adjusted("audio", clips=clips).encode({"audio": sounds})["audio"]
+    torch.testing.assert_close(again, ours)
+
+
+def test_a_preparation_that_does_not_exist_is_refused(model):
+    with pytest.raises(ConfigError, match="clipz"):
+        model.adjusted("audio", clipz=2)
+    with pytest.raises(ConfigError, match="greater than or equal to 1"):
+        model.adjusted("audio", clips=0)
+    with pytest.raises(ConfigError, match="the foundation encodes it"):
+        model.adjusted("text", clips=2)
+    assert model.settings("text") is None

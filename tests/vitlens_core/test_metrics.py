@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitlens_core.errors import InputError
-from vitlens_core.metrics import class_embeddings, retrieval, zero_shot
+from vitlens_core.metrics import (
+    class_embeddings,
+    expected_calibration_error,
+    fit_temperature,
+    mean_over_runs,
+    retrieval,
+    zero_shot,
+)
 
 seeds = st.integers(0, 2**31)
 quick = settings(deadline=None, max_examples=40)
@@ -182,3 +189,131 @@ def test_samples_of_one_group_count_as_one_for_the_interval():
         width = whole.high - whole.low
         assert together.high - together.low == pytest.approx(width, rel=0.2)
         assert free.high - free.low < 0.7 * width
+
+
+# --- over runs, calibration -------------------------------------------------------------------
+
+
+@given(seed=seeds, runs=st.integers(1, 6), samples=st.integers(1, 25))
+@quick
+def test_the_mean_over_runs_is_the_mean_and_lies_inside_its_interval(seed, runs, samples):
+    hits = np.random.default_rng(seed).random((runs, samples)) < 0.5
+    found = mean_over_runs(hits, **FEW)
+    assert found.value == pytest.approx(np.mean(hits))
+    assert 0 <= found.low <= found.high <= 1
+
+
+def test_runs_that_differ_widen_the_interval():
+    same = np.tile(np.arange(40) % 2 == 0, (4, 1))
+    apart = np.repeat([[True], [True], [False], [False]], 40, axis=1)
+    assert mean_over_runs(same).value == mean_over_runs(apart).value == 0.5
+    narrow, wide = mean_over_runs(same), mean_over_runs(apart)
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+
+
+@pytest.mark.parametrize("hits", [np.ones(3), np.ones((0, 3)), np.ones((3, 0))])
+def test_no_runs_or_samples_are_refused(hits):
+    with pytest.raises(InputError, match="runs, samples"):
+        mean_over_runs(hits)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _drawn(rng: np.random.Generator, probabilities: np.ndarray) -> np.ndarray:
+    """A label of each row, drawn by its probabilities."""
+    return (probabilities.cumsum(axis=1) < rng.random((len(probabilities), 1))).sum(axis=1)
+
+
+@given(seed=seeds, classes=st.integers(2, 6))
+@settings(deadline=None, max_examples=15)
+def test_labels_drawn_by_their_probabilities_are_calibrated(seed, classes):
+    rng = np.random.default_rng(seed)
+    probabilities = _softmax(2 * rng.normal(size=(20_000, classes)))
+    labels = np.minimum(_drawn(rng, probabilities), classes - 1)
+    assert expected_calibration_error(probabilities, labels, resamples=10).value < 0.025
+
+
+def test_the_calibration_error_is_that_of_bins_by_hand():
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.45, 0.55], [0.3, 0.7]])
+    labels = np.array([0, 1, 1, 1])
+    # Two bins of (0.5, 0.75] and (0.75, 1]: |2 - 1.25| / 4 + |1 - 1.7| / 4.
+    found = expected_calibration_error(probabilities, labels, bins=4, resamples=50)
+    assert found.value == pytest.approx(0.75 / 4 + 0.7 / 4)
+    assert found.low <= found.value <= found.high
+
+
+@given(seed=seeds, bins=st.integers(1, 20))
+@quick
+def test_the_calibration_error_is_that_of_a_plain_loop(seed, bins):
+    rng = np.random.default_rng(seed)
+    probabilities, labels = _softmax(rng.normal(size=(30, 3))), rng.integers(3, size=30)
+    expected, confidence = 0.0, probabilities.max(axis=1)
+    for lower in range(bins):
+        inside = (confidence > lower / bins) & (confidence <= (lower + 1) / bins)
+        if inside.any():
+            right = probabilities[inside].argmax(axis=1) == labels[inside]
+            expected += abs(right.mean() - confidence[inside].mean()) * inside.mean()
+    found = expected_calibration_error(probabilities, labels, bins, **FEW)
+    assert found.value == pytest.approx(expected)
+
+
+@given(seed=seeds, temperature=st.floats(0.05, 20))
+@settings(deadline=None, max_examples=15)
+def test_the_temperature_that_scaled_the_logits_is_recovered(seed, temperature):
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.normal(size=(20_000, 4))
+    labels = np.minimum(_drawn(rng, _softmax(logits)), 3)
+    assert fit_temperature(logits * temperature, labels) == pytest.approx(temperature, rel=0.1)
+
+
+@given(seed=seeds, factor=st.floats(0.1, 10))
+@quick
+def test_the_temperature_scales_with_the_scores(seed, factor):
+    rng = np.random.default_rng(seed)
+    scores, labels = rng.normal(size=(50, 3)), rng.integers(3, size=50)
+    scores[np.arange(50), labels] += 1
+    expected = fit_temperature(scores, labels) * factor
+    assert fit_temperature(scores * factor, labels) == pytest.approx(expected, rel=1e-6)
+
+
+@given(seed=seeds)
+@quick
+def test_no_other_temperature_is_likelier(seed):
+    rng = np.random.default_rng(seed)
+    scores, labels = rng.normal(size=(40, 3)), rng.integers(3, size=40)
+    scores[np.arange(40), labels] += 1
+    best = fit_temperature(scores, labels)
+
+    def loss(t: float) -> float:
+        return float(-np.log(_softmax(scores / t)[np.arange(40), labels]).mean())
+
+    assert loss(best) <= min(loss(best * 1.05), loss(best / 1.05))
+
+
+def test_temperatures_without_a_best_end_at_the_bounds():
+    assert fit_temperature(np.eye(3), np.arange(3)) == pytest.approx(1e-4)
+    assert fit_temperature(np.eye(3), np.array([1, 2, 0])) == pytest.approx(1e4)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "message"),
+    [
+        (np.ones((2, 3)), np.array([0]), "for 1 labels"),
+        (np.ones((0, 3)), np.array([], dtype=int), "for 0 labels"),
+        (np.ones(3), np.array([0, 1, 2]), "for 3 labels"),
+        (np.ones((2, 3)) / 3, np.array([0, 3]), r"0\.\.2"),
+        (np.full((2, 3), np.nan), np.array([0, 1]), "NaN"),
+    ],
+)
+def test_scores_that_do_not_fit_are_refused(scores, labels, message):
+    for function in (fit_temperature, expected_calibration_error):
+        with pytest.raises(InputError, match=message):
+            function(scores, labels)
+
+
+def test_what_is_no_probability_is_refused():
+    with pytest.raises(InputError, match="summing to 1"):
+        expected_calibration_error(np.ones((2, 3)), np.array([0, 1]))

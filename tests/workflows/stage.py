@@ -29,6 +29,7 @@ CHANCE = 0.25
 FILES = {
     "foundation.json": {"spec": "lit:a+b", "digest": "0" * 64},
     "curves.json": {"train": [{"step": 1, "loss": 1.0}], "val": []},
+    "benchmarks.json": {"rows": [], "failed": [], "skipped": []},
 }
 DEFINITIONS = defs()
 

@@ -24,7 +24,18 @@ def test_a_sweep_trains_every_point_and_registers_none(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     made = [path.parent.parent.name for path in (tmp_path / "artifacts").glob("*/*/manifest.json")]
     assert sorted(made) == [
-        *("evaluation", "evaluation", "foundation", "lens", "lens", "shards", "source", "targets")
+        *(
+            "benchmarks",
+            "benchmarks",
+            "evaluation",
+            "evaluation",
+            "foundation",
+            "lens",
+            "lens",
+            "shards",
+            "source",
+            "targets",
+        )
     ]
     [folder] = (tmp_path / "sweeps").iterdir()
     found = json.loads((folder / "sweep.json").read_text())

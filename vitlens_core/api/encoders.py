@@ -34,11 +34,14 @@ class Encoder:
         store: one raw input → what is batched; raises InputError.
         embed: a batch of those → unit-norm embeddings [B, E].
         temperature: that its similarities to the other modalities are divided by.
+        settings, tower: how a signal is prepared, and what it then passes; of a lens only.
     """
 
     store: Callable[[Any], Any]
     embed: Callable[[Sequence[Any]], Tensor]
     temperature: float
+    settings: SignalSettings | None = None
+    tower: Embed | None = None
 
 
 def signal_encoder(settings: SignalSettings, tower: Embed, temperature: float) -> Encoder:
@@ -48,7 +51,7 @@ def signal_encoder(settings: SignalSettings, tower: Embed, temperature: float) -
         return encode(settings.prepare(torch.from_numpy(np.stack(stored))))
 
     encode = unit_norm(tower)
-    return Encoder(settings.store, embed, temperature)
+    return Encoder(settings.store, embed, temperature, settings, tower)
 
 
 def picture_encoders(

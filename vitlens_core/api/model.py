@@ -12,14 +12,16 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 from torch import Tensor
 
 from vitlens_core import modalities
-from vitlens_core.api.encoders import Encoder
+from vitlens_core.api.encoders import Encoder, signal_encoder
 from vitlens_core.api.pretrained import Origin, Pretrained
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.precision import Precision, autocast
 from vitlens_core.readers.files import as_file
+from vitlens_core.signals.settings import SignalSettings
 
 
 class Calibrated(NamedTuple):
@@ -51,6 +53,31 @@ class Model(Pretrained):
     @property
     def modalities(self) -> list[str]:
         return list(self._encoders)
+
+    def settings(self, modality: str) -> SignalSettings | None:
+        """How a modality's signals are prepared; None of image, video and text."""
+        return self._encoder(modality).settings
+
+    def temperature(self, modality: str) -> float:
+        """What a modality's similarities are divided by to be read as logits."""
+        return self._encoder(modality).temperature
+
+    def adjusted(self, modality: str, **preparation: Any) -> Model:
+        """The same weights with another preparation of one modality: `clips=6` of audio, say.
+
+        Raises:
+            ConfigError: no such setting, or a modality that has none.
+        """
+        encoder = self._encoder(modality)
+        if encoder.settings is None or encoder.tower is None:
+            raise ConfigError(f"{modality} has no preparation to adjust: the foundation encodes it")
+        kind = type(encoder.settings)
+        try:
+            settings = kind.model_validate({**encoder.settings.model_dump(), **preparation})
+        except ValidationError as error:
+            raise ConfigError(f"{modality} cannot be prepared so: {error}") from error
+        changed = signal_encoder(settings, encoder.tower, encoder.temperature)
+        return Model({**self._encoders, modality: changed}, self._device, self._precision)
 
     def encode(
         self,

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from huggingface_hub import ModelHubMixin, snapshot_download
 from safetensors.torch import save_file
@@ -30,9 +29,10 @@ from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import Foundation, LitFoundation
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """What a model was loaded from, as far as it can be saved again: one lens."""
+
+    # No dataclass: the mixin would copy the foundation into the config it makes of arguments.
 
     lens: Path
     foundation: Foundation

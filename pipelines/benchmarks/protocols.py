@@ -1,0 +1,268 @@
+"""protocols: how embeddings of a benchmark become figures.
+
+    zero-shot        the nearest class embedding is the prediction
+    mAP              of several labels: average precision of each class, averaged
+    retrieval        caption → recording, and back
+    few-shot         the nearest mean of k labelled recordings of a class
+    linear probe     logistic regression on frozen embeddings
+    calibration      whether softmax confidences are met, before and after fitting a temperature
+
+Each gives `Figure`s with 95 % intervals that resample whole groups.
+
+Axes: B recordings, C captions, K classes, E embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.benchmarks.embedded import Embedded, of_classes
+from vitlens_core import metrics
+from vitlens_core.metrics import Interval
+
+_MAP_RESAMPLES = 100  # each takes some 2 s over AudioSet's 527 classes
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One value of a table.
+
+    Attributes:
+        kind: "zero-shot", "4-shot", …
+        metric: "top1", "map", "text_to_audio_r1", …
+        n: recordings, or captions, that it is the figure of.
+        chance: what guessing gives; None where that has no meaning.
+        with_text: whether it compares with text; few-shot and linear probe do not.
+    """
+
+    kind: str
+    metric: str
+    interval: Interval
+    n: int
+    chance: float | None
+    notes: tuple[str, ...] = ()
+    with_text: bool = True
+
+
+@dataclass(frozen=True)
+class Sure:
+    """How intervals are drawn."""
+
+    resamples: int = 2000
+    seed: int = 0
+
+    def of(self, groups: Sequence[str]) -> dict[str, Any]:
+        return {"groups": groups, "resamples": self.resamples, "seed": self.seed}
+
+
+def zero_shot(
+    scores: np.ndarray, labels: np.ndarray, groups: Sequence[str], sure: Sure
+) -> list[Figure]:
+    """Top-1/3/5 and class mean of scores [B, K] against labels [B]; no k of all K classes."""
+    count = scores.shape[1]
+    # Scores against the unit vectors are the scores: one ranking, one set of intervals.
+    found = metrics.zero_shot(scores, np.eye(count, dtype=scores.dtype), labels, **sure.of(groups))
+    by_k = {1: found.top1, 3: found.top3, 5: found.top5}
+    figures = [
+        Figure("zero-shot", f"top{k}", interval, found.n, k / count)
+        for k, interval in by_k.items()
+        if k < count or k == 1
+    ]
+    return [*figures, Figure("zero-shot", "class_mean", found.class_mean, found.n, found.chance)]
+
+
+def merged(scores: np.ndarray, labels_of_classes: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """[B, K] of fine classes → [B, M] of the labels they count as: the best of each."""
+    names = list(dict.fromkeys(labels_of_classes))
+    own = np.array([names.index(label) for label in labels_of_classes])
+    best = [scores[:, own == place].max(axis=1) for place in range(len(names))]
+    return np.stack(best, axis=1), names
+
+
+def mean_average_precision(
+    scores: np.ndarray, relevant: np.ndarray, groups: Sequence[str], sure: Sure
+) -> list[Figure]:
+    """mAP of scores [B, K] against relevant bool [B, K]: classes without a positive are left out.
+
+    Its interval is of 100 resamples at most: each is a whole mAP.
+    """
+    present = relevant.any(axis=0)
+    scores, relevant = scores[:, present], relevant[:, present]
+    value = _map(scores, relevant, np.ones(len(scores)))
+    draws = metrics.group_draws(groups, min(sure.resamples, _MAP_RESAMPLES), sure.seed)
+    # A draw without a positive of any class has no mAP.
+    resampled = [_map(scores, relevant, draw) for draw in draws if (draw @ relevant).any()]
+    low, high = np.percentile(resampled or [value], [2.5, 97.5])
+    absent = int((~present).sum())
+    notes = (f"{absent} classes have no recording and are left out",) if absent else ()
+    chance = float(relevant.mean(axis=0).mean())
+    interval = Interval(value, float(low), float(high))
+    return [Figure("zero-shot", "map", interval, len(scores), chance, notes)]
+
+
+def _map(scores: np.ndarray, relevant: np.ndarray, times: np.ndarray) -> float:
+    """Each recording counted `times` often; of the classes that were drawn at all."""
+    from sklearn.metrics import average_precision_score  # late: takes seconds
+
+    drawn = times @ relevant > 0
+    precisions = [
+        average_precision_score(relevant[:, k], scores[:, k], sample_weight=times)
+        for k in np.flatnonzero(drawn)
+    ]
+    return float(np.mean(precisions))
+
+
+def retrieval(embedded: Embedded, captions: np.ndarray, word: str, sure: Sure) -> list[Figure]:
+    """R@1/5/10 of captions → recordings and back.
+
+    Args:
+        captions: [C, E], of `distinct_captions`.
+        word: what a recording is called in metrics ("audio").
+    """
+    distinct, own = distinct_captions(embedded)
+    owners = [embedded.groups[int(own[place].argmax())] for place in range(len(distinct))]
+    ways = (
+        (f"text_to_{word}", captions, embedded.embeddings, own, owners),
+        (f"{word}_to_text", embedded.embeddings, captions, own.T, embedded.groups),
+    )
+    figures = []
+    for name, queries, gallery, relevant, groups in ways:
+        found = metrics.retrieval(queries, gallery, relevant, **sure.of(groups))
+        figures += [
+            Figure(
+                "retrieval", f"{name}_{k}", interval, len(queries), by_luck(relevant, int(k[1:]))
+            )
+            for k, interval in found.items()
+        ]
+    return figures
+
+
+def distinct_captions(embedded: Embedded) -> tuple[list[str], np.ndarray]:
+    """Every caption once, and whose it is: bool [C, B]. Several recordings may share one."""
+    distinct = list(dict.fromkeys(text for texts in embedded.texts for text in texts))
+    places = {text: index for index, text in enumerate(distinct)}
+    own = np.zeros((len(distinct), len(embedded)), dtype=bool)
+    for recording, texts in enumerate(embedded.texts):
+        own[[places[text] for text in texts], recording] = True
+    return distinct, own
+
+
+def by_luck(relevant: np.ndarray, k: int) -> float:
+    """R@k of a random order of the gallery: relevant bool [queries, gallery]."""
+    gallery = relevant.shape[1]
+    wrong = gallery - relevant.sum(axis=1)
+    missed = np.ones(len(relevant))
+    for drawn in range(min(k, gallery)):
+        missed *= np.clip(wrong - drawn, 0, None) / (gallery - drawn)
+    return float(1 - missed.mean())
+
+
+def few_shot(
+    support: Embedded, query: Embedded, shots: Sequence[int], draws: int, sure: Sure
+) -> list[Figure]:
+    """k-shot top-1: the nearest class prototype, the normalised mean of k recordings of a class.
+
+    Mean over `draws` seeded draws of the k; the interval draws anew which of them, too. A k that
+    some class of `query` has not enough recordings for is left out.
+
+    Source: Snell et al., NeurIPS 2017, on frozen embeddings.
+    """
+    classes = sorted({labels[0] for labels in query.labels})
+    pools = {
+        name: [i for i, labels in enumerate(support.labels) if labels[0] == name]
+        for name in classes
+    }
+    labels = of_classes(query, classes)
+    figures = []
+    for k in shots:
+        if min(map(len, pools.values())) < k:
+            continue
+        rng = np.random.default_rng([sure.seed, k])
+        hits = np.stack(
+            [
+                (query.embeddings @ _prototypes(support, pools, k, rng).T).argmax(axis=1) == labels
+                for _ in range(draws)
+            ]
+        )
+        interval = metrics.mean_over_runs(hits, **sure.of(query.groups))
+        figures.append(
+            Figure(
+                f"{k}-shot",
+                "top1",
+                interval,
+                len(query),
+                1 / len(classes),
+                (f"mean of {draws} draws",),
+                with_text=False,
+            )
+        )
+    return figures
+
+
+def _prototypes(
+    support: Embedded, pools: dict[str, list[int]], k: int, rng: np.random.Generator
+) -> np.ndarray:
+    """[K, E] of one draw."""
+    drawn = [rng.choice(pool, k, replace=False) for pool in pools.values()]
+    means = np.stack([support.embeddings[places].mean(axis=0) for places in drawn])
+    return means / np.linalg.norm(means, axis=1, keepdims=True).clip(1e-12)
+
+
+def linear_probe(support: Embedded, query: Embedded, strength: float, sure: Sure) -> list[Figure]:
+    """Top-1 of a logistic regression on standardised embeddings of the support.
+
+    Args:
+        strength: inverse of the L2 penalty, fixed beforehand: nothing is chosen on `query`.
+    """
+    from sklearn.linear_model import LogisticRegression  # late: takes seconds
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classes = sorted({labels[0] for labels in (*support.labels, *query.labels)})
+    known = of_classes(support, classes)
+    if len(set(known.tolist())) < 2:
+        return []
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
+    probe.fit(support.embeddings, known)
+    hits = probe.predict(query.embeddings) == of_classes(query, classes)
+    interval = metrics.mean_over_runs(hits[None], **sure.of(query.groups))
+    note = f"on {len(support)} recordings"
+    chance = 1 / len(classes)
+    return [Figure("linear probe", "top1", interval, len(query), chance, (note,), with_text=False)]
+
+
+def calibration(
+    validation: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    groups: Sequence[str],
+    temperature: float,
+    sure: Sure,
+) -> list[Figure]:
+    """Expected calibration error of softmax(cosine / T) on `test`, with two temperatures.
+
+    Args:
+        validation, test: scores [B, K] and labels [B] of recordings that share no group; the
+            temperature is fitted on the former.
+        groups: of `test`.
+        temperature: the model's own.
+    """
+    fitted = metrics.fit_temperature(*validation)
+    scores, labels = test
+    figures = []
+    for metric, used in (("ece", temperature), ("ece_fitted", fitted)):
+        interval = metrics.expected_calibration_error(
+            softmax(scores / used), labels, **sure.of(groups)
+        )
+        notes = (f"temperature {used:.4g}",)
+        figures.append(Figure("calibration", metric, interval, len(labels), None, notes))
+    return figures
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Over the last axis, in float64."""
+    weights = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)

@@ -1,0 +1,214 @@
+"""suite: a model measured on the benchmarks that are mounted.
+
+Promises  a data set that cannot be listed or read fails its own rows, with its reader's message;
+          the others are measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.artifacts import digest
+from pipelines.benchmarks.arithmetic import composed
+from pipelines.benchmarks.base import Benchmark, Mounted
+from pipelines.benchmarks.datasets import benchmarks, check
+from pipelines.benchmarks.embedded import (
+    Embedded,
+    Texts,
+    deviations,
+    embed,
+    of_classes,
+    prepared,
+    prompted,
+    sampled,
+)
+from pipelines.benchmarks.protocols import (
+    Figure,
+    Sure,
+    calibration,
+    distinct_captions,
+    few_shot,
+    linear_probe,
+    mean_average_precision,
+    merged,
+    retrieval,
+    zero_shot,
+)
+from pipelines.benchmarks.settings import BenchmarksConfig
+from pipelines.benchmarks.table import NOT_MOUNTED, Row, Table, Unscored, row, unscored
+from vitlens_core.api.model import Model
+from vitlens_core.errors import ConfigError, InputError
+
+_GENERATED = "generated files: says nothing of real recordings"
+_EMERGENT = "emergent: the lens was never trained against text"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The benchmarks of some modalities: those mounted, those that failed to be, the others."""
+
+    modalities: tuple[str, ...]
+    mounted: Mapping[str, Mounted]
+    failed: tuple[Unscored, ...]
+    skipped: tuple[Unscored, ...]
+
+    @property
+    def content(self) -> str:
+        """Digest of what is mounted, wherever it lies; empty if nothing is."""
+        if not self.mounted and not self.failed:
+            return ""
+        found = {name: mounted.digest() for name, mounted in self.mounted.items()}
+        return digest([found, [item.benchmark for item in self.failed]])
+
+    @property
+    def recordings(self) -> int:
+        return sum(len(mounted.test) for mounted in self.mounted.values())
+
+
+def mount(roots: Mapping[str, str], of_modalities: Collection[str]) -> Suite:
+    """List what `roots` names; nothing is opened but lists.
+
+    Raises:
+        ConfigError: a name that is no benchmark, or one of another modality.
+    """
+    check(roots, of_modalities)
+    mounted, failed, skipped = {}, [], []
+    for name, benchmark in benchmarks().items():
+        if benchmark.modality not in of_modalities:
+            continue
+        if name not in roots:
+            skipped.append(unscored(benchmark, NOT_MOUNTED))
+            continue
+        try:
+            mounted[name] = benchmark.mount(roots[name])
+        except (ConfigError, InputError) as error:
+            failed.append(unscored(benchmark, str(error)))
+    return Suite(tuple(of_modalities), mounted, tuple(failed), tuple(skipped))
+
+
+def measure(
+    suite: Suite,
+    model: Model | None,
+    config: BenchmarksConfig,
+    advance: Callable[[int], None],
+    *,
+    emergent: bool = False,
+) -> Table:
+    """The table of a suite.
+
+    Args:
+        model: may be None where nothing is mounted.
+        advance: told how many test recordings were embedded.
+        emergent: the lens never saw text: figures that compare with text say so.
+    """
+    rows: list[Row] = []
+    failed = list(suite.failed)
+    for name, mounted in suite.mounted.items():
+        assert model is not None, "a mounted benchmark needs a model"
+        benchmark = benchmarks()[name]
+        try:
+            for figure in _figures(benchmark, mounted, model, config, advance):
+                notes = _notes(benchmark, mounted, model, figure, emergent)
+                rows.append(row(benchmark, figure, notes, comparable=not mounted.generated))
+        except (ConfigError, InputError) as error:
+            failed.append(unscored(benchmark, str(error)))
+    return Table(
+        modalities=suite.modalities, rows=tuple(rows), failed=tuple(failed), skipped=suite.skipped
+    )
+
+
+def _figures(
+    benchmark: Benchmark,
+    mounted: Mounted,
+    model: Model,
+    config: BenchmarksConfig,
+    advance: Callable[[int], None],
+) -> list[Figure]:
+    model = prepared(model, benchmark)
+    test = embed(model, mounted.test, config.batch_size, advance)
+    sure = Sure(config.resamples, config.seed)
+    if benchmark.task == "retrieval":
+        return _retrieved(benchmark, test, model, config, sure)
+    classes = prompted(model, benchmark, mounted.classes, config.batch_size)
+    if benchmark.task == "multilabel":
+        return _several_labels(mounted, test, classes, sure)
+    figures = _classified(benchmark, mounted, test, classes, model, sure)
+    return figures + _trained(mounted, test, model, config, sure)
+
+
+def _notes(
+    benchmark: Benchmark, mounted: Mounted, model: Model, figure: Figure, emergent: bool
+) -> tuple[str, ...]:
+    """What is said of a figure beside what its protocol says."""
+    notes = [*mounted.notes, *deviations(model, benchmark)]
+    notes += [benchmark.caveat] if benchmark.caveat else []
+    notes += [_GENERATED] if mounted.generated else []
+    return (*notes, _EMERGENT) if emergent and figure.with_text else tuple(notes)
+
+
+def _classified(
+    benchmark: Benchmark,
+    mounted: Mounted,
+    test: Embedded,
+    classes: np.ndarray,
+    model: Model,
+    sure: Sure,
+) -> list[Figure]:
+    """Zero-shot, and how well its confidences are calibrated."""
+    scores, names = test.embeddings @ classes.T, list(mounted.classes)
+    if benchmark.merged:
+        scores, names = merged(scores, [benchmark.merged[name] for name in names])
+    figures = zero_shot(scores, of_classes(test, names), test.groups, sure)
+    own = model.temperature(benchmark.modality)
+    return figures + _calibrated(scores, names, test, own, sure)
+
+
+def _calibrated(
+    scores: np.ndarray, names: list[str], test: Embedded, temperature: float, sure: Sure
+) -> list[Figure]:
+    """A temperature fitted on one half of the groups, measured on the other."""
+    validation, held = test.halves(sure.seed)
+    if not len(validation) or not len(held):
+        return []
+    first = np.isin(test.groups, list(set(validation.groups)))
+    parts = [
+        (scores[chosen], of_classes(part, names))
+        for chosen, part in ((first, validation), (~first, held))
+    ]
+    return calibration(parts[0], parts[1], held.groups, temperature, sure)
+
+
+def _several_labels(
+    mounted: Mounted, test: Embedded, classes: np.ndarray, sure: Sure
+) -> list[Figure]:
+    relevant = np.array([[name in labels for name in mounted.classes] for labels in test.labels])
+    figures = mean_average_precision(test.embeddings @ classes.T, relevant, test.groups, sure)
+    return figures + composed(test, mounted.classes, classes, sure)
+
+
+def _retrieved(
+    benchmark: Benchmark, test: Embedded, model: Model, config: BenchmarksConfig, sure: Sure
+) -> list[Figure]:
+    captions = Texts(model, config.batch_size).encode_text(distinct_captions(test)[0])
+    return retrieval(test, captions.numpy(), benchmark.word, sure)
+
+
+def _trained(
+    mounted: Mounted, test: Embedded, model: Model, config: BenchmarksConfig, sure: Sure
+) -> list[Figure]:
+    """Few-shot and linear probe, on the data set's training side or on half of what is tested."""
+    if not (config.few_shot or config.linear_probe):
+        return []
+    support, query = test.halves(config.seed)
+    if mounted.training:
+        chosen = sampled(mounted.training, config.training_recordings, config.seed)
+        support, query = embed(model, chosen, config.batch_size, lambda _: None), test
+    if not len(support) or not len(query):
+        return []
+    found = few_shot(support, query, config.shots, config.draws, sure) if config.few_shot else []
+    if config.linear_probe:
+        found += linear_probe(support, query, config.probe_strength, sure)
+    return found

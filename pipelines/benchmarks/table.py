@@ -1,0 +1,133 @@
+"""table: what the benchmarks found, as data and as Markdown.
+
+`benchmarks.json` is a `Table`; `benchmarks.md` shows the same, published figures beside ours.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.benchmarks.base import Benchmark
+from pipelines.benchmarks.protocols import Figure
+
+NOT_MOUNTED = "not mounted"
+
+
+class Row(BaseModel):
+    """One figure.
+
+    Attributes:
+        kind: how it is scored: "zero-shot", "4-shot", …
+        protocol: of the data set.
+        published: what others reached by the same kind and protocol, in 0..1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    benchmark: str
+    title: str
+    modality: str
+    kind: str
+    protocol: str
+    licence: str
+    metric: str
+    value: float
+    ci95: tuple[float, float]
+    n: int
+    chance: float | None
+    published: dict[str, float]
+    notes: tuple[str, ...]
+
+
+class Unscored(BaseModel):
+    """A benchmark without figures, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    benchmark: str
+    title: str
+    protocol: str
+    reason: str
+
+
+class Table(BaseModel):
+    """Everything the benchmarks found of one model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    modalities: tuple[str, ...]
+    rows: tuple[Row, ...]
+    failed: tuple[Unscored, ...]
+    skipped: tuple[Unscored, ...]
+
+
+def row(benchmark: Benchmark, figure: Figure, notes: tuple[str, ...], *, comparable: bool) -> Row:
+    """A figure with what is published by its protocol.
+
+    Args:
+        comparable: False of generated files: nothing published stands beside them.
+    """
+    stated = benchmark.published.get(figure.metric, {})
+    published = stated if comparable and figure.kind in ("zero-shot", "retrieval") else {}
+    return Row(
+        benchmark=benchmark.name,
+        title=benchmark.title,
+        modality=benchmark.modality,
+        kind=figure.kind,
+        protocol=benchmark.protocol,
+        licence=benchmark.licence,
+        metric=figure.metric,
+        value=figure.interval.value,
+        ci95=(figure.interval.low, figure.interval.high),
+        n=figure.n,
+        chance=figure.chance,
+        published=dict(published),
+        notes=(*figure.notes, *notes),
+    )
+
+
+def unscored(benchmark: Benchmark, reason: str) -> Unscored:
+    return Unscored(
+        benchmark=benchmark.name,
+        title=benchmark.title,
+        protocol=benchmark.protocol,
+        reason=reason,
+    )
+
+
+def markdown(table: Table) -> str:
+    """The table for people; what failed and what was skipped stand below it."""
+    lines = [
+        f"# Benchmarks: {', '.join(table.modalities)}",
+        "",
+        "Values and published figures in 0..1; intervals are 95 % bootstrap, by group.",
+        "",
+    ]
+    if table.rows:
+        lines += ["| benchmark | protocol | figure | value | n | chance | published | notes |"]
+        lines += ["|---|---|---|---|---|---|---|---|"]
+        lines += [_line(row) for row in table.rows]
+        licences = dict.fromkeys(f"- {row.title}: {row.licence}" for row in table.rows)
+        lines += ["", "## Licences of the data", "", *licences]
+    for title, items in (("Failed", table.failed), ("Skipped", table.skipped)):
+        if items:
+            lines += ["", f"## {title}", ""]
+            lines += [f"- {i.title} (`{i.benchmark}`; {i.protocol}): {i.reason}" for i in items]
+    return "\n".join([*lines, ""])
+
+
+def figure_cells(row: Row) -> list[str]:
+    """What is scored, its value with interval, how many, chance, published; as texts."""
+    published = ", ".join(f"{model} {value:.3f}" for model, value in row.published.items())
+    return [
+        f"{row.kind} {row.metric.replace('_', ' ')}",
+        f"{row.value:.3f} ({row.ci95[0]:.3f}–{row.ci95[1]:.3f})",
+        f"{row.n:,}",
+        "" if row.chance is None else f"{row.chance:.3f}",
+        published,
+    ]
+
+
+def _line(row: Row) -> str:
+    texts = [row.title, row.protocol, *figure_cells(row), "; ".join(row.notes)]
+    return f"| {' | '.join(text.replace('|', '/') for text in texts)} |"

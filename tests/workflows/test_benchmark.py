@@ -1,0 +1,110 @@
+"""`vitlens benchmark`: the table of any model, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from pipelines.benchmarks.table import Table
+from tests.pipelines.benchmarks import small_clouds
+from tests.tiny_models import TinyFoundation, tower_settings
+from vitlens_core.checkpoint import encode_lens
+from vitlens_core.errors import ConfigError
+from workflows.benchmark import parse_roots, show
+from workflows.cli import FAILED, MISTAKE, main
+
+FOUNDATION = TinyFoundation()
+
+
+@pytest.fixture
+def lens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny lens; its foundation has no spec of its own to be loaded by."""
+    monkeypatch.setattr("vitlens_core.api.lenses.open_foundation", lambda source: FOUNDATION)
+    settings = tower_settings()
+    torch.manual_seed(0)
+    state = settings.build(FOUNDATION.trunk).trained_state()
+    data = encode_lens(state, settings, FOUNDATION.spec, FOUNDATION.digest())
+    path = tmp_path / "lens" / "lens.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(data)
+    return path
+
+
+def vitlens(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["benchmark", *map(str, arguments)])
+
+
+def test_a_lens_is_measured_and_its_table_written(lens: Path, tmp_path: Path) -> None:
+    root = small_clouds.openshape_modelnet(tmp_path, ["airplane", "bed"] * 2)
+    out = tmp_path / "out"
+    mounted = f"modelnet40_openshape={root}"
+    result = vitlens(lens, "--foundation", "tiny", "--root", mounted, "--out", out)
+
+    assert result.exit_code == 0, result.output
+    assert "not mounted: modelnet40_ulip, objaverse_lvis" in result.output
+    assert "ModelNet40" in result.output
+    table = Table.model_validate(json.loads((out / "benchmarks.json").read_text()))
+    assert {row.benchmark for row in table.rows} == {"modelnet40_openshape"}
+    assert "| ModelNet40 |" in (out / "benchmarks.md").read_text()
+
+
+def test_a_damaged_data_set_is_a_failure_that_is_shown(lens: Path, tmp_path: Path) -> None:
+    mounted = f"objaverse_lvis={tmp_path}"
+    result = vitlens(lens, "--foundation", "tiny", "--root", mounted)
+
+    assert result.exit_code == FAILED
+    assert "failed objaverse_lvis" in result.output
+    assert "lvis.json" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), ("Missing argument 'SOURCE",)),
+        (("lens",), ("which data sets?", "--root esc50=/data/ESC-50")),
+        (("lens", "--root", "esc50"), ("expected NAME=FOLDER",)),
+        (("lens", "--root", "=x"), ("expected NAME=FOLDER",)),
+        (("lens", "--root", "esc50="), ("expected NAME=FOLDER",)),
+        (("lens", "--root", "esc50=a", "--root", "esc50=b"), ("stands twice: a and b",)),
+        (("lens", "--root", "esc5=a"), ("unknown benchmark 'esc5'", "did you mean esc50?")),
+        (("/nowhere", "--root", "esc50=a"), ("no checkpoint at /nowhere",)),
+    ],
+)
+def test_a_mistake_is_explained_before_anything_is_measured(
+    arguments: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    result = vitlens(*arguments)
+
+    assert result.exit_code == MISTAKE
+    assert "Traceback" not in result.output
+    for words in expected:
+        assert words in result.output
+
+
+def test_a_benchmark_of_a_modality_the_model_lacks_is_a_mistake(lens: Path) -> None:
+    result = vitlens(lens, "--foundation", "tiny", "--root", "esc50=/data")
+
+    assert result.exit_code == MISTAKE
+    assert "esc50 measures audio; the model has point_cloud" in result.output
+
+
+def test_roots_are_read_as_they_are_written() -> None:
+    assert parse_roots(["esc50=/a=b", "clotho=c"]) == {"esc50": "/a=b", "clotho": "c"}
+    with pytest.raises(ConfigError):
+        parse_roots([])
+
+
+def test_a_table_without_rows_shows_what_is_not_mounted() -> None:
+    unscored = {"benchmark": "esc50", "title": "ESC-50", "protocol": "p", "reason": "not mounted"}
+    table = Table.model_validate(
+        {"modalities": ("audio",), "rows": (), "failed": (), "skipped": (unscored,)}
+    )
+    text = io.StringIO()
+    show(Console(file=text), table)
+    assert text.getvalue().strip() == "not mounted: esc50"
