@@ -29,6 +29,7 @@ from pipelines.shard_io import Sample, read_shard, read_sums
 from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
 MANIFEST = "manifest.json"
+PLAN = ".plan.jsonl"  # ends the name of a file that a worker makes a shard of
 
 
 class NotMadeError(VitlensError):
@@ -240,7 +241,8 @@ class Build:
         if self._is_part:
             return Artifact(self.folder, manifest, is_part=True)
         write_atomic(self.folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
-        for pattern in (".*.tmp", "*.attempt"):  # of writers that were killed
+        # Of writers that were killed, and what was planned for those that are done.
+        for pattern in (".*.tmp", "*.attempt", f"*{PLAN}"):
             for leftover in self.folder.glob(pattern):
                 leftover.unlink(missing_ok=True)
         return Artifact(self.folder, manifest)
@@ -254,8 +256,20 @@ def load(folder: UPath, *, reused: bool = False) -> Artifact:
 
 def digest(value: Any) -> str:
     """SHA-256 of a value's canonical JSON."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_canonical(value)).hexdigest()
+
+
+def digest_of_list(values: Iterable[Any]) -> str:
+    """`digest(list(values))`, with one of them in memory at a time."""
+    seen = hashlib.sha256(b"[")
+    for number, value in enumerate(values):
+        seen.update(b"," * (number > 0) + _canonical(value))
+    seen.update(b"]")
+    return seen.hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _describe(entry: FileEntry | None) -> str:

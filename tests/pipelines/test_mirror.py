@@ -214,7 +214,12 @@ def test_records_can_be_narrowed_to_some_uids(layout):
 
 
 def test_an_object_in_two_classes_takes_the_first(layout):
-    assert open_mirror(str(layout)).labels() == {"aaa": "chair", "bbb": "chair"}
+    labels = open_mirror(str(layout)).labels()
+    assert {uid: labels.get(uid) for uid in (*UIDS, "ccc")} == {
+        "aaa": "chair",
+        "bbb": "chair",
+        "ccc": None,
+    }
 
 
 def test_objects_without_annotations_are_kept(layout):
@@ -300,10 +305,27 @@ def test_annotations_in_another_format_are_refused(layout, content):
         open_mirror(str(layout)).quarantined()
 
 
-def test_the_package_is_left_as_it_was(layout):
-    before = objaverse._VERSIONED_PATH
-    list(open_mirror(str(layout)).records())
-    assert before == objaverse._VERSIONED_PATH
+def test_records_hold_what_the_objaverse_package_reads(monkeypatch):
+    monkeypatch.setattr(objaverse, "_VERSIONED_PATH", str(EMBEDDED / "hf-objaverse-v1"))
+    paths = objaverse._load_object_paths()
+    annotations = objaverse.load_annotations(list(paths))
+    classes = objaverse.load_lvis_annotations()
+    records = {record.uid: record for record in open_mirror("embedded").records()}
+    assert {uid: record.path for uid, record in records.items()} == paths
+    for uid, record in records.items():
+        assert (record.name, record.licence) == (
+            annotations[uid]["name"],
+            annotations[uid]["license"],
+        )
+        assert record.size_bytes == annotations[uid]["archives"]["glb"]["size"]
+        assert record.label == min(label for label, uids in classes.items() if uid in uids)
+
+
+def test_unlabelled_objects_can_be_left_out(layout):
+    write_json(layout / "lvis-annotations.json.gz", {"chair": ["bbb"], "table": []})
+    mirror = open_mirror(str(layout))
+    assert [r.uid for r in mirror.records(labelled_only=True)] == ["bbb"]
+    assert [r.label for r in mirror.records()] == [None, "chair"]
 
 
 # --- fetching ------------------------------------------------------------------------------
