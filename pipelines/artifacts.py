@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
 from pipelines.files import FileEntry, file_entry, write_atomic
-from pipelines.shard_io import Sample, read_shard, read_sums
+from pipelines.shard_io import OpenShard, Sample, read_shard, read_sums
 from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
 MANIFEST = "manifest.json"
@@ -104,7 +104,14 @@ class Artifact:
                 differs from its checksum.
         """
         path = self.path(f"{shard}.tar") if isinstance(shard, str) else shard
-        return read_shard(path, read_sums(path) if self.verify_reads else None, only)
+        return read_shard(path, self._sums(path), only)
+
+    def open_shard(self, path: UPath) -> OpenShard:
+        """One of its tars, to be read sample by sample; errors as `read`."""
+        return OpenShard(path, self._sums(path))
+
+    def _sums(self, path: UPath) -> dict[str, int] | None:
+        return read_sums(path) if self.verify_reads else None
 
     def read_json(self, name: str) -> Any:
         return json.loads(self.path(name).read_text())

@@ -31,7 +31,7 @@ _QUIET = {
 }
 # Of a local Ray. glibc otherwise hands every large tensor back to the kernel, which takes a
 # quarter of a training step to page in again; and Ray's workers otherwise yield to its watchers.
-_FAST = {
+FAST = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(8 * 1024**3),
     "MALLOC_TOP_PAD_": str(64 * 1024**2),
@@ -84,7 +84,7 @@ def connect(resources: Resources) -> None:
     environment = _QUIET
     local: dict[str, Any] = {}
     if "RAY_ADDRESS" not in os.environ:
-        environment = _QUIET | _FAST | {"RAY_AUTH_MODE": "disabled"}
+        environment = _QUIET | FAST | {"RAY_AUTH_MODE": "disabled"}
         local = {
             "address": "local",  # a cluster that others run on this machine is theirs
             "num_cpus": resources.cpus,

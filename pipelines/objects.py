@@ -4,7 +4,7 @@ Reads     an Objaverse mirror (embedded, a folder, any fsspec URL).
 Writes    `<split>-NNNNN.tar`: per object `<uid>.glb` and `<uid>.json` (name, tags,
           categories, label, licence, creator, split, sha256).
 Promises  no object on two sides of the split; a shard holds one split; objects that cannot
-          be fetched are quarantined with the reason. The driver's memory holds some 100 bytes an
+          be fetched are quarantined with the reason. The driver's memory holds some 200 bytes an
           object; what is known of it lies on disk, and a worker reads it from its shard's plan.
 """
 
