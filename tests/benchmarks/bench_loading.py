@@ -64,13 +64,14 @@ def measure(made: Artifact, repeats: int) -> dict[str, float]:
     }
 
 
-def write(folder: Path, count: int) -> Artifact:
+def write(folder: Path, count: int, embed_dim: int = EMBED_DIM) -> Artifact:
+    """Targets of `count` random clouds, a multiple of a shard's samples."""
     rng = np.random.default_rng(0)
     build = Store(UPath(folder)).begin("targets", 1, {}, {})
     files = []
     for number in range(count // PER_SHARD):
         first = number * PER_SHARD
-        samples = [_sample(rng, first + i) for i in range(PER_SHARD)]
+        samples = [sample(rng, first + i, embed_dim) for i in range(PER_SHARD)]
         name = f"train-{number:05d}"
         entry, written = write_shard(build.folder / f"{name}.tar", samples)
         record = ShardRecord(file=entry, samples=written)
@@ -79,12 +80,12 @@ def write(folder: Path, count: int) -> Artifact:
     return build.commit(files, {"samples": len(files) * PER_SHARD})
 
 
-def _sample(rng: np.random.Generator, number: int) -> Sample:
+def sample(rng: np.random.Generator, number: int, embed_dim: int) -> Sample:
     return {
         "__key__": f"object{number:06d}",
         "points.npy": encode_array(rng.random((POINTS, 6), np.float32).astype(np.float16)),
-        "image_targets.npy": encode_array(rng.random((VIEWS, EMBED_DIM)).astype(np.float16)),
-        "text_targets.npy": encode_array(rng.random((CAPTIONS, EMBED_DIM)).astype(np.float16)),
+        "image_targets.npy": encode_array(rng.random((VIEWS, embed_dim)).astype(np.float16)),
+        "text_targets.npy": encode_array(rng.random((CAPTIONS, embed_dim)).astype(np.float16)),
         "json": encode_json({"label": "chair", "captions": ["a photo of a chair"] * CAPTIONS}),
     }
 
