@@ -3,9 +3,10 @@
     python -m tests.benchmarks.bench_shares [--size b16] [--batch 4] [--repeats 3]
 
 Stored clouds are in farthest-point order, so that the tower samples none (`presorted`); `unsorted`
-is the same tower on clouds in any order. The paper's point tower, fp32 or bf16 as `precision: auto` has it; forward alone, and forward with
-backward. Sampling and neighbours are timed as wholes, and have no backward; attention is the fused
-kernel, without its projections, as torch.profiler finds it. Random weights. Prints JSON.
+is the same tower on clouds in any order. The paper's point tower, in fp32 or bf16 as
+`precision: auto` has it; forward alone, and forward with backward. Sampling and neighbours are
+timed as wholes, and have no backward; attention is the fused kernel, without its projections, as
+torch.profiler finds it. Random weights. Prints JSON.
 """
 
 from __future__ import annotations
