@@ -43,22 +43,28 @@ def main() -> None:
 def measure(size: str, batch: int, repeats: int) -> dict[str, Any]:
     model = foundation(SIZES[size])
     settings = tower_settings("point_cloud", model)
-    towers = {
-        name: settings.model_copy(update={"tokenizer": settings.tokenizer | {"presorted": sorted_}})
-        for name, sorted_ in (("presorted", True), ("unsorted", False))
-    }
     return {
         "size": size,
         "device": device().type,
         "threads": torch.get_num_threads(),
         "batch": batch,
-    } | {name: _of_tower(tower, model, batch, repeats) for name, tower in towers.items()}
+        "presorted": _of_tower(settings, model, batch, repeats, presorted=True),
+        "unsorted": _of_tower(settings, model, batch, repeats, presorted=False),
+    }
 
 
 def _of_tower(
-    settings: TowerSettings, model: OpenClipFoundation, batch: int, repeats: int
+    settings: TowerSettings,
+    model: OpenClipFoundation,
+    batch: int,
+    repeats: int,
+    *,
+    presorted: bool,
 ) -> dict[str, dict[str, float]]:
     tower = settings.build(model.trunk).to(device()).train()
+    for module in tower.modules():
+        if isinstance(getattr(module, "presorted", None), bool):
+            module.presorted = presorted
     signal = settings.signal.prepare(example(settings, batch)).to(device())
 
     def forward() -> torch.Tensor:
