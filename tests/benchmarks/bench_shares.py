@@ -64,7 +64,7 @@ def _of_tower(
     tower = settings.build(model.trunk).to(device()).train()
     for module in tower.modules():
         if isinstance(getattr(module, "presorted", None), bool):
-            module.presorted = presorted
+            vars(module)["presorted"] = presorted
     signal = settings.signal.prepare(example(settings, batch)).to(device())
 
     def forward() -> torch.Tensor:
