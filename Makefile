@@ -23,10 +23,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python tests/benchmarks/bench_rendering.py
-	$(BIN)/python tests/benchmarks/bench_encode.py --batch 2 --repeats 3
-	$(BIN)/python -m tests.benchmarks.bench_loading
-	$(BIN)/python -m tests.benchmarks.bench_scaling
+	$(BIN)/python -m tests.benchmarks
 
 # Resolves every dependency again; the constraints say which releases were tried together.
 lock:

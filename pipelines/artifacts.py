@@ -25,10 +25,11 @@ from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
 from pipelines.files import FileEntry, file_entry, write_atomic
-from pipelines.shard_io import Sample, read_shard, read_sums
+from pipelines.shard_io import OpenShard, Sample, read_shard, read_sums
 from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
 MANIFEST = "manifest.json"
+PLAN = ".plan.jsonl"  # ends the name of a file that a worker makes a shard of
 
 
 class NotMadeError(VitlensError):
@@ -103,7 +104,14 @@ class Artifact:
                 differs from its checksum.
         """
         path = self.path(f"{shard}.tar") if isinstance(shard, str) else shard
-        return read_shard(path, read_sums(path) if self.verify_reads else None, only)
+        return read_shard(path, self._sums(path), only)
+
+    def open_shard(self, path: UPath) -> OpenShard:
+        """One of its tars, to be read sample by sample; errors as `read`."""
+        return OpenShard(path, self._sums(path))
+
+    def _sums(self, path: UPath) -> dict[str, int] | None:
+        return read_sums(path) if self.verify_reads else None
 
     def read_json(self, name: str) -> Any:
         return json.loads(self.path(name).read_text())
@@ -240,7 +248,8 @@ class Build:
         if self._is_part:
             return Artifact(self.folder, manifest, is_part=True)
         write_atomic(self.folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
-        for pattern in (".*.tmp", "*.attempt"):  # of writers that were killed
+        # Of writers that were killed, and what was planned for those that are done.
+        for pattern in (".*.tmp", "*.attempt", f"*{PLAN}"):
             for leftover in self.folder.glob(pattern):
                 leftover.unlink(missing_ok=True)
         return Artifact(self.folder, manifest)
@@ -254,8 +263,20 @@ def load(folder: UPath, *, reused: bool = False) -> Artifact:
 
 def digest(value: Any) -> str:
     """SHA-256 of a value's canonical JSON."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_canonical(value)).hexdigest()
+
+
+def digest_of_list(values: Iterable[Any]) -> str:
+    """`digest(list(values))`, with one of them in memory at a time."""
+    seen = hashlib.sha256(b"[")
+    for number, value in enumerate(values):
+        seen.update(b"," * (number > 0) + _canonical(value))
+    seen.update(b"]")
+    return seen.hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _describe(entry: FileEntry | None) -> str:

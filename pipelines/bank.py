@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from pipelines.artifacts import Artifact
-from pipelines.batches import draw_target, label_of, stable_group
+from pipelines.batches import draw_target
+from pipelines.shard_table import label_of, stable_group
 
 _SAME = 0.999  # cosine from which a target is the row's own: captions recur
 

@@ -3,15 +3,14 @@
 Nothing is saved to continue: a batch is a function of (seed, step). Nor does it depend on how
 many workers there are: each takes its rows of the same batch, so a run may go on with more or
 fewer of them. Rows come from *lanes*, endless streams over disjoint shards, each mixed within a
-buffer; a worker reads the lanes that its rows come from.
+buffer; a worker reads the lanes that its rows come from. What is mixed are the places of samples:
+they are read once their batch is due, so that nothing is read to find the place in an epoch.
 
 Axes: B rows of one worker, V views, C captions, E embedding.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,13 @@ from torch import Tensor
 from pipelines.artifacts import Artifact
 from pipelines.cluster import read_record
 from pipelines.shard_io import Sample, decode_array
-from vitlens_core.errors import ConfigError
+from pipelines.shard_table import (
+    RowBuffer,
+    SamplePlace,
+    TrainingShard,
+    missing_target,
+)
+from vitlens_core.errors import ConfigError, IntegrityError
 
 _MOST_LANES = 64
 _SHARDS_PER_LANE = 8  # with fewer, lanes would hold unequal shares of the samples
@@ -62,10 +67,14 @@ class TrainingBatches:
         shuffle_buffer: int = 1024,
     ) -> None:
         """`batch_size` is of all workers; what does not divide over them is left out."""
-        self.targets = targets
-        self.shards = targets.shards("train")
-        names = [path.name.removesuffix(".tar") for path in self.shards]
+        shards = targets.shards("train")
+        names = [path.name.removesuffix(".tar") for path in shards]
         self.sizes = [read_record(targets.folder, name).samples for name in names]
+        wanted = [signal, *map(_file_of, kinds)]
+        self.shards = [
+            TrainingShard(targets, path, size, wanted)
+            for path, size in zip(shards, self.sizes, strict=True)
+        ]
         if not sum(self.sizes):
             raise ConfigError("the training split is empty; see the quarantined samples")
         self.signal = signal
@@ -78,7 +87,7 @@ class TrainingBatches:
         self.shuffle_buffer = shuffle_buffer
 
     def starting_at(self, step: int) -> Iterator[Batch]:
-        """Batches from `step` on; samples before are skipped without decoding."""
+        """Batches from `step` on; samples before are not read."""
         first, last = self.rows[0] // self.per_lane, self.rows[-1] // self.per_lane
         lanes = [self._lane(n, step * self.per_lane) for n in range(first, last + 1)]
         before = self.rows[0] - first * self.per_lane
@@ -87,10 +96,9 @@ class TrainingBatches:
             mine = list(islice(read, before, before + len(self.rows)))
             for _ in read:  # rows of the next worker
                 pass
-            draws = [random.Random(f"{self.seed}/{number}/{row}") for row in self.rows]  # noqa: S311
-            yield collate(mine, self.signal, self.kinds, draws, self.rows)
+            yield collate(mine, self.signal, self.kinds, f"{self.seed}/{number}", self.rows)
 
-    def _lane(self, lane: int, skip: int) -> Iterator[Sample]:
+    def _lane(self, lane: int, skip: int) -> Iterator[SamplePlace]:
         for epoch in count():
             order = list(range(len(self.shards)))
             random.Random(f"{self.seed}/{epoch}").shuffle(order)  # noqa: S311
@@ -100,7 +108,12 @@ class TrainingBatches:
                 skip -= size
                 continue
             rng = random.Random(f"{self.seed}/{epoch}/{lane}")  # noqa: S311
-            stream = (s for index in mine for s in self.targets.read(self.shards[index]))
+            stream = (
+                SamplePlace(shard, number)
+                for index in mine
+                for shard in [self.shards[index].opened()]
+                for number in range(self.sizes[index])
+            )
             yield from islice(_mixed(stream, self.shuffle_buffer, rng), skip, None)
             skip = 0
 
@@ -118,39 +131,77 @@ def lane_count(shards: int, batch_size: int) -> int:
 
 
 def collate(
-    samples: list[Sample],
-    signal: str,
-    kinds: Collection[str],
-    draws: Sequence[random.Random],
-    rows: range,
+    places: Sequence[SamplePlace], signal: str, kinds: Collection[str], seed: str, rows: range
 ) -> Batch:
-    """Decode samples and draw one target of every kind for each (one view, one caption).
+    """Read samples and draw one target of every kind for each (one view, one caption).
 
     Args:
-        draws: what each sample's targets are drawn by.
+        seed: what targets are drawn by, together with a sample's row.
 
     Raises:
         ConfigError: a sample without a target of a kind that is trained against.
     """
+    for place in places:
+        place.check()
+    tables = [place.shard.table for place in places]
+    known = [(table, place.number) for table, place in zip(tables, places, strict=True)]
     return Batch(
         rows=rows,
-        keys=[s["__key__"] for s in samples],
-        signals=torch.from_numpy(np.stack([decode_array(s[signal]) for s in samples])),
-        targets={kind: _one_of_each(samples, kind, draws) for kind in kinds},
-        groups=torch.tensor([stable_group(label_of(s)) for s in samples]),
-        owners=torch.tensor([stable_group(s["__key__"]) for s in samples]),
+        keys=[table.keys[number] for table, number in known],
+        signals=torch.from_numpy(_signals(places, signal)),
+        targets={
+            kind: torch.from_numpy(drawn).float()
+            for kind, drawn in _targets(places, kinds, seed, rows).items()
+        },
+        groups=torch.tensor([table.groups[number] for table, number in known]),
+        owners=torch.tensor([table.owners[number] for table, number in known]),
     )
+
+
+def _signals(places: Sequence[SamplePlace], signal: str) -> np.ndarray:
+    """The samples' signals [B, …]."""
+    buffer = None
+    for row, place in enumerate(places):
+        found = place.shard.table.arrays[signal][place.number]
+        if found is None:
+            key = place.shard.table.keys[place.number]
+            raise IntegrityError(f"{place.shard.tar.path}: sample {key} has no {signal}")
+        buffer = buffer or RowBuffer(len(places), found.dtype, found.shape)
+        buffer.fill(row, place, found)
+    assert buffer is not None
+    return buffer.array
+
+
+def _targets(
+    places: Sequence[SamplePlace], kinds: Collection[str], seed: str, rows: range
+) -> dict[str, np.ndarray]:
+    """One target of every kind for each sample [B, E], drawn."""
+    buffers: dict[str, RowBuffer] = {}
+    files = {kind: _file_of(kind) for kind in kinds}
+    rng = random.Random()  # noqa: S311
+    for row, place in enumerate(places):
+        table = place.shard.table
+        rng.seed(f"{seed}/{rows[row]}")
+        for kind, file in files.items():
+            found = table.arrays[file][place.number]
+            if found is None or not found.shape[0]:
+                raise missing_target(table.keys[place.number], kind)
+            if kind not in buffers:
+                buffers[kind] = RowBuffer(len(places), found.dtype, found.shape[1:])
+            buffers[kind].fill(row, place, found, rng.randrange(found.shape[0]))
+    return {kind: buffer.array for kind, buffer in buffers.items()}
+
+
+def _file_of(kind: str) -> str:
+    return f"{kind}_targets.npy"
 
 
 def read_targets(sample: Sample, kind: str) -> np.ndarray:
     """A sample's targets of one kind, [n, E] with n ≥ 1. Raises ConfigError: it has none."""
-    data = sample.get(f"{kind}_targets.npy")
+    data = sample.get(_file_of(kind))
     targets = decode_array(data) if data is not None else ()
     if not len(targets):
-        raise ConfigError(
-            f"sample {sample['__key__']} has no {kind} to be trained against; "
-            f"set lens.train.{kind}_weight=0"
-        )
+        raise missing_target(sample["__key__"], kind)
     return np.asarray(targets)
 
 
@@ -160,23 +211,7 @@ def draw_target(sample: Sample, kind: str, rng: random.Random) -> np.ndarray:
     return found[rng.randrange(len(found))]
 
 
-def label_of(sample: Sample) -> str:
-    """A sample's label; one without any stands for itself."""
-    return json.loads(sample["json"])["label"] or sample["__key__"]
-
-
-def _one_of_each(samples: list[Sample], kind: str, draws: Sequence[random.Random]) -> Tensor:
-    """One target of each sample [B, E], drawn."""
-    drawn = [draw_target(s, kind, rng) for s, rng in zip(samples, draws, strict=True)]
-    return torch.from_numpy(np.stack(drawn)).float()
-
-
-def stable_group(label: str) -> int:
-    """A 64-bit integer for a label or a key, the same on every worker."""
-    return int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big", signed=True)
-
-
-def _mixed(samples: Iterator[Sample], size: int, rng: random.Random) -> Iterator[Sample]:
+def _mixed(samples: Iterator[SamplePlace], size: int, rng: random.Random) -> Iterator[SamplePlace]:
     """Each sample drawn from a buffer of the next `size`."""
     buffer = list(islice(samples, size))
     for sample in samples:

@@ -8,7 +8,6 @@ job goes on at the shards that lack one. A sample that can never be used is yiel
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import pickle
@@ -32,7 +31,7 @@ _QUIET = {
 }
 # Of a local Ray. glibc otherwise hands every large tensor back to the kernel, which takes a
 # quarter of a training step to page in again; and Ray's workers otherwise yield to its watchers.
-_FAST = {
+FAST = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(8 * 1024**3),
     "MALLOC_TOP_PAD_": str(64 * 1024**2),
@@ -44,10 +43,13 @@ _ATTEMPTS = 3  # workers that may be killed over one shard
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One shard to make: its name (`train-00000`) and, for the first step, its items."""
+    """One shard to make, by its name (`train-00000`).
+
+    What it is made of lies in an input's shard or a plan, which the worker reads: neither this
+    process nor Ray holds anything per sample.
+    """
 
     name: str
-    items: tuple[Any, ...] = ()
 
 
 class ShardRecord(BaseModel):
@@ -82,7 +84,7 @@ def connect(resources: Resources) -> None:
     environment = _QUIET
     local: dict[str, Any] = {}
     if "RAY_ADDRESS" not in os.environ:
-        environment = _QUIET | _FAST | {"RAY_AUTH_MODE": "disabled"}
+        environment = _QUIET | FAST | {"RAY_AUTH_MODE": "disabled"}
         local = {
             "address": "local",  # a cluster that others run on this machine is theirs
             "num_cpus": resources.cpus,
@@ -140,13 +142,18 @@ def write_shards(
         StorageError: the store cannot be read or written.
     """
     with storage_errors(build.folder), runtime.progress(build.step, len(tasks), "shards") as bar:
-        pending = [task for task in tasks if not _record_path(build.folder, task.name).exists()]
+        pending = [task for task in tasks if not is_done(build.folder, task.name)]
         bar.advance(len(tasks) - len(pending))
         for task in pending:
             _attempt_path(build.folder, task.name).unlink(missing_ok=True)
         for _ in _run(runtime, build.folder, pending, stage, needs_gpu):
             bar.advance()
     return [read_record(build.folder, task.name) for task in tasks]
+
+
+def is_done(folder: UPath, name: str) -> bool:
+    """Whether a shard is made."""
+    return _record_path(folder, name).exists()
 
 
 def read_record(folder: UPath, name: str) -> ShardRecord:
@@ -176,9 +183,8 @@ class _ShardWriter:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Ray turns exceptions into tracebacks; those with a message travel as a value."""
-        task = ShardTask(row["name"], tuple(json.loads(row["items"])))
         try:
-            record = self.write(task)
+            record = self.write(ShardTask(row["name"]))
         except VitlensError as error:
             return {"record": "", "error": pickle.dumps(error)}
         return {"record": record.model_dump_json(), "error": b""}
@@ -186,7 +192,7 @@ class _ShardWriter:
     def write(self, task: ShardTask) -> ShardRecord:
         """Make one shard and its record (`StorageError`, and whatever the stage raises)."""
         with storage_errors(self.folder):
-            if _record_path(self.folder, task.name).exists():
+            if is_done(self.folder, task.name):
                 return read_record(self.folder, task.name)  # Ray repeats tasks of a lost node
             return self._made(task)
 
@@ -241,7 +247,7 @@ def _run(
     import ray.data
 
     workers = min(runtime.resources.data_workers, len(tasks))
-    rows = [{"name": t.name, "items": json.dumps(t.items)} for t in tasks]
+    rows = [{"name": task.name} for task in tasks]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         _ShardWriter,  # ty: ignore[invalid-argument-type]  Ray's stubs forget callable classes
         fn_constructor_args=(stage, folder),

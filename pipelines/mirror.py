@@ -2,31 +2,27 @@
 
 Reads     a folder or any fsspec URL in Objaverse's layout:
           hf-objaverse-v1/{object-paths,lvis-annotations}.json.gz, metadata/NNN-NNN.json.gz,
-          glbs/NNN-NNN/<uid>.glb. The `objaverse` package parses the annotations.
+          glbs/NNN-NNN/<uid>.glb.
 Writes    fetched GLBs in a folder of the caller's; annotation files of a remote mirror once
           per version of its two main ones, in a cache folder.
 Promises  a file appears whole, checked and under its final name, or not at all; no path leads
-          outside the mirror; the package's own downloader (no retry, timeout or check) never runs.
+          outside the mirror; some 40 bytes of memory an object, and one metadata part.
 """
 
-import gzip
 import hashlib
 import logging
 import re
-import threading
-import zlib
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import fsspec
-import objaverse
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from pipelines.annotations import Labels, metadata, object_paths
 from pipelines.artifacts import home_folder
 from pipelines.files import file_entry
 from pipelines.states import folder_state, remote_state
@@ -36,16 +32,13 @@ from vitlens_core.errors import BadSampleError, ConfigError, TransientError
 logger = logging.getLogger(__name__)
 
 EMBEDDED = Path(__file__).parent / "data" / "mini-objaverse"
-# Where `objaverse` downloads from; the package spells it out inside its functions only.
+# Where the `objaverse` package downloads from; it spells it out inside its functions only.
 HUB_URL = "https://huggingface.co/datasets/allenai/objaverse/resolve/main"
 LAYOUT_FOLDER = "hf-objaverse-v1"
 OBJECT_PATHS = "object-paths.json.gz"
 LVIS_ANNOTATIONS = "lvis-annotations.json.gz"
 # A uid names files downstream, so it is held to characters that cannot form a path.
 _OBJECT_PATH = re.compile(r"glbs/[\w-]+/(?P<uid>[\w-]{1,64})\.glb", re.ASCII)
-# `objaverse` reads the object paths anew for each call, and draws a bar above ten parts.
-_PARTS_PER_LOAD = 10
-_package_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -141,42 +134,42 @@ class Mirror:
         except BadSampleError as error:
             raise TransientError(str(error)) from error
 
-    def labels(self) -> dict[str, str]:
-        """uid → LVIS class; an object listed under several gets the alphabetically first."""
-        self.require_annotations(LVIS_ANNOTATIONS)
-        with _package_reads(self.annotations_dir, LVIS_ANNOTATIONS):
-            classes = objaverse.load_lvis_annotations()
-            return {uid: label for label in sorted(classes, reverse=True) for uid in classes[label]}
+    def labels(self) -> Labels:
+        """The LVIS class of every labelled object."""
+        return Labels(self._annotations(LVIS_ANNOTATIONS))
 
-    def records(self, uids: Iterable[str] | None = None) -> Iterator[ObjectRecord]:
+    def records(
+        self, uids: Collection[str] | None = None, *, labelled_only: bool = False
+    ) -> Iterator[ObjectRecord]:
         """Every object of the mirror, or those of `uids` it holds, in the order of their paths.
 
-        Reads (and, if remote, fetches) only the metadata parts these objects lie in, a few at
+        Reads (and, if remote, fetches) only the metadata parts these objects lie in, one at
         a time. Objects that `quarantined` names are left out.
+
+        Args:
+            labelled_only: leave out objects without an LVIS class.
         """
-        paths = {uid: path for uid, path in self._object_paths().items() if _is_safe(uid, path)}
-        if uids is not None:
-            paths = {uid: paths[uid] for uid in uids if uid in paths}
         labels = self.labels()
-        uids_of_part: dict[str, list[str]] = {}
-        for uid, path in sorted(paths.items(), key=lambda item: item[1]):
-            uids_of_part.setdefault(path.split("/")[1], []).append(uid)
-        parts = list(uids_of_part)
-        for start in range(0, len(parts), _PARTS_PER_LOAD):
-            batch = {part: uids_of_part[part] for part in parts[start : start + _PARTS_PER_LOAD]}
-            metadata = self._metadata(batch)
-            for uid in (uid for members in batch.values() for uid in members):
-                yield _record(uid, paths[uid], labels.get(uid), metadata.get(uid))
+        wanted = None if uids is None else frozenset(uids)
+        parts: dict[str, bytearray] = {}  # uids by line: 33 bytes each, and no uid is a line
+        for uid, path in self._object_paths():
+            if (wanted is None or uid in wanted) and _is_safe(uid, path):
+                if labelled_only and labels.get(uid) is None:
+                    continue
+                parts.setdefault(path.split("/")[1], bytearray()).extend(f"{uid}\n".encode())
+        for part in sorted(parts, key=lambda part: f"{part}/"):
+            yield from self._records_of(part, parts.pop(part).decode().splitlines(), labels)
 
     def quarantined(self) -> dict[str, str]:
         """uid → reason, for the objects whose path does not lie inside the mirror's layout."""
-        paths = self._object_paths()
-        return {uid: _unsafe(paths[uid]) for uid in sorted(paths) if not _is_safe(uid, paths[uid])}
+        unsafe = (item for item in self._object_paths() if not _is_safe(*item))
+        return {uid: _unsafe(path) for uid, path in sorted(unsafe)}
 
     def fetch(self, record: ObjectRecord, destination_dir: Path) -> FetchedObject:
         """Copy the GLB of `record` to `destination_dir/<uid>.glb`.
 
-        A file already there is kept if the mirror annotates a size and it has that size.
+        A file already there is kept if the mirror annotates a size and it has that size. It is
+        whole, but not made to outlive a loss of power: callers read it and delete it.
 
         Raises:
             BadSampleError: not in the mirror, outside it, or of the wrong size.
@@ -187,14 +180,12 @@ class Mirror:
         self._check_local(record.path)
         destination = destination_dir / f"{record.uid}.glb"
         if not has_size(destination, record.size_bytes):
-            self._download(record.path, destination, record.size_bytes)
+            self._download(record.path, destination, record.size_bytes, durable=False)
         entry = file_entry(destination)
         return FetchedObject(destination, entry.size_bytes, entry.sha256)
 
     def require_annotations(self, name: str) -> None:
         """See to it that annotation file `name` lies in `annotations_dir`.
-
-        The package downloads what it does not find there; after this call it finds it.
 
         Raises:
             BadSampleError: the mirror has no such file.
@@ -207,24 +198,23 @@ class Mirror:
             raise BadSampleError(f"{local}: no such file")
         self._download(name, local, None)
 
-    def _object_paths(self) -> dict[str, str]:
-        self.require_annotations(OBJECT_PATHS)
-        with _package_reads(self.annotations_dir, OBJECT_PATHS):
-            paths = objaverse._load_object_paths()
-            return {uid: str(path) for uid, path in paths.items()}
+    def _annotations(self, name: str) -> Path:
+        """Where annotation file `name` lies, fetched first if need be; errors as there."""
+        self.require_annotations(name)
+        return self.annotations_dir / name
 
-    def _metadata(self, uids_of_part: Mapping[str, list[str]]) -> dict[str, Any]:
-        """uid → annotation. A part the mirror lacks leaves its objects without metadata."""
-        uids = []
-        for part, members in uids_of_part.items():
-            try:
-                self.require_annotations(f"metadata/{part}.json.gz")
-            except BadSampleError as error:
-                logger.warning("%s; its %d objects have no metadata", error, len(members))
-            else:
-                uids += members
-        with _package_reads(self.annotations_dir, "metadata"):
-            return objaverse.load_annotations(uids)
+    def _object_paths(self) -> Iterator[tuple[str, str]]:
+        return object_paths(self._annotations(OBJECT_PATHS))
+
+    def _records_of(self, part: str, uids: list[str], labels: Labels) -> Iterator[ObjectRecord]:
+        """The objects of one metadata part; one the mirror lacks leaves them without metadata."""
+        annotations: dict[str, Any] = {}
+        try:
+            annotations = metadata(self._annotations(f"metadata/{part}.json.gz"), uids)
+        except BadSampleError as error:
+            logger.warning("%s; its %d objects have no metadata", error, len(uids))
+        for path, uid in sorted((f"glbs/{part}/{uid}.glb", uid) for uid in uids):
+            yield _record(uid, path, labels.get(uid), annotations.get(uid))
 
     def _check_local(self, path: str) -> None:
         if not self.is_local:
@@ -235,37 +225,15 @@ class Mirror:
         if not target.is_file():  # copying a folder or pipe would not fail cleanly
             raise BadSampleError(f"{path}: no such file in the mirror")
 
-    def _download(self, path: str, destination: Path, size_bytes: int | None) -> None:
+    def _download(
+        self, path: str, destination: Path, size_bytes: int | None, *, durable: bool = True
+    ) -> None:
         source = f"{self.root}/{path}"
         policy = replace(self.policy, attempts=1) if self.is_local else self.policy
-        fetch(self.filesystem, source, destination, size_bytes, policy)
+        fetch(self.filesystem, source, destination, size_bytes, policy, durable=durable)
 
 
 # --- annotations ---------------------------------------------------------------------------
-
-
-@contextmanager
-def _package_reads(folder: Path, what: str) -> Generator[None]:
-    """Point the `objaverse` package at `folder`; unreadable files there become ConfigError."""
-    with _package_lock:
-        before = objaverse._VERSIONED_PATH
-        objaverse._VERSIONED_PATH = str(folder)
-        try:
-            yield
-        except (
-            gzip.BadGzipFile,
-            EOFError,
-            zlib.error,
-            ValueError,
-            TypeError,
-            AttributeError,
-        ) as error:
-            raise ConfigError(
-                f"{folder / what} is not in Objaverse's format (a gzip-compressed JSON object): "
-                f"{error}. Fetch it again from the mirror's source"
-            ) from error
-        finally:
-            objaverse._VERSIONED_PATH = before
 
 
 def _record(uid: str, path: str, label: str | None, annotation: Any) -> ObjectRecord:

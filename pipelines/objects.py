@@ -4,27 +4,35 @@ Reads     an Objaverse mirror (embedded, a folder, any fsspec URL).
 Writes    `<split>-NNNNN.tar`: per object `<uid>.glb` and `<uid>.json` (name, tags,
           categories, label, licence, creator, split, sha256).
 Promises  no object on two sides of the split; a shard holds one split; objects that cannot
-          be fetched are quarantined with the reason.
+          be fetched are quarantined with the reason. The driver's memory holds some 200 bytes an
+          object; what is known of it lies on disk, and a worker reads it from its shard's plan.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
+from upath import UPath
 
-from pipelines.artifacts import Artifact, Quarantined, digest
-from pipelines.cluster import ShardTask, commit_shards, write_shards
+from pipelines.artifacts import PLAN, Artifact, Build, Quarantined, digest_of_list
+from pipelines.cluster import ShardTask, commit_shards, is_done, write_shards
+from pipelines.files import write_atomic
 from pipelines.mirror import Mirror, ObjectRecord, open_mirror
 from pipelines.pieces import Piece
 from pipelines.runtime import Runtime
-from pipelines.selection import SelectedObject, Selection, select
+from pipelines.selection import Selected, Selection, select
 from pipelines.shard_io import Sample, encode_json
-from pipelines.splits import cut_into_shards
+from pipelines.spill import Spill
+from pipelines.splits import SPLITS, cut_into_shards
 from vitlens_core.errors import BadSampleError, TransientError
 
 STEP = "objects"
@@ -54,17 +62,20 @@ def run(runtime: Runtime, config: ObjectsConfig, piece: Piece | None = None) -> 
         ConfigError: no mirror there, unknown classes or licences, or nothing selected.
     """
     mirror = open_mirror(config.mirror)
-    selected = select(mirror.records(_wanted(mirror, config)), config)
-    # What the mirror holds is the input; where it lies is not part of the identity.
-    content = digest([_identity(mirror, item) for item in selected])
-    settings = config.model_dump(mode="json", exclude={"mirror"})
-    build = runtime.store.begin(STEP, VERSION, settings, {}, content, part=piece is not None)
-    if build.existing:
-        return build.existing
-    tasks = shard_tasks(selected, config.objects_per_shard)
-    if piece:
-        tasks = list(piece.of(tasks))
-    records = write_shards(runtime, build, tasks, partial(FetchStage, mirror, config))
+    with Spill() as spill:
+        labelled_only = config.labelled_only and config.uids is None
+        known = mirror.records(config.uids, labelled_only=labelled_only)
+        selected = select(spill.keeping(known), config)
+        # What the mirror holds is the input; where it lies is not part of the identity.
+        identities = (_identity(mirror, item) for item in _items(selected, spill))
+        content = digest_of_list(identities)
+        settings = config.model_dump(mode="json", exclude={"mirror"})
+        build = runtime.store.begin(STEP, VERSION, settings, {}, content, part=piece is not None)
+        if build.existing:
+            return build.existing
+        tasks = _planned(build, selected, spill, config.objects_per_shard, piece)
+    stage = partial(FetchStage, mirror, config, build.folder)
+    records = write_shards(runtime, build, tasks, stage)
     refused = [
         Quarantined(key=uid, step=STEP, reason=reason)
         for uid, reason in mirror.quarantined().items()
@@ -72,55 +83,72 @@ def run(runtime: Runtime, config: ObjectsConfig, piece: Piece | None = None) -> 
     return commit_shards(build, records, refused)
 
 
-def shard_tasks(selected: list[SelectedObject], objects_per_shard: int) -> list[ShardTask]:
-    """Cut each split into shards, in an order that mixes the classes and never changes."""
-    shards = cut_into_shards(
-        selected, lambda item: item.split, lambda item: item.record.uid, objects_per_shard
-    )
-    return [
-        ShardTask(name, tuple({**asdict(item.record), "split": item.split} for item in items))
-        for name, items in shards
-    ]
+def _planned(
+    build: Build, selected: Selected, spill: Spill, objects_per_shard: int, piece: Piece | None
+) -> list[ShardTask]:
+    """The shards to make, the objects of each written down in its plan."""
+    splits = (SPLITS[side] for side in selected.sides)
+    shards = list(cut_into_shards(splits, selected.uids, objects_per_shard))
+    tasks = []
+    for name, members in piece.of(shards) if piece else shards:
+        if not is_done(build.folder, name):
+            write_plan(build.folder, name, _items(selected, spill, members))
+        tasks.append(ShardTask(name))
+    return tasks
+
+
+def write_plan(folder: UPath, name: str, items: Iterable[dict[str, Any]]) -> None:
+    """Write down what one shard is made of: a line per object, the fields of its record and
+    its split."""
+    write_atomic(folder / f"{name}{PLAN}", b"".join(encode_json(item) + b"\n" for item in items))
+
+
+def _items(
+    selected: Selected, spill: Spill, members: Iterable[int] | None = None
+) -> Iterator[dict[str, Any]]:
+    for index in range(len(selected)) if members is None else members:
+        yield {**spill.read(selected.rows[index]), "split": SPLITS[selected.sides[index]]}
 
 
 class FetchStage:
-    """Fetches one shard's objects from the mirror."""
+    """Fetches one shard's objects, as its plan in `plans` names them, from the mirror."""
 
-    def __init__(self, mirror: Mirror, config: ObjectsConfig) -> None:
+    def __init__(self, mirror: Mirror, config: ObjectsConfig, plans: UPath) -> None:
         self.mirror = mirror
         self.check_size = config.check_size
+        self.plans = plans
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
+        plan = (self.plans / f"{task.name}{PLAN}").read_bytes()
         with tempfile.TemporaryDirectory(prefix="vitlens-objects-") as folder:
-            for item in task.items:
-                yield self._fetch(dict(item), Path(folder))
+            for line in plan.splitlines():
+                yield self._fetch(json.loads(line), Path(folder))
 
-    def _fetch(self, item: dict, folder: Path) -> Sample | Quarantined:
-        split = item.pop("split")
-        record = ObjectRecord(**item)
+    def _fetch(self, item: dict[str, Any], folder: Path) -> Sample | Quarantined:
+        fields = {name: value for name, value in item.items() if name != "split"}
+        record = ObjectRecord(**fields)
         if not self.check_size:
             record = replace(record, size_bytes=None)
         try:
             fetched = self.mirror.fetch(record, folder)
         except (BadSampleError, TransientError) as error:
             return Quarantined(key=record.uid, step=STEP, reason=str(error))
-        described = {**item, "split": split, "sha256": fetched.sha256}
         data = fetched.path.read_bytes()
         fetched.path.unlink()
-        return {"__key__": record.uid, "glb": data, "json": encode_json(described)}
+        described = encode_json({**item, "sha256": fetched.sha256})
+        return {"__key__": record.uid, "glb": data, "json": described}
 
 
-def _wanted(mirror: Mirror, config: ObjectsConfig) -> Iterable[str] | None:
-    """The uids whose annotations are needed: a remote mirror keeps them in many parts."""
-    if config.uids is not None:
-        return config.uids
-    return mirror.labels() if config.labelled_only else None
-
-
-def _identity(mirror: Mirror, item: SelectedObject) -> dict:
+def _identity(mirror: Mirror, item: dict[str, Any]) -> dict[str, Any]:
     """An object as it enters the fingerprint; a local file also by its size as it lies."""
-    identity = {**asdict(item.record), "split": item.split}
-    if mirror.is_local:
-        path = Path(mirror.root, item.record.path)
-        identity["bytes_found"] = path.stat().st_size if path.is_file() else None
-    return identity
+    if not mirror.is_local:
+        return item
+    return {**item, "bytes_found": _size_of_file(f"{mirror.root}/{item['path']}")}
+
+
+def _size_of_file(path: str) -> int | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -15,23 +15,24 @@ import mmap
 import os
 import tarfile
 import zlib
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import finalize
 
 import numpy as np
 from PIL import Image
 from upath import UPath
 
 from pipelines.files import FileEntry, atomic_file, write_atomic
+from pipelines.tar_index import TarIndex
 from vitlens_core.errors import IntegrityError
 
 Sample = dict[str, Any]
 _EPOCH_S = 1  # a fixed modification time: the same input gives the same bytes
 _VIEWED_BYTES = 4096
-_NUL, _PLAIN = b"\0", (b"0", b"\0")
-_END, _BLANK_SUM = bytes(tarfile.BLOCKSIZE), b" " * 8
 
 
 def write_shard(path: UPath, samples: Iterable[Sample]) -> tuple[FileEntry, int]:
@@ -86,94 +87,129 @@ def read_shard(
     sums: Mapping[str, int] | None = None,
     only: Collection[str] | None = None,
 ) -> Iterator[Sample]:
-    """Samples of one tar, undecoded, in stored order.
+    """Samples of one tar, undecoded, in stored order. Arguments and errors: `OpenShard`."""
+    shard = OpenShard(path, sums)
+    for number in range(len(shard)):
+        yield shard.read(number, only)
+
+
+Layout = tuple[np.dtype, tuple[int, ...]]  # of an array: its type and shape
+
+
+class ArrayPlace(NamedTuple):
+    """Where the values of an array lie in a tar: the first byte, and how to take them."""
+
+    start: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+class ArrayPlaces:
+    """The place of one array of every sample of a tar, None where it has none: 16 bytes each."""
+
+    def __init__(self) -> None:
+        self._starts = array("q")
+        self._layouts: list[Layout | None] = []
+
+    def append(self, start: int, layout: Layout | None) -> None:
+        self._starts.append(start)
+        self._layouts.append(layout)
+
+    def __getitem__(self, number: int) -> ArrayPlace | None:
+        layout = self._layouts[number]
+        return layout and ArrayPlace(self._starts[number], *layout)
+
+
+class OpenShard:
+    """One tar whose samples are read by number.
 
     Args:
-        sums: checksums to compare every sample with.
-        only: the files wanted of each, by extension; without `sums`, the others are skipped.
+        sums: checksums to compare every sample with that is read.
 
     Raises:
         IntegrityError: the tar or a sample is damaged; the message names both, or the last
             good sample.
     """
-    found = 0
-    for sample in _grouped(path, only if sums is None else None):
-        if sums is not None and sums.get(sample["__key__"]) != checksum(sample):
-            raise IntegrityError(f"{path}: sample {sample['__key__']} differs from its checksum")
-        found += 1
-        yield sample
-    if sums is not None and found != len(sums):
-        raise IntegrityError(f"{path}: {found} samples, {len(sums)} were written")
 
+    def __init__(self, path: UPath, sums: Mapping[str, int] | None = None) -> None:
+        self.path = path
+        self._sums = sums
+        self._file: int | None = None
+        if isinstance(path, Path):
+            self._file = os.open(path, os.O_RDONLY)
+            finalize(self, os.close, self._file)
 
-def _grouped(path: UPath, only: Collection[str] | None) -> Iterator[Sample]:
-    """Files of one key that lie side by side are a sample."""
-    sample: Sample = {}
-    try:
-        for name, content in _files(_content(path)):
-            key, _, extension = name.partition(".")
-            if sample and sample["__key__"] != key:
-                yield sample
-                sample = {}
-            sample["__key__"] = key
-            if only is None or extension in only:
-                # Only what is large is worth a view of the file instead of bytes of its own.
-                sample[extension] = content if len(content) > _VIEWED_BYTES else bytes(content)
-    except tarfile.TarError as error:
-        last = sample.get("__key__", "none")
-        raise IntegrityError(f"{path} is damaged after sample {last}: {error}") from error
-    if sample:
-        yield sample
+    def __len__(self) -> int:
+        return len(self._index.keys)
 
+    @property
+    def keys(self) -> list[str]:
+        return self._index.keys
 
-def _content(path: UPath) -> memoryview:
-    """A whole tar: mapped where it is a local file, so that nothing is copied; else in memory."""
-    if not isinstance(path, Path):
-        return memoryview(path.read_bytes())
-    with path.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
+    @cached_property
+    def _tar(self) -> memoryview:
+        """The whole tar: mapped where it is a local file, so that nothing is copied."""
+        if self._file is None:
+            return memoryview(self.path.read_bytes())
+        if not os.fstat(self._file).st_size:
             return memoryview(b"")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return memoryview(mmap.mmap(self._file, 0, access=mmap.ACCESS_READ))
 
+    @cached_property
+    def _index(self) -> TarIndex:
+        index = TarIndex(self._tar, self.path)
+        if self._sums is not None and len(index.keys) != len(self._sums):
+            raise IntegrityError(
+                f"{self.path}: {len(index.keys)} samples, {len(self._sums)} were written"
+            )
+        return index
 
-def _files(tar: memoryview) -> Iterator[tuple[str, memoryview]]:
-    """Name and content of the files of a USTAR archive as `write_samples` writes it.
+    def read(self, number: int, only: Collection[str] | None = None) -> Sample:
+        """A sample, undecoded.
 
-    tarfile does the same in ten times the time, which is most of what loading costs.
+        Args:
+            only: the files wanted, by extension; all others are left out.
+        """
+        self.check(number)
+        sample: Sample = {"__key__": self.keys[number]}
+        for name, (start, size) in self._index.files(number).items():
+            if only is None or name in only:
+                # Only what is large is worth a view of the file instead of bytes of its own.
+                view = self._view(start, size)
+                sample[name] = view if size > _VIEWED_BYTES else bytes(view)
+        return sample
 
-    Raises:
-        tarfile.TarError: cut short, or a header that is damaged or of another kind.
-    """
-    start = 0
-    while True:
-        header = bytes(tar[start : start + tarfile.BLOCKSIZE])
-        if header == _END:
+    def check(self, number: int) -> None:
+        """Compare a sample with its checksum, if there are any (`IntegrityError`)."""
+        if self._sums is None:
             return
-        if len(header) < tarfile.BLOCKSIZE:
-            raise tarfile.ReadError("cut short")
-        # Adler-32's lower half is the sum of all bytes, and one; the sum's own field counts as
-        # blanks. Both are taken modulo 65521.
-        summed = zlib.adler32(_BLANK_SUM, zlib.adler32(header[:148]))
-        if (zlib.adler32(header[156:], summed) & 0xFFFF) != (_octal(header[148:156]) + 1) % 65521:
-            raise tarfile.ReadError("its next header is damaged")
-        if header[156:157] not in _PLAIN:
-            raise tarfile.ReadError(f"holds {header[:100].rstrip(_NUL)!r}, which is no plain file")
-        name = header[:100].rstrip(_NUL).decode()
-        if header[345]:  # a long name's beginning
-            name = f"{header[345:500].rstrip(_NUL).decode()}/{name}"
-        start += tarfile.BLOCKSIZE
-        size = _octal(header[124:136])
-        if start + size > len(tar):
-            raise tarfile.ReadError("cut short")
-        yield name, tar[start : start + size]
-        start += -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        files = {name: self._view(*place) for name, place in self._index.files(number).items()}
+        if self._sums.get(self.keys[number]) != checksum(files):
+            raise IntegrityError(
+                f"{self.path}: sample {self.keys[number]} differs from its checksum"
+            )
 
+    def array_places(self, extension: str) -> ArrayPlaces:
+        """Of every sample, where the array of its `.npy` file of that extension lies."""
+        found = ArrayPlaces()
+        for number in range(len(self)):
+            start, size = self._index.files(number).get(extension, (0, 0))
+            begin, layout = _npy_layout(self._view(start, size)) if size else (0, None)
+            found.append(start + begin, layout)
+        return found
 
-def _octal(field: bytes) -> int:
-    try:
-        return int(field.rstrip(b" \0") or b"0", 8)
-    except ValueError as error:
-        raise tarfile.ReadError("its next header is damaged") from error
+    def read_into(self, start: int, out: memoryview) -> None:
+        """Fill `out` with the bytes from `start` on.
+
+        A file is read, not copied from its map: mapping its pages takes longer than copying.
+        """
+        if self._file is None:
+            out[:] = self._view(start, len(out))
+        elif os.preadv(self._file, (out,), start) != len(out):
+            raise IntegrityError(f"{self.path}: cut short since its table was made")
+
+    def _view(self, start: int, size: int) -> memoryview:
+        return self._tar[start : start + size]
 
 
 def _extensions(sample: Sample) -> list[str]:
@@ -209,13 +245,18 @@ def encode_png(image: np.ndarray) -> bytes:
 
 def decode_array(data: bytes | memoryview) -> np.ndarray:
     """The array of a `.npy` file: a view of it, so not to be written to."""
-    start = 10 + int.from_bytes(data[8:10], "little")
-    dtype, shape = _npy_header(bytes(data[:start]))
+    start, (dtype, shape) = _npy_layout(data)
     return np.frombuffer(data, dtype, offset=start, count=math.prod(shape)).reshape(shape)
 
 
+def _npy_layout(data: bytes | memoryview) -> tuple[int, Layout]:
+    """Where a `.npy` file's values begin, and their type and shape."""
+    start = 10 + int.from_bytes(data[8:10], "little")
+    return start, _npy_header(bytes(data[:start]))
+
+
 @lru_cache(maxsize=256)  # a data set's arrays have few shapes
-def _npy_header(header: bytes) -> tuple[np.dtype, tuple[int, ...]]:
+def _npy_header(header: bytes) -> Layout:
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(header[8:]))
     if header[:8] != b"\x93NUMPY\1\0" or is_fortran or dtype.hasobject:
         raise ValueError(f"no array as `encode_array` writes it: {header[:80]!r}")

@@ -32,6 +32,8 @@ _NOT_IDENTITY = {"root", "missing", "pairs_per_shard"}
 _SHOWN = 5
 _PAIR = TypeAdapter(Pair)
 
+Shards = dict[str, list[Pair]]  # by name
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -54,10 +56,14 @@ def run(
             themselves or the files.
     """
     listing = listed(config, modality)
-    tasks = _tasks(listing.pairs, config.pairs_per_shard)
-    lines = {task.name: _lines(task) for task in tasks}
+    shards = _shards(listing.pairs, config.pairs_per_shard)
+    lines = {name: _lines(pairs) for name, pairs in shards.items()}
     settings = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
-    identity = {**settings, "generated": config.generated, "listing": _digest(config, tasks, lines)}
+    identity = {
+        **settings,
+        "generated": config.generated,
+        "listing": _digest(config, shards, lines),
+    }
     build = runtime.store.begin(STEP, VERSION, identity, {})
     made = build.existing or _write(build, lines, listing)
     return piece.of_artifact(made) if piece else made
@@ -209,23 +215,24 @@ def _refuse_leaks(pairs: list[Pair]) -> None:
         )
 
 
-def _tasks(pairs: list[Pair], pairs_per_shard: int) -> list[ShardTask]:
+def _shards(pairs: list[Pair], pairs_per_shard: int) -> Shards:
     """Each side cut into shards."""
-    shards = cut_into_shards(pairs, lambda pair: pair.split, lambda pair: pair.key, pairs_per_shard)
-    return [ShardTask(name, items) for name, items in shards]
+    splits, keys = (pair.split for pair in pairs), [pair.key for pair in pairs]
+    shards = cut_into_shards(splits, keys, pairs_per_shard)
+    return {name: [pairs[index] for index in members] for name, members in shards}
 
 
-def _lines(task: ShardTask) -> bytes:
-    rows = (json.dumps(asdict(pair), ensure_ascii=False, sort_keys=True) for pair in task.items)
+def _lines(pairs: Sequence[Pair]) -> bytes:
+    rows = (json.dumps(asdict(pair), ensure_ascii=False, sort_keys=True) for pair in pairs)
     return "".join(f"{row}\n" for row in rows).encode()
 
 
-def _digest(config: SourceSettings, tasks: list[ShardTask], lines: dict[str, bytes]) -> str:
+def _digest(config: SourceSettings, shards: Shards, lines: dict[str, bytes]) -> str:
     """Of the listing and of the sizes of the files it names: other files, another artifact."""
     digest, folder = hashlib.sha256(), config.folder()
-    for task in tasks:
-        digest.update(f"{task.name}\n".encode() + lines[task.name])
-        for pair in task.items:
+    for name, pairs in shards.items():
+        digest.update(f"{name}\n".encode() + lines[name])
+        for pair in pairs:
             for path in (pair.signal, *pair.images):
                 digest.update(str((folder / path).stat().st_size).encode())
     return digest.hexdigest()

@@ -30,10 +30,11 @@ from torch import Tensor, nn
 from pipelines import parallel
 from pipelines.artifacts import Artifact
 from pipelines.bank import TargetBank
-from pipelines.batches import Batch, TrainingBatches, read_targets, stable_group
+from pipelines.batches import Batch, TrainingBatches, read_targets
 from pipelines.foundation import has_teacher, open_foundation
 from pipelines.runtime import Resources
 from pipelines.shard_io import decode_array
+from pipelines.shard_table import stable_group
 from pipelines.train_config import PROGRESS_FILE, TrainConfig, learning_rate
 from vitlens_core import modalities
 from vitlens_core.checkpoint import LENS_FILE, encode_lens

@@ -61,11 +61,15 @@ def fetch(
     destination: Path,
     size_bytes: int | None,
     policy: FetchPolicy,
+    *,
+    durable: bool = True,
 ) -> None:
     """Copy `source` to `destination` as often as `policy` allows until it is whole.
 
     Args:
         size_bytes: what the file must measure, if known.
+        durable: whether the file must outlive a loss of power: waiting for the disk takes most
+            of the time of a small file.
 
     Raises:
         BadSampleError: no such file, refused, or of the wrong size each time.
@@ -78,7 +82,7 @@ def fetch(
         reraise=True,
     )
     try:
-        retrying(_copy_whole, filesystem, source, destination, size_bytes)
+        retrying(_copy_whole, filesystem, source, destination, size_bytes, durable)
     except _WrongSizeError as error:
         raise BadSampleError(str(error)) from error
     except TransientError as error:
@@ -103,9 +107,13 @@ class UnreachableError(TransientError):
 
 
 def _copy_whole(
-    filesystem: fsspec.AbstractFileSystem, source: str, destination: Path, size_bytes: int | None
+    filesystem: fsspec.AbstractFileSystem,
+    source: str,
+    destination: Path,
+    size_bytes: int | None,
+    durable: bool,
 ) -> None:
-    """One attempt: to a temporary file beside `destination`, checked, synced, then renamed."""
+    """One attempt: to a temporary file beside `destination`, checked, then renamed."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}.part")
     progress = Callback()
@@ -113,9 +121,11 @@ def _copy_whole(
         with transfer_errors(source):
             filesystem.get_file(source, str(part), callback=progress)
         _check_size(source, part.stat().st_size, progress.size, size_bytes)
-        _sync(part)
+        if durable:
+            _sync(part)
         part.replace(destination)
-        _sync(destination.parent)
+        if durable:
+            _sync(destination.parent)
     finally:
         part.unlink(missing_ok=True)
 

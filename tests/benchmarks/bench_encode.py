@@ -62,17 +62,17 @@ def _cases(args: argparse.Namespace) -> Iterator[Case]:
     sizes = ["tiny"] if args.tiny else args.sizes
     repeats = 1 if args.tiny else args.repeats
     for modality, size, precision in product(args.modalities, sizes, args.precisions):
-        if precision == "fp32" or _multiplies_bf16():
+        if precision == "fp32" or multiplies_bf16():
             yield Case(modality, size, precision, args.batch, repeats)
 
 
-def _multiplies_bf16() -> bool:
-    device = _device()
-    with autocast("auto", device):
-        return torch.is_autocast_enabled(device.type)
+def multiplies_bf16() -> bool:
+    place = device()
+    with autocast("auto", place):
+        return torch.is_autocast_enabled(place.type)
 
 
-def _device() -> torch.device:
+def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -84,19 +84,19 @@ def _in_own_process(case: Case) -> dict[str, Any]:
 
 def measure(case: Case) -> dict[str, Any]:
     """Seconds per batch (median, slowest), inputs per second, parameters and peak memory."""
-    device = _device()
+    place = device()
     with torch.inference_mode():
-        encode, parameters = _encoder(case, device)
-        seconds = [_timed(encode, case, device) for _ in range(case.repeats + 1)][1:]
+        encode, parameters = _encoder(case, place)
+        seconds = [_timed(encode, case, place) for _ in range(case.repeats + 1)][1:]
     median = statistics.median(seconds)
     return asdict(case) | {
-        "device": device.type,
+        "device": place.type,
         "threads": torch.get_num_threads(),
         "parameters_m": round(parameters / 1e6, 1),
         "inputs_per_s": round(case.batch / median, 3),
         "batch_s": round(median, 4),
         "slowest_batch_s": round(max(seconds), 4),
-        "peak_memory_mb": round(_peak_memory_mb(device)),
+        "peak_memory_mb": round(_peak_memory_mb(place)),
     }
 
 
@@ -117,18 +117,18 @@ def _peak_memory_mb(device: torch.device) -> float:
 
 def _encoder(case: Case, device: torch.device) -> tuple[Callable[[], Tensor], int]:
     """What embeds the case's batch, and how many parameters it has."""
-    foundation = _foundation(case.size).to(device)
+    model = foundation(case.size).to(device)
     if case.modality == "image":
-        side = foundation.image_size_px
+        side = model.image_size_px
         images = torch.randint(256, (case.batch, side, side, 3), dtype=torch.uint8)
-        return lambda: foundation.encode_image(images), _size(foundation.clip.visual)
+        return lambda: model.encode_image(images), _size(model.clip.visual)
     if case.modality == "text":
         texts = ["a photograph of a wooden chair beside a window"] * case.batch
-        parameters = _size(foundation.clip) - _size(foundation.clip.visual)
-        return lambda: foundation.encode_text(texts), parameters
-    settings = _tower_settings(case.modality, foundation)
-    tower = settings.build(foundation.trunk).eval().to(device)
-    signal = settings.signal.prepare(_stored(settings, case.batch)).to(device)
+        parameters = _size(model.clip) - _size(model.clip.visual)
+        return lambda: model.encode_text(texts), parameters
+    settings = tower_settings(case.modality, model)
+    tower = settings.build(model.trunk).eval().to(device)
+    signal = settings.signal.prepare(example(settings, case.batch)).to(device)
     return lambda: tower(signal), _size(tower)
 
 
@@ -136,7 +136,7 @@ def _size(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _foundation(size: str) -> OpenClipFoundation:
+def foundation(size: str) -> OpenClipFoundation:
     """CLIP of a size with random weights."""
     if size != "tiny":
         clip: Any = open_clip.create_model(MODELS[size], pretrained=None)
@@ -145,26 +145,26 @@ def _foundation(size: str) -> OpenClipFoundation:
         clip = CLIP(embed_dim=32, vision_cfg=vision, text_cfg=CLIPTextCfg(width=64, layers=1))
         clip.visual.preprocess_cfg = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "size": (224, 224)}
     tokenizer = open_clip.get_tokenizer("ViT-B-16")
-    foundation = OpenClipFoundation(f"open_clip:{size}", clip, tokenizer)
-    foundation.freeze()
-    return foundation
+    model = OpenClipFoundation(f"open_clip:{size}", clip, tokenizer)
+    model.freeze()
+    return model
 
 
-def _tower_settings(modality: str, foundation: OpenClipFoundation) -> TowerSettings:
+def tower_settings(modality: str, model: OpenClipFoundation) -> TowerSettings:
     """The paper's tower on this trunk: tokens of the trunk's width and patches of its size."""
     module = modalities.load_lensed(modality)
-    width, patch = foundation.trunk.width, foundation.clip.visual.conv1.kernel_size[0]
+    width, patch = model.trunk.width, model.clip.visual.conv1.kernel_size[0]
     fields = module.Tokenizer.model_fields
     fitted = {"width": width, "patch_px": patch, "patch": patch}
     tokenizer = {name: value for name, value in fitted.items() if name in fields}
     if modality in ("point_cloud", "imu"):
         del tokenizer["width"]  # the lens takes tokens of another width there
-    latents = len(foundation.trunk.positions) - 1
+    latents = len(model.trunk.positions) - 1
     lens = module.LENS | {"latents": latents, "latent_heads": width // 64}
     return TowerSettings.of(modality, tokenizer=tokenizer, lens=lens)
 
 
-def _stored(settings: TowerSettings, batch: int) -> Tensor:
+def example(settings: TowerSettings, batch: int) -> Tensor:
     """A batch of one made-up signal. Values don't matter to the time; shapes do."""
     stored = torch.from_numpy(settings.signal.store(settings.signal.example()))
     return stored.expand(batch, *stored.shape)

@@ -1,16 +1,19 @@
-"""Seconds per object on one core: 12 views of 224 px and 10,000 ordered points.
+"""Seconds per object on one core, and objects per second of several workers.
 
-    python tests/benchmarks/bench_rendering.py [--objects 60]
+    python -m tests.benchmarks.bench_rendering [--objects 60] [--workers 1 2]
 
-Reads the shipped objects, spread over their classes; prints JSON with median and 90th
-percentile of the whole (as a caller of RenderWorker sees it) and of each stage. The process and
-its render child are pinned to one core.
+12 views of 224 px and 10,000 ordered points of the shipped objects, spread over their classes.
+Prints JSON: median and 90th percentile of the whole (as a caller of RenderWorker sees it) and of
+each stage, this process and its render child pinned to one core; then objects per second by number
+of workers, each with a core of its own as far as there are cores.
 """
 
 import argparse
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from importlib.resources import files
 
 import numpy as np
@@ -21,9 +24,30 @@ from vitlens_core.rendering import RenderSettings, RenderWorker
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objects", type=int, default=60)
-    wanted = parser.parse_args().objects
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    print(json.dumps(measure(_objects(wanted)), indent=2))
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    args = parser.parse_args()
+    objects, cores = _objects(args.objects), os.sched_getaffinity(0)
+    by_workers = {count: round(throughput(objects, count), 2) for count in args.workers}
+    os.sched_setaffinity(0, {max(cores)})
+    made = measure(objects) | {"objects_per_s_by_workers": by_workers}
+    print(json.dumps(made, indent=2))
+
+
+def throughput(objects: list[bytes], workers: int) -> float:
+    """Objects per second of so many workers side by side, each with a render child of its own."""
+    with ExitStack() as stack:
+        pool = [stack.enter_context(RenderWorker(RenderSettings())) for _ in range(workers)]
+        for worker in pool:
+            worker.render(objects[0], seed=0)
+
+        def render(number: int) -> None:
+            for glb in objects[number::workers]:
+                pool[number].render(glb, seed=0)
+
+        start = time.perf_counter()
+        with ThreadPoolExecutor(workers) as threads:
+            list(threads.map(render, range(workers)))
+        return len(objects) / (time.perf_counter() - start)
 
 
 def _objects(wanted: int) -> list[bytes]:

@@ -34,9 +34,9 @@ def write(root: Path) -> Path:
     uids = [uid for members in classes.values() for uid in members]
     known = {k: v for path in source.glob("metadata/*") for k, v in _read(path).items()}
     known |= {uid: {"name": f"a broken box, {uid}"} for uid in BROKEN}
-    _write(layout / OBJECT_PATHS, {uid: f"glbs/000-000/{uid}.glb" for uid in uids})
-    _write(layout / LVIS_ANNOTATIONS, classes)
-    _write(layout / "metadata" / "000-000.json.gz", {uid: known[uid] for uid in uids})
+    write_json(layout / OBJECT_PATHS, {uid: f"glbs/000-000/{uid}.glb" for uid in uids})
+    write_json(layout / LVIS_ANNOTATIONS, classes)
+    write_json(layout / "metadata" / "000-000.json.gz", {uid: known[uid] for uid in uids})
     return root
 
 
@@ -56,6 +56,7 @@ def _read(path: Path) -> Any:
     return json.loads(gzip.decompress(path.read_bytes()))
 
 
-def _write(path: Path, content: object) -> None:
+def write_json(path: Path, content: object) -> None:
+    """A gzip-compressed JSON file, the same bytes for the same content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(json.dumps(content).encode(), mtime=0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,18 +15,19 @@ from vitlens_core.errors import BadSampleError, ConfigError
 
 @dataclass
 class Echo:
-    """A sample per item; writes down which shards it was asked for.
+    """A sample per item of a shard; writes down which shards it was asked for.
 
     An item may ask for trouble: `bad` is quarantined, `refuse` raises, `die` ends the process,
     `die once` does so the first time.
     """
 
     log: Path
+    items: Mapping[str, Sequence[str]]
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
         with self.log.open("a") as log:
             log.write(f"{task.name}\n")
-        for item in task.items:
+        for item in self.items[task.name]:
             self._cause_trouble(item)
             if item == "bad":
                 yield Quarantined(key=item, step="echo", reason="it asked for it")

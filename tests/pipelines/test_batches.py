@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -14,14 +14,21 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from pipelines.artifacts import Artifact, Store
-from pipelines.batches import Batch, TrainingBatches, collate, lane_count, stable_group
-from pipelines.shard_io import encode_array
+from pipelines.batches import Batch, TrainingBatches, collate, lane_count, read_targets
+from pipelines.shard_io import OpenShard, Sample, decode_array, encode_array, write_shard
+from pipelines.shard_table import SamplePlace, TrainingShard, stable_group
 from tests.pipelines import synthetic
-from vitlens_core.errors import ConfigError
+from tests.pipelines.shard_bytes import encode_shard
+from vitlens_core.errors import ConfigError, IntegrityError
 
 SIZES = (5, 3, 4, 1)
 SAMPLES = sum(SIZES)
 KINDS = ("image", "text")
+PINNED_KEYS = [
+    *("00", "05", "04", "02", "06", "01", "07", "09", "12", "03"),
+    *("11", "08", "10", "10", "05", "09", "08", "07", "01", "02"),
+]
+PINNED_SUMS = [4.756, 3.301, 2.652, 2.985, 4.786, 5.032, 4.6, 2.6, 1.93, 2.969]
 MANY = (2, 1, 3, 2) * 8  # shards enough for four lanes
 quick = settings(deadline=None, max_examples=25)
 
@@ -37,8 +44,14 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return synthetic.targets(Store(UPath(tmp_path_factory.mktemp("large"))), {"train": MANY})
 
 
-def _draws(seed: int, count: int = 1) -> list[random.Random]:
-    return [random.Random(seed)] * count
+def _places(folder: Path, samples: list[Sample], *arrays: str) -> list[SamplePlace]:
+    """The samples in a shard, to be read."""
+    made = synthetic.targets(
+        Store(UPath(folder)), {"train": (len(samples),)}, lambda number, split: samples[number]
+    )
+    names = [f"{name}_targets.npy" for name in arrays or KINDS]
+    shard = TrainingShard(made, made.shards()[0], len(samples), ["points.npy", *names])
+    return [SamplePlace(shard.opened(), number) for number in range(len(samples))]
 
 
 def _batches(made: Artifact, size: int, count: int, first: int = 0, **options) -> list[Batch]:
@@ -130,27 +143,89 @@ def test_seeds_differ(made: Artifact) -> None:
     assert first.keys != second.keys
 
 
-def test_a_batch_pairs_each_signal_with_a_view_and_a_caption_of_its_own() -> None:
+def test_a_batch_pairs_each_signal_with_a_view_and_a_caption_of_its_own(tmp_path: Path) -> None:
     samples = [synthetic.sample(i, "train") for i in range(6)]
-    batch = collate(samples, "points.npy", KINDS, _draws(0, 6), range(6))
-    assert batch.signals.shape == (6, 40, 6)
-    assert batch.targets.keys() == set(KINDS)
+    places = _places(tmp_path, samples)
+    batch = collate(places, "points.npy", KINDS, "0", range(6))
+    for row, sample in enumerate(samples):
+        assert np.array_equal(batch.signals[row], decode_array(sample["points.npy"]))
+        for kind in KINDS:
+            own = read_targets(sample, kind).astype(np.float32)
+            assert (own == batch.targets[kind][row].numpy()).all(1).any()
     for targets in batch.targets.values():
         assert (targets.shape, targets.dtype) == ((6, synthetic.EMBED_DIM), torch.float32)
-    own = collate(samples[2:3], "points.npy", KINDS, _draws(1), range(2, 3))
-    assert torch.equal(own.signals[0], batch.signals[2])
     assert batch.groups.tolist() == [stable_group(label) for label in synthetic.LABELS] * 2
-    drawn = (collate(samples[:1], "points.npy", KINDS, _draws(i), range(1)) for i in range(30))
+    assert batch.owners.tolist() == [stable_group(sample["__key__"]) for sample in samples]
+    drawn = (collate(places[:1], "points.npy", KINDS, str(i), range(1)) for i in range(30))
     assert len({tuple(one.targets["image"][0].tolist()) for one in drawn}) == 3
 
 
-def test_a_sample_without_what_it_is_trained_against_is_refused_with_the_way_out() -> None:
+def test_a_sample_without_what_it_is_trained_against_is_refused_with_the_way_out(
+    tmp_path: Path,
+) -> None:
     sample = synthetic.sample(0, "train")
     nothing = encode_array(np.zeros((0, synthetic.EMBED_DIM), np.float16))
-    for lacking in (sample | {"image_targets.npy": nothing}, sample):
-        kinds = ("image",) if lacking is not sample else ("sound",)
-        with pytest.raises(ConfigError, match=rf"train000 has no {kinds[0]}.*_weight=0"):
-            collate([lacking], "points.npy", kinds, _draws(0), range(1))
+    lacking = [(sample | {"image_targets.npy": nothing}, "image"), (sample, "sound")]
+    for found, kind in lacking:
+        places = _places(tmp_path / kind, [found], kind)
+        with pytest.raises(ConfigError, match=rf"train000 has no {kind}.*_weight=0"):
+            collate(places, "points.npy", [kind], "0", range(1))
+
+
+def test_a_signal_of_another_shape_is_named(tmp_path: Path) -> None:
+    samples = [synthetic.sample(0, "train"), synthetic.sample(1, "train", points=39)]
+    places = _places(tmp_path, samples)
+    with pytest.raises(ValueError, match=r"train-00000\.tar.*train001 is float16 \(39, 6\)"):
+        collate(places, "points.npy", KINDS, "0", range(2))
+
+
+def test_finding_a_place_reads_nothing_of_what_lies_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine of ten shards come before it: their tars may be gone."""
+    made = synthetic.targets(Store(UPath(tmp_path)), {"train": (4,) * 10})
+    straight = _batches(made, 4, 10, seed=3, shuffle_buffer=1)
+    opened = []
+    monkeypatch.setattr(
+        Artifact, "open_shard", lambda self, path: opened.append(path.name) or OpenShard(path)
+    )
+    (resumed,) = _batches(made, 4, 1, first=9, seed=3, shuffle_buffer=1)
+    assert _same(resumed, straight[9])
+    assert len(opened) <= 2
+
+
+def test_the_batches_are_the_same_in_every_release(made: Artifact) -> None:
+    """Pinned: another order or other draws would be another training under the same seed."""
+    batches = _batches(made, 4, 5, seed=5, shuffle_buffer=6)
+    assert [key[-2:] for batch in batches for key in batch.keys] == PINNED_KEYS
+    drawn = torch.stack([batch.targets[kind].sum() for batch in batches for kind in KINDS])
+    assert torch.allclose(drawn, torch.tensor(PINNED_SUMS), atol=1e-3)
+
+
+def test_a_damaged_sample_is_named_if_reads_are_verified(tmp_path: Path) -> None:
+    made = _summed(tmp_path)
+    path = made.shards()[0]
+    data = bytearray(path.read_bytes())
+    data[data.index(b"train002.points.npy") + 1000] ^= 1
+    path.write_bytes(bytes(data))
+    assert _batches(made, 4, 1)
+    with pytest.raises(IntegrityError, match=r"train-00000\.tar: sample train002 differs"):
+        _batches(replace(made, verify_reads=True), 4, 1)
+
+
+def test_a_shard_with_a_sample_too_few_is_named(tmp_path: Path) -> None:
+    made = synthetic.targets(Store(UPath(tmp_path)), {"train": (4,)})
+    path = made.shards()[0]
+    path.write_bytes(encode_shard([synthetic.sample(i, "train") for i in range(3)]))
+    with pytest.raises(IntegrityError, match=r"train-00000\.tar: 3 samples, 4 were written"):
+        _batches(made, 4, 1)
+
+
+def _summed(folder: Path) -> Artifact:
+    """Four samples, with their checksums beside them."""
+    made = synthetic.targets(Store(UPath(folder)), {"train": (4,)})
+    write_shard(made.shards()[0], [synthetic.sample(i, "train") for i in range(4)])
+    return made
 
 
 @example(labels=["old armchair", "red armchair", "x" * 300])

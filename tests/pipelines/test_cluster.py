@@ -43,15 +43,18 @@ def _asked(log: Path) -> list[str]:
     return sorted(log.read_text().split())
 
 
-def _tasks(**items: tuple[str, ...]) -> list[ShardTask]:
-    return [ShardTask(name, given) for name, given in items.items()]
+Items = dict[str, tuple[str, ...]]
+
+
+def _tasks(items: Items) -> list[ShardTask]:
+    return [ShardTask(name) for name in items]
 
 
 def test_every_task_becomes_a_shard_and_what_is_bad_is_set_aside(
     runtime: Runtime, build: Build, log: Path
 ) -> None:
-    tasks = _tasks(a=("one", "bad", "two"), b=("bad",), c=("three",))
-    made = build_shards(runtime, build, tasks, partial(Echo, log))
+    items = {"a": ("one", "bad", "two"), "b": ("bad",), "c": ("three",)}
+    made = build_shards(runtime, build, _tasks(items), partial(Echo, log, items))
     made.verify()
     assert made.manifest.counts == {"samples": 3, "shards": 3}
     keys = [s["__key__"] for path in made.shards() for s in read_shard(path)]
@@ -69,17 +72,17 @@ def test_every_task_becomes_a_shard_and_what_is_bad_is_set_aside(
 def test_without_workers_shards_are_made_here_and_are_the_same(
     runtime: Runtime, build: Build, log: Path, tmp_path: Path
 ) -> None:
-    tasks = _tasks(a=("one", "bad", "two"), b=("bad",))
-    there = build_shards(runtime, build, tasks, partial(Echo, log))
+    items: Items = {"a": ("one", "bad", "two"), "b": ("bad",)}
+    there = build_shards(runtime, build, _tasks(items), partial(Echo, log, items))
     here = quiet_runtime(tmp_path / "here")
     again = here.store.begin("echo", 1, {}, {})
-    made = build_shards(here, again, tasks, partial(Echo, log))
+    made = build_shards(here, again, _tasks(items), partial(Echo, log, items))
     assert made.manifest.files == there.manifest.files
     assert made.manifest.quarantined == there.manifest.quarantined
     with pytest.raises(BadSampleError, match="no echo without a wall"):
-        write_shards(here, again, _tasks(d=("four",)), refuse_to_start)
+        write_shards(here, again, [ShardTask("d")], refuse_to_start)
     with pytest.raises(ConfigError, match="is not understood"):
-        write_shards(here, again, _tasks(c=("refuse",)), partial(Echo, log))
+        write_shards(here, again, [ShardTask("c")], partial(Echo, log, {"c": ("refuse",)}))
     assert not list(again.folder.glob("c.*tar"))
 
 
@@ -87,9 +90,10 @@ def test_a_second_run_makes_only_the_shards_that_are_missing(
     runtime: Runtime, build: Build, log: Path
 ) -> None:
     """The first is done when the second fails."""
-    tasks = _tasks(a=("one",), b=("refuse",), c=("three",))
+    items: Items = {"a": ("one",), "b": ("refuse",), "c": ("three",)}
+    tasks, stage = _tasks(items), partial(Echo, log, items)
     with pytest.raises(ConfigError) as raised:
-        build_shards(runtime, build, tasks, partial(Echo, log))
+        build_shards(runtime, build, tasks, stage)
     assert str(raised.value) == "echo.item: 'refuse' is not understood"  # not Ray's traceback
     assert runtime.store.artifacts() == []
     finished = {task.name for task in tasks if (build.folder / f"{task.name}.record.json").exists()}
@@ -97,7 +101,7 @@ def test_a_second_run_makes_only_the_shards_that_are_missing(
     assert "b" not in finished
     log.with_suffix(".mended").touch()
     log.unlink()
-    made = build_shards(runtime, build, tasks, partial(Echo, log))
+    made = build_shards(runtime, build, tasks, stage)
     assert set(_asked(log)) == {"a", "b", "c"} - finished
     assert made.manifest.counts == {"samples": 3, "shards": 3}
     assert write_shards(runtime, build, tasks, refuse_to_start) == [
@@ -107,13 +111,15 @@ def test_a_second_run_makes_only_the_shards_that_are_missing(
 
 def test_a_stage_that_cannot_be_built_says_why(runtime: Runtime, build: Build) -> None:
     with pytest.raises(BadSampleError) as raised:
-        write_shards(runtime, build, _tasks(a=("one",)), refuse_to_start)
+        write_shards(runtime, build, [ShardTask("a")], refuse_to_start)
     assert str(raised.value) == "no echo without a wall"
 
 
 def test_a_worker_that_dies_is_replaced(runtime: Runtime, build: Build, log: Path) -> None:
     (build.folder / "a.attempt").write_text("3")  # of an earlier run, which does not count
-    made = build_shards(runtime, build, _tasks(a=("one", "die once")), partial(Echo, log))
+    made = build_shards(
+        runtime, build, [ShardTask("a")], partial(Echo, log, {"a": ("one", "die once")})
+    )
     assert made.manifest.counts == {"samples": 2, "shards": 1}
     assert _asked(log) == ["a", "a"]
 
@@ -122,7 +128,7 @@ def test_a_shard_that_kills_every_worker_ends_the_job(
     runtime: Runtime, build: Build, log: Path
 ) -> None:
     with pytest.raises(TransientError, match="shard a: its worker was killed 3 times"):
-        write_shards(runtime, build, _tasks(a=("die",)), partial(Echo, log))
+        write_shards(runtime, build, [ShardTask("a")], partial(Echo, log, {"a": ("die",)}))
     assert _asked(log) == ["a", "a", "a"]
     assert not (build.folder / "a.record.json").exists()
 

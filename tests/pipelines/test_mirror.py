@@ -2,14 +2,10 @@
 
 import gzip
 import hashlib
-import json
 import pickle
 import shutil
-import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -17,18 +13,18 @@ import objaverse
 import pytest
 
 from pipelines.mirror import EMBEDDED, ObjectRecord, is_remote, open_mirror
-from pipelines.transfer import FetchPolicy
+from tests.pipelines.misbehaving_server import (
+    QUICK,
+    dropped,
+    fails,
+    other_size,
+    serving,
+    stalled,
+    truncated,
+)
+from tests.pipelines.small_mirror import write_json
 from vitlens_core.errors import BadSampleError, ConfigError, TransientError
 
-QUICK = FetchPolicy(
-    attempts=3,
-    initial_wait_s=0.001,
-    max_wait_s=0.01,
-    max_retry_after_s=5.0,
-    connect_timeout_s=1.0,
-    stall_timeout_s=0.2,
-    attempt_timeout_s=5.0,
-)
 GLB = b"glTF" + bytes(range(256)) * 40
 UIDS = ("aaa", "bbb")
 
@@ -40,11 +36,6 @@ def _no_package_downloads(monkeypatch):
 
     monkeypatch.setattr(objaverse.urllib.request, "urlretrieve", refuse)
     monkeypatch.setenv("NO_PROXY", "*")
-
-
-def write_json(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(json.dumps(content).encode()))
 
 
 @pytest.fixture
@@ -61,100 +52,10 @@ def layout(tmp_path) -> Path:
     return root
 
 
-class Server(ThreadingHTTPServer):
-    """Serves `root`; `faults` hold, per path suffix, what the next requests meet instead."""
-
-    daemon_threads = True
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.root = root
-        self.faults: dict[str, list[Callable[[Handler], None]]] = {}
-        self.requests: list[str] = []
-        self.released = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    @property
-    def site(self) -> Server:
-        assert isinstance(self.server, Server)
-        return self.server
-
-    def do_GET(self) -> None:
-        self.site.requests.append(self.path)
-        queued = next((f for s, f in self.site.faults.items() if self.path.endswith(s)), [])
-        file = self.site.root / self.path.lstrip("/")
-        if queued:
-            queued.pop(0)(self)
-        elif file.is_file():
-            body = file.read_bytes()
-            self.answer(200, body, len(body))
-        else:
-            self.answer(404)
-
-    def do_HEAD(self) -> None:
-        file = self.site.root / self.path.lstrip("/")
-        if not file.is_file():
-            return self.answer(404)
-        body = file.read_bytes()
-        return self.answer(200, length=len(body), etag=hashlib.sha256(body).hexdigest())
-
-    def answer(
-        self,
-        status: int,
-        body: bytes = b"",
-        length: int = 0,
-        retry_after: str | None = None,
-        etag: str | None = None,
-    ) -> None:
-        self.send_response(status)
-        if etag is not None:
-            self.send_header("ETag", etag)
-        if retry_after is not None:
-            self.send_header("Retry-After", retry_after)
-        self.send_header("Content-Length", str(length))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep the test's output clean."""
-
-
-def fails(status: int, retry_after: str | None = None) -> Callable[[Handler], None]:
-    return lambda handler: handler.answer(status, retry_after=retry_after)
-
-
-def truncated(handler: Handler) -> None:
-    handler.answer(200, GLB[: len(GLB) // 2], len(GLB))
-
-
-def other_size(handler: Handler) -> None:
-    handler.answer(200, b"<html>busy</html>", 17)
-
-
-def stalled(handler: Handler) -> None:
-    handler.answer(200, GLB[:100], len(GLB))
-    handler.site.released.wait(10)
-
-
-def dropped(handler: Handler) -> None:
-    handler.connection.close()
-
-
 @pytest.fixture
 def server(layout):
-    server = Server(layout.parent)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.released.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(layout.parent) as server:
+        yield server
 
 
 @pytest.fixture
@@ -214,7 +115,12 @@ def test_records_can_be_narrowed_to_some_uids(layout):
 
 
 def test_an_object_in_two_classes_takes_the_first(layout):
-    assert open_mirror(str(layout)).labels() == {"aaa": "chair", "bbb": "chair"}
+    labels = open_mirror(str(layout)).labels()
+    assert {uid: labels.get(uid) for uid in (*UIDS, "ccc")} == {
+        "aaa": "chair",
+        "bbb": "chair",
+        "ccc": None,
+    }
 
 
 def test_objects_without_annotations_are_kept(layout):
@@ -300,10 +206,27 @@ def test_annotations_in_another_format_are_refused(layout, content):
         open_mirror(str(layout)).quarantined()
 
 
-def test_the_package_is_left_as_it_was(layout):
-    before = objaverse._VERSIONED_PATH
-    list(open_mirror(str(layout)).records())
-    assert before == objaverse._VERSIONED_PATH
+def test_records_hold_what_the_objaverse_package_reads(monkeypatch):
+    monkeypatch.setattr(objaverse, "_VERSIONED_PATH", str(EMBEDDED / "hf-objaverse-v1"))
+    paths = objaverse._load_object_paths()
+    annotations = objaverse.load_annotations(list(paths))
+    classes = objaverse.load_lvis_annotations()
+    records = {record.uid: record for record in open_mirror("embedded").records()}
+    assert {uid: record.path for uid, record in records.items()} == paths
+    for uid, record in records.items():
+        assert (record.name, record.licence) == (
+            annotations[uid]["name"],
+            annotations[uid]["license"],
+        )
+        assert record.size_bytes == annotations[uid]["archives"]["glb"]["size"]
+        assert record.label == min(label for label, uids in classes.items() if uid in uids)
+
+
+def test_unlabelled_objects_can_be_left_out(layout):
+    write_json(layout / "lvis-annotations.json.gz", {"chair": ["bbb"], "table": []})
+    mirror = open_mirror(str(layout))
+    assert [r.uid for r in mirror.records(labelled_only=True)] == ["bbb"]
+    assert [r.label for r in mirror.records()] == [None, "chair"]
 
 
 # --- fetching ------------------------------------------------------------------------------

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from upath import UPath
 
 from pipelines import objects
 from pipelines.artifacts import Artifact, Quarantined
-from pipelines.mirror import ObjectRecord, open_mirror
-from pipelines.objects import FetchStage, ObjectsConfig, shard_tasks
+from pipelines.mirror import open_mirror
+from pipelines.objects import FetchStage, ObjectsConfig, write_plan
 from pipelines.runtime import Runtime
-from pipelines.selection import SelectedObject
 from pipelines.shard_io import Sample, read_shard
-from pipelines.splits import Split
 from tests.pipelines.quiet import quiet_runtime
 from tests.pipelines.small_mirror import BROKEN, CLASSES, PER_CLASS
 from vitlens_core.errors import ConfigError
@@ -72,35 +68,6 @@ def test_shards_are_bounded(objects_artifact: Artifact) -> None:
     ]
 
 
-def _selected(uids: list[str], split: Split) -> list[SelectedObject]:
-    return [SelectedObject(ObjectRecord(uid, f"glbs/0/{uid}.glb"), split) for uid in uids]
-
-
-@given(
-    sides=st.fixed_dictionaries(
-        {
-            side: st.lists(st.text("abc", min_size=1, max_size=5), max_size=12, unique=True)
-            for side in ("train", "val", "test")
-        }
-    ),
-    size=st.integers(1, 5),
-    seed=st.integers(0, 9),
-)
-@settings(deadline=None, max_examples=40)
-def test_shards_hold_every_object_once_whatever_the_order(
-    sides: dict[Any, list[str]], size: int, seed: int
-) -> None:
-    selected = [item for side, uids in sides.items() for item in _selected(uids, side)]
-    shuffled = random.Random(seed).sample(selected, len(selected))
-    tasks = shard_tasks(selected, size)
-    assert shard_tasks(shuffled, size) == tasks
-    for side, uids in sides.items():
-        mine = [task for task in tasks if task.name.startswith(f"{side}-")]
-        assert [task.name for task in mine] == [f"{side}-{i:05d}" for i in range(len(mine))]
-        assert sorted(item["uid"] for task in mine for item in task.items) == sorted(uids)
-        assert all(len(task.items) == size for task in mine[:-1])
-
-
 def test_another_place_is_the_same_artifact(
     flow_runtime: Runtime, flow_mirror: Path, objects_artifact: Artifact, tmp_path: Path
 ) -> None:
@@ -127,13 +94,14 @@ def test_another_file_is_another_artifact(
 
 @pytest.mark.parametrize("check_size", [True, False])
 def test_a_file_of_another_size_is_set_aside_if_sizes_are_checked(
-    flow_mirror: Path, check_size: bool
+    flow_mirror: Path, tmp_path: Path, check_size: bool
 ) -> None:
     mirror = open_mirror(str(flow_mirror))
     record = next(r for r in mirror.records() if r.label == "chair")
-    item = {**vars(record), "size_bytes": 7, "split": "train"}
-    stage = FetchStage(mirror, ObjectsConfig(check_size=check_size))
-    (fetched,) = stage.samples(objects.ShardTask("train-00000", (item,)))
+    plans = UPath(tmp_path)
+    write_plan(plans, "train-00000", [{**vars(record), "size_bytes": 7, "split": "train"}])
+    stage = FetchStage(mirror, ObjectsConfig(check_size=check_size), plans)
+    (fetched,) = stage.samples(objects.ShardTask("train-00000"))
     if check_size:
         assert isinstance(fetched, Quarantined)
         assert "annotation says 7" in fetched.reason

@@ -1,0 +1,103 @@
+"""Images encoded per second by the targets' stage, against a plain loop over the same model.
+
+    python -m tests.benchmarks.bench_targets [--size b16] [--samples 8] [--repeats 3]
+
+A shard of objects with 12 views of 224 px (RGBA PNGs) and no caption. The stage reads the shard,
+decodes, composites, encodes and yields targets; the loop calls the model on the same images, ready
+as one tensor per object. Random weights. Prints JSON: medians, and the ratio within one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from statistics import median
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from upath import UPath
+
+from pipelines import targets
+from pipelines.artifacts import Artifact, Store
+from pipelines.cluster import ShardTask
+from pipelines.files import write_atomic
+from pipelines.foundation import composite_views
+from pipelines.shard_io import Sample, encode_json, encode_png, write_shard
+from tests.benchmarks.bench_encode import device, foundation
+from tests.benchmarks.machine import SIZES, timed
+from vitlens_core.foundation.clip import OpenClipFoundation
+
+VIEWS, NAME = 12, "train-00000"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", choices=SIZES, default="b16")
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    model = foundation(SIZES[args.size])
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(UPath(folder))
+        made = measure(shards(store, args.samples), described(store), model, args.repeats)
+    print(json.dumps({"size": args.size, **made}, indent=2))
+
+
+def measure(
+    made: Artifact, frozen: Artifact, model: OpenClipFoundation, repeats: int
+) -> dict[str, float | str]:
+    on_gpu = device().type == "cuda"
+    with patch.object(targets, "open_foundation", lambda _: model):
+        stage = targets.TargetStage(made, frozen, on_gpu)
+    images = [composite_views(sample, 255) for sample in made.read(NAME)]
+
+    def staged() -> None:
+        for _ in stage.samples(ShardTask(NAME)):
+            pass
+
+    def plain() -> None:
+        for views in images:
+            stage.foundation.encode_image(views).cpu()
+
+    plain()
+    pairs = [(timed(staged), timed(plain)) for _ in range(repeats)]
+    count = len(images) * VIEWS
+    staged_s, plain_s = (median(seconds) for seconds in zip(*pairs, strict=True))
+    return {
+        "device": device().type,
+        "threads": torch.get_num_threads(),
+        "images": count,
+        "staged_images_per_s": round(count / staged_s, 2),
+        "plain_images_per_s": round(count / plain_s, 2),
+        "share_of_plain_loop": round(plain_s / staged_s, 3),
+    }
+
+
+def shards(store: Store, count: int) -> Artifact:
+    """Objects of random views over a transparent background."""
+    rng = np.random.default_rng(0)
+    build = store.begin("shards", 1, {}, {})
+    samples = (_sample(rng, number) for number in range(count))
+    entry, written = write_shard(build.folder / f"{NAME}.tar", samples)
+    return build.commit([entry], {"samples": written})
+
+
+def _sample(rng: np.random.Generator, number: int) -> Sample:
+    views = np.zeros((VIEWS, 224, 224, 4), np.uint8)
+    views[:, 48:176, 48:176] = rng.integers(256, size=(VIEWS, 128, 128, 4), dtype=np.uint8)
+    known = {"name": "", "label": "chair", "group": str(number), "split": "train", "captions": []}
+    pictures = {f"view{view:02d}.png": encode_png(views[view]) for view in range(VIEWS)}
+    return {"__key__": f"object{number:06d}", **pictures, "json": encode_json(known)}
+
+
+def described(store: Store) -> Artifact:
+    """What steps ask a foundation's artifact for, beside the model."""
+    build = store.begin("foundation", 1, {}, {})
+    known = encode_json({"digest": "0" * 64, "background": 255})
+    return build.commit([write_atomic(build.folder / "foundation.json", known)], {})
+
+
+if __name__ == "__main__":
+    main()

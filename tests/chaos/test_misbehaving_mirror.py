@@ -1,0 +1,127 @@
+"""The objects step against a mirror over HTTP that throttles, fails, truncates, stalls and lies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines import objects
+from pipelines.artifacts import Artifact
+from pipelines.mirror import open_mirror
+from pipelines.shard_io import read_shard
+from tests.pipelines.misbehaving_server import (
+    QUICK,
+    Server,
+    dropped,
+    fails,
+    other_size,
+    serving,
+    stalled,
+    truncated,
+)
+from tests.pipelines.quiet import quiet_runtime
+from tests.pipelines.small_mirror import write_json
+
+UIDS = [f"object{number:02d}" for number in range(24)]
+PASSING = {
+    "object00.glb": [fails(429, retry_after="1")],
+    "object01.glb": [fails(429)] * 2,
+    "object02.glb": [fails(500), fails(503)],
+    "object03.glb": [truncated] * 2,
+    "object04.glb": [stalled],
+    "object05.glb": [other_size] * 2,
+    "object06.glb": [dropped, stalled],
+    "metadata/000-000.json.gz": [fails(500), truncated],
+}
+LASTING = {
+    "object07.glb": (fails(500), r"HTTP 500 .*\(given up after attempt 3\)"),
+    "object08.glb": (other_size, "17 bytes, the mirror's annotation says"),
+    "object09.glb": (stalled, "given up after attempt 3"),
+    "object10.glb": (fails(404), "no such file"),
+    "object11.glb": (truncated, r"received \d+ of \d+ bytes.*\(given up after attempt 3\)"),
+}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A mirror of 24 objects, each of other bytes and another size."""
+    root = tmp_path / "site"
+    layout = root / "hf-objaverse-v1"
+    (layout / "glbs" / "000-000").mkdir(parents=True)
+    annotations = {}
+    for number, uid in enumerate(UIDS):
+        data = random.Random(uid).randbytes(5_000 + 997 * number)
+        (layout / "glbs" / "000-000" / f"{uid}.glb").write_bytes(data)
+        annotations[uid] = {"name": uid, "license": "by", "archives": {"glb": {"size": len(data)}}}
+    write_json(layout / "object-paths.json.gz", {u: f"glbs/000-000/{u}.glb" for u in UIDS})
+    write_json(layout / "lvis-annotations.json.gz", {"chair": UIDS[::2], "lamp": UIDS[1::2]})
+    write_json(layout / "metadata" / "000-000.json.gz", annotations)
+    return root
+
+
+@pytest.fixture
+def server(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "*")
+    with serving(site) as server:
+        server.faults = {suffix: list(faults) for suffix, faults in PASSING.items()}
+        server.faults |= {suffix: [fault] * 99 for suffix, (fault, _) in LASTING.items()}
+        yield server
+
+
+def _assert_the_rest_is_complete(made: Artifact, site: Path) -> None:
+    made.verify()
+    found = {}
+    for path in made.shards():
+        for sample in read_shard(path):
+            found[sample["__key__"]] = hashlib.sha256(sample["glb"]).hexdigest()
+            assert json.loads(sample["json"])["sha256"] == found[sample["__key__"]]
+    folder = site / "hf-objaverse-v1" / "glbs" / "000-000"
+    assert found == {
+        uid: hashlib.sha256((folder / f"{uid}.glb").read_bytes()).hexdigest()
+        for uid in UIDS
+        if f"{uid}.glb" not in LASTING
+    }
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_every_object_but_those_broken_for_ever_is_complete(
+    server: Server,
+    site: Path,
+    tmp_path: Path,
+    workers: int,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    if workers:
+        request.getfixturevalue("local_ray")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(
+        objects, "open_mirror", lambda url: open_mirror(url, tmp_path / "cache", QUICK)
+    )
+    runtime = quiet_runtime(tmp_path, data_workers=workers)
+    config = objects.ObjectsConfig(mirror=server.url, objects_per_shard=4)
+    made = objects.run(runtime, config)
+    _assert_the_rest_is_complete(made, site)
+
+    quarantined = {f"{q.key}.glb": q.reason for q in made.manifest.quarantined}
+    assert quarantined.keys() == LASTING.keys()
+    for name, (_, reason) in LASTING.items():
+        assert re.search(reason, quarantined[name])
+
+    names = {path.name.split(".", 1)[1] for path in made.folder.iterdir()}
+    assert names == {"tar", "sums", "record.json", "json"}
+    assert list(scratch.iterdir()) == []
+    asked = len(server.requests)
+    again = objects.run(runtime, config)
+    assert again.reused
+    assert again.fingerprint == made.fingerprint
+    assert len(server.requests) == asked
