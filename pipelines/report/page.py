@@ -32,6 +32,7 @@ def render(run: Run, facts: dict[str, Any]) -> str:
             **facts,
             ceiling=facts.get("foundation_image_zero_shot"),
             teacher=facts.get("teacher_zero_shot"),
+            fitted=facts.get("calibration"),
             zero_shot_names=_ZERO_SHOT,
             recall_names=_RECALLS,
             matrix=confusion.matrix(classes, counts),
