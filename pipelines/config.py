@@ -18,6 +18,7 @@ from pipelines.choices import unknown
 from pipelines.evaluation import EvaluationConfig
 from pipelines.foundation import FoundationConfig
 from pipelines.gates import GateConfig
+from pipelines.index import IndexConfig
 from pipelines.lens import LensConfig
 from pipelines.objects import ObjectsConfig
 from pipelines.renders import RendersConfig
@@ -48,6 +49,7 @@ class RunConfig(BaseModel):
     foundation: FoundationConfig = FoundationConfig()
     lens: LensConfig
     evaluation: EvaluationConfig = EvaluationConfig()
+    index: IndexConfig = IndexConfig()
     gates: dict[str, GateConfig] = Field(default_factory=dict, description="by name")
     resources: Resources = Field(default_factory=Resources)
 

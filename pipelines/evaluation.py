@@ -15,7 +15,7 @@ Promises  deterministic; intervals resample whole groups (objects, subjects); no
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
@@ -35,7 +35,7 @@ from vitlens_core import metrics, modalities
 from vitlens_core.captions import class_prompts
 from vitlens_core.checkpoint import LENS_FILE
 from vitlens_core.errors import ConfigError
-from vitlens_core.foundation import Foundation
+from vitlens_core.modalities.text import TextEncoder
 from vitlens_core.models.tower import Tower, TowerSettings
 from vitlens_core.precision import autocast
 
@@ -91,7 +91,7 @@ def run(
     device = torch.device("cuda" if runtime.resources.gpus_per_worker else "cpu")
     samples = _labelled(targets, config.split)
     with runtime.progress(STEP, len(samples), "samples") as bar:
-        embeddings = _embed(tower.to(device), settings, samples, config.batch_size, bar.advance)
+        embeddings = embed(tower.to(device), settings, samples, config.batch_size, bar.advance)
     evaluated = _collect(samples, embeddings)
     names = sorted(set(evaluated.labels))
     classes = class_embeddings(encoder, names, modalities.load(settings.modality).TEMPLATES)
@@ -110,7 +110,7 @@ def run(
 
 
 def class_embeddings(
-    encoder: Foundation, names: list[str], templates: tuple[str, ...]
+    encoder: TextEncoder, names: Sequence[str], templates: tuple[str, ...]
 ) -> np.ndarray:
     """[K, E]: per class the mean over prompts, normalised before and after."""
     prompts = [encoder.encode_text(class_prompts(name, templates)) for name in names]
@@ -197,14 +197,14 @@ def _labelled(targets: Artifact, split: str) -> list[Sample]:
 
 
 @torch.inference_mode()
-def _embed(
+def embed(
     tower: Tower,
     settings: TowerSettings,
     samples: list[Sample],
     batch_size: int,
-    advance: Callable[[int], None],
+    advance: Callable[[int], None] = lambda _: None,
 ) -> np.ndarray:
-    """Unit-norm embeddings [B, E] of the samples' signals."""
+    """Unit-norm embeddings [B, E] of the samples' signals, on the tower's device."""
     device = next(tower.parameters()).device
     signal = modalities.load(settings.modality).SIGNAL
     embeddings = []

@@ -169,6 +169,20 @@ def _files(tar: memoryview) -> Iterator[tuple[str, memoryview]]:
         start += -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
+def member_offsets(path: UPath) -> dict[str, tuple[int, int]]:
+    """Where each file of a tar lies: {name: (offset, size)} in bytes (`IntegrityError`)."""
+    tar, found = _content(path), {}
+    try:
+        start = 0
+        for name, content in _files(tar):
+            start += tarfile.BLOCKSIZE
+            found[name] = (start, len(content))
+            start += -(-len(content) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    except tarfile.TarError as error:
+        raise IntegrityError(f"{path} is damaged: {error}") from error
+    return found
+
+
 def _octal(field: bytes) -> int:
     try:
         return int(field.rstrip(b" \0") or b"0", 8)
