@@ -26,7 +26,14 @@ from pydantic import BaseModel
 from pipelines.artifacts import Artifact, home_folder
 from pipelines.files import made_once
 from pipelines.gates import GateResult
-from pipelines.tracking import EVALUATION_TAG, GATES_TAG, EvaluatedLens, gate_tags, record
+from pipelines.tracking import (
+    EVALUATION_TAG,
+    FINGERPRINT_TAG,
+    GATES_TAG,
+    EvaluatedLens,
+    gate_tags,
+    record,
+)
 from vitlens_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -162,6 +169,20 @@ def versions(home: Path, modality: str) -> list[ModelVersion]:
     aliases = _aliases(client, name)
     found = [_stated(v, aliases) for v in client.search_model_versions(f"name = '{name}'")]
     return sorted(found, key=lambda version: version.version, reverse=True)
+
+
+def find(source: str) -> ModelVersion:
+    """The version that a `models:/…` source names now; arguments and errors: `download`."""
+    home = home_folder()
+    version = _resolve(home, source)
+    return _stated(version, _aliases(connect(home), version.name))
+
+
+def lineage(model: ModelVersion) -> dict[str, str]:
+    """Fingerprints of the artifacts a version was made of, by step."""
+    tags = connect(home_folder()).get_run(model.run_id).data.tags
+    prefix = FINGERPRINT_TAG
+    return {t.removeprefix(prefix): value for t, value in tags.items() if t.startswith(prefix)}
 
 
 def download(source: str) -> Path:

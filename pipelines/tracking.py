@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 EVALUATION_TAG = "vitlens.evaluation"
 GATES_TAG = "vitlens.gates"
+FINGERPRINT_TAG = "vitlens.fingerprint."  # and a step
 _BATCH_METRICS, _BATCH_PARAMS, _MAX_PARAM = 1000, 100, 6000  # limits of MLflow's log_batch
 
 
@@ -70,7 +71,7 @@ def tags(evaluated: EvaluatedLens) -> dict[str, str]:
     """Lineage and gates, as a run carries them."""
     foundation = evaluated.artifacts["foundation"].read_json("foundation.json")
     revision = code_revision()
-    steps = {f"vitlens.fingerprint.{s}": a.fingerprint for s, a in evaluated.artifacts.items()}
+    steps = {f"{FINGERPRINT_TAG}{s}": a.fingerprint for s, a in evaluated.artifacts.items()}
     return {
         "vitlens.modality": evaluated.modality,
         EVALUATION_TAG: evaluated.fingerprint,

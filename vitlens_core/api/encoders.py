@@ -5,9 +5,10 @@ Axes: B batch, S side of a picture, E embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import Foundation
 from vitlens_core.modalities import image, text, video
@@ -39,6 +41,25 @@ class Encoder:
     store: Callable[[Any], Any]
     embed: Callable[[Sequence[Any]], Tensor]
     temperature: float
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """From a raw input, or its file, to what a tower batches: no weights, and picklable.
+
+    Attributes:
+        modality: whose inputs these are.
+        store: as an encoder's.
+    """
+
+    modality: str
+    store: Callable[[Any], Any]
+
+    def __call__(self, item: Any, options: Mapping[str, Any]) -> Any:
+        """`item` read, if it is a path, and made what is batched (`InputError`)."""
+        is_path = isinstance(item, Path) or (isinstance(item, str) and self.modality != text.NAME)
+        raw = modalities.load(self.modality).read(item, **options) if is_path else item
+        return self.store(raw)
 
 
 def signal_encoder(settings: SignalSettings, tower: Embed, temperature: float) -> Encoder:

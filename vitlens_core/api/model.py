@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from inspect import signature
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitlens_core import modalities
-from vitlens_core.api.encoders import Encoder
+from vitlens_core.api.encoders import Encoder, Preparation
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.precision import Precision, autocast
 
@@ -67,11 +66,33 @@ class Model:
         options = reading or {}
         for name in (*inputs, *options):
             self._encoder(name)
-            _check_options(name, options.get(name, {}))
+            check_options(name, options.get(name, {}))
         return {
             name: self._encode(name, items, batch_size, options.get(name, {}))
             for name, items in inputs.items()
         }
+
+    def preparation(self, name: str) -> Preparation:
+        """How one input of a modality is read and made ready, apart from the tower's weights.
+
+        What it gives goes to `embed`; together they are `encode`. For callers that read in one
+        process and embed in another.
+
+        Raises:
+            ConfigError: the modality is not loaded.
+        """
+        return Preparation(name, self._encoder(name).store)
+
+    @torch.inference_mode()
+    def embed(self, name: str, prepared: Sequence[Any]) -> Tensor:
+        """One batch of what `preparation` gave: [B, E], unit norm, fp32, on the CPU.
+
+        Raises:
+            ConfigError: the modality is not loaded.
+        """
+        with autocast(self._precision, self._device):
+            embedded = self._encoder(name).embed(prepared).float()
+        return F.normalize(embedded, dim=-1).cpu()
 
     @staticmethod
     def similarity(a: Tensor, b: Tensor) -> Tensor:
@@ -145,7 +166,6 @@ class Model:
             raise ConfigError(f"{name!r} is not loaded; there are: {', '.join(self.modalities)}")
         return self._encoders[name]
 
-    @torch.inference_mode()
     def _encode(
         self, name: str, items: Sequence[Any], batch_size: int, options: Mapping[str, Any]
     ) -> Tensor:
@@ -157,26 +177,24 @@ class Model:
                 f"{name}: expected inputs and a batch size of 1 or more, found {len(items)} "
                 f"inputs and {batch_size}"
             )
-        batches = []
+        prepare, batches = self.preparation(name), []
         for start in range(0, len(items), batch_size):
             stored = [
-                self._stored(name, index, items[index], options)
+                _prepared(prepare, index, items[index], options)
                 for index in range(start, min(start + batch_size, len(items)))
             ]
-            with autocast(self._precision, self._device):
-                batches.append(self._encoders[name].embed(stored).float())
-        return F.normalize(torch.cat(batches), dim=-1).cpu()
-
-    def _stored(self, name: str, index: int, item: Any, options: Mapping[str, Any]) -> Any:
-        is_path = isinstance(item, Path) or (isinstance(item, str) and name != "text")
-        try:
-            raw = modalities.load(name).read(item, **options) if is_path else item
-            return self._encoders[name].store(raw)
-        except InputError as error:
-            raise InputError(f"{name}[{index}]: {error}") from error
+            batches.append(self.embed(name, stored))
+        return torch.cat(batches)
 
 
-def _check_options(name: str, options: Mapping[str, Any]) -> None:
+def _prepared(prepare: Preparation, index: int, item: Any, options: Mapping[str, Any]) -> Any:
+    try:
+        return prepare(item, options)
+    except InputError as error:
+        raise InputError(f"{prepare.modality}[{index}]: {error}") from error
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
     """Raise ConfigError on an option that the modality's reader does not have."""
     known = [*signature(modalities.load(name).read).parameters][1:]
     if unknown := sorted(options.keys() - set(known)):
