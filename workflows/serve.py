@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.service.config import ServiceConfig, token_from
+from pipelines.service.config import TOKEN, TOKEN_FILE, ServiceConfig, token_from
 from vitlens_core.errors import ConfigError, VitlensError
 from workflows.home import Home
 from workflows.servers import require_free
@@ -39,23 +39,28 @@ def serve(
         ConfigError: a source, an index, a token or a port that cannot be used.
         VitlensError: the service does not start, or ended by itself.
     """
-    config = settings(home, sources, index, replicas)
+    config, search = settings(home, sources, index, replicas)
     require_free("--port", port, host)
-    _say_what_is_missing(console, config, host)
-    # Else Ray's processes would outlive a `kill` or a closed terminal.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    if search:
+        console.print(f"[yellow]search     off: {escape(search)}[/]", soft_wrap=True)
+    if config.token is None and host not in _LOOPBACK:
+        reached = f"{host} is reached by others, and no token is set: {TOKEN} or {TOKEN_FILE}"
+        console.print(f"[yellow]{reached}[/]", soft_wrap=True)
     from pipelines.service import deployment  # late: Ray takes seconds to import
 
+    _stop_on_signals()
     with suppress(KeyboardInterrupt), deployment.running(config, host, port, replicas):
+        _stop_on_signals()  # again: Ray has put its own in place of them
         console.print(f"explorer   http://{host}:{port}/\ninterface  http://{host}:{port}/docs")
         console.print("Ctrl-C stops it")
         _watch(deployment.state)
     console.print("stopped")
 
 
-def settings(home: Home, sources: Sequence[str], index: str, replicas: int) -> ServiceConfig:
-    """What the replicas are told, once it is known to be possible.
+def settings(
+    home: Home, sources: Sequence[str], index: str, replicas: int
+) -> tuple[ServiceConfig, str]:
+    """What the replicas are told, once it is known to be possible; and why there is no search.
 
     Raises:
         ConfigError: see `serve`.
@@ -77,30 +82,21 @@ def settings(home: Home, sources: Sequence[str], index: str, replicas: int) -> S
     found = find_index(config, versions)
     if index not in (AUTO, NONE) and isinstance(found, str):
         raise ConfigError(f"--index: {found}")
-    return config
+    return config, found if isinstance(found, str) else ""
 
 
-def _say_what_is_missing(console: Console, config: ServiceConfig, host: str) -> None:
-    from pipelines.service.versions import find_index, resolve
-
-    found = find_index(config, resolve(config.sources))
-    if isinstance(found, str):
-        console.print(f"[yellow]search     off: {escape(found)}[/]", soft_wrap=True)
-    if config.token is None and host not in _LOOPBACK:
-        console.print(
-            f"[yellow]{host} is reached by others, and no token is set: VITLENS_TOKEN or "
-            "VITLENS_TOKEN_FILE[/]",
-            soft_wrap=True,
-        )
+def _stop_on_signals() -> None:
+    """Else Ray's processes would outlive a `kill` or a closed terminal."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
 
 
-def _watch(state: object) -> None:
+def _watch(state: Callable[[], str]) -> None:
     """Until interrupted.
 
     Raises:
         VitlensError: the service has gone.
     """
-    assert callable(state)
     while True:
         time.sleep(_POLL_S)
         found = state()

@@ -39,7 +39,13 @@ from pipelines.service.uploads import read
 from pipelines.service.versions import Loaded
 
 LOG = logging.getLogger("vitlens.service")
-PAGE = Path(__file__).with_name("page")
+_FOLDER = Path(__file__).with_name("page")
+_PAGES = {
+    "/": _FOLDER / "index.html",
+    "/explorer.css": _FOLDER / "explorer.css",
+    "/explorer.js": _FOLDER / "explorer.js",
+    "/report.css": Path(__file__).parents[1] / "templates" / "report.css",  # one style for both
+}
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
 _STATUSES = (400, 401, 408, 413, 415, 422, 429, 503)
 _MISTAKES: dict[int | str, dict[str, Any]] = {status: {"model": Mistake} for status in _STATUSES}
@@ -64,7 +70,7 @@ def create_app(engine: Engine) -> ASGIApp:
     )
     _questions(app, engine)
     _state(app, engine)
-    _pages(app, engine)
+    _pages(app)
     _errors(app, engine)
     return Guard(app, engine.config, engine.metrics, lambda: engine.current.label)
 
@@ -138,16 +144,16 @@ def _state(app: FastAPI, engine: Engine) -> None:
         return Response(picture, media_type="image/webp")
 
 
-def _pages(app: FastAPI, engine: Engine) -> None:
-    def page(name: str) -> Callable[[], Awaitable[FileResponse]]:
+def _pages(app: FastAPI) -> None:
+    def page(file: Path) -> Callable[[], Awaitable[FileResponse]]:
         async def served() -> FileResponse:
             headers = {"content-security-policy": _POLICY, "cache-control": "no-cache"}
-            return FileResponse(PAGE / name, headers=headers)
+            return FileResponse(file, headers=headers)
 
         return served
 
-    for path, name in (("/", "index.html"), ("/explorer.css", None), ("/explorer.js", None)):
-        app.get(path, include_in_schema=False)(page(name or path[1:]))
+    for path, file in _PAGES.items():
+        app.get(path, include_in_schema=False)(page(file))
 
 
 def _errors(app: FastAPI, engine: Engine) -> None:

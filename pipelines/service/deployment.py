@@ -63,6 +63,7 @@ def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Gener
     Raises:
         VitlensError: a replica cannot be started; the message is its own.
     """
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     cpus = max(os.cpu_count() or 1, replicas)
     connect(Resources(cpus=cpus))
     with tempfile.TemporaryDirectory(prefix="vitlens-metrics-") as folder:

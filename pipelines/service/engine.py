@@ -90,7 +90,7 @@ class Engine:
         outcomes = await _all(self._batch(work) for work in works)
         for outcome, item in zip(outcomes, items, strict=True):
             if isinstance(outcome, InputError):
-                raise RefusedError(422, "input", str(outcome), f"a valid {item.modality}")
+                raise RefusedError(422, "input", str(outcome), _expected(item))
             if isinstance(outcome, Exception):
                 raise outcome
         return np.stack(outcomes)
@@ -171,9 +171,7 @@ class Engine:
             prepared = await self.decoders.prepare(preparation, item.path, item.reading)
         except InputError as error:
             reason = str(error).replace(str(item.path), item.name or "the file")
-            raise RefusedError(
-                422, "input", f"{place}: {reason}", f"a valid {item.modality}"
-            ) from error
+            raise RefusedError(422, "input", f"{place}: {reason}", _expected(item)) from error
         return Work(loaded, item.modality, prepared)
 
     async def _alone(self, work: Work) -> Outcome:
@@ -214,6 +212,10 @@ def _check(loaded: Loaded, item: Item) -> None:
         check_options(item.modality, item.reading)
     except ConfigError as error:
         raise RefusedError(422, "body", str(error), "options of its reader") from error
+
+
+def _expected(item: Item) -> str:
+    return f"an input that can be read as {item.modality.replace('_', ' ')}"
 
 
 def _text(item: Item) -> str:

@@ -20,7 +20,8 @@ from pipelines.service.metrics import Metrics
 from pipelines.service.refusal import RefusedError
 
 LOG = logging.getLogger("vitlens.service")
-OPEN = ("/", "/explorer.css", "/explorer.js", "/health", "/ready", "/docs", "/openapi.json")
+_PAGE = ("/", "/explorer.css", "/explorer.js", "/report.css")
+OPEN = (*_PAGE, "/health", "/ready", "/docs", "/openapi.json")
 QUESTIONS = ("/embed", "/similarity", "/zero_shot", "/search")
 _COUNTED = (*OPEN, *QUESTIONS, "/model", "/metrics")
 _BUSY_S = "1"
