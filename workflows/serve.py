@@ -48,9 +48,9 @@ def serve(
         console.print(f"[yellow]{reached}[/]", soft_wrap=True)
     from pipelines.service import deployment  # late: Ray takes seconds to import
 
-    _stop_on_signals()
+    deployment.join(replicas)
+    _stop_on_signals()  # only now: Ray has put its own in place of any before
     with suppress(KeyboardInterrupt), deployment.running(config, host, port, replicas):
-        _stop_on_signals()  # again: Ray has put its own in place of them
         console.print(f"explorer   http://{host}:{port}/\ninterface  http://{host}:{port}/docs")
         console.print("Ctrl-C stops it")
         _watch(deployment.state)

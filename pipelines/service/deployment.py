@@ -56,6 +56,12 @@ class Replica:
         return create_app(self._engine)
 
 
+def join(replicas: int) -> None:
+    """Connect to Ray, or start a local one with room for `replicas`."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    connect(Resources(cpus=max(os.cpu_count() or 1, replicas)))
+
+
 @contextmanager
 def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Generator[None]:
     """The service under http://host:port while the block lasts.
@@ -63,9 +69,7 @@ def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Gener
     Raises:
         VitlensError: a replica cannot be started; the message is its own.
     """
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    cpus = max(os.cpu_count() or 1, replicas)
-    connect(Resources(cpus=cpus))
+    join(replicas)
     with tempfile.TemporaryDirectory(prefix="vitlens-metrics-") as folder:
         try:
             _start(config, host, port, replicas, Path(folder))
