@@ -106,7 +106,7 @@ def _questions(app: FastAPI, engine: Engine) -> None:
 
     @app.post("/zero_shot", responses=_MISTAKES, openapi_extra=_body(ZeroShotQuestion))
     async def zero_shot(request: Request) -> ZeroShot:
-        """Calibrated probabilities of classes that no tower was trained on."""
+        """Calibrated probabilities of classes, known by their names alone."""
         return await answered(request, ZeroShotQuestion, answers.zero_shot)
 
     @app.post("/search", responses=_MISTAKES, openapi_extra=_body(SearchQuestion))

@@ -139,7 +139,7 @@ function card(item) {
   else picture.replaceWith(Object.assign(document.createElement("span"), { className: "blank" }));
   made.querySelector("b").textContent = item.name;
   made.querySelector(".score").textContent = item.score.toFixed(2);
-  const licence = item.licence && (/^(by|cc0)/i.test(item.licence) ? `CC ${item.licence.toUpperCase().replace("CC0", "0")}` : item.licence);
+  const licence = item.licence && item.licence.replace(/^by/i, "CC BY").replace(/^cc0/i, "CC0");
   made.querySelector("small").textContent =
     [item.label && text(item.label), [licence, item.creator].filter(Boolean).join(", ")].filter(Boolean).join(" · ");
   return made;
@@ -161,7 +161,7 @@ async function classify(signal) {
   for (const name of classes) form.append("classes", name);
   const { results: [result] } = await (await call("zero_shot", { method: "POST", body: form, signal })).json();
   $("classified-note").textContent = `Calibrated probabilities of ${result.classes.length} classes, ` +
-    "if one of them is right; no tower was trained to name them.";
+    "if one of them is right.";
   $("bars").replaceChildren(...result.classes.map(bar));
   limit(result.classes.length > FEW);
 }
