@@ -12,6 +12,7 @@ setup:
 demo: setup
 	@$(BIN)/vitlens run point_cloud --profile demo
 
+test: export VITLENS_WITH_BROWSER = 1
 test: setup lint
 	$(PYTEST) -m "not slow"
 	$(PYTEST) -m slow

@@ -57,6 +57,11 @@ install_locked() {
     "$python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 }
 
+# The explorer's test drives a browser; without one it is skipped, so this may fail.
+if [ "${VITLENS_WITH_BROWSER:-}" = 1 ] && ! command -v chromium >/dev/null; then
+    (apt_install "the explorer's test needs a browser" chromium) ||
+        say "no chromium: the explorer's test will be skipped"
+fi
 gl_is_there || apt_install "the renderer needs OpenGL through EGL" libegl1 libgl1 libgl1-mesa-dri
 if [ "$(stamp)" = "$(cat .venv/.setup-stamp 2>/dev/null)" ]; then
     exit 0

@@ -1,7 +1,7 @@
 """The jobs: one module per artifact, each `run(runtime, config, inputs) -> Artifact`.
 
     objects ─▶ renders ─▶ shards ─▶ targets ─▶ lens ─▶ evaluation ─▶ registered model
-                            └─▶ foundation ─┘                       (challenger → champion)
+                            └─▶ foundation ─┘          └─▶ index    (challenger → champion)
 
 | artifact   | module          | made by   | holds                                          |
 |------------|-----------------|-----------|------------------------------------------------|
@@ -12,6 +12,7 @@
 | targets    | targets.py      | Ray Data  | its embeddings of every view and caption       |
 | lens       | lens.py         | Ray Train | trained tokenizer and lens                     |
 | evaluation | evaluation.py   | torch     | zero-shot, retrieval, confusion, intervals     |
+| index      | index.py        | Ray Data  | every sample's vectors, to be searched         |
 | model      | registry.py     | MLflow    | versions, challenger → champion; report/       |
 
 Shards keep their names from objects to targets, so that every step is a map over shards

@@ -19,6 +19,7 @@ from pipelines.choices import unknown
 from pipelines.evaluation import EvaluationConfig
 from pipelines.foundation import FoundationConfig
 from pipelines.gates import GateConfig
+from pipelines.index import IndexConfig
 from pipelines.lens import LensConfig
 from pipelines.objects import ObjectsConfig
 from pipelines.renders import RendersConfig
@@ -51,6 +52,7 @@ class RunConfig(BaseModel):
     lens: LensConfig
     evaluation: EvaluationConfig = EvaluationConfig()
     benchmarks: BenchmarksConfig = BenchmarksConfig()
+    index: IndexConfig = IndexConfig()
     gates: dict[str, GateConfig] = Field(default_factory=dict, description="by name")
     staging: StagingConfig = StagingConfig()
     resources: Resources = Field(default_factory=Resources)

@@ -124,7 +124,7 @@ def perceive(
     device = torch.device("cuda" if runtime.resources.gpus_per_worker else "cpu")
     samples = _labelled(targets, config.split)
     with runtime.progress(STEP, len(samples), "samples") as bar:
-        embeddings = _embed(tower.to(device), settings, samples, config.batch_size, bar.advance)
+        embeddings = embed(tower.to(device), settings, samples, config.batch_size, bar.advance)
     return _collect(samples, embeddings)
 
 
@@ -258,14 +258,14 @@ def _labels_of(targets: Artifact, split: str) -> Iterator[str | None]:
 
 
 @torch.inference_mode()
-def _embed(
+def embed(
     tower: Tower,
     settings: TowerSettings,
     samples: list[Sample],
     batch_size: int,
-    advance: Callable[[int], None],
+    advance: Callable[[int], None] = lambda _: None,
 ) -> np.ndarray:
-    """Unit-norm embeddings [B, E] of the samples' signals."""
+    """Unit-norm embeddings [B, E] of the samples' signals, on the tower's device."""
     device = next(tower.parameters()).device
     signal = modalities.load(settings.modality).SIGNAL
     embeddings = []

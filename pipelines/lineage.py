@@ -63,22 +63,31 @@ def lineage(home: Path, name: str, version: int) -> Lineage:
     model = get(client, name, version)
     run = client.get_run(model.run_id)
     tags: dict[str, str] = run.data.tags
-    fingerprints = {
-        key.removeprefix(FINGERPRINT_TAG): value
-        for key, value in tags.items()
-        if key.startswith(FINGERPRINT_TAG)
-    }
+    made_of = _fingerprints(tags)
     return Lineage(
         model=model,
-        fingerprints=fingerprints,
+        fingerprints=made_of,
         foundation_spec=tags[_SPEC],
         foundation_digest=tags[_DIGEST],
         code_revision=tags.get(_REVISION),
         config=dict(run.data.params),
         figures=dict(run.data.metrics),
         gates=model.gates,
-        evaluations=_evaluations(client, fingerprints.get("lens", "")),
+        evaluations=_evaluations(client, made_of.get("lens", "")),
     )
+
+
+def fingerprints(home: Path, model: ModelVersion) -> dict[str, str]:
+    """Of every artifact a version was made of, by step."""
+    return _fingerprints(connect(home).get_run(model.run_id).data.tags)
+
+
+def _fingerprints(tags: dict[str, str]) -> dict[str, str]:
+    return {
+        key.removeprefix(FINGERPRINT_TAG): value
+        for key, value in tags.items()
+        if key.startswith(FINGERPRINT_TAG)
+    }
 
 
 def _evaluations(client: MlflowClient, lens: str) -> list[Evaluation]:

@@ -162,6 +162,13 @@ def versions(home: Path, modality: str) -> list[ModelVersion]:
     return sorted(found, key=lambda version: version.version, reverse=True)
 
 
+def find(source: str, home: Path | None = None) -> ModelVersion:
+    """The version that a `models:/…` source names now; arguments and errors: `download`."""
+    home = home or home_folder()
+    version = _resolve(home, source)
+    return _stated(version, aliases(connect(home), version.name))
+
+
 def download(source: str, home: Path | None = None) -> Path:
     """Local folder of a registered model; how `vitlens_core.load("models:/…")` finds it.
 

@@ -179,6 +179,10 @@ class OpenShard:
                 sample[name] = view if size > _VIEWED_BYTES else bytes(view)
         return sample
 
+    def places(self, number: int) -> dict[str, tuple[int, int]]:
+        """First byte and size of each file of a sample, by extension."""
+        return self._index.files(number)
+
     def check(self, number: int) -> None:
         """Compare a sample with its checksum, if there are any (`IntegrityError`)."""
         if self._sums is None:

@@ -175,9 +175,23 @@ def report(opened: bool) -> None:
 @click.option("--mlflow-port", default=5000, show_default=True, help="Of MLflow's UI.")
 def ui(port: int, mlflow_port: int) -> None:
     """Serve the Dagster and MLflow UIs until Ctrl-C."""
-    from workflows.servers import serve
+    from workflows.servers import serve as serve_both
 
-    serve(Console(stderr=True), Home.from_environment(), port, mlflow_port)
+    serve_both(Console(stderr=True), Home.from_environment(), port, mlflow_port)
+
+
+@main.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
+@click.option("--index", default="auto", show_default=True, metavar="auto|FOLDER|none")
+@click.option("--replicas", default=1, show_default=True, type=click.IntRange(1))
+def serve(sources: tuple[str, ...], port: int, host: str, index: str, replicas: int) -> None:
+    """Serve models (models:/NAME@ALIAS, lens files) and the explorer until Ctrl-C."""
+    from workflows.serve import serve as run_service
+
+    home = Home.from_environment()
+    run_service(Console(stderr=True), home, sources, host, port, index, replicas)
 
 
 for command in models.COMMANDS:

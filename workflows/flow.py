@@ -1,7 +1,7 @@
 """flow: the steps of a workflow in order, and how each one is called.
 
     objects ─▶ renders ─┐
-                        ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
+                        ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation ─▶ index
     source ─────────────┘           ─▶ challenger ─(gates)─▶ champion
 
 A workflow whose settings have a `source` reads that data set; any other renders objects.
@@ -98,6 +98,12 @@ _LAST = (
         "The lens on public data sets, by the protocols of published figures, where mounted.",
         ("foundation", "lens", "evaluation"),
         lambda config: (config.benchmarks,),
+    ),
+    Step(
+        "index",
+        "Every sample's vectors, to be found by an embedding of any modality.",
+        ("shards", "targets", "foundation", "lens"),
+        lambda config: (config.index,),
     ),
 )
 

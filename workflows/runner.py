@@ -59,7 +59,8 @@ def evaluate(
         As `execute` does.
     """
     job = defs().resolve_job_def(modality)
-    keys = [key for key in job.asset_layer.selected_asset_keys if key.path[-1] in STEP_NAMES]
+    wanted = STEP_NAMES[: STEP_NAMES.index("evaluation") + 1]
+    keys = [key for key in job.asset_layer.selected_asset_keys if key.path[-1] in wanted]
     settings = run_config(modality, profile, overrides)
     result = _run(home, job, settings, asset_selection=keys, tags=tags)
     made = {
@@ -67,7 +68,8 @@ def evaluate(
         for event in result.get_asset_materialization_events()
     }
     workflow = load_workflow(modality)
-    return {name: made[dg.AssetKey([modality, name])] for name in workflow.step_names}
+    names = [name for name in workflow.step_names if name in wanted]
+    return {name: made[dg.AssetKey([modality, name])] for name in names}
 
 
 def _run(

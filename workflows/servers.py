@@ -59,15 +59,15 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
     console.print("stopped")
 
 
-def require_free(option: str, port: int) -> None:
-    """`ConfigError` if something listens on `port` already."""
-    with socket.socket() as probe:
+def require_free(option: str, port: int, host: str = HOST) -> None:
+    """`ConfigError` if something listens on `port` already, or `host` is not this machine's."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
             raise ConfigError(
-                f"port {port} is taken ({error}): choose another by {option}"
+                f"port {port} of {host} is taken ({error}): choose another by {option}"
             ) from error
 
 

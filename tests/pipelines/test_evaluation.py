@@ -153,7 +153,7 @@ def test_the_ceiling_is_that_of_the_mean_view(
         views = [decode_array(s["image_targets.npy"]).astype(np.float32).mean(0) for s in samples]
         return np.stack([view / np.linalg.norm(view) for view in views])
 
-    monkeypatch.setattr(evaluation, "_embed", perfect)
+    monkeypatch.setattr(evaluation, "embed", perfect)
     found = _again(tmp_path, inputs).read_json("metrics.json")
     ceiling = evaluation_artifact.read_json("metrics.json")["foundation_image_zero_shot"]
     assert found["zero_shot"] == found["foundation_image_zero_shot"] == ceiling

@@ -19,7 +19,7 @@ def test_a_taken_port_is_refused_by_its_option() -> None:
         taken.bind((servers.HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=rf"port {port} is taken.*--mlflow-port"):
+        with pytest.raises(ConfigError, match=rf"port {port} of .* is taken.*--mlflow-port"):
             servers.require_free("--mlflow-port", port)
 
 

@@ -5,9 +5,10 @@ Axes: B batch, S side of a picture, E embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import Foundation
 from vitlens_core.modalities import image, text, video
+from vitlens_core.readers.files import as_file
 from vitlens_core.signals.pictures import normalised
 from vitlens_core.signals.settings import SignalSettings
 
@@ -42,6 +45,28 @@ class Encoder:
     temperature: float
     settings: SignalSettings | None = None
     tower: Embed | None = None
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """From a raw input, or its file, to what a tower batches: no weights, and picklable.
+
+    Attributes:
+        modality: whose inputs these are.
+        store: as an encoder's.
+    """
+
+    modality: str
+    store: Callable[[Any], Any]
+
+    def __call__(self, item: Any, options: Mapping[str, Any]) -> Any:
+        """A path or file's bytes read; anything made what is batched (`InputError`)."""
+        if isinstance(item, bytes):
+            with as_file(item) as path:
+                return self(path, options)
+        is_path = isinstance(item, Path) or (isinstance(item, str) and self.modality != text.NAME)
+        raw = modalities.load(self.modality).read(item, **options) if is_path else item
+        return self.store(raw)
 
 
 def signal_encoder(settings: SignalSettings, tower: Embed, temperature: float) -> Encoder:

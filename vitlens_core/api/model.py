@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from inspect import signature
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -16,11 +15,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from vitlens_core import modalities
-from vitlens_core.api.encoders import Encoder, signal_encoder
+from vitlens_core.api.encoders import Encoder, Preparation, signal_encoder
 from vitlens_core.api.pretrained import Origin, Pretrained
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.precision import Precision, autocast
-from vitlens_core.readers.files import as_file
 from vitlens_core.signals.settings import SignalSettings
 
 
@@ -101,11 +99,33 @@ class Model(Pretrained):
         options = reading or {}
         for name in (*inputs, *options):
             self._encoder(name)
-            _check_options(name, options.get(name, {}))
+            check_options(name, options.get(name, {}))
         return {
             name: self._encode(name, items, batch_size, options.get(name, {}))
             for name, items in inputs.items()
         }
+
+    def preparation(self, name: str) -> Preparation:
+        """How one input of a modality is read and made ready, apart from the tower's weights.
+
+        What it gives goes to `embed`; together they are `encode`. For callers that read in one
+        process and embed in another.
+
+        Raises:
+            ConfigError: the modality is not loaded.
+        """
+        return Preparation(name, self._encoder(name).store)
+
+    @torch.inference_mode()
+    def embed(self, name: str, prepared: Sequence[Any]) -> Tensor:
+        """One batch of what `preparation` gave: [B, E], unit norm, fp32, on the CPU.
+
+        Raises:
+            ConfigError: the modality is not loaded.
+        """
+        with autocast(self._precision, self._device):
+            embedded = self._encoder(name).embed(prepared).float()
+        return F.normalize(embedded, dim=-1).cpu()
 
     @staticmethod
     def similarity(a: Tensor, b: Tensor) -> Tensor:
@@ -179,7 +199,6 @@ class Model(Pretrained):
             raise ConfigError(f"{name!r} is not loaded; there are: {', '.join(self.modalities)}")
         return self._encoders[name]
 
-    @torch.inference_mode()
     def _encode(
         self, name: str, items: Sequence[Any], batch_size: int, options: Mapping[str, Any]
     ) -> Tensor:
@@ -191,34 +210,24 @@ class Model(Pretrained):
                 f"{name}: expected inputs and a batch size of 1 or more, found {len(items)} "
                 f"inputs and {batch_size}"
             )
-        batches = []
+        prepare, batches = self.preparation(name), []
         for start in range(0, len(items), batch_size):
             stored = [
-                self._stored(name, index, items[index], options)
+                _prepared(prepare, index, items[index], options)
                 for index in range(start, min(start + batch_size, len(items)))
             ]
-            with autocast(self._precision, self._device):
-                batches.append(self._encoders[name].embed(stored).float())
-        return F.normalize(torch.cat(batches), dim=-1).cpu()
-
-    def _stored(self, name: str, index: int, item: Any, options: Mapping[str, Any]) -> Any:
-        try:
-            return self._encoders[name].store(_raw(name, item, options))
-        except InputError as error:
-            raise InputError(f"{name}[{index}]: {error}") from error
+            batches.append(self.embed(name, stored))
+        return torch.cat(batches)
 
 
-def _raw(name: str, item: Any, options: Mapping[str, Any]) -> Any:
-    """What a path or the bytes of a file hold; anything else as it is."""
-    if isinstance(item, bytes):
-        with as_file(item) as path:
-            return modalities.load(name).read(path, **options)
-    if isinstance(item, Path) or (isinstance(item, str) and name != "text"):
-        return modalities.load(name).read(item, **options)
-    return item
+def _prepared(prepare: Preparation, index: int, item: Any, options: Mapping[str, Any]) -> Any:
+    try:
+        return prepare(item, options)
+    except InputError as error:
+        raise InputError(f"{prepare.modality}[{index}]: {error}") from error
 
 
-def _check_options(name: str, options: Mapping[str, Any]) -> None:
+def check_options(name: str, options: Mapping[str, Any]) -> None:
     """Raise ConfigError on an option that the modality's reader does not have."""
     known = [*signature(modalities.load(name).read).parameters][1:]
     if unknown := sorted(options.keys() - set(known)):

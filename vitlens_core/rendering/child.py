@@ -5,7 +5,6 @@ a reason. Leaves when the pipe closes, so it never outlives its parent by more t
 """
 
 import json
-import resource
 import signal
 import sys
 import traceback
@@ -14,6 +13,7 @@ from multiprocessing.connection import Connection
 
 from vitlens_core.errors import BadSampleError, ConfigError
 from vitlens_core.rendering import wire
+from vitlens_core.rendering.limits import limit_memory
 from vitlens_core.rendering.renderer import ObjectRenderer
 from vitlens_core.rendering.settings import RenderSettings
 
@@ -28,7 +28,7 @@ def main(connection: Connection) -> None:
     except ConfigError as error:
         wire.send(connection, {"config_error": str(error)})
         return
-    _limit_memory(settings.memory_limit_mb)
+    limit_memory(settings.memory_limit_mb)
     wire.send(connection, {"ready": True})
     while True:
         try:
@@ -68,15 +68,6 @@ def _answer(
 
 def _tupled(settings: dict) -> dict:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-
-
-def _limit_memory(limit_mb: int) -> None:
-    """Cap address space at what the libraries already map plus the object's share."""
-    with open("/proc/self/statm") as statm:
-        mapped = int(statm.read().split()[0]) * resource.getpagesize()
-    limit = mapped + limit_mb * 2**20
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the render child answers: JSON plus raw arrays, never pickle.
+"""How a child that handles strangers' files answers: JSON plus raw arrays, never pickle.
 
 The child has handled bytes from strangers; nothing it sends may run code in its parent.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-_DTYPES = ("uint8", "float32", "float64")
+_DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
 
 def send(connection: Connection, fields: dict[str, Any], **arrays: np.ndarray) -> None:

@@ -1,0 +1,231 @@
+"""index: every sample of the corpus, to be found by an embedding of any modality.
+
+Reads     shards, targets, foundation and lens (all splits).
+Writes    `<split>-NNNNN.tar`, one per shard; per sample
+            signal.npy, image.npy, text.npy   fp32 [E], unit norm: of the lens, and the means of
+                                              the targets; absent where there are none
+            thumbnail.webp                    its first view; absent without views
+            json                              name, label, group, split, licence, creator
+          `<vectors>.usearch`: one graph per kind of vectors, keyed by an item's number
+          `items.jsonl`: line n is item n: what its json says, key, the kinds of vectors it has,
+          and where in the tars its thumbnail lies
+          `index.json`: modality, width, counts by kind, labels, where the files lie
+Promises  deterministic; a killed job goes on at the shards that lack a record; one shard's
+          vectors are in memory beside the graphs, whose fp16 vectors are the corpus's.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+from upath import UPath
+
+from pipelines.artifacts import Artifact, Build
+from pipelines.cluster import ShardTask, tasks_of, write_shards
+from pipelines.evaluation import embed
+from pipelines.files import FileEntry, atomic_file, write_atomic
+from pipelines.foundation import open_foundation, open_lens
+from pipelines.runtime import Runtime
+from pipelines.shard_io import (
+    OpenShard,
+    Sample,
+    decode_array,
+    encode_array,
+    encode_json,
+)
+from vitlens_core.checkpoint import LENS_FILE
+
+STEP = "index"
+VERSION = 1
+ITEMS, DESCRIPTION = "items.jsonl", "index.json"
+KINDS = ("signal", "image", "text")  # of vectors
+THUMBNAIL = "thumbnail.webp"
+_OF_ITEMS = ("json", *(f"{kind}.npy" for kind in KINDS))  # all but the thumbnail
+_VIEW = "view00.png"
+_DESCRIBED = ("name", "label", "group", "split", "licence", "creator")
+
+
+class IndexConfig(BaseModel):
+    """How the corpus is embedded, and how finely its graphs are woven."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_size: int = Field(32, ge=1, description="signals that pass the tower at a time")
+    thumbnail_px: int = Field(160, ge=16, description="side of a thumbnail")
+    connectivity: int = Field(16, ge=2, description="neighbours of a vector in the graph")
+    expansion_add: int = Field(128, ge=8, description="candidates looked at to insert a vector")
+    expansion_search: int = Field(96, ge=8, description="candidates looked at by a search")
+
+
+def run(
+    runtime: Runtime,
+    config: IndexConfig,
+    shards: Artifact,
+    targets: Artifact,
+    foundation: Artifact,
+    lens: Artifact,
+) -> Artifact:
+    """Embed every sample and build the graphs; Ray Data actors hold the tower."""
+    inputs = {"shards": shards, "targets": targets, "foundation": foundation, "lens": lens}
+    build = runtime.store.begin(STEP, VERSION, config, inputs)
+    if build.existing:
+        return build.existing
+    on_gpu = runtime.resources.gpus_per_worker > 0
+    stage = partial(IndexStage, config, shards, targets, foundation, lens, on_gpu)
+    tasks = tasks_of(targets)
+    records = write_shards(runtime, build, tasks, stage, needs_gpu=True)
+    tars = [build.folder / record.file.name for record in records]
+    width = foundation.read_json("foundation.json")["embed_dim"]
+    with runtime.progress(STEP, len(tars), "graphs of shards") as bar:
+        gathered = _Gathered(build, config, width)
+        for tar in tars:
+            gathered.add(tar)
+            bar.advance()
+    modality = lens.manifest.config["modality"]
+    files, counts = gathered.write({"modality": modality, "embed_dim": width})
+    return build.commit([*(record.file for record in records), *files], counts)
+
+
+class IndexStage:
+    """Holds the tower; embeds one shard and gathers what is shown of its samples."""
+
+    def __init__(
+        self,
+        config: IndexConfig,
+        shards: Artifact,
+        targets: Artifact,
+        foundation: Artifact,
+        lens: Artifact,
+        on_gpu: bool,
+    ) -> None:
+        self.config = config
+        self.shards, self.targets = shards, targets
+        tower, self.settings = open_lens(lens, LENS_FILE, open_foundation(foundation))
+        self.tower = tower.to("cuda" if on_gpu else "cpu")
+
+    def samples(self, task: ShardTask) -> Iterator[Sample]:
+        embedded = list(self.targets.read(task.name))
+        if not embedded:
+            return
+        vectors = embed(self.tower, self.settings, embedded, self.config.batch_size)
+        shown = self.shards.read(task.name, only=("json", _VIEW))
+        for sample, own, vector in zip(embedded, shown, vectors, strict=True):
+            assert sample["__key__"] == own["__key__"], "targets have the order of their shards"
+            described = json.loads(own["json"])
+            kept = {name: described[name] for name in _DESCRIBED}
+            found = {"signal": vector, **_means(sample)}
+            yield {
+                "__key__": own["__key__"],
+                **{f"{kind}.npy": encode_array(found[kind]) for kind in found},
+                **self._thumbnail(own),
+                "json": encode_json(kept),
+            }
+
+    def _thumbnail(self, sample: Sample) -> Sample:
+        if _VIEW not in sample:
+            return {}
+        # Late: it brings matplotlib, which nothing else here needs.
+        from pipelines.report.pictures import thumbnail
+
+        picture, buffer = thumbnail(sample[_VIEW], self.config.thumbnail_px), io.BytesIO()
+        Image.Image.save(picture, buffer, format="webp", quality=80, method=4)
+        return {THUMBNAIL: buffer.getvalue()}
+
+
+def _means(sample: Sample) -> dict[str, np.ndarray]:
+    """Unit-norm means of the targets of images and of captions, where there are any."""
+    means = {}
+    for kind in ("image", "text"):
+        targets = decode_array(sample[f"{kind}_targets.npy"]).astype(np.float32)
+        if len(targets):
+            mean = targets.mean(axis=0)
+            means[kind] = mean / np.linalg.norm(mean)
+    return means
+
+
+class _Gathered:
+    """The graphs, the labels and the lines of `items.jsonl`, as tars are added in order."""
+
+    def __init__(self, build: Build, config: IndexConfig, width: int) -> None:
+        self._folder = build.folder
+        self._graphs = {kind: new_graph(width, config) for kind in KINDS}
+        self._labels: set[str] = set()
+        self._lines = tempfile.TemporaryFile()  # noqa: SIM115  ends with this object
+        self._count = 0
+
+    def add(self, tar: UPath) -> None:
+        shard = OpenShard(tar)
+        vectors: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
+        numbers: dict[str, list[int]] = {kind: [] for kind in KINDS}
+        for row in range(len(shard)):
+            sample = shard.read(row, _OF_ITEMS)
+            found = [kind for kind in KINDS if f"{kind}.npy" in sample]
+            for kind in found:
+                vectors[kind].append(decode_array(sample[f"{kind}.npy"]))
+                numbers[kind].append(self._count)
+            place = shard.places(row).get(THUMBNAIL)
+            self._write_line(tar.name, sample, found, place)
+            self._count += 1
+        for kind, rows in vectors.items():
+            if rows:
+                # One thread: the order of insertion decides the graph, and so its bytes.
+                self._graphs[kind].add(np.array(numbers[kind]), np.stack(rows), threads=1)
+
+    def _write_line(
+        self, tar: str, sample: Sample, found: list[str], place: tuple[int, int] | None
+    ) -> None:
+        described = json.loads(sample["json"])
+        self._labels |= {described["label"]} - {"", None}
+        item = {"key": sample["__key__"], **described, "vectors": found}
+        item["thumbnail"] = [tar, *place] if place else None
+        self._lines.write(encode_json(item) + b"\n")
+
+    def write(self, described: dict[str, Any]) -> tuple[list[FileEntry], dict[str, int]]:
+        """Everything but the tars, and the artifact's counts."""
+        kinds = {kind: len(graph) for kind, graph in self._graphs.items() if len(graph)}
+        described |= {"vectors": kinds, "labels": sorted(self._labels), "items": self._count}
+        files = [write_atomic(self._folder / DESCRIPTION, encode_json(described))]
+        self._lines.seek(0)
+        with self._lines, atomic_file(self._folder / ITEMS) as file:
+            shutil.copyfileobj(self._lines, file)
+        files.append(file.entry)
+        files += [_saved(self._graphs[kind], self._folder / graph_file(kind)) for kind in kinds]
+        counts = {f"{kind}_vectors": number for kind, number in kinds.items()}
+        return files, {"samples": self._count, **counts}
+
+
+def graph_file(kind: str) -> str:
+    return f"{kind}.usearch"
+
+
+def new_graph(width: int, config: IndexConfig) -> Any:
+    """An empty usearch index: inner products of fp16 vectors [width]."""
+    from usearch.index import Index
+
+    return Index(
+        ndim=width,
+        metric="ip",
+        dtype="f16",
+        connectivity=config.connectivity,
+        expansion_add=config.expansion_add,
+        expansion_search=config.expansion_search,
+    )
+
+
+def _saved(graph: Any, path: UPath) -> FileEntry:
+    with tempfile.TemporaryDirectory(prefix="vitlens-graph-") as folder:
+        local = Path(folder, path.name)
+        graph.save(str(local))
+        with local.open("rb") as saved, atomic_file(path) as file:
+            shutil.copyfileobj(saved, file)
+    return file.entry

@@ -1,0 +1,156 @@
+"""answers: from a question's items to the answer that goes out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from pipelines.catalogue import Catalogue, Found
+from pipelines.service.engine import Engine
+from pipelines.service.refusal import RefusedError
+from pipelines.service.schemas import (
+    Classified,
+    ClassScore,
+    Described,
+    Embedded,
+    Embedding,
+    EmbedQuestion,
+    Item,
+    Neighbour,
+    Neighbours,
+    Search,
+    SearchQuestion,
+    Similarities,
+    SimilarityQuestion,
+    ZeroShot,
+    ZeroShotQuestion,
+)
+from pipelines.service.versions import Loaded
+from vitlens_core import modalities
+
+
+async def embedded(engine: Engine, loaded: Loaded, question: EmbedQuestion) -> Embedded:
+    vectors = await engine.embed(loaded, question.inputs)
+    embeddings = [
+        Embedding(modality=item.modality, name=item.name, embedding=vector.tolist())
+        for item, vector in zip(question.inputs, vectors, strict=True)
+    ]
+    return Embedded(model=list(loaded.versions), embed_dim=vectors.shape[1], embeddings=embeddings)
+
+
+async def similarities(
+    engine: Engine, loaded: Loaded, question: SimilarityQuestion
+) -> Similarities:
+    both = await engine.embed(loaded, [*question.a, *question.b])
+    a, b = torch.from_numpy(both).split([len(question.a), len(question.b)])
+    cosines = loaded.model.similarity(a, b)
+    return Similarities(model=list(loaded.versions), similarities=cosines.tolist())
+
+
+async def zero_shot(engine: Engine, loaded: Loaded, question: ZeroShotQuestion) -> ZeroShot:
+    names = _classes(engine, loaded, question)
+    vectors = await engine.embed(loaded, question.inputs)
+    results = []
+    for item, vector in zip(question.inputs, vectors, strict=True):
+        classes = await engine.classes(loaded, item.modality, names)
+        results.append(_classified(loaded, item, vector, names, classes))
+    return ZeroShot(model=list(loaded.versions), results=results)
+
+
+def _classes(engine: Engine, loaded: Loaded, question: ZeroShotQuestion) -> list[str]:
+    """Those asked for, or those of the corpus; each once."""
+    limits = engine.config.limits
+    names = question.classes or (loaded.catalogue.labels if loaded.catalogue else [])
+    names = list(dict.fromkeys(name.strip() for name in names))
+    if not names:
+        raise RefusedError(
+            422, "input", "no classes, and no corpus that has any", "`classes`: names"
+        )
+    if len(names) > limits.classes:
+        raise RefusedError(413, "inputs", f"{len(names)} classes", f"{limits.classes} or fewer")
+    if too_long := [name for name in names if len(name) > limits.text_characters]:
+        found = f"a class of {len(too_long[0]):,} characters"
+        raise RefusedError(413, "inputs", found, f"{limits.text_characters:,} or fewer")
+    return names
+
+
+def _classified(
+    loaded: Loaded, item: Item, vector: np.ndarray, names: Sequence[str], classes: np.ndarray
+) -> Classified:
+    cosines = loaded.model.similarity(torch.from_numpy(vector[None]), torch.from_numpy(classes))
+    probabilities, temperature = loaded.model.calibrated(cosines, item.modality)
+    scores = [
+        ClassScore(name=name, probability=probability, similarity=cosine)
+        for name, probability, cosine in zip(
+            names, probabilities[0].tolist(), cosines[0].tolist(), strict=True
+        )
+    ]
+    scores.sort(key=lambda score: -score.probability)
+    return Classified(
+        modality=item.modality, name=item.name, temperature=temperature, classes=scores
+    )
+
+
+async def search(engine: Engine, loaded: Loaded, question: SearchQuestion) -> Search:
+    catalogue = _catalogue(loaded)
+    most = engine.config.limits.neighbours
+    if question.count > most:
+        raise RefusedError(422, "input", f"count {question.count}", f"{most} or fewer")
+    if question.vectors and question.vectors not in catalogue.kinds:
+        known = ", ".join(catalogue.kinds)
+        raise RefusedError(422, "input", f"no {question.vectors} vectors in this index", known)
+    vectors = await engine.embed(loaded, question.inputs)
+    results = []
+    for item, vector in zip(question.inputs, vectors, strict=True):
+        kind = question.vectors or catalogue.kind_for(item.modality)
+        found = (await asyncio.to_thread(catalogue.nearest, vector, kind, question.count))[0]
+        items = [_neighbour(one) for one in found]
+        results.append(
+            Neighbours(modality=item.modality, name=item.name, vectors=kind, items=items)
+        )
+    return Search(model=list(loaded.versions), results=results)
+
+
+def _neighbour(found: Found) -> Neighbour:
+    shown = ("key", "name", "label", "split", "licence", "creator")
+    picture = f"thumbnails/{found.number}" if found.item["thumbnail"] else None
+    told = {name: found.item[name] for name in shown}
+    return Neighbour(number=found.number, score=found.score, thumbnail=picture, **told)
+
+
+def _catalogue(loaded: Loaded) -> Catalogue:
+    if loaded.catalogue is None:
+        raise RefusedError(404, "search", f"no search: {loaded.search}", "a service with an index")
+    return loaded.catalogue
+
+
+async def thumbnail(loaded: Loaded, number: int) -> bytes:
+    """WebP of an item (`RefusedError`: no such item, or it has none)."""
+    catalogue = _catalogue(loaded)
+    try:
+        picture = await asyncio.to_thread(catalogue.thumbnail, number)
+    except IndexError:
+        picture = None
+    if picture is None:
+        raise RefusedError(404, "search", f"no picture of item {number}", "an item's `thumbnail`")
+    return picture
+
+
+def described(engine: Engine) -> Described:
+    """What is served now."""
+    loaded = engine.current
+    served, catalogue = loaded.model.modalities, loaded.catalogue
+    return Described(
+        model=list(loaded.versions),
+        modalities=served,
+        lensed=[name for name in served if name in modalities.lensed()],
+        labels=catalogue.labels[: engine.config.limits.classes] if catalogue else [],
+        items=len(catalogue) if catalogue else 0,
+        corpus=catalogue.modality if catalogue else None,
+        vectors=catalogue.kinds if catalogue else [],
+        search=loaded.search,
+        limits=engine.config.limits.model_dump(),
+    )

@@ -1,0 +1,199 @@
+"""app: the routes. Knows no Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from pipelines.service import answers, metrics
+from pipelines.service.engine import Engine
+from pipelines.service.guard import Guard, answer
+from pipelines.service.refusal import RefusedError
+from pipelines.service.schemas import (
+    Described,
+    Embedded,
+    EmbedQuestion,
+    Health,
+    Mistake,
+    Question,
+    Ready,
+    Search,
+    SearchQuestion,
+    Similarities,
+    SimilarityQuestion,
+    ZeroShot,
+    ZeroShotQuestion,
+)
+from pipelines.service.uploads import read
+from pipelines.service.versions import Loaded
+
+LOG = logging.getLogger("vitlens.service")
+_FOLDER = Path(__file__).with_name("page")
+_PAGES = {
+    "/": _FOLDER / "index.html",
+    "/explorer.css": _FOLDER / "explorer.css",
+    "/explorer.js": _FOLDER / "explorer.js",
+    "/report.css": Path(__file__).parents[1] / "templates" / "report.css",  # one style for both
+}
+_POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
+_STATUSES = (400, 401, 408, 413, 415, 422, 429, 503)
+_MISTAKES: dict[int | str, dict[str, Any]] = {status: {"model": Mistake} for status in _STATUSES}
+Asked = TypeVar("Asked", bound=Question)
+Answered = TypeVar("Answered")
+
+
+def create_app(engine: Engine) -> ASGIApp:
+    """The whole service over an engine, which ends with it."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        following = asyncio.create_task(engine.follow())
+        try:
+            yield
+        finally:
+            following.cancel()
+            engine.close()
+
+    app = FastAPI(
+        title="vitlens", description="Any modality in one space.", version="1", lifespan=lifespan
+    )
+    _questions(app, engine)
+    _state(app, engine)
+    _pages(app)
+    _errors(app, engine)
+    return Guard(app, engine.config, engine.metrics, lambda: engine.current.label)
+
+
+def _questions(app: FastAPI, engine: Engine) -> None:
+    async def answered(
+        request: Request,
+        kind: type[Asked],
+        work: Callable[[Engine, Loaded, Asked], Awaitable[Answered]],
+    ) -> Answered:
+        """Read the question, answer it within the limit, and remove its files."""
+        limits = engine.config.limits
+        with tempfile.TemporaryDirectory(prefix="vitlens-request-") as folder:
+            question = await read(request, kind, limits, Path(folder))
+            try:
+                async with asyncio.timeout(limits.request_s):
+                    return await work(engine, engine.current, question)
+            except TimeoutError:
+                limit = f"{limits.request_s:g} s"
+                raise RefusedError(
+                    503, "time", f"no answer within {limit}", "fewer inputs"
+                ) from None
+
+    @app.post("/embed", responses=_MISTAKES, openapi_extra=_body(EmbedQuestion))
+    async def embed(request: Request) -> Embedded:
+        """Embeddings of files and texts, of any modality that /model lists."""
+        return await answered(request, EmbedQuestion, answers.embedded)
+
+    @app.post("/similarity", responses=_MISTAKES, openapi_extra=_body(SimilarityQuestion))
+    async def similarity(request: Request) -> Similarities:
+        """Cosines of every input of `a` with every input of `b`."""
+        return await answered(request, SimilarityQuestion, answers.similarities)
+
+    @app.post("/zero_shot", responses=_MISTAKES, openapi_extra=_body(ZeroShotQuestion))
+    async def zero_shot(request: Request) -> ZeroShot:
+        """Calibrated probabilities of classes, known by their names alone."""
+        return await answered(request, ZeroShotQuestion, answers.zero_shot)
+
+    @app.post("/search", responses=_MISTAKES, openapi_extra=_body(SearchQuestion))
+    async def search(request: Request) -> Search:
+        """The items of the indexed corpus that are nearest to each input."""
+        return await answered(request, SearchQuestion, answers.search)
+
+
+def _state(app: FastAPI, engine: Engine) -> None:
+    @app.get("/health")
+    async def health() -> Health:
+        """Whether the process answers."""
+        return Health()
+
+    @app.get("/ready")
+    async def ready() -> Ready:
+        """Which version answers, whether it can search, and why a newer one does not answer."""
+        now = engine.current
+        return Ready(model=list(now.versions), search=now.search, reload=engine.reload)
+
+    @app.get("/model")
+    async def model() -> Described:
+        """What is served."""
+        return answers.described(engine)
+
+    @app.get("/metrics", response_class=Response)
+    async def counts() -> Response:
+        """Everything that is counted, in Prometheus's text format."""
+        return Response(engine.metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+    @app.get("/thumbnails/{number}", response_class=Response, responses={404: {"model": Mistake}})
+    async def thumbnail(number: int) -> Response:
+        """The picture of an item of the corpus."""
+        picture = await answers.thumbnail(engine.current, number)
+        return Response(picture, media_type="image/webp")
+
+
+def _pages(app: FastAPI) -> None:
+    def page(file: Path) -> Callable[[], Awaitable[FileResponse]]:
+        async def served() -> FileResponse:
+            headers = {"content-security-policy": _POLICY, "cache-control": "no-cache"}
+            return FileResponse(file, headers=headers)
+
+        return served
+
+    for path, file in _PAGES.items():
+        app.get(path, include_in_schema=False)(page(file))
+
+
+def _errors(app: FastAPI, engine: Engine) -> None:
+    @app.exception_handler(RefusedError)
+    async def refused(_: Request, refusal: RefusedError) -> JSONResponse:
+        return answer(refusal, engine.metrics)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        expected = {404: "a route of /openapi.json", 405: "its method"}.get(
+            error.status_code, "a request as /openapi.json describes it"
+        )
+        found = f"{request.method} {request.url.path[:80]}: {error.detail}"
+        return answer(RefusedError(error.status_code, "http", found, expected), engine.metrics)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return answer(RefusedError(422, "body", found, "see /openapi.json"), engine.metrics)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        kind = type(error).__name__
+        return answer(
+            RefusedError(500, "fault", f"a fault of ours: {kind}", "see log"), engine.metrics
+        )
+
+
+def _body(kind: type[Question]) -> dict[str, Any]:
+    """A question as JSON, with its example, and as a form of files."""
+    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+    item = schema.pop("$defs")["Item"]
+    for group in kind.GROUPS:
+        schema["properties"][group]["items"] = item
+    form = {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}
+    form["description"] = "Files and texts in fields named after their modality; settings by name."
+    content = {
+        "application/json": {"schema": schema, "example": schema["examples"][0]},
+        "multipart/form-data": {"schema": form},
+    }
+    return {"requestBody": {"required": True, "content": content}}

@@ -1,0 +1,73 @@
+"""config: everything a service is told. Read from the command line and the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from vitlens_core.errors import ConfigError
+
+TOKEN, TOKEN_FILE = "VITLENS_TOKEN", "VITLENS_TOKEN_FILE"
+_SHORTEST_TOKEN = 16
+
+
+class Limits(BaseModel):
+    """What one request, and all at once, may take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    body_mb: float = Field(64, gt=0, description="of a request")
+    inputs: int = Field(32, ge=1, description="of a request")
+    classes: int = Field(256, ge=1, description="of a request")
+    text_characters: int = Field(2000, ge=1, description="of a text or a class")
+    neighbours: int = Field(100, ge=1, description="items found per input")
+    upload_s: float = Field(60, gt=0, description="to receive a body")
+    decode_s: float = Field(20, gt=0, description="to read one file")
+    decode_mb: int = Field(2048, ge=64, description="memory to read one file")
+    request_s: float = Field(120, gt=0, description="from the body to the answer")
+    waiting: int = Field(64, ge=1, description="requests of a replica at a time")
+
+
+class ServiceConfig(BaseModel):
+    """One service: its models and how they are served."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: tuple[str, ...] = Field(min_length=1, description="as vitlens_core.load takes them")
+    index: str = Field("auto", description="auto, none, or the folder of an index")
+    store: str = Field("", description="folder or URL that `auto` looks for the index in")
+    limits: Limits = Limits()
+    token: SecretStr | None = None
+    decoders: int = Field(2, ge=1, description="children of a replica that read files")
+    threads: int = Field(1, ge=1, description="torch threads of a replica")
+    batch_size: int = Field(16, ge=1, description="inputs that pass a tower at a time")
+    batch_wait_s: float = Field(0.01, ge=0, description="how long an input waits for others")
+    poll_s: float = Field(5, gt=0, description="between two looks at the registry")
+    retry_s: float = Field(60, gt=0, description="before a version that failed is tried again")
+
+
+def token_from(environment: Mapping[str, str] = os.environ) -> SecretStr | None:
+    """The bearer token of the environment, or of the file it names; None: the service is open.
+
+    Raises:
+        ConfigError: both are given, the file cannot be read, or a token is too short.
+    """
+    given, file = environment.get(TOKEN), environment.get(TOKEN_FILE)
+    if given and file:
+        raise ConfigError(f"{TOKEN} and {TOKEN_FILE} are both set: unset one")
+    if file:
+        try:
+            given = Path(file).read_text().strip()
+        except OSError as error:
+            raise ConfigError(f"{TOKEN_FILE}={file} cannot be read: {error.strerror}") from error
+    elif not given:
+        return None
+    if len(given) < _SHORTEST_TOKEN or not given.isascii():
+        raise ConfigError(
+            f"a token needs {_SHORTEST_TOKEN} ASCII characters or more, found {len(given)}; "
+            "`openssl rand -hex 24` makes one"
+        )
+    return SecretStr(given)

@@ -1,0 +1,154 @@
+"""decoding: files from strangers are opened in children that may be killed.
+
+A child reads a file and makes it what a tower batches; nothing else. One that takes too long, too
+much memory or that crashes ends alone: the file is refused, and a fresh child takes its place.
+Only JSON and plain arrays come back, so that a child that was taken over can lie, not more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import queue
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.service.config import Limits
+from vitlens_core.api.encoders import Preparation
+from vitlens_core.errors import InputError, VitlensError
+from vitlens_core.rendering import wire
+
+_START_LIMIT_S = 120.0
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Decoders:
+    """A number of children and the threads that wait for them."""
+
+    def __init__(self, count: int, limits: Limits) -> None:
+        self._limits = limits
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
+        # Apart: every thread of the others may wait for a child that is to be started.
+        self._starters = ThreadPoolExecutor(count, thread_name_prefix="decode-start")
+        self._free: queue.SimpleQueue[_Child] = queue.SimpleQueue()
+        self._children: set[_Child] = set()
+        self._is_closed = False
+        self._starting = [self._starters.submit(self._start) for _ in range(count)]
+
+    def wait(self) -> None:
+        """Until every child is ready (`VitlensError`: one does not start)."""
+        for started in self._starting:
+            started.result()
+
+    async def prepare(self, preparation: Preparation, path: Path, options: Mapping) -> np.ndarray:
+        """What a tower batches of the file at `path`.
+
+        Raises:
+            InputError: broken, hostile, too slow or too large; or an option its reader lacks.
+        """
+        loop = asyncio.get_running_loop()
+        arguments = (preparation, path, dict(options))
+        return await loop.run_in_executor(self._threads, self._ask, *arguments)
+
+    def close(self) -> None:
+        """End the children."""
+        self._is_closed = True
+        for child in list(self._children):
+            child.close()
+        for executor in (self._threads, self._starters):
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def pids(self) -> list[int]:
+        return sorted(child.pid for child in self._children)
+
+    def _start(self) -> None:
+        child = _Child(self._limits)
+        self._children.add(child)
+        if self._is_closed:  # meanwhile
+            child.close()
+        self._free.put(child)
+
+    def _ask(self, *arguments: Any) -> np.ndarray:
+        try:
+            child = self._free.get(timeout=_START_LIMIT_S)
+        except queue.Empty:
+            raise VitlensError("no process to read files could be started") from None
+        try:
+            found = child.ask(*arguments)
+        except BaseException:  # dead, or an answer is still under way: never reuse this child
+            self._children.discard(child)
+            child.close()
+            if not self._is_closed:
+                self._starters.submit(self._start)
+            raise
+        self._free.put(child)
+        if isinstance(found, str):
+            raise InputError(found)
+        return found
+
+
+class _Child:
+    """One running child and the pipe to it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._pipe, theirs = multiprocessing.Pipe()
+        arguments = [str(theirs.fileno()), str(limits.decode_mb)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", f"{__package__}.decode_child", *arguments],
+            pass_fds=[theirs.fileno()],
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in a terminal is for the service, which ends it
+        )
+        theirs.close()
+        try:
+            ready = self._pipe.poll(_START_LIMIT_S) and wire.receive(self._pipe)[0].get("ready")
+        except (EOFError, ConnectionError):
+            ready = False
+        if not ready:
+            self.close()
+            raise VitlensError(
+                f"the process that reads files did not start (exit {self._process.returncode})"
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, preparation: Preparation, path: Path, options: dict) -> np.ndarray | str:
+        """What the file holds, or why it is refused; an InputError means the child is lost."""
+        limit_s = self._limits.decode_s
+        try:
+            self._pipe.send((preparation, path, options))
+            if not self._pipe.poll(limit_s):
+                raise InputError(f"{path} took longer than {limit_s:g} s to read")
+            fields, arrays = wire.receive(self._pipe)
+        except (EOFError, ConnectionError):
+            raise InputError(f"{path} crashed the process that read it") from None
+        return fields["refused"] if "refused" in fields else arrays["prepared"]
+
+    def close(self) -> None:
+        """Kill the child and free the pipe."""
+        self._process.kill()
+        self._process.wait()
+        self._pipe.close()
+
+
+def _environment() -> dict[str, str]:
+    """The parent's, with its import path and one thread."""
+    return {
+        **os.environ,
+        **dict.fromkeys(_ONE_THREAD, "1"),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }

@@ -1,0 +1,109 @@
+"""deployment: the one that knows Ray Serve.
+
+Writes    nothing but a temporary folder of counters, which ends with the service.
+Promises  a replica answers once its model is open; what `stop` ends leaves no process behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+
+from pipelines.artifacts import home_folder
+from pipelines.cluster import connect
+from pipelines.runtime import Resources
+from pipelines.service.config import ServiceConfig
+from pipelines.service.engine import Engine, Outcome, Work
+from pipelines.service.metrics import FOLDER
+from vitlens_core.errors import VitlensError
+
+_NAME = "vitlens"
+_REPLICA_CPUS = 0.5  # of Ray's bookkeeping: Serve's own actors need some of a small machine
+_STOP_S = 10
+_PASSED_ON = ("MLFLOW_TRACKING_URI", "VITLENS_STORE")
+
+
+@serve.ingress()
+class Replica:
+    """One engine behind HTTP; Ray gathers the inputs of its requests into batches."""
+
+    def __init__(self, config: ServiceConfig) -> None:
+        logging.getLogger("vitlens.service").setLevel(logging.INFO)
+        together: Any = self._together  # Ray's types do not know its own setters
+        together.set_max_batch_size(config.batch_size)
+        together.set_batch_wait_timeout_s(config.batch_wait_s)
+        self._engine = Engine(config, self._batched)
+
+    async def _batched(self, work: Work) -> Outcome:
+        (outcome,) = await self._together(work)
+        return outcome
+
+    @serve.batch
+    async def _together(self, works: list[Work]) -> list[tuple[Outcome]]:
+        # In tuples: an exception as such would be raised here, before it is known whose it is.
+        return [(outcome,) for outcome in await self._engine.embed_all(works)]
+
+    def __serve_build_asgi_app__(self):
+        from pipelines.service.app import create_app
+
+        return create_app(self._engine)
+
+
+def join(replicas: int) -> None:
+    """Connect to Ray, or start a local one with room for `replicas`."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    connect(Resources(cpus=max(os.cpu_count() or 1, replicas)))
+
+
+@contextmanager
+def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Generator[None]:
+    """The service under http://host:port while the block lasts.
+
+    Raises:
+        VitlensError: a replica cannot be started; the message is its own.
+    """
+    join(replicas)
+    with tempfile.TemporaryDirectory(prefix="vitlens-metrics-") as folder:
+        try:
+            _start(config, host, port, replicas, Path(folder))
+            yield
+        finally:
+            serve.shutdown()
+
+
+def _start(config: ServiceConfig, host: str, port: int, replicas: int, counters: Path) -> None:
+    known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment = {**known, FOLDER: str(counters), "VITLENS_HOME": str(home_folder())}
+    waiting = config.limits.waiting
+    deployment: Any = serve.deployment(
+        Replica,
+        name=_NAME,
+        num_replicas=replicas,
+        # More than the guard admits: it is the guard who refuses, with a reason.
+        max_ongoing_requests=4 * waiting,
+        ray_actor_options={
+            "num_cpus": _REPLICA_CPUS,
+            "runtime_env": {"env_vars": environment},
+        },
+        graceful_shutdown_timeout_s=_STOP_S,
+    )
+    serve.start(http_options={"host": host, "port": port})
+    try:
+        serve.run(deployment.bind(config), name=_NAME, route_prefix="/", blocking=False)
+    except RuntimeError as error:
+        raise VitlensError(f"the service did not start: {error}") from error
+
+
+def state() -> str:
+    """What Ray says of the service: RUNNING, or what is wrong."""
+    application = serve.status().applications.get(_NAME)
+    if application is None:
+        return "gone"
+    return " ".join(filter(None, (application.status.value, application.message)))

@@ -1,0 +1,235 @@
+"""engine: questions → answers, over the model that is current when a question comes.
+
+Files are read in children, inputs of all requests pass the towers in batches on one thread, and a
+version that replaces another is opened beside it.
+Axes: B inputs, K classes, E embedding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipelines.service.config import ServiceConfig
+from pipelines.service.decoding import Decoders
+from pipelines.service.metrics import Metrics
+from pipelines.service.refusal import RefusedError
+from pipelines.service.schemas import Item, Version
+from pipelines.service.versions import Loaded, is_followed, open_model, resolve
+from vitlens_core.api.model import check_options
+from vitlens_core.errors import ConfigError, InputError
+
+LOG = logging.getLogger("vitlens.service")
+CURRENT = "current"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One prepared input on its way through a tower."""
+
+    loaded: Loaded
+    modality: str
+    prepared: Any
+
+
+Outcome = np.ndarray | Exception
+Batch = Callable[[Work], Awaitable[Outcome]]
+
+
+class Engine:
+    """One replica's model, its decoders and its torch thread.
+
+    Attributes:
+        current: the model that new requests meet.
+        reload: `current`, or why a newer version is not served.
+    """
+
+    def __init__(self, config: ServiceConfig, batch: Batch | None = None) -> None:
+        """Open the model and start the decoders; errors: `versions.open_model`.
+
+        Args:
+            batch: gathers the inputs of several requests and hands them to `embed_all`; each
+                goes alone where not given.
+        """
+        torch.set_num_threads(config.threads)
+        self.config = config
+        self.metrics = Metrics()
+        self._batch = batch or self._alone
+        self._torch = ThreadPoolExecutor(1, thread_name_prefix="torch")
+        self._failed: tuple[tuple[Version, ...], float] | None = None
+        self.reload = CURRENT
+        self.decoders = Decoders(config.decoders, config.limits)
+        try:
+            self.current = open_model(config, resolve(config.sources))
+            self.decoders.wait()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self.decoders.close()
+        self._torch.shutdown(wait=False, cancel_futures=True)
+
+    async def embed(self, loaded: Loaded, items: Sequence[Item]) -> np.ndarray:
+        """[B, E], unit norm.
+
+        Raises:
+            RefusedError: an input of a modality that is not served, or that cannot be read.
+        """
+        for item in items:
+            _check(loaded, item)
+        works = await _all(self._prepared(loaded, number, i) for number, i in enumerate(items))
+        outcomes = await _all(self._batch(work) for work in works)
+        for outcome, item in zip(outcomes, items, strict=True):
+            if isinstance(outcome, InputError):
+                raise RefusedError(422, "input", str(outcome), _expected(item))
+            if isinstance(outcome, Exception):
+                raise outcome
+        return np.stack(outcomes)
+
+    async def embed_all(self, works: list[Work]) -> list[Outcome]:
+        """One outcome per work, in order; whatever one input does, the others get theirs."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._torch, self._embed_all, works)
+
+    async def classes(self, loaded: Loaded, modality: str, names: Sequence[str]) -> np.ndarray:
+        """[K, E] of classes in a modality's prompts.
+
+        Raises:
+            RefusedError: a name that no prompt can be made of, or no text tower.
+        """
+        loop, found = asyncio.get_running_loop(), []
+        for name in names:  # one by one: other requests come in between
+            known = loaded.known_class(modality, name)
+            if known is None:
+                try:
+                    known = await loop.run_in_executor(
+                        self._torch, loaded.class_embedding, modality, name
+                    )
+                except ConfigError as error:
+                    raise RefusedError(422, "input", str(error), "names of classes") from error
+            found.append(known)
+        return np.stack(found)
+
+    async def follow(self) -> None:
+        """Serve what the sources' aliases name, until cancelled."""
+        while is_followed(self.config.sources):
+            await asyncio.sleep(self.config.poll_s)
+            await self.look()
+
+    async def look(self) -> None:
+        """Open and swap in the versions that the sources name now, if they are others.
+
+        Requests under way keep the model they met. What fails is told by `reload`, and tried
+        again after `retry_s`.
+        """
+        try:
+            versions = await asyncio.to_thread(resolve, self.config.sources)
+        except Exception as error:  # the registry may be away: what is served stays
+            self.reload = f"the registry cannot be asked: {error}"
+            LOG.warning("%s", self.reload)
+            return
+        if versions == self.current.versions:
+            self._failed, self.reload = None, CURRENT
+        elif not self._failed_just_now(versions):
+            await self._swap(versions)
+
+    async def _swap(self, versions: tuple[Version, ...]) -> None:
+        names = ", ".join(f"{version.name}/{version.version}" for version in versions)
+        try:
+            loaded = await asyncio.to_thread(open_model, self.config, versions)
+        except Exception as error:  # whatever a version provokes, the present one goes on
+            self._failed = (versions, time.monotonic())
+            self.reload = f"{names} cannot be opened: {error}"
+            self.metrics.reloads.labels("failed").inc()
+            LOG.exception("%s stays: %s", self.current.label, self.reload)
+            return
+        LOG.info("%s replaces %s", names, self.current.label)
+        self.current, self._failed, self.reload = loaded, None, CURRENT
+        self.metrics.reloads.labels("done").inc()
+
+    def _failed_just_now(self, versions: tuple[Version, ...]) -> bool:
+        if self._failed is None or self._failed[0] != versions:
+            return False
+        return time.monotonic() - self._failed[1] < self.config.retry_s
+
+    async def _prepared(self, loaded: Loaded, number: int, item: Item) -> Work:
+        preparation, place = loaded.model.preparation(item.modality), f"inputs {number}"
+        try:
+            if item.path is None:
+                return Work(loaded, item.modality, preparation(item.text, {}))
+            if item.modality == "text":  # plain UTF-8: nothing to decode
+                return Work(loaded, item.modality, preparation(_text(item), {}))
+            prepared = await self.decoders.prepare(preparation, item.path, item.reading)
+        except InputError as error:
+            reason = str(error).replace(str(item.path), item.name or "the file")
+            raise RefusedError(422, "input", f"{place}: {reason}", _expected(item)) from error
+        return Work(loaded, item.modality, prepared)
+
+    async def _alone(self, work: Work) -> Outcome:
+        return (await self.embed_all([work]))[0]
+
+    def _embed_all(self, works: list[Work]) -> list[Outcome]:
+        groups: dict[tuple[int, str], list[int]] = {}
+        for number, work in enumerate(works):
+            groups.setdefault((id(work.loaded), work.modality), []).append(number)
+        outcomes: list[Outcome] = [RuntimeError("not embedded")] * len(works)
+        for (_, modality), numbers in groups.items():
+            self.metrics.batch_size.labels(modality).observe(len(numbers))
+            found = _embedded([works[number] for number in numbers])
+            for number, outcome in zip(numbers, found, strict=True):
+                outcomes[number] = outcome
+        return outcomes
+
+
+def _embedded(works: list[Work]) -> list[Outcome]:
+    """Outcomes of works of one model and modality, in one batch; one by one if that fails."""
+    try:
+        first = works[0]
+        embedded = first.loaded.model.embed(first.modality, [w.prepared for w in works]).numpy()
+        if not np.isfinite(embedded).all():
+            raise InputError("its embedding is not finite")
+        return list(embedded)
+    except Exception as error:
+        if len(works) == 1:
+            return [error]
+        return [_embedded([work])[0] for work in works]
+
+
+def _check(loaded: Loaded, item: Item) -> None:
+    served = loaded.model.modalities
+    if item.modality not in served:
+        raise RefusedError(422, "modality", f"modality {item.modality[:40]!r}", ", ".join(served))
+    try:
+        check_options(item.modality, item.reading)
+    except ConfigError as error:
+        raise RefusedError(422, "body", str(error), "options of its reader") from error
+
+
+def _expected(item: Item) -> str:
+    return f"an input that can be read as {item.modality.replace('_', ' ')}"
+
+
+def _text(item: Item) -> str:
+    assert item.path is not None
+    try:
+        return item.path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{item.path} is not UTF-8 text: {error}") from error
+
+
+async def _all(coroutines: Any) -> list[Any]:
+    """Results of all, in order; the first error once all have ended."""
+    results = await asyncio.gather(*coroutines, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, InputError):
+            raise result
+    return results

@@ -1,0 +1,223 @@
+"use strict";
+// One query at a time: a file or words, asked of /search and /zero_shot at once.
+
+const ENDINGS = {
+  glb: ["point_cloud"], ply: ["point_cloud"],
+  png: ["image", "depth", "thermal", "tactile"], jpg: ["image", "thermal", "tactile"],
+  jpeg: ["image", "thermal", "tactile"], webp: ["image"], bmp: ["image"], gif: ["image", "video"],
+  tif: ["image", "depth", "thermal"], tiff: ["image", "depth", "thermal"],
+  wav: ["audio"], flac: ["audio"], ogg: ["audio"], mp3: ["audio"],
+  mp4: ["video"], m4v: ["video"], mov: ["video"], webm: ["video"], mkv: ["video"], avi: ["video"],
+  txt: ["text"],
+};
+const WORDS = {
+  point_cloud: "3D objects (.glb, .ply)", image: "images", audio: "sounds (.wav, .mp3)",
+  video: "videos", depth: "depth maps (.png, .npy)",
+};
+const KINDS = { signal: "embeddings of the lens", image: "their images", text: "their captions" };
+const FEW = 8; // classes shown at first
+
+const $ = (id) => document.getElementById(id);
+let served = null;
+let file = null;
+let pending = null;
+
+function text(value) { return value.replaceAll("_", " "); }
+
+function headers() {
+  const token = $("token").value;
+  return token ? { authorization: `Bearer ${token}` } : {};
+}
+
+async function call(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers: headers() });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The service cannot be reached. Is it still running?");
+  }
+  if (response.ok) return response;
+  const body = await response.json().catch(() => null);
+  if (response.status === 401) $("token-field").hidden = false;
+  const told = body && body.error ? `${body.error.replace(/^inputs 0: /, "")}. Expected: ${body.expected}.` : response.statusText;
+  const error = new Error(told);
+  error.status = response.status;
+  throw error;
+}
+
+function show(error) {
+  $("error").hidden = !error;
+  $("error").textContent = error ? error.message : "";
+}
+
+function chip(words) {
+  const item = document.createElement("span");
+  item.className = "chip";
+  item.textContent = words;
+  return item;
+}
+
+async function learn() {
+  served = await (await call("model")).json();
+  const names = served.model.map((v) => (v.version === "file" ? v.name : `${v.name}, version ${v.version}`));
+  const corpus = served.corpus ? [`${served.items.toLocaleString("en")} ${text(served.corpus)} samples indexed`]
+    : [`no search: ${served.search}`];
+  $("facts").replaceChildren(...[...names, ...corpus].map(chip));
+  const known = served.modalities.map((name) => WORDS[name]).filter(Boolean);
+  $("drop-hint").textContent = `Read here: ${known.join(", ")}.`;
+  fill($("modality"), served.modalities.filter((name) => name !== "text"), text);
+  fill($("vectors"), served.vectors, (name) => KINDS[name]);
+  if (!$("classes").value) $("classes").value = served.labels.map(text).join("\n");
+}
+
+function fill(select, values, words) {
+  const options = values.map((value) => new Option(words(value), value));
+  select.replaceChildren(select.options[0], ...options);
+}
+
+function modalityOf(name) {
+  if ($("modality").value) return $("modality").value;
+  const ending = name.includes(".") ? name.split(".").pop().toLowerCase() : "";
+  const found = (ENDINGS[ending] || served.lensed).find((one) => served.modalities.includes(one));
+  if (found) return found;
+  throw new Error(`This service cannot read ${ending ? `.${ending} files` : name}. ` +
+    `It reads: ${served.modalities.map(text).join(", ")}.`);
+}
+
+function question() {
+  const form = new FormData();
+  if (file) form.append(modalityOf(file.name), file, file.name);
+  else form.append("text", $("words").value.trim());
+  return form;
+}
+
+async function ask() {
+  show(null);
+  if (pending) pending.abort();
+  const mine = new AbortController();
+  pending = mine;
+  try {
+    if (!served) await learn();
+    if (!file && !$("words").value.trim()) throw new Error("Choose a file or type some words first.");
+    const megabytes = file ? file.size / 2 ** 20 : 0;
+    if (megabytes > served.limits.body_mb) {
+      throw new Error(`${file.name} has ${megabytes.toFixed(0)} MB; ${served.limits.body_mb} MB are taken.`);
+    }
+    $("status").textContent = `Looking for ${file ? file.name : `“${$("words").value.trim()}”`} …`;
+    $("send").disabled = true;
+    await Promise.all([findNearest(mine.signal), classify(mine.signal)]);
+    $("status").textContent = "Done.";
+  } catch (error) {
+    if (error.name === "AbortError" || pending !== mine) return;
+    mine.abort();
+    $("status").textContent = "";
+    $("nearest").hidden = $("classified").hidden = true;
+    show(error);
+  } finally {
+    if (pending === mine) $("send").disabled = false;
+  }
+}
+
+async function findNearest(signal) {
+  $("nearest").hidden = !served.corpus;
+  if (!served.corpus) return;
+  const form = question();
+  form.append("count", "12");
+  if ($("vectors").value) form.append("vectors", $("vectors").value);
+  const { results: [result] } = await (await call("search", { method: "POST", body: form, signal })).json();
+  $("nearest-note").textContent =
+    `Read as ${text(result.modality)}, compared with ${KINDS[result.vectors]}; the figure is the cosine.`;
+  $("cards").replaceChildren(...result.items.map(card));
+}
+
+function card(item) {
+  const made = $("card").content.cloneNode(true).firstElementChild;
+  const picture = made.querySelector("img");
+  picture.alt = item.name;
+  if (item.thumbnail) load(picture, item.thumbnail);
+  else picture.replaceWith(Object.assign(document.createElement("span"), { className: "blank" }));
+  made.querySelector("b").textContent = item.name;
+  made.querySelector(".score").textContent = item.score.toFixed(2);
+  const licence = item.licence && item.licence.replace(/^by/i, "CC BY").replace(/^cc0/i, "CC0");
+  made.querySelector("small").textContent =
+    [item.label && text(item.label), [licence, item.creator].filter(Boolean).join(", ")].filter(Boolean).join(" · ");
+  return made;
+}
+
+// An img cannot carry a token; without one the browser may load and keep pictures itself.
+async function load(picture, path) {
+  if (!$("token").value) { picture.src = path; return; }
+  const blob = await (await call(path)).blob();
+  picture.src = URL.createObjectURL(blob);
+  picture.onload = () => URL.revokeObjectURL(picture.src);
+}
+
+async function classify(signal) {
+  const classes = [...new Set($("classes").value.split("\n").map((name) => name.trim()).filter(Boolean))];
+  $("classified").hidden = !classes.length;
+  if (!classes.length) return;
+  const form = question();
+  for (const name of classes) form.append("classes", name);
+  const { results: [result] } = await (await call("zero_shot", { method: "POST", body: form, signal })).json();
+  $("classified-note").textContent = `Calibrated probabilities of ${result.classes.length} classes, ` +
+    "if one of them is right.";
+  $("bars").replaceChildren(...result.classes.map(bar));
+  limit(result.classes.length > FEW);
+}
+
+function bar({ name, probability }, index) {
+  const item = document.createElement("li");
+  const percent = (100 * probability).toFixed(1);
+  item.innerHTML = '<span class="name"></span><span class="track"><span class="fill"></span></span><span class="value"></span>';
+  item.querySelector(".name").textContent = text(name);
+  item.querySelector(".fill").style.width = `${percent}%`;
+  item.querySelector(".value").textContent = `${percent} %`;
+  item.dataset.rank = index;
+  return item;
+}
+
+function limit(isShort) {
+  const bars = [...$("bars").children];
+  for (const item of bars) item.hidden = isShort && Number(item.dataset.rank) >= FEW;
+  $("more").hidden = bars.length <= FEW;
+  $("more").textContent = isShort ? `Show all ${bars.length}` : "Show fewer";
+  $("more").setAttribute("aria-expanded", String(!isShort));
+}
+
+function choose(chosen) {
+  file = chosen;
+  $("words").value = "";
+  const isPicture = chosen.type.startsWith("image/");
+  $("preview").hidden = !isPicture;
+  if (isPicture) $("preview").src = URL.createObjectURL(chosen);
+  const size = chosen.size < 2 ** 20 ? `${Math.ceil(chosen.size / 1024)} kB` : `${(chosen.size / 2 ** 20).toFixed(1)} MB`;
+  $("drop-hint").textContent = `${chosen.name} (${size})`;
+  ask();
+}
+
+$("form").addEventListener("submit", (event) => { event.preventDefault(); ask(); });
+$("file").addEventListener("change", () => { if ($("file").files[0]) choose($("file").files[0]); });
+$("file").addEventListener("click", () => { $("file").value = ""; }); // the same file again
+$("words").addEventListener("input", () => {
+  if (!file) return;
+  file = null;
+  $("preview").hidden = true;
+  $("drop-hint").textContent = "";
+});
+for (const id of ["modality", "vectors"]) $(id).addEventListener("change", () => { if (file || $("words").value.trim()) ask(); });
+$("reset").addEventListener("click", () => { $("classes").value = served ? served.labels.map(text).join("\n") : ""; });
+$("more").addEventListener("click", () => limit($("more").getAttribute("aria-expanded") === "true"));
+
+for (const name of ["dragenter", "dragover"]) {
+  document.addEventListener(name, (event) => { event.preventDefault(); $("drop").classList.add("over"); });
+}
+document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").classList.remove("over"); });
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("drop").classList.remove("over");
+  if (event.dataTransfer.files[0]) choose(event.dataTransfer.files[0]);
+  else show(new Error("That was no file. Drop a file, or type words."));
+});
+
+learn().catch(show);

@@ -1,0 +1,191 @@
+"""schemas: requests and answers, as the OpenAPI document shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+Vectors = Literal["signal", "image", "text"]
+
+
+class Item(BaseModel):
+    """One input: a text, or a file as base64."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    modality: str = Field(description="one that /model lists")
+    text: str | None = Field(None, description="of the modality text")
+    base64: str | None = Field(None, description="a file's bytes", repr=False)
+    name: str = Field("", max_length=200, description="file name; its ending says what it is")
+    reading: dict[str, float] = Field(
+        default_factory=dict, description="what the file does not say, as {'rate_hz': 50}"
+    )
+    _path: Path | None = PrivateAttr(None)  # where its bytes lie; never a client's to set
+
+    @property
+    def path(self) -> Path | None:
+        return self._path
+
+    def lies_at(self, path: Path) -> None:
+        self._path = path
+
+
+class Question(BaseModel):
+    """A request's body. `GROUPS` are its lists of inputs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    GROUPS: ClassVar[tuple[str, ...]] = ("inputs",)
+
+    def items(self) -> list[Item]:
+        return [item for group in self.GROUPS for item in getattr(self, group)]
+
+
+def _example(**body: Any) -> ConfigDict:
+    return ConfigDict(extra="forbid", json_schema_extra={"examples": [body]})
+
+
+_TEXTS = [{"modality": "text", "text": "a wooden chair"}, {"modality": "text", "text": "a lamp"}]
+_PICTURE = {"modality": "image", "name": "chair.png", "base64": "iVBORw0KGgo…"}
+
+
+class EmbedQuestion(Question):
+    """What is to be embedded."""
+
+    model_config = _example(inputs=[*_TEXTS, _PICTURE])
+
+    inputs: list[Item] = Field(min_length=1)
+
+
+class SimilarityQuestion(Question):
+    """Two sets, every one of `a` to be compared with every one of `b`."""
+
+    model_config = _example(a=[_TEXTS[0]], b=[_TEXTS[1], _PICTURE])
+    GROUPS: ClassVar[tuple[str, ...]] = ("a", "b")
+
+    a: list[Item] = Field(min_length=1)
+    b: list[Item] = Field(min_length=1)
+
+
+class ZeroShotQuestion(Question):
+    """What is to be classified, and into what."""
+
+    model_config = _example(inputs=[_PICTURE], classes=["chair", "lamp"])
+
+    inputs: list[Item] = Field(min_length=1)
+    classes: list[str] = Field(
+        default_factory=list, description="those of the indexed corpus where not given"
+    )
+
+
+class SearchQuestion(Question):
+    """What is looked for in the indexed corpus."""
+
+    model_config = _example(inputs=[_TEXTS[0]], count=5)
+
+    inputs: list[Item] = Field(min_length=1)
+    count: int = Field(12, ge=1, description="items per input")
+    vectors: Vectors | None = Field(
+        None, description="what inputs are compared with; where not given, what suits each best"
+    )
+
+
+class Version(BaseModel):
+    """One registered model, or a file."""
+
+    source: str
+    name: str
+    version: str
+
+
+class Answer(BaseModel):
+    """Every answer says who gave it."""
+
+    model: list[Version]
+
+
+class Embedding(BaseModel):
+    modality: str
+    name: str
+    embedding: list[float] = Field(description="unit norm")
+
+
+class Embedded(Answer):
+    embed_dim: int
+    embeddings: list[Embedding]
+
+
+class Similarities(Answer):
+    similarities: list[list[float]] = Field(description="cosines, a row per input of `a`")
+
+
+class ClassScore(BaseModel):
+    name: str
+    probability: float
+    similarity: float
+
+
+class Classified(BaseModel):
+    modality: str
+    name: str
+    temperature: float = Field(description="that similarities were divided by")
+    classes: list[ClassScore] = Field(description="most probable first")
+
+
+class ZeroShot(Answer):
+    results: list[Classified]
+
+
+class Neighbour(BaseModel):
+    number: int
+    key: str
+    name: str
+    label: str | None
+    split: str
+    licence: str | None
+    creator: str | None
+    score: float = Field(description="cosine")
+    thumbnail: str | None = Field(description="path of its picture")
+
+
+class Neighbours(BaseModel):
+    modality: str
+    name: str
+    vectors: str = Field(description="what it was compared with: signal, image or text")
+    items: list[Neighbour]
+
+
+class Search(Answer):
+    results: list[Neighbours]
+
+
+class Health(BaseModel):
+    alive: bool = True
+
+
+class Ready(Answer):
+    ready: bool = True
+    search: str = Field(description="`ready`, or why there is none")
+    reload: str = Field(description="`current`, or why a newer version is not served")
+
+
+class Described(Answer):
+    """What is served."""
+
+    modalities: list[str]
+    lensed: list[str] = Field(description="those with a tower of their own")
+    labels: list[str] = Field(description="of the indexed corpus; the default classes")
+    items: int = Field(description="in the indexed corpus")
+    corpus: str | None = Field(description="modality of the indexed corpus")
+    vectors: list[str]
+    search: str
+    limits: dict[str, float]
+
+
+class Mistake(BaseModel):
+    """Every error's body."""
+
+    error: str
+    expected: str

@@ -1,0 +1,155 @@
+"""uploads: a request's body → a question whose files lie in a folder.
+
+JSON carries files as base64. A form's fields are named after modalities (files, or the text
+itself), after `a.` and `b.` for /similarity, or after the question's settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+
+from pipelines.service.config import Limits
+from pipelines.service.refusal import RefusedError
+from pipelines.service.schemas import Item, Question
+from vitlens_core import modalities
+
+_ENDING = re.compile(r"\.[a-z0-9]{1,8}")
+_JSON, _FORM = "application/json", "multipart/form-data"
+_SHOWN = 3  # mistakes of a body that are told
+Asked = TypeVar("Asked", bound=Question)
+
+
+async def read(request: Request, kind: type[Asked], limits: Limits, folder: Path) -> Asked:
+    """The question of a request; its files are written into `folder`.
+
+    Raises:
+        RefusedError: another type of content, a body that is none, or too many inputs.
+    """
+    content = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content == _JSON:
+        body = await request.body()
+        return await asyncio.to_thread(lambda: _from_json(body, kind, limits, folder))
+    if content == _FORM:
+        async with request.form(max_files=limits.inputs, max_fields=limits.classes + 8) as form:
+            return await asyncio.to_thread(lambda: _from_form(form, kind, limits, folder))
+    raise RefusedError(415, "type", f"content type {content or 'none'}", f"{_JSON} or {_FORM}")
+
+
+def _from_json(body: bytes, kind: type[Asked], limits: Limits, folder: Path) -> Asked:
+    question = _valid(kind, body)
+    _check(question, limits)
+    for number, item in enumerate(question.items()):
+        if item.base64 is not None:
+            try:
+                data = base64.b64decode(item.base64, validate=True)
+            except (binascii.Error, ValueError) as error:
+                raise RefusedError(422, "body", f"inputs {number}: {error}", "base64") from error
+            path = _path(folder, number, item)
+            path.write_bytes(data)
+            item.lies_at(path)
+    return question
+
+
+def _from_form(form: FormData, kind: type[Asked], limits: Limits, folder: Path) -> Asked:
+    body: dict[str, Any] = {group: [] for group in kind.GROUPS}
+    files: dict[str, list[UploadFile | None]] = {group: [] for group in kind.GROUPS}
+    reading: dict[str, Any] = {}
+    for field, value in form.multi_items():
+        group, _, modality = field.rpartition(".")
+        group = group or kind.GROUPS[0]
+        if field == "reading":
+            reading = _reading(value)
+        elif modality in modalities.names() and group in body:
+            is_file = isinstance(value, UploadFile)
+            given = {"name": (value.filename or "")[-200:]} if is_file else {"text": value}
+            body[group].append({"modality": modality, **given})
+            files[group].append(value if is_file else None)
+        else:
+            _set(body, field, value, kind)
+    for item in (item for group in kind.GROUPS for item in body[group]):
+        item["reading"] = reading.get(item["modality"], {})
+    question = _valid(kind, body)
+    _check(question, limits, are_files=True)
+    uploads = [file for group in kind.GROUPS for file in files[group]]
+    for number, (item, upload) in enumerate(zip(question.items(), uploads, strict=True)):
+        if upload is not None:
+            path = _path(folder, number, item)
+            with path.open("wb") as file:
+                shutil.copyfileobj(upload.file, file)
+            item.lies_at(path)
+    return question
+
+
+def _set(body: dict[str, Any], field: str, value: Any, kind: type[Question]) -> None:
+    """A setting of the question; a list's values come one by one."""
+    settings = kind.model_fields.keys() - set(kind.GROUPS)
+    if field not in settings or isinstance(value, UploadFile):
+        groups = f", prefixed by {' or '.join(kind.GROUPS)}" if len(kind.GROUPS) > 1 else ""
+        known = [*modalities.names(), "reading", *sorted(settings)]
+        raise RefusedError(422, "body", f"form field {field[:40]!r}", ", ".join(known) + groups)
+    if kind.model_fields[field].default_factory is list:
+        body.setdefault(field, []).append(value)
+    else:
+        body[field] = value
+
+
+def _reading(value: Any) -> dict[str, Any]:
+    expected = 'JSON by modality, as {"imu": {"rate_hz": 50}}'
+    try:
+        reading = json.loads(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RefusedError(422, "body", f"field reading: {error}", expected) from error
+    if not isinstance(reading, dict):
+        raise RefusedError(422, "body", f"field reading: {type(reading).__name__}", expected)
+    return reading
+
+
+def _valid(kind: type[Asked], body: bytes | dict[str, Any]) -> Asked:
+    try:
+        if isinstance(body, bytes):
+            return kind.model_validate_json(body)
+        return kind.model_validate(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in found[:_SHOWN]]
+        fields = ", ".join(kind.model_fields)
+        raise RefusedError(422, "body", "; ".join(lines), f"JSON or a form of {fields}") from error
+
+
+def _check(question: Question, limits: Limits, *, are_files: bool = False) -> None:
+    """Refuse more inputs than one request may have, and inputs of two contents or none."""
+    items = question.items()
+    if len(items) > limits.inputs:
+        raise RefusedError(413, "inputs", f"{len(items)} inputs", f"{limits.inputs} or fewer")
+    for number, item in enumerate(items):
+        given = (item.text is not None) + (item.base64 is not None)
+        if given > 1 or (given == 0 and not are_files):
+            raise RefusedError(422, "body", f"inputs {number}: {given} contents", "text or base64")
+        if item.text is not None and item.modality != "text":
+            raise RefusedError(
+                422, "body", f"inputs {number}: a text as {item.modality}", "a file (base64)"
+            )
+        if len(item.text or "") > limits.text_characters:
+            raise RefusedError(
+                413,
+                "inputs",
+                f"inputs {number}: {len(item.text or ''):,} characters",
+                f"{limits.text_characters:,} or fewer",
+            )
+
+
+def _path(folder: Path, number: int, item: Item) -> Path:
+    """Nothing of the client's name is used but a plain ending."""
+    ending = Path(item.name).suffix.lower()
+    return folder / f"{number}{ending if _ENDING.fullmatch(ending) else ''}"

@@ -1,0 +1,165 @@
+"""versions: what the sources name now, and a model opened with what goes with it.
+
+Reads     the registry, model folders or files, and the index made with the lens.
+Promises  a model never meets an index that another lens made; a version that cannot be opened
+          leaves the present one in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+from upath import UPath
+
+import vitlens_core
+from pipelines import lineage, registry
+from pipelines.artifacts import MANIFEST, Artifact, Store, home_folder, load
+from pipelines.catalogue import Catalogue
+from pipelines.evaluation import class_embeddings
+from pipelines.index import STEP
+from pipelines.service.config import ServiceConfig
+from pipelines.service.schemas import Version
+from vitlens_core import Model, modalities
+from vitlens_core.errors import ConfigError
+
+AUTO, NONE = "auto", "none"
+READY = "ready"
+_SCHEME = "models:/"
+_FILE = "file"  # the version of what no registry counts
+_MOST_CLASSES = 20_000  # embeddings of classes kept
+
+
+def resolve(sources: Sequence[str]) -> tuple[Version, ...]:
+    """What the sources name now.
+
+    Raises:
+        ConfigError: no such model, version, alias or file.
+    """
+    return tuple(_resolved(source) for source in sources)
+
+
+def _resolved(source: str) -> Version:
+    if source.startswith(_SCHEME):
+        found = registry.find(source)
+        return Version(source=source, name=found.name, version=str(found.version))
+    if not Path(source).exists():
+        raise ConfigError(
+            f"{source}: no such file or folder; expected one, or models:/<name>@<alias>"
+        )
+    return Version(source=source, name=Path(source).name, version=_FILE)
+
+
+def is_followed(sources: Sequence[str]) -> bool:
+    """Whether a source may name another version later."""
+    return any(source.startswith(_SCHEME) and "@" in source for source in sources)
+
+
+def find_index(config: ServiceConfig, versions: Sequence[Version]) -> Artifact | str:
+    """The index that goes with the versions, or why there is none.
+
+    Raises:
+        ConfigError: the folder that was asked for holds no index.
+    """
+    if config.index == NONE:
+        return "switched off (--index none)"
+    lenses = {
+        lineage.fingerprints(home_folder(), registry.find(_exact(version))).get("lens"): version
+        for version in versions
+        if version.version != _FILE
+    }
+    if config.index != AUTO:
+        return _asked_for(UPath(config.index), lenses)
+    if not lenses:
+        return f"{versions[0].name} is a file: name its index with --index FOLDER"
+    made = [a for a in Store(UPath(config.store)).artifacts() if a.manifest.step == STEP]
+    fitting = [a for a in made if a.manifest.inputs["lens"] in lenses]
+    if fitting:
+        return max(fitting, key=lambda a: (a.manifest.version, a.manifest.counts["samples"]))
+    names = ", ".join(f"{v.name} version {v.version}" for v in lenses.values())
+    return f"no index of {names} in {config.store}: `vitlens run` makes one"
+
+
+def _asked_for(folder: UPath, lenses: dict[str | None, Version]) -> Artifact | str:
+    if not (folder / MANIFEST).exists():
+        raise ConfigError(f"no index at {folder}: expected the folder of a finished one")
+    artifact = load(folder)
+    if artifact.manifest.step != STEP:
+        raise ConfigError(f"{folder} is no index but {artifact.manifest.step}")
+    if lenses and artifact.manifest.inputs["lens"] not in lenses:
+        names = ", ".join(f"{v.name} version {v.version}" for v in lenses.values())
+        return f"the index at {folder} was made with another lens than {names}"
+    return artifact
+
+
+def open_model(config: ServiceConfig, versions: tuple[Version, ...]) -> Loaded:
+    """The model of exactly these versions, its index, and the corpus's classes embedded.
+
+    Raises:
+        ConfigError: a version or index that is gone.
+        CheckpointError: weights that do not fit.
+    """
+    model = vitlens_core.load(*map(_exact, versions))
+    found = find_index(config, versions)
+    catalogue = Catalogue(found) if isinstance(found, Artifact) else None
+    loaded = Loaded(model, versions, catalogue, READY if catalogue else str(found))
+    if catalogue:
+        for name in catalogue.labels[: config.limits.classes]:
+            loaded.class_embedding(model.modalities[0], name)
+    return loaded
+
+
+def _exact(version: Version) -> str:
+    """A source that names this version whatever its alias does meanwhile."""
+    if version.version == _FILE:
+        return version.source
+    return f"{_SCHEME}{version.name}/{version.version}"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory with its versions and its index; requests hold on to the one they met.
+
+    Attributes:
+        search: `ready`, or why there is no index.
+    """
+
+    model: Model
+    versions: tuple[Version, ...]
+    catalogue: Catalogue | None
+    search: str
+    _classes: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        return ", ".join(f"{version.name}/{version.version}" for version in self.versions)
+
+    def known_class(self, modality: str, name: str) -> np.ndarray | None:
+        return self._classes.get((modality, name))
+
+    def class_embedding(self, modality: str, name: str) -> np.ndarray:
+        """[E] of a class in a modality's prompts; computed once.
+
+        Raises:
+            ConfigError: a name without a letter in it, or no text tower.
+        """
+        found = self.known_class(modality, name)
+        if found is None:
+            templates = modalities.load(modality).TEMPLATES
+            found = class_embeddings(_Texts(self.model), [name], templates)[0]
+            if len(self._classes) < _MOST_CLASSES:
+                self._classes[modality, name] = found
+        return found
+
+
+class _Texts:
+    """A model's text tower, as `class_embeddings` takes it."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def encode_text(self, texts: Sequence[str], /) -> Tensor:
+        return self._model.embed("text", texts)

@@ -1,0 +1,106 @@
+"""Throughput and latency of `vitlens serve` at rising concurrency.
+
+`python -m tests.benchmarks.bench_service [SOURCE] [--seconds 10]` starts the service on a free
+port with the champion of $VITLENS_HOME (or SOURCE), asks it for embeddings of shipped GLBs, of
+texts and for searches, each at 1, 2, 4, 8 and 16 requests at a time, and prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import socket
+import time
+from typing import Any
+
+import httpx
+import numpy as np
+
+from pipelines.artifacts import home_folder
+from pipelines.mirror import EMBEDDED
+from pipelines.service import deployment
+from pipelines.service.config import ServiceConfig
+from workflows.home import Home, quiet_environment
+from workflows.serve import settings
+
+CONCURRENCIES = (1, 2, 4, 8, 16)
+LARGEST_BYTES = 200_000
+WORDS = ("a red armchair", "a wooden table", "a car", "a street lamp", "an iron fence")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", nargs="?", default="models:/vitlens-point_cloud@champion")
+    parser.add_argument("--seconds", type=float, default=10, help="per kind and concurrency")
+    parser.add_argument("--replicas", type=int, default=1)
+    options = parser.parse_args()
+    quiet_environment()
+    config, search = settings(Home(home_folder()), [options.source], "auto", options.replicas)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with deployment.running(config, "127.0.0.1", port, options.replicas):
+        url = f"http://127.0.0.1:{port}"
+        found = asyncio.run(measure(url, options.seconds, searches=not search))
+    told = {"source": options.source, "replicas": options.replicas, "cpus": os.cpu_count()}
+    print(json.dumps({**told, "threads": config.threads, "config": stated(config)} | found))
+
+
+def stated(config: ServiceConfig) -> dict[str, float]:
+    return {name: getattr(config, name) for name in ("batch_size", "batch_wait_s", "decoders")}
+
+
+async def measure(url: str, seconds: float, *, searches: bool) -> dict[str, Any]:
+    """Figures by kind of request, a row per concurrency."""
+    paths = sorted(EMBEDDED.rglob("*.glb"))
+    glbs = [p.read_bytes() for p in paths if p.stat().st_size <= LARGEST_BYTES]
+    files = [{"files": {"point_cloud": ("x.glb", data)}} for data in glbs]
+    texts = [{"files": {"text": (None, words)}} for words in WORDS]
+    kinds = {"embed GLB": ("/embed", files), "embed text": ("/embed", texts)}
+    if searches:
+        kinds["search by GLB"] = ("/search", files)
+    figures: dict[str, Any] = {"glbs": len(glbs)}
+    async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+        for kind, (route, sent) in kinds.items():
+            await loaded(client, route, sent, 2, seconds / 4)  # warm
+            figures[kind] = [
+                await loaded(client, route, sent, concurrency, seconds)
+                for concurrency in CONCURRENCIES
+            ]
+    return figures
+
+
+async def loaded(
+    client: httpx.AsyncClient, route: str, sent: list[dict], concurrency: int, seconds: float
+) -> dict[str, float]:
+    """Requests per second and latencies with `concurrency` clients for `seconds`."""
+    turns, taken_s = itertools.cycle(sent), []
+    failed = 0
+    end = time.monotonic() + seconds
+
+    async def ask() -> None:
+        nonlocal failed
+        while time.monotonic() < end:
+            started = time.monotonic()
+            answer = await client.post(route, **next(turns))
+            taken_s.append(time.monotonic() - started)
+            failed += answer.status_code != 200
+
+    started = time.monotonic()
+    await asyncio.gather(*(ask() for _ in range(concurrency)))
+    p50, p99 = np.percentile(taken_s, [50, 99])
+    return {
+        "concurrency": concurrency,
+        "requests": len(taken_s),
+        "failed": failed,
+        "requests_per_s": round(len(taken_s) / (time.monotonic() - started), 2),
+        "p50_ms": round(1000 * float(p50), 1),
+        "p99_ms": round(1000 * float(p99), 1),
+    }
+
+
+if __name__ == "__main__":
+    main()

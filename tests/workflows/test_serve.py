@@ -1,0 +1,147 @@
+"""`vitlens serve`: mistakes are told before Ray starts, and a signal ends everything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from click.testing import CliRunner
+
+from pipelines import promotion, registry
+from pipelines.artifacts import Artifact
+from tests.pipelines.finished_run import CONFIG, finished_run
+from tests.pipelines.test_registry import real_lens
+from workflows.cli import MISTAKE, main
+
+SOURCE = "models:/vitlens-point_cloud@champion"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Artifact]]:
+    """A home with a champion whose weights are none: settings are checked without them."""
+    home = tmp_path_factory.mktemp("serve") / "home"
+    artifacts = finished_run(home)
+    model = registry.register_challenger(home, "point_cloud", CONFIG, artifacts)
+    promotion.promote(home, model.name, model.version, force=True)
+    return home, artifacts
+
+
+@pytest.fixture
+def home(made: tuple[Path, dict[str, Artifact]], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where nothing may start Ray."""
+    for name in ("MLFLOW_TRACKING_URI", "VITLENS_STORE", "VITLENS_TOKEN", "VITLENS_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VITLENS_HOME", str(made[0]))
+    monkeypatch.setattr("pipelines.cluster.connect", _never)
+    monkeypatch.setattr("pipelines.service.deployment.connect", _never)
+    return made[0]
+
+
+def _never(*_: object) -> None:
+    raise AssertionError("Ray was started")
+
+
+def serve(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["serve", *arguments])
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("models:/vitlens-point_cloud@nobody",), "is not in the registry"),
+        (("models:/vitlens-smell@champion",), "it holds no vitlens-smell"),
+        (("/nowhere/lens.safetensors",), "no such file or folder"),
+        ((SOURCE, "--index", "/nowhere"), "no index at /nowhere"),
+    ],
+)
+def test_a_mistake_is_told_before_ray_starts(
+    home: Path, arguments: tuple[str, ...], reason: str
+) -> None:
+    code, output = serve(*arguments)
+    assert code == MISTAKE
+    assert reason in output
+
+
+def test_an_artifact_of_another_step_is_no_index(
+    home: Path, made: tuple[Path, dict[str, Artifact]]
+) -> None:
+    code, output = serve(SOURCE, "--index", str(made[1]["lens"].folder))
+    assert code == MISTAKE
+    assert "is no index but lens" in output
+
+
+def test_a_busy_port_is_told_before_ray_starts(home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, output = serve(SOURCE, "--port", str(port))
+    assert code == MISTAKE
+    assert f"port {port} of 127.0.0.1 is taken" in output
+    assert "--port" in output
+
+
+def test_a_short_token_is_told_before_ray_starts(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITLENS_TOKEN", "short")
+    code, output = serve(SOURCE)
+    assert code == MISTAKE
+    assert "16 ASCII characters or more" in output
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_signal_ends_the_service_and_its_processes(tmp_path: Path) -> None:
+    """Of a lens file, without a registry: the service works without search, and says so."""
+    folder = tmp_path / "lens"
+    folder.mkdir()
+    for name, data in real_lens()[2].items():
+        (folder / name).write_bytes(data)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    start = "from workflows.cli import main; main()"
+    command = [sys.executable, "-c", start, "serve", str(folder), "--port", str(port)]
+    environment = {**os.environ, "VITLENS_HOME": str(tmp_path / "home")}
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        ready = _answer(f"http://127.0.0.1:{port}/ready", process)
+        assert "is a file: name its index with --index FOLDER" in ready["search"]
+        asked = {"inputs": [{"modality": "text", "text": "a chair"}]}
+        url = f"http://127.0.0.1:{port}"
+        assert httpx.post(f"{url}/embed", json=asked, timeout=60).status_code == 200
+        missing = httpx.post(f"{url}/search", json=asked, timeout=60)
+        assert (missing.status_code, "no search" in missing.json()["error"]) == (404, True)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        _, alive = psutil.wait_procs(children, timeout=30)
+        assert not alive
+    finally:
+        process.kill()
+        process.wait()
+    told = (tmp_path / "log").read_text()
+    assert "search     off" in told
+    assert told.rstrip().endswith("stopped")
+
+
+def _answer(url: str, process: subprocess.Popen) -> dict:
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the service ended by itself"
+        try:
+            return httpx.get(url, timeout=5).raise_for_status().json()
+        except httpx.HTTPError:
+            time.sleep(1)
+    raise AssertionError(f"{url} never answered")
