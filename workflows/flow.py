@@ -1,8 +1,8 @@
 """flow: the steps of a workflow in order, and how each one is called.
 
     objects ─▶ renders ─┐
-                        ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation ─▶ index
-    source ─────────────┘           ─▶ challenger ─(gates)─▶ champion
+                        ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
+    source ─────────────┘           ─▶ benchmarks ─▶ index ─▶ challenger ─(gates)─▶ champion
 
 A workflow whose settings have a `source` reads that data set; any other renders objects.
 A step's job is `pipelines.<name>.run(runtime, *settings, **inputs)`.
