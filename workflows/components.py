@@ -2,7 +2,7 @@
 
     objects ─▶ renders ─┐
                         ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
-    source ─────────────┘           ─▶ benchmarks ─▶ index ─▶ challenger ─(gates)─▶ champion
+    source ─────────────┘           ─▶ index ─▶ benchmarks ─▶ challenger ─(gates)─▶ champion
 
 The gates of every tier (`pipelines.staging`) are blocking checks on `challenger`: when one
 fails, `champion` does not run.

@@ -2,7 +2,7 @@
 
     objects ─▶ renders ─┐
                         ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
-    source ─────────────┘           ─▶ benchmarks ─▶ index ─▶ challenger ─(gates)─▶ champion
+    source ─────────────┘           ─▶ index ─▶ benchmarks ─▶ challenger ─(gates)─▶ champion
 
 A workflow whose settings have a `source` reads that data set; any other renders objects.
 A step's job is `pipelines.<name>.run(runtime, *settings, **inputs)`.
@@ -94,16 +94,16 @@ _LAST = (
         lambda config: (config.evaluation,),
     ),
     Step(
-        "benchmarks",
-        "The lens on public data sets, by the protocols of published figures, where mounted.",
-        ("foundation", "lens", "evaluation"),
-        lambda config: (config.benchmarks,),
-    ),
-    Step(
         "index",
         "Every sample's vectors, to be found by an embedding of any modality.",
         ("shards", "targets", "foundation", "lens"),
         lambda config: (config.index,),
+    ),
+    Step(
+        "benchmarks",
+        "The lens on public data sets, by the protocols of published figures, where mounted.",
+        ("foundation", "lens", "evaluation"),
+        lambda config: (config.benchmarks,),
     ),
 )
 
