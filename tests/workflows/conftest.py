@@ -7,10 +7,18 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from pipelines import noninferiority, promotion, registry, report
 from tests.workflows.stage import Stage
 from workflows.flow import Step
+
+
+@pytest.fixture(autouse=True)
+def own_context() -> Iterator[None]:
+    """Dagster keeps the last instance in a context variable, which outlives it in some tests."""
+    with set_defs_state_storage(None):
+        yield
 
 
 @pytest.fixture
