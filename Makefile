@@ -1,6 +1,7 @@
 # make demo    sets up and runs the main job on the shipped objects
-# make test    sets up, lints, type-checks, checks the layers and runs every test
-.PHONY: setup demo test lint bench lock clean
+# make test    sets up, lints, type-checks, checks the layers and runs the tests
+# make nightly the tests of half an hour
+.PHONY: setup demo test nightly lint bench lock clean
 
 BIN := .venv/bin
 # Two files side by side; more threads in each would only take the cores from one another.
@@ -14,8 +15,13 @@ demo: setup
 
 test: export VITLENS_WITH_BROWSER = 1
 test: setup lint
-	$(PYTEST) -m "not slow"
-	$(PYTEST) -m slow
+	$(PYTEST) -m "not slow and not nightly"
+	$(PYTEST) -m "slow and not nightly"
+
+# What `make test` has no time for: twenty kills over a build, lost training workers, a killed run,
+# the daemon, a scaffolded modality, every workflow in miniature.
+nightly: setup
+	$(PYTEST) -m nightly
 
 lint: setup
 	$(BIN)/ruff check

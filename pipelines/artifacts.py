@@ -184,6 +184,9 @@ class Store:
         build.folder.mkdir(parents=True, exist_ok=True)
         return build
 
+    def make_again(self, build: Build) -> None:
+        """Called before a finished artifact is made anew (`NotMadeError`: only looked for)."""
+
     def artifacts(self) -> list[Artifact]:
         """Every finished artifact, in no particular order."""
         if not self.root.exists():
@@ -201,6 +204,9 @@ class FinishedStore(Store):
         if build.existing is None:
             raise NotMadeError(f"{build.step} {build.fingerprint[:12]} is not finished")
         return build
+
+    def make_again(self, build: Build) -> None:
+        raise NotMadeError(f"{build.step} {build.fingerprint[:12]} is to be made again")
 
 
 class Build:

@@ -41,6 +41,7 @@ class Catalogue:
     """Items of a corpus, found by their vectors.
 
     Attributes:
+        name: beginning of the index's fingerprint.
         modality: of the lens that made the `signal` vectors.
         kinds: of vectors there are, out of `pipelines.index.KINDS`.
         labels: every class of the corpus, sorted.
@@ -55,6 +56,7 @@ class Catalogue:
         self.embed_dim: int = described["embed_dim"]
         self.labels: list[str] = described["labels"]
         self.kinds = [kind for kind in KINDS if kind in described["vectors"]]
+        self.name = artifact.fingerprint[:16]
         self.lens: str = artifact.manifest.inputs["lens"]
         self._artifact = artifact
         self._scratch = tempfile.TemporaryDirectory(prefix="vitlens-index-")

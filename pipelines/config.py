@@ -247,12 +247,13 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         config.lens.train.weights(taught=config.foundation.has_teacher)
     except ConfigError as error:
         yield str(error)
-    if config.benchmarks.roots:
+    measured = [gate.metric.split(".")[1] for gate in config.gates.values() if gate.on_benchmark]
+    if config.benchmarks.roots or measured:
         # Late: a module per data set, and most runs mount none.
         from pipelines.benchmarks.datasets import check
 
         try:
-            check(config.benchmarks.roots, [config.modality])
+            check([*config.benchmarks.roots, *measured], [config.modality])
         except ConfigError as error:
             yield str(error)
     sizes = config.foundation.model_fields_set & {"embed_dim", "image_size_px", "background", "fit"}

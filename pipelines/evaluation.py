@@ -46,6 +46,7 @@ from vitlens_core.precision import autocast
 STEP = "evaluation"
 VERSION = 4
 TEACHER = "teacher_targets.npy"
+_BLOCK = 1024  # samples that are compared with all others at a time
 
 
 class EvaluationConfig(BaseModel):
@@ -70,7 +71,7 @@ class Evaluated:
     embeddings: np.ndarray  # [B, E] of the modality
     images: np.ndarray | None  # [B, E] mean of the views' targets; None if any has none
     texts: np.ndarray | None  # [C, E] of the distinct captions; None if any sample has none
-    described_by: np.ndarray  # bool [B, C]: whether a caption is one of the sample's
+    described_by: list[list[int]]  # [B] which of the captions are each sample's
     taught: np.ndarray | None = None  # [B, E] mean of the teacher's targets, if one taught
 
 
@@ -90,7 +91,8 @@ def run(
     build = runtime.store.begin(STEP, VERSION, config, inputs)
     if build.existing:
         return build.existing
-    encoder = open_foundation(foundation)
+    device = "cuda" if runtime.resources.gpus_per_worker else "cpu"
+    encoder = open_foundation(foundation).to(device)
     tower, settings = open_lens(lens, LENS_FILE, encoder)
     evaluated = perceive(runtime, config, targets, tower, settings)
     names = sorted(set(evaluated.labels))
@@ -210,7 +212,7 @@ def _retrieval(word: str, evaluated: Evaluated, sure: dict) -> dict[str, Any]:
         own = evaluated.described_by
         found[f"{word}_to_text"] = _recalls(evaluated.embeddings, evaluated.texts, own, sure)
     if evaluated.images is not None:
-        own = np.eye(count, dtype=bool)
+        own = [[number] for number in range(count)]
         found[f"{word}_to_image"] = _recalls(evaluated.embeddings, evaluated.images, own, sure)
     return found
 
@@ -222,7 +224,7 @@ def predictions(evaluated: Evaluated, names: list[str], classes: np.ndarray) -> 
     """
     scores = evaluated.embeddings @ classes.T
     gallery = evaluated.embeddings if evaluated.images is None else evaluated.images
-    nearest = np.argsort(-evaluated.embeddings @ gallery.T, axis=1, kind="stable")[:, :5]
+    nearest = _nearest(evaluated.embeddings, gallery)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
     right = hits(evaluated, names, classes)
     return [
@@ -238,6 +240,17 @@ def predictions(evaluated: Evaluated, names: list[str], classes: np.ndarray) -> 
         }
         for i, (key, label) in enumerate(zip(evaluated.keys, evaluated.labels, strict=True))
     ]
+
+
+def _nearest(embeddings: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """[B, 5]: the numbers of the nearest items, in blocks that fit into memory."""
+    most, found = min(5, len(gallery)), []
+    for start in range(0, len(embeddings), _BLOCK):
+        distances = -embeddings[start : start + _BLOCK] @ gallery.T
+        some = np.argpartition(distances, most - 1, axis=1)[:, :most]
+        order = np.argsort(np.take_along_axis(distances, some, axis=1), axis=1, kind="stable")
+        found.append(np.take_along_axis(some, order, axis=1))
+    return np.concatenate(found)
 
 
 def _labelled(targets: Artifact, split: str) -> list[Sample]:
@@ -287,6 +300,7 @@ def _collect(samples: list[Sample], embeddings: np.ndarray) -> Evaluated:
     # Views of one object share its captions: a caption is one item of the gallery, not several.
     pairs = zip([c for d in described for c in d["captions"]], chain(*texts), strict=True)
     distinct = dict(pairs)
+    number = {caption: place for place, caption in enumerate(distinct)}
     return Evaluated(
         keys=[s["__key__"] for s in samples],
         names=[d["name"] for d in described],
@@ -296,7 +310,7 @@ def _collect(samples: list[Sample], embeddings: np.ndarray) -> Evaluated:
         images=_unit(np.stack([i.mean(0) for i in images])) if all(map(len, images)) else None,
         taught=_unit(np.stack([t.mean(0) for t in taught])) if taught else None,
         texts=np.stack(list(distinct.values())) if all(map(len, texts)) else None,
-        described_by=np.array([[c in d["captions"] for c in distinct] for d in described]),
+        described_by=[[number[c] for c in dict.fromkeys(d["captions"])] for d in described],
     )
 
 
@@ -308,7 +322,9 @@ def _decoded(data: bytes) -> np.ndarray:
     return decode_array(data).astype(np.float32)
 
 
-def _recalls(queries: np.ndarray, gallery: np.ndarray, relevant: np.ndarray, sure: dict) -> dict:
+def _recalls(
+    queries: np.ndarray, gallery: np.ndarray, relevant: list[list[int]], sure: dict
+) -> dict:
     found = metrics.retrieval(queries, gallery, relevant, **sure)
     values = {name: interval.value for name, interval in found.items()}
     return {**values, "ci95": {n: [i.low, i.high] for n, i in found.items()}}

@@ -28,6 +28,11 @@ class GateConfig(BaseModel):
     min: float | None = Field(None, description="the figure must reach this")
     max: float | None = Field(None, description="the figure must not exceed this")
 
+    @property
+    def on_benchmark(self) -> bool:
+        """Whether it is on a public data set's figure: `benchmarks.esc50.zero-shot.top1`."""
+        return self.metric.startswith("benchmarks.")
+
     @model_validator(mode="after")
     def _one_bound(self) -> Self:
         if (self.min is None) == (self.max is None):

@@ -77,7 +77,7 @@ def promote(
         _finish_killed(client, name)
         model = get(client, name, version)
         if not force:
-            _refuse_failed(model)
+            _refuse_failed(model, aliases(client, name).get(CHAMPION))
         forced = force and not model.gates_passed
         return _move(client, model, "promote", why, forced)
 
@@ -114,7 +114,16 @@ def _history(client: MlflowClient, name: str) -> list[Move]:
     return [Move.model_validate_json(tags[key]) for key in sorted(tags)]
 
 
-def _refuse_failed(model: ModelVersion) -> None:
+def rolled_back(home: Path, name: str, version: int) -> Move | None:
+    """The rollback that took a version back, if that is the last that happened to it.
+
+    What starts by itself must not promote it again: a person decided.
+    """
+    own = [m for m in history(home, name) if version in (m.version, m.before)]
+    return own[-1] if own and own[-1].action == "rollback" and own[-1].before == version else None
+
+
+def _refuse_failed(model: ModelVersion, champion: int | None) -> None:
     if not model.gates:
         raise ConfigError(
             f"{model.name} version {model.version} was never staged, so no gate was held; run its "
@@ -123,6 +132,12 @@ def _refuse_failed(model: ModelVersion) -> None:
     if failed := [f"{gate.name}: {gate.reason}" for gate in model.gates if not gate.passed]:
         raise ConfigError(
             f"{model.name} version {model.version} stays challenger; {'; '.join(failed)}"
+        )
+    _, _, against = model.gate_settings.partition("/")
+    if against not in ("", str(champion or 0)) and champion != model.version:
+        raise ConfigError(
+            f"{model.name} version {model.version} was held against version {against}, and "
+            f"version {champion} is champion now; run its workflow again, or force it (--force)"
         )
 
 
@@ -147,21 +162,23 @@ def _move(
             forced=forced,
         )
         _remember(client, model.name, move)
-        if champion is not None:
-            client.set_registered_model_alias(model.name, PREVIOUS, str(champion))
-        client.set_registered_model_alias(model.name, CHAMPION, str(model.version))
+        _set_aliases(client, model.name, move)
     if held.get(CHALLENGER) == model.version:
         client.delete_registered_model_alias(model.name, CHALLENGER)
     return get(client, model.name, model.version)
 
 
 def _finish_killed(client: MlflowClient, name: str) -> None:
-    """End a move that was killed between its two aliases: then both name one version."""
-    held = aliases(client, name)
-    if held.get(CHAMPION) is None or held.get(CHAMPION) != held.get(PREVIOUS):
-        return
-    last = _history(client, name)[-1]
-    client.set_registered_model_alias(name, CHAMPION, str(last.version))
+    """End a move that was killed after its entry of history, before its last alias."""
+    moves, champion = _history(client, name), aliases(client, name).get(CHAMPION)
+    if moves and champion == moves[-1].before and champion != moves[-1].version:
+        _set_aliases(client, name, moves[-1])
+
+
+def _set_aliases(client: MlflowClient, name: str, move: Move) -> None:
+    if move.before is not None:
+        client.set_registered_model_alias(name, PREVIOUS, str(move.before))
+    client.set_registered_model_alias(name, CHAMPION, str(move.version))
 
 
 def _remember(client: MlflowClient, name: str, move: Move) -> None:

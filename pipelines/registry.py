@@ -130,17 +130,22 @@ def state_gates(
     Args:
         settings: digest of what the gates were told, so that nobody takes them for others.
     """
-    client = connect(home)
+    client, version = connect(home), str(model.version)
     listed = json.dumps([result.model_dump() for result in results])
     tags = {
         "vitlens.gates": "passed" if all_passed(results) else "failed",
         **{f"vitlens.tier.{tier}": outcome for tier, outcome in tier_outcomes(results).items()},
         **{f"vitlens.gate.{r.name}": f"{r.outcome}: {r.reason}" for r in results},
-        _SETTINGS_TAG: settings,
         _RESULTS_TAG: listed,
+        _SETTINGS_TAG: settings,  # last: what is killed before was not held so
     }
+    before = client.get_model_version(model.name, version).tags
+    for key in before.keys() - tags.keys():
+        if key.startswith(("vitlens.gate.", "vitlens.tier.")):
+            client.delete_model_version_tag(model.name, version, key)
+            client.delete_tag(model.run_id, key)
     for key, value in tags.items():
-        client.set_model_version_tag(model.name, str(model.version), key, value)
+        client.set_model_version_tag(model.name, version, key, value)
         client.set_tag(model.run_id, key, value)
     return get(client, model.name, model.version)
 
@@ -160,6 +165,12 @@ def versions(home: Path, modality: str) -> list[ModelVersion]:
     held = aliases(client, name)
     found = [_stated(v, held) for v in client.search_model_versions(f"name = '{name}'")]
     return sorted(found, key=lambda version: version.version, reverse=True)
+
+
+def champion(home: Path, modality: str) -> ModelVersion | None:
+    """The present champion of a modality, if it has one."""
+    found = versions(home, modality)
+    return next((version for version in found if CHAMPION in version.aliases), None)
 
 
 def find(source: str, home: Path | None = None) -> ModelVersion:

@@ -97,7 +97,8 @@ class _DiedError(Exception):
 
 
 def _measured(model_folder: Path, config: SanityConfig) -> dict:
-    command = [sys.executable, str(_CHILD), str(model_folder), str(config.repeats)]
+    # -P: else the folder of the script, and so our modules, could be imported by their names.
+    command = [sys.executable, "-P", str(_CHILD), str(model_folder), str(config.repeats)]
     environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     with tempfile.TemporaryDirectory(prefix="vitlens-sanity-") as folder:
         try:

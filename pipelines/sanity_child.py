@@ -1,4 +1,4 @@
-"""The consumer's process of `sanity`: a script, so that nothing but MLflow and the model is there.
+"""The consumer's process of `sanity`: a script that knows MLflow and the model alone.
 
 python sanity_child.py MODEL_FOLDER REPEATS      one line of JSON on standard output
 """

@@ -2,8 +2,9 @@
 
 Reads     the model's own files: lens.safetensors, foundation.json, calibration.json and, for a
           `lit` foundation, projections.safetensors; `vitlens_core` lies beside them.
-Promises  needs no pickle, no network and nothing of vitlens but that copy, from any folder;
-          refuses a foundation whose weights are not those the lens was trained against.
+Promises  needs no pickle and nothing of vitlens but that copy, from any folder; a foundation
+          named by a hub's tag is fetched as open_clip does, and refused if its weights are not
+          those the lens was trained against.
 """
 
 from __future__ import annotations

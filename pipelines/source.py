@@ -2,7 +2,7 @@
 
 Reads     a data set in its own layout, see `pipelines/sources`.
 Writes    `<split>-NNNNN.jsonl`, one per shard to come; a line is a `Pair` with its split.
-Promises  every file named exists, keys are unique, no group and no file stands on two sides;
+Promises  every file named exists, keys are unique, no group and no recording stands on two sides;
           the same data set and settings give the same division, wherever it lies.
 """
 
@@ -26,7 +26,7 @@ from pipelines.splits import cut_into_shards, ranked
 from vitlens_core.errors import ConfigError
 
 STEP = "source"
-VERSION = 1
+VERSION = 2
 # Where the files lie and how they are cut is not what they are.
 _NOT_IDENTITY = {"root", "missing", "pairs_per_shard"}
 _SHOWN = 5
@@ -198,7 +198,7 @@ def _refuse_keys(pairs: list[Pair]) -> None:
 
 
 def _refuse_leaks(pairs: list[Pair]) -> None:
-    """No subject, scene, video or file may be seen in training and in evaluation."""
+    """No subject, scene, video or recording may be seen in training and in evaluation."""
     sides: dict[tuple[str, str], set[str]] = defaultdict(set)
     for pair in pairs:
         sides["group", _group(pair)].add(str(pair.split))
@@ -233,6 +233,6 @@ def _digest(config: SourceSettings, shards: Shards, lines: dict[str, bytes]) -> 
     for name, pairs in shards.items():
         digest.update(f"{name}\n".encode() + lines[name])
         for pair in pairs:
-            for path in (pair.signal, *pair.images):
+            for path in (pair.signal, *pair.images, *pair.teacher):
                 digest.update(str((folder / path).stat().st_size).encode())
     return digest.hexdigest()

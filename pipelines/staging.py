@@ -54,9 +54,9 @@ def stage(
     Raises:
         ConfigError: a gate names a figure that does not exist.
     """
-    champion = _champion(home, config.modality)
+    champion = registry.champion(home, config.modality)
     settings = settings_digest(config, artifacts["benchmarks"])
-    if model.gates and _is_current(model, settings, champion):
+    if is_current(model, settings, champion):
         return model
     results = list(_hold(runtime, home, config, artifacts, model, champion))
     against = f"{settings}/{champion.version if champion else 0}"
@@ -64,9 +64,13 @@ def stage(
 
 
 def settings_digest(config: RunConfig, measured: Artifact) -> str:
-    """Identity of what the gates are told, and of the benchmarks they see."""
+    """Identity of what the gates are told, and of the benchmarks they see.
+
+    By content: a data set that failed and was mended leaves the fingerprint as it was.
+    """
     told = {name: gate.model_dump() for name, gate in config.gates.items()}
-    return digest([told, config.staging.model_dump(), measured.fingerprint])[:16]
+    table = measured.read_json(benchmarks.TABLE)
+    return digest([told, config.staging.model_dump(), table])[:16]
 
 
 def names(gate_names: list[str]) -> list[str]:
@@ -74,13 +78,10 @@ def names(gate_names: list[str]) -> list[str]:
     return [sanity.NAME, *gate_names, noninferiority.NAME, benchmarks.STEP]
 
 
-def _champion(home: Path, modality: str) -> ModelVersion | None:
-    found = registry.versions(home, modality)
-    return next((version for version in found if CHAMPION in version.aliases), None)
-
-
-def _is_current(model: ModelVersion, settings: str, champion: ModelVersion | None) -> bool:
+def is_current(model: ModelVersion, settings: str, champion: ModelVersion | None) -> bool:
     """Whether it was held so already; a champion need not be held against itself."""
+    if not model.gates:
+        return False
     told, _, against = model.gate_settings.partition("/")
     same_champion = against == str(champion.version if champion else 0)
     return told == settings and (same_champion or CHAMPION in model.aliases)
@@ -101,7 +102,7 @@ def _hold(
     evaluation = artifacts["evaluation"]
     asked = [*config.gates.values()]
     measured = artifacts["benchmarks"].read_json(benchmarks.TABLE)
-    yield from _thresholds(evaluation, [gate for gate in asked if not _of_benchmarks(gate)])
+    yield from _thresholds(evaluation, [gate for gate in asked if not gate.on_benchmark])
     if config.staging.non_inferiority is None:
         yield noninferiority.skipped("switched off: staging.non_inferiority is null")
     elif champion is None or champion.version == model.version:
@@ -117,17 +118,12 @@ def _hold(
             f"version {champion.version}",
         )
 
-    yield from _benchmark_gates(measured, [gate for gate in asked if _of_benchmarks(gate)])
+    yield from _benchmark_gates(measured, [gate for gate in asked if gate.on_benchmark])
     yield _benchmarks(measured)
 
 
 def _thresholds(evaluation: Artifact, asked: list[GateConfig]) -> list[GateResult]:
     return gates.evaluate(evaluation.read_json("metrics.json"), asked)
-
-
-def _of_benchmarks(gate: GateConfig) -> bool:
-    """Whether it is on a figure such as `benchmarks.esc50.top1`."""
-    return gate.metric.startswith(f"{benchmarks.STEP}.")
 
 
 def _benchmark_gates(measured: Mapping[str, Any], asked: list[GateConfig]) -> Iterator[GateResult]:

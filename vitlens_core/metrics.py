@@ -18,6 +18,9 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 
 
+_BLOCK = 1024  # queries whose similarities are in memory at a time
+
+
 @dataclass(frozen=True)
 class Interval:
     """A figure with the bounds of its 95 % percentile bootstrap interval."""
@@ -137,7 +140,7 @@ def paired_difference(
 def retrieval(
     queries: Floats,
     gallery: Floats,
-    relevant: NDArray[np.bool_],
+    relevant: NDArray[np.bool_] | Sequence[Sequence[int]],
     resamples: int = 2000,
     seed: int = 0,
     groups: Sequence[str] | None = None,
@@ -146,17 +149,21 @@ def retrieval(
 
     Args:
         gallery: [M, E].
-        relevant: [B, M]; at least one item per query.
+        relevant: [B, M], or per query the numbers of its items, where M is large; at least
+            one item per query.
         groups: [B], as in `zero_shot`.
 
     Raises:
         InputError: shapes that do not fit, NaN, or a query without a relevant item.
     """
-    if relevant.shape != (len(queries), len(gallery)) or not relevant.any(axis=1).all():
+    owned = [np.flatnonzero(own) if _is_mask(own) else np.asarray(own) for own in relevant]
+    is_mask = isinstance(relevant, np.ndarray) and relevant.shape != (len(queries), len(gallery))
+    if is_mask or len(owned) != len(queries) or not all(map(len, owned)):
         raise InputError("every query needs a relevant item in the gallery")
-    scores = _similarities(queries, gallery)
-    best = np.where(relevant, scores, -np.inf).max(axis=1, keepdims=True)
-    ahead = ((scores >= best) & ~relevant).sum(axis=1)
+    # In blocks: all similarities of a large split do not fit into memory.
+    starts = range(0, len(queries), _BLOCK)
+    blocks = (slice(start, start + _BLOCK) for start in starts)
+    ahead = np.concatenate([_ahead(queries[rows], gallery, owned[rows]) for rows in blocks])
     draws = group_draws(groups or range(len(queries)), resamples, seed)
     return {f"r{k}": _mean_interval(ahead < k, draws) for k in (1, 5, 10)}
 
@@ -246,6 +253,18 @@ def _check_labels(scores: Floats, labels: Ints) -> None:
         raise InputError(f"labels must lie in 0..{scores.shape[1] - 1}")
     if not np.isfinite(scores).all():
         raise InputError("scores hold NaN or infinite numbers; the model that made them broke")
+
+
+def _is_mask(own: Sequence[int] | NDArray) -> bool:
+    return isinstance(own, np.ndarray) and own.dtype == bool
+
+
+def _ahead(queries: Floats, gallery: Floats, owned: Sequence[Ints]) -> Ints:
+    """[B]: how many items that are not a query's own lie at least as near as its nearest own."""
+    scores = _similarities(queries, gallery)
+    best = np.array([row[own].max() for row, own in zip(scores, owned, strict=True)])
+    mine = [(row[own] >= top).sum() for row, own, top in zip(scores, owned, best, strict=True)]
+    return (scores >= best[:, None]).sum(axis=1) - np.array(mine)
 
 
 def _similarities(embeddings: Floats, others: Floats) -> Floats:

@@ -24,7 +24,7 @@ from pipelines.registry import ModelVersion
 from workflows import metadata
 from workflows.automation import schedule_of, sensor_of
 from workflows.backfill import backfill_of
-from workflows.console import show_artifact, show_gates, show_version
+from workflows.console import show_artifact, show_gates, show_rolled_back, show_version
 from workflows.flow import Step
 from workflows.home import Home
 from workflows.settings import RunSettings, run_config
@@ -150,11 +150,14 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         def promote(settings: RunSettings, **artifacts: Artifact) -> dg.MaterializeResult:
             config = settings.config(self)
             home = Home.from_environment().root
-            challenger = self._registered(artifacts["evaluation"])
-            model = promotion.promote(
-                home, challenger.name, challenger.version, f"a run of profile {settings.profile}"
-            )
-            show_version(settings.runtime(config).console, "champion", model)
+            console = settings.runtime(config).console
+            model = self._registered(artifacts["evaluation"])
+            if move := promotion.rolled_back(home, model.name, model.version):
+                show_rolled_back(console, model, move)
+            else:
+                why = f"a run of profile {settings.profile}"
+                model = promotion.promote(home, model.name, model.version, why)
+                show_version(console, "champion", model)
             return self._reported(home, settings.profile, config, artifacts, model)
 
         return promote

@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from pipelines.artifacts import Artifact
 from pipelines.gates import GateResult
+from pipelines.promotion import Move
 from pipelines.registry import ModelVersion
 
 _STDOUT, _STDERR = 1, 2
@@ -84,6 +85,16 @@ def show_artifact(console: Console, artifact: Artifact) -> None:
 
 def show_version(console: Console, step: str, model: ModelVersion) -> None:
     _line(console, step, f"{model.name} version {model.version}")
+
+
+def show_rolled_back(console: Console, model: ModelVersion, move: Move) -> None:
+    why = f" ({escape(move.why)})" if move.why else ""
+    _line(
+        console,
+        "champion",
+        f"[yellow]unchanged[/]: {escape(move.who)} rolled version {model.version} back{why}; "
+        "`vitlens promote` makes it champion again",
+    )
 
 
 def show_gates(console: Console, results: Sequence[GateResult]) -> None:

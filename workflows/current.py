@@ -14,7 +14,7 @@ from pipelines.artifacts import Artifact, FinishedStore, NotMadeError
 from pipelines.mirror import is_remote
 from pipelines.registry import CHALLENGER, ModelVersion
 from pipelines.runtime import Runtime
-from pipelines.staging import settings_digest
+from pipelines.staging import is_current, settings_digest
 from workflows.home import Home
 from workflows.spec import Workflow, load_workflow
 
@@ -33,15 +33,16 @@ def current_version(home: Home, workflow: Workflow, profile: str) -> ModelVersio
         return None
     try:
         finished = _Finished(FinishedStore(home.store.root), workflow, profile)
-        evaluation, measured = finished["evaluation"], finished["benchmarks"]
+        made = {name: finished[name] for name in workflow.step_names}
     except NotMadeError:
         return None
-    told = settings_digest(config, measured)
+    told = settings_digest(config, made["benchmarks"])
+    champion = registry.champion(home.root, workflow.modality)
     for version in versions:
-        promoted = not version.gates_passed or CHALLENGER not in version.aliases
-        held = version.gate_settings.startswith(told)
-        if version.evaluation == evaluation.fingerprint and held:
-            return version if promoted else None
+        if version.evaluation == made["evaluation"].fingerprint:
+            promoted = not version.gates_passed or CHALLENGER not in version.aliases
+            held = is_current(version, told, champion)
+            return version if promoted and held else None
     return None
 
 

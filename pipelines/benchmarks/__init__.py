@@ -64,6 +64,8 @@ def run(
     build = runtime.store.begin(STEP, VERSION, identity, inputs, suite.content)
     if build.existing and not build.existing.manifest.counts["failed"]:
         return build.existing
+    if build.existing:
+        runtime.store.make_again(build)
     model = open_model(runtime, foundation, lens) if suite.mounted else None
     with runtime.progress(STEP, suite.recordings, "recordings") as bar:
         table = suites.measure(suite, model, config, bar.advance, emergent=identity["emergent"])

@@ -63,8 +63,9 @@ async def zero_shot(engine: Engine, loaded: Loaded, question: ZeroShotQuestion) 
 def _classes(engine: Engine, loaded: Loaded, question: ZeroShotQuestion) -> list[str]:
     """Those asked for, or those of the corpus; each once."""
     limits = engine.config.limits
-    names = question.classes or (loaded.catalogue.labels if loaded.catalogue else [])
-    names = list(dict.fromkeys(name.strip() for name in names))
+    if not question.classes and loaded.catalogue and loaded.catalogue.labels:
+        return loaded.catalogue.labels
+    names = list(dict.fromkeys(name.strip() for name in question.classes))
     if not names:
         raise RefusedError(
             422, "input", "no classes, and no corpus that has any", "`classes`: names"
@@ -107,16 +108,18 @@ async def search(engine: Engine, loaded: Loaded, question: SearchQuestion) -> Se
     for item, vector in zip(question.inputs, vectors, strict=True):
         kind = question.vectors or catalogue.kind_for(item.modality)
         found = (await asyncio.to_thread(catalogue.nearest, vector, kind, question.count))[0]
-        items = [_neighbour(one) for one in found]
+        items = [_neighbour(catalogue, one) for one in found]
         results.append(
             Neighbours(modality=item.modality, name=item.name, vectors=kind, items=items)
         )
     return Search(model=list(loaded.versions), results=results)
 
 
-def _neighbour(found: Found) -> Neighbour:
+def _neighbour(catalogue: Catalogue, found: Found) -> Neighbour:
     shown = ("key", "name", "label", "split", "licence", "creator")
-    picture = f"thumbnails/{found.number}" if found.item["thumbnail"] else None
+    # With the index's name: the next one has another object at this number.
+    place = f"thumbnails/{catalogue.name}/{found.number}"
+    picture = place if found.item["thumbnail"] else None
     told = {name: found.item[name] for name in shown}
     return Neighbour(number=found.number, score=found.score, thumbnail=picture, **told)
 
@@ -127,11 +130,12 @@ def _catalogue(loaded: Loaded) -> Catalogue:
     return loaded.catalogue
 
 
-async def thumbnail(loaded: Loaded, number: int) -> bytes:
-    """WebP of an item (`RefusedError`: no such item, or it has none)."""
+async def thumbnail(loaded: Loaded, index: str, number: int) -> bytes:
+    """WebP of an item (`RefusedError`: no such item, it has none, or another index is open)."""
     catalogue = _catalogue(loaded)
     try:
-        picture = await asyncio.to_thread(catalogue.thumbnail, number)
+        known = index == catalogue.name
+        picture = await asyncio.to_thread(catalogue.thumbnail, number) if known else None
     except IndexError:
         picture = None
     if picture is None:
@@ -147,7 +151,7 @@ def described(engine: Engine) -> Described:
         model=list(loaded.versions),
         modalities=served,
         lensed=[name for name in served if name in modalities.lensed()],
-        labels=catalogue.labels[: engine.config.limits.classes] if catalogue else [],
+        labels=catalogue.labels if catalogue else [],
         items=len(catalogue) if catalogue else 0,
         corpus=catalogue.modality if catalogue else None,
         vectors=catalogue.kinds if catalogue else [],

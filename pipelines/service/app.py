@@ -137,10 +137,12 @@ def _state(app: FastAPI, engine: Engine) -> None:
         """Everything that is counted, in Prometheus's text format."""
         return Response(engine.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
-    @app.get("/thumbnails/{number}", response_class=Response, responses={404: {"model": Mistake}})
-    async def thumbnail(number: int) -> Response:
-        """The picture of an item of the corpus."""
-        picture = await answers.thumbnail(engine.current, number)
+    @app.get(
+        "/thumbnails/{index}/{number}", response_class=Response, responses={404: {"model": Mistake}}
+    )
+    async def thumbnail(index: str, number: int) -> Response:
+        """The picture of an item of the corpus, as a search named it."""
+        picture = await answers.thumbnail(engine.current, index, number)
         return Response(picture, media_type="image/webp")
 
 

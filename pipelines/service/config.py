@@ -56,14 +56,14 @@ def token_from(environment: Mapping[str, str] = os.environ) -> SecretStr | None:
         ConfigError: both are given, the file cannot be read, or a token is too short.
     """
     given, file = environment.get(TOKEN), environment.get(TOKEN_FILE)
-    if given and file:
+    if given is not None and file is not None:
         raise ConfigError(f"{TOKEN} and {TOKEN_FILE} are both set: unset one")
-    if file:
+    if file is not None:
         try:
             given = Path(file).read_text().strip()
         except OSError as error:
             raise ConfigError(f"{TOKEN_FILE}={file} cannot be read: {error.strerror}") from error
-    elif not given:
+    if given is None:
         return None
     if len(given) < _SHORTEST_TOKEN or not given.isascii():
         raise ConfigError(

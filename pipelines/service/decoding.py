@@ -2,17 +2,20 @@
 
 A child reads a file and makes it what a tower batches; nothing else. One that takes too long, too
 much memory or that crashes ends alone: the file is refused, and a fresh child takes its place.
-Only JSON and plain arrays come back, so that a child that was taken over can lie, not more.
+Only JSON and plain arrays come back. A child has this user's rights and none of the environment's
+secrets: what it is told is where Python and its libraries lie.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import queue
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,7 +28,9 @@ from vitlens_core.api.encoders import Preparation
 from vitlens_core.errors import InputError, VitlensError
 from vitlens_core.rendering import wire
 
-_START_LIMIT_S = 120.0
+LOG = logging.getLogger("vitlens.service")
+_START_LIMIT_S, _LONGEST_WAIT_S = 120.0, 60.0
+_HANDED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -69,6 +74,19 @@ class Decoders:
     def pids(self) -> list[int]:
         return sorted(child.pid for child in self._children)
 
+    def _restart(self) -> None:
+        """A child in place of one that was lost, however often it takes."""
+        wait_s = 1.0
+        while not self._is_closed:
+            try:
+                self._start()
+            except (OSError, VitlensError):
+                LOG.exception("no process to read files; trying again in %g s", wait_s)
+                time.sleep(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            else:
+                break
+
     def _start(self) -> None:
         child = _Child(self._limits)
         self._children.add(child)
@@ -87,7 +105,7 @@ class Decoders:
             self._children.discard(child)
             child.close()
             if not self._is_closed:
-                self._starters.submit(self._start)
+                self._starters.submit(self._restart)
             raise
         self._free.put(child)
         if isinstance(found, str):
@@ -146,9 +164,9 @@ class _Child:
 
 
 def _environment() -> dict[str, str]:
-    """The parent's, with its import path and one thread."""
+    """What Python needs to start, the parent's import path, and one thread."""
     return {
-        **os.environ,
+        **{name: os.environ[name] for name in _HANDED_ON if name in os.environ},
         **dict.fromkeys(_ONE_THREAD, "1"),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }

@@ -75,7 +75,10 @@ def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Gener
             _start(config, host, port, replicas, Path(folder))
             yield
         finally:
-            serve.shutdown()
+            if "RAY_ADDRESS" in os.environ:
+                serve.delete(_NAME)  # what else runs on the cluster is other people's
+            else:
+                serve.shutdown()
 
 
 def _start(config: ServiceConfig, host: str, port: int, replicas: int, counters: Path) -> None:

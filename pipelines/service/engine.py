@@ -28,6 +28,7 @@ from vitlens_core.api.model import check_options
 from vitlens_core.errors import ConfigError, InputError
 
 LOG = logging.getLogger("vitlens.service")
+_UTF8_BYTES = 4  # of a character, at most
 CURRENT = "current"
 
 
@@ -167,7 +168,8 @@ class Engine:
             if item.path is None:
                 return Work(loaded, item.modality, preparation(item.text, {}))
             if item.modality == "text":  # plain UTF-8: nothing to decode
-                return Work(loaded, item.modality, preparation(_text(item), {}))
+                text = await asyncio.to_thread(_text, item, self.config.limits.text_characters)
+                return Work(loaded, item.modality, preparation(text, {}))
             prepared = await self.decoders.prepare(preparation, item.path, item.reading)
         except InputError as error:
             reason = str(error).replace(str(item.path), item.name or "the file")
@@ -218,12 +220,18 @@ def _expected(item: Item) -> str:
     return f"an input that can be read as {item.modality.replace('_', ' ')}"
 
 
-def _text(item: Item) -> str:
+def _text(item: Item, most: int) -> str:
+    """The text in a file. As long a text as a body may hold would keep the tokenizer for hours."""
     assert item.path is not None
+    if item.path.stat().st_size > _UTF8_BYTES * most:
+        raise RefusedError(413, "inputs", "a text file that is too long", f"{most:,} characters")
     try:
-        return item.path.read_text(encoding="utf-8").strip()
+        text = item.path.read_text(encoding="utf-8").strip()
     except UnicodeDecodeError as error:
         raise InputError(f"{item.path} is not UTF-8 text: {error}") from error
+    if len(text) > most:
+        raise RefusedError(413, "inputs", f"{len(text):,} characters", f"{most:,} or fewer")
+    return text
 
 
 async def _all(coroutines: Any) -> list[Any]:

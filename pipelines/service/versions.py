@@ -107,7 +107,7 @@ def open_model(config: ServiceConfig, versions: tuple[Version, ...]) -> Loaded:
     catalogue = Catalogue(found) if isinstance(found, Artifact) else None
     loaded = Loaded(model, versions, catalogue, READY if catalogue else str(found))
     if catalogue:
-        for name in catalogue.labels[: config.limits.classes]:
+        for name in catalogue.labels:
             loaded.class_embedding(model.modalities[0], name)
     return loaded
 

@@ -1,12 +1,13 @@
-"""Every benchmark in one command: one JSON with the machine's description, and one plot.
+"""Every benchmark of the jobs in one command: one JSON with the machine's description, one plot.
 
     python -m tests.benchmarks [--quick | --full] [--device cpu|cuda] [--size b16|l14|tiny]
         [--only loading …] [--out FOLDER]
 
 Each benchmark runs in a process of its own, one after the other, on an otherwise idle machine if
 its figures are to mean something. `--quick` takes the smallest sizes, to see that all run; `--full`
-scales to 20,000 objects. Writes benchmarks.json and benchmarks.png; a benchmark that fails is in
-the JSON with its last lines, and the command ends with status 1.
+scales to 20,000 objects. `bench_service` is apart: it needs a champion and its index. Writes
+benchmarks.json and benchmarks.png; a benchmark that fails is in the JSON with its last lines, and
+the command ends with status 1.
 """
 
 from __future__ import annotations
@@ -97,10 +98,12 @@ def _run(module: str, options: list[str], environment: dict[str, str]) -> Any:
     )
     if done.returncode:
         return {"error": done.stderr[-SHOWN_CHARACTERS:], "status": done.returncode}
-    try:
-        return json.loads(done.stdout)
-    except json.JSONDecodeError:
-        return [json.loads(line) for line in done.stdout.splitlines()]
+    for read in (json.loads, lambda text: [json.loads(line) for line in text.splitlines()]):
+        try:
+            return read(done.stdout)
+        except json.JSONDecodeError:
+            continue
+    return {"error": f"printed no JSON: {done.stdout[-SHOWN_CHARACTERS:]}", "status": 0}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from unittest.mock import patch
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
 from upath import UPath
 
 from pipelines import training
@@ -33,6 +33,13 @@ from tests.benchmarks import bench_loading
 from tests.benchmarks.bench_encode import device, foundation, multiplies_bf16, tower_settings
 from tests.benchmarks.bench_targets import described
 from tests.benchmarks.machine import SIZES, matmul_peak, timed
+
+_aten = torch.ops.aten
+# The counter knows the attention of GPUs only.
+_OF_CPUS = {
+    _aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
+}
 
 
 def main() -> None:
@@ -48,7 +55,7 @@ def measure(size: str, batch: int, steps: int) -> dict[str, float | str]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = _trainer(Path(folder), size, batch)
         batches = trainer.batches()
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=_OF_CPUS) as counter:
             trainer._train_step(next(batches))
         seconds = median(timed(lambda: trainer._train_step(next(batches))) for _ in range(steps))
     dtype = torch.bfloat16 if multiplies_bf16() else torch.float32

@@ -23,7 +23,7 @@ from pipelines.artifacts import Artifact, Store
 from tests.chaos.small_build import SAMPLES, SHARDS
 from tests.chaos.two_nodes import TwoNodes, two_nodes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("local_ray")]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900), pytest.mark.xdist_group("local_ray")]
 
 KILLS = 20
 

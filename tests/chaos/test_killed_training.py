@@ -25,7 +25,7 @@ from tests.chaos.small_training import STEPS, train
 from tests.chaos.two_nodes import TwoNodes, two_nodes
 from vitlens_core.checkpoint import LENS_FILE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("local_ray")]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900), pytest.mark.xdist_group("local_ray")]
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_a_choice_that_is_not_made_leaves_no_trace_in_the_fingerprint() -> None:
     assert chosen.tower().head == "mlp"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_workers_train_one_lens(tmp_path: Path, local_ray: None, tiny_lit: str) -> None:
     store = Store(UPath(tmp_path / "artifacts"))
     targets = synthetic.targets(store, {"train": (6, 6), "val": (3,)})

@@ -30,7 +30,7 @@ from workflows.spec import MODALITIES
 
 DEADLINE_S = 600
 SCHEDULE = "thermal_schedule"
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1300)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1300)]
 
 
 def smallest(foundation: str) -> dict[str, Any]:

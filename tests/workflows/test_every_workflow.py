@@ -68,7 +68,9 @@ def _run(home: Home, modality: str, *overrides: str) -> dict[str, Any]:
     return json.loads((home.latest / "report.json").read_text())
 
 
-@pytest.mark.parametrize("modality", IN_ORDER)
+@pytest.mark.parametrize(
+    "modality", [IN_ORDER[0], *(pytest.param(n, marks=pytest.mark.nightly) for n in IN_ORDER[1:])]
+)
 def test_a_workflow_ends_with_a_champion_that_loads(
     home: Home, modality: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +88,7 @@ def test_a_workflow_ends_with_a_champion_that_loads(
         torch.testing.assert_close(embeddings.norm(dim=-1), torch.ones(1))
 
 
+@pytest.mark.nightly
 def test_a_depth_lens_teaches_point_clouds(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the space of the lens that teaches, and without images or words."""
     monkeypatch.setenv("VITLENS_HOME", str(home.root))

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines import registry
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 
 
 def test_a_sweep_trains_every_point_and_registers_none(tmp_path: Path) -> None:

@@ -43,13 +43,24 @@ class Pretrained(ModelHubMixin, library_name="vitlens", pipeline_tag="feature-ex
 
     _origin: Origin | None = None
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        """Raises ConfigError: the model is not of one lens."""
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write the folder; `push_to_hub=True` uploads it too.
+
+        Raises:
+            ConfigError: the model is not of one lens, or was loaded from this very folder.
+        """
         if self._origin is None:
             raise ConfigError(
                 "save_pretrained writes one lens: load one lens checkpoint alone; published "
                 "checkpoints and several lenses in one model are not saved"
             )
+        # The mixin would first delete the config that the model was loaded by.
+        if Path(save_directory).resolve() == self._origin.lens.parent.resolve():
+            raise ConfigError(f"{save_directory} is where the model was loaded from: name another")
+        return super().save_pretrained(save_directory, **options)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        assert self._origin is not None
         lens, foundation = self._origin.lens, self._origin.foundation
         settings, spec, digest = read_settings(lens)
         described: dict[str, Any] = {
@@ -69,7 +80,7 @@ class Pretrained(ModelHubMixin, library_name="vitlens", pipeline_tag="feature-ex
             state = foundation.projections.state_dict()
             save_file(state, save_directory / PROJECTIONS_FILE)
         card = lens.with_name(CARD_FILE)
-        if card.is_file() and card.parent != save_directory:
+        if card.is_file():
             shutil.copyfile(card, save_directory / CARD_FILE)
         (save_directory / CONFIG_FILE).write_text(json.dumps(described, indent=2))
 

@@ -26,10 +26,13 @@ _BEGINNINGS = {
     b"MM\0*": ".tiff",
     b"RIFF????WEBP": ".webp",
     b"RIFF????WAVE": ".wav",
+    b"RIFF????AVI ": ".avi",
     b"fLaC": ".flac",
     b"OggS": ".ogg",
     b"ID3": ".mp3",
     b"\xff\xfb": ".mp3",
+    b"\xff\xf3": ".mp3",
+    b"\xff\xf2": ".mp3",
     b"????ftyp": ".mp4",
     b"\x1aE\xdf\xa3": ".webm",
 }

@@ -29,10 +29,9 @@ def check(roots: Collection[str], of_modalities: Collection[str] | None = None) 
     known = benchmarks()
     for name in roots:
         if name not in known:
-            raise ConfigError(f"benchmarks.roots: {unknown('benchmark', name, known)}")
+            raise ConfigError(f"benchmarks: {unknown('benchmark', name, known)}")
         measured = known[name].modality
         if of_modalities is not None and measured not in of_modalities:
             raise ConfigError(
-                f"benchmarks.roots: {name} measures {measured}; the model has "
-                f"{', '.join(of_modalities)}"
+                f"benchmarks: {name} measures {measured}; the model has {', '.join(of_modalities)}"
             )

@@ -250,6 +250,18 @@ BAD_QUESTIONS: dict[str, tuple[str, Any, int, str]] = {
     "unknown option": ("/embed", {"inputs": [{**TEXT, "reading": {"rate_hz": 1}}]}, 422, "rate_hz"),
     "too many inputs": ("/embed", {"inputs": [TEXT] * 9}, 413, "9 inputs"),
     "a long text": ("/embed", {"inputs": [{**TEXT, "text": "a" * 301}]}, 413, "301 characters"),
+    "a long text in a file": (
+        "/embed",
+        {"inputs": [{"modality": "text", "name": "a.txt", "base64": "YWFh" * 200}]},
+        413,
+        "600 characters",
+    ),
+    "a far too long text in a file": (
+        "/embed",
+        {"inputs": [{"modality": "text", "name": "a.txt", "base64": "YWFh" * 1000}]},
+        413,
+        "too long",
+    ),
     "many classes": (
         "/zero_shot",
         {"inputs": [TEXT], "classes": list(map(str, range(21)))},
@@ -305,8 +317,8 @@ def test_a_body_beyond_its_limit_is_refused_declared_or_not(client: TestClient) 
 def test_other_types_methods_and_routes_are_refused(client: TestClient) -> None:
     assert client.post("/embed", content=b"x").status_code == 415
     assert client.get("/embed").status_code == 405
-    assert client.get("/thumbnails/x").status_code == 422
-    assert client.get("/thumbnails/99999").status_code == 404
+    assert client.get("/thumbnails/other/0").status_code == 404
+    assert client.get("/thumbnails/x/y").status_code == 422
     assert client.get("/../etc/passwd").status_code == 404
 
 
@@ -331,7 +343,7 @@ def test_a_token_is_asked_for(engine: Engine, config: ServiceConfig) -> None:
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
     right = {"authorization": "Bearer a-token-of-24-characters"}
     assert client.post("/embed", json=body, headers=right).status_code == 200
-    for closed in ("/model", "/metrics", "/thumbnails/0"):
+    for closed in ("/model", "/metrics", "/thumbnails/x/0"):
         assert client.get(closed).status_code == 401
         assert client.get(closed, headers=right).status_code == 200
     for opened in ("/", "/explorer.js", "/explorer.css", "/health", "/ready"):
