@@ -343,7 +343,9 @@ def test_a_token_is_asked_for(engine: Engine, config: ServiceConfig) -> None:
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
     right = {"authorization": "Bearer a-token-of-24-characters"}
     assert client.post("/embed", json=body, headers=right).status_code == 200
-    for closed in ("/model", "/metrics", "/thumbnails/x/0"):
+    assert engine.current.catalogue is not None
+    picture = f"/thumbnails/{engine.current.catalogue.name}/0"
+    for closed in ("/model", "/metrics", picture):
         assert client.get(closed).status_code == 401
         assert client.get(closed, headers=right).status_code == 200
     for opened in ("/", "/explorer.js", "/explorer.css", "/health", "/ready"):
