@@ -48,6 +48,7 @@ def facts(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
     source = artifacts.get("source")
     return {
         "modality": metrics["modality"],
+        "words": metrics["modality"].replace("_", " "),
         "describes": (modalities.load(metrics["modality"]).__doc__ or "").splitlines()[0],
         "foundation": foundation,
         "file": LENS_FILE,

