@@ -74,6 +74,11 @@ class Evaluated:
     described_by: list[list[int]]  # [B] which of the captions are each sample's
     taught: np.ndarray | None = None  # [B, E] mean of the teacher's targets, if one taught
 
+    def numbers(self, names: Sequence[str]) -> np.ndarray:
+        """int [B]: the place of each sample's label among the classes."""
+        place = {name: number for number, name in enumerate(names)}
+        return np.array([place[label] for label in self.labels])
+
 
 def run(
     runtime: Runtime,
@@ -91,8 +96,7 @@ def run(
     build = runtime.store.begin(STEP, VERSION, config, inputs)
     if build.existing:
         return build.existing
-    device = "cuda" if runtime.resources.gpus_per_worker else "cpu"
-    encoder = open_foundation(foundation).to(device)
+    encoder = open_foundation(foundation).to(runtime.resources.device)
     tower, settings = open_lens(lens, LENS_FILE, encoder)
     evaluated = perceive(runtime, config, targets, tower, settings)
     names = sorted(set(evaluated.labels))
@@ -123,10 +127,10 @@ def perceive(
     settings: TowerSettings,
 ) -> Evaluated:
     """The split's labelled samples as a tower sees them (`ConfigError`: there are none)."""
-    device = torch.device("cuda" if runtime.resources.gpus_per_worker else "cpu")
+    tower.to(runtime.resources.device)
     samples = _labelled(targets, config.split)
     with runtime.progress(STEP, len(samples), "samples") as bar:
-        embeddings = embed(tower.to(device), settings, samples, config.batch_size, bar.advance)
+        embeddings = embed(tower, settings, samples, config.batch_size, bar.advance)
     return _collect(samples, embeddings)
 
 
@@ -150,7 +154,7 @@ def _calibration(
         (seen.embeddings[known] @ classes.T, labels),
         (
             evaluated.embeddings @ classes.T,
-            np.array([names.index(label) for label in evaluated.labels]),
+            evaluated.numbers(names),
         ),
         1 / tower.log_scale.exp().item(),
         {"resamples": config.resamples, "seed": config.seed, "groups": evaluated.groups},
@@ -159,8 +163,7 @@ def _calibration(
 
 def hits(evaluated: Evaluated, names: list[str], classes: np.ndarray) -> np.ndarray:
     """bool [B]: whether a sample's nearest class [K, E] is its own."""
-    labels = np.array([names.index(label) for label in evaluated.labels])
-    return metrics.ranks(evaluated.embeddings, classes, labels) == 0
+    return metrics.ranks(evaluated.embeddings, classes, evaluated.numbers(names)) == 0
 
 
 def class_embeddings(
@@ -179,7 +182,7 @@ def score(
     config: EvaluationConfig,
 ) -> dict[str, Any]:
     """Everything in `metrics.json`."""
-    labels = np.array([names.index(label) for label in evaluated.labels])
+    labels = evaluated.numbers(names)
     sure = {"groups": evaluated.groups, "resamples": config.resamples, "seed": config.seed}
     own = metrics.zero_shot(evaluated.embeddings, classes, labels, **sure)
     scored = {
@@ -307,14 +310,15 @@ def _collect(samples: list[Sample], embeddings: np.ndarray) -> Evaluated:
         labels=[d["label"] for d in described],
         groups=[d["group"] for d in described],
         embeddings=embeddings,
-        images=_unit(np.stack([i.mean(0) for i in images])) if all(map(len, images)) else None,
-        taught=_unit(np.stack([t.mean(0) for t in taught])) if taught else None,
+        images=unit(np.stack([i.mean(0) for i in images])) if all(map(len, images)) else None,
+        taught=unit(np.stack([t.mean(0) for t in taught])) if taught else None,
         texts=np.stack(list(distinct.values())) if all(map(len, texts)) else None,
         described_by=[[number[c] for c in dict.fromkeys(d["captions"])] for d in described],
     )
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors [..., E] at unit norm."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 

@@ -32,7 +32,7 @@ from upath import UPath
 
 from pipelines.artifacts import Artifact, Build
 from pipelines.cluster import ShardTask, tasks_of, write_shards
-from pipelines.evaluation import embed
+from pipelines.evaluation import embed, unit
 from pipelines.files import FileEntry, atomic_file, write_atomic
 from pipelines.foundation import open_foundation, open_lens
 from pipelines.runtime import Runtime
@@ -80,8 +80,8 @@ def run(
     build = runtime.store.begin(STEP, VERSION, config, inputs)
     if build.existing:
         return build.existing
-    on_gpu = runtime.resources.gpus_per_worker > 0
-    stage = partial(IndexStage, config, shards, targets, foundation, lens, on_gpu)
+    device = runtime.resources.device
+    stage = partial(IndexStage, config, shards, targets, foundation, lens, device)
     tasks = tasks_of(targets)
     records = write_shards(runtime, build, tasks, stage, needs_gpu=True)
     tars = [build.folder / record.file.name for record in records]
@@ -106,12 +106,12 @@ class IndexStage:
         targets: Artifact,
         foundation: Artifact,
         lens: Artifact,
-        on_gpu: bool,
+        device: str,
     ) -> None:
         self.config = config
         self.shards, self.targets = shards, targets
         tower, self.settings = open_lens(lens, LENS_FILE, open_foundation(foundation))
-        self.tower = tower.to("cuda" if on_gpu else "cpu")
+        self.tower = tower.to(device)
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
         embedded = list(self.targets.read(task.name))
@@ -148,8 +148,7 @@ def _means(sample: Sample) -> dict[str, np.ndarray]:
     for kind in ("image", "text"):
         targets = decode_array(sample[f"{kind}_targets.npy"]).astype(np.float32)
         if len(targets):
-            mean = targets.mean(axis=0)
-            means[kind] = mean / np.linalg.norm(mean)
+            means[kind] = unit(targets.mean(axis=0))
     return means
 
 

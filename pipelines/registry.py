@@ -83,7 +83,7 @@ def connect(home: Path) -> MlflowClient:
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    if is_own_store(home):
+    if _is_own_store(home):
         home.mkdir(parents=True, exist_ok=True)
     return mlflow.MlflowClient(tracking_uri=tracking_uri(home))
 
@@ -159,7 +159,7 @@ def log_report(home: Path, model: ModelVersion, folder: Path) -> None:
 
 def versions(home: Path, modality: str) -> list[ModelVersion]:
     """Every version of a modality's model, newest first; none before the first run."""
-    if is_own_store(home) and not _database(home).exists():
+    if _is_own_store(home) and not _database(home).exists():
         return []
     client, name = connect(home), model_name(modality)
     held = aliases(client, name)
@@ -217,7 +217,7 @@ def _resolve(home: Path, source: str) -> MlflowVersion:
             f"expected models:/<name>@<alias> or models:/<name>/<version>, found {source!r}"
         )
     uri = tracking_uri(home)
-    if is_own_store(home) and not _database(home).exists():
+    if _is_own_store(home) and not _database(home).exists():
         raise ConfigError(
             f"{source}: no registry at {uri}; set MLFLOW_TRACKING_URI, or VITLENS_HOME to the "
             "folder of a finished run"
@@ -239,7 +239,7 @@ def _database(home: Path) -> Path:
     return home.absolute() / "mlflow.db"
 
 
-def is_own_store(home: Path) -> bool:
+def _is_own_store(home: Path) -> bool:
     return tracking_uri(home) == f"sqlite:///{_database(home)}"
 
 

@@ -58,6 +58,11 @@ class Resources(BaseModel):
     )
 
     @property
+    def device(self) -> Literal["cuda", "cpu"]:
+        """Where an encoding worker holds its towers."""
+        return "cuda" if self.gpus_per_worker else "cpu"
+
+    @property
     def range_of_train_workers(self) -> int | tuple[int, int]:
         """As many as are asked for, or the fewest and the most."""
         if self.min_train_workers is None or self.min_train_workers >= self.train_workers:

@@ -46,17 +46,17 @@ def run(runtime: Runtime, shards: Artifact, foundation: Artifact) -> Artifact:
     build = runtime.store.begin(STEP, VERSION, {}, inputs)
     if build.existing:
         return build.existing
-    stage = partial(TargetStage, shards, foundation, runtime.resources.gpus_per_worker > 0)
+    stage = partial(TargetStage, shards, foundation, runtime.resources.device)
     return build_shards(runtime, build, tasks_of(shards), stage, needs_gpu=True)
 
 
 class TargetStage:
     """Holds the foundation and encodes one shard after the other."""
 
-    def __init__(self, shards: Artifact, foundation: Artifact, on_gpu: bool) -> None:
+    def __init__(self, shards: Artifact, foundation: Artifact, device: str) -> None:
         self.shards = shards
         self.artifact = foundation
-        self.foundation = open_foundation(foundation).to("cuda" if on_gpu else "cpu")
+        self.foundation = open_foundation(foundation).to(device)
         self.teacher = None
         if has_teacher(foundation):
             self.teacher = open_lens(foundation, LENS, self.foundation)

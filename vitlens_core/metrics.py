@@ -79,8 +79,8 @@ def zero_shot(
     Raises:
         InputError: no samples, shapes that do not fit, NaN, or labels out of range.
     """
-    rank = ranks(embeddings, classes, labels)
-    scores = _similarities(embeddings, classes)
+    scores = _scores(embeddings, classes, labels)
+    rank = _ranks(scores, labels)
     draws = group_draws(groups or range(len(labels)), resamples, seed)
     correct = rank == 0
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
@@ -102,11 +102,19 @@ def ranks(embeddings: Floats, classes: Floats, labels: Ints) -> Ints:
     Raises:
         InputError: no samples, shapes that do not fit, NaN, or labels out of range.
     """
+    return _ranks(_scores(embeddings, classes, labels), labels)
+
+
+def _scores(embeddings: Floats, classes: Floats, labels: Ints) -> Floats:
+    """Similarities [B, K], once it is known that the labels fit them."""
     if not len(embeddings) or len(embeddings) != len(labels):
         raise InputError(f"{len(embeddings)} embeddings for {len(labels)} labels")
     if labels.min() < 0 or labels.max() >= len(classes):
         raise InputError(f"labels must lie in 0..{len(classes) - 1}")
-    scores = _similarities(embeddings, classes)
+    return _similarities(embeddings, classes)
+
+
+def _ranks(scores: Floats, labels: Ints) -> Ints:
     own = scores[np.arange(len(labels)), labels]
     return (scores >= own[:, None]).sum(axis=1) - 1
 

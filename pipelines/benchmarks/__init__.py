@@ -81,8 +81,7 @@ def open_model(runtime: Runtime, foundation: Artifact, lens: Artifact) -> Model:
     """A lens on its foundation, as people load it."""
     from vitlens_core.api import load
 
-    device = "cuda" if runtime.resources.gpus_per_worker else "cpu"
     with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
         local = Path(folder, LENS_FILE)
         local.write_bytes(lens.path(LENS_FILE).read_bytes())
-        return load(local, foundation=open_foundation(foundation), device=device)
+        return load(local, foundation=open_foundation(foundation), device=runtime.resources.device)

@@ -10,6 +10,7 @@ set *and* a protocol: ModelNet40 is two.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -121,6 +122,23 @@ def folder_of(root: str) -> Path:
     if not folder.is_dir():
         raise ConfigError(f"no folder {folder}; name the folder of the data set")
     return folder
+
+
+def read_json(path: Path, *, holds: str) -> Any:
+    """The content of a data set's list.
+
+    Args:
+        holds: what lies in the folder to mount, for the message.
+
+    Raises:
+        ConfigError: no such file, or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"no file {path}; mount the folder that holds {holds}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from error
 
 
 def of_source(

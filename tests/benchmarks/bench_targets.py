@@ -48,9 +48,8 @@ def main() -> None:
 def measure(
     made: Artifact, frozen: Artifact, model: OpenClipFoundation, repeats: int
 ) -> dict[str, float | str]:
-    on_gpu = device().type == "cuda"
     with patch.object(targets, "open_foundation", lambda _: model):
-        stage = targets.TargetStage(made, frozen, on_gpu)
+        stage = targets.TargetStage(made, frozen, device().type)
     images = [composite_views(sample, 255) for sample in made.read(NAME)]
 
     def staged() -> None:

@@ -70,7 +70,7 @@ def test_an_open_clip_foundation_encodes_everything_itself(
     runtime: Runtime, shards_artifact: Artifact, tiny_open_clip: str
 ) -> None:
     made = foundation.run(runtime, FoundationConfig(spec=tiny_open_clip), shards_artifact)
-    stage = TargetStage(shards_artifact, made, on_gpu=False)
+    stage = TargetStage(shards_artifact, made, device="cpu")
     samples = read_shard(shards_artifact.path("train-00000.tar"))
     for sample, stored in zip(samples, stage.samples(ShardTask("train-00000")), strict=True):
         _expect(sample, stored, open_foundation(made))

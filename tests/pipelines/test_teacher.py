@@ -176,7 +176,7 @@ def test_its_embeddings_are_targets(
     folder.mkdir()
     (folder / "train-00000.tar").write_bytes(encode_shard(samples))
     stored = dataclasses.replace(renders_artifact, folder=folder)
-    stage = TargetStage(stored, taught, on_gpu=False)
+    stage = TargetStage(stored, taught, device="cpu")
     tower, settings = open_lens(taught, LENS, open_foundation(taught))
     for before, after in zip(samples, stage.samples(ShardTask("train-00000")), strict=True):
         assert SIGNAL not in after

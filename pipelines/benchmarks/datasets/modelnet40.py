@@ -23,14 +23,13 @@ Source: Wu et al., CVPR 2015; OpenShape (arXiv 2305.10764); ULIP (arXiv 2212.051
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of
+from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, read_json
 from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, array_of, cloud, drawn
 from pipelines.benchmarks.pickled import read_npy, read_pickle
 from vitlens_core.errors import ConfigError, InputError
@@ -74,12 +73,7 @@ def mount_ulip(root: str) -> Mounted:
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"no file {path}; mount the folder that holds modelnet40/") from error
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
+    entries = read_json(path, holds="modelnet40/")
     if not isinstance(entries, list) or not entries or not all(map(_is_mapping, entries)):
         raise ConfigError(f'{path}: expected [{{"name", "category"}}, …]')
     return entries

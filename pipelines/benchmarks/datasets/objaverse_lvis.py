@@ -18,14 +18,13 @@ Source: Deitke et al. (arXiv 2212.08051); OpenShape (arXiv 2305.10764).
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of
+from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, read_json
 from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, cloud, drawn
 from pipelines.benchmarks.pickled import read_npy
 from vitlens_core.errors import ConfigError, InputError
@@ -61,12 +60,7 @@ def mount(root: str) -> Mounted:
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"no file {path}; mount the folder that holds split/") from error
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from error
+    entries = read_json(path, holds="split/")
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{path}: expected a list of objects, found {type(entries).__name__}")
     if strange := [entry for entry in entries if not isinstance(entry, dict)]:
