@@ -134,6 +134,11 @@ class Mirror:
         except BadSampleError as error:
             raise TransientError(str(error)) from error
 
+    def require_answer(self) -> None:
+        """See to it that a remote mirror still delivers (`TransientError`: it does not)."""
+        if not self.is_local:
+            self.policy.retrying()(self.state)
+
     def labels(self) -> Labels:
         """The LVIS class of every labelled object."""
         return Labels(self._annotations(LVIS_ANNOTATIONS))

@@ -4,8 +4,9 @@ Reads     an Objaverse mirror (embedded, a folder, any fsspec URL).
 Writes    `<split>-NNNNN.tar`: per object `<uid>.glb` and `<uid>.json` (name, tags,
           categories, label, licence, creator, split, sha256).
 Promises  no object on two sides of the split; a shard holds one split; objects that cannot
-          be fetched are quarantined with the reason. The driver's memory holds some 200 bytes an
-          object; what is known of it lies on disk, and a worker reads it from its shard's plan.
+          be fetched are quarantined with the reason, but a mirror that stops delivering ends the
+          job, to go on later. The driver's memory holds some 200 bytes an object; what is known
+          of it lies on disk, and a worker reads it from its shard's plan.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ from vitlens_core.errors import BadSampleError, TransientError
 
 STEP = "objects"
 VERSION = 1
+# So many objects in a row that do not arrive are no longer each its own fault.
+FAILURES_IN_A_ROW = 8
+_GO_ON = "run again when it delivers: finished shards are kept"
 
 
 class ObjectsConfig(Selection):
@@ -117,6 +121,7 @@ class FetchStage:
         self.mirror = mirror
         self.check_size = config.check_size
         self.plans = plans
+        self.failures_in_a_row = 0
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
         plan = (self.plans / f"{task.name}{PLAN}").read_bytes()
@@ -132,11 +137,28 @@ class FetchStage:
         try:
             fetched = self.mirror.fetch(record, folder)
         except (BadSampleError, TransientError) as error:
+            self._require_mirror(error)
             return Quarantined(key=record.uid, step=STEP, reason=str(error))
+        self.failures_in_a_row = 0
         data = fetched.path.read_bytes()
         fetched.path.unlink()
         described = encode_json({**item, "sha256": fetched.sha256})
         return {"__key__": record.uid, "glb": data, "json": described}
+
+    def _require_mirror(self, failure: BadSampleError | TransientError) -> None:
+        """See to it that a failure is the object's own; else all that follow would be lost."""
+        if isinstance(failure, BadSampleError):  # an answer, if not the hoped-for one
+            self.failures_in_a_row = 0
+            return
+        self.failures_in_a_row += 1
+        try:
+            self.mirror.require_answer()
+        except TransientError as error:
+            raise TransientError(f"the mirror no longer answers: {error}; {_GO_ON}") from error
+        if self.failures_in_a_row == FAILURES_IN_A_ROW:
+            raise TransientError(
+                f"{FAILURES_IN_A_ROW} objects in a row did not arrive, last {failure}; {_GO_ON}"
+            ) from failure
 
 
 def _identity(mirror: Mirror, item: dict[str, Any]) -> dict[str, Any]:

@@ -27,11 +27,11 @@ from vitlens_core.models.tower import Tower
 
 def share(tower: Tower, resources: Resources) -> nn.Module:
     """The tower as this worker runs it, in place where it can be: wrapped, sharded, compiled."""
-    if resources.activation_checkpointing:
-        for block in _blocks(tower):
+    for block in _blocks(tower):
+        if resources.compile:  # blocks are alike: one compilation serves all of them
+            block.forward = torch.compile(block.forward)
+        if resources.activation_checkpointing:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-    if resources.compile:
-        tower.compile()
     if _world_size() == 1:
         return tower
     device = tower.log_scale.device
@@ -95,7 +95,7 @@ def _state(tower: Tower, optimizer: torch.optim.AdamW, more: dict[str, Any]) -> 
 
 
 def _blocks(tower: Tower) -> Iterator[nn.Module]:
-    """The parts that are gathered, or computed again, one at a time; each once."""
+    """The parts that are gathered, compiled or computed again one at a time; each once."""
     blocks = list(tower.trunk.blocks)
     if isinstance(tower.lens, PerceiverLens):
         blocks += [part for layer in tower.lens.layers for part in layer.children()]

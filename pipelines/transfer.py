@@ -49,6 +49,15 @@ class FetchPolicy:
             min(self.max_wait_s, self.initial_wait_s * 2 ** (state.attempt_number - 1)) + jitter_s
         )
 
+    def retrying(self) -> Retrying:
+        """Calls a function until it succeeds or patience ends; then with its last error."""
+        return Retrying(
+            stop=stop_after_attempt(self.attempts),
+            wait=self.wait_s,
+            retry=retry_if_exception(self.is_worth_retrying),
+            reraise=True,
+        )
+
     def is_worth_retrying(self, error: BaseException) -> bool:
         if isinstance(error, _PauseError):
             return error.retry_after_s <= self.max_retry_after_s
@@ -75,12 +84,7 @@ def fetch(
         BadSampleError: no such file, refused, or of the wrong size each time.
         TransientError: retries exhausted.
     """
-    retrying = Retrying(
-        stop=stop_after_attempt(policy.attempts),
-        wait=policy.wait_s,
-        retry=retry_if_exception(policy.is_worth_retrying),
-        reraise=True,
-    )
+    retrying = policy.retrying()
     try:
         retrying(_copy_whole, filesystem, source, destination, size_bytes, durable)
     except _WrongSizeError as error:

@@ -31,11 +31,12 @@ def main() -> None:
         sys.exit("--device cuda: torch finds no GPU here; leave the option out")
     made: dict[str, Any] = {"machine": _run("machine", [], environment)}
     wanted = {k: v for k, v in commands(args).items() if not args.only or k in args.only}
+    args.out.mkdir(parents=True, exist_ok=True)
     for name, options in wanted.items():
         print(f"{name} {' '.join(options)}", flush=True)
         made[name] = _run(f"bench_{name}", options, environment)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "benchmarks.json").write_text(json.dumps(made, indent=2) + "\n")
+        # After each of them: half an hour of figures outlives an interruption.
+        (args.out / "benchmarks.json").write_text(json.dumps(made, indent=2) + "\n")
     from tests.benchmarks.plot import draw  # late: matplotlib takes a second
 
     draw(made, args.out / "benchmarks.png")

@@ -21,6 +21,7 @@ from tests.pipelines.misbehaving_server import (
     Server,
     dropped,
     fails,
+    goes_down,
     other_size,
     serving,
     stalled,
@@ -28,6 +29,7 @@ from tests.pipelines.misbehaving_server import (
 )
 from tests.pipelines.quiet import quiet_runtime
 from tests.pipelines.small_mirror import write_json
+from vitlens_core.errors import TransientError
 
 UIDS = [f"object{number:02d}" for number in range(24)]
 PASSING = {
@@ -49,6 +51,15 @@ LASTING = {
 }
 
 
+@pytest.fixture(autouse=True)
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting for a broken server, and no proxy before it."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(
+        objects, "open_mirror", lambda url: open_mirror(url, tmp_path / "cache", QUICK)
+    )
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     """A mirror of 24 objects, each of other bytes and another size."""
@@ -67,8 +78,7 @@ def site(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "*")
+def server(site: Path) -> Iterator[Server]:
     with serving(site) as server:
         server.faults = {suffix: list(faults) for suffix, faults in PASSING.items()}
         server.faults |= {suffix: [fault] * 99 for suffix, (fault, _) in LASTING.items()}
@@ -104,9 +114,6 @@ def test_every_object_but_those_broken_for_ever_is_complete(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    monkeypatch.setattr(
-        objects, "open_mirror", lambda url: open_mirror(url, tmp_path / "cache", QUICK)
-    )
     runtime = quiet_runtime(tmp_path, data_workers=workers)
     config = objects.ObjectsConfig(mirror=server.url, objects_per_shard=4)
     made = objects.run(runtime, config)
@@ -125,3 +132,41 @@ def test_every_object_but_those_broken_for_ever_is_complete(
     assert again.reused
     assert again.fingerprint == made.fingerprint
     assert len(server.requests) == asked
+
+
+def test_a_mirror_that_goes_down_ends_the_job_which_goes_on_later(
+    site: Path, tmp_path: Path
+) -> None:
+    with serving(site) as server:
+        config = objects.ObjectsConfig(mirror=server.url, objects_per_shard=4)
+        undisturbed = objects.run(quiet_runtime(tmp_path / "other", data_workers=0), config)
+        in_turn = _fetched(server)
+
+        server.faults = {in_turn[13]: [goes_down]}
+        runtime = quiet_runtime(tmp_path, data_workers=0)
+        with pytest.raises(TransientError, match=r"no longer answers.*run again"):
+            objects.run(runtime, config)
+        server.is_down = False
+        server.requests.clear()
+        made = objects.run(runtime, config)
+        again = _fetched(server)
+
+    assert made.manifest.files == undisturbed.manifest.files
+    assert made.manifest.quarantined == ()
+    assert in_turn[13] in again
+    assert again == in_turn[-len(again) :]
+    assert len(in_turn) - 13 <= len(again) < len(in_turn) - 13 + 4
+
+
+def _fetched(server: Server) -> list[str]:
+    return [path for path in server.requests if path.endswith(".glb")]
+
+
+def test_objects_that_fail_in_a_row_are_not_quarantined_one_by_one(
+    site: Path, tmp_path: Path
+) -> None:
+    with serving(site) as server:
+        server.faults = {".glb": [fails(500)] * 999}
+        config = objects.ObjectsConfig(mirror=server.url, objects_per_shard=4)
+        with pytest.raises(TransientError, match=r"8 objects in a row did not arrive.*HTTP 500"):
+            objects.run(quiet_runtime(tmp_path, data_workers=0), config)

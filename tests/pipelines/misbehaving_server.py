@@ -32,6 +32,7 @@ class Server(ThreadingHTTPServer):
         self.root = root
         self.faults: dict[str, list[Callable[[Handler], None]]] = {}
         self.requests: list[str] = []
+        self.is_down = False
         self.released = threading.Event()
 
     @property
@@ -52,16 +53,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.site.requests.append(self.path)
+        if self.site.is_down:
+            return self.answer(503)
         queued = next((f for s, f in self.site.faults.items() if self.path.endswith(s)), [])
         if queued:
-            queued.pop(0)(self)
-        elif self.file.is_file():
-            body = self.file.read_bytes()
-            self.answer(200, body, len(body))
-        else:
-            self.answer(404)
+            return queued.pop(0)(self)
+        if not self.file.is_file():
+            return self.answer(404)
+        body = self.file.read_bytes()
+        return self.answer(200, body, len(body))
 
     def do_HEAD(self) -> None:
+        if self.site.is_down:
+            return self.answer(503)
         if not self.file.is_file():
             return self.answer(404)
         body = self.file.read_bytes()
@@ -105,6 +109,11 @@ def stalled(handler: Handler) -> None:
     body = handler.file.read_bytes()
     handler.answer(200, body[:100], len(body))
     handler.site.released.wait(10)
+
+
+def goes_down(handler: Handler) -> None:
+    handler.site.is_down = True
+    handler.answer(503)
 
 
 def dropped(handler: Handler) -> None:

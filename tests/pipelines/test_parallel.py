@@ -5,6 +5,7 @@ The tower is an IMU's: it has no batch norm, whose statistics are those of one w
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch._dynamo.utils import counters
 from upath import UPath
 
 from pipelines.artifacts import Artifact, Store
@@ -104,6 +106,34 @@ def test_recomputed_activations_leave_the_same_gradients(job, tmp_path: Path) ->
     again = job({"activation_checkpointing": True})
     found = together.alone(together.differentiate, again, tmp_path)
     _assert_close(found.gradients, expected.gradients)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize(
+    ("workers", "more"),
+    [
+        (1, {}),
+        (1, {"activation_checkpointing": True}),
+        (2, {"sharding": "ddp"}),
+        (2, {"sharding": "fsdp"}),
+    ],
+)
+def test_compiled_blocks_leave_the_same_gradients(
+    job, pair: together.Pair, tmp_path: Path, workers: int, more: dict[str, Any]
+) -> None:
+    work = together.differentiate
+    expected = together.alone(work, job(), tmp_path)
+    compiled = job({"compile": True, **more})
+    if workers == 1:
+        torch._dynamo.reset()
+        counters.clear()
+        all_found = [together.alone(work, compiled, tmp_path)]
+        assert counters["stats"]["calls_captured"], "nothing was compiled"
+    else:
+        all_found = pair(work, compiled, tmp_path)
+    for found in all_found:
+        _assert_close(found.gradients, expected.gradients)
 
 
 # --- checkpoints of any number of workers ------------------------------------------------------
