@@ -64,6 +64,15 @@ def clip_gradients(parameters: list[nn.Parameter], largest: float) -> None:
         gradient.mul_(factor)
 
 
+def gather_objects(own: list[Any]) -> list[Any]:
+    """The lists of all workers as one; all workers must call it."""
+    if _world_size() == 1:
+        return own
+    found: list[list[Any]] = [[] for _ in range(_world_size())]
+    dist.all_gather_object(found, own)
+    return [item for items in found for item in items]
+
+
 def whole_state(tower: Tower) -> dict[str, Tensor]:
     """A copy of the trained tensors, whole on every worker; all workers must call it."""
     return {name: _whole(tensor).clone() for name, tensor in tower.trained_state().items()}

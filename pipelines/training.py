@@ -44,6 +44,11 @@ from vitlens_core.models.tower import TowerSettings
 from vitlens_core.precision import autocast
 
 _VALIDATED_TOGETHER = 16  # samples of a worker
+_NAMED = 8  # samples in a message
+
+
+class LossError(VitlensError):
+    """The loss of the whole batch is not finite: every worker meets it at the same step."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ class Trainer:
         """Train to the last step, from the latest checkpoint if there is one.
 
         Raises:
-            VitlensError: the loss is not finite; the message names step and samples.
+            LossError: the loss is not finite; the message names step and samples.
         """
         self._resume()
         batches = self.batches()
@@ -164,15 +169,16 @@ class Trainer:
         seen = self._seen(batch).to(self.device)
         parts = seen.split(self.config.micro_batch or len(seen))
         if len(parts) == 1:
-            losses = self._losses(self._embed(seen), batch, self.tower.log_scale)
-            self._total(losses, batch).backward()
+            embeddings = self._embed(seen)
+            losses = self._losses(embeddings, batch, self.tower.log_scale)
+            self._total(losses, embeddings, batch).backward()
             return {name: value.item() for name, value in losses.items()}
         with torch.no_grad(), _statistics_kept(self.tower):
             embeddings = torch.cat([self._embed(part) for part in parts])
         embeddings.requires_grad_()
         log_scale = self.tower.log_scale.detach().requires_grad_()
         losses = self._losses(embeddings, batch, log_scale)
-        self._total(losses, batch).backward()
+        self._total(losses, embeddings, batch).backward()
         assert embeddings.grad is not None
         for number, (part, slope) in enumerate(
             zip(parts, embeddings.grad.split(len(parts[0])), strict=True), start=1
@@ -189,13 +195,12 @@ class Trainer:
         with autocast(self.config.precision, self.device):
             return self.model(seen).float()
 
-    def _total(self, losses: dict[str, Tensor], batch: Batch) -> Tensor:
-        """The weighted sum. Raises VitlensError: it is not finite."""
+    def _total(self, losses: dict[str, Tensor], embeddings: Tensor, batch: Batch) -> Tensor:
+        """The weighted sum. Raises LossError: it is not finite."""
         loss = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
         if not torch.isfinite(loss):
-            raise VitlensError(
-                f"the loss is {loss.item()} at step {self.step}, on worker {self.rank}, "
-                f"samples {', '.join(batch.keys[:8])}…; lower lens.train.learning_rate"
+            raise LossError(
+                f"the loss is {loss.item()} at step {self.step}: {_why(embeddings, batch)}"
             )
         return loss
 
@@ -317,6 +322,27 @@ class Trainer:
             seed=self.config.seed,
             device=self.device,
         )
+
+
+def _why(embeddings: Tensor, batch: Batch) -> str:
+    """What is not finite in the batch of all workers; each of them must call it."""
+    stored = parallel.gather_objects(_not_finite(batch, [batch.signals, *batch.targets.values()]))
+    if stored:
+        return f"not finite are the stored signals or targets of {_named(stored)}"
+    embedded = parallel.gather_objects(_not_finite(batch, [embeddings]))
+    culprits = f"embeddings of {_named(embedded)}" if embedded else "no single embedding"
+    return f"not finite: {culprits}; lower lens.train.learning_rate"
+
+
+def _not_finite(batch: Batch, rows: list[Tensor]) -> list[str]:
+    """Keys of the samples with a number that is not finite in one of `rows`, each [B, …]."""
+    finite = torch.stack([r.detach().flatten(1).isfinite().all(1).cpu() for r in rows]).all(0)
+    return [key for key, is_finite in zip(batch.keys, finite, strict=True) if not is_finite]
+
+
+def _named(keys: list[str]) -> str:
+    further = f" and {len(keys) - _NAMED} others" if len(keys) > _NAMED else ""
+    return f"{', '.join(keys[:_NAMED])}{further}"
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from pipelines.cluster import connect, original_error
 from pipelines.files import atomic_file
 from pipelines.runtime import ProgressBar
 from pipelines.train_config import PROGRESS_FILE
-from pipelines.training import Trainer, TrainJob
+from pipelines.training import LossError, Trainer, TrainJob
 
 
 def fit(job: TrainJob, folder: UPath, bar: ProgressBar) -> AbstractContextManager[Path | None]:
@@ -117,6 +117,10 @@ class RayWorker:
     def show(self, step: int, loss: float) -> None:
         self.progress.report.remote(step, loss)
 
+    def give_up(self, error: LossError) -> None:
+        if self.rank == 0:
+            ray.get(self.progress.give_up.remote(error))
+
     def keep(self, step: int, folder: Path) -> None:
         # Ray Train puts the files of all workers into one folder.
         ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
@@ -135,7 +139,11 @@ def remove(folder: UPath | Path) -> None:
 
 def _train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(config["threads"])
-    Trainer(config["job"], RayWorker(config["progress"])).run()
+    worker = RayWorker(config["progress"])
+    try:
+        Trainer(config["job"], worker).run()
+    except LossError as error:  # all workers end here; raised, Ray Train would try it again
+        worker.give_up(error)
 
 
 def _fit_with_ray(
@@ -167,6 +175,8 @@ def _fit_with_ray(
             checkpoint = trainer.fit().checkpoint
         except TrainingFailedError as error:
             raise original_error(error) from error
+        if error := ray.get(progress.read_error.remote()):
+            raise error
     return _opened(checkpoint)
 
 
@@ -186,16 +196,23 @@ def _opened(checkpoint: ray.train.Checkpoint | None) -> Generator[Path | None]:
 
 @ray.remote(num_cpus=0)
 class _Progress:
-    """Where the first worker says how far it is, and the driver asks."""
+    """Where the first worker says how far it is, or why it gave up, and the driver asks."""
 
     def __init__(self) -> None:
         self.latest = (0, float("nan"))
+        self.error: LossError | None = None
 
     def report(self, step: int, loss: float) -> None:
         self.latest = (step, loss)
 
     def read(self) -> tuple[int, float]:
         return self.latest
+
+    def give_up(self, error: LossError) -> None:
+        self.error = error
+
+    def read_error(self) -> LossError | None:
+        return self.error
 
 
 @contextmanager

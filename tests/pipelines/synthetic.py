@@ -20,6 +20,7 @@ from vitlens_core.foundation import LitFoundation, load_foundation
 LABELS = ("ball", "pole", "disc")
 EXTENTS = np.array([[1, 1, 1], [0.2, 1, 0.2], [1, 0.2, 1]])
 EMBED_DIM = 8
+BROKEN = 4
 
 
 def sample(number: int, split: str, embed_dim: int = EMBED_DIM, points: int = 40) -> Sample:
@@ -57,6 +58,12 @@ def moving(number: int, split: str) -> Sample:
     speed = 1 + number % len(LABELS)
     series = np.sin(speed * np.arange(40) / 5) + 0.3 * rng.normal(size=(6, 40))
     return sample(number, split) | {"imu.npy": encode_array(series.astype(np.float32))}
+
+
+def one_broken(number: int, split: str) -> Sample:
+    """The same object in motion, but the targets of `BROKEN` are no numbers."""
+    nothing = encode_array(np.full((3, EMBED_DIM), np.nan, np.float16))
+    return moving(number, split) | ({"image_targets.npy": nothing} if number == BROKEN else {})
 
 
 def targets(

@@ -12,6 +12,7 @@ from pipelines.artifacts import Artifact, Store
 from pipelines.foundation import open_foundation
 from pipelines.lens import LensConfig
 from pipelines.runtime import Runtime
+from pipelines.training import LossError
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
 from tests.tiny_models import LENS, TOKENIZER
@@ -66,6 +67,20 @@ def test_two_workers_train_one_lens(tmp_path: Path, local_ray: None, tiny_lit: s
     assert [entry["step"] for entry in curves["train"]] == [1, 2, 3, 4]
     assert [entry["step"] for entry in curves["val"]] == [2, 4]
     load_lens(Path(str(made.path(LENS_FILE))), open_foundation(foundation))
+
+
+@pytest.mark.nightly
+def test_a_loss_that_is_no_number_ends_two_workers_at_once(
+    tmp_path: Path, local_ray: None, tiny_lit: str
+) -> None:
+    """The sample is named whichever worker met it, and Ray Train does not try again."""
+    store = Store(UPath(tmp_path / "artifacts"))
+    targets = synthetic.targets(store, {"train": (6,)}, synthetic.one_broken)
+    foundation = synthetic.foundation(store, tiny_lit)
+    runtime = quiet_runtime(tmp_path, train_workers=2)
+    with pytest.raises(LossError, match=r"nan at step 0: .* targets of train004$") as raised:
+        lens.run(runtime, _config(), targets, foundation)
+    assert raised.value.__cause__ is None, "it came as a value, not as a failure to be mended"
 
 
 def test_a_batch_that_does_not_divide_is_refused_before_any_work(

@@ -29,12 +29,12 @@ from pipelines.foundation import open_foundation
 from pipelines.runtime import ProgressBar
 from pipelines.shard_io import encode_array
 from pipelines.train_config import TrainConfig, learning_rate
-from pipelines.training import LENS_FILE, Trainer, TrainJob, build_optimizer
+from pipelines.training import LENS_FILE, LossError, Trainer, TrainJob, build_optimizer
 from pipelines.workers import InProcess, remove
 from tests.pipelines import synthetic
 from tests.tiny_models import tower_settings
 from vitlens_core.checkpoint import load_lens
-from vitlens_core.errors import ConfigError, VitlensError
+from vitlens_core.errors import ConfigError
 from vitlens_core.losses import MAX_LOG_SCALE
 from vitlens_core.models.tower import Tower
 
@@ -196,20 +196,22 @@ def test_training_leaves_the_trunk_and_the_scale_where_they_belong(
         assert not [n for n in load_file(folder / LENS_FILE) if n.startswith("trunk.")]
 
 
-def test_a_loss_that_is_no_number_ends_the_run_naming_the_step_and_the_samples(
-    trainer: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_loss_that_is_no_number_ends_the_run_naming_the_step_and_the_sample(
+    trainer: Made, tmp_path: Path
 ) -> None:
-    whole = synthetic.sample
-
-    def broken(number: int, split: str) -> dict[str, Any]:
-        made = whole(number, split)
-        nothing = np.full((3, synthetic.EMBED_DIM), np.nan, np.float16)
-        return made | ({"image_targets.npy": encode_array(nothing)} if number == 4 else {})
-
-    monkeypatch.setattr(synthetic, "sample", broken)
-    data = synthetic.targets(Store(UPath(tmp_path / "broken")), {"train": (6,)})
-    with pytest.raises(VitlensError, match=r"loss is nan at step 0, on worker 0, samples .*train"):
+    store = Store(UPath(tmp_path / "broken"))
+    data = synthetic.targets(store, {"train": (6,)}, synthetic.one_broken)
+    with pytest.raises(
+        LossError, match=r"nan at step 0: not finite are the stored .* of train004$"
+    ):
         trainer(data).run()
+
+
+def test_a_loss_that_diverged_names_the_embeddings(trainer: Made) -> None:
+    made = trainer()
+    next(p for p in made.tower.lens.parameters() if p.requires_grad).data.fill_(math.inf)
+    with pytest.raises(LossError, match=r"at step 0: not finite: embeddings of .*learning_rate"):
+        made.run()
 
 
 @pytest.mark.parametrize(
