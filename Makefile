@@ -5,7 +5,7 @@
 
 BIN := .venv/bin
 # Two files side by side; more threads in each would only take the cores from one another.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
 
 setup:
 	@infra/setup.sh
@@ -15,11 +15,10 @@ demo: setup
 
 test: export VITLENS_WITH_BROWSER = 1
 test: setup lint
-	$(PYTEST) -m "not slow and not nightly"
-	$(PYTEST) -m "slow and not nightly"
+	$(PYTEST) -m "not nightly"
 
 # What `make test` has no time for: twenty kills over a build, lost training workers, a killed run,
-# the daemon, a scaffolded modality, every workflow in miniature.
+# the daemon, a scaffolded modality, every workflow in miniature, compiling, a clean environment.
 nightly: setup
 	$(PYTEST) -m nightly
 

@@ -99,7 +99,7 @@ def points_of(
 def _overrides(name: str, axis: Axis, value: str, config: RunConfig) -> Overrides:
     try:
         return axis.overrides(value, config)
-    except (ValueError, OverflowError) as error:
+    except (ValueError, ArithmeticError) as error:
         raise ConfigError(f"axis {name}: expected {axis.takes}; found {value!r}") from error
 
 
@@ -156,6 +156,25 @@ def _batch(value: str, config: RunConfig) -> Overrides:
 def _batches(config: RunConfig) -> list[str]:
     size = config.lens.train.batch_size
     return [str(max(2, size // 2)), str(size), str(2 * size)]
+
+
+def _negatives(value: str, config: RunConfig) -> Overrides:
+    """`64`, or `64+512` with a bank. As many samples are seen at any batch, and the learning rate
+    goes with its square root, as AdamW's noise does."""
+    train, (batch, _, bank) = config.lens.train, value.partition("+")
+    times = int(batch) / train.batch_size
+    return (
+        f"lens.train.batch_size={int(batch)}",
+        f"lens.train.bank={int(bank or 0)}",
+        f"lens.train.steps={max(1, round(train.steps / times))}",
+        f"lens.train.warmup_steps={round(train.warmup_steps / times)}",
+        f"lens.train.learning_rate={train.learning_rate * times**0.5:g}",
+    )
+
+
+def _proposed_negatives(config: RunConfig) -> list[str]:
+    size = config.lens.train.batch_size
+    return [str(size), f"{size}+{8 * size}", str(8 * size)]
 
 
 def _trunk(value: str, config: RunConfig) -> Overrides:
@@ -260,6 +279,12 @@ AXES = {
         label="× {}".format,
     ),
     "batch": Axis("the batch, at the same number of steps", "samples per step", _batches, _batch),
+    "negatives": Axis(
+        "what a sample is told apart from, at the same number of samples seen",
+        "samples per step, and with a bank of targets, as 64,64+512,512",
+        _proposed_negatives,
+        _negatives,
+    ),
     "augmentation": _named("augmentation of the training signals", AUGMENTATION),
     "trunk": Axis(
         "what is used of the trunk, and what is trained of it",

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 
 from pipelines.mirror import open_mirror
 from pipelines.teacher import find_teacher
+from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import check_foundation
 from workflows.spec import Workflow, load_workflow
 
 
 def check(workflow: Workflow, profile: str, overrides: Sequence[str]) -> None:
-    """Check the settings, and that data set or mirror and foundation are there (`ConfigError`)."""
+    """Check the settings, and that all they name is there (`ConfigError`): data set or mirror,
+    foundation, compiler."""
     config = workflow.config(profile, overrides)
+    if config.resources.compile and not _has_compiler():
+        raise ConfigError(
+            "resources.compile: no C++ compiler found; install g++, let CXX name another, or leave "
+            "it off"
+        )
     if config.source is None:
         open_mirror(config.objects.mirror)
     elif config.source.is_local:
@@ -23,3 +32,8 @@ def check(workflow: Workflow, profile: str, overrides: Sequence[str]) -> None:
         check(load_workflow(workflow.foundation_of), profile, ())
     else:
         check_foundation(config.foundation.spec)
+
+
+def _has_compiler() -> bool:
+    """A cluster's nodes have their own."""
+    return "RAY_ADDRESS" in os.environ or shutil.which(os.environ.get("CXX", "g++")) is not None

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from pipelines.service import answers, metrics
 from pipelines.service.engine import Engine
-from pipelines.service.guard import Guard, answer
+from pipelines.service.guard import ANSWERED_BY, Guard, answer
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import (
     Described,
@@ -85,9 +85,11 @@ def _questions(app: FastAPI, engine: Engine) -> None:
         limits = engine.config.limits
         with tempfile.TemporaryDirectory(prefix="vitlens-request-") as folder:
             question = await read(request, kind, limits, Path(folder))
+            loaded = engine.current  # also if another replaces it meanwhile
+            request.scope[ANSWERED_BY] = loaded.label
             try:
                 async with asyncio.timeout(limits.request_s):
-                    return await work(engine, engine.current, question)
+                    return await work(engine, loaded, question)
             except TimeoutError:
                 limit = f"{limits.request_s:g} s"
                 raise RefusedError(

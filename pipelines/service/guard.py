@@ -25,6 +25,7 @@ OPEN = (*_PAGE, "/health", "/ready", "/docs", "/openapi.json")
 QUESTIONS = ("/embed", "/similarity", "/zero_shot", "/search")
 _COUNTED = (*OPEN, *QUESTIONS, "/model", "/metrics")
 _BUSY_S = "1"
+ANSWERED_BY = "vitlens.model"  # in a request's scope: the model it met
 
 
 class Guard:
@@ -33,7 +34,8 @@ class Guard:
     def __init__(
         self, app: ASGIApp, config: ServiceConfig, metrics: Metrics, label: Callable[[], str]
     ) -> None:
-        """`label` names the model that answers, for the header `x-vitlens-model`."""
+        """`label` names the present model, for the header `x-vitlens-model` of requests that do
+        not say in their scope which one they met."""
         self._app = app
         self._limits = config.limits
         self._token = config.token.get_secret_value().encode() if config.token else None
@@ -52,8 +54,9 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                label = self._label().encode("latin-1", "replace")
-                message["headers"] = [*message.get("headers", []), (b"x-vitlens-model", label)]
+                label = scope.get(ANSWERED_BY) or self._label()
+                header = (b"x-vitlens-model", label.encode("latin-1", "replace"))
+                message["headers"] = [*message.get("headers", []), header]
             await send(message)
 
         self._under_way += 1

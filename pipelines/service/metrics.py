@@ -1,12 +1,14 @@
 """metrics: what Prometheus is told.
 
 With PROMETHEUS_MULTIPROC_DIR set, as `deployment` does, all replicas of a machine are counted
-together, whichever of them answers.
+together, whichever of them answers; those of other nodes of a cluster in a folder of that name
+there.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -28,6 +30,8 @@ class Metrics:
     """One replica's counters."""
 
     def __init__(self) -> None:
+        if FOLDER in os.environ:
+            Path(os.environ[FOLDER]).mkdir(parents=True, exist_ok=True)
         registry = CollectorRegistry()
         self._registry = registry
         self.requests = Counter(

@@ -37,7 +37,7 @@ print(refused)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_a_model_needs_its_own_requirements_and_nothing_else(home: Path, tmp_path: Path) -> None:
     tower, settings, files = real_lens()

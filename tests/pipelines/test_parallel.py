@@ -108,7 +108,7 @@ def test_recomputed_activations_leave_the_same_gradients(job, tmp_path: Path) ->
     _assert_close(found.gradients, expected.gradients)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize(
     ("workers", "more"),

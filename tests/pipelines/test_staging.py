@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -214,9 +215,8 @@ def test_a_gate_on_a_benchmark(
 @pytest.mark.parametrize(
     ("budget", "said"),
     [
-        ({"max_latency_ms": 0.001}, "ms an input, budget 0"),
-        ({"max_memory_mb": 1}, "MB, budget 1"),
-        ({"timeout_s": 0.1}, "did not load and embed within 0 s"),
+        ({"max_latency_ms": 0.001, "max_memory_mb": 1}, r"ms an input, budget 0; .* MB, budget 1$"),
+        ({"timeout_s": 0.1}, r"^did not load and embed within 0 s$"),
     ],
 )
 def test_a_budget_that_is_overrun_is_named(
@@ -226,7 +226,7 @@ def test_a_budget_that_is_overrun_is_named(
     package = registry.download(f"models:/{NAME}@challenger", home)
     held = sanity.hold(package, SanityConfig(**budget))
     assert not held.passed
-    assert said in held.reason
+    assert re.search(said, held.reason)
 
 
 def test_a_model_that_does_not_load_says_why(home: Path, runtime: Runtime, flow: Flow) -> None:

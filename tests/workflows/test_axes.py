@@ -61,6 +61,14 @@ def test_epochs_stretch_the_whole_schedule() -> None:
     assert found.learning_rate == train.learning_rate
 
 
+def test_negatives_are_compared_at_the_same_number_of_samples() -> None:
+    few, banked, many = made("negatives", "48", "48+512", "192", modality="point_cloud").values()
+    trains = [POINTS.config("demo", point).lens.train for point in (few, banked, many)]
+    assert len({train.steps * train.batch_size for train in trains}) == 1
+    assert [train.bank for train in trains] == [0, 512, 0]
+    assert trains[2].learning_rate == pytest.approx(2 * trains[0].learning_rate)
+
+
 def test_a_trunk_is_stated_whole() -> None:
     """Nothing of the profile's plan stays behind."""
     whole, some = made("trunk", "whole", "skip_first=8+unlock_cls").values()
@@ -93,6 +101,8 @@ def test_a_value_named_twice_is_one_point() -> None:
         ("recipe", ("vit-lens", "clip"), "unknown value 'clip'.*imagebind"),
         ("temperature", ("0.1", "hot"), "expected numbers above 0, and `learned`; found 'hot'"),
         ("batch", ("8", "2.5"), "expected samples per step; found '2.5'"),
+        ("negatives", ("48", "0"), "expected samples per step, and with a bank.*found '0'"),
+        ("negatives", ("48", "48+all"), "expected samples per step, and with a bank"),
         ("epochs", ("1", "inf"), "expected multiples .*; found 'inf'"),
         ("supervision", ("image", ""), "unknown value ''.*image\\+text"),
     ],

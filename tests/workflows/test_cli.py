@@ -58,6 +58,15 @@ def test_a_run_ends_with_a_summary(stage: Stage) -> None:
         assert words in result.output
 
 
+def test_compiling_without_a_compiler_is_refused_at_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    result = vitlens(*TINY, "--set", "resources.compile=true")
+    assert result.exit_code == MISTAKE
+    assert "no C++ compiler found; install g++" in " ".join(result.output.split())
+
+
 def test_a_failed_gate_exits_1_and_says_which(stage: Stage) -> None:
     stage.top1 = 0.5
     result = vitlens(*TINY, "--set", "gates.times_chance.min=8")

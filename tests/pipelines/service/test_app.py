@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import dataclasses
 import io
 import json
 import re
@@ -84,6 +85,23 @@ def test_every_answer_names_the_model(client: TestClient) -> None:
         assert (version["name"], version["version"]) == ("vitlens-point_cloud", "1")
         assert answer.headers["x-vitlens-model"] == "vitlens-point_cloud/1"
     assert client.get("/nothing").headers["x-vitlens-model"] == "vitlens-point_cloud/1"
+
+
+def test_an_answer_names_the_model_it_met_though_another_came_meanwhile(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = copy.copy(engine)
+    first, embed = engine.current, engine.embed
+    later = (first.versions[0].model_copy(update={"version": "2"}),)
+
+    async def slow(*args: Any) -> np.ndarray:
+        engine.current = dataclasses.replace(first, versions=later)
+        return await embed(*args)
+
+    monkeypatch.setattr(engine, "embed", slow)
+    answer = TestClient(create_app(engine)).post("/embed", files={"text": (None, "a lamp")})
+    assert answer.json()["model"][0]["version"] == "1"
+    assert answer.headers["x-vitlens-model"] == "vitlens-point_cloud/1"
 
 
 def test_similarities_are_cosines(client: TestClient, model: vitlens_core.Model) -> None:
