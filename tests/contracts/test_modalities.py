@@ -18,6 +18,7 @@ from tests.tiny_models import TinyFoundation
 from vitlens_core import modalities
 from vitlens_core.captions import class_prompts
 from vitlens_core.errors import ConfigError, InputError
+from vitlens_core.losses import info_nce
 from vitlens_core.models.tower import Tower, TowerSettings
 
 EVERY = modalities.names()
@@ -224,6 +225,19 @@ def test_neither_order_nor_size_of_the_batch_changes_an_embedding(name: str) -> 
     torch.testing.assert_close(tower(seen.flip(0)), embeddings.flip(0), atol=1e-5, rtol=0)
     alone = torch.cat([tower(one) for one in seen.split(1)])
     torch.testing.assert_close(alone, embeddings, atol=1e-5, rtol=0)
+
+
+@lensed
+def test_a_tower_takes_all_it_needs_along_to_another_device(name: str) -> None:
+    """`meta` stands for a GPU: it computes nothing, and refuses what was left on the CPU."""
+    tower = _tower(name).to("meta").train()
+    seen = _signal(name).prepare(_stored(name)).to("meta")
+    groups = torch.arange(len(seen), device="meta")
+    embeddings = tower(seen)
+    loss = info_nce(embeddings, embeddings.detach(), tower.log_scale.exp(), groups)
+    loss.backward()
+    trained = [p for p in tower.parameters() if p.requires_grad]
+    assert all(p.grad is not None and p.grad.is_meta for p in trained)
 
 
 @lensed

