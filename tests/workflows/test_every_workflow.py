@@ -103,4 +103,3 @@ def test_a_depth_lens_teaches_point_clouds(home: Home, monkeypatch: pytest.Monke
     assert report["emergent"]
     assert report["foundation"]["teacher"] == "depth"
     assert 0 <= report["teacher_zero_shot"]["top1"] <= 1
-    assert report["model"]["version"] == 2

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,21 +23,9 @@ def test_a_sweep_trains_every_point_and_registers_none(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=850)
 
     assert done.returncode == 0, done.stderr
-    made = [path.parent.parent.name for path in (tmp_path / "artifacts").glob("*/*/manifest.json")]
-    assert sorted(made) == [
-        *(
-            "benchmarks",
-            "benchmarks",
-            "evaluation",
-            "evaluation",
-            "foundation",
-            "lens",
-            "lens",
-            "shards",
-            "source",
-            "targets",
-        )
-    ]
+    made = (path.parent.parent.name for path in (tmp_path / "artifacts").glob("*/*/manifest.json"))
+    shared = {"source": 1, "shards": 1, "foundation": 1, "targets": 1}
+    assert Counter(made) == {**shared, "lens": 2, "evaluation": 2}
     [folder] = (tmp_path / "sweeps").iterdir()
     found = json.loads((folder / "sweep.json").read_text())
     assert [(p["label"], p["emergent"]) for p in found["points"]] == [
