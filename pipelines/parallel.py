@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
@@ -38,10 +39,13 @@ def share(tower: Tower, resources: Resources) -> nn.Module:
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(tower)
     if resources.sharding == "fsdp":
+        mesh = init_device_mesh(device.type, (_world_size(),))
         for block in _blocks(tower):
-            fully_shard(block)
-        # A scalar cannot be sharded; every worker computes its whole gradient as it is.
-        fully_shard(tower, ignored_params={tower.log_scale})
+            fully_shard(block, mesh=mesh)
+        # A scalar cannot be sharded; every worker computes its whole gradient as it is. The root
+        # would stay whole after a forward pass without a backward, as validation's is, and what
+        # is whole has no moments and no average.
+        fully_shard(tower, mesh=mesh, ignored_params={tower.log_scale}, reshard_after_forward=True)
         return tower
     return DistributedDataParallel(tower, device_ids=[device] if device.type == "cuda" else None)
 
@@ -54,14 +58,18 @@ def sync_gradients(model: nn.Module, *, now: bool) -> None:
         model.set_requires_gradient_sync(now)
 
 
-def clip_gradients(parameters: list[nn.Parameter], largest: float) -> None:
-    """Scale gradients down to a norm of `largest` over all of them, shards included."""
+def clip_gradients(parameters: list[nn.Parameter], largest: float) -> float:
+    """Scale gradients down to a norm of `largest` over all of them, shards included.
+
+    Returns the norm that they had.
+    """
     gradients = [p.grad for p in parameters if p.grad is not None]
     squares = [_whole(g.norm().square()) for g in gradients]
     norm = torch.stack(squares).sum().sqrt()
     factor = (largest / (norm + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factor)
+    return norm.item()
 
 
 def gather_objects(own: list[Any]) -> list[Any]:

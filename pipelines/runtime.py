@@ -50,8 +50,8 @@ class Resources(BaseModel):
     )
     compile: bool = Field(False, description="torch.compile the tower; needs a C++ compiler")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of an encoding or training worker")
-    threads_per_train_worker: int = Field(
-        default_factory=lambda: os.cpu_count() or 1, ge=1, description="torch threads"
+    threads_per_train_worker: int | None = Field(
+        None, ge=1, description="torch threads; unset: a machine's cores, shared by its workers"
     )
     verify_reads: bool = Field(
         False, description="compare every sample that is read with its checksum"
@@ -61,6 +61,10 @@ class Resources(BaseModel):
     def device(self) -> Literal["cuda", "cpu"]:
         """Where an encoding worker holds its towers."""
         return "cuda" if self.gpus_per_worker else "cpu"
+
+    def threads(self, workers_here: int = 1) -> int:
+        """Torch threads of one of a machine's training workers."""
+        return self.threads_per_train_worker or max(1, (os.cpu_count() or 1) // workers_here)
 
     @property
     def range_of_train_workers(self) -> int | tuple[int, int]:

@@ -16,7 +16,7 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -28,27 +28,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipelines import parallel
+from pipelines.ahead import ahead
 from pipelines.artifacts import Artifact
 from pipelines.bank import TargetBank
 from pipelines.batches import Batch, TrainingBatches, read_targets
 from pipelines.foundation import has_teacher, open_foundation
+from pipelines.not_finite import LossError, named, reason
+from pipelines.optimizer import build_optimizer, trainable
 from pipelines.runtime import Resources
 from pipelines.shard_io import decode_array
 from pipelines.shard_table import stable_group
 from pipelines.train_config import PROGRESS_FILE, TrainConfig, learning_rate
 from vitlens_core import modalities
 from vitlens_core.checkpoint import LENS_FILE, encode_lens
-from vitlens_core.errors import VitlensError
 from vitlens_core.losses import MAX_LOG_SCALE, gather_rows, info_nce
 from vitlens_core.models.tower import TowerSettings
 from vitlens_core.precision import autocast
 
+_VALIDATED = 4096  # samples, the first ones: all are compared with all, again and again
 _VALIDATED_TOGETHER = 16  # samples of a worker
-_NAMED = 8  # samples in a message
-
-
-class LossError(VitlensError):
-    """The loss of the whole batch is not finite: every worker meets it at the same step."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +107,12 @@ class Trainer:
         self.modality = modalities.load(job.tower.modality)
         self.signal = job.tower.signal
         self.weights = job.train.weights(taught=has_teacher(job.foundation))
-        self.average = self._average()
+        self.average = self._build_average()
         self.bank = self._bank()
+        # Where workers were lost the others take their rows, but no more of them at a time.
+        self.together = self.config.micro_batch or -(
+            -self.config.batch_size // max(1, job.resources.train_workers)
+        )
         self.curves = Curves()
         self.step = 0
 
@@ -118,23 +120,23 @@ class Trainer:
         """Train to the last step, from the latest checkpoint if there is one.
 
         Raises:
-            LossError: the loss is not finite; the message names step and samples.
+            LossError: loss or gradient is not finite; the message names step and samples.
         """
         self._resume()
-        batches = self.batches()
-        while self.step < self.config.steps:
-            losses = self._train_step(next(batches))
-            self.step += 1
-            self._record(losses)
-            last = self.step == self.config.steps
-            if last or self.step % self.config.validate_every == 0:
-                self._validate()
-            if last or self.step % self.config.checkpoint_every == 0:
-                self._checkpoint(last=last)
+        with closing(ahead(self.batches())) as batches:
+            while self.step < self.config.steps:
+                losses = self._train_step(*next(batches))
+                self.step += 1
+                self._record(losses)
+                last = self.step == self.config.steps
+                if last or self.step % self.config.validate_every == 0:
+                    self._validate()
+                if last or self.step % self.config.checkpoint_every == 0:
+                    self._checkpoint(last=last)
 
-    def batches(self) -> Iterator[Batch]:
-        """This worker's batches from the present step on."""
-        return TrainingBatches(
+    def batches(self) -> Iterator[tuple[Batch, Tensor]]:
+        """This worker's batches from the present step on, and each as the tower sees it."""
+        read = TrainingBatches(
             self.job.targets,
             self.modality.SIGNAL,
             self.weights,
@@ -144,14 +146,23 @@ class Trainer:
             seed=self.config.seed,
             shuffle_buffer=self.config.shuffle_buffer,
         ).starting_at(self.step)
+        for step, batch in enumerate(read, start=self.step):
+            seen = self._seen(batch, step)
+            yield batch, seen.pin_memory() if self.device.type == "cuda" else seen
 
-    def _train_step(self, batch: Batch) -> dict[str, float]:
+    def _train_step(self, batch: Batch, seen: Tensor) -> dict[str, float]:
         rate = learning_rate(self.step, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        losses = self._backward(batch)
-        parallel.clip_gradients(trainable(self.tower), self.config.gradient_clip)
+        losses = self._backward(batch, seen)
+        norm = parallel.clip_gradients(trainable(self.tower), self.config.gradient_clip)
+        if not math.isfinite(norm):
+            raise LossError(
+                f"the gradient's norm is {norm} at step {self.step}, though the loss is finite; "
+                "lower lens.train.learning_rate. The samples were "
+                f"{named(parallel.gather_objects(batch.keys))}"
+            )
         self.optimizer.step()
         self._hold_scale()
         if self.average:
@@ -159,15 +170,15 @@ class Trainer:
         total = sum(self.weights[name] * value for name, value in losses.items())
         return {"loss": total, **{f"loss_{n}": v for n, v in losses.items()}, "lr": rate}
 
-    def _backward(self, batch: Batch) -> dict[str, float]:
+    def _backward(self, batch: Batch, seen: Tensor) -> dict[str, float]:
         """Leave the gradient of the batch of all workers; its losses.
 
         A worker's rows may exceed its memory. Then their embeddings are computed first, without
         a graph; the loss of all is differentiated by them; and each part is embedded again and
         differentiated alone.
         """
-        seen = self._seen(batch).to(self.device)
-        parts = seen.split(self.config.micro_batch or len(seen))
+        seen = seen.to(self.device, non_blocking=True)
+        parts = seen.split(self.together)
         if len(parts) == 1:
             embeddings = self._embed(seen)
             losses = self._losses(embeddings, batch, self.tower.log_scale)
@@ -200,18 +211,18 @@ class Trainer:
         loss = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
         if not torch.isfinite(loss):
             raise LossError(
-                f"the loss is {loss.item()} at step {self.step}: {_why(embeddings, batch)}"
+                f"the loss is {loss.item()} at step {self.step}: {reason(embeddings, batch)}"
             )
         return loss
 
-    def _seen(self, batch: Batch) -> Tensor:
-        """Stored signals as the tower sees them at this step."""
+    def _seen(self, batch: Batch, step: int) -> Tensor:
+        """Stored signals as the tower sees them at a step."""
         if not self.config.augmentation:
             return self.signal.prepare(batch.signals)
         # One by one: the same variant whichever worker a row falls to.
         variants = []
         for row, signal in zip(batch.rows, batch.signals.split(1), strict=True):
-            seed = stable_group(f"{self.config.seed}/{self.step}/{row}") & 0x7FFFFFFFFFFFFFFF
+            seed = stable_group(f"{self.config.seed}/{step}/{row}") & 0x7FFFFFFFFFFFFFFF
             variants.append(self.signal.augment(signal, torch.Generator().manual_seed(seed)))
         return torch.cat(variants)
 
@@ -246,7 +257,7 @@ class Trainer:
         made = self.job.targets
         if not made.shards("val"):
             return
-        own, paired = self._with_average(self._embedded_validation)
+        own, paired = self._using_average(self._embedded_validation)
         loss = info_nce(own, paired, self.tower.log_scale.exp())
         # By value: samples of one class may share their text, and any of them is right.
         hits = (paired[(own @ paired.T).argmax(1)] == paired).all(1)
@@ -255,18 +266,19 @@ class Trainer:
         )
 
     def _embedded_validation(self) -> tuple[Tensor, Tensor]:
-        """Embeddings and mean targets [N, E] of the validation split."""
+        """Embeddings and mean targets [N, E] of samples of the validation split."""
         kind = next(iter(self.weights))
         made = self.job.targets
-        samples = (s for path in made.shards("val") for s in made.read(path))
+        stored = (s for path in made.shards("val") for s in made.read(path))
+        samples = islice(stored, _VALIDATED)
         own, paired = [], []
         self.tower.eval()
         while rows := list(islice(samples, _VALIDATED_TOGETHER * self.world_size)):
             share = -(-len(rows) // self.world_size)
             # The same number for every worker; what is there twice is cut off again.
             mine = [rows[(self.rank * share + i) % len(rows)] for i in range(share)]
-            stored = np.stack([decode_array(sample[self.modality.SIGNAL]) for sample in mine])
-            seen = self.signal.prepare(torch.from_numpy(stored)).to(self.device)
+            signals = np.stack([decode_array(sample[self.modality.SIGNAL]) for sample in mine])
+            seen = self.signal.prepare(torch.from_numpy(signals)).to(self.device)
             own.append(gather_rows(self._embed(seen))[: len(rows)])
             found = [torch.tensor(read_targets(s, kind)).float().mean(0) for s in rows]
             paired.append(F.normalize(torch.stack(found), dim=-1).to(self.device))
@@ -281,8 +293,8 @@ class Trainer:
     def _checkpoint(self, *, last: bool) -> None:
         with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as name:
             folder = Path(name)
-            parallel.save_state(folder, self.tower, self.optimizer, **self._averaged())
-            state = self._with_average(lambda: parallel.whole_state(self.tower)) if last else {}
+            parallel.save_state(folder, self.tower, self.optimizer, **self._average_state())
+            state = self._using_average(lambda: parallel.whole_state(self.tower)) if last else {}
             if self.rank == 0:
                 if last:
                     lens = encode_lens(state, self.job.tower, *self.foundation)
@@ -295,21 +307,21 @@ class Trainer:
         with self.worker.latest() as folder:
             if folder is None:
                 return
-            parallel.load_state(folder, self.tower, self.optimizer, **self._averaged())
+            parallel.load_state(folder, self.tower, self.optimizer, **self._average_state())
             progress = json.loads(Path(folder, PROGRESS_FILE).read_text())
         self.step = progress["step"]
         self.curves = Curves(progress["train"], progress["val"])
 
-    def _average(self) -> parallel.WeightAverage | None:
+    def _build_average(self) -> parallel.WeightAverage | None:
         if self.config.ema_decay is None:
             return None
         named = {n: p for n, p in self.tower.named_parameters() if p.requires_grad}
         return parallel.WeightAverage(named, self.config.ema_decay)
 
-    def _averaged(self) -> dict[str, Any]:
+    def _average_state(self) -> dict[str, Any]:
         return {"average": self.average.weights} if self.average else {}
 
-    def _with_average(self, use: Callable[[], Any]) -> Any:
+    def _using_average(self, use: Callable[[], Any]) -> Any:
         return self.average.shown(use) if self.average else use()
 
     def _bank(self) -> TargetBank | None:
@@ -324,27 +336,6 @@ class Trainer:
         )
 
 
-def _why(embeddings: Tensor, batch: Batch) -> str:
-    """What is not finite in the batch of all workers; each of them must call it."""
-    stored = parallel.gather_objects(_not_finite(batch, [batch.signals, *batch.targets.values()]))
-    if stored:
-        return f"not finite are the stored signals or targets of {_named(stored)}"
-    embedded = parallel.gather_objects(_not_finite(batch, [embeddings]))
-    culprits = f"embeddings of {_named(embedded)}" if embedded else "no single embedding"
-    return f"not finite: {culprits}; lower lens.train.learning_rate"
-
-
-def _not_finite(batch: Batch, rows: list[Tensor]) -> list[str]:
-    """Keys of the samples with a number that is not finite in one of `rows`, each [B, …]."""
-    finite = torch.stack([r.detach().flatten(1).isfinite().all(1).cpu() for r in rows]).all(0)
-    return [key for key, is_finite in zip(batch.keys, finite, strict=True) if not is_finite]
-
-
-def _named(keys: list[str]) -> str:
-    further = f" and {len(keys) - _NAMED} others" if len(keys) > _NAMED else ""
-    return f"{', '.join(keys[:_NAMED])}{further}"
-
-
 @contextmanager
 def _statistics_kept(tower: nn.Module) -> Generator[None]:
     """Batch norm uses the statistics of what it sees, and remembers nothing of it."""
@@ -357,22 +348,3 @@ def _statistics_kept(tower: nn.Module) -> Generator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-
-
-def trainable(tower: nn.Module) -> list[nn.Parameter]:
-    return [p for p in tower.parameters() if p.requires_grad]
-
-
-def build_optimizer(tower: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; no weight decay on parameters of one axis or none.
-
-    Scalars are a group of their own: shards of larger ones cannot be updated together with them.
-    """
-    parameters = trainable(tower)
-    kinds = (lambda n: n > 1, lambda n: n == 1, lambda n: n == 0)
-    groups = [
-        {"params": chosen, "weight_decay": decay}
-        for has, decay in zip(kinds, (config.weight_decay, 0.0, 0.0), strict=True)
-        if (chosen := [p for p in parameters if has(p.ndim)])
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=1e-6)

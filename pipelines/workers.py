@@ -1,11 +1,13 @@
 """workers: who runs the training loop: this process, or workers that Ray Train starts.
 
 Promises  a run of the same folder that was killed goes on at its last checkpoint; a worker of
-          Ray Train that dies is started again; what a worker raises on purpose arrives as itself.
+          Ray Train that dies is started again, as often as need be while checkpoints are made;
+          what a worker raises on purpose arrives as itself.
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import threading
@@ -27,9 +29,14 @@ from upath import UPath
 
 from pipelines.cluster import connect, original_error
 from pipelines.files import atomic_file
+from pipelines.not_finite import LossError
 from pipelines.runtime import ProgressBar
 from pipelines.train_config import PROGRESS_FILE
-from pipelines.training import LossError, Trainer, TrainJob
+from pipelines.training import Trainer, TrainJob
+from vitlens_core.errors import VitlensError
+
+logger = logging.getLogger(__name__)
+FAILURES: int = 3  # lost workers and nodes without a checkpoint in between
 
 
 def fit(job: TrainJob, folder: UPath, bar: ProgressBar) -> AbstractContextManager[Path | None]:
@@ -47,7 +54,7 @@ def fit(job: TrainJob, folder: UPath, bar: ProgressBar) -> AbstractContextManage
         return _fit_with_ray(job, folder, bar)
     worker = InProcess(folder, bar, on_gpu=resources.gpus_per_worker > 0)
     threads = torch.get_num_threads()
-    torch.set_num_threads(resources.threads_per_train_worker)
+    torch.set_num_threads(resources.threads())
     try:
         Trainer(job, worker).run()
     finally:
@@ -124,6 +131,8 @@ class RayWorker:
     def keep(self, step: int, folder: Path) -> None:
         # Ray Train puts the files of all workers into one folder.
         ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        if self.rank == 0:
+            self.progress.keep.remote(step)
 
     def latest(self) -> AbstractContextManager[Path | None]:
         return _opened(ray.train.get_checkpoint())
@@ -138,10 +147,11 @@ def remove(folder: UPath | Path) -> None:
 
 
 def _train_worker(config: dict[str, Any]) -> None:
-    torch.set_num_threads(config["threads"])
+    job: TrainJob = config["job"]
+    torch.set_num_threads(job.resources.threads(ray.train.get_context().get_local_world_size()))
     worker = RayWorker(config["progress"])
     try:
-        Trainer(config["job"], worker).run()
+        Trainer(job, worker).run()
     except LossError as error:  # all workers end here; raised, Ray Train would try it again
         worker.give_up(error)
 
@@ -163,18 +173,25 @@ def _fit_with_ray(
         storage_path=str(home.absolute()) if isinstance(home, Path) else home.path,
         storage_filesystem=None if isinstance(home, Path) else _arrow(home),
         checkpoint_config=CheckpointConfig(num_to_keep=2),
-        failure_config=FailureConfig(max_failures=3),
+        failure_config=FailureConfig(max_failures=FAILURES),
     )
     with _shown(bar) as progress:
-        loop: dict[str, Any] = {"job": job, "progress": progress}
-        loop["threads"] = resources.threads_per_train_worker
-        trainer = ray.train.torch.TorchTrainer(
-            _train_worker, train_loop_config=loop, scaling_config=scaling, run_config=run
-        )
-        try:
-            checkpoint = trainer.fit().checkpoint
-        except TrainingFailedError as error:
-            raise original_error(error) from error
+        loop = {"job": job, "progress": progress}
+        checkpoint = None
+        kept = -1
+        while checkpoint is None:
+            trainer = ray.train.torch.TorchTrainer(
+                _train_worker, train_loop_config=loop, scaling_config=scaling, run_config=run
+            )
+            try:
+                checkpoint = trainer.fit().checkpoint
+            except TrainingFailedError as error:
+                # Ray counts failures over the whole run; where it gets on, days bring many.
+                before, kept = kept, ray.get(progress.kept_step.remote())
+                cause = original_error(error)
+                if isinstance(cause, VitlensError) or kept <= before:
+                    raise cause from error
+                logger.warning("training goes on at step %d after failures: %s", kept, cause)
         if error := ray.get(progress.read_error.remote()):
             raise error
     return _opened(checkpoint)
@@ -200,6 +217,7 @@ class _Progress:
 
     def __init__(self) -> None:
         self.latest = (0, float("nan"))
+        self.kept = -1
         self.error: LossError | None = None
 
     def report(self, step: int, loss: float) -> None:
@@ -207,6 +225,13 @@ class _Progress:
 
     def read(self) -> tuple[int, float]:
         return self.latest
+
+    def keep(self, step: int) -> None:
+        self.kept = max(self.kept, step)
+
+    def kept_step(self) -> int:
+        """The step of the last checkpoint; -1 before there is one."""
+        return self.kept
 
     def give_up(self, error: LossError) -> None:
         self.error = error

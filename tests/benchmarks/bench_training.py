@@ -27,14 +27,15 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_f
 from upath import UPath
 
 from pipelines import training
+from pipelines.ahead import ahead
 from pipelines.artifacts import Store
 from pipelines.runtime import ProgressBar
 from pipelines.train_config import TrainConfig
 from pipelines.workers import InProcess
 from tests.benchmarks import bench_loading
-from tests.benchmarks.bench_encode import device, foundation, multiplies_bf16, tower_settings
+from tests.benchmarks.bench_encode import foundation, tower_settings
 from tests.benchmarks.bench_targets import described
-from tests.benchmarks.machine import SIZES, matmul_peak, timed
+from tests.benchmarks.machine import SIZES, device, matmul_peak, multiplies_bf16, timed
 
 
 def _of_shapes(flop: Callable[..., int]) -> Callable[..., int]:
@@ -67,10 +68,10 @@ def main() -> None:
 def measure(size: str, batch: int, steps: int) -> dict[str, float | str]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = _trainer(Path(folder), size, batch)
-        batches = trainer.batches()
+        batches = ahead(trainer.batches())
         with FlopCounterMode(display=False, custom_mapping=_OF_CPUS) as counter:
-            trainer._train_step(next(batches))
-        seconds = median(timed(lambda: trainer._train_step(next(batches))) for _ in range(steps))
+            trainer._train_step(*next(batches))
+        seconds = median(timed(lambda: trainer._train_step(*next(batches))) for _ in range(steps))
     dtype = torch.bfloat16 if multiplies_bf16() else torch.float32
     flop_per_s = counter.get_total_flops() / seconds
     return {

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from upath import UPath
 
 from pipelines.artifacts import Store
-from tests.chaos.small_training import STEPS, train
+from tests.chaos.small_training import train
 from tests.chaos.two_nodes import TwoNodes, two_nodes
 from vitlens_core.checkpoint import LENS_FILE
 
@@ -51,19 +51,18 @@ def test_a_lost_worker_and_a_lost_node_change_nothing(
     environment = os.environ | {"RAY_ADDRESS": nodes.address, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.chaos.small_training", str(store), tiny_lit]
     driver = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
-    checkpoints = "lens/*/checkpoints/checkpoint_*"
-    _wait_for(checkpoints, store, driver)
+    _wait_for("lens/*/checkpoints/checkpoint_*", store, driver)
     workers = nodes.workers("ray::RayTrainWorker")
     assert len(workers) == 2
     workers[0].send_signal(signal.SIGKILL)
-    before = len(list(store.glob(checkpoints)))
     time.sleep(5)
+    assert driver.poll() is None, "the run had ended before the node was lost"
     nodes.lose_a_node()
     _, said = driver.communicate(timeout=400)
     assert driver.returncode == 0, said.decode()[-3000:]
+    assert b"training goes on at step" in said  # Ray Train itself gave up
 
     (found,) = [a for a in Store(UPath(store)).artifacts() if a.manifest.step == "lens"]
-    assert before < STEPS / 10
     expected, curves = (made.read_json("curves.json") for made in (straight, found))
     losses = [[entry["loss"] for entry in c["train"]] for c in (expected, curves)]
     assert losses[1] == pytest.approx(losses[0], abs=1e-3)

@@ -11,8 +11,8 @@ from pipelines import lens
 from pipelines.artifacts import Artifact, Store
 from pipelines.foundation import open_foundation
 from pipelines.lens import LensConfig
+from pipelines.not_finite import LossError
 from pipelines.runtime import Runtime
-from pipelines.training import LossError
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
 from tests.tiny_models import LENS, TOKENIZER

@@ -16,11 +16,13 @@ from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 from upath import UPath
 
+from pipelines import parallel
 from pipelines.artifacts import Artifact, Store
 from pipelines.bank import TargetBank
+from pipelines.not_finite import LossError
 from pipelines.runtime import Resources
 from pipelines.train_config import TrainConfig
-from pipelines.training import TrainJob
+from pipelines.training import Trainer, TrainJob
 from tests.pipelines import synthetic, together
 from tests.tiny_models import LENS
 from vitlens_core.models.tower import TowerSettings
@@ -101,6 +103,27 @@ def test_rows_taken_in_parts_leave_the_gradients_of_all(
         _assert_close(found.gradients, expected.gradients)
 
 
+def test_a_worker_that_is_left_alone_sees_no_more_rows_at_a_time(job, tmp_path: Path) -> None:
+    expected = together.alone(together.differentiate, job(), tmp_path)
+    trainer = Trainer(job({"train_workers": 2}), together.Together(tmp_path, 0, 1))
+    seen: list[int] = []
+    trainer.model.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    found = together.differentiate(trainer)
+    assert seen == [3, 3, 3, 3]  # two halves of the batch, once without a graph and once with
+    _assert_close(found.gradients, expected.gradients)
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight(job, tmp_path: Path) -> None:
+    trainer = Trainer(job(), together.Together(tmp_path, 0, 1))
+    before = parallel.whole_state(trainer.tower)
+    trainer.tower.log_scale.register_hook(lambda slope: slope * float("inf"))
+    with pytest.raises(LossError, match=r"gradient's norm is inf at step 0.*samples were train"):
+        trainer.run()
+    for name, tensor in parallel.whole_state(trainer.tower).items():
+        assert tensor.equal(before[name]), name
+    assert not list(tmp_path.iterdir())
+
+
 def test_recomputed_activations_leave_the_same_gradients(job, tmp_path: Path) -> None:
     expected = together.alone(together.differentiate, job(), tmp_path)
     again = job({"activation_checkpointing": True})
@@ -143,12 +166,16 @@ def test_compiled_blocks_leave_the_same_gradients(
 def test_training_goes_on_with_other_numbers_of_workers(
     job, pair: together.Pair, tmp_path: Path, sharding: str
 ) -> None:
-    """2 → 1 → 2 workers: the curve of one that was never stopped, within 1e-4."""
-    work, settings = together.run, {"checkpoint_every": 2, "ema_decay": 0.5}
+    """2 → 1 → 2 workers: the curve of one that was never stopped, within 1e-4.
+
+    Each checkpoint follows upon a validation, which leaves FSDP's shards as it finds them.
+    """
+    work = together.run
+    settings = {"validate_every": 2, "checkpoint_every": 2, "ema_decay": 0.5}
     straight = together.alone(work, job(**settings), tmp_path / "straight")
     parted, folder = job({"sharding": sharding}, **settings), tmp_path / "moved"
-    pair(work, parted, folder, killed_after=2)
-    together.alone(work, parted, folder, killed_after=4)
+    pair(work, parted, folder, killed_after=4)
+    together.alone(work, parted, folder, killed_after=6)
     for found in pair(work, parted, folder):
         assert found.losses == pytest.approx(straight.losses, abs=1e-4)
         assert found.validated[-1] == pytest.approx(straight.validated[-1], abs=1e-4)

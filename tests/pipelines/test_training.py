@@ -26,10 +26,12 @@ from upath import UPath
 
 from pipelines.artifacts import Artifact, Store
 from pipelines.foundation import open_foundation
+from pipelines.not_finite import LossError
+from pipelines.optimizer import build_optimizer
 from pipelines.runtime import ProgressBar
 from pipelines.shard_io import encode_array
 from pipelines.train_config import TrainConfig, learning_rate
-from pipelines.training import LENS_FILE, LossError, Trainer, TrainJob, build_optimizer
+from pipelines.training import LENS_FILE, Trainer, TrainJob
 from pipelines.workers import InProcess, remove
 from tests.pipelines import synthetic
 from tests.tiny_models import tower_settings

@@ -82,7 +82,7 @@ def run(trainer: Trainer) -> Found:
 
 def differentiate(trainer: Trainer) -> Found:
     """The losses and gradients of the first batch."""
-    losses = trainer._backward(next(trainer.batches()))
+    losses = trainer._backward(*next(trainer.batches()))
     gradients = {
         name: parallel._whole(p.grad).clone()
         for name, p in trainer.tower.named_parameters()

@@ -1,0 +1,27 @@
+"""ahead: what takes time to make is made one item ahead, in a thread, while the last is used."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_END: Any = object()
+
+
+def ahead(items: Iterator[T]) -> Generator[T]:
+    """The same items; what making one raises arrives in its place.
+
+    One thread makes them in order, so `items` need not be safe for several. Closing the generator
+    waits for the item that is being made.
+    """
+
+    def make() -> T:
+        return next(items, _END)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as maker:
+        coming = maker.submit(make)
+        while (item := coming.result()) is not _END:
+            coming = maker.submit(make)
+            yield item
