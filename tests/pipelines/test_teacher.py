@@ -188,6 +188,16 @@ def test_its_embeddings_are_targets(
         np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, atol=2e-3)
 
 
+def test_a_teacher_is_taken_to_the_stages_device(
+    tmp_path: Path, registered: Path, plain: Artifact, renders_artifact: Artifact
+) -> None:
+    taught = foundation_step.run(quiet_runtime(tmp_path), FoundationConfig(spec=SPEC), plain)
+    stage = TargetStage(renders_artifact, taught, device="meta")  # stands for a GPU
+    assert stage.teacher
+    tensors = [*stage.foundation.state_dict().values(), *stage.teacher[0].state_dict().values()]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
 def test_a_lens_learns_from_the_teacher_alone(
     tmp_path: Path,
     registered: Path,
