@@ -123,11 +123,14 @@ class Artifact:
                 raise IntegrityError(f"{damage}; delete {self.folder} and run again")
 
     def damage(self, entry: FileEntry) -> str:
-        """What is wrong with one of its files, and with which of its samples; empty if nothing."""
+        """What is wrong with one of its files, and with which of its samples; empty if nothing.
+
+        A tar's checksums lie beside it: where the tar is whole, they are what may be damaged.
+        """
         path = self.path(entry.name)
         found = file_entry(path) if path.exists() else None
         if found == entry:
-            return ""
+            return self._damaged_sums(path) if path.suffix == ".tar" else ""
         stated = f"{path}: {_describe(found)}, but its manifest states {_describe(entry)}"
         if found is None or path.suffix != ".tar":
             return stated
@@ -137,6 +140,14 @@ class Artifact:
         except IntegrityError as error:
             return f"{stated}; {error}"
         return f"{stated}; its samples are whole, what lies between them is not"
+
+    def _damaged_sums(self, path: UPath) -> str:
+        try:
+            for _ in read_shard(path, read_sums(path)):
+                pass
+        except IntegrityError as error:
+            return f"{error}; the tar is as its manifest states, so its checksums are damaged"
+        return ""
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ Promises  deterministic; intervals resample whole groups (objects, subjects); no
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -128,10 +128,19 @@ def perceive(
 ) -> Evaluated:
     """The split's labelled samples as a tower sees them (`ConfigError`: there are none)."""
     tower.to(runtime.resources.device)
-    samples = _labelled(targets, config.split)
-    with runtime.progress(STEP, len(samples), "samples") as bar:
-        embeddings = embed(tower, settings, samples, config.batch_size, bar.advance)
-    return _collect(samples, embeddings)
+    shards, found = targets.shards(config.split), _Perceived()
+    with runtime.progress(STEP, len(shards), "shards") as bar:
+        for path in shards:
+            labelled = (s for s in targets.read(path) if json.loads(s["json"])["label"])
+            while batch := list(islice(labelled, config.batch_size)):
+                found.add(batch, embed(tower, settings, batch, config.batch_size))
+            bar.advance()
+    if not found.keys:
+        raise ConfigError(
+            f"no labelled objects in the {config.split!r} split: select more objects per class, "
+            "or see the quarantined ones"
+        )
+    return found.evaluated()
 
 
 def _calibration(
@@ -256,17 +265,6 @@ def _nearest(embeddings: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _labelled(targets: Artifact, split: str) -> list[Sample]:
-    samples = [s for path in targets.shards(split) for s in targets.read(path)]
-    labelled = [s for s in samples if json.loads(s["json"])["label"]]
-    if not labelled:
-        raise ConfigError(
-            f"no labelled objects in the {split!r} split: select more objects per class, or see "
-            "the quarantined ones"
-        )
-    return labelled
-
-
 def _labels_of(targets: Artifact, split: str) -> Iterator[str | None]:
     for path in targets.shards(split):
         for sample in targets.read(path, only=("json",)):
@@ -279,7 +277,6 @@ def embed(
     settings: TowerSettings,
     samples: list[Sample],
     batch_size: int,
-    advance: Callable[[int], None] = lambda _: None,
 ) -> np.ndarray:
     """Unit-norm embeddings [B, E] of the samples' signals, on the tower's device."""
     device = next(tower.parameters()).device
@@ -291,30 +288,51 @@ def embed(
         with autocast("auto", device):
             embedded = tower(settings.signal.prepare(stored).to(device))
         embeddings.append(F.normalize(embedded.float(), dim=-1).cpu().numpy())
-        advance(len(batch))
     return np.concatenate(embeddings)
 
 
-def _collect(samples: list[Sample], embeddings: np.ndarray) -> Evaluated:
-    images = [_decoded(s["image_targets.npy"]) for s in samples]
-    texts = [_decoded(s["text_targets.npy"]) for s in samples]
-    taught = [_decoded(s[TEACHER]) for s in samples if TEACHER in s]
-    described = [json.loads(s["json"]) for s in samples]
-    # Views of one object share its captions: a caption is one item of the gallery, not several.
-    pairs = zip([c for d in described for c in d["captions"]], chain(*texts), strict=True)
-    distinct = dict(pairs)
-    number = {caption: place for place, caption in enumerate(distinct)}
-    return Evaluated(
-        keys=[s["__key__"] for s in samples],
-        names=[d["name"] for d in described],
-        labels=[d["label"] for d in described],
-        groups=[d["group"] for d in described],
-        embeddings=embeddings,
-        images=unit(np.stack([i.mean(0) for i in images])) if all(map(len, images)) else None,
-        taught=unit(np.stack([t.mean(0) for t in taught])) if taught else None,
-        texts=np.stack(list(distinct.values())) if all(map(len, texts)) else None,
-        described_by=[[number[c] for c in dict.fromkeys(d["captions"])] for d in described],
-    )
+class _Perceived:
+    """What is kept of every sample once it was embedded: a few vectors, and not its signal."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.described: list[dict[str, Any]] = []
+        self.embeddings: list[np.ndarray] = []
+        self.images: list[np.ndarray] = []
+        self.taught: list[np.ndarray] = []
+        # Views of one object share its captions: a caption is one item of the gallery.
+        self.texts: dict[str, np.ndarray] = {}
+
+    def add(self, samples: list[Sample], embeddings: np.ndarray) -> None:
+        self.embeddings.append(embeddings)
+        for sample in samples:
+            described = json.loads(sample["json"])
+            self.keys.append(sample["__key__"])
+            self.described.append(described)
+            for targets, means in (("image_targets.npy", self.images), (TEACHER, self.taught)):
+                if targets in sample and len(found := _decoded(sample[targets])):
+                    means.append(unit(found.mean(0)))
+            texts = _decoded(sample["text_targets.npy"])
+            self.texts.update(zip(described["captions"], texts, strict=True))
+
+    def evaluated(self) -> Evaluated:
+        number = {caption: place for place, caption in enumerate(self.texts)}
+        captions = [one["captions"] for one in self.described]
+        return Evaluated(
+            keys=self.keys,
+            names=[one["name"] for one in self.described],
+            labels=[one["label"] for one in self.described],
+            groups=[one["group"] for one in self.described],
+            embeddings=np.concatenate(self.embeddings),
+            images=self._of_all(self.images),
+            taught=self._of_all(self.taught),
+            texts=np.stack(list(self.texts.values())) if all(captions) else None,
+            described_by=[[number[caption] for caption in dict.fromkeys(own)] for own in captions],
+        )
+
+    def _of_all(self, means: list[np.ndarray]) -> np.ndarray | None:
+        """[B, E], or None if a sample has none."""
+        return np.stack(means) if len(means) == len(self.keys) else None
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Generator
@@ -130,10 +131,25 @@ def storage_errors(where: UPath | Path | None = None) -> Generator[None]:
     """
     try:
         yield
-    except OSError as error:
-        place = error.filename or where
-        advice = _ADVICE.get(error.errno or 0, "see to the store")
+    except (OSError, *client_errors()) as error:
+        system = error if isinstance(error, OSError) else OSError()
+        place = system.filename or where
+        advice = _ADVICE.get(system.errno or 0, "see to the store")
         raise StorageError(
-            f"{f'{place}: ' if place else ''}{error.strerror or error}; {advice}. What is finished "
-            "stays: the same command goes on from there"
+            f"{f'{place}: ' if place else ''}{system.strerror or error}; {advice}. What is "
+            "finished stays: the same command goes on from there"
         ) from error
+
+
+def client_errors() -> tuple[type[Exception], ...]:
+    """What clients of remote stores raise beside OSError; of those that were imported."""
+    return _loaded("aiohttp", "ClientError") + _loaded("botocore.exceptions", "BotoCoreError")
+
+
+def no_connection() -> tuple[type[Exception], ...]:
+    """Those of botocore's errors that say that no connection came about."""
+    return _loaded("botocore.exceptions", "ConnectionError")
+
+
+def _loaded(module: str, name: str) -> tuple[type[Exception], ...]:
+    return (getattr(sys.modules[module], name),) if module in sys.modules else ()

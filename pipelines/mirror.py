@@ -135,9 +135,14 @@ class Mirror:
             raise TransientError(str(error)) from error
 
     def require_answer(self) -> None:
-        """See to it that a remote mirror still delivers (`TransientError`: it does not)."""
+        """See to it that the mirror is still there and delivers (`TransientError`: not so)."""
         if not self.is_local:
             self.policy.retrying()(self.state)
+            return
+        try:
+            self.require_annotations(OBJECT_PATHS)
+        except BadSampleError as error:
+            raise TransientError(str(error)) from error
 
     def labels(self) -> Labels:
         """The LVIS class of every labelled object."""

@@ -34,6 +34,7 @@ from pipelines.selection import Selected, Selection, select
 from pipelines.shard_io import Sample, encode_json
 from pipelines.spill import Spill
 from pipelines.splits import SPLITS, cut_into_shards
+from pipelines.transfer import WrongSizeError
 from vitlens_core.errors import BadSampleError, TransientError
 
 STEP = "objects"
@@ -121,7 +122,7 @@ class FetchStage:
         self.mirror = mirror
         self.check_size = config.check_size
         self.plans = plans
-        self.failures_in_a_row = 0
+        self.failures_in_a_row = 0  # objects that did not arrive, or not as annotated
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
         plan = (self.plans / f"{task.name}{PLAN}").read_bytes()
@@ -147,17 +148,18 @@ class FetchStage:
 
     def _require_mirror(self, failure: BadSampleError | TransientError) -> None:
         """See to it that a failure is the object's own; else all that follow would be lost."""
-        if isinstance(failure, BadSampleError):  # an answer, if not the hoped-for one
-            self.failures_in_a_row = 0
-            return
-        self.failures_in_a_row += 1
         try:
             self.mirror.require_answer()
         except TransientError as error:
             raise TransientError(f"the mirror no longer answers: {error}; {_GO_ON}") from error
+        if isinstance(failure, BadSampleError) and not isinstance(failure, WrongSizeError):
+            self.failures_in_a_row = 0  # refused by name: a mirror may lack many objects
+            return
+        self.failures_in_a_row += 1
         if self.failures_in_a_row == FAILURES_IN_A_ROW:
             raise TransientError(
-                f"{FAILURES_IN_A_ROW} objects in a row did not arrive, last {failure}; {_GO_ON}"
+                f"{FAILURES_IN_A_ROW} objects in a row did not arrive whole, last {failure}; "
+                f"{_GO_ON}, or with objects.check_size=false if its files are others than annotated"
             ) from failure
 
 

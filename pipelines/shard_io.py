@@ -13,7 +13,9 @@ import json
 import math
 import mmap
 import os
+import shutil
 import tarfile
+import tempfile
 import zlib
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -33,6 +35,7 @@ from vitlens_core.errors import IntegrityError
 Sample = dict[str, Any]
 _EPOCH_S = 1  # a fixed modification time: the same input gives the same bytes
 _VIEWED_BYTES = 4096
+_COPIED_BYTES = 1 << 20
 
 
 def write_shard(path: UPath, samples: Iterable[Sample]) -> tuple[FileEntry, int]:
@@ -134,10 +137,8 @@ class OpenShard:
     def __init__(self, path: UPath, sums: Mapping[str, int] | None = None) -> None:
         self.path = path
         self._sums = sums
-        self._file: int | None = None
-        if isinstance(path, Path):
-            self._file = os.open(path, os.O_RDONLY)
-            finalize(self, os.close, self._file)
+        self._file = os.open(path, os.O_RDONLY) if isinstance(path, Path) else _copied(path)
+        finalize(self, os.close, self._file)
 
     def __len__(self) -> int:
         return len(self._index.keys)
@@ -148,9 +149,7 @@ class OpenShard:
 
     @cached_property
     def _tar(self) -> memoryview:
-        """The whole tar: mapped where it is a local file, so that nothing is copied."""
-        if self._file is None:
-            return memoryview(self.path.read_bytes())
+        """The whole tar, mapped, so that nothing is copied."""
         if not os.fstat(self._file).st_size:
             return memoryview(b"")
         return memoryview(mmap.mmap(self._file, 0, access=mmap.ACCESS_READ))
@@ -205,15 +204,22 @@ class OpenShard:
     def read_into(self, start: int, out: memoryview) -> None:
         """Fill `out` with the bytes from `start` on.
 
-        A file is read, not copied from its map: mapping its pages takes longer than copying.
+        They are read, not copied from the map: mapping pages takes longer than copying them.
         """
-        if self._file is None:
-            out[:] = self._view(start, len(out))
-        elif os.preadv(self._file, (out,), start) != len(out):
+        if os.preadv(self._file, (out,), start) != len(out):
             raise IntegrityError(f"{self.path}: cut short since its table was made")
 
     def _view(self, start: int, size: int) -> memoryview:
         return self._tar[start : start + size]
+
+
+def _copied(path: UPath) -> int:
+    """An object store's file on this machine's disk (`$TMPDIR`), as long as it is open."""
+    with tempfile.TemporaryFile(prefix="vitlens-shard-") as copy:
+        with path.open("rb") as stored:
+            shutil.copyfileobj(stored, copy, _COPIED_BYTES)
+        copy.flush()
+        return os.dup(copy.fileno())
 
 
 def _extensions(sample: Sample) -> list[str]:

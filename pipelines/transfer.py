@@ -21,6 +21,7 @@ from fsspec.callbacks import Callback
 from fsspec.exceptions import FSTimeoutError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
+from pipelines.files import client_errors, no_connection
 from vitlens_core.errors import BadSampleError, TransientError
 
 # Of this machine, not of the mirror: neither another attempt nor quarantine would be right.
@@ -81,14 +82,14 @@ def fetch(
             of the time of a small file.
 
     Raises:
-        BadSampleError: no such file, refused, or of the wrong size each time.
+        BadSampleError: no such file, refused, or (`WrongSizeError`) of the wrong size each time.
         TransientError: retries exhausted.
     """
     retrying = policy.retrying()
     try:
         retrying(_copy_whole, filesystem, source, destination, size_bytes, durable)
-    except _WrongSizeError as error:
-        raise BadSampleError(str(error)) from error
+    except _OtherSizeError as error:
+        raise WrongSizeError(str(error)) from error
     except TransientError as error:
         attempts = retrying.statistics["attempt_number"]
         raise TransientError(f"{error} (given up after attempt {attempts})") from error
@@ -102,8 +103,12 @@ class _PauseError(TransientError):
         self.retry_after_s = retry_after_s
 
 
-class _WrongSizeError(TransientError):
-    """Another number of bytes than announced: tried again, then bad for ever."""
+class _OtherSizeError(TransientError):
+    """Another number of bytes than annotated: tried again, then bad for ever."""
+
+
+class WrongSizeError(BadSampleError):
+    """Whole as it was sent, but of another size than annotated, each time."""
 
 
 class UnreachableError(TransientError):
@@ -138,7 +143,7 @@ def _check_size(source: str, found: int, announced: int | None, annotated: int |
     if announced is not None and found != announced:
         raise TransientError(f"{source}: {found:,} of {announced:,} bytes arrived")
     if annotated is not None and found != annotated:
-        raise _WrongSizeError(
+        raise _OtherSizeError(
             f"{source}: {found:,} bytes, the mirror's annotation says {annotated:,}"
         )
 
@@ -154,14 +159,14 @@ def transfer_errors(source: str) -> Generator[None]:
         raise BadSampleError(f"{source}: {error}") from error
     except aiohttp.ClientResponseError as error:
         raise _response_error(source, error) from error
-    except (OSError, aiohttp.ClientError) as error:
+    except (OSError, *client_errors()) as error:
         if error.__class__ is OSError and error.errno in _DISK_FAILURES:
             raise
         cause = error
         if isinstance(error, FSTimeoutError) and error.__cause__ is not None:
             cause = error.__cause__
         unreachable = isinstance(
-            cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError
+            cause, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, *no_connection())
         )
         kind = UnreachableError if unreachable else TransientError
         raise kind(f"{source}: {type(cause).__name__}: {cause}") from error

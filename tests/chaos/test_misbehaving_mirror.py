@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
 from pipelines import objects
 from pipelines.artifacts import Artifact
@@ -134,28 +135,30 @@ def test_every_object_but_those_broken_for_ever_is_complete(
     assert len(server.requests) == asked
 
 
+@pytest.mark.parametrize("status", [503, 403])
 def test_a_mirror_that_goes_down_ends_the_job_which_goes_on_later(
-    site: Path, tmp_path: Path
+    site: Path, tmp_path: Path, status: int
 ) -> None:
+    """Down or shut: what it refuses then is no fault of the object it was asked for."""
     with serving(site) as server:
         config = objects.ObjectsConfig(mirror=server.url, objects_per_shard=4)
         undisturbed = objects.run(quiet_runtime(tmp_path / "other", data_workers=0), config)
         in_turn = _fetched(server)
 
-        server.faults = {in_turn[13]: [goes_down]}
+        server.faults = {in_turn[9]: [goes_down(status)]}
         runtime = quiet_runtime(tmp_path, data_workers=0)
         with pytest.raises(TransientError, match=r"no longer answers.*run again"):
             objects.run(runtime, config)
-        server.is_down = False
+        server.refuses_all = None
         server.requests.clear()
         made = objects.run(runtime, config)
         again = _fetched(server)
 
     assert made.manifest.files == undisturbed.manifest.files
     assert made.manifest.quarantined == ()
-    assert in_turn[13] in again
+    assert in_turn[9] in again
     assert again == in_turn[-len(again) :]
-    assert len(in_turn) - 13 <= len(again) < len(in_turn) - 13 + 4
+    assert len(in_turn) - 9 <= len(again) < len(in_turn) - 9 + 4
 
 
 def _fetched(server: Server) -> list[str]:
@@ -170,3 +173,34 @@ def test_objects_that_fail_in_a_row_are_not_quarantined_one_by_one(
         config = objects.ObjectsConfig(mirror=server.url, objects_per_shard=4)
         with pytest.raises(TransientError, match=r"8 objects in a row did not arrive.*HTTP 500"):
             objects.run(quiet_runtime(tmp_path, data_workers=0), config)
+
+
+def test_objects_of_other_sizes_in_a_row_say_how_to_take_them(site: Path, tmp_path: Path) -> None:
+    """A mirror whose files were packed anew, or one that answers with a page of its own."""
+    folder = site / "hf-objaverse-v1" / "glbs" / "000-000"
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes() + b"more")
+    runtime = quiet_runtime(tmp_path, data_workers=0)
+    config = objects.ObjectsConfig(mirror=str(site), objects_per_shard=4)
+    with pytest.raises(TransientError, match=r"annotation says.*objects\.check_size=false"):
+        objects.run(runtime, config)
+    made = objects.run(runtime, config.model_copy(update={"check_size": False}))
+    assert made.manifest.counts["samples"] == len(UIDS)
+
+
+def test_a_mirror_may_lack_many_objects_but_not_itself(site: Path, tmp_path: Path) -> None:
+    for path in sorted((site / "hf-objaverse-v1" / "glbs" / "000-000").iterdir())[::2]:
+        path.unlink()
+    for uid in UIDS[1:18:2]:
+        (site / "hf-objaverse-v1" / "glbs" / "000-000" / f"{uid}.glb").unlink()
+    config = objects.ObjectsConfig(mirror=str(site), objects_per_shard=24)
+    made = objects.run(quiet_runtime(tmp_path / "some", data_workers=0), config)
+    assert (made.manifest.counts["samples"], len(made.manifest.quarantined)) == (3, 21)
+
+    mirror = open_mirror(str(site))
+    items = [{**vars(record), "split": "train"} for record in mirror.records()]
+    objects.write_plan(UPath(tmp_path), "train-00000", items)
+    site.rename(tmp_path / "unmounted")
+    stage = objects.FetchStage(mirror, config, UPath(tmp_path))
+    with pytest.raises(TransientError, match=r"no longer answers.*no such file"):
+        list(stage.samples(objects.ShardTask("train-00000")))

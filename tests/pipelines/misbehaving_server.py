@@ -32,7 +32,7 @@ class Server(ThreadingHTTPServer):
         self.root = root
         self.faults: dict[str, list[Callable[[Handler], None]]] = {}
         self.requests: list[str] = []
-        self.is_down = False
+        self.refuses_all: int | None = None  # the status that every request meets
         self.released = threading.Event()
 
     @property
@@ -53,8 +53,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.site.requests.append(self.path)
-        if self.site.is_down:
-            return self.answer(503)
+        if self.site.refuses_all:
+            return self.answer(self.site.refuses_all)
         queued = next((f for s, f in self.site.faults.items() if self.path.endswith(s)), [])
         if queued:
             return queued.pop(0)(self)
@@ -64,8 +64,8 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, body, len(body))
 
     def do_HEAD(self) -> None:
-        if self.site.is_down:
-            return self.answer(503)
+        if self.site.refuses_all:
+            return self.answer(self.site.refuses_all)
         if not self.file.is_file():
             return self.answer(404)
         body = self.file.read_bytes()
@@ -111,9 +111,14 @@ def stalled(handler: Handler) -> None:
     handler.site.released.wait(10)
 
 
-def goes_down(handler: Handler) -> None:
-    handler.site.is_down = True
-    handler.answer(503)
+def goes_down(status: int) -> Callable[[Handler], None]:
+    """From now on every request meets `status`."""
+
+    def refuse(handler: Handler) -> None:
+        handler.site.refuses_all = status
+        handler.answer(status)
+
+    return refuse
 
 
 def dropped(handler: Handler) -> None:

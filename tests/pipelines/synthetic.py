@@ -13,8 +13,7 @@ from pipelines.artifacts import Artifact, Store
 from pipelines.cluster import ShardRecord
 from pipelines.files import write_atomic
 from pipelines.foundation import FoundationConfig
-from pipelines.shard_io import Sample, encode_array, encode_json
-from tests.pipelines.shard_bytes import encode_shard
+from pipelines.shard_io import Sample, encode_array, encode_json, write_shard
 from vitlens_core.foundation import LitFoundation, load_foundation
 
 LABELS = ("ball", "pole", "disc")
@@ -80,7 +79,7 @@ def targets(
             name = f"{split}-{shard:05d}"
             samples = [make(number + i, split) for i in range(count)]
             number += count
-            entry = write_atomic(build.folder / f"{name}.tar", encode_shard(samples))
+            entry, _ = write_shard(build.folder / f"{name}.tar", samples)
             record = ShardRecord(file=entry, samples=count)
             write_atomic(build.folder / f"{name}.record.json", record.model_dump_json().encode())
             entries.append(entry)

@@ -15,6 +15,7 @@ from upath import UPath
 
 from pipelines.artifacts import Artifact, Quarantined, Store, digest
 from pipelines.files import write_atomic
+from pipelines.shard_io import write_shard
 from vitlens_core.errors import IntegrityError
 
 
@@ -37,10 +38,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 def _made(store: Store, step: str = "shards", **overrides: Any) -> Artifact:
     given: dict[str, Any] = {"version": 1, "config": Config(), "inputs": {}} | overrides
     build = store.begin(step, **given)
-    entries = [
-        write_atomic(build.folder / name, name.encode())
-        for name in ("train-00000.tar", "train-00001.tar", "test-00000.tar", "notes.json")
-    ]
+    entries = [write_atomic(build.folder / "notes.json", b"made by hand")]
+    for name in ("train-00000", "train-00001", "test-00000"):
+        entry, _ = write_shard(build.folder / f"{name}.tar", [{"__key__": name, "txt": b"text"}])
+        entries.append(entry)
     reason = Quarantined(key="x", step=step, reason="odd")
     return build.commit(entries, {"samples": 3}, [reason])
 
@@ -105,7 +106,10 @@ def test_shards_are_listed_by_split(store: Store) -> None:
 @pytest.mark.parametrize(
     ("damage", "found"),
     [
-        (lambda path: path.write_bytes(b"train-0000X.tar"), "15 bytes"),
+        (
+            lambda path: path.write_bytes(path.read_bytes().replace(b"text", b"next")),
+            "10,240 bytes",
+        ),
         (lambda path: path.write_bytes(b"train"), "5 bytes"),
         (lambda path: path.unlink(), "missing"),
     ],
@@ -114,7 +118,25 @@ def test_damage_is_named(store: Store, damage: Callable[[UPath], None], found: s
     made = _made(store)
     made.verify()
     damage(made.path("train-00000.tar"))
-    with pytest.raises(IntegrityError, match=rf"train-00000\.tar: {found}.*manifest states 15 by"):
+    stated = rf"train-00000\.tar: {found}.*manifest states 10,240 bytes"
+    with pytest.raises(IntegrityError, match=stated):
+        made.verify()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_text("00000000 train-00000\n"),
+        lambda path: path.write_text(""),
+        lambda path: path.unlink(),
+    ],
+)
+def test_checksums_that_no_longer_fit_a_whole_tar_are_named(
+    store: Store, damage: Callable[[UPath], None]
+) -> None:
+    made = _made(store)
+    damage(made.path("train-00000.sums"))
+    with pytest.raises(IntegrityError, match=r"train-00000.*its checksums are damaged"):
         made.verify()
 
 

@@ -7,6 +7,8 @@ import os
 import pickle
 from pathlib import Path
 
+import aiohttp
+import botocore.exceptions
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,6 +85,19 @@ def _whole(scratch: Path) -> Path:
 
 def _files(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        botocore.exceptions.EndpointConnectionError(endpoint_url="http://store:9000"),
+        botocore.exceptions.NoCredentialsError(),
+        aiohttp.ServerDisconnectedError("store"),
+    ],
+)
+def test_what_a_stores_client_raises_is_a_storage_error(error: Exception) -> None:
+    with pytest.raises(StorageError, match="see to the store"), storage_errors(UPath("s3://a/b")):
+        raise error
 
 
 def test_a_folder_is_made_once(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
+import botocore.exceptions
 import fsspec
 import objaverse
 import pytest
 
 from pipelines.mirror import EMBEDDED, ObjectRecord, is_remote, open_mirror
+from pipelines.transfer import UnreachableError, transfer_errors
 from tests.pipelines.misbehaving_server import (
     QUICK,
     dropped,
@@ -186,6 +188,11 @@ def test_a_folder_in_another_layout_names_what_was_looked_for(layout):
     (layout / "lvis-annotations.json.gz").unlink()
     with pytest.raises(ConfigError, match=r"lvis-annotations\.json\.gz: no such file"):
         open_mirror(str(layout))
+
+
+def test_an_unreachable_object_store_is_known_as_one():
+    with pytest.raises(UnreachableError, match="Could not connect"), transfer_errors("s3://a/b"):
+        raise botocore.exceptions.EndpointConnectionError(endpoint_url="http://store:9000")
 
 
 def test_an_unreachable_server_is_a_wrong_setting(server, tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +19,7 @@ from webdataset.compat import WebDataset
 
 from pipelines.files import file_entry
 from pipelines.shard_io import (
+    OpenShard,
     Sample,
     checksum,
     decode_array,
@@ -239,3 +242,21 @@ def test_checksums_that_are_gone_are_said_to_be(tmp_path: Path, damage: str) -> 
     sums.unlink() if damage == "missing" else sums.write_text("what object0")
     with pytest.raises(IntegrityError, match="no checksums of samples"):
         read_sums(path)
+
+
+def test_a_shard_of_an_object_store_is_read_from_a_copy_that_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path = UPath(f"memory://{tmp_path}/a.tar")
+    write_shard(path, iter(SAMPLES))
+    before = len(os.listdir("/proc/self/fd"))
+    shard = OpenShard(path, read_sums(path))
+    assert [shard.read(number) for number in range(len(shard))] == SAMPLES
+    start, size = shard.places(1)["points.npy"]
+    found = bytearray(size)
+    shard.read_into(start, memoryview(found))
+    assert found == SAMPLES[1]["points.npy"]
+    assert list(tmp_path.iterdir()) == []  # the copy has no name
+    del shard
+    assert len(os.listdir("/proc/self/fd")) == before
