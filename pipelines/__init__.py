@@ -1,13 +1,15 @@
-"""The jobs: one module per artifact, each `run(runtime, config, inputs) -> Artifact`.
+"""The jobs: one module per artifact, each `run(runtime, *settings, **inputs) -> Artifact`.
 
-    objects ─▶ renders ─▶ shards ─▶ targets ─▶ lens ─▶ evaluation ─▶ registered model
-                            └─▶ foundation ─┘          ├─▶ benchmarks  (challenger → champion)
-                                                       └─▶ index
+    objects ─▶ renders ─┐
+                        ├─▶ shards ─▶ targets ─▶ lens ─▶ evaluation ─▶ registered model
+    source ─────────────┘     └─▶ foundation ─┘          ├─▶ benchmarks  (challenger → champion)
+                                                         └─▶ index
 
 | artifact   | module          | made by   | holds                                          |
 |------------|-----------------|-----------|------------------------------------------------|
 | objects    | objects.py      | Ray Data  | selected GLBs and their annotations, split     |
 | renders    | renders.py      | Ray Data  | views, metric depth, surface points            |
+| source     | source.py       | driver    | any other data set, listed and divided         |
 | shards     | shards.py       | Ray Data  | paired samples: signal, images, captions       |
 | foundation | foundation.py   | Ray Data  | the frozen dual encoder, resolved or fitted    |
 | targets    | targets.py      | Ray Data  | its embeddings of every view and caption       |

@@ -2,8 +2,8 @@
 
 Reads     object-paths.json.gz ({uid: path}), lvis-annotations.json.gz ({class: [uid]}) and
           metadata/NNN-NNN.json.gz ({uid: annotation}, some 5,000 objects each).
-Promises  the same contents as the `objaverse` package, which loads each file as a whole, the
-          object paths once more for every look at the metadata.
+Promises  the same contents as the `objaverse` package, which loads every file whole and the
+          object paths again at each look at the metadata.
 """
 
 from __future__ import annotations

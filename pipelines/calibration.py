@@ -51,7 +51,5 @@ def fit(
 def _error(
     scores: np.ndarray, labels: np.ndarray, temperature: float, sure: dict[str, Any]
 ) -> metrics.Interval:
-    logits = scores.astype(np.float64) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = powers / powers.sum(axis=1, keepdims=True)
+    probabilities = metrics.softmax(scores.astype(np.float64) / temperature)
     return metrics.expected_calibration_error(probabilities, labels, **sure)

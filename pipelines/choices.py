@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+_MOST_SHOWN = 40
 
-def unknown(kind: str, found: str, valid: Iterable[str]) -> str:
-    """Close matches first, then all there are."""
+
+def unknown(kind: str, found: str, valid: Iterable[str], near: Sequence[str] = ()) -> str:
+    """Close matches first, or those that are known to be `near`; then what there is."""
     choices = list(valid)
-    near = get_close_matches(found, choices)
+    near = near or get_close_matches(found, choices)
+    near = near or get_close_matches(found.lower().replace(" ", "_"), choices)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"unknown {kind} {found!r}; {hint}there are: {', '.join(choices) or 'none'}"
+    shown = ", ".join(choices[:_MOST_SHOWN]) or "none"
+    more = f", and {len(choices) - _MOST_SHOWN} more" if len(choices) > _MOST_SHOWN else ""
+    return f"unknown {kind} {found!r}; {hint}there are: {shown}{more}"

@@ -8,7 +8,6 @@ Promises  a frozen `RunConfig`, or one `ConfigError` that lists every mistake wi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, get_args
 
 import yaml
@@ -188,10 +187,7 @@ def _unknown_key(model: type[BaseModel], prefix: Path, location: Path) -> str:
     path = ".".join(map(str, prefix + _without_kind(section)))
     keys = _keys(_model_at(model, section), prefix + section)
     elsewhere = [p for p in _paths(RunConfig) if p.rpartition(".")[2] == key]
-    near = elsewhere or get_close_matches(key, keys)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    where = f"keys of {path}" if path else "sections"
-    return f"{path + '.' if path else ''}{key}: unknown key; {hint}{where}: {', '.join(keys)}"
+    return f"{path + '.' if path else ''}{key}: {unknown('key', key, keys, near=elsewhere)}"
 
 
 def _model_at(model: type[BaseModel], location: Path) -> type[BaseModel]:

@@ -34,7 +34,7 @@ class GateConfig(BaseModel):
         return self.metric.startswith("benchmarks.")
 
     @model_validator(mode="after")
-    def _one_bound(self) -> Self:
+    def _check_bounds(self) -> Self:
         if (self.min is None) == (self.max is None):
             raise ValueError(f"gate {self.name!r}: give either `min` or `max`")
         return self

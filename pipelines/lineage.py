@@ -6,7 +6,7 @@ Reads     the tags, params and figures of the versions' MLflow runs; changes not
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,6 @@ class Evaluation:
     """One evaluation of a lens: its fingerprint, when, and its headline figures."""
 
     fingerprint: str
-    run_id: str
     at: datetime
     figures: dict[str, float]
 
@@ -101,11 +100,8 @@ def _evaluations(client: MlflowClient, lens: str) -> list[Evaluation]:
 
 
 def _evaluation(run: Run) -> Evaluation:
-    from datetime import UTC
-
     return Evaluation(
         fingerprint=run.data.tags.get(EVALUATION_TAG, ""),
-        run_id=run.info.run_id,
         at=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
         figures={k: v for k, v in run.data.metrics.items() if k.startswith("zero_shot.top")},
     )
@@ -115,8 +111,6 @@ def _evaluation(run: Run) -> Evaluation:
 class Comparison:
     """Two versions side by side: figures of both, and only the settings that differ."""
 
-    one: Lineage
-    other: Lineage
     figures: dict[str, tuple[float | None, float | None]]
     settings: dict[str, tuple[str | None, str | None]]
     steps: dict[str, tuple[str | None, str | None]]
@@ -133,8 +127,6 @@ def compare(home: Path, name: str, one: int, other: int) -> Comparison:
         raise ConfigError(f"{name}: name two versions to compare, found {one} twice")
     a, b = lineage(home, name, one), lineage(home, name, other)
     return Comparison(
-        one=a,
-        other=b,
         figures={k: v for k, v in _both(a.figures, b.figures).items() if _is_result(k)},
         settings=_differing(_both(a.config, b.config)),
         steps=_differing(_both(a.fingerprints, b.fingerprints)),

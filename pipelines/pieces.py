@@ -4,8 +4,9 @@ Promises  the ranges are disjoint, in order, of sizes that differ by one at most
           every shard; they depend on the list of shards alone, so that machines that share a
           store need not talk to each other.
 
-A piece of the first step (`objects`, `source`) is a part; each bulk step makes the same part
-of its own artifact of it. None is finished: the ordinary run finds the shards and does that.
+A piece of the first step (`objects`, `source`) is a *part*; each later step builds the same part
+of its own artifact. Parts have no manifest of their own: the ordinary run finds their shards and
+commits the artifact.
 """
 
 from __future__ import annotations

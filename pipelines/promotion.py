@@ -4,8 +4,8 @@ Reads     a version's gates, as staging stated them.
 Writes    the aliases `champion` and `previous`, and one entry of history per move, kept with
           the registered model: what, from which version, who, when and why.
 Promises  a version whose gates failed, or were never held, is promoted only when forced, and
-          the entry says so; there is one champion at every moment, whoever promotes at once
-          and wherever a promotion is killed; the next one ends it.
+          the entry says so; there is exactly one champion at any time, even when promotions
+          run concurrently or one is killed; the next promotion completes it.
 """
 
 from __future__ import annotations

@@ -44,17 +44,25 @@ class RendersConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    renderer: Literal["rasterizer", "cycles"] = "rasterizer"
-    size_px: int = Field(224, ge=16, le=2048, description="side of a square view")
-    polar_deg: tuple[float, ...] = Field(
-        (60.0, 90.0, 120.0), min_length=1, description="rings of cameras, from the up axis"
+    renderer: Literal["rasterizer", "cycles"] = RenderSettings.renderer
+    size_px: int = Field(
+        RenderSettings.size_px, ge=16, le=2048, description="side of a square view"
     )
-    azimuths: int = Field(4, ge=1, description="cameras per ring")
-    distance_m: float = Field(1.5, gt=0, description="camera to the centre of the unit stage")
-    fov_deg: float = Field(54.0, gt=0, lt=170, description="field of view, both axes")
-    points: int = Field(10_000, ge=16, description="surface points per object")
-    time_limit_s: float = Field(60, gt=0, description="per object; then its child is killed")
-    memory_limit_mb: int = Field(4096, ge=64, description="per object")
+    polar_deg: tuple[float, ...] = Field(
+        RenderSettings.polar_deg, min_length=1, description="rings of cameras, from the up axis"
+    )
+    azimuths: int = Field(RenderSettings.azimuths, ge=1, description="cameras per ring")
+    distance_m: float = Field(
+        RenderSettings.distance_m, gt=0, description="camera to the centre of the unit stage"
+    )
+    fov_deg: float = Field(
+        RenderSettings.fov_deg, gt=0, lt=170, description="field of view, both axes"
+    )
+    points: int = Field(RenderSettings.points, ge=16, description="surface points per object")
+    time_limit_s: float = Field(
+        RenderSettings.time_limit_s, gt=0, description="per object; then its child is killed"
+    )
+    memory_limit_mb: int = Field(RenderSettings.memory_limit_mb, ge=64, description="per object")
 
     def settings(self) -> RenderSettings:
         return RenderSettings(**self.model_dump())

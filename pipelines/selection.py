@@ -18,7 +18,6 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import floor
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from pipelines.choices import unknown
 from pipelines.mirror import ObjectRecord
 from pipelines.splits import SPLITS, Split, hash_order, pack
 from vitlens_core.errors import ConfigError
@@ -83,15 +83,6 @@ class Selection(BaseModel):
 
 
 @dataclass(frozen=True)
-class SelectedObject:
-    """One object to use, and its side of the split."""
-
-    uid: str
-    label: str | None
-    split: Split
-
-
-@dataclass(frozen=True)
 class Selected:
     """The objects to use, sorted by uid; arrays of one entry each.
 
@@ -110,11 +101,6 @@ class Selected:
 
     def __len__(self) -> int:
         return len(self.uids)
-
-    def __iter__(self) -> Iterator[SelectedObject]:
-        for uid, label, side in zip(self.uids, self.labels, self.sides, strict=True):
-            name = self.names[label]
-            yield SelectedObject(uid.decode(), None if name == UNLABELLED else name, SPLITS[side])
 
 
 @dataclass(frozen=True)
@@ -269,16 +255,10 @@ def _refuse_unknown(listed: _Listed, selection: Selection) -> None:
 
 
 def _refuse(kind: str, asked: Collection[str] | None, valid: Collection[str]) -> None:
-    unknown = sorted(set(asked or ()).difference(valid))
-    if not unknown:
-        return
-    choices = sorted(valid)
-    near = get_close_matches(unknown[0].lower().replace(" ", "_"), choices)
-    shown = ", ".join(near or choices[:20])
-    listing = f"did you mean {shown}?" if near else f"the first of {len(choices)}: {shown}"
-    raise ConfigError(
-        f"{len(unknown)} unknown {kind} in the selection, such as {unknown[0]!r}; {listing}"
-    )
+    missing = sorted(set(asked or ()).difference(valid))
+    if missing:
+        mistake = unknown(kind, missing[0], sorted(valid))
+        raise ConfigError(f"{len(missing)} in the selection not found: {mistake}")
 
 
 def _nothing_left(listed: _Listed, selection: Selection) -> str:

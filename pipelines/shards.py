@@ -170,9 +170,6 @@ class RenderedPairs:
         return encode_json(paired)
 
 
-# What rendered objects are recordings of; every other modality needs a source.
-
-
 class RecordedPairs:
     """Reads one shard's recordings, images and captions from a data set."""
 

@@ -198,6 +198,12 @@ def mean_over_runs(
     return _interval(float(hits.mean()), (times * of_run).sum(axis=1) / runs)
 
 
+def softmax(logits: Floats) -> Floats:
+    """Over the last axis, in float64."""
+    weights = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
 def expected_calibration_error(
     probabilities: Floats,
     labels: Ints,

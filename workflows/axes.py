@@ -23,7 +23,6 @@ Overrides = tuple[str, ...]
 Refusal = Callable[[Workflow, "RunConfig"], str]
 
 _FEWEST = 2
-_LIT_WIDTH = 256  # where the profile states none
 
 SUPERVISION: dict[str, Overrides] = {
     "image+text": ("lens.train.image_weight=1", "lens.train.text_weight=1"),
@@ -219,7 +218,10 @@ def _foundations(config: RunConfig) -> list[str]:
     """Widths around that of a `lit` space; else the CLIPs of the papers."""
     if not config.foundation.spec.startswith("lit:"):
         return list(CLIPS)
-    width = config.foundation.embed_dim or _LIT_WIDTH
+    # Late: it imports torch, which the list of axes does without.
+    from vitlens_core.foundation.lit import EMBED_DIM
+
+    width = config.foundation.embed_dim or EMBED_DIM
     return [str(max(1, width // 2)), str(width), str(2 * width)]
 
 

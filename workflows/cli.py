@@ -208,7 +208,7 @@ def _execute(home: Home, modality: str, profile: str, overrides: tuple[str, ...]
         raise
     except Exception as error:
         logging.getLogger("vitlens").exception("the run failed")
-        error.add_note(f"the whole story is in {log}")
+        error.add_note(f"full log: {log}")
         raise
 
 

@@ -3,11 +3,15 @@
     $VITLENS_HOME (default ./.vitlens)
     ├── artifacts/    every step's artifacts, unless VITLENS_STORE names another folder or URL
     ├── dagster/      run history (sqlite)
-    ├── latest/       report.json and report.html of the last evaluated lens
+    ├── generated/    data sets written by their sources, in published formats
+    ├── latest        link to the newest of reports/
     ├── logs/         one file per run
     ├── mirrors/      annotations of remote mirrors, by version
     ├── models/       registered models fetched from a server
+    ├── packages/     data sets that lie in packages, fetched once
+    ├── reports/      report.json and report.html, a folder per evaluation
     ├── sweeps/       table and plot of every sweep
+    ├── registry.lock             held by whoever promotes
     └── mlflow.db, mlartifacts/   registry, unless MLFLOW_TRACKING_URI names a server
 
 Nothing is made before it is needed.

@@ -49,7 +49,7 @@ class Sensor(Automation):
     # Not `Field(ge=…)`: Dagster's components take plain annotations only.
     @field_validator("every_s")
     @classmethod
-    def _leave_a_pause(cls, every_s: int) -> int:
+    def _check_pause(cls, every_s: int) -> int:
         if every_s < _SHORTEST_S:
             raise ValueError(f"expected {_SHORTEST_S} s or more, found {every_s}")
         return every_s
@@ -62,7 +62,7 @@ class Pieces(Automation):
 
     @field_validator("number")
     @classmethod
-    def _divide(cls, number: int) -> int:
+    def _check_number(cls, number: int) -> int:
         if number < 1:
             raise ValueError(f"expected one piece or more, found {number}")
         return number
@@ -86,7 +86,7 @@ class Workflow(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _know_profiles(self) -> Self:
+    def _check_profiles(self) -> Self:
         for automation in (self.schedule, self.sensor, self.pieces):
             if automation and automation.profile not in self.profiles:
                 mistake = unknown("profile", automation.profile, self.profiles)

@@ -101,6 +101,6 @@ def _outcome(home: Home, plan: Plan, point: Point, config: RunConfig, log: Path)
         failure = str(error)
     except Exception as error:
         logging.getLogger("vitlens").exception("point %s failed", point.label)
-        failure = f"{type(error).__name__}: {error}; the whole story is in {log}"
+        failure = f"{type(error).__name__}: {error}; full log: {log}"
     is_profile = config == plan.base
     return Outcome(point.label, point.overrides, config, is_profile, artifacts, failure)

@@ -172,7 +172,7 @@ def of_source(
         of_side[side],
         of_side.get("train", []) if labelled else [],
         classes,
-        _absent(len(listing.missing)),
+        left_out(len(listing.missing)),
         settings.generated,
     )
 
@@ -190,5 +190,6 @@ def _example(
     return Example(pair.key, read, files, labels, pair.texts, pair.group)
 
 
-def _absent(count: int) -> tuple[str, ...]:
+def left_out(count: int) -> tuple[str, ...]:
+    """The note on listed recordings that are not there."""
     return (f"{count} listed recordings are not there and were left out",) if count else ()

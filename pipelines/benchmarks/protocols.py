@@ -255,14 +255,8 @@ def calibration(
     figures = []
     for metric, used in (("ece", temperature), ("ece_fitted", fitted)):
         interval = metrics.expected_calibration_error(
-            softmax(scores / used), labels, **sure.of(groups)
+            metrics.softmax(scores / used), labels, **sure.of(groups)
         )
         notes = (f"temperature {used:.4g}",)
         figures.append(Figure("calibration", metric, interval, len(labels), None, notes))
     return figures
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the last axis, in float64."""
-    weights = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return weights / weights.sum(axis=-1, keepdims=True)

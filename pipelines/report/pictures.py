@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipelines.shard_io import decode_array
 from vitlens_core import modalities
-from vitlens_core.rendering import orbit
+from vitlens_core.rendering import RenderSettings
 
 _OVERSAMPLED = 2  # drawn larger, then reduced: smooth edges
 _MARGIN = 0.06  # of a picture's side, around what it shows
@@ -74,7 +74,7 @@ def _draw_cloud(data: bytes, size_px: int) -> Image.Image:
 
 def _project(xyz: np.ndarray, side_px: int) -> tuple[np.ndarray, np.ndarray]:
     """Pixels [N, 2] (row, column) that fill the picture, and depth [N] of points [N, 3]."""
-    camera = orbit((60.0,), azimuths=1)
+    camera = RenderSettings(polar_deg=(60.0,), azimuths=1).cameras()
     seen = xyz @ camera.world_to_cam[0, :3, :3].T + camera.world_to_cam[0, :3, 3]
     flat = seen[:, 1::-1] / seen[:, 2:]
     low, high = flat.min(0), flat.max(0)

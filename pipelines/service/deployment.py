@@ -1,7 +1,7 @@
 """deployment: the one that knows Ray Serve.
 
 Writes    nothing but a temporary folder of counters, which ends with the service.
-Promises  a replica answers once its model is open; what `stop` ends leaves no process behind.
+Promises  a replica answers once its model is open; when `running` ends, none is left.
 """
 
 from __future__ import annotations

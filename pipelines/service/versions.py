@@ -23,12 +23,12 @@ from pipelines.evaluation import class_embeddings
 from pipelines.index import STEP
 from pipelines.service.config import ServiceConfig
 from pipelines.service.schemas import Version
+from pipelines.teacher import SCHEME
 from vitlens_core import Model, modalities
 from vitlens_core.errors import ConfigError
 
 AUTO, NONE = "auto", "none"
 READY = "ready"
-_SCHEME = "models:/"
 _FILE = "file"  # the version of what no registry counts
 _MOST_CLASSES = 20_000  # embeddings of classes kept
 
@@ -43,7 +43,7 @@ def resolve(sources: Sequence[str]) -> tuple[Version, ...]:
 
 
 def _resolved(source: str) -> Version:
-    if source.startswith(_SCHEME):
+    if source.startswith(SCHEME):
         found = registry.find(source)
         return Version(source=source, name=found.name, version=str(found.version))
     if not Path(source).exists():
@@ -55,7 +55,7 @@ def _resolved(source: str) -> Version:
 
 def is_followed(sources: Sequence[str]) -> bool:
     """Whether a source may name another version later."""
-    return any(source.startswith(_SCHEME) and "@" in source for source in sources)
+    return any(source.startswith(SCHEME) and "@" in source for source in sources)
 
 
 def find_index(config: ServiceConfig, versions: Sequence[Version]) -> Artifact | str:
@@ -116,7 +116,7 @@ def _exact(version: Version) -> str:
     """A source that names this version whatever its alias does meanwhile."""
     if version.version == _FILE:
         return version.source
-    return f"{_SCHEME}{version.name}/{version.version}"
+    return f"{SCHEME}{version.name}/{version.version}"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.readers.files import existing, unreadable
 
 RATE_HZ = 50.0
-G_M_S2 = 9.80665  # the README's own value
 _LICENCE = "CC BY 4.0 (UCI); the README in the archive forbids commercial use"
 _CREATOR = "Reyes-Ortiz, Oneto, Samà, Parra, Anguita"
 
@@ -94,7 +93,7 @@ class Hapt(SourceSettings):
     def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
         """[6, time] at 400 Hz, acceleration first. Raises InputError."""
         first, samples = pair.reading["first"], pair.reading["samples"]
-        acceleration = _rows(self.folder() / pair.signal, first, samples) * G_M_S2
+        acceleration = _rows(self.folder() / pair.signal, first, samples) * modality.G_M_S2
         rotation = _rows(self.folder() / pair.reading["gyroscope"], first, samples)
         return modality.at_400_hz(np.concatenate([acceleration, rotation], axis=1).T, RATE_HZ)
 

@@ -7,7 +7,6 @@ Promises  nothing of the package is imported or run; its pickle can build arrays
 
 from __future__ import annotations
 
-import pickle
 import subprocess
 import sys
 import zipfile
@@ -22,6 +21,7 @@ from pydantic import Field
 
 from pipelines.artifacts import home_folder
 from pipelines.files import file_entry, made_once
+from pipelines.pickled import read_npy
 from pipelines.sources.base import PACKAGE, Pair, SourceSettings
 from vitlens_core.errors import ConfigError, InputError, IntegrityError, TransientError
 
@@ -30,7 +30,6 @@ WHEEL = "seglearn-1.2.5-py3-none-any.whl"
 SHA256 = "ec6b952c85c9627050102854b372d85951563d3b990df677d7c55547e87413dd"
 RECORDINGS = "seglearn/data/watch_dataset.npy"
 RATE_HZ = 50.0
-G_M_S2 = 9.80665
 _TIMEOUT_S = 300
 _CHANNELS = ["ax", "ay", "az", "wx", "wy", "wz"]
 _EXERCISES = {
@@ -126,7 +125,7 @@ class SeglearnWatch(SourceSettings):
                 f"expected samples {start}..{start + samples - 1} of series "
                 f"{pair.reading['series']}, found {len(series)} in all; list the pairs again"
             )
-        units = np.array([G_M_S2] * 3 + [1.0] * 3)[:, None]
+        units = np.array([modality.G_M_S2] * 3 + [1.0] * 3)[:, None]
         return modality.at_400_hz(window * units, RATE_HZ)
 
 
@@ -135,12 +134,18 @@ def _recordings(path: Path) -> Recordings:
     if not path.is_file():
         raise ConfigError(f"source.root: no file {path}; {_BY_HAND}")
     try:
-        content = _unpickled(path)
-        return _checked(content)
-    except (ValueError, LookupError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        return _checked(_one_object(read_npy(path)))
+    except (ValueError, LookupError, TypeError) as error:
         raise ConfigError(
             f"{path} is not seglearn's watch data set: {error!r}; {_BY_HAND}"
         ) from error
+
+
+def _one_object(array: np.ndarray) -> Any:
+    """What a .npy of one object holds. Raises ValueError: another array."""
+    if array.shape != () or array.dtype != np.dtype(object):
+        raise ValueError(f"expected one object, found an array {array.shape} of {array.dtype}")
+    return array.item()
 
 
 def _checked(content: dict[str, Any]) -> Recordings:
@@ -161,42 +166,6 @@ def _checked(content: dict[str, Any]) -> Recordings:
     if len(sizes := {len(column) for column in recordings}) != 1:
         raise ValueError(f"expected as many series as labels, subjects and sides, found {sizes}")
     return recordings
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """How protocol 2 spells bytes; the one encoding it uses."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes as {encoding}")
-    return text.encode(encoding)
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Builds arrays of numbers, lists and dictionaries; asks for nothing else."""
-
-    _allowed: ClassVar[dict[tuple[str, str], Any]] = {
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("_codecs", "encode"): _latin1,
-    }
-
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        try:
-            return self._allowed[module_name, global_name]
-        except KeyError:
-            raise pickle.UnpicklingError(
-                f"it asks for {module_name}.{global_name}, which no array needs"
-            ) from None
-
-
-def _unpickled(path: Path) -> dict[str, Any]:
-    """The one object in a .npy file."""
-    with path.open("rb") as file:
-        np.lib.format.read_magic(file)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        if shape != () or dtype != np.dtype(object):
-            raise ValueError(f"expected one object, found an array {shape} of {dtype}")
-        return _ArraysOnly(file).load().item()
 
 
 def _fetched(scratch: Path) -> Path:

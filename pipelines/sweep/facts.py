@@ -85,7 +85,7 @@ def collect(sweep: Sweep) -> dict[str, Any]:
 def best_on_validation(points: Sequence[Mapping[str, Any]]) -> list[str]:
     """Labels of the points to choose: all with the highest validation R@1.
 
-    None where it was not measured, or not against the same kind of target in all points.
+    Empty where it was not measured, or not against the same kind of target in all points.
     """
     measured = {p["label"]: p["validation"] for p in points if p["validation"]}
     if len({validation["against"] for validation in measured.values()}) != 1:

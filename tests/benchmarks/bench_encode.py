@@ -1,6 +1,6 @@
 """Inputs embedded per second, by modality, size of the ViT and precision; and peak memory.
 
-    python tests/benchmarks/bench_encode.py [--modalities point_cloud image] [--sizes B/16 L/14]
+    python -m tests.benchmarks.bench_encode [--modalities point_cloud image] [--sizes B/16 L/14]
         [--precisions fp32 bf16] [--batch 8] [--repeats 5] [--tiny]
 
 Random weights, prepared signals, on the GPU where there is one. Each case runs in a process of
@@ -14,7 +14,6 @@ import argparse
 import json
 import resource
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
+from tests.benchmarks.machine import device, multiplies_bf16, timed
 from vitlens_core import modalities
 from vitlens_core.foundation.clip import OpenClipFoundation
 from vitlens_core.models.tower import TowerSettings
@@ -66,16 +66,6 @@ def _cases(args: argparse.Namespace) -> Iterator[Case]:
             yield Case(modality, size, precision, args.batch, repeats)
 
 
-def multiplies_bf16() -> bool:
-    place = device()
-    with autocast("auto", place):
-        return torch.is_autocast_enabled(place.type)
-
-
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _in_own_process(case: Case) -> dict[str, Any]:
     """Peak memory is a process's: each case gets a fresh one."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -87,7 +77,12 @@ def measure(case: Case) -> dict[str, Any]:
     place = device()
     with torch.inference_mode():
         encode, parameters = _encoder(case, place)
-        seconds = [_timed(encode, case, place) for _ in range(case.repeats + 1)][1:]
+
+        def embed() -> None:
+            with autocast(case.precision, place):
+                encode()
+
+        seconds = [timed(embed) for _ in range(case.repeats + 1)][1:]
     median = statistics.median(seconds)
     return asdict(case) | {
         "device": place.type,
@@ -98,15 +93,6 @@ def measure(case: Case) -> dict[str, Any]:
         "slowest_batch_s": round(max(seconds), 4),
         "peak_memory_mb": round(_peak_memory_mb(place)),
     }
-
-
-def _timed(encode: Callable[[], Tensor], case: Case, device: torch.device) -> float:
-    start = time.perf_counter()
-    with autocast(case.precision, device):
-        encode()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def _peak_memory_mb(device: torch.device) -> float:

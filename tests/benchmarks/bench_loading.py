@@ -15,8 +15,7 @@ import json
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -29,6 +28,7 @@ from pipelines.batches import Batch, TrainingBatches
 from pipelines.cluster import FAST, ShardRecord
 from pipelines.files import write_atomic
 from pipelines.shard_io import Sample, encode_array, encode_json, write_shard
+from tests.benchmarks.machine import timed
 
 POINTS, VIEWS, CAPTIONS, EMBED_DIM = 10_000, 12, 20, 768
 BATCH, PER_SHARD = 64, 128
@@ -50,10 +50,8 @@ def measure(made: Artifact, repeats: int) -> dict[str, float]:
     count = made.manifest.counts["samples"]
     size_mb = sum(entry.size_bytes for entry in made.manifest.files) / 1e6
     epochs = TrainingBatches(made, "points.npy", ("image", "text"), BATCH).starting_at(0)
-    read_s = [_seconds(lambda: _read(made)) for _ in range(repeats)]
-    first_s, *loaded_s = [
-        _seconds(lambda: _load(epochs, count // BATCH)) for _ in range(1 + repeats)
-    ]
+    read_s = [timed(lambda: _read(made)) for _ in range(repeats)]
+    first_s, *loaded_s = [timed(lambda: _load(epochs, count // BATCH)) for _ in range(1 + repeats)]
     return {
         "samples": count,
         "size_mb": round(size_mb, 1),
@@ -101,12 +99,6 @@ def _read(made: Artifact) -> None:
 def _load(batches: Iterator[Batch], count: int) -> None:
     for _ in islice(batches, count):
         pass
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

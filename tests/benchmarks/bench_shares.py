@@ -21,8 +21,8 @@ from unittest.mock import patch
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from tests.benchmarks.bench_encode import device, example, foundation, tower_settings
-from tests.benchmarks.machine import SIZES, timed
+from tests.benchmarks.bench_encode import example, foundation, tower_settings
+from tests.benchmarks.machine import SIZES, device, timed
 from vitlens_core.foundation.clip import OpenClipFoundation
 from vitlens_core.models.tokenizers import point_clouds
 from vitlens_core.models.tower import TowerSettings

@@ -25,8 +25,8 @@ from pipelines.cluster import ShardTask
 from pipelines.files import write_atomic
 from pipelines.foundation import composite_views
 from pipelines.shard_io import Sample, encode_json, encode_png, write_shard
-from tests.benchmarks.bench_encode import device, foundation
-from tests.benchmarks.machine import SIZES, timed
+from tests.benchmarks.bench_encode import foundation
+from tests.benchmarks.machine import SIZES, device, timed
 from vitlens_core.foundation.clip import OpenClipFoundation
 
 VIEWS, NAME = 12, "train-00000"

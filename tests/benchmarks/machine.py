@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks.bench_encode import device, multiplies_bf16
+from vitlens_core.precision import autocast
 
 SIZES = {"tiny": "tiny", "b16": "B/16", "l14": "L/14"}
 
@@ -36,6 +36,17 @@ def described() -> dict[str, object]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "revision": _revision(),
     }
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def multiplies_bf16() -> bool:
+    """Whether `auto` is bf16 here."""
+    place = device()
+    with autocast("auto", place):
+        return torch.is_autocast_enabled(place.type)
 
 
 def matmul_peak(dtype: torch.dtype, repeats: int = 5) -> float:

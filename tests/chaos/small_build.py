@@ -1,20 +1,17 @@
-"""`python -m tests.chaos.small_build STORE`: an artifact of cheap samples, on any Ray cluster."""
+"""`python -m tests.chaos.small_build FOLDER`: an artifact of cheap samples, on any Ray cluster."""
 
 from __future__ import annotations
 
-import io
 import random
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
-from rich.console import Console
-from upath import UPath
-
-from pipelines.artifacts import Artifact, Quarantined, Store
+from pipelines.artifacts import Artifact, Quarantined
 from pipelines.cluster import ShardTask, build_shards
-from pipelines.runtime import Resources, Runtime
 from pipelines.shard_io import Sample
+from tests.pipelines.quiet import quiet_runtime
 from vitlens_core.errors import VitlensError
 
 SHARDS, SAMPLES, SECONDS = 60, 8, 0.05
@@ -33,14 +30,14 @@ class Slow:
                 yield {"__key__": key, "bin": random.Random(key).randbytes(20_000)}
 
 
-def build(store: Store) -> Artifact:
-    runtime = Runtime(store, Resources(data_workers=2), Console(file=io.StringIO()))
+def build(folder: Path) -> Artifact:
+    runtime = quiet_runtime(folder, data_workers=2)
     tasks = [ShardTask(f"train-{number:05d}") for number in range(SHARDS)]
-    return build_shards(runtime, store.begin("slow", 1, {}, {}), tasks, Slow)
+    return build_shards(runtime, runtime.store.begin("slow", 1, {}, {}), tasks, Slow)
 
 
 if __name__ == "__main__":
     try:
-        build(Store(UPath(sys.argv[1])))
+        build(Path(sys.argv[1]))
     except VitlensError as error:
         sys.exit(str(error))

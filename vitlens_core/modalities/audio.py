@@ -52,7 +52,7 @@ _MOST_ROLLED_FRAMES = 10
 def read(path: str | Path) -> np.ndarray:
     """Mono waveform [time] at 16 kHz of a WAV, FLAC, OGG or MP3. Raises InputError."""
     waveform, rate_hz = read_waveform(path)
-    return resampled(waveform, rate_hz, RATE_HZ)
+    return at_16_khz(waveform, rate_hz)
 
 
 def at_16_khz(waveform: np.ndarray, rate_hz: float) -> np.ndarray:

@@ -40,6 +40,7 @@ TRUNK: dict[str, object] = {}
 
 RATE_HZ = 400.0
 CHANNELS = 6
+G_M_S2 = 9.80665  # for recordings in g
 _LARGEST = 1e4  # beyond any sensor: raw counts rather than m/s² and rad/s
 
 

@@ -7,7 +7,7 @@
 Needs `pip install 'vitlens[render]'`; importing it does not, and never imports torch.
 """
 
-from vitlens_core.rendering.cameras import Cameras, orbit
+from vitlens_core.rendering.cameras import Cameras
 from vitlens_core.rendering.glb import GlbLimits
 from vitlens_core.rendering.mesh import Material, Mesh, Normalisation, Part, Texture, normalise
 from vitlens_core.rendering.points import farthest_point_order, sample_surface
@@ -35,6 +35,5 @@ __all__ = [
     "load_glb",
     "normalise",
     "open_renderer",
-    "orbit",
     "sample_surface",
 ]

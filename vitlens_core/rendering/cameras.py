@@ -1,4 +1,4 @@
-"""Cameras on an orbit around the stage, and back from depth to points.
+"""Cameras on an orbit around the stage.
 
 Stage frame: right-handed, y up, origin at the object's centre. Camera frame (OpenCV): x right,
 y down, z forward. Pixel (row i, column j) has its centre at x = j + 0.5, y = i + 0.5.
@@ -41,23 +41,13 @@ class Cameras:
         inverse[:, :3, 3] = -np.einsum("vij,vj->vi", rotation, self.positions)
         return inverse
 
-    def unproject(self, depth_m: np.ndarray) -> np.ndarray:
-        """Stage points [V, H, W, 3] float64 of planar depth [V, H, W]; depth 0 gives NaN."""
-        rows, columns = np.mgrid[: self.size_px, : self.size_px] + 0.5
-        pixels = np.stack([columns, rows, np.ones_like(rows)], axis=-1)
-        rays = pixels @ np.linalg.inv(self.intrinsics).T
-        seen_m = np.where(depth_m > 0, depth_m, np.nan).astype(np.float64)
-        points = rays * seen_m[..., None]
-        rotation = self.cam_to_world[:, None, :3, :3]
-        return np.einsum("vhij,vhwj->vhwi", rotation, points) + self.positions[:, None, None]
-
 
 def orbit(
-    polar_deg: Sequence[float] = (60.0, 90.0, 120.0),
-    azimuths: int = 4,
-    distance_m: float = 1.5,
-    fov_deg: float = 54.0,
-    size_px: int = 224,
+    polar_deg: Sequence[float],
+    azimuths: int,
+    distance_m: float,
+    fov_deg: float,
+    size_px: int,
 ) -> Cameras:
     """Rings of cameras that look at the origin; view v is azimuth v % azimuths of its ring.
 

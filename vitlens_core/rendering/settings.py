@@ -17,7 +17,8 @@ class RenderSettings:
     Polar angles are measured from straight up. Defaults follow the public 12-view recipe of
     OpenShape; the field of view just holds a whole cube. The memory limit is what an object may
     take on top of the renderer; the child starts afresh after `recycle_after` objects, because
-    GL drivers leak. Cycles takes tens of CPU seconds an object: give it time and threads.
+    GL drivers leak. Cycles takes tens of CPU seconds an object: raise
+    `time_limit_s`.
 
     Raises:
         ConfigError: a value out of range; names the valid ones.
@@ -30,7 +31,7 @@ class RenderSettings:
     distance_m: float = 1.5
     fov_deg: float = 54.0
     points: int = 10_000
-    time_limit_s: float = 60.0
+    time_limit_s: float = 60
     memory_limit_mb: int = 4096
     recycle_after: int = 300
     threads: int = 1

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of
+from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, left_out
 from pipelines.sources.audioset import CLASSES, class_names, clip_path, entries, labels_of
 from pipelines.sources.clips import key_of, take_note
 from vitlens_core.errors import ConfigError
@@ -37,8 +37,7 @@ def mount(root: str) -> Mounted:
         absent += not path.is_file()
     if not test:
         raise ConfigError(f"{folder / LIST}: none of its {absent} clips is there")
-    notes = (f"{absent} listed recordings are not there and were left out",) if absent else ()
-    return Mounted(test, classes=tuple(dict.fromkeys(names.values())), notes=notes)
+    return Mounted(test, classes=tuple(dict.fromkeys(names.values())), notes=left_out(absent))
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

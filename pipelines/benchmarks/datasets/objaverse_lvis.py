@@ -26,7 +26,7 @@ import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, read_json
 from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, cloud, drawn
-from pipelines.benchmarks.pickled import read_npy
+from pipelines.pickled import read_npy
 from vitlens_core.errors import ConfigError, InputError
 
 CATEGORIES = 1156

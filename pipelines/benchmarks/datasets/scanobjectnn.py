@@ -33,7 +33,7 @@ import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of
 from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, array_of, cloud, drawn
-from pipelines.benchmarks.pickled import read_npy
+from pipelines.pickled import read_npy
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.readers.files import existing, optional, unreadable
 

@@ -22,10 +22,10 @@ from pipelines.benchmarks.protocols import (
     mean_average_precision,
     merged,
     retrieval,
-    softmax,
     zero_shot,
 )
 from tests.pipelines.benchmarks.made_up import listed
+from vitlens_core.metrics import softmax
 
 SURE = Sure(resamples=100)
 quick = settings(deadline=None, max_examples=25)

@@ -8,7 +8,7 @@ import shutil
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -173,7 +173,12 @@ async def all_asked(url: str, cases: list[Case]) -> list[httpx.Response]:
 
 @pytest.mark.parametrize("requests", [250, pytest.param(1000, marks=pytest.mark.nightly)])
 def test_many_good_and_bad_requests(
-    url: str, model: vitlens_core.Model, glbs: list[Path], tmp_path: Path, requests: int
+    url: str,
+    model: vitlens_core.Model,
+    glbs: list[Path],
+    tmp_path: Path,
+    requests: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
     before = replica_pids()
     rng = random.Random(0)
@@ -193,7 +198,7 @@ def test_many_good_and_bad_requests(
         else:
             found = np.array(answer.json()["embeddings"][0]["embedding"])
             ends["right" if np.abs(found - case.expected).max() < 1e-5 else "wrong"] += 1
-    print(dict(ends))
+    record_property("ends", dict(ends))
     assert set(ends) == {"right", "refused"}
     assert ends.total() == requests
     assert min(ends.values()) > requests / 5

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.sources.base import Pair
-from pipelines.sources.hapt import G_M_S2, Hapt, Stretch
+from pipelines.sources.hapt import Hapt, Stretch
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities import imu
 
@@ -132,8 +132,8 @@ def test_a_window_holds_its_rows_in_si_units(written: Path) -> None:
     middle = slice(400, 1600)  # away from the ends, where resampling rings
     # 400 Hz sample 8k is row 375 + k.
     row = (375 + np.arange(2000) / 8) / 1000
-    np.testing.assert_allclose(raw[0, middle], G_M_S2 * row[middle], atol=0.01)
-    np.testing.assert_allclose(raw[2, middle], G_M_S2, atol=0.01)
+    np.testing.assert_allclose(raw[0, middle], imu.G_M_S2 * row[middle], atol=0.01)
+    np.testing.assert_allclose(raw[2, middle], imu.G_M_S2, atol=0.01)
     np.testing.assert_allclose(raw[3, middle], -row[middle], atol=0.001)
     np.testing.assert_allclose(raw[5, middle], 2, atol=0.002)
     stored = imu.Tokenizer(width=16).store(raw)

@@ -17,7 +17,7 @@ import pytest
 from pipelines.files import file_entry
 from pipelines.sources import seglearn_watch
 from pipelines.sources.base import Pair
-from pipelines.sources.seglearn_watch import G_M_S2, RECORDINGS, WHEEL, SeglearnWatch
+from pipelines.sources.seglearn_watch import RECORDINGS, WHEEL, SeglearnWatch
 from vitlens_core.errors import ConfigError, InputError, IntegrityError, TransientError
 from vitlens_core.modalities import imu
 
@@ -85,7 +85,7 @@ def test_a_window_holds_its_samples_in_si_units(tmp_path: Path) -> None:
     assert raw.shape == (6, 2000)
     middle = slice(400, 1600)  # away from the ends, where resampling rings
     ramp = (125 + np.arange(2000) / 8) / 1000
-    np.testing.assert_allclose(raw[0, middle], G_M_S2 * ramp[middle], atol=0.01)
+    np.testing.assert_allclose(raw[0, middle], imu.G_M_S2 * ramp[middle], atol=0.01)
     np.testing.assert_allclose(raw[3, middle], ramp[middle], atol=0.001)
     assert imu.Tokenizer(width=16).store(raw).shape == (6, 2000)
 
@@ -112,7 +112,7 @@ def test_a_pickle_that_would_run_something_is_refused_unrun(tmp_path: Path) -> N
     for harm in (_Harm(os.mkdir, str(touched)), _Harm(eval, f"__import__('os').mkdir({touched})")):
         write(tmp_path, content() | {"X": harm})
         seglearn_watch._recordings.cache_clear()
-        with pytest.raises(ConfigError, match="which no array needs"):
+        with pytest.raises(ConfigError, match="only arrays are opened"):
             _pairs(tmp_path)
         assert not touched.exists()
 

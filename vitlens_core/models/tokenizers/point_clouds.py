@@ -26,24 +26,20 @@ class PointTokenizer(nn.Module):
     Args:
         num_groups: T.
         in_channels: C: 3 for xyz, 6 for xyz + rgb.
-        deterministic: sampling starts at point 0 in training too, rather than at random.
-            Evaluation always starts at point 0.
         presorted: clouds are stored in farthest-point order, so that the first T points are
-            the centres and nothing is sampled.
+            the centres and nothing is sampled. Otherwise sampling starts at a random point in
+            training, at point 0 in evaluation.
 
     Raises:
         ConfigError: fewer than 3 channels.
     """
 
-    def __init__(
-        self, num_groups: int, in_channels: int, *, deterministic: bool, presorted: bool
-    ) -> None:
+    def __init__(self, num_groups: int, in_channels: int, *, presorted: bool) -> None:
         super().__init__()
         if in_channels < 3:
             raise ConfigError(f"a point needs at least xyz: in_channels ≥ 3, found {in_channels}")
         self.num_groups = num_groups
         self.in_channels = in_channels
-        self.deterministic = deterministic
         self.presorted = presorted
 
     def choose_centres(self, points: Tensor) -> Tensor:
@@ -54,7 +50,7 @@ class PointTokenizer(nn.Module):
             )
         xyz = points[..., :3]
         if not self.presorted:
-            start = None if self.training and not self.deterministic else 0
+            start = None if self.training else 0
             return gather_points(xyz, farthest_point_sample(xyz, self.num_groups, start=start))
         if xyz.shape[1] < self.num_groups:
             raise InputError(
@@ -124,7 +120,7 @@ class PointBertTokenizer(PointTokenizer):
         group_size: K.
         encoder_dim: E.
         width: D.
-        num_groups, in_channels, deterministic, presorted: see `PointTokenizer`.
+        num_groups, in_channels, presorted: see `PointTokenizer`.
     """
 
     def __init__(
@@ -135,10 +131,9 @@ class PointBertTokenizer(PointTokenizer):
         encoder_dim: int,
         width: int,
         in_channels: int = 3,
-        deterministic: bool = False,
         presorted: bool = False,
     ) -> None:
-        super().__init__(num_groups, in_channels, deterministic=deterministic, presorted=presorted)
+        super().__init__(num_groups, in_channels, presorted=presorted)
         self.group_size = group_size
         self.encoder = GroupEncoder(in_channels, encoder_dim)
         self.reduce_dim = nn.Linear(encoder_dim, width)
@@ -189,7 +184,7 @@ class SetAbstractionTokenizer(PointTokenizer):
         group_size: K; a ball keeps its first K points in stored order.
         encoder_dim: E.
         width: D.
-        num_groups, in_channels, deterministic, presorted: see `PointTokenizer`.
+        num_groups, in_channels, presorted: see `PointTokenizer`.
     """
 
     def __init__(
@@ -201,10 +196,9 @@ class SetAbstractionTokenizer(PointTokenizer):
         encoder_dim: int,
         width: int,
         in_channels: int = 6,
-        deterministic: bool = False,
         presorted: bool = False,
     ) -> None:
-        super().__init__(num_groups, in_channels, deterministic=deterministic, presorted=presorted)
+        super().__init__(num_groups, in_channels, presorted=presorted)
         self.group_size = group_size
         self.radius = radius
         self.sa = SetAbstraction(3 + in_channels, encoder_dim)

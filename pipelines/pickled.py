@@ -1,6 +1,7 @@
 """pickled: files that hold numpy arrays in pickles, opened without running what is in them.
 
-OpenShape and ULIP publish their test clouds as `.npy` of dictionaries and as pickled lists.
+OpenShape and ULIP publish their test clouds as `.npy` of dictionaries and as pickled lists,
+seglearn its recordings as a `.npy` of one dictionary.
 
 Reads     such a file.
 Promises  arrays, numbers, texts, lists, tuples and dictionaries only: whatever else a pickle
@@ -18,15 +19,6 @@ import numpy as np
 from vitlens_core.errors import InputError
 from vitlens_core.readers.files import existing, unreadable
 
-_MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
-_NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
-_ALLOWED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),  # bytes, in pickles of protocol 2
-    *((module, name) for module in _MULTIARRAY for name in ("_reconstruct", "scalar")),
-    *((module, "_frombuffer") for module in _NUMERIC),
-}
 _BROKEN = (pickle.UnpicklingError, ValueError, TypeError, EOFError, AttributeError, KeyError)
 _BROKEN += (IndexError, ImportError, MemoryError, OSError, OverflowError)
 
@@ -58,11 +50,41 @@ def read_pickle(path: Path, endings: set[str]) -> Any:
         raise unreadable(path, "pickled arrays", error) from error
 
 
+def _latin1(text: str, encoding: str) -> bytes:
+    """How protocols before 3 spell bytes; the one encoding they use."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it asks for bytes as {encoding}; only arrays are opened")
+    return text.encode(encoding)
+
+
+# By the names of numpy 1 and of numpy 2.
+_ARRAYS = {
+    ("multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("multiarray", "scalar"): np.float64(0).__reduce__()[0],
+    ("numeric", "_frombuffer"): np.empty(0).__reduce_ex__(5)[0],
+}
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _latin1,
+    **{
+        (f"numpy.{core}.{module}", name): made_by
+        for core in ("core", "_core")
+        for (module, name), made_by in _ARRAYS.items()
+    },
+}
+
+
 class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}; only arrays are opened")
-        return super().find_class(module, name)
+    """Hands out what is allowed, and imports nothing."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        try:
+            return _ALLOWED[module_name, global_name]
+        except KeyError:
+            raise pickle.UnpicklingError(
+                f"it asks for {module_name}.{global_name}; only arrays are opened"
+            ) from None
 
 
 def _unpickled(file: IO[bytes]) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.benchmarks.pickled import read_npy, read_pickle
+from pipelines.pickled import read_npy, read_pickle
 from tests.pipelines.benchmarks.small_clouds import object_array
 from vitlens_core.errors import InputError
 
@@ -53,6 +53,16 @@ def test_nothing_that_a_pickle_asks_for_is_run(tmp_path):
     with pytest.raises(InputError, match="only arrays are opened"):
         read_pickle(tmp_path / "a.dat", {".dat"})
     assert not touched.exists()
+
+
+def test_bytes_are_of_latin1_and_of_no_other_codec(tmp_path):
+    """`_codecs.encode` as protocol 2 calls it; another name would have a codec imported."""
+    spelt = pickle.dumps(b"\xff" * 3, protocol=2)
+    (tmp_path / "a.dat").write_bytes(spelt)
+    assert read_pickle(tmp_path / "a.dat", {".dat"}) == b"\xff" * 3
+    (tmp_path / "a.dat").write_bytes(spelt.replace(b"latin1", b"rot_13"))
+    with pytest.raises(InputError, match="bytes as rot_13"):
+        read_pickle(tmp_path / "a.dat", {".dat"})
 
 
 @pytest.mark.parametrize("keep", [0, 4, 20, 150, -3])
