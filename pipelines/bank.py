@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pipelines.artifacts import Artifact
 from pipelines.batches import draw_target
+from pipelines.shard_io import targets_file
 from pipelines.shard_table import label_of, stable_group
 
 _SAME = 0.999  # cosine from which a target is the row's own: captions recur
@@ -45,7 +46,7 @@ class TargetBank:
         """One target of every kind of the first `size` training samples, drawn."""
         drawn: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
         owners, groups = [], []
-        files = [f"{kind}_targets.npy" for kind in kinds]
+        files = [targets_file(kind) for kind in kinds]
         samples = (s for p in made.shards("train") for s in made.read(p, [*files, "json"]))
         for sample, _ in zip(samples, range(size), strict=False):
             key = sample["__key__"]

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pipelines.artifacts import Artifact
 from pipelines.cluster import read_record
-from pipelines.shard_io import Sample, decode_array
+from pipelines.shard_io import Sample, decode_array, targets_file
 from pipelines.shard_table import (
     RowBuffer,
     SamplePlace,
@@ -70,7 +70,7 @@ class TrainingBatches:
         shards = targets.shards("train")
         names = [path.name.removesuffix(".tar") for path in shards]
         self.sizes = [read_record(targets.folder, name).samples for name in names]
-        wanted = [signal, *map(_file_of, kinds)]
+        wanted = [signal, *map(targets_file, kinds)]
         self.shards = [
             TrainingShard(targets, path, size, wanted)
             for path, size in zip(shards, self.sizes, strict=True)
@@ -177,7 +177,7 @@ def _targets(
 ) -> dict[str, np.ndarray]:
     """One target of every kind for each sample [B, E], drawn."""
     buffers: dict[str, RowBuffer] = {}
-    files = {kind: _file_of(kind) for kind in kinds}
+    files = {kind: targets_file(kind) for kind in kinds}
     rng = random.Random()  # noqa: S311
     for row, place in enumerate(places):
         table = place.shard.table
@@ -192,13 +192,9 @@ def _targets(
     return {kind: buffer.array for kind, buffer in buffers.items()}
 
 
-def _file_of(kind: str) -> str:
-    return f"{kind}_targets.npy"
-
-
 def read_targets(sample: Sample, kind: str) -> np.ndarray:
     """A sample's targets of one kind, [n, E] with n ≥ 1. Raises ConfigError: it has none."""
-    data = sample.get(_file_of(kind))
+    data = sample.get(targets_file(kind))
     targets = decode_array(data) if data is not None else ()
     if not len(targets):
         raise missing_target(sample["__key__"], kind)

@@ -12,7 +12,6 @@ import numpy as np
 
 from vitlens_core import metrics
 
-CALIBRATION = "calibration.json"
 _FEWEST = 10  # validation samples below which a fit says nothing
 
 

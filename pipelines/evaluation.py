@@ -29,23 +29,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines import calibration
 from pipelines.artifacts import Artifact
-from pipelines.calibration import CALIBRATION
 from pipelines.files import write_atomic
 from pipelines.foundation import has_teacher, open_foundation, open_lens
 from pipelines.runtime import Runtime
-from pipelines.shard_io import Sample, decode_array, encode_json
+from pipelines.shard_io import Sample, decode_array, encode_json, targets_file
 from pipelines.train_config import TrainConfig
 from vitlens_core import metrics, modalities
 from vitlens_core.captions import class_prompts
-from vitlens_core.checkpoint import LENS_FILE
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.text import TextEncoder
+from vitlens_core.model_files import CALIBRATION_FILE, LENS_FILE
 from vitlens_core.models.tower import Tower, TowerSettings
 from vitlens_core.precision import autocast
 
 STEP = "evaluation"
 VERSION = 4
-TEACHER = "teacher_targets.npy"
 _BLOCK = 1024  # samples that are compared with all others at a time
 
 
@@ -109,7 +107,7 @@ def run(
     files = []
     if found := _calibration(runtime, config, targets, tower, settings, evaluated, classes):
         scored["calibration"] = found
-        files.append(write_atomic(build.folder / CALIBRATION, encode_json(found)))
+        files.append(write_atomic(build.folder / CALIBRATION_FILE, encode_json(found)))
     files += [
         write_atomic(build.folder / "metrics.json", encode_json(scored)),
         write_atomic(
@@ -309,10 +307,11 @@ class _Perceived:
             described = json.loads(sample["json"])
             self.keys.append(sample["__key__"])
             self.described.append(described)
-            for targets, means in (("image_targets.npy", self.images), (TEACHER, self.taught)):
-                if targets in sample and len(found := _decoded(sample[targets])):
+            for kind, means in (("image", self.images), ("teacher", self.taught)):
+                file = targets_file(kind)
+                if file in sample and len(found := _decoded(sample[file])):
                     means.append(unit(found.mean(0)))
-            texts = _decoded(sample["text_targets.npy"])
+            texts = _decoded(sample[targets_file("text")])
             self.texts.update(zip(described["captions"], texts, strict=True))
 
     def evaluated(self) -> Evaluated:

@@ -43,6 +43,7 @@ from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation import Foundation, LitFoundation, load_foundation
 from vitlens_core.foundation.lit import FitSettings, fit_projections
+from vitlens_core.model_files import FOUNDATION_FILE, PROJECTIONS_FILE
 from vitlens_core.models.tower import Tower, TowerSettings
 
 STEP = "foundation"
@@ -118,7 +119,7 @@ def run(
         "logit_scale": foundation.logit_scale,
         "digest": foundation.digest(),
     }
-    files.append(write_atomic(build.folder / "foundation.json", encode_json(described)))
+    files.append(write_atomic(build.folder / FOUNDATION_FILE, encode_json(described)))
     return build.commit(
         files, counts={"parameters": sum(p.numel() for p in foundation.parameters())}
     )
@@ -131,14 +132,14 @@ def open_foundation(artifact: Artifact) -> Foundation:
         CheckpointError: its weights are no longer those the targets were made with.
     """
     # Late: the API brings every encoder.
-    from vitlens_core.api.lenses import FOUNDATION_FILE, PROJECTIONS_FILE, open_foundation
+    from vitlens_core.api.lenses import open_foundation as open_folder
 
     with tempfile.TemporaryDirectory(prefix="vitlens-foundation-") as folder:
         for name in (FOUNDATION_FILE, PROJECTIONS_FILE):
             if artifact.path(name).exists():
                 Path(folder, name).write_bytes(artifact.path(name).read_bytes())
-        foundation = open_foundation(folder)
-    stated = artifact.read_json("foundation.json")["digest"]
+        foundation = open_folder(folder)
+    stated = artifact.read_json(FOUNDATION_FILE)["digest"]
     if foundation.digest() != stated:
         raise CheckpointError(
             f"{foundation.spec}: the weights found now are not those of this artifact "
@@ -167,10 +168,10 @@ def _of_teacher(runtime: Runtime, config: FoundationConfig, teacher: Teacher) ->
     build = runtime.store.begin(STEP, VERSION, identity, {})
     if build.existing:
         return build.existing
-    described = json.loads((teacher.folder / "foundation.json").read_text())
+    described = json.loads((teacher.folder / FOUNDATION_FILE).read_text())
     described["teacher"] = teacher.settings.modality
-    contents = {"foundation.json": encode_json(described), LENS: teacher.lens.read_bytes()}
-    projections = teacher.folder / "projections.safetensors"
+    contents = {FOUNDATION_FILE: encode_json(described), LENS: teacher.lens.read_bytes()}
+    projections = teacher.folder / PROJECTIONS_FILE
     if projections.exists():
         contents[projections.name] = projections.read_bytes()
     files = [write_atomic(build.folder / name, data) for name, data in contents.items()]
@@ -250,7 +251,7 @@ def _fit(
         )
     foundation.freeze()
     state = foundation.projections.state_dict()
-    projections = write_atomic(build.folder / "projections.safetensors", save_safetensors(state))
+    projections = write_atomic(build.folder / PROJECTIONS_FILE, save_safetensors(state))
     return [record.file for record in records] + [projections]
 
 

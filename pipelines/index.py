@@ -42,8 +42,9 @@ from pipelines.shard_io import (
     decode_array,
     encode_array,
     encode_json,
+    targets_file,
 )
-from vitlens_core.checkpoint import LENS_FILE
+from vitlens_core.model_files import FOUNDATION_FILE, LENS_FILE
 
 STEP = "index"
 VERSION = 1
@@ -85,7 +86,7 @@ def run(
     tasks = tasks_of(targets)
     records = write_shards(runtime, build, tasks, stage, needs_gpu=True)
     tars = [build.folder / record.file.name for record in records]
-    width = foundation.read_json("foundation.json")["embed_dim"]
+    width = foundation.read_json(FOUNDATION_FILE)["embed_dim"]
     with runtime.progress(STEP, len(tars), "graphs of shards") as bar:
         gathered = _Gathered(build, config, width)
         for tar in tars:
@@ -146,7 +147,7 @@ def _means(sample: Sample) -> dict[str, np.ndarray]:
     """Unit-norm means of the targets of images and of captions, where there are any."""
     means = {}
     for kind in ("image", "text"):
-        targets = decode_array(sample[f"{kind}_targets.npy"]).astype(np.float32)
+        targets = decode_array(sample[targets_file(kind)]).astype(np.float32)
         if len(targets):
             means[kind] = unit(targets.mean(axis=0))
     return means

@@ -19,8 +19,8 @@ from pipelines.foundation import has_teacher, open_foundation
 from pipelines.runtime import Runtime
 from pipelines.shard_io import encode_json
 from pipelines.train_config import PROGRESS_FILE, TrainConfig
-from vitlens_core.checkpoint import LENS_FILE
 from vitlens_core.errors import ConfigError
+from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.head import Head
 from vitlens_core.models.tower import LensSettings, TowerSettings, TrunkSettings
 

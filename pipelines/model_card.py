@@ -18,9 +18,8 @@ import jinja2
 
 from pipelines.artifacts import Artifact
 from vitlens_core import modalities
-from vitlens_core.checkpoint import LENS_FILE
+from vitlens_core.model_files import FOUNDATION_FILE, LENS_FILE
 
-CARD = "README.md"
 _TEMPLATES = Path(__file__).parent / "templates"
 _FIGURES = {"top1": "top-1", "top3": "top-3", "top5": "top-5", "class_mean": "class mean"}
 _RECALLS = {"r1": "R@1", "r5": "R@5", "r10": "R@10"}
@@ -43,7 +42,7 @@ def write(artifacts: Mapping[str, Artifact]) -> str:
 def facts(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
     """What the card states."""
     metrics = artifacts["evaluation"].read_json("metrics.json")
-    foundation = artifacts["foundation"].read_json("foundation.json")
+    foundation = artifacts["foundation"].read_json(FOUNDATION_FILE)
     samples, licences = _trained_on(artifacts["shards"])
     source = artifacts.get("source")
     return {

@@ -21,15 +21,20 @@ from packaging.requirements import Requirement
 import vitlens_core
 from pipelines import model_card
 from pipelines.artifacts import Artifact
-from pipelines.calibration import CALIBRATION
-from pipelines.model_card import CARD
 from vitlens_core.checkpoint import read_settings
+from vitlens_core.model_files import (
+    CALIBRATION_FILE,
+    CARD_FILE,
+    FOUNDATION_FILE,
+    LENS_FILE,
+    PROJECTIONS_FILE,
+)
 
 _MODEL_FILES = {
-    "lens": ("lens", "lens.safetensors"),
-    "foundation": ("foundation", "foundation.json"),
-    "projections": ("foundation", "projections.safetensors"),
-    "calibration": ("evaluation", CALIBRATION),
+    "lens": ("lens", LENS_FILE),
+    "foundation": ("foundation", FOUNDATION_FILE),
+    "projections": ("foundation", PROJECTIONS_FILE),
+    "calibration": ("evaluation", CALIBRATION_FILE),
 }
 _OPTIONAL = ("projections", "calibration")
 # The embedded default foundation's weights come in packages of their own.
@@ -94,6 +99,6 @@ def _stage(artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Path]:
         if name not in _OPTIONAL or source.exists():
             files[name] = folder / file_name
             files[name].write_bytes(source.read_bytes())
-    files["card"] = folder / CARD
+    files["card"] = folder / CARD_FILE
     files["card"].write_text(model_card.write(artifacts))
     return files

@@ -277,6 +277,11 @@ def decode_png(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
+def targets_file(kind: str) -> str:
+    """Where a sample has its targets of a kind: `image`, `text` or `teacher`."""
+    return f"{kind}_targets.npy"
+
+
 def view_names(sample: Sample) -> list[str]:
     """Extensions of a sample's views, in camera order: view99 before view100."""
     names = [name for name in sample if name.startswith("view") and name.endswith(".png")]

@@ -35,10 +35,11 @@ from pipelines.foundation import (
     open_lens,
 )
 from pipelines.runtime import Runtime
-from pipelines.shard_io import Sample, decode_array, encode_array, encode_json
+from pipelines.shard_io import Sample, decode_array, encode_array, encode_json, targets_file
 from pipelines.teacher import LENS
 from pipelines.teacher import SIGNAL as TEACHER_SIGNAL
 from vitlens_core.foundation import LitFoundation
+from vitlens_core.model_files import FOUNDATION_FILE
 from vitlens_core.precision import tf32
 
 STEP = "targets"
@@ -90,7 +91,7 @@ class TargetStage:
             self.teacher = tower.to(self.device), settings
         self.foundation.to(self.device)
         self.texts: dict[str, Tensor] = {}
-        self.background = foundation.read_json("foundation.json")["background"]
+        self.background = foundation.read_json(FOUNDATION_FILE)["background"]
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
         self.texts = {}
@@ -125,14 +126,14 @@ class TargetStage:
             signals = {n: d for n, d in one.sample.items() if n.endswith(".npy")}
             shown = signals.pop(TEACHER_SIGNAL, None)
             if self.teacher and shown is not None:
-                signals["teacher_targets.npy"] = _encode(teaching)
+                signals[targets_file("teacher")] = _encode(teaching)
             own = (seen, self._of_texts(one)) if one.features is None else self._projected(one)
             fields = ("name", "label", "group", "split", "captions")
             yield {
                 "__key__": one.sample["__key__"],
                 **signals,
-                "image_targets.npy": _encode(own[0]),
-                "text_targets.npy": _encode(own[1]),
+                targets_file("image"): _encode(own[0]),
+                targets_file("text"): _encode(own[1]),
                 "json": encode_json({field: one.described[field] for field in fields}),
             }
 

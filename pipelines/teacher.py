@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vitlens_core.errors import CheckpointError
+from vitlens_core.model_files import FOUNDATION_FILE
 
 if TYPE_CHECKING:
     from vitlens_core.models.tower import TowerSettings
@@ -54,7 +55,6 @@ def find_teacher(spec: str) -> Teacher | None:
     if not names_a_lens(spec):
         return None
     # Late: torch takes seconds to import, and the API brings every encoder.
-    from vitlens_core.api.lenses import FOUNDATION_FILE
     from vitlens_core.api.sources import locate
     from vitlens_core.checkpoint import read_settings
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from pipelines.artifacts import Artifact
 from pipelines.gates import figures
+from vitlens_core.model_files import FOUNDATION_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,7 +68,7 @@ def record(client: MlflowClient, experiment_id: str, evaluated: EvaluatedLens) -
 
 def tags(evaluated: EvaluatedLens) -> dict[str, str]:
     """Lineage, as a run carries it."""
-    foundation = evaluated.artifacts["foundation"].read_json("foundation.json")
+    foundation = evaluated.artifacts["foundation"].read_json(FOUNDATION_FILE)
     revision = code_revision()
     steps = {FINGERPRINT_TAG + s: a.fingerprint for s, a in evaluated.artifacts.items()}
     return {

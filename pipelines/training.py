@@ -40,8 +40,9 @@ from pipelines.shard_io import decode_array
 from pipelines.shard_table import stable_group
 from pipelines.train_config import PROGRESS_FILE, TrainConfig, learning_rate
 from vitlens_core import modalities
-from vitlens_core.checkpoint import LENS_FILE, encode_lens
+from vitlens_core.checkpoint import encode_lens
 from vitlens_core.losses import MAX_LOG_SCALE, gather_rows, info_nce
+from vitlens_core.model_files import FOUNDATION_FILE, LENS_FILE
 from vitlens_core.models.tower import TowerSettings
 from vitlens_core.precision import autocast
 
@@ -99,7 +100,7 @@ class Trainer:
         self.rank, self.world_size, self.device = worker.rank, worker.world_size, worker.device
         torch.manual_seed(job.train.seed)
         foundation = open_foundation(job.foundation)
-        self.foundation = (foundation.spec, job.foundation.read_json("foundation.json")["digest"])
+        self.foundation = (foundation.spec, job.foundation.read_json(FOUNDATION_FILE)["digest"])
         self.tower = job.tower.build(foundation.trunk).to(self.device).train()
         self._hold_scale()
         self.model = parallel.share(self.tower, job.resources)

@@ -22,8 +22,6 @@ from vitlens_core.foundation import Foundation
 from vitlens_core.models.tower import Tower, TowerSettings
 
 FORMAT = "vitlens-lens-1"
-LENS_FILE = "lens.safetensors"
-PRETRAINED_FILE = "model.safetensors"  # the same in a folder of the hub's conventions
 
 
 def encode_lens(

@@ -22,7 +22,7 @@ from pipelines.files import write_atomic
 from pipelines.foundation import open_foundation
 from pipelines.runtime import Runtime
 from pipelines.shard_io import encode_json
-from vitlens_core.checkpoint import LENS_FILE
+from vitlens_core.model_files import LENS_FILE
 
 if TYPE_CHECKING:
     from vitlens_core.api import Model

@@ -14,6 +14,7 @@ from pipelines.artifacts import Artifact
 from pipelines.gates import GateResult
 from pipelines.registry import ModelVersion
 from pipelines.report import curves
+from vitlens_core.model_files import FOUNDATION_FILE
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def collect(run: Run) -> dict[str, Any]:
         "seconds": {step: artifact.manifest.seconds for step, artifact in run.artifacts.items()},
         "reused": [step for step, artifact in run.artifacts.items() if artifact.reused],
         "training": curves.summary(run.read("lens", "curves.json")),
-        "foundation": run.read("foundation", "foundation.json"),
+        "foundation": run.read("foundation", FOUNDATION_FILE),
         "fingerprints": {step: a.fingerprint for step, a in run.artifacts.items()},
         "config": settings,
     }

@@ -23,7 +23,7 @@ from upath import UPath
 from pipelines.artifacts import Store
 from tests.chaos.small_training import train
 from tests.chaos.two_nodes import TwoNodes, two_nodes
-from vitlens_core.checkpoint import LENS_FILE
+from vitlens_core.model_files import LENS_FILE
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900), pytest.mark.xdist_group("local_ray")]
 

@@ -17,8 +17,8 @@ from pipelines.catalogue import Catalogue
 from pipelines.foundation import open_foundation, open_lens
 from pipelines.runtime import Runtime
 from pipelines.shard_io import decode_array, encode_array, encode_json, view_names, write_shard
-from vitlens_core.checkpoint import LENS_FILE
 from vitlens_core.errors import ConfigError
+from vitlens_core.model_files import LENS_FILE
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ from pipelines.runtime import Runtime
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
 from tests.tiny_models import LENS, TOKENIZER
-from vitlens_core.checkpoint import LENS_FILE, load_lens
+from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import CheckpointError, ConfigError
+from vitlens_core.model_files import LENS_FILE
 
 TRAIN = {"steps": 4, "batch_size": 6, "warmup_steps": 1, "validate_every": 2, "precision": "fp32"}
 

@@ -28,8 +28,9 @@ from tests.pipelines.shard_bytes import encode_shard
 from tests.tiny_models import LENS as LENS_SHAPE
 from tests.tiny_models import TOKENIZER
 from vitlens_core import modalities
-from vitlens_core.checkpoint import LENS_FILE, encode_lens
+from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import CheckpointError, ConfigError
+from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import TowerSettings
 
 SPEC = "models:/vitlens-depth@champion"

@@ -31,13 +31,14 @@ from pipelines.optimizer import build_optimizer
 from pipelines.runtime import ProgressBar
 from pipelines.shard_io import encode_array
 from pipelines.train_config import TrainConfig, learning_rate
-from pipelines.training import LENS_FILE, Trainer, TrainJob
+from pipelines.training import Trainer, TrainJob
 from pipelines.workers import InProcess, remove
 from tests.pipelines import synthetic
 from tests.tiny_models import tower_settings
 from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import ConfigError
 from vitlens_core.losses import MAX_LOG_SCALE
+from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import Tower
 
 TRAIN: dict[str, Any] = {"steps": 6, "batch_size": 6, "warmup_steps": 1, "learning_rate": 3e-3}

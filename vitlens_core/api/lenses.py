@@ -16,15 +16,17 @@ from vitlens_core.api.encoders import (
     on_device,
     signal_encoder,
 )
-from vitlens_core.checkpoint import PRETRAINED_FILE, load_lens, read_settings
+from vitlens_core.checkpoint import load_lens, read_settings
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation import Foundation, LitFoundation, load_foundation
+from vitlens_core.model_files import (
+    CALIBRATION_FILE,
+    FOUNDATION_FILE,
+    PRETRAINED_FILE,
+    PROJECTIONS_FILE,
+)
 
-FOUNDATION_FILE = "foundation.json"
-PROJECTIONS_FILE = "projections.safetensors"
-CALIBRATION_FILE = "calibration.json"
-CARD_FILE = "README.md"
-# In a folder of the hub's conventions (`pretrained`) config.json holds both of those.
+# In a folder of the hub's conventions (`pretrained`): what foundation and calibration hold.
 CONFIG_FILE = "config.json"
 
 

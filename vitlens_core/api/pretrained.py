@@ -18,15 +18,11 @@ from typing import Any, NamedTuple
 from huggingface_hub import ModelHubMixin, snapshot_download
 from safetensors.torch import save_file
 
-from vitlens_core.api.lenses import (
-    CARD_FILE,
-    CONFIG_FILE,
-    PROJECTIONS_FILE,
-    beside,
-)
-from vitlens_core.checkpoint import PRETRAINED_FILE, read_settings
+from vitlens_core.api.lenses import CONFIG_FILE, beside
+from vitlens_core.checkpoint import read_settings
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import Foundation, LitFoundation
+from vitlens_core.model_files import CARD_FILE, PRETRAINED_FILE, PROJECTIONS_FILE
 
 
 class Origin(NamedTuple):

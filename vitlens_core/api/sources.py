@@ -15,8 +15,9 @@ from typing import Literal
 
 from safetensors import SafetensorError, safe_open
 
-from vitlens_core.checkpoint import FORMAT, LENS_FILE, PRETRAINED_FILE
+from vitlens_core.checkpoint import FORMAT
 from vitlens_core.errors import CheckpointError, ConfigError
+from vitlens_core.model_files import LENS_FILE, PRETRAINED_FILE
 from vitlens_core.models.weights import read_weights
 
 GROUP = "vitlens.sources"

@@ -18,8 +18,9 @@ from pipelines.shard_io import encode_json
 from tests.pipelines import synthetic
 from tests.pipelines.benchmarks import small_clouds
 from tests.tiny_models import LENS, TOKENIZER
-from vitlens_core.checkpoint import LENS_FILE, encode_lens
+from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import ConfigError
+from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import TowerSettings
 
 POINTS_BENCHMARKS = {

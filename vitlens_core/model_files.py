@@ -1,0 +1,8 @@
+"""The files of a model's folder, by the names they are written and looked for under."""
+
+LENS_FILE = "lens.safetensors"
+PRETRAINED_FILE = "model.safetensors"  # a lens in a folder of the hub's conventions
+FOUNDATION_FILE = "foundation.json"
+PROJECTIONS_FILE = "projections.safetensors"  # of a `lit` foundation
+CALIBRATION_FILE = "calibration.json"
+CARD_FILE = "README.md"
