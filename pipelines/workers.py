@@ -177,14 +177,13 @@ def _fit_with_ray(
     )
     with _shown(bar) as progress:
         loop = {"job": job, "progress": progress}
-        checkpoint = None
-        kept = -1
-        while checkpoint is None:
+        result, kept = None, -1
+        while result is None:
             trainer = ray.train.torch.TorchTrainer(
                 _train_worker, train_loop_config=loop, scaling_config=scaling, run_config=run
             )
             try:
-                checkpoint = trainer.fit().checkpoint
+                result = trainer.fit()
             except TrainingFailedError as error:
                 # Ray counts failures over the whole run; where it gets on, days bring many.
                 before, kept = kept, ray.get(progress.kept_step.remote())
@@ -194,7 +193,7 @@ def _fit_with_ray(
                 logger.warning("training goes on at step %d after failures: %s", kept, cause)
         if error := ray.get(progress.read_error.remote()):
             raise error
-    return _opened(checkpoint)
+    return _opened(result.checkpoint)
 
 
 def _arrow(folder: UPath) -> PyFileSystem:
