@@ -1,6 +1,6 @@
 # make demo    sets up and runs the main job on the shipped objects
 # make test    sets up, lints, type-checks, checks the layers and runs the tests
-# make nightly the tests that take another 23 minutes
+# make nightly the tests that take another 23 to 26 minutes
 .PHONY: setup demo test nightly lint bench lock clean
 
 BIN := .venv/bin
