@@ -46,11 +46,11 @@ class Module:
         return self.folder if "/" in self.folder else self.path.as_posix()
 
 
-def read_modules(root: Path) -> dict[str, Module]:
-    """Every module of the three packages, by dotted name."""
-    paths = sorted(path for package in PACKAGES for path in (root / package).rglob("*.py"))
+def read_modules(root: Path, packages: Iterable[str] = PACKAGES) -> dict[str, Module]:
+    """Every module of the packages, by dotted name."""
+    paths = sorted(path for package in packages for path in (root / package).rglob("*.py"))
     if not paths:
-        raise SystemExit(f"no module of {', '.join(PACKAGES)} under {root}: give --root a checkout")
+        raise SystemExit(f"no module of {', '.join(packages)} under {root}: give --root a checkout")
     return {module.name: module for module in (_read(root, path) for path in paths)}
 
 
