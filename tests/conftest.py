@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny_models import write_lit, write_open_clip
-
 _SHARED = ("local_ray", "flow_runtime")  # each is made once, and costs a while
 ROOT = Path(__file__).parents[1]
 
@@ -60,10 +58,14 @@ def local_ray() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_lit(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Spec of a `lit` foundation whose two towers are tiny, random and read from files."""
+    from tests.tiny_models import write_lit  # late: open_clip and timm take seconds
+
     return write_lit(tmp_path_factory.mktemp("tiny-lit"))
 
 
 @pytest.fixture(scope="session")
 def tiny_open_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Spec of a tiny, random model of open_clip, its weights in a file."""
+    from tests.tiny_models import write_open_clip
+
     return write_open_clip(tmp_path_factory.mktemp("tiny-open-clip"))

@@ -21,7 +21,7 @@ from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.pieces import Piece
 from vitlens_core.errors import ConfigError
-from workflows.definitions import defs
+from workflows.runner import definitions
 from workflows.settings import run_config
 
 CHANCE = 0.25
@@ -31,7 +31,7 @@ FILES = {
     "curves.json": {"train": [{"step": 1, "loss": 1.0}], "val": []},
     "benchmarks.json": {"rows": [], "failed": [], "skipped": []},
 }
-DEFINITIONS = defs()
+DEFINITIONS = definitions()
 
 
 def metrics(top1: float, supervision: Mapping[str, float]) -> dict:

@@ -23,7 +23,7 @@ JOB = dg.define_asset_job("any")
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+def instance(tmp_path: Path, light_history: None) -> Iterator[dg.DagsterInstance]:
     """Kept on disk: schedules open it anew by its address."""
     with dg.DagsterInstance.from_config(str(Home(tmp_path).dagster())) as instance:
         yield instance
