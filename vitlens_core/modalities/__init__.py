@@ -36,6 +36,11 @@ def lensed() -> list[str]:
     return [name for name in names() if isinstance(load(name), LensedModality)]
 
 
+def rendered() -> list[str]:
+    """The modalities that rendered objects give."""
+    return [name for name in lensed() if load_lensed(name).renders_as]
+
+
 def load_lensed(name: str) -> LensedModality[Any]:
     """A modality that has a tower of its own.
 

@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -23,6 +22,8 @@ from torch import Tensor
 from pipelines.source.base import Pair, SourceSettings
 from pipelines.store.splits import SPLITS, Split
 from vitlens_core.errors import ConfigError, InputError
+from vitlens_core.modalities.base import Modality
+from vitlens_core.modalities.eeg import at_1_khz
 
 RATE_HZ = 1000.0
 SHORTEST, LONGEST = 450, 600  # samples; the publishers' own filter
@@ -136,7 +137,7 @@ class ImagenetEeg(SourceSettings):
             if place in sides and SHORTEST <= recording.eeg.shape[1] <= LONGEST:
                 yield self._pair(recording, sides[place])
 
-    def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
+    def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """[128, time] at 1 kHz. Raises InputError."""
         recordings = _recordings(self.folder() / pair.signal)
         number = pair.reading["recording"]
@@ -144,7 +145,7 @@ class ImagenetEeg(SourceSettings):
             raise InputError(
                 f"expected recording {number} in {pair.signal}, found {len(recordings)} in all"
             )
-        return modality.at_1_khz(recordings[number].eeg.numpy(), RATE_HZ)
+        return at_1_khz(recordings[number].eeg.numpy(), RATE_HZ)
 
     def generate(self, folder: Path) -> None:
         """240 made-up recordings: 10 classes × 12 drawn pictures × 2 people."""
