@@ -13,7 +13,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from pipelines.benchmarks.job import BenchmarksConfig
+from pipelines.benchmarks.step import BenchmarksConfig
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Resources
 from pipelines.foundation.step import FoundationConfig
@@ -290,6 +290,11 @@ def _not_rendered(config: RunConfig, signal: SignalConfig) -> Iterator[str]:
             f"{config.modality}; state a source in the `base` of its defs.yaml"
         )
     try:
-        modality.check_renders(signal, config.renders.settings())
+        renders = config.renders.settings()
+    except ConfigError as error:
+        yield f"renders.{error}"
+        return
+    try:
+        modality.check_renders(signal, renders)
     except ConfigError as error:
         yield str(error)

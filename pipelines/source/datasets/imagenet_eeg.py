@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from pipelines.source.base import Pair, SourceSettings
 from pipelines.store.splits import SPLITS, Split
 from vitlens_core.errors import ConfigError, InputError
+from vitlens_core.late import torch
 from vitlens_core.modalities.base import Modality
 from vitlens_core.modalities.eeg import at_1_khz
 
@@ -80,7 +79,7 @@ class Recording(NamedTuple):
 
     number: int
     """its place in the file"""
-    eeg: Tensor
+    eeg: torch.Tensor
     """[128, time] at 1 kHz"""
     image: str
     synset: str
@@ -196,7 +195,7 @@ def _recording(
         raise ConfigError(
             f"{where} expected eeg, image, label and subject, found {error!r}"
         ) from error
-    if not isinstance(eeg, Tensor) or eeg.ndim != 2:
+    if not isinstance(eeg, torch.Tensor) or eeg.ndim != 2:
         raise ConfigError(f"{where} expected a tensor [128, time] of eeg, found {type(eeg)}")
     if not (0 <= label < len(labels) and 0 <= image < len(images)):
         raise ConfigError(
