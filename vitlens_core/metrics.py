@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -177,7 +176,7 @@ def retrieval(
 
 
 def mean_over_runs(
-    hits: NDArray[Any],
+    hits: NDArray[np.bool_ | np.number],
     resamples: int = 2000,
     seed: int = 0,
     groups: Sequence[str] | None = None,

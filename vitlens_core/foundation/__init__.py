@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from vitlens_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vitlens_core.foundation.base import Foundation
+    from vitlens_core.foundation import base
 
 __all__ = ["KINDS", "check_foundation", "load_foundation"]
 
@@ -44,7 +44,7 @@ def check_foundation(spec: str) -> None:
 
 def load_foundation(
     spec: str, embed_dim: int | None = None, image_size_px: int | None = None
-) -> Foundation:
+) -> base.Foundation:
     """The frozen foundation `spec` names, on the CPU, in evaluation mode.
 
     Args:
