@@ -13,7 +13,8 @@ from pipelines.store.files import write_atomic
 from pipelines.store.shards import (
     encode_json,
 )
-from vitlens_core.foundation import LitFoundation, load_foundation
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.model_files import FOUNDATION_FILE, PROJECTIONS_FILE
 
 

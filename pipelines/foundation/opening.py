@@ -10,9 +10,10 @@ from pipelines.store.artifacts import Artifact
 from vitlens_core.api.lenses import open_foundation as open_folder
 from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import CheckpointError
-from vitlens_core.foundation import Foundation
+from vitlens_core.foundation.base import Foundation
 from vitlens_core.model_files import FOUNDATION_FILE, PROJECTIONS_FILE
-from vitlens_core.models.tower import Tower, TowerSettings
+from vitlens_core.models.tower import Tower
+from vitlens_core.models.tower_settings import TowerSettings
 
 
 def open_foundation(artifact: Artifact) -> Foundation:
