@@ -20,7 +20,6 @@ from pipelines.evaluation.step import STEP as EVALUATION
 from pipelines.execution.runtime import Runtime
 from pipelines.execution.step import Step
 from pipelines.foundation.step import STEP as FOUNDATION
-from pipelines.foundation.teacher import find_teacher
 from pipelines.index.step import STEP as INDEX
 from pipelines.lens.step import STEP as LENS
 from pipelines.objects.step import STEP as OBJECTS
@@ -111,8 +110,13 @@ def _inputs(step: Step, left_out: set[str], optional: set[str]) -> tuple[str, ..
     return own + tuple(name for name in step.optional_inputs if name in optional)
 
 
-def _of_teacher(config: RunConfig) -> StoredSignal | None:
+def _teacher(config: RunConfig) -> StoredSignal | None:
     """What is stored for the lens that teaches, if `foundation` names one."""
+    if not config.foundation.has_teacher:
+        return None
+    # Late: to open a lens takes torch, and the order of steps is asked without it.
+    from pipelines.foundation.teacher import find_teacher
+
     teacher = find_teacher(config.foundation.spec)
     if teacher is None:
         return None
@@ -125,7 +129,7 @@ _SETTINGS: dict[str, Callable[[RunConfig], tuple[Any, ...]]] = {
         config.shards,
         StoredSignal(config.modality, config.tower().signal_config),
         config.source,
-        _of_teacher(config),
+        _teacher(config),
     ),
     LENS.name: lambda config: (config.lens.train, config.tower()),
     TARGETS.name: lambda config: (),

@@ -9,6 +9,8 @@ from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import has_teacher, open_foundation
 from pipelines.lens.settings import PROGRESS_FILE, TrainConfig
 from pipelines.lens.step import STEP
+from pipelines.lens.training import TrainJob
+from pipelines.lens.workers import fit, remove
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_json
@@ -45,10 +47,6 @@ def run(
     config.weights(taught=has_teacher(foundation))
     # In this process first: sizes that do not fit are a mistake, which Ray Train would retry.
     build_tower(tower, open_foundation(foundation).trunk)
-    # Late: Ray Train takes seconds to import, and settings are checked without it.
-    from pipelines.lens.training import TrainJob
-    from pipelines.lens.workers import fit, remove
-
     checkpoints = build.folder / "checkpoints"
     job = TrainJob(tower, config, targets, foundation, runtime.resources)
     with runtime.progress(STEP.name, config.steps, "steps") as bar:

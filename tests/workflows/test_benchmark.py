@@ -17,8 +17,9 @@ from tests.tiny_models import TinyFoundation, tower_settings
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import ConfigError
 from vitlens_core.models.tower import build_tower
-from workflows.benchmark import parse_roots, show
-from workflows.cli import FAILED, MISTAKE, main
+from workflows.cli import main
+from workflows.commands.benchmark import parse_roots, show
+from workflows.exit_codes import FAILED, MISTAKE
 
 FOUNDATION = TinyFoundation()
 
