@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipelines.benchmarks.base import Benchmark, Example
-from pipelines.evaluation.job import class_embeddings
+from pipelines.evaluation.embedding import class_embeddings
 from pipelines.store.splits import ranked
 from vitlens_core import modalities
 from vitlens_core.api.model import Model

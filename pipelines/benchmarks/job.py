@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.benchmarks.step import PAGE, STEP, TABLE, BenchmarksConfig
+from pipelines.evaluation.result import read_result
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
-from pipelines.store.shards import encode_json
+from pipelines.store.shards import encode_model
 from vitlens_core.model_files import LENS_FILE
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def run(
     identity = {
         **config.model_dump(mode="json", exclude={"roots"}),
         "mounted": sorted(config.roots),
-        "emergent": evaluation.read_json("metrics.json")["emergent"],
+        "emergent": read_result(evaluation).emergent,
     }
     inputs = {"foundation": foundation, "lens": lens}
     build = STEP.begin(runtime, identity, inputs, suite.content)
@@ -57,7 +58,7 @@ def run(
     with runtime.progress(STEP.name, suite.recordings, "recordings") as bar:
         table = suites.measure(suite, model, config, bar.advance, emergent=identity["emergent"])
     files = [
-        write_atomic(build.folder / TABLE, encode_json(table.model_dump(mode="json"))),
+        write_atomic(build.folder / TABLE, encode_model(table)),
         write_atomic(build.folder / PAGE, markdown(table).encode()),
     ]
     kinds = {"rows": table.rows, "failed": table.failed, "skipped": table.skipped}

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import has_teacher, open_foundation
+from pipelines.lens.curves import CURVES_FILE, TrainingCurves, validation_kind
 from pipelines.lens.settings import PROGRESS_FILE
 from pipelines.lens.step import STEP, LensConfig
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
-from pipelines.store.shards import encode_json
+from pipelines.store.shards import encode_model
 from vitlens_core.errors import ConfigError
 from vitlens_core.model_files import LENS_FILE
 
@@ -34,7 +35,7 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
     build = STEP.begin(runtime, config, inputs)
     if build.existing:
         return build.existing
-    config.train.weights(taught=has_teacher(foundation))
+    kinds = config.train.weights(taught=has_teacher(foundation))
     # In this process first: sizes that do not fit are a mistake, which Ray Train would retry.
     config.tower().build(open_foundation(foundation).trunk)
     # Late: Ray Train takes seconds to import, and settings are checked without it.
@@ -49,10 +50,13 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
         assert folder is not None, "the last step is always kept"
         lens = (folder / LENS_FILE).read_bytes()
         progress = json.loads(Path(folder, PROGRESS_FILE).read_text())
-    curves = encode_json({"train": progress["train"], "val": progress["val"]})
+    validated = validation_kind(kinds) if progress["val"] else None
+    curves = TrainingCurves(
+        train=progress["train"], val=progress["val"], validated_against=validated
+    )
     files = [
         write_atomic(build.folder / LENS_FILE, lens),
-        write_atomic(build.folder / "curves.json", curves),
+        write_atomic(build.folder / CURVES_FILE, encode_model(curves)),
     ]
     artifact = build.commit(files, counts={"steps": progress["step"]})
     remove(checkpoints)

@@ -10,13 +10,13 @@ import numpy as np
 
 from pipelines.execution.bulk import ShardTask
 from pipelines.objects.mirror import ObjectRecord
+from pipelines.shards.sample import SampleInfo
 from pipelines.shards.step import ShardsConfig
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import (
     TEACHER_SIGNAL,
     Sample,
     decode_array,
-    encode_json,
     encode_signal,
     view_names,
 )
@@ -57,14 +57,14 @@ class RenderedPairs:
             yield self._pair(sample, key, [name])
 
     def _pair(self, sample: Sample, key: str, views: list[str]) -> Sample:
-        taught = {}
+        teacher = {}
         if self.teacher:
-            taught[TEACHER_SIGNAL] = encode_signal(self._signals(sample, self.teacher, views))
+            teacher[TEACHER_SIGNAL] = encode_signal(self._signals(sample, self.teacher, views))
         return {
             "__key__": key,
-            "json": self._described(sample),
+            "json": self._info(sample).encode(),
             self.signal: encode_signal(self._signals(sample, self.tower, views)[0]),
-            **taught,
+            **teacher,
             **{f"view{i:02d}.png": sample[name] for i, name in enumerate(views)},
         }
 
@@ -79,12 +79,16 @@ class RenderedPairs:
         raws = [disparity(depth_m[n], focal_px, _STAGE_BASELINE_M) for n in numbers]
         return np.stack([tower.signal.store(raw) for raw in raws])
 
-    def _described(self, sample: Sample) -> bytes:
+    def _info(self, sample: Sample) -> SampleInfo:
         described = json.loads(sample["json"])
         record = ObjectRecord(**{k: described[k] for k in ObjectRecord.__dataclass_fields__})
         named = self.config.label_captions and described["split"] == "train"
-        kept = ("label", "split", "name", "licence", "creator")
-        paired = {key: described[key] for key in kept}
-        paired["group"] = sample["__key__"]
-        paired["captions"] = list(object_captions(record, use_label=named))
-        return encode_json(paired)
+        return SampleInfo(
+            name=record.name,
+            label=record.label,
+            group=sample["__key__"],
+            split=described["split"],
+            licence=record.licence,
+            creator=record.creator,
+            captions=object_captions(record, use_label=named),
+        )
