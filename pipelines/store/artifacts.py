@@ -114,9 +114,6 @@ class Artifact:
     def _sums(self, path: UPath) -> dict[str, int] | None:
         return read_sums(path) if self.verify_reads else None
 
-    def read_json(self, name: str) -> Any:
-        return json.loads(self.path(name).read_text())
-
     def read_model(self, name: str, model: type[M]) -> M:
         """One of its JSON files as the type that states its content.
 

@@ -158,17 +158,17 @@ def test_examples_are_half_hits_and_do_not_depend_on_the_order(
     found = predictions(samples(), right)
     chosen = gallery.choose(found, count)
     shuffled = data.draw(st.permutations(found))
-    assert [p["key"] for p in gallery.choose(shuffled, count)] == [p["key"] for p in chosen]
-    assert len(chosen) == count == len({p["key"] for p in chosen})
-    hits = sum(p["predicted"][0] == p["label"] for p in found)
-    chosen_hits = sum(p["predicted"][0] == p["label"] for p in chosen)
+    assert [p.key for p in gallery.choose(shuffled, count)] == [p.key for p in chosen]
+    assert len(chosen) == count == len({p.key for p in chosen})
+    hits = sum(p.predicted[0] == p.label for p in found)
+    chosen_hits = sum(p.predicted[0] == p.label for p in chosen)
     fair = max(count - count // 2, count - (len(found) - hits))
     assert chosen_hits == min(hits, fair)
 
 
 def test_examples_show_every_class_before_one_twice() -> None:
     chosen = gallery.choose(predictions(samples(12, classes=3), right=1), 3)
-    assert {p["label"] for p in chosen} == {"class 0", "class 1", "class 2"}
+    assert {p.label for p in chosen} == {"class 0", "class 1", "class 2"}
 
 
 def test_only_the_wanted_members_are_read(tmp_path: Path) -> None:
