@@ -22,7 +22,8 @@ from vitlens_core import metrics, modalities
 from vitlens_core.captions import class_prompts
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.text import TextEncoder
-from vitlens_core.models.tower import Tower, TowerSettings
+from vitlens_core.models.tower import Tower
+from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.precision import autocast
 
 
@@ -86,10 +87,11 @@ def has_labels(targets: Artifact, split: str) -> bool:
 def embed(tower: Tower, settings: TowerSettings, samples: Sequence[Sample]) -> np.ndarray:
     """Unit-norm embeddings [B, E] of the samples' signals, on the tower's device."""
     device = next(tower.parameters()).device
-    signal = modalities.load(settings.modality).SIGNAL
-    stored = torch.from_numpy(np.stack([decode_array(s[signal]) for s in samples]))
+    file = modalities.load_lensed(settings.modality).signal_file
+    signal, tokenizer = settings.signal_config, settings.tokenizer_config
+    stored = torch.from_numpy(np.stack([decode_array(s[file]) for s in samples]))
     with autocast("auto", device):
-        embedded = tower(settings.signal.prepare(stored).to(device))
+        embedded = tower(tokenizer.prepare(stored, signal).to(device))
     return F.normalize(embedded.float(), dim=-1).cpu().numpy()
 
 

@@ -28,7 +28,8 @@ from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
 from vitlens_core import modalities
 from vitlens_core.model_files import CALIBRATION_FILE, LENS_FILE
-from vitlens_core.models.tower import Tower, TowerSettings
+from vitlens_core.models.tower import Tower
+from vitlens_core.models.tower_settings import TowerSettings
 
 
 def run(
@@ -50,7 +51,7 @@ def run(
     encoder = open_foundation(foundation).to(runtime.resources.device)
     tower, settings = open_lens(lens, LENS_FILE, encoder)
     split = embed_split(runtime, config, targets, tower, settings)
-    templates = modalities.load(settings.modality).TEMPLATES
+    templates = modalities.load(settings.modality).templates
     names = split.class_names
     classes = Classes(names, class_embeddings(encoder, names, templates))
     fitted = _calibration(runtime, config, targets, tower, settings, split, classes)

@@ -62,7 +62,7 @@ def score(
         classes=tuple(classes.names),
         zero_shot=Scores.of(own),
         times_chance=own.top1.value / own.chance,
-        retrieval=_retrieval(modalities.load(modality).WORD, split, bootstrap),
+        retrieval=_retrieval(modalities.load(modality).metric_prefix, split, bootstrap),
         supervision=supervision,
         emergent=supervision.text is None,
         teacher_zero_shot=None if taught_by is None else Scores.of(classified(taught_by)),
@@ -109,7 +109,7 @@ def _ratio(own: metrics.ZeroShot, ceiling: metrics.ZeroShot) -> float:
     return own.top1.value / max(ceiling.top1.value, own.chance)
 
 
-def _retrieval(word: str, split: EmbeddedSplit, bootstrap: Bootstrap) -> dict[str, Recalls]:
+def _retrieval(prefix: str, split: EmbeddedSplit, bootstrap: Bootstrap) -> dict[str, Recalls]:
     """Recalls of the sample's own captions and of its own image, where there are any."""
     count, found = len(split.keys), {}
 
@@ -117,9 +117,9 @@ def _retrieval(word: str, split: EmbeddedSplit, bootstrap: Bootstrap) -> dict[st
         return Recalls(**metrics.retrieval(split.embeddings, gallery, own, bootstrap))
 
     if split.texts is not None:
-        found[f"{word}_to_text"] = recalls(split.texts, split.captions_of)
+        found[f"{prefix}_to_text"] = recalls(split.texts, split.captions_of)
     if split.images is not None:
-        found[f"{word}_to_image"] = recalls(split.images, [[number] for number in range(count)])
+        found[f"{prefix}_to_image"] = recalls(split.images, [[number] for number in range(count)])
     return found
 
 

@@ -108,6 +108,6 @@ def _champion_hits(
     foundation = open_foundation(lens.parent)
     tower, settings = load_lens(lens, foundation)
     embedded = embed_split(runtime, split, targets, tower, settings)
-    names, templates = embedded.class_names, modalities.load(settings.modality).TEMPLATES
+    names, templates = embedded.class_names, modalities.load(settings.modality).templates
     classes = Classes(names, class_embeddings(foundation, names, templates))
     return embedded.keys, hits(embedded, classes)

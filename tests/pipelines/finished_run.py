@@ -32,15 +32,15 @@ from tests.pipelines.shard_bytes import encode_shard
 from vitlens_core.checkpoint import FORMAT
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.metrics import Interval
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.models.tower_settings import TowerSettings
 
 CONFIG: dict[str, JsonValue] = {
-    "lens": {"train": {"steps": 4}, "tokenizer": {"points": 64}},
+    "lens": {"train": {"steps": 4}, "tokenizer": {"points_seen": 64}},
     "objects": {"count": None},
 }
 FOUNDATION = FoundationInfo(spec="lit:a+b", embed_dim=8, image_size_px=28, digest="0" * 64)
 SUPERVISION = {"image": 1.0, "text": 1.0}
-TOWER = TowerSettings(modality="point_cloud", tokenizer={"points": 64, "groups": 4})
+TOWER = TowerSettings(modality="point_cloud", tokenizer={"points_seen": 64, "groups": 4})
 
 
 def sample(key: str, label: str, size_px: int = 24) -> Sample:
