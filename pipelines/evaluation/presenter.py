@@ -82,10 +82,7 @@ def trained_against(summary: EvaluationSummary) -> str:
 
 def figure_name(name: str) -> str:
     """`top1` → `top-1`; `text_to_audio_r1` → `text → audio R@1`."""
-    way, _, last = name.rpartition("_")
-    if last in _NAMES:
-        return f"{words(way)} {_NAMES[last]}".strip()
-    return words(name)
+    return " ".join(_NAMES.get(part, part) for part in words(name).split(" "))
 
 
 def words(name: str) -> str:

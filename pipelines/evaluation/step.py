@@ -10,7 +10,7 @@ from pipelines.execution.step import Step
 
 
 class EvaluationConfig(BaseModel):
-    """What is evaluated and how sure the figures are."""
+    """What is evaluated, and how the intervals of its figures are drawn."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

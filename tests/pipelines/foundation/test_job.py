@@ -26,7 +26,7 @@ from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import encode_png, read_shard
 from tests.pipelines import synthetic
 from vitlens_core.errors import CheckpointError, ConfigError
-from vitlens_core.foundation import Foundation
+from vitlens_core.foundation.base import Foundation
 from vitlens_core.foundation.info import FoundationInfo
 
 
