@@ -103,8 +103,8 @@ class IndexStage:
         if not embedded:
             return
         vectors = self._vectors(embedded)
-        shown = self.shards.read(task.name, only=("json", _VIEW))
-        for sample, own, vector in zip(embedded, shown, vectors, strict=True):
+        paired = self.shards.read(task.name, only=("json", _VIEW))
+        for sample, own, vector in zip(embedded, paired, vectors, strict=True):
             assert sample["__key__"] == own["__key__"], "targets have the order of their shards"
             found = {"signal": vector, **_means(sample)}
             yield {

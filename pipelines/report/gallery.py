@@ -97,11 +97,11 @@ def read_members(shards: Iterable[UPath], wanted: Mapping[str, set[str]]) -> Fil
 
 def _varied(predictions: Sequence[Prediction]) -> list[Prediction]:
     """In the given order, but the n-th of any class after every class's (n−1)-th."""
-    seen: dict[str, int] = {}
+    before: dict[str, int] = {}
     turns = []
     for prediction in predictions:
-        turns.append(seen.get(prediction.label, 0))
-        seen[prediction.label] = turns[-1] + 1
+        turns.append(before.get(prediction.label, 0))
+        before[prediction.label] = turns[-1] + 1
     order = sorted(range(len(predictions)), key=lambda i: turns[i])
     return [predictions[i] for i in order]
 

@@ -65,11 +65,11 @@ def _draw_cloud(data: bytes, size_px: int) -> Image.Image:
 def _project(xyz: np.ndarray, side_px: int) -> tuple[np.ndarray, np.ndarray]:
     """Pixels [N, 2] (row, column) that fill the picture, and depth [N] of points [N, 3]."""
     camera = RenderSettings(polar_deg=(60.0,), azimuths=1).cameras()
-    seen = xyz @ camera.world_to_cam[0, :3, :3].T + camera.world_to_cam[0, :3, 3]
-    flat = seen[:, 1::-1] / seen[:, 2:]
+    in_camera = xyz @ camera.world_to_cam[0, :3, :3].T + camera.world_to_cam[0, :3, 3]
+    flat = in_camera[:, 1::-1] / in_camera[:, 2:]
     low, high = flat.min(0), flat.max(0)
     scale = side_px * (1 - 2 * _MARGIN) / max((high - low).max(), 1e-6)
-    return (flat - (low + high) / 2) * scale + side_px / 2, seen[:, 2]
+    return (flat - (low + high) / 2) * scale + side_px / 2, in_camera[:, 2]
 
 
 def _discs(centres: np.ndarray, radius_px: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -155,8 +155,8 @@ class TargetStage:
         """The teacher's embeddings [K, E] of its stored signals [K, …]."""
         assert self.teacher is not None
         tower, settings = self.teacher
-        seen = settings.tokenizer_config.prepare(signals, settings.signal_needed)
-        embedded = tower(seen.to(self.device))
+        prepared = settings.tokenizer_config.prepare(signals, settings.signal_needed)
+        embedded = tower(prepared.to(self.device))
         return F.normalize(embedded.float(), dim=-1)
 
     def _projected(self, one: Decoded) -> tuple[Tensor, Tensor]:
