@@ -4,6 +4,7 @@ foundation = load_foundation("open_clip:ViT-L-14/datacomp_xl_s13b_b90k")
 foundation.encode_image(images), foundation.encode_text(["a chair"]), foundation.trunk
 
 base.py       Foundation, the interface    settings.py  those of `lit`, checked without torch
+info.py       what `foundation.json` states
 clip.py       open_clip's models
 lit.py        two locked towers; lit_files.py, packaged.py  the files that a spec names
 """
