@@ -13,19 +13,19 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from pipelines.benchmarks import BenchmarksConfig
+from pipelines.benchmarks.job import BenchmarksConfig
 from pipelines.choices import unknown
-from pipelines.evaluation import EvaluationConfig
-from pipelines.foundation import FoundationConfig
-from pipelines.gates import GateConfig
-from pipelines.index import IndexConfig
-from pipelines.lens import LensConfig
-from pipelines.objects import ObjectsConfig
-from pipelines.renders import RendersConfig
-from pipelines.runtime import Resources
-from pipelines.shards import OF_OBJECTS, ShardsConfig
-from pipelines.sources import Source, SourceSettings
-from pipelines.staging import StagingConfig
+from pipelines.evaluation.step import EvaluationConfig
+from pipelines.execution.runtime import Resources
+from pipelines.foundation.step import FoundationConfig
+from pipelines.index.step import IndexConfig
+from pipelines.lens.step import LensConfig
+from pipelines.objects.step import ObjectsConfig
+from pipelines.registry.gates import GateConfig
+from pipelines.registry.settings import StagingConfig
+from pipelines.renders.step import RendersConfig
+from pipelines.shards.step import OF_OBJECTS, ShardsConfig
+from pipelines.source.datasets import Source, SourceSettings
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
 

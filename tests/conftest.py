@@ -45,8 +45,8 @@ def local_ray() -> Iterator[None]:
     """Ray on two CPUs with a small object store, shared by all tests."""
     import ray
 
-    from pipelines.cluster import connect
-    from pipelines.runtime import Resources
+    from pipelines.execution.bulk import connect
+    from pipelines.execution.runtime import Resources
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, sys.path)]))

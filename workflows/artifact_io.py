@@ -11,7 +11,7 @@ from __future__ import annotations
 import dagster as dg
 from upath import UPath
 
-from pipelines.artifacts import MANIFEST, Artifact, load
+from pipelines.store.artifacts import MANIFEST, Artifact, load
 from vitlens_core.errors import ConfigError
 
 FOLDER = "folder"

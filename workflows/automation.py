@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import dagster as dg
 
-from pipelines.registry import ModelVersion
-from pipelines.watch import source_state
+from pipelines.config import RunConfig
+from pipelines.objects.mirror import open_mirror
+from pipelines.registry.models import ModelVersion
+from pipelines.store.artifacts import digest
+from pipelines.store.folder_state import folder_state
 from vitlens_core.errors import VitlensError
 from workflows.current import current_version
 from workflows.home import Home
@@ -93,3 +96,22 @@ def _current(workflow: Workflow, profile: str) -> ModelVersion | None:
         return current_version(Home.from_environment(), workflow, profile)
     except VitlensError:
         return None
+
+
+def source_state(config: RunConfig) -> str:
+    """A digest of what the source of a run looks like now; no payload is opened or fetched.
+
+    Of a local data set or mirror it covers the names, sizes and times of change of its files; of
+    a remote mirror the version tags of its two annotation files.
+    Recordings that are generated, or come in a package of one version, never change.
+
+    Raises:
+        ConfigError: no such data set or mirror.
+        TransientError: it cannot be read for now.
+    """
+    source = config.source
+    if source is None:
+        return open_mirror(config.objects.mirror).state()
+    if not source.is_local:
+        return digest({"kind": source.kind, "root": source.root})
+    return folder_state(source.folder())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.choices import unknown
-from pipelines.teacher import SCHEME
+from pipelines.foundation.step import SCHEME
 from vitlens_core.errors import ConfigError
 from workflows.spec import Workflow
 

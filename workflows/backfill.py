@@ -9,8 +9,8 @@ every shard made, finishes the artifacts and goes on.
 # Without postponed annotations: Dagster looks at the type of an asset's `context` itself.
 import dagster as dg
 
-from pipelines.pieces import Piece, pieces
-from workflows.flow import run_piece
+from pipelines.flow import run_piece
+from pipelines.store.pieces import Piece, pieces
 from workflows.settings import RunSettings, run_config
 from workflows.spec import Pieces, Workflow
 

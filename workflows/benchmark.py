@@ -15,11 +15,12 @@ from rich.markup import escape
 from rich.table import Table as Shown
 from upath import UPath
 
-from pipelines.artifacts import Store
-from pipelines.benchmarks import PAGE, STEP, TABLE, BenchmarksConfig
-from pipelines.files import storage_errors, write_atomic
-from pipelines.runtime import Runtime
-from pipelines.shard_io import encode_json
+from pipelines.benchmarks.job import BenchmarksConfig
+from pipelines.benchmarks.step import PAGE, STEP, TABLE
+from pipelines.execution.runtime import Runtime
+from pipelines.store.artifacts import Store
+from pipelines.store.files import storage_errors, write_atomic
+from pipelines.store.shards import encode_json
 from vitlens_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def benchmark(
             f"{', '.join(sources)} holds {', '.join(model.modalities)} and no text: benchmarks "
             "compare with classes in words"
         )
-    with Runtime(Store(UPath("."))).progress(STEP, suite.recordings, "recordings") as bar:
+    with Runtime(Store(UPath("."))).progress(STEP.name, suite.recordings, "recordings") as bar:
         table = suites.measure(suite, model, config, bar.advance)
     show(console, table)
     if out is not None:

@@ -17,15 +17,16 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipelines import promotion, registry, report, staging
-from pipelines.artifacts import Artifact
+from pipelines import report
 from pipelines.config import RunConfig
-from pipelines.registry import ModelVersion
+from pipelines.flow import FlowStep
+from pipelines.registry import acceptance, models, promotion
+from pipelines.registry.models import ModelVersion
+from pipelines.store.artifacts import Artifact
 from workflows import metadata
 from workflows.automation import schedule_of, sensor_of
 from workflows.backfill import backfill_of
 from workflows.console import show_artifact, show_gates, show_rolled_back, show_version
-from workflows.flow import Step
 from workflows.home import Home
 from workflows.settings import RunSettings, run_config
 from workflows.spec import DEFAULT_PROFILE, Workflow
@@ -72,7 +73,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
     def _inputs(self, names: tuple[str, ...]) -> dict[str, dg.AssetIn]:
         return {name: dg.AssetIn(self._key(name)) for name in names}
 
-    def _step(self, step: Step) -> dg.AssetsDefinition:
+    def _step(self, step: FlowStep) -> dg.AssetsDefinition:
         @dg.asset(
             key=self._key(step.name),
             ins=self._inputs(step.inputs),
@@ -100,9 +101,9 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         def register(settings: RunSettings, **artifacts: Artifact) -> dg.MaterializeResult:
             config = settings.config(self)
             runtime, home = settings.runtime(config), Home.from_environment().root
-            model = registry.register_challenger(home, self.modality, config, artifacts)
+            model = models.register_challenger(home, self.modality, config, artifacts)
             show_version(runtime.console, "challenger", model)
-            model = staging.stage(runtime, home, config, artifacts, model)
+            model = acceptance.stage(runtime, home, config, artifacts, model)
             show_gates(runtime.console, model.gates)
             return self._reported(home, settings.profile, config, artifacts, model)
 
@@ -118,7 +119,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
                 blocking=True,
                 description=str(self.gates.get(name, "held of every modality")),
             )
-            for name in staging.names([*self.gates])
+            for name in acceptance.names([*self.gates])
         ]
 
         @dg.multi_asset_check(
@@ -164,7 +165,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
 
     def _registered(self, evaluation: Artifact) -> ModelVersion:
         """The version that an evaluation was registered as."""
-        versions = registry.versions(Home.from_environment().root, self.modality)
+        versions = models.versions(Home.from_environment().root, self.modality)
         return next(v for v in versions if v.evaluation == evaluation.fingerprint)
 
     def _reported(
@@ -178,5 +179,5 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         """Write the report with the version's present aliases, and keep it with its run."""
         artifacts = {name: artifacts[name] for name in self.step_names}  # Dagster sorts by name
         folder = report.write(home, config, artifacts, model.gates, model, profile)
-        registry.log_report(home, model, folder)
+        models.log_report(home, model, folder)
         return dg.MaterializeResult(metadata=metadata.of_version(model, folder))

@@ -16,10 +16,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.artifacts import Artifact
-from pipelines.gates import GateResult
-from pipelines.promotion import Move
-from pipelines.registry import ModelVersion
+from pipelines.registry.gates import GateResult
+from pipelines.registry.models import ModelVersion
+from pipelines.registry.promotion import Move
+from pipelines.store.artifacts import Artifact
 
 _STDOUT, _STDERR = 1, 2
 _WIDTH = 12

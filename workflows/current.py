@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipelines import registry
-from pipelines.artifacts import Artifact, FinishedStore, NotMadeError
-from pipelines.mirror import is_remote
-from pipelines.registry import CHALLENGER, ModelVersion
-from pipelines.runtime import Runtime
-from pipelines.staging import is_current, settings_digest
+from pipelines.execution.runtime import Runtime
+from pipelines.objects.mirror import is_remote
+from pipelines.registry import models
+from pipelines.registry.acceptance import is_current, settings_digest
+from pipelines.registry.models import CHALLENGER, ModelVersion
+from pipelines.store.artifacts import Artifact, FinishedStore, NotMadeError
 from workflows.home import Home
 from workflows.spec import Workflow, load_workflow
 
@@ -28,7 +28,7 @@ def current_version(home: Home, workflow: Workflow, profile: str) -> ModelVersio
         VitlensError: the source cannot be listed.
     """
     config = workflow.config(profile)
-    versions = registry.versions(home.root, workflow.modality)
+    versions = models.versions(home.root, workflow.modality)
     if not versions or (config.source is None and is_remote(config.objects.mirror)):
         return None
     try:
@@ -37,7 +37,7 @@ def current_version(home: Home, workflow: Workflow, profile: str) -> ModelVersio
     except NotMadeError:
         return None
     told = settings_digest(config, made["benchmarks"])
-    champion = registry.champion(home.root, workflow.modality)
+    champion = models.champion(home.root, workflow.modality)
     for version in versions:
         if version.evaluation == made["evaluation"].fingerprint:
             promoted = not version.gates_passed or CHALLENGER not in version.aliases

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from pipelines.artifacts import Store, home_folder
+from pipelines.store.artifacts import Store, home_folder
 
 _QUIET = {
     "DAGSTER_DISABLE_TELEMETRY": "yes",

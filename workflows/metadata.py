@@ -8,9 +8,9 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.artifacts import Artifact, Quarantined
-from pipelines.gates import GateResult
-from pipelines.registry import ModelVersion
+from pipelines.registry.gates import GateResult
+from pipelines.registry.models import ModelVersion
+from pipelines.store.artifacts import Artifact, Quarantined
 from workflows.artifact_io import FOLDER
 
 _SHOWN_QUARANTINED = 200

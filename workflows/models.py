@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines import lineage as lineages
-from pipelines import promotion, registry
-from pipelines.registry import CHALLENGER, CHAMPION, ModelVersion
+from pipelines.registry import lineage as lineages
+from pipelines.registry import models, promotion
+from pipelines.registry.models import CHALLENGER, CHAMPION, ModelVersion
 from vitlens_core.errors import ConfigError
 from workflows.console import MARKS
 from workflows.home import Home
@@ -115,10 +115,10 @@ COMMANDS = (promote, rollback, compare, history, lineage)
 
 def _some(home: Path, modality: str) -> list[ModelVersion]:
     """Every version of a modality's model (`ConfigError`: none)."""
-    if found := registry.versions(home, modality):
+    if found := models.versions(home, modality):
         return found
     raise ConfigError(
-        f"{registry.model_name(modality)} has no version; `vitlens run {modality}` registers one"
+        f"{models.model_name(modality)} has no version; `vitlens run {modality}` registers one"
     )
 
 

@@ -6,8 +6,8 @@ import os
 import shutil
 from collections.abc import Sequence
 
-from pipelines.mirror import open_mirror
-from pipelines.teacher import find_teacher
+from pipelines.foundation.teacher import find_teacher
+from pipelines.objects.mirror import open_mirror
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import check_foundation
 from workflows.spec import Workflow, load_workflow

@@ -12,10 +12,10 @@ import dagster as dg
 # Not exported by dagster: raised when a blocking check failed.
 from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
 
-from pipelines.artifacts import Artifact
+from pipelines.flow import STEP_NAMES
+from pipelines.store.artifacts import Artifact
 from workflows.artifact_io import artifact_of
 from workflows.definitions import LOG_FILE, defs
-from workflows.flow import STEP_NAMES
 from workflows.home import Home
 from workflows.runs import end_abandoned
 from workflows.settings import run_config

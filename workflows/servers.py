@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipelines.registry import tracking_uri
+from pipelines.registry.models import tracking_uri
 from vitlens_core.errors import ConfigError, VitlensError
 from workflows.home import Home
 

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from pipelines.config import RunConfig
-from pipelines.runtime import Runtime
+from pipelines.execution.runtime import Runtime
 from workflows.console import terminal
 from workflows.home import Home
 from workflows.runs import process_tag

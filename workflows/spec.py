@@ -13,8 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipelines.choices import unknown
+from pipelines.flow import FlowStep, steps
 from vitlens_core.errors import ConfigError
-from workflows.flow import Step, steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,7 @@ class Workflow(BaseModel):
         return self
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[FlowStep, ...]:
         """The workflow's own steps, in order."""
         return steps(
             from_source="source" in self.base, shares_foundation=self.foundation_of is not None

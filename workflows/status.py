@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from upath import UPath
 
-from pipelines import registry
-from pipelines.artifacts import MANIFEST, Artifact
-from workflows.flow import STEP_NAMES
+from pipelines.flow import STEP_NAMES
+from pipelines.registry import models
+from pipelines.store.artifacts import MANIFEST, Artifact
 from workflows.home import Home
 from workflows.spec import modality_names
 
@@ -56,10 +56,10 @@ def _row(artifact: Artifact) -> list[str]:
 
 
 def _versions(home: Home, modality: str) -> Table | str:
-    versions = registry.versions(home.root, modality)
+    versions = models.versions(home.root, modality)
     if not versions:
-        return f"{registry.model_name(modality)}: no version registered yet"
-    table = Table("version", "aliases", "gates", "age", title=registry.model_name(modality))
+        return f"{models.model_name(modality)}: no version registered yet"
+    table = Table("version", "aliases", "gates", "age", title=models.model_name(modality))
     for version in versions:
         age_s = time.time() - version.created_at.timestamp()
         gates = "[green]passed[/]" if version.gates_passed else "[red]failed[/]"

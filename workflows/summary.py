@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.flow import STEP_NAMES
 from workflows.console import MARKS
-from workflows.flow import STEP_NAMES
 
 _TOP = ("top1", "top3", "top5", "class_mean")
 _RECALL = ("r1", "r5", "r10")

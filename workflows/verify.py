@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipelines.artifacts import Artifact
+from pipelines.store.artifacts import Artifact
 from vitlens_core.errors import ConfigError
 from workflows.home import Home
 

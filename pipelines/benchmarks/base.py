@@ -19,10 +19,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipelines import source
-from pipelines.artifacts import digest
-from pipelines.sources.base import Pair, SourceSettings
-from pipelines.splits import Split
+from pipelines.source import job as source
+from pipelines.source.base import Pair, SourceSettings
+from pipelines.store.artifacts import digest
+from pipelines.store.splits import Split
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
 
@@ -149,7 +149,7 @@ def of_source(
     classes: tuple[str, ...] = (),
     label: Callable[[Pair], str | None] = lambda pair: pair.label,
 ) -> Mounted:
-    """One side of a data set that `pipelines.sources` reads, and its training side.
+    """One side of a data set that `pipelines.source.datasets` reads, and its training side.
 
     Recordings without a label are left out where there are classes.
 

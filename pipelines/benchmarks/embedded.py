@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from pipelines.benchmarks.base import Benchmark, Example
-from pipelines.evaluation import class_embeddings
-from pipelines.splits import ranked
+from pipelines.evaluation.job import class_embeddings
+from pipelines.store.splits import ranked
 from vitlens_core import modalities
 from vitlens_core.api.model import Model
 from vitlens_core.errors import InputError

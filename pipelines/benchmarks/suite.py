@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.artifacts import digest
 from pipelines.benchmarks.arithmetic import composed
 from pipelines.benchmarks.base import Benchmark, Mounted
 from pipelines.benchmarks.datasets import benchmarks, check
@@ -37,8 +36,9 @@ from pipelines.benchmarks.protocols import (
     retrieval,
     zero_shot,
 )
-from pipelines.benchmarks.settings import BenchmarksConfig
+from pipelines.benchmarks.step import BenchmarksConfig
 from pipelines.benchmarks.table import NOT_MOUNTED, Row, Table, Unscored, row, unscored
+from pipelines.store.artifacts import digest
 from vitlens_core.api.model import Model
 from vitlens_core.errors import ConfigError, InputError
 

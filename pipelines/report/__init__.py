@@ -16,12 +16,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.artifacts import Artifact
-from pipelines.files import write_atomic
-from pipelines.gates import GateResult
-from pipelines.registry import ModelVersion
+from pipelines.registry.gates import GateResult
+from pipelines.registry.models import ModelVersion
 from pipelines.report.facts import Run, collect
 from pipelines.report.page import render
+from pipelines.store.artifacts import Artifact
+from pipelines.store.files import write_atomic
 
 
 def write(

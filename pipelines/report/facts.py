@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.artifacts import Artifact
-from pipelines.gates import GateResult
-from pipelines.registry import ModelVersion
+from pipelines.registry.gates import GateResult
+from pipelines.registry.models import ModelVersion
 from pipelines.report import curves
+from pipelines.store.artifacts import Artifact
 from vitlens_core.model_files import FOUNDATION_FILE
 
 

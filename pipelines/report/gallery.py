@@ -14,8 +14,9 @@ from typing import Any
 from PIL import Image
 from upath import UPath
 
-from pipelines.report.pictures import data_uri, draw_signal, signal_file, thumbnail
-from pipelines.shard_io import read_shard
+from pipelines.renders.thumbnails import thumbnail
+from pipelines.report.pictures import data_uri, draw_signal, signal_file
+from pipelines.store.shards import read_shard
 
 _QUERY_PX, _NEIGHBOUR_PX = 256, 160
 _VIEW = "view00.png"

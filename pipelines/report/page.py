@@ -16,7 +16,7 @@ from markupsafe import Markup
 from pipelines.report import confusion, curves, gallery
 from pipelines.report.facts import Run
 
-_TEMPLATES = Path(__file__).parents[1] / "templates"
+_TEMPLATES = Path(__file__).parent
 _ZERO_SHOT = {"top1": "Top-1", "top3": "Top-3", "top5": "Top-5", "class_mean": "Class mean"}
 _RECALLS = {"r1": "R@1", "r5": "R@5", "r10": "R@10"}
 
@@ -49,10 +49,14 @@ def render(run: Run, facts: dict[str, Any]) -> str:
     )
 
 
-def templates() -> Environment:
-    """Where the pages' templates come from, with the filters they use."""
+def templates(*more: Path) -> Environment:
+    """Where the pages' templates come from, with the filters they use.
+
+    Args:
+        more: folders to look into beside the report's own.
+    """
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=FileSystemLoader([_TEMPLATES, *more]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -13,7 +13,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipelines.shard_io import decode_array
+from pipelines.store.shards import decode_array
 from vitlens_core import modalities
 from vitlens_core.rendering import RenderSettings
 
@@ -35,16 +35,6 @@ def draw_signal(modality: str, data: bytes, size_px: int) -> Image.Image:
     if modality == "point_cloud":
         return _draw_cloud(data, size_px)
     return _draw_array(decode_array(data), size_px)
-
-
-def thumbnail(png: bytes, size_px: int) -> Image.Image:
-    """A view, cut to the square around what is not transparent."""
-    image = Image.open(io.BytesIO(png)).convert("RGBA")
-    left, top, right, bottom = image.getchannel("A").getbbox() or (0, 0, *image.size)
-    half = max(right - left, bottom - top) / 2 / (1 - 2 * _MARGIN)
-    x, y = (left + right) / 2, (top + bottom) / 2
-    square = image.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
-    return square.resize((size_px, size_px), Image.Resampling.LANCZOS)
 
 
 def data_uri(image: Image.Image) -> str:

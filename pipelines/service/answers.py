@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from pipelines.catalogue import Catalogue, Found
+from pipelines.index.catalogue import Catalogue, Found
 from pipelines.service.engine import Engine
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import (

@@ -44,7 +44,7 @@ _PAGES = {
     "/": _FOLDER / "index.html",
     "/explorer.css": _FOLDER / "explorer.css",
     "/explorer.js": _FOLDER / "explorer.js",
-    "/report.css": Path(__file__).parents[1] / "templates" / "report.css",  # one style for both
+    "/report.css": Path(__file__).parents[1] / "report" / "report.css",  # one style for both
 }
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
 _STATUSES = (400, 401, 408, 413, 415, 422, 429, 503)

@@ -16,12 +16,12 @@ from typing import Any
 
 from ray import serve
 
-from pipelines.artifacts import home_folder
-from pipelines.cluster import connect
-from pipelines.runtime import Resources
+from pipelines.execution.bulk import connect
+from pipelines.execution.runtime import Resources
 from pipelines.service.config import ServiceConfig
 from pipelines.service.engine import Engine, Outcome, Work
 from pipelines.service.metrics import FOLDER
+from pipelines.store.artifacts import home_folder
 from vitlens_core.errors import VitlensError
 
 _NAME = "vitlens"

@@ -16,14 +16,14 @@ from torch import Tensor
 from upath import UPath
 
 import vitlens_core
-from pipelines import lineage, registry
-from pipelines.artifacts import MANIFEST, Artifact, Store, home_folder, load
-from pipelines.catalogue import Catalogue
-from pipelines.evaluation import class_embeddings
-from pipelines.index import STEP
+from pipelines.evaluation.job import class_embeddings
+from pipelines.foundation.step import SCHEME
+from pipelines.index.catalogue import Catalogue
+from pipelines.index.step import STEP
+from pipelines.registry import lineage, models
 from pipelines.service.config import ServiceConfig
 from pipelines.service.schemas import Version
-from pipelines.teacher import SCHEME
+from pipelines.store.artifacts import MANIFEST, Artifact, Store, home_folder, load
 from vitlens_core import Model, modalities
 from vitlens_core.errors import ConfigError
 
@@ -44,7 +44,7 @@ def resolve(sources: Sequence[str]) -> tuple[Version, ...]:
 
 def _resolved(source: str) -> Version:
     if source.startswith(SCHEME):
-        found = registry.find(source)
+        found = models.find(source)
         return Version(source=source, name=found.name, version=str(found.version))
     if not Path(source).exists():
         raise ConfigError(
@@ -67,7 +67,7 @@ def find_index(config: ServiceConfig, versions: Sequence[Version]) -> Artifact |
     if config.index == NONE:
         return "switched off (--index none)"
     lenses = {
-        lineage.fingerprints(home_folder(), registry.find(_exact(version))).get("lens"): version
+        lineage.fingerprints(home_folder(), models.find(_exact(version))).get("lens"): version
         for version in versions
         if version.version != _FILE
     }
@@ -75,7 +75,7 @@ def find_index(config: ServiceConfig, versions: Sequence[Version]) -> Artifact |
         return _asked_for(UPath(config.index), lenses)
     if not lenses:
         return f"{versions[0].name} is a file: name its index with --index FOLDER"
-    made = [a for a in Store(UPath(config.store)).artifacts() if a.manifest.step == STEP]
+    made = [a for a in Store(UPath(config.store)).artifacts() if a.manifest.step == STEP.name]
     fitting = [a for a in made if a.manifest.inputs["lens"] in lenses]
     if fitting:
         return max(fitting, key=lambda a: (a.manifest.version, a.manifest.counts["samples"]))
@@ -87,7 +87,7 @@ def _asked_for(folder: UPath, lenses: dict[str | None, Version]) -> Artifact | s
     if not (folder / MANIFEST).exists():
         raise ConfigError(f"no index at {folder}: expected the folder of a finished one")
     artifact = load(folder)
-    if artifact.manifest.step != STEP:
+    if artifact.manifest.step != STEP.name:
         raise ConfigError(f"{folder} is no index but {artifact.manifest.step}")
     if lenses and artifact.manifest.inputs["lens"] not in lenses:
         names = ", ".join(f"{v.name} version {v.version}" for v in lenses.values())

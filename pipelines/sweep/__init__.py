@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipelines.files import write_atomic
+from pipelines.store.files import write_atomic
 from pipelines.sweep import page, plot, runs
 from pipelines.sweep.facts import Outcome, Sweep, collect
 

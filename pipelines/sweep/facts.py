@@ -14,10 +14,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.artifacts import Artifact, digest
-from pipelines.cluster import read_record
+from pipelines.execution.bulk import read_record
 from pipelines.report.facts import Run
 from pipelines.report.facts import collect as collect_run
+from pipelines.store.artifacts import Artifact, digest
 
 _KEPT = ("zero_shot", "times_chance", "retrieval", "emergent", "fingerprints", "foundation")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -16,7 +17,7 @@ def render(facts: Mapping[str, Any]) -> str:
     made = [point for point in facts["points"] if not point["failure"]]
     recalls = dict.fromkeys(name for point in made for name in point["retrieval"])
     return (
-        templates()
+        templates(Path(__file__).parent)
         .get_template("sweep.html.j2")
         .render(
             **facts,

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.registry import connect, experiment, model_name
+from pipelines.registry.models import connect, experiment, model_name
+from pipelines.registry.tracking import code_revision, log_figures, log_params
 from pipelines.sweep.facts import Outcome, Sweep
-from pipelines.tracking import code_revision, log_figures, log_params
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -23,11 +23,11 @@ from statistics import median
 import numpy as np
 from upath import UPath
 
-from pipelines.artifacts import Artifact, Store
-from pipelines.batches import Batch, TrainingBatches
-from pipelines.cluster import FAST, ShardRecord
-from pipelines.files import write_atomic
-from pipelines.shard_io import Sample, encode_array, encode_json, write_shard
+from pipelines.execution.bulk import FAST, ShardRecord
+from pipelines.lens.batches import Batch, TrainingBatches
+from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.files import write_atomic
+from pipelines.store.shards import Sample, encode_array, encode_json, write_shard
 from tests.benchmarks.machine import timed
 
 POINTS, VIEWS, CAPTIONS, EMBED_DIM = 10_000, 12, 20, 768

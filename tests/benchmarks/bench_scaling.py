@@ -28,11 +28,12 @@ from pathlib import Path
 from rich.console import Console
 from upath import UPath
 
-from pipelines import objects
-from pipelines.artifacts import Artifact, Store
-from pipelines.cluster import ShardTask, build_shards, connect, tasks_of
-from pipelines.runtime import Resources, Runtime
-from pipelines.shard_io import Sample
+from pipelines.execution.bulk import ShardTask, build_shards, connect, tasks_of
+from pipelines.execution.runtime import Resources, Runtime
+from pipelines.objects import job as objects
+from pipelines.objects.step import ObjectsConfig
+from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.shards import Sample
 from tests.vitlens_core.rendering.glb_builder import cube
 
 CLASSES = 25
@@ -103,7 +104,7 @@ def build(mirror: Path, workers: int, per_shard: int) -> dict[str, float]:
         if workers:
             connect(resources)
         start = time.perf_counter()
-        config = objects.ObjectsConfig(mirror=str(mirror), objects_per_shard=per_shard)
+        config = ObjectsConfig(mirror=str(mirror), objects_per_shard=per_shard)
         fetched = objects.run(runtime, config)
         made = runtime.store.begin("digests", 1, {}, {"objects": fetched})
         build_shards(runtime, made, tasks_of(fetched), partial(Digest, fetched))

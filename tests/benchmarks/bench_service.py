@@ -19,10 +19,10 @@ from typing import Any
 import httpx
 import numpy as np
 
-from pipelines.artifacts import home_folder
-from pipelines.mirror import EMBEDDED
+from pipelines.objects.mirror import EMBEDDED
 from pipelines.service import deployment
 from pipelines.service.config import ServiceConfig
+from pipelines.store.artifacts import home_folder
 from workflows.home import Home, quiet_environment
 from workflows.serve import settings
 

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from upath import UPath
 
-from pipelines import targets
-from pipelines.artifacts import Artifact, Store
-from pipelines.cluster import ShardTask
-from pipelines.files import write_atomic
-from pipelines.foundation import composite_views
-from pipelines.shard_io import Sample, encode_json, encode_png, write_shard
+from pipelines.execution.bulk import ShardTask
+from pipelines.foundation.features import composite_views
+from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.files import write_atomic
+from pipelines.store.shards import Sample, encode_json, encode_png, write_shard
+from pipelines.targets import job as targets
 from tests.benchmarks.bench_encode import foundation
 from tests.benchmarks.machine import SIZES, device, timed
 from vitlens_core.foundation.clip import OpenClipFoundation

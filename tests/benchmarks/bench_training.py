@@ -26,12 +26,12 @@ from rich.progress import Progress
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
 from upath import UPath
 
-from pipelines import training
-from pipelines.ahead import ahead
-from pipelines.artifacts import Store
-from pipelines.runtime import ProgressBar
-from pipelines.train_config import TrainConfig
-from pipelines.workers import InProcess
+from pipelines.execution.prefetch import ahead
+from pipelines.execution.runtime import ProgressBar
+from pipelines.lens import training
+from pipelines.lens.settings import TrainConfig
+from pipelines.lens.workers import InProcess
+from pipelines.store.artifacts import Store
 from tests.benchmarks import bench_loading
 from tests.benchmarks.bench_encode import foundation, tower_settings
 from tests.benchmarks.bench_targets import described

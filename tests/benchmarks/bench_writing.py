@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 from upath import UPath
 
-from pipelines.shard_io import Sample, write_shard
+from pipelines.store.shards import Sample, write_shard
 from tests.benchmarks.bench_loading import EMBED_DIM, sample
 from tests.benchmarks.machine import timed
 

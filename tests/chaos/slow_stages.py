@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines import files
-from pipelines.artifacts import Artifact
-from pipelines.cluster import ShardTask
-from pipelines.shard_io import Sample
+from pipelines.execution.bulk import ShardTask
+from pipelines.store import files
+from pipelines.store.artifacts import Artifact
+from pipelines.store.shards import Sample
 
 SAMPLES, SAMPLE_BYTES = 32, 1_000_000
 SLOW_S = 0.02  # a sample is read or made in a twentieth of it

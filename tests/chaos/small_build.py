@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.artifacts import Artifact, Quarantined
-from pipelines.cluster import ShardTask, build_shards
-from pipelines.shard_io import Sample
+from pipelines.execution.bulk import ShardTask, build_shards
+from pipelines.store.artifacts import Artifact, Quarantined
+from pipelines.store.shards import Sample
 from tests.pipelines.quiet import quiet_runtime
 from vitlens_core.errors import VitlensError
 

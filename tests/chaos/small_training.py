@@ -9,9 +9,11 @@ from typing import Any
 from rich.console import Console
 from upath import UPath
 
-from pipelines import lens, workers
-from pipelines.artifacts import Artifact, Store
-from pipelines.runtime import Resources, Runtime
+from pipelines.execution.runtime import Resources, Runtime
+from pipelines.lens import job as lens
+from pipelines.lens import workers
+from pipelines.lens.step import LensConfig
+from pipelines.store.artifacts import Artifact, Store
 from tests.pipelines import synthetic
 from tests.tiny_models import LENS
 
@@ -26,7 +28,7 @@ def train(store: Store, spec: str, **resources: int) -> Artifact:
     targets = synthetic.targets(store, {"train": (7, 5), "val": (5,)}, synthetic.moving)
     foundation = synthetic.foundation(store, spec)
     settings = {"modality": "imu", "tokenizer": SMALL, "lens": LENS, "train": TRAIN}
-    config = lens.LensConfig.model_validate(settings)
+    config = LensConfig.model_validate(settings)
     given = Resources.model_validate({"threads_per_train_worker": 1} | resources)
     return lens.run(Runtime(store, given, Console(file=io.StringIO())), config, targets, foundation)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.artifacts import Artifact
-from pipelines.cluster import ShardTask, Stage, build_shards
-from pipelines.runtime import Runtime
+from pipelines.execution.bulk import ShardTask, Stage, build_shards
+from pipelines.execution.runtime import Runtime
+from pipelines.store.artifacts import Artifact
 from tests.chaos.slow_stages import SAMPLE_BYTES, SAMPLES, Quick, SlowDisk, SlowTower, own_memory_mb
 from tests.pipelines.quiet import quiet_runtime
 

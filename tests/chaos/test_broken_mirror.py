@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import objects, renders
-from pipelines.shard_io import read_shard
+from pipelines.objects import job as objects
+from pipelines.objects.step import ObjectsConfig
+from pipelines.renders import job as renders
+from pipelines.renders.step import RendersConfig
+from pipelines.store.shards import read_shard
 from tests.pipelines.quiet import quiet_runtime
 from tests.pipelines.small_mirror import write_json
 from tests.vitlens_core.rendering.glb_builder import TRIANGLE, Glb, cube, triangle
@@ -91,8 +94,8 @@ def mirror(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_broken_files_are_quarantined_with_reasons_and_the_job_goes_on(mirror, tmp_path):
     runtime = quiet_runtime(tmp_path / "home", data_workers=1)
-    fetched = objects.run(runtime, objects.ObjectsConfig(mirror=str(mirror), objects_per_shard=8))
-    config = renders.RendersConfig(size_px=32, polar_deg=(90.0,), azimuths=2, points=64)
+    fetched = objects.run(runtime, ObjectsConfig(mirror=str(mirror), objects_per_shard=8))
+    config = RendersConfig(size_px=32, polar_deg=(90.0,), azimuths=2, points=64)
     rendered = renders.run(runtime, config, fetched)
 
     reasons = {

@@ -13,10 +13,15 @@ import pytest
 import s3fs
 from upath import UPath
 
-from pipelines import objects, renders, shards
-from pipelines.artifacts import Quarantined, Store
-from pipelines.cluster import ShardTask, build_shards
-from pipelines.shard_io import Sample
+from pipelines.execution.bulk import ShardTask, build_shards
+from pipelines.objects import job as objects
+from pipelines.objects.step import ObjectsConfig
+from pipelines.renders import job as renders
+from pipelines.renders.step import RendersConfig
+from pipelines.shards import job as shards
+from pipelines.shards.step import ShardsConfig
+from pipelines.store.artifacts import Quarantined, Store
+from pipelines.store.shards import Sample
 from tests.chaos import failing_s3
 from tests.chaos.small_build import SAMPLES, Slow
 from tests.pipelines.quiet import quiet_runtime
@@ -51,13 +56,13 @@ def test_a_busy_object_store_gives_what_a_folder_gives(s3: failing_s3.Busy, tmp_
         "s3": UPath(f"s3://{BUCKET}/vitlens"),
     }.items():
         runtime = replace(quiet_runtime(tmp_path), store=Store(root))
-        config = objects.ObjectsConfig(classes=("chair", "lamp"), count=6, objects_per_shard=2)
+        config = ObjectsConfig(classes=("chair", "lamp"), count=6, objects_per_shard=2)
         fetched = objects.run(runtime, config)
-        few = renders.RendersConfig(size_px=32, polar_deg=(90.0,), azimuths=2, points=64)
+        few = RendersConfig(size_px=32, polar_deg=(90.0,), azimuths=2, points=64)
         rendered = renders.run(runtime, few, fetched)
         paired = shards.run(
             runtime,
-            shards.ShardsConfig(points=64),
+            ShardsConfig(points=64),
             TowerSettings(modality="point_cloud"),
             renders=rendered,
         )

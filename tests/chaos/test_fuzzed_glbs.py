@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.mirror import EMBEDDED
+from pipelines.objects.mirror import EMBEDDED
 from tests.vitlens_core.rendering.glb_builder import pack
 from tests.vitlens_core.rendering.test_glb import HOSTILE
 from vitlens_core.errors import BadSampleError

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from pipelines.artifacts import Artifact, Store
+from pipelines.store.artifacts import Artifact, Store
 from tests.chaos.small_build import SAMPLES, SHARDS
 from tests.chaos.two_nodes import TwoNodes, two_nodes
 

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 from upath import UPath
 
-from pipelines.artifacts import Store
+from pipelines.store.artifacts import Store
 from tests.chaos.small_training import train
 from tests.chaos.two_nodes import TwoNodes, two_nodes
 from vitlens_core.model_files import LENS_FILE

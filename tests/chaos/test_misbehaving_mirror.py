@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from pipelines import objects
-from pipelines.artifacts import Artifact
-from pipelines.mirror import open_mirror
-from pipelines.shard_io import read_shard
+from pipelines.objects import job as objects
+from pipelines.objects.mirror import open_mirror
+from pipelines.objects.step import ObjectsConfig
+from pipelines.store.artifacts import Artifact
+from pipelines.store.shards import read_shard
 from tests.pipelines.misbehaving_server import (
     QUICK,
     Server,
@@ -116,7 +117,7 @@ def test_every_object_but_those_broken_for_ever_is_complete(
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     runtime = quiet_runtime(tmp_path, data_workers=workers)
-    config = objects.ObjectsConfig(mirror=server.url, objects_per_shard=4)
+    config = ObjectsConfig(mirror=server.url, objects_per_shard=4)
     made = objects.run(runtime, config)
     _assert_the_rest_is_complete(made, site)
 
@@ -141,7 +142,7 @@ def test_a_mirror_that_goes_down_ends_the_job_which_goes_on_later(
 ) -> None:
     """Down or shut: what it refuses then is no fault of the object it was asked for."""
     with serving(site) as server:
-        config = objects.ObjectsConfig(mirror=server.url, objects_per_shard=4)
+        config = ObjectsConfig(mirror=server.url, objects_per_shard=4)
         undisturbed = objects.run(quiet_runtime(tmp_path / "other", data_workers=0), config)
         in_turn = _fetched(server)
 
@@ -170,7 +171,7 @@ def test_objects_that_fail_in_a_row_are_not_quarantined_one_by_one(
 ) -> None:
     with serving(site) as server:
         server.faults = {".glb": [fails(500)] * 999}
-        config = objects.ObjectsConfig(mirror=server.url, objects_per_shard=4)
+        config = ObjectsConfig(mirror=server.url, objects_per_shard=4)
         with pytest.raises(TransientError, match=r"8 objects in a row did not arrive.*HTTP 500"):
             objects.run(quiet_runtime(tmp_path, data_workers=0), config)
 
@@ -181,7 +182,7 @@ def test_objects_of_other_sizes_in_a_row_say_how_to_take_them(site: Path, tmp_pa
     for path in folder.iterdir():
         path.write_bytes(path.read_bytes() + b"more")
     runtime = quiet_runtime(tmp_path, data_workers=0)
-    config = objects.ObjectsConfig(mirror=str(site), objects_per_shard=4)
+    config = ObjectsConfig(mirror=str(site), objects_per_shard=4)
     with pytest.raises(TransientError, match=r"annotation says.*objects\.check_size=false"):
         objects.run(runtime, config)
     made = objects.run(runtime, config.model_copy(update={"check_size": False}))
@@ -193,7 +194,7 @@ def test_a_mirror_may_lack_many_objects_but_not_itself(site: Path, tmp_path: Pat
         path.unlink()
     for uid in UIDS[1:18:2]:
         (site / "hf-objaverse-v1" / "glbs" / "000-000" / f"{uid}.glb").unlink()
-    config = objects.ObjectsConfig(mirror=str(site), objects_per_shard=24)
+    config = ObjectsConfig(mirror=str(site), objects_per_shard=24)
     made = objects.run(quiet_runtime(tmp_path / "some", data_workers=0), config)
     assert (made.manifest.counts["samples"], len(made.manifest.quarantined)) == (3, 21)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.report.pictures import draw_signal, signal_file
-from pipelines.shard_io import encode_array
+from pipelines.store.shards import encode_array
 from tests.contracts.examples import example, raws
 from vitlens_core import modalities
 from workflows.spec import load_workflow, modality_names

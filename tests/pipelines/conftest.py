@@ -12,9 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import evaluation, foundation, lens, objects, registry, renders, shards, targets
-from pipelines.artifacts import Artifact
-from pipelines.runtime import Runtime
+from pipelines.evaluation import job as evaluation
+from pipelines.evaluation.step import EvaluationConfig
+from pipelines.execution.runtime import Runtime
+from pipelines.foundation import job as foundation
+from pipelines.foundation.step import FitConfig, FoundationConfig
+from pipelines.lens import job as lens
+from pipelines.lens.step import LensConfig
+from pipelines.objects import job as objects
+from pipelines.objects.step import ObjectsConfig
+from pipelines.registry import models
+from pipelines.renders import job as renders
+from pipelines.renders.step import RendersConfig
+from pipelines.shards import job as shards
+from pipelines.shards.step import ShardsConfig
+from pipelines.store.artifacts import Artifact
+from pipelines.targets import job as targets
 from tests.pipelines import small_mirror
 from tests.pipelines.quiet import quiet_runtime
 from vitlens_core.models.tower import TowerSettings
@@ -38,27 +51,27 @@ def flow_mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def objects_artifact(flow_runtime: Runtime, flow_mirror: Path) -> Artifact:
-    config = objects.ObjectsConfig(mirror=str(flow_mirror), objects_per_shard=3)
+    config = ObjectsConfig(mirror=str(flow_mirror), objects_per_shard=3)
     return objects.run(flow_runtime, config)
 
 
 @pytest.fixture(scope="session")
 def renders_artifact(flow_runtime: Runtime, objects_artifact: Artifact) -> Artifact:
-    config = renders.RendersConfig(size_px=64, polar_deg=(90.0,), azimuths=4, points=512)
+    config = RendersConfig(size_px=64, polar_deg=(90.0,), azimuths=4, points=512)
     return renders.run(flow_runtime, config, objects_artifact)
 
 
 @pytest.fixture(scope="session")
 def shards_artifact(flow_runtime: Runtime, renders_artifact: Artifact) -> Artifact:
-    config = shards.ShardsConfig(points=256)
+    config = ShardsConfig(points=256)
     tower = TowerSettings(modality="point_cloud")
     return shards.run(flow_runtime, config, tower, renders=renders_artifact)
 
 
 @pytest.fixture(scope="session")
 def foundation_artifact(flow_runtime: Runtime, shards_artifact: Artifact) -> Artifact:
-    fit = foundation.FitConfig(steps=40, batch_size=16, dropout=0.1, learning_rate=3e-3)
-    config = foundation.FoundationConfig(embed_dim=32, image_size_px=56, fit=fit)
+    fit = FitConfig(steps=40, batch_size=16, dropout=0.1, learning_rate=3e-3)
+    config = FoundationConfig(embed_dim=32, image_size_px=56, fit=fit)
     return foundation.run(flow_runtime, config, shards_artifact)
 
 
@@ -77,7 +90,7 @@ def lens_artifact(
     shape = {"latents": 4, "depth": 1, "latent_heads": 2, "latent_dim_head": 8, "cross_dim_head": 8}
     train = {"steps": 6, "batch_size": 6, "warmup_steps": 1, "precision": "fp32"}
     settings = {"tokenizer": sizes, "lens": shape, "trunk": {"skip_first": 10}, "train": train}
-    config = lens.LensConfig.model_validate({"modality": "point_cloud", **settings})
+    config = LensConfig.model_validate({"modality": "point_cloud", **settings})
     return lens.run(flow_runtime, config, targets_artifact, foundation_artifact)
 
 
@@ -89,14 +102,14 @@ def evaluation_artifact(
     lens_artifact: Artifact,
 ) -> Artifact:
     inputs = (targets_artifact, foundation_artifact, lens_artifact)
-    return evaluation.run(flow_runtime, evaluation.EvaluationConfig(), *inputs)
+    return evaluation.run(flow_runtime, EvaluationConfig(), *inputs)
 
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty registry; making its tables takes seconds, copying them none."""
     home = tmp_path_factory.mktemp("registry")
-    registry.connect(home).search_registered_models()
+    models.connect(home).search_registered_models()
     return home / "mlflow.db"
 
 

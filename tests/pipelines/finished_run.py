@@ -14,10 +14,10 @@ import numpy as np
 from safetensors.numpy import save as save_tensors
 from upath import UPath
 
-from pipelines.artifacts import Artifact, Quarantined, Store
-from pipelines.files import write_atomic
-from pipelines.gates import GateConfig, GateResult, evaluate
-from pipelines.shard_io import Sample, encode_array, encode_json, encode_png
+from pipelines.registry.gates import GateConfig, GateResult, evaluate
+from pipelines.store.artifacts import Artifact, Quarantined, Store
+from pipelines.store.files import write_atomic
+from pipelines.store.shards import Sample, encode_array, encode_json, encode_png
 from tests.pipelines.shard_bytes import encode_shard
 from vitlens_core.checkpoint import FORMAT
 from vitlens_core.models.tower import TowerSettings

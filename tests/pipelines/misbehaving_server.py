@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from pipelines.transfer import FetchPolicy
+from pipelines.objects.transfer import FetchPolicy
 
 QUICK = FetchPolicy(
     attempts=3,

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from upath import UPath
 
-from pipelines.artifacts import Store
-from pipelines.runtime import Resources, Runtime
+from pipelines.execution.runtime import Resources, Runtime
+from pipelines.store.artifacts import Store
 
 
 def quiet_runtime(folder: Path, **resources: int) -> Runtime:

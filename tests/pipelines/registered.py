@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines import registry
-from pipelines.artifacts import Artifact
-from pipelines.registry import ModelVersion
+from pipelines.registry import models
+from pipelines.registry.models import ModelVersion
+from pipelines.store.artifacts import Artifact
 from tests.pipelines.finished_run import CONFIG, finished_run, gate_results
 
 NAME = "vitlens-point_cloud"
@@ -16,12 +16,12 @@ def register(home: Path, right: float = 0.5, at_least: float = 0.1) -> ModelVers
     """Register a run with `right` of its objects recognised, behind one gate."""
     artifacts = finished_run(home, right=right)
     model = challenge(home, artifacts)
-    return registry.state_gates(home, model, gate_results(artifacts, at_least), "settings")
+    return models.state_gates(home, model, gate_results(artifacts, at_least), "settings")
 
 
 def challenge(home: Path, artifacts: dict[str, Artifact]) -> ModelVersion:
-    return registry.register_challenger(home, "point_cloud", CONFIG, artifacts)
+    return models.register_challenger(home, "point_cloud", CONFIG, artifacts)
 
 
 def aliases(home: Path) -> dict[int, tuple[str, ...]]:
-    return {v.version: v.aliases for v in registry.versions(home, "point_cloud")}
+    return {v.version: v.aliases for v in models.versions(home, "point_cloud")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 
-from pipelines.shard_io import Sample, write_samples
+from pipelines.store.shards import Sample, write_samples
 
 
 def encode_shard(samples: Iterable[Sample]) -> bytes:

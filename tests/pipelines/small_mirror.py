@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipelines.mirror import EMBEDDED, LAYOUT_FOLDER, LVIS_ANNOTATIONS, OBJECT_PATHS
+from pipelines.objects.mirror import EMBEDDED, LAYOUT_FOLDER, LVIS_ANNOTATIONS, OBJECT_PATHS
 
 CLASSES = ("box", "chair", "table")
 PER_CLASS = 4

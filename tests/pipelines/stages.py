@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.artifacts import Quarantined
-from pipelines.cluster import ShardTask
-from pipelines.shard_io import Sample
+from pipelines.execution.bulk import ShardTask
+from pipelines.store.artifacts import Quarantined
+from pipelines.store.shards import Sample
 from vitlens_core.errors import BadSampleError, ConfigError
 
 

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from pipelines import foundation as foundation_step
-from pipelines.artifacts import Artifact, Store
-from pipelines.cluster import ShardRecord
-from pipelines.files import write_atomic
-from pipelines.foundation import FoundationConfig
-from pipelines.shard_io import Sample, encode_array, encode_json, write_shard
+from pipelines.execution.bulk import ShardRecord
+from pipelines.foundation.step import STEP, FoundationConfig
+from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.files import write_atomic
+from pipelines.store.shards import Sample, encode_array, encode_json, write_shard
 from vitlens_core.foundation import LitFoundation, load_foundation
 
 LABELS = ("ball", "pole", "disc")
@@ -92,7 +91,7 @@ def foundation(store: Store, spec: str) -> Artifact:
     torch.manual_seed(0)
     loaded = load_foundation(spec, EMBED_DIM, 32)
     assert isinstance(loaded, LitFoundation)
-    build = store.begin(foundation_step.STEP, foundation_step.VERSION, config, {})
+    build = store.begin(STEP.name, STEP.version, config, {})
     described = {"spec": spec, "embed_dim": EMBED_DIM, "image_size_px": 32, "background": 255}
     described["digest"] = loaded.digest()
     entries = [

@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pipelines import parallel
-from pipelines.training import Trainer, TrainJob
+from pipelines.lens import parallel
+from pipelines.lens.training import Trainer, TrainJob
 
 WORKERS = 2
 

@@ -9,9 +9,10 @@ import dagster as dg
 import pytest
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 
-from pipelines import noninferiority, promotion, registry, report
+from pipelines import report
+from pipelines.flow import FlowStep
+from pipelines.registry import models, noninferiority, promotion
 from tests.workflows.stage import Stage
-from workflows.flow import Step
 
 
 @pytest.fixture(autouse=True)
@@ -25,15 +26,15 @@ def own_context() -> Iterator[None]:
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setenv("VITLENS_HOME", str(tmp_path))
     stage = Stage(tmp_path)
-    monkeypatch.setattr(Step, "run", lambda step, *given: stage.run_step(step, *given))
-    monkeypatch.setattr(registry, "register_challenger", stage.register)
-    monkeypatch.setattr(registry, "state_gates", stage.state_gates)
+    monkeypatch.setattr(FlowStep, "run", lambda step, *given: stage.run_step(step, *given))
+    monkeypatch.setattr(models, "register_challenger", stage.register)
+    monkeypatch.setattr(models, "state_gates", stage.state_gates)
     monkeypatch.setattr(promotion, "promote", stage.promote)
-    monkeypatch.setattr(registry, "versions", lambda home, modality: stage.versions)
-    monkeypatch.setattr(registry, "download", lambda source, home: Path("nowhere"))
+    monkeypatch.setattr(models, "versions", lambda home, modality: stage.versions)
+    monkeypatch.setattr(models, "download", lambda source, home: Path("nowhere"))
     alike = noninferiority.skipped("lenses of this stage are all alike")
     monkeypatch.setattr(noninferiority, "hold", lambda *_: alike)
-    monkeypatch.setattr(registry, "log_report", lambda home, model, folder: None)
+    monkeypatch.setattr(models, "log_report", lambda home, model, folder: None)
     monkeypatch.setattr(report, "write", stage.write_report)
     return stage
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines import registry
-from pipelines.artifacts import Artifact
-from pipelines.cluster import ShardRecord
 from pipelines.config import RunConfig
-from pipelines.files import write_atomic
-from pipelines.pieces import Piece
-from pipelines.registry import ModelVersion
-from pipelines.runtime import Runtime
+from pipelines.execution.bulk import ShardRecord
+from pipelines.execution.runtime import Runtime
+from pipelines.flow import FlowStep
+from pipelines.registry import models
+from pipelines.registry.models import ModelVersion
+from pipelines.store.artifacts import Artifact
+from pipelines.store.files import write_atomic
+from pipelines.store.pieces import Piece
 from vitlens_core.errors import ConfigError
 from workflows.definitions import defs
-from workflows.flow import Step
 from workflows.settings import run_config
 
 CHANCE = 0.25
@@ -65,7 +65,7 @@ class Stage:
 
     def run_step(
         self,
-        step: Step,
+        step: FlowStep,
         runtime: Runtime,
         config: RunConfig,
         inputs: Mapping[str, Artifact],
@@ -97,7 +97,7 @@ class Stage:
 
     def register(self, home, modality, config, artifacts) -> ModelVersion:
         made = ModelVersion(
-            name=registry.model_name(modality),
+            name=models.model_name(modality),
             version=len(self.versions) + 1,
             aliases=("challenger",),
             run_id="run",

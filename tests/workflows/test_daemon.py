@@ -21,7 +21,7 @@ import pytest
 import yaml
 from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 
-from pipelines import registry
+from pipelines.registry import models
 from tests.conftest import ROOT
 from workflows.home import Home
 from workflows.runs import PROCESS_TAG
@@ -146,5 +146,5 @@ def test_the_daemon_runs_a_schedule_once_and_then_has_nothing_to_do(
     assert run.run_config["resources"]["settings"]["config"]["profile"] == "tiny"
     assert PROCESS_TAG in run.tags
     assert "vitlens-thermal version 1" in reason
-    [version] = registry.versions(home.root, "thermal")
+    [version] = models.versions(home.root, "thermal")
     assert version.aliases == ("champion",)

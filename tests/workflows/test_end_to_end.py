@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from pipelines import registry
-from pipelines.artifacts import Store
+from pipelines.registry import models
+from pipelines.store.artifacts import Store
 from workflows.spec import load_workflow
 
 STEP_NAMES = load_workflow("point_cloud").step_names
@@ -100,7 +100,7 @@ def test_a_killed_run_redoes_nothing_that_was_done(
 def test_a_run_ends_with_a_champion(home: Path, first: subprocess.CompletedProcess[str]) -> None:
     assert first.returncode == 0, first.stderr
     assert "Traceback" not in first.stderr
-    [version] = registry.versions(home, "point_cloud")
+    [version] = models.versions(home, "point_cloud")
     assert version.aliases == ("champion",)
     assert version.gates_passed
 
@@ -146,4 +146,4 @@ def test_a_second_run_reuses_everything_and_says_so(
     said = [line.split() for line in second.stderr.splitlines()]
     for step in STEP_NAMES:
         assert [step, "reused"] in said
-    assert len(registry.versions(home, "point_cloud")) == 1
+    assert len(models.versions(home, "point_cloud")) == 1

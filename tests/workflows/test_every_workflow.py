@@ -17,8 +17,8 @@ import pytest
 import torch
 
 import vitlens_core
-from tests.pipelines.sources import test_seglearn_watch
-from tests.pipelines.sources.test_tuxpaint_stamps import write_stamp
+from tests.pipelines.source.datasets import test_seglearn_watch
+from tests.pipelines.source.datasets.test_tuxpaint_stamps import write_stamp
 from vitlens_core import modalities
 from workflows.home import Home
 from workflows.runner import Outcome, execute

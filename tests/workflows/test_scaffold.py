@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipelines import registry
+from pipelines.registry import models
 from tests.workflows.new_modality import ROOT, copy_checkout, git, run, write_recordings
 from vitlens_core.errors import ConfigError
 from workflows import scaffold
@@ -201,7 +201,7 @@ def test_the_modality_runs_from_its_files_to_a_registered_model(
         grown, "vitlens", "run", "sonar", "--profile", "tiny", "--set", f"source.root={tmp_path}"
     )
     home = grown / ".vitlens"
-    [version] = registry.versions(home, "sonar")
+    [version] = models.versions(home, "sonar")
     assert (version.name, version.aliases) == ("vitlens-sonar", ("champion",))
     report = json.loads((home / "latest" / "report.json").read_text())
     assert report["modality"] == "sonar"

@@ -15,10 +15,10 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from pipelines import promotion, registry
-from pipelines.artifacts import Artifact
+from pipelines.registry import models, promotion
+from pipelines.store.artifacts import Artifact
 from tests.pipelines.finished_run import CONFIG, finished_run
-from tests.pipelines.test_registry import real_lens
+from tests.pipelines.registry.test_models import real_lens
 from workflows.cli import MISTAKE, main
 
 SOURCE = "models:/vitlens-point_cloud@champion"
@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Arti
     """A home with a champion whose weights are none: settings are checked without them."""
     home = tmp_path_factory.mktemp("serve") / "home"
     artifacts = finished_run(home)
-    model = registry.register_challenger(home, "point_cloud", CONFIG, artifacts)
+    model = models.register_challenger(home, "point_cloud", CONFIG, artifacts)
     promotion.promote(home, model.name, model.version, force=True)
     return home, artifacts
 
@@ -40,7 +40,7 @@ def home(made: tuple[Path, dict[str, Artifact]], monkeypatch: pytest.MonkeyPatch
     for name in ("MLFLOW_TRACKING_URI", "VITLENS_STORE", "VITLENS_TOKEN", "VITLENS_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("VITLENS_HOME", str(made[0]))
-    monkeypatch.setattr("pipelines.cluster.connect", _never)
+    monkeypatch.setattr("pipelines.execution.bulk.connect", _never)
     monkeypatch.setattr("pipelines.service.deployment.connect", _never)
     return made[0]
 

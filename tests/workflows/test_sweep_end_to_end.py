@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import registry
+from pipelines.registry import models
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 
@@ -34,5 +34,5 @@ def test_a_sweep_trains_every_point_and_registers_none(tmp_path: Path) -> None:
     ]
     assert all(p["validation"]["against"] == "image" for p in found["points"])
     assert found["is_generated"]
-    assert registry.versions(tmp_path, "thermal") == []
+    assert models.versions(tmp_path, "thermal") == []
     assert not (tmp_path / "latest").exists()

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 from upath import UPath
 
-from pipelines.artifacts import Artifact
-from pipelines.shard_io import encode_json, write_shard
+from pipelines.store.artifacts import Artifact
+from pipelines.store.shards import encode_json, write_shard
 from vitlens_core.errors import ConfigError
 from workflows.home import Home
 from workflows.verify import verify

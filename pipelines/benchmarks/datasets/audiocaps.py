@@ -1,4 +1,4 @@
-"""AudioCaps' test side; layout and licence in `pipelines.sources.audiocaps`.
+"""AudioCaps' test side; layout and licence in `source.datasets.audiocaps`.
 
 Protocol: each caption → its recording among those there; three clips of 5 s, averaged before
 normalising. Figures are published over 963 clips and over 813 (a list without VGGSound's): the
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipelines.benchmarks.base import Benchmark, Mounted, of_source
-from pipelines.sources.audiocaps import AudioCaps
+from pipelines.source.datasets.audiocaps import AudioCaps
 
 PUBLISHED_COUNTS = (813, 963)
 

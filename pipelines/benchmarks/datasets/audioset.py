@@ -1,4 +1,4 @@
-"""AudioSet's evaluation clips with all their labels; layout in `pipelines.sources.audioset`.
+"""AudioSet's evaluation clips with all their labels; layout in `source.datasets.audioset`.
 
 Protocol: mAP over the 527 classes, three clips of 5 s averaged before normalising, on the clips
 that could still be fetched. A pair of the source has one label: here the list itself is read.
@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, left_out
-from pipelines.sources.audioset import CLASSES, class_names, clip_path, entries, labels_of
-from pipelines.sources.clips import key_of, take_note
+from pipelines.source.clips import key_of, take_note
+from pipelines.source.datasets.audioset import CLASSES, class_names, clip_path, entries, labels_of
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities import audio
 

@@ -1,4 +1,4 @@
-"""Clotho's evaluation side; layout and licence in `pipelines.sources.clotho`.
+"""Clotho's evaluation side; layout and licence in `source.datasets.clotho`.
 
 Protocol: each of five captions → its recording among 1,045; six clips of 5 s, averaged before
 normalising.
@@ -7,7 +7,7 @@ normalising.
 from __future__ import annotations
 
 from pipelines.benchmarks.base import Benchmark, Mounted, of_source
-from pipelines.sources.clotho import Clotho
+from pipelines.source.datasets.clotho import Clotho
 
 
 def mount(root: str) -> Mounted:

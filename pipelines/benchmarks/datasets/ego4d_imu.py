@@ -1,4 +1,4 @@
-"""Ego4D's IMU, windows of 5 s by scenario; layout and licence in `pipelines.sources.ego4d_imu`.
+"""Ego4D's IMU, windows of 5 s by scenario; layout and licence in `source.datasets.ego4d_imu`.
 
 Protocol: windows of videos with one scenario, a quarter of the videos held out. ImageBind's list
 of clips is not published, so its figure stands beside for the order of magnitude only.
@@ -7,7 +7,7 @@ of clips is not published, so its figure stands beside for the order of magnitud
 from __future__ import annotations
 
 from pipelines.benchmarks.base import Benchmark, Mounted, of_source
-from pipelines.sources.ego4d_imu import Ego4dImu
+from pipelines.source.datasets.ego4d_imu import Ego4dImu
 from vitlens_core.errors import ConfigError
 
 

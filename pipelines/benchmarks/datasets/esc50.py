@@ -1,4 +1,4 @@
-"""ESC-50, zero-shot on all 2,000 clips; layout and licence in `pipelines.sources.esc50`.
+"""ESC-50, zero-shot on all 2,000 clips; layout and licence in `source.datasets.esc50`.
 
 Protocol: two clips of 5 s, averaged before normalising, among the 50 classes. Few-shot and
 linear probe, which must train, divide the recordings of every class in two.
@@ -7,7 +7,7 @@ linear probe, which must train, divide the recordings of every class in two.
 from __future__ import annotations
 
 from pipelines.benchmarks.base import Benchmark, Mounted, of_source
-from pipelines.sources.esc50 import FOLDS, Esc50
+from pipelines.source.datasets.esc50 import FOLDS, Esc50
 
 
 def mount(root: str) -> Mounted:

@@ -1,4 +1,4 @@
-"""HAPT's published test people; layout and licence in `pipelines.sources.hapt`.
+"""HAPT's published test people; layout and licence in `source.datasets.hapt`.
 
 Protocol: windows of 5 s of twelve activities and changes of posture, nine people nobody trained
 on. No zero-shot figure is published.
@@ -7,7 +7,7 @@ on. No zero-shot figure is published.
 from __future__ import annotations
 
 from pipelines.benchmarks.base import Benchmark, Mounted, of_source
-from pipelines.sources.hapt import Hapt
+from pipelines.source.datasets.hapt import Hapt
 
 
 def mount(root: str) -> Mounted:

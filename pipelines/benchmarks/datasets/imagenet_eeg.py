@@ -1,4 +1,4 @@
-"""ImageNet-EEG, validation and test apart; layout in `pipelines.sources.imagenet_eeg`.
+"""ImageNet-EEG, validation and test apart; layout in `source.datasets.imagenet_eeg`.
 
 Protocol: block split 0, all six people, 5–95 Hz, 40 classes. The split has a known confound,
 which every row states.
@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 
 from pipelines.benchmarks.base import Benchmark, Mounted, of_source
-from pipelines.sources.imagenet_eeg import WORDS, ImagenetEeg
-from pipelines.splits import Split
+from pipelines.source.datasets.imagenet_eeg import WORDS, ImagenetEeg
+from pipelines.store.splits import Split
 
 CONFOUND = (
     "known confound: a class was shown as one block, on all sides, so slow drifts give it away; "

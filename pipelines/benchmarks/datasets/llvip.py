@@ -1,4 +1,4 @@
-"""LLVIP's test frames as crops; layout and licence in `pipelines.sources.llvip`.
+"""LLVIP's test frames as crops; layout and licence in `source.datasets.llvip`.
 
 Protocol: crops of people and of background in infrared. ImageBind's draws of the background were
 never published: its figure is matched in kind, not crop by crop.
@@ -7,7 +7,7 @@ never published: its figure is matched in kind, not crop by crop.
 from __future__ import annotations
 
 from pipelines.benchmarks.base import Benchmark, Mounted, of_source
-from pipelines.sources.llvip import BACKGROUND, PERSON, Llvip
+from pipelines.source.datasets.llvip import BACKGROUND, PERSON, Llvip
 
 
 def mount(root: str) -> Mounted:

@@ -31,9 +31,9 @@ import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, read_json
 from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, array_of, cloud, drawn
-from pipelines.pickled import read_npy, read_pickle
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.readers.files import existing, unreadable
+from vitlens_core.readers.pickled import read_npy, read_pickle
 
 _NAMES = (
     "airplane bathtub bed bench bookshelf bottle bowl car chair cone cup curtain desk door dresser "

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of
-from pipelines.sources.clips import read_rows, take_note
+from pipelines.source.clips import read_rows, take_note
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities import audio, video
 

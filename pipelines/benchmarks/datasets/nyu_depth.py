@@ -1,4 +1,4 @@
-"""NYU Depth V2's test side; layout and licence in `pipelines.sources.nyu_depth`.
+"""NYU Depth V2's test side; layout and licence in `source.datasets.nyu_depth`.
 
 Protocol: 654 depth maps, ten classes. As ViT-Lens has it, a lens chooses among all kinds of
 room, and each of those that are none of the nine counts as "others".
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pipelines.benchmarks.base import Benchmark, Mounted, of_source
 from pipelines.benchmarks.datasets.sun_rgbd import SCENE_TEMPLATES
-from pipelines.sources.nyu_depth import CLASSES, OTHERS, NyuDepth
+from pipelines.source.datasets.nyu_depth import CLASSES, OTHERS, NyuDepth
 
 # The kinds of room that NYU's own annotators named, beside the nine.
 OTHER_KINDS = (

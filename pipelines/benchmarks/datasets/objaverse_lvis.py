@@ -26,8 +26,8 @@ import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, read_json
 from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, cloud, drawn
-from pipelines.pickled import read_npy
 from vitlens_core.errors import ConfigError, InputError
+from vitlens_core.readers.pickled import read_npy
 
 CATEGORIES = 1156
 _FIELDS = ("uid", "category", "group", "data_path")

@@ -33,9 +33,9 @@ import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of
 from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, array_of, cloud, drawn
-from pipelines.pickled import read_npy
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.readers.files import existing, optional, unreadable
+from vitlens_core.readers.pickled import read_npy
 
 CLASSES = (
     "bag",

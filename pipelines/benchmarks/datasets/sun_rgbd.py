@@ -1,4 +1,4 @@
-"""SUN RGB-D's test side; layout and licence in `pipelines.sources.sun_rgbd`.
+"""SUN RGB-D's test side; layout and licence in `source.datasets.sun_rgbd`.
 
 Protocol: 4,659 depth maps among 19 kinds of room, with prompts of rooms in our own words; the
 published figures are of 19 others.
@@ -7,7 +7,7 @@ published figures are of 19 others.
 from __future__ import annotations
 
 from pipelines.benchmarks.base import Benchmark, Mounted, of_source
-from pipelines.sources.sun_rgbd import CLASSES, SunRgbd
+from pipelines.source.datasets.sun_rgbd import CLASSES, SunRgbd
 
 SCENE_TEMPLATES = (
     "{}",

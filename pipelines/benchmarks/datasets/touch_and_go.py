@@ -1,4 +1,4 @@
-"""Touch and Go, material of test.txt; layout and licence in `pipelines.sources.touch_and_go`.
+"""Touch and Go, material of test.txt; layout and licence in `source.datasets.touch_and_go`.
 
 Protocol: 20 materials. Hard/soft and rough/smooth, which ViT-Lens reports too (74.7 and 63.8),
 have no labels in these lists and are not measured.
@@ -7,7 +7,7 @@ have no labels in these lists and are not measured.
 from __future__ import annotations
 
 from pipelines.benchmarks.base import Benchmark, Mounted, of_source
-from pipelines.sources.touch_and_go import MATERIALS, TouchAndGo
+from pipelines.source.datasets.touch_and_go import MATERIALS, TouchAndGo
 
 
 def mount(root: str) -> Mounted:

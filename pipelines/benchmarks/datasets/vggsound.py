@@ -1,4 +1,4 @@
-"""VGGSound's test side; layout and licence in `pipelines.sources.vggsound`.
+"""VGGSound's test side; layout and licence in `source.datasets.vggsound`.
 
 Protocol: three clips of 5 s, averaged before normalising, among all 309 classes, on the test
 clips that could still be fetched.
@@ -7,7 +7,7 @@ clips that could still be fetched.
 from __future__ import annotations
 
 from pipelines.benchmarks.base import Benchmark, Mounted, of_source
-from pipelines.sources.vggsound import VggSound
+from pipelines.source.datasets.vggsound import VggSound
 
 
 def mount(root: str) -> Mounted:

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines import benchmarks
-from pipelines.artifacts import Artifact, Store
-from pipelines.benchmarks import BenchmarksConfig
-from pipelines.files import write_atomic
-from pipelines.foundation import open_foundation
-from pipelines.runtime import Runtime
-from pipelines.shard_io import encode_json
+from pipelines.benchmarks import job as benchmarks
+from pipelines.benchmarks.job import BenchmarksConfig
+from pipelines.execution.runtime import Runtime
+from pipelines.foundation.opening import open_foundation
+from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.files import write_atomic
+from pipelines.store.shards import encode_json
 from tests.pipelines import synthetic
 from tests.pipelines.benchmarks import small_clouds
 from tests.tiny_models import LENS, TOKENIZER

@@ -14,11 +14,11 @@ from pipelines.benchmarks import suite as suites
 from pipelines.benchmarks.base import Benchmark, Example, Mounted
 from pipelines.benchmarks.datasets import benchmarks
 from pipelines.benchmarks.embedded import deviations, embed, prepared
-from pipelines.benchmarks.settings import BenchmarksConfig
+from pipelines.benchmarks.step import BenchmarksConfig
 from pipelines.benchmarks.suite import Suite, measure, mount
 from pipelines.benchmarks.table import NOT_MOUNTED, Table, figure_cells, markdown
 from tests.pipelines.benchmarks.made_up import file_in, model_of, point, vectors
-from tests.pipelines.sources.small_sounds import write_sound, write_text
+from tests.pipelines.source.datasets.small_sounds import write_sound, write_text
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities import audio, point_cloud

@@ -9,13 +9,15 @@ import pytest
 from starlette.testclient import TestClient
 
 import vitlens_core
-from pipelines import index, promotion, registry
-from pipelines.artifacts import Artifact
-from pipelines.mirror import EMBEDDED
-from pipelines.runtime import Runtime
+from pipelines.execution.runtime import Runtime
+from pipelines.index import job as index
+from pipelines.index.step import IndexConfig
+from pipelines.objects.mirror import EMBEDDED
+from pipelines.registry import models, promotion
 from pipelines.service.app import create_app
 from pipelines.service.config import Limits, ServiceConfig
 from pipelines.service.engine import Engine
+from pipelines.store.artifacts import Artifact
 from tests.pipelines.finished_run import CONFIG
 
 SOURCE = "models:/vitlens-point_cloud@champion"
@@ -40,15 +42,15 @@ def flow(
     }
 
 
-def register(home: Path, flow: dict[str, Artifact]) -> registry.ModelVersion:
+def register(home: Path, flow: dict[str, Artifact]) -> models.ModelVersion:
     """The flow's lens as the champion of `home`."""
-    made = registry.register_challenger(home, "point_cloud", CONFIG, flow)
+    made = models.register_challenger(home, "point_cloud", CONFIG, flow)
     return promotion.promote(home, made.name, made.version, force=True)
 
 
 def make_index(runtime: Runtime, flow: dict[str, Artifact]) -> Artifact:
     inputs = (flow[step] for step in ("shards", "targets", "foundation", "lens"))
-    return index.run(runtime, index.IndexConfig(thumbnail_px=32), *inputs)
+    return index.run(runtime, IndexConfig(thumbnail_px=32), *inputs)
 
 
 @pytest.fixture(scope="session")

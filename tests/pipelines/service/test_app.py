@@ -23,11 +23,11 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 import vitlens_core
-from pipelines.artifacts import Artifact
-from pipelines.evaluation import class_embeddings
+from pipelines.evaluation.job import class_embeddings
 from pipelines.service.app import create_app
 from pipelines.service.config import ServiceConfig
 from pipelines.service.engine import Engine
+from pipelines.store.artifacts import Artifact
 from vitlens_core.modalities import point_cloud
 
 

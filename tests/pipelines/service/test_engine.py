@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import registry
-from pipelines.artifacts import Artifact
+from pipelines.registry import models
 from pipelines.service import engine as engines
 from pipelines.service.config import ServiceConfig
 from pipelines.service.engine import Engine, Work
 from pipelines.service.schemas import Item, Version
 from pipelines.service.versions import find_index, is_followed, open_model, resolve
+from pipelines.store.artifacts import Artifact
 from tests.pipelines.service.conftest import SOURCE
 from vitlens_core.errors import CheckpointError, ConfigError
 
@@ -87,7 +87,7 @@ def test_the_index_of_a_version_is_found_by_its_lineage(
 def test_a_file_has_an_index_if_one_is_named(
     config: ServiceConfig, index_artifact: Artifact, flow: dict[str, Artifact]
 ) -> None:
-    folder = str(registry.download(SOURCE))
+    folder = str(models.download(SOURCE))
     own = config.model_copy(update={"sources": (folder,)})
     assert "name its index with --index" in str(find_index(own, resolve(own.sources)))
     named = own.model_copy(update={"index": str(index_artifact.folder)})

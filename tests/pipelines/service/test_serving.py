@@ -21,11 +21,15 @@ import pytest
 from pydantic import SecretStr
 
 import vitlens_core
-from pipelines import evaluation, lens, registry
-from pipelines.artifacts import Artifact
-from pipelines.runtime import Runtime
+from pipelines.evaluation import job as evaluation
+from pipelines.evaluation.step import EvaluationConfig
+from pipelines.execution.runtime import Runtime
+from pipelines.lens import job as lens
+from pipelines.lens.step import LensConfig
+from pipelines.registry import models
 from pipelines.service.config import Limits, ServiceConfig
-from pipelines.shard_io import encode_array
+from pipelines.store.artifacts import Artifact
+from pipelines.store.shards import encode_array
 from tests.chaos.test_fuzzed_glbs import corpus
 from tests.pipelines.service.browser import CHROMIUM, browser
 from tests.pipelines.service.conftest import SOURCE, make_index, register
@@ -270,13 +274,13 @@ def test_the_explorer_in_a_browser(url: str, glbs: list[Path], tmp_path: Path) -
 @pytest.fixture(scope="module")
 def second(flow_runtime: Runtime, flow: dict[str, Artifact]) -> dict[str, Artifact]:
     """The flow with another lens, and its index."""
-    settings = lens.LensConfig.model_validate(flow["lens"].manifest.config)
+    settings = LensConfig.model_validate(flow["lens"].manifest.config)
     train = settings.train.model_copy(update={"seed": settings.train.seed + 1})
     config = settings.model_copy(update={"train": train})
     other = lens.run(flow_runtime, config, flow["targets"], flow["foundation"])
     scored = evaluation.run(
         flow_runtime,
-        evaluation.EvaluationConfig(),
+        EvaluationConfig(),
         flow["targets"],
         flow["foundation"],
         other,
@@ -336,7 +340,7 @@ def test_a_version_that_cannot_be_opened_leaves_the_present_one(
     url: str, own_home: tuple[Path, pytest.MonkeyPatch], flow: dict[str, Artifact]
 ) -> None:
     folder, _ = own_home
-    client = registry.connect(folder)
+    client = models.connect(folder)
     gone = folder / "gone"
     made = client.create_model_version("vitlens-point_cloud", source=gone.as_uri())
     client.set_registered_model_alias("vitlens-point_cloud", "champion", made.version)

@@ -7,11 +7,11 @@ from typing import Any
 
 from upath import UPath
 
-from pipelines.artifacts import Artifact, Store
 from pipelines.config import RunConfig, load_run_config
-from pipelines.shard_io import encode_json
+from pipelines.lens.settings import TrainConfig
+from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.shards import encode_json
 from pipelines.sweep import Outcome, Sweep
-from pipelines.train_config import TrainConfig
 from tests.pipelines import synthetic
 from tests.pipelines.finished_run import finished_run
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import registry
 from pipelines import sweep as results
+from pipelines.registry import models
 from pipelines.sweep.runs import FAILURE_TAG
 from tests.pipelines.sweep.made_up import failed, point, sweep
 
@@ -26,7 +26,7 @@ def test_a_sweep_is_one_run_with_its_points_below_it(home: Path) -> None:
         folder = results.write(home, swept)
     assert {f.name for f in folder.iterdir()} == {"sweep.json", "sweep.html", "plot.svg"}
 
-    client = registry.connect(home)
+    client = models.connect(home)
     kept = client.get_experiment_by_name("vitlens-point_cloud-sweeps")
     assert kept is not None
     runs = {run.info.run_name: run for run in client.search_runs([kept.experiment_id])}
@@ -46,5 +46,5 @@ def test_a_sweep_is_one_run_with_its_points_below_it(home: Path) -> None:
     made, lost = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
     assert (made["point"], made["held-out top-1"], made["validation R@1"]) == ("a", 0.5, 0.25)
     assert (lost["point"], lost["failure"], lost["held-out top-1"]) == ("b", "no weights", None)
-    assert registry.versions(home, "point_cloud") == []
+    assert models.versions(home, "point_cloud") == []
     assert not Path("mlruns").exists()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipelines.foundation import DEFAULT_SPEC
+from pipelines.foundation.step import DEFAULT_SPEC
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import KINDS, check_foundation, load_foundation
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.benchmarks.datasets.msrvtt import mount
-from tests.pipelines.sources.small_sounds import write_sound, write_text
+from tests.pipelines.source.datasets.small_sounds import write_sound, write_text
 from vitlens_core.errors import ConfigError, InputError
 
 HEADER = "key,vid_key,video_id,sentence"

@@ -1,4 +1,4 @@
-"""Benchmarks of data sets that `pipelines.sources` reads: sides, classes, labels, notes."""
+"""Benchmarks of data sets that `pipelines.source.datasets` reads: sides, classes, labels, notes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from pipelines.benchmarks.base import Mounted, of_source
 from pipelines.benchmarks.datasets import audiocaps, benchmarks
 from pipelines.benchmarks.datasets.nyu_depth import OTHER_KINDS
-from pipelines.sources.hapt import Hapt
-from pipelines.sources.nyu_depth import CLASSES, OTHERS
-from tests.pipelines.sources.small_sounds import write_sound, write_text
+from pipelines.source.datasets.hapt import Hapt
+from pipelines.source.datasets.nyu_depth import CLASSES, OTHERS
+from tests.pipelines.source.datasets.small_sounds import write_sound, write_text
 from vitlens_core.errors import ConfigError
 
 

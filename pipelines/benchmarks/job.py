@@ -1,0 +1,74 @@
+"""benchmarks: measure the lens on what is mounted; see `step`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.benchmarks.step import PAGE, STEP, TABLE, BenchmarksConfig
+from pipelines.execution.runtime import Runtime
+from pipelines.foundation.opening import open_foundation
+from pipelines.store.artifacts import Artifact
+from pipelines.store.files import write_atomic
+from pipelines.store.shards import encode_json
+from vitlens_core.model_files import LENS_FILE
+
+if TYPE_CHECKING:
+    from vitlens_core.api import Model
+
+
+__all__ = ["BenchmarksConfig", "run"]
+
+
+def run(
+    runtime: Runtime,
+    config: BenchmarksConfig,
+    foundation: Artifact,
+    lens: Artifact,
+    evaluation: Artifact,
+) -> Artifact:
+    """Measure the lens on what is mounted.
+
+    Args:
+        evaluation: of the lens, which says whether its figures are emergent ones; its own
+            settings do not decide the fingerprint.
+
+    Raises:
+        ConfigError: a root for a benchmark that does not exist, or of another modality.
+    """
+    # Late, as in `open_model`: the API brings every encoder, and settings are checked without it.
+    from pipelines.benchmarks import suite as suites
+    from pipelines.benchmarks.table import markdown
+
+    suite = suites.mount(config.roots, [lens.manifest.config["modality"]])
+    identity = {
+        **config.model_dump(mode="json", exclude={"roots"}),
+        "mounted": sorted(config.roots),
+        "emergent": evaluation.read_json("metrics.json")["emergent"],
+    }
+    inputs = {"foundation": foundation, "lens": lens}
+    build = STEP.begin(runtime, identity, inputs, suite.content)
+    if build.existing and not build.existing.manifest.counts["failed"]:
+        return build.existing
+    if build.existing:
+        runtime.store.make_again(build)
+    model = open_model(runtime, foundation, lens) if suite.mounted else None
+    with runtime.progress(STEP.name, suite.recordings, "recordings") as bar:
+        table = suites.measure(suite, model, config, bar.advance, emergent=identity["emergent"])
+    files = [
+        write_atomic(build.folder / TABLE, encode_json(table.model_dump(mode="json"))),
+        write_atomic(build.folder / PAGE, markdown(table).encode()),
+    ]
+    kinds = {"rows": table.rows, "failed": table.failed, "skipped": table.skipped}
+    return build.commit(files, {name: len(items) for name, items in kinds.items()})
+
+
+def open_model(runtime: Runtime, foundation: Artifact, lens: Artifact) -> Model:
+    """A lens on its foundation, as people load it."""
+    from vitlens_core.api import load
+
+    with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
+        local = Path(folder, LENS_FILE)
+        local.write_bytes(lens.path(LENS_FILE).read_bytes())
+        return load(local, foundation=open_foundation(foundation), device=runtime.resources.device)

@@ -1,0 +1,56 @@
+"""benchmarks: what the step is and what it is told; `job` does it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.execution.step import Step
+
+TABLE, PAGE = "benchmarks.json", "benchmarks.md"
+
+
+class BenchmarksConfig(BaseModel):
+    """Which public data sets are mounted, and what is computed on them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    roots: dict[str, str] = Field(
+        default_factory=dict, description="benchmark → folder it is mounted at; never identity"
+    )
+    batch_size: int = Field(32, ge=1)
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples of an interval")
+    seed: int = 0
+    few_shot: bool = Field(True, description="prototypes of a few labelled recordings a class")
+    shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1, 2, 4, 8, 16), min_length=1, description="labelled recordings of a class, few-shot"
+    )
+    draws: int = Field(5, ge=1, description="draws of those recordings that are averaged")
+    linear_probe: bool = Field(True, description="logistic regression on frozen embeddings")
+    probe_strength: float = Field(
+        1.0, gt=0, description="inverse of its L2 penalty, on standardised embeddings"
+    )
+    training_recordings: int = Field(
+        5000, ge=2, description="of the training side, drawn for few-shot and linear probe"
+    )
+
+
+STEP = Step(
+    name="benchmarks",
+    version=1,
+    description="The lens on public data sets, by the protocols of published figures, where "
+    "mounted.",
+    inputs=("foundation", "lens", "evaluation"),
+    made_by="torch",
+    reads="foundation, lens and its evaluation; the data sets that `benchmarks.roots` mounts, each "
+    "in its published layout (`datasets`, one module each)",
+    writes={
+        TABLE: "rows of figures with intervals, chance and what others reached; data sets that "
+        "failed, with the reader's message; those that are not mounted",
+        PAGE: "the same as a table",
+    },
+    promises="Deterministic. Costs nothing where nothing is mounted. Nothing is trained on or "
+    "chosen by what is tested. Where a data set lies does not change the artifact. A data set that "
+    "failed is tried again by the next run.",
+)

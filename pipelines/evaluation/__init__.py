@@ -1,0 +1,1 @@
+"""evaluation: what the lens perceives of objects it has never seen."""

@@ -1,0 +1,42 @@
+"""evaluation: what the step is and what it is told; `job` does it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.execution.step import Step
+
+
+class EvaluationConfig(BaseModel):
+    """What is evaluated and how sure the figures are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Literal["test", "val"] = Field("test", description="val serves for tuning")
+    batch_size: int = Field(32, ge=1)
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples of an interval")
+    seed: int = 0
+
+
+STEP = Step(
+    name="evaluation",
+    version=4,
+    description="Zero-shot classification and retrieval on held-out samples, with intervals.",
+    inputs=("targets", "foundation", "lens"),
+    made_by="torch",
+    reads="targets, foundation and lens; the held-out split unless told otherwise",
+    writes={
+        "metrics.json": "zero-shot classification of the modality and, as its ceiling, of the "
+        "foundation's own images (mean over views) and of the teacher's signals; retrieval; "
+        "confusion matrix; intervals; what the lens was trained against, and whether its figures "
+        "are emergent: then it never saw text",
+        "predictions.json": "per sample whether it is right, its best classes, and its nearest "
+        "samples by image",
+        "calibration.json": "the temperature fitted on validation samples, if they suffice",
+    },
+    promises="Deterministic. Intervals resample whole groups (objects, subjects). No choice is "
+    "made on the held-out samples. What needs images or captions is left out where held-out "
+    "samples have none.",
+)

@@ -1,0 +1,286 @@
+"""The one place that knows Ray Data: connect, and build an artifact's shards in parallel.
+
+A bulk step is a list of shard tasks and a stage that turns a task into samples. Each task
+writes one tar and then a small record beside it; only the record means done, so a killed
+job goes on at the shards that lack one. A sample that can never be used is yielded as
+`Quarantined` and lands in the record with its reason; the job goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict
+from upath import UPath
+
+from pipelines.execution.runtime import Resources, Runtime
+from pipelines.store.artifacts import Artifact, Build, Quarantined
+from pipelines.store.files import FileEntry, storage_errors, write_atomic
+from pipelines.store.shards import Sample, write_shard
+from vitlens_core.errors import TransientError, VitlensError
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+# Of a local Ray. glibc otherwise hands every large tensor back to the kernel, which takes a
+# quarter of a training step to page in again; and Ray's workers otherwise yield to its watchers.
+FAST = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(8 * 1024**3),
+    "MALLOC_TOP_PAD_": str(64 * 1024**2),
+    "RAY_worker_niceness": "0",
+}
+
+_ATTEMPTS = 3  # workers that may be killed over one shard
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to make, by its name (`train-00000`).
+
+    What it is made of lies in an input's shard or a plan, which the worker reads: neither this
+    process nor Ray holds anything per sample.
+    """
+
+    name: str
+
+
+class ShardRecord(BaseModel):
+    """What one task left behind; written after its tar."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: FileEntry
+    samples: int
+    quarantined: tuple[Quarantined, ...] = ()
+
+
+class Stage(Protocol):
+    """Turns a task into samples; built once per worker, so that it may hold a model."""
+
+    def samples(self, task: ShardTask) -> Iterable[Sample | Quarantined]: ...
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A stage that owns something which outlives a worker's process if nobody ends it."""
+
+    def close(self) -> None: ...
+
+
+def connect(resources: Resources) -> None:
+    """Join the cluster at `RAY_ADDRESS`, or start a local Ray of `resources.cpus` CPUs."""
+    import ray.data  # late, here and below: takes seconds, and settings are checked without it
+
+    if ray.is_initialized():
+        return
+    environment = _QUIET
+    local: dict[str, Any] = {}
+    if "RAY_ADDRESS" not in os.environ:
+        environment = _QUIET | FAST | {"RAY_AUTH_MODE": "disabled"}
+        local = {
+            "address": "local",  # a cluster that others run on this machine is theirs
+            "num_cpus": resources.cpus,
+            "object_store_memory": resources.object_store_mb * 1024**2,
+            "include_dashboard": False,
+        }
+    os.environ.update({k: v for k, v in environment.items() if k not in os.environ})
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def build_shards(
+    runtime: Runtime,
+    build: Build,
+    tasks: list[ShardTask],
+    stage: Callable[[], Stage],
+    *,
+    needs_gpu: bool = False,
+) -> Artifact:
+    """Make every shard, then commit the artifact. Arguments and errors: `write_shards`."""
+    return commit_shards(build, write_shards(runtime, build, tasks, stage, needs_gpu=needs_gpu))
+
+
+def commit_shards(
+    build: Build, records: Sequence[ShardRecord], refused: Sequence[Quarantined] = ()
+) -> Artifact:
+    """Make the artifact of finished shards; `refused` are items no task was made for."""
+    return build.commit(
+        files=[r.file for r in records],
+        counts={"samples": sum(r.samples for r in records), "shards": len(records)},
+        quarantined=[*refused, *(q for r in records for q in r.quarantined)],
+    )
+
+
+def write_shards(
+    runtime: Runtime,
+    build: Build,
+    tasks: list[ShardTask],
+    stage: Callable[[], Stage],
+    *,
+    needs_gpu: bool = False,
+) -> list[ShardRecord]:
+    """Run every task that has no record yet; the records of all.
+
+    Args:
+        stage: builds the stage inside each worker; must be picklable.
+        needs_gpu: whether a worker takes `resources.gpus_per_worker`.
+
+    Raises:
+        VitlensError: whatever a stage raised on purpose, as itself.
+        TransientError: a shard whose workers were killed again and again.
+        StorageError: the store cannot be read or written.
+    """
+    with storage_errors(build.folder), runtime.progress(build.step, len(tasks), "shards") as bar:
+        pending = [task for task in tasks if not is_done(build.folder, task.name)]
+        bar.advance(len(tasks) - len(pending))
+        for task in pending:
+            _attempt_path(build.folder, task.name).unlink(missing_ok=True)
+        for _ in _run(runtime, build.folder, pending, stage, needs_gpu):
+            bar.advance()
+    return [read_record(build.folder, task.name) for task in tasks]
+
+
+def is_done(folder: UPath, name: str) -> bool:
+    """Whether a shard is made."""
+    return _record_path(folder, name).exists()
+
+
+def read_record(folder: UPath, name: str) -> ShardRecord:
+    return ShardRecord.model_validate_json(_record_path(folder, name).read_text())
+
+
+def tasks_of(artifact: Artifact) -> list[ShardTask]:
+    """One task per shard of an upstream artifact: shards keep their names down the flow."""
+    return [ShardTask(path.name.removesuffix(".tar")) for path in artifact.shards()]
+
+
+def _attempt_path(folder: UPath, name: str) -> UPath:
+    return folder / f"{name}.attempt"
+
+
+def _record_path(folder: UPath, name: str) -> UPath:
+    return folder / f"{name}.record.json"
+
+
+class _ShardWriter:
+    """The Ray Data actor: one stage, one task at a time."""
+
+    def __init__(self, make_stage: Callable[[], Stage], folder: UPath) -> None:
+        self.make_stage = make_stage
+        self.stage: Stage | None = None
+        self.folder = folder
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Ray turns exceptions into tracebacks; those with a message travel as a value."""
+        try:
+            record = self.write(ShardTask(row["name"]))
+        except VitlensError as error:
+            return {"record": "", "error": pickle.dumps(error)}
+        return {"record": record.model_dump_json(), "error": b""}
+
+    def write(self, task: ShardTask) -> ShardRecord:
+        """Make one shard and its record (`StorageError`, and whatever the stage raises)."""
+        with storage_errors(self.folder):
+            if is_done(self.folder, task.name):
+                return read_record(self.folder, task.name)  # Ray repeats tasks of a lost node
+            return self._made(task)
+
+    def _made(self, task: ShardTask) -> ShardRecord:
+        attempt = self._count_attempt(task)
+        self.stage = self.stage or self.make_stage()
+        bad: list[Quarantined] = []
+        good = _set_aside(self.stage.samples(task), bad)
+        entry, count = write_shard(self.folder / f"{task.name}.tar", good)
+        record = ShardRecord(file=entry, samples=count, quarantined=tuple(bad))
+        write_atomic(_record_path(self.folder, task.name), record.model_dump_json().encode())
+        attempt.unlink(missing_ok=True)  # another run may have made the same shard meanwhile
+        return record
+
+    def _count_attempt(self, task: ShardTask) -> UPath:
+        """Ray replaces a killed worker for ever; a shard that keeps killing its own must end."""
+        path = _attempt_path(self.folder, task.name)
+        before = int(path.read_text()) if path.exists() else 0
+        if before == _ATTEMPTS:
+            raise TransientError(
+                f"shard {task.name}: its worker was killed {before} times, most likely for want of "
+                "memory; lower resources.data_workers or objects.objects_per_shard"
+            )
+        write_atomic(path, str(before + 1).encode())
+        return path
+
+
+def _set_aside(
+    samples: Iterable[Sample | Quarantined], quarantined: list[Quarantined]
+) -> Iterator[Sample]:
+    """The good samples, one by one; the others are put into `quarantined`."""
+    for sample in samples:
+        if isinstance(sample, Quarantined):
+            quarantined.append(sample)
+        else:
+            yield sample
+
+
+def _run(
+    runtime: Runtime,
+    folder: UPath,
+    tasks: list[ShardTask],
+    stage: Callable[[], Stage],
+    needs_gpu: bool,
+) -> Iterator[ShardRecord]:
+    if not tasks:
+        return
+    if runtime.resources.data_workers == 0:
+        yield from _run_here(folder, tasks, stage)
+        return
+    connect(runtime.resources)
+    import ray.data
+
+    workers = min(runtime.resources.data_workers, len(tasks))
+    rows = [{"name": task.name} for task in tasks]
+    dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+        _ShardWriter,  # ty: ignore[invalid-argument-type]  Ray's stubs forget callable classes
+        fn_constructor_args=(stage, folder),
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        # A pool as large as the CPU count would starve Ray Data's own tasks and deadlock.
+        num_cpus=0.5,
+        num_gpus=runtime.resources.gpus_per_worker if needs_gpu else 0,
+    )
+    for row in dataset.iter_rows():
+        if row["error"]:
+            raise pickle.loads(row["error"])  # noqa: S301  written by our own worker
+        yield ShardRecord.model_validate_json(row["record"])
+
+
+def _run_here(
+    folder: UPath, tasks: list[ShardTask], stage: Callable[[], Stage]
+) -> Iterator[ShardRecord]:
+    """One shard after the other in this process: small jobs end before a worker has started."""
+    writer = _ShardWriter(stage, folder)
+    try:
+        for task in tasks:
+            yield writer.write(task)
+    finally:
+        if isinstance(writer.stage, Closable):
+            writer.stage.close()
+
+
+def original_error(error: BaseException) -> BaseException:
+    """The `VitlensError` a worker raised on purpose, out of Ray's wrappings; else `error`."""
+    seen = error
+    while seen is not None:
+        if isinstance(seen, VitlensError):
+            return seen
+        failures = getattr(seen, "worker_failures", None) or {}
+        seen = getattr(seen, "cause", None) or seen.__cause__ or next(iter(failures.values()), None)
+    return error

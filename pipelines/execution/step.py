@@ -1,0 +1,98 @@
+"""step: how a step of the flow is declared: once, in its folder's `step.py`.
+
+A folder `pipelines/<name>/` is a step if it has
+
+    step.py   `STEP`, a `Step`, and the settings it is told; imports neither torch nor Ray
+    job.py    `run(runtime, *settings, **inputs) -> Artifact`, which does it
+
+The flow (`pipelines.flow`), Dagster's graph, the command line and the reference of the file
+formats read the declarations; nothing about a step stands in a second place.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from pipelines.execution.runtime import Runtime
+from pipelines.store.artifacts import Artifact, Build
+from pipelines.store.files import storage_errors
+from pipelines.store.pieces import Piece
+
+Maker = Literal["driver", "torch", "Ray Data", "Ray Train"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One artifact of the flow.
+
+    Attributes:
+        name: of the step, its folder, its artifact and its section of the settings.
+        version: part of the fingerprint; raise it when the same settings and inputs give other
+            bytes.
+        description: a sentence, as people see it in Dagster and in the docs.
+        made_by: what does the work.
+        reads: what it reads, in words.
+        writes: file or pattern → what it holds.
+        promises: what holds of every artifact of this step.
+        inputs: artifacts it reads, by step.
+        optional_inputs: artifacts it reads in some workflows.
+        takes_one_input: whether a workflow has just one of `inputs`.
+        in_pieces: whether a part of its input gives a part of its artifact.
+    """
+
+    name: str
+    version: int
+    description: str
+    made_by: Maker
+    reads: str
+    writes: Mapping[str, str]
+    promises: str
+    inputs: tuple[str, ...] = ()
+    optional_inputs: tuple[str, ...] = ()
+    takes_one_input: bool = False
+    in_pieces: bool = False
+
+    def begin(
+        self,
+        runtime: Runtime,
+        settings: BaseModel | Mapping[str, Any],
+        inputs: Mapping[str, Artifact],
+        content: str = "",
+        *,
+        part: bool = False,
+    ) -> Build:
+        """Look up or start the artifact that settings and inputs determine.
+
+        Args:
+            content: digest of what enters from outside the store (the selection of a mirror).
+            part: whether only a piece is made; a part of an input makes it one, too.
+
+        Raises:
+            ConfigError: it needs the whole of an input, and was given a part.
+        """
+        part = part or (self.in_pieces and any(made.is_part for made in inputs.values()))
+        return runtime.store.begin(self.name, self.version, settings, inputs, content, part=part)
+
+    def run(
+        self,
+        runtime: Runtime,
+        settings: tuple[Any, ...],
+        inputs: Mapping[str, Artifact],
+        piece: Piece | None = None,
+    ) -> Artifact:
+        """Make the artifact, or find it made; of a first step also a piece of it.
+
+        Raises:
+            VitlensError: what the job raises; `StorageError` where the disk or store fails.
+        """
+        job = importlib.import_module(f"pipelines.{self.name}.job")
+        only = {"piece": piece} if piece else {}
+        verify = runtime.resources.verify_reads
+        read = {name: replace(made, verify_reads=verify) for name, made in inputs.items()}
+        with storage_errors():
+            return job.run(runtime, *settings, **read, **only)

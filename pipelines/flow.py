@@ -1,0 +1,129 @@
+"""flow: the steps of a workflow in order, and how each one is called.
+
+    objects ─▶ renders ─┐
+                        ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
+    source ─────────────┘           ─▶ index ─▶ benchmarks ─▶ challenger ─(gates)─▶ champion
+
+A workflow whose settings have a `source` reads that data set; any other renders objects.
+What a step is stands in its `step.py`; here stand their order and the settings each is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.benchmarks.step import STEP as BENCHMARKS
+from pipelines.config import RunConfig
+from pipelines.evaluation.step import STEP as EVALUATION
+from pipelines.execution.runtime import Runtime
+from pipelines.execution.step import Step
+from pipelines.foundation.step import STEP as FOUNDATION
+from pipelines.foundation.teacher import find_teacher
+from pipelines.index.step import STEP as INDEX
+from pipelines.lens.step import STEP as LENS
+from pipelines.objects.step import STEP as OBJECTS
+from pipelines.renders.step import STEP as RENDERS
+from pipelines.shards.step import STEP as SHARDS
+from pipelines.source.step import STEP as SOURCE
+from pipelines.store.artifacts import Artifact
+from pipelines.store.pieces import Piece
+from pipelines.targets.step import STEP as TARGETS
+from vitlens_core.models.tower import TowerSettings
+
+STEPS = (
+    OBJECTS,
+    RENDERS,
+    SOURCE,
+    SHARDS,
+    FOUNDATION,
+    TARGETS,
+    LENS,
+    EVALUATION,
+    INDEX,
+    BENCHMARKS,
+)
+STEP_NAMES = tuple(step.name for step in STEPS)
+
+
+@dataclass(frozen=True)
+class FlowStep:
+    """A step as it stands in one workflow: with the inputs it has there."""
+
+    declared: Step
+    inputs: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.declared.name
+
+    @property
+    def description(self) -> str:
+        return self.declared.description
+
+    def run(
+        self,
+        runtime: Runtime,
+        config: RunConfig,
+        inputs: Mapping[str, Artifact],
+        piece: Piece | None = None,
+    ) -> Artifact:
+        """Make the artifact, or find it made; errors as `Step.run`."""
+        return self.declared.run(runtime, settings_of(self.declared, config), inputs, piece)
+
+
+def steps(*, from_source: bool = False, shares_foundation: bool = False) -> tuple[FlowStep, ...]:
+    """The steps of a workflow in order.
+
+    Args:
+        from_source: whether it reads a data set instead of rendering objects.
+        shares_foundation: whether its foundation is another workflow's, the input `shared`.
+    """
+    left_out = {OBJECTS.name, RENDERS.name} if from_source else {SOURCE.name}
+    optional = {"shared"} if shares_foundation else set()
+    return tuple(
+        FlowStep(step, _inputs(step, left_out, optional))
+        for step in STEPS
+        if step.name not in left_out
+    )
+
+
+def settings_of(step: Step, config: RunConfig) -> tuple[Any, ...]:
+    """What the job of a step is told: its own section, unless `_SETTINGS` says otherwise."""
+    chosen = _SETTINGS.get(step.name)
+    return chosen(config) if chosen else (getattr(config, step.name),)
+
+
+def run_piece(
+    steps: Sequence[FlowStep], runtime: Runtime, config: RunConfig, piece: Piece
+) -> list[Artifact]:
+    """A piece of every artifact up to the shards, all left unfinished but a source's list."""
+    made: dict[str, Artifact] = {}
+    for step in steps[: [step.name for step in steps].index(SHARDS.name) + 1]:
+        inputs = {name: made[name] for name in step.inputs}
+        made[step.name] = step.run(runtime, config, inputs, None if inputs else piece)
+    return list(made.values())
+
+
+def _inputs(step: Step, left_out: set[str], optional: set[str]) -> tuple[str, ...]:
+    own = tuple(name for name in step.inputs if not (step.takes_one_input and name in left_out))
+    return own + tuple(name for name in step.optional_inputs if name in optional)
+
+
+def _teacher(config: RunConfig) -> TowerSettings | None:
+    """Settings of the lens that teaches, if `foundation` names one."""
+    teacher = find_teacher(config.foundation.spec)
+    return teacher.settings if teacher else None
+
+
+_SETTINGS: dict[str, Callable[[RunConfig], tuple[Any, ...]]] = {
+    SOURCE.name: lambda config: (config.source, config.modality),
+    SHARDS.name: lambda config: (
+        config.shards,
+        config.lens.tower(),
+        config.source,
+        _teacher(config),
+    ),
+    TARGETS.name: lambda config: (),
+}

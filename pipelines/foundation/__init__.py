@@ -1,0 +1,1 @@
+"""foundation: the frozen dual encoder that defines the embedding space."""

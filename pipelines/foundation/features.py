@@ -1,0 +1,154 @@
+"""features: frozen features of views and captions, and the fit of a `lit` foundation on them.
+
+Axes: V views, C captions, Fi and Ft widths of image and text features.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_safetensors
+from upath import UPath
+
+from pipelines.execution.bulk import ShardTask, read_record, tasks_of, write_shards
+from pipelines.execution.runtime import Runtime
+from pipelines.foundation.step import FoundationConfig
+from pipelines.store.artifacts import Artifact, Build
+from pipelines.store.files import write_atomic
+from pipelines.store.shards import (
+    Sample,
+    decode_array,
+    decode_png,
+    encode_array,
+    read_shard,
+    view_names,
+)
+from vitlens_core.errors import ConfigError
+from vitlens_core.foundation import LitFoundation, load_foundation
+from vitlens_core.foundation.lit import FitSettings, fit_projections
+from vitlens_core.model_files import PROJECTIONS_FILE
+
+_MOST_FITTED = 10_000  # samples whose features are in memory; two projections need no more
+
+
+def fitted_features(foundation: Artifact, shards: Artifact, name: str) -> dict[str, Features]:
+    """By key, the features of a shard that `foundation` was fitted on; empty for any other."""
+    path = foundation.path(f"{name}.tar")
+    fitted_here = foundation.manifest.inputs.get("shards") == shards.fingerprint
+    return _features(path) if fitted_here and path.exists() else {}
+
+
+def composite_views(sample: Sample, background: int) -> torch.Tensor:
+    """The sample's views, RGBA ones over a grey level: uint8 RGB [V, H, W, 3]."""
+    names = view_names(sample)
+    if not names:
+        return torch.zeros(0, 1, 1, 3, dtype=torch.uint8)
+    rgba = np.stack([decode_png(sample[name]) for name in names])
+    if rgba.shape[-1] == 3:
+        return torch.from_numpy(rgba)
+    rgb, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
+    return torch.from_numpy(((rgb * alpha + background * (255 - alpha)) // 255).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class Features:
+    """Frozen features of one object: images [V, Fi], texts [C, Ft]."""
+
+    images: torch.Tensor
+    texts: torch.Tensor
+
+
+class FeatureStage:
+    """Frozen features of one shard's views and captions, before any projection."""
+
+    def __init__(self, config: FoundationConfig, shards: Artifact) -> None:
+        foundation = load_foundation(config.spec, config.embed_dim, config.image_size_px)
+        assert isinstance(foundation, LitFoundation)
+        self.foundation = foundation
+        self.background = config.background
+        self.shards = shards
+
+    def samples(self, task: ShardTask) -> Iterator[Sample]:
+        for sample in self.shards.read(task.name):
+            described = json.loads(sample["json"])
+            if not view_names(sample) or not described["captions"]:
+                continue  # no pair to fit on; `targets` encodes what there is
+            images = self.foundation.image_features(composite_views(sample, self.background))
+            texts = self.foundation.text_features(described["captions"])
+            yield {
+                "__key__": sample["__key__"],
+                "image_features.npy": encode_array(images.numpy()),
+                "text_features.npy": encode_array(texts.numpy()),
+            }
+
+
+def _fit(
+    runtime: Runtime,
+    build: Build,
+    config: FoundationConfig,
+    foundation: LitFoundation,
+    shards: Artifact,
+) -> list:
+    tasks = _fitted_on(shards)
+    records = write_shards(runtime, build, tasks, partial(FeatureStage, config, shards))
+    images, texts, owners = _read_features(build.folder, tasks)
+    settings = FitSettings(**config.fit.model_dump())
+    with runtime.progress("fit", settings.steps, "steps") as bar:
+        fit_projections(
+            foundation.projections.requires_grad_(True),
+            images,
+            texts,
+            owners,
+            settings,
+            on_step=lambda step, loss: bar.at(step + 1, f"loss {loss:.3f}"),
+        )
+    foundation.freeze()
+    state = foundation.projections.state_dict()
+    projections = write_atomic(build.folder / PROJECTIONS_FILE, save_safetensors(state))
+    return [record.file for record in records] + [projections]
+
+
+def _fitted_on(shards: Artifact) -> list[ShardTask]:
+    """The first training shards, of `_MOST_FITTED` samples or a little more."""
+    tasks, samples = [], 0
+    for task in tasks_of(shards):
+        if task.name.startswith("train-") and samples < _MOST_FITTED:
+            tasks.append(task)
+            samples += read_record(shards.folder, task.name).samples
+    return tasks
+
+
+def _read_features(
+    folder: UPath, tasks: list[ShardTask]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Image features [P, V, Fi], text features [C, Ft], owner of each text [C].
+
+    Raises:
+        ConfigError: no sample has both, or samples differ in their number of images.
+    """
+    found = [f for task in tasks for f in _features(folder / f"{task.name}.tar").values()]
+    views = sorted({len(features.images) for features in found})
+    if len(views) != 1:
+        raise ConfigError(
+            "a `lit` foundation is fitted on training samples with images and captions, the same "
+            f"number of images each; found {views or 'none'}. Share the foundation of another "
+            "workflow (foundation_of in its defs.yaml), or choose an open_clip one"
+        )
+    owners = [number for number, features in enumerate(found) for _ in features.texts]
+    images = torch.stack([features.images for features in found])
+    return images, torch.cat([features.texts for features in found]), torch.tensor(owners)
+
+
+def _features(path: UPath) -> dict[str, Features]:
+    return {
+        sample["__key__"]: Features(
+            torch.from_numpy(decode_array(sample["image_features.npy"]).copy()),
+            torch.from_numpy(decode_array(sample["text_features.npy"]).copy()),
+        )
+        for sample in read_shard(path)
+    }

@@ -1,0 +1,51 @@
+"""opening: the foundation and the lenses of artifacts, as modules of torch."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from pipelines.foundation.teacher import LENS
+from pipelines.store.artifacts import Artifact
+from vitlens_core.checkpoint import load_lens
+from vitlens_core.errors import CheckpointError
+from vitlens_core.foundation import Foundation
+from vitlens_core.model_files import FOUNDATION_FILE, PROJECTIONS_FILE
+from vitlens_core.models.tower import Tower, TowerSettings
+
+
+def open_foundation(artifact: Artifact) -> Foundation:
+    """The foundation of an artifact, checked against the digest it was stored with.
+
+    Raises:
+        CheckpointError: its weights are no longer those the targets were made with.
+    """
+    # Late: the API brings every encoder.
+    from vitlens_core.api.lenses import open_foundation as open_folder
+
+    with tempfile.TemporaryDirectory(prefix="vitlens-foundation-") as folder:
+        for name in (FOUNDATION_FILE, PROJECTIONS_FILE):
+            if artifact.path(name).exists():
+                Path(folder, name).write_bytes(artifact.path(name).read_bytes())
+        foundation = open_folder(folder)
+    stated = artifact.read_json(FOUNDATION_FILE)["digest"]
+    if foundation.digest() != stated:
+        raise CheckpointError(
+            f"{foundation.spec}: the weights found now are not those of this artifact "
+            f"(digest {foundation.digest()[:12]}, stated {stated[:12]}); "
+            f"delete {artifact.folder} to start from the present ones"
+        )
+    return foundation
+
+
+def has_teacher(artifact: Artifact) -> bool:
+    """Whether a foundation came with a lens that teaches."""
+    return artifact.path(LENS).exists()
+
+
+def open_lens(artifact: Artifact, name: str, foundation: Foundation) -> tuple[Tower, TowerSettings]:
+    """The tower of a checkpoint in an artifact; see `vitlens_core.checkpoint.load_lens`."""
+    with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
+        local = Path(folder, name)
+        local.write_bytes(artifact.path(name).read_bytes())
+        return load_lens(local, foundation)

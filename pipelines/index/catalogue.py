@@ -1,0 +1,131 @@
+"""catalogue: an index opened for searching.
+
+Reads     an index artifact: `index.json`, `items.jsonl`, its graphs and, one at a time, the
+          thumbnails in its tars. What lies in an object store is copied to a local folder first,
+          but for the thumbnails.
+Promises  graphs and items are mapped, not loaded; safe to use from several threads.
+Axes: Q queries, E embedding.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from upath import UPath
+
+from pipelines.index.job import DESCRIPTION, ITEMS, KINDS, graph_file
+from pipelines.index.step import STEP
+from pipelines.store.artifacts import Artifact
+from vitlens_core.errors import ConfigError
+
+_NEWLINE = 10
+
+
+@dataclass(frozen=True)
+class Found:
+    """One item and the cosine of its vector and the query's."""
+
+    number: int
+    score: float
+    item: dict[str, Any]
+
+
+class Catalogue:
+    """Items of a corpus, found by their vectors.
+
+    Attributes:
+        name: beginning of the index's fingerprint.
+        modality: of the lens that made the `signal` vectors.
+        kinds: of vectors there are, out of `pipelines.index.KINDS`.
+        labels: every class of the corpus, sorted.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        """Open the index (`ConfigError`: the artifact is another step's)."""
+        if artifact.manifest.step != STEP.name:
+            raise ConfigError(f"{artifact.folder} is no index but {artifact.manifest.step}")
+        described = artifact.read_json(DESCRIPTION)
+        self.modality: str = described["modality"]
+        self.embed_dim: int = described["embed_dim"]
+        self.labels: list[str] = described["labels"]
+        self.kinds = [kind for kind in KINDS if kind in described["vectors"]]
+        self.name = artifact.fingerprint[:16]
+        self.lens: str = artifact.manifest.inputs["lens"]
+        self._artifact = artifact
+        self._scratch = tempfile.TemporaryDirectory(prefix="vitlens-index-")
+        self._graphs = {kind: self._graph(graph_file(kind)) for kind in self.kinds}
+        self._lines = self._mapped(ITEMS)
+        ends = np.flatnonzero(np.frombuffer(self._lines, np.uint8) == _NEWLINE)
+        self._bounds = np.concatenate([[0], ends + 1])
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+    def kind_for(self, modality: str) -> str:
+        """The vectors that a query of `modality` is best compared with, of those there are.
+
+        Its own modality's; for any other query the images', which live nearest to all.
+        """
+        wanted = ["signal"] if modality == self.modality else []
+        return next(k for k in (*wanted, "image", "text", "signal") if k in self.kinds)
+
+    def nearest(self, queries: np.ndarray, kind: str, count: int) -> list[list[Found]]:
+        """The `count` items whose vectors of `kind` are nearest to each of [Q, E], best first.
+
+        Raises:
+            ConfigError: no item has such vectors.
+        """
+        if kind not in self._graphs:
+            raise ConfigError(f"no {kind} vectors in this index; there are {', '.join(self.kinds)}")
+        queries = np.ascontiguousarray(np.atleast_2d(queries), dtype=np.float32)
+        matches = self._graphs[kind].search(queries, count)
+        if len(queries) == 1:
+            return [self._found(matches)]
+        return [self._found(matches[row]) for row in range(len(queries))]
+
+    def item(self, number: int) -> dict[str, Any]:
+        """What `items.jsonl` says of an item (`IndexError`: there is none of that number)."""
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        start, end = self._bounds[number : number + 2]
+        return json.loads(self._lines[start:end])
+
+    def thumbnail(self, number: int) -> bytes | None:
+        """WebP of an item's first view; None without views (`IndexError`: no such item)."""
+        place = self.item(number)["thumbnail"]
+        if place is None:
+            return None
+        tar, start, size = place
+        with self._artifact.path(tar).open("rb") as file:
+            file.seek(start)
+            return file.read(size)
+
+    def _found(self, matches: Sequence[Any]) -> list[Found]:
+        numbers = [(int(match.key), 1 - float(match.distance)) for match in matches]
+        return [Found(number, score, self.item(number)) for number, score in numbers]
+
+    def _graph(self, name: str) -> Any:
+        from usearch.index import Index
+
+        return Index.restore(str(self._local(name)), view=True)
+
+    def _mapped(self, name: str) -> mmap.mmap:
+        with self._local(name).open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def _local(self, name: str) -> Path:
+        path: UPath = self._artifact.path(name)
+        if isinstance(path, Path):
+            return path
+        local = Path(self._scratch.name, name)
+        with path.open("rb") as stored, local.open("wb") as file:
+            shutil.copyfileobj(stored, file)
+        return local

@@ -1,0 +1,217 @@
+"""index: embed every sample, and build one graph per kind of vectors; see `step`."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from upath import UPath
+
+from pipelines.evaluation.job import embed, unit
+from pipelines.execution.bulk import ShardTask, tasks_of, write_shards
+from pipelines.execution.runtime import Runtime
+from pipelines.foundation.opening import open_foundation, open_lens
+from pipelines.index.step import STEP, IndexConfig
+from pipelines.renders.thumbnails import thumbnail
+from pipelines.store.artifacts import Artifact, Build
+from pipelines.store.files import FileEntry, atomic_file, write_atomic
+from pipelines.store.shards import (
+    OpenShard,
+    Sample,
+    decode_array,
+    encode_array,
+    encode_json,
+    targets_file,
+)
+from vitlens_core.model_files import FOUNDATION_FILE, LENS_FILE
+
+ITEMS, DESCRIPTION = "items.jsonl", "index.json"
+
+
+KINDS = ("signal", "image", "text")  # of vectors
+
+
+THUMBNAIL = "thumbnail.webp"
+
+
+_OF_ITEMS = ("json", *(f"{kind}.npy" for kind in KINDS))  # all but the thumbnail
+
+
+_VIEW = "view00.png"
+
+
+_DESCRIBED = ("name", "label", "group", "split", "licence", "creator")
+
+
+def run(
+    runtime: Runtime,
+    config: IndexConfig,
+    shards: Artifact,
+    targets: Artifact,
+    foundation: Artifact,
+    lens: Artifact,
+) -> Artifact:
+    """Embed every sample and build the graphs; Ray Data actors hold the tower."""
+    inputs = {"shards": shards, "targets": targets, "foundation": foundation, "lens": lens}
+    build = STEP.begin(runtime, config, inputs)
+    if build.existing:
+        return build.existing
+    device = runtime.resources.device
+    stage = partial(IndexStage, config, shards, targets, foundation, lens, device)
+    tasks = tasks_of(targets)
+    records = write_shards(runtime, build, tasks, stage, needs_gpu=True)
+    tars = [build.folder / record.file.name for record in records]
+    width = foundation.read_json(FOUNDATION_FILE)["embed_dim"]
+    with runtime.progress(STEP.name, len(tars), "graphs of shards") as bar:
+        gathered = _Gathered(build, config, width)
+        for tar in tars:
+            gathered.add(tar)
+            bar.advance()
+    modality = lens.manifest.config["modality"]
+    files, counts = gathered.write({"modality": modality, "embed_dim": width})
+    return build.commit([*(record.file for record in records), *files], counts)
+
+
+class IndexStage:
+    """Holds the tower; embeds one shard and gathers what is shown of its samples."""
+
+    def __init__(
+        self,
+        config: IndexConfig,
+        shards: Artifact,
+        targets: Artifact,
+        foundation: Artifact,
+        lens: Artifact,
+        device: str,
+    ) -> None:
+        self.config = config
+        self.shards, self.targets = shards, targets
+        tower, self.settings = open_lens(lens, LENS_FILE, open_foundation(foundation))
+        self.tower = tower.to(device)
+
+    def samples(self, task: ShardTask) -> Iterator[Sample]:
+        embedded = list(self.targets.read(task.name))
+        if not embedded:
+            return
+        vectors = self._vectors(embedded)
+        shown = self.shards.read(task.name, only=("json", _VIEW))
+        for sample, own, vector in zip(embedded, shown, vectors, strict=True):
+            assert sample["__key__"] == own["__key__"], "targets have the order of their shards"
+            described = json.loads(own["json"])
+            kept = {name: described[name] for name in _DESCRIBED}
+            found = {"signal": vector, **_means(sample)}
+            yield {
+                "__key__": own["__key__"],
+                **{f"{kind}.npy": encode_array(found[kind]) for kind in found},
+                **self._thumbnail(own),
+                "json": encode_json(kept),
+            }
+
+    def _vectors(self, samples: list[Sample]) -> np.ndarray:
+        """Of all samples of a shard [B, E], a batch through the tower at a time."""
+        size = self.config.batch_size
+        batches = [samples[start : start + size] for start in range(0, len(samples), size)]
+        return np.concatenate([embed(self.tower, self.settings, batch) for batch in batches])
+
+    def _thumbnail(self, sample: Sample) -> Sample:
+        if _VIEW not in sample:
+            return {}
+        picture, buffer = thumbnail(sample[_VIEW], self.config.thumbnail_px), io.BytesIO()
+        Image.Image.save(picture, buffer, format="webp", quality=80, method=4)
+        return {THUMBNAIL: buffer.getvalue()}
+
+
+def _means(sample: Sample) -> dict[str, np.ndarray]:
+    """Unit-norm means of the targets of images and of captions, where there are any."""
+    means = {}
+    for kind in ("image", "text"):
+        targets = decode_array(sample[targets_file(kind)]).astype(np.float32)
+        if len(targets):
+            means[kind] = unit(targets.mean(axis=0))
+    return means
+
+
+class _Gathered:
+    """The graphs, the labels and the lines of `items.jsonl`, as tars are added in order."""
+
+    def __init__(self, build: Build, config: IndexConfig, width: int) -> None:
+        self._folder = build.folder
+        self._graphs = {kind: new_graph(width, config) for kind in KINDS}
+        self._labels: set[str] = set()
+        self._lines = tempfile.TemporaryFile()  # noqa: SIM115  ends with this object
+        self._count = 0
+
+    def add(self, tar: UPath) -> None:
+        shard = OpenShard(tar)
+        vectors: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
+        numbers: dict[str, list[int]] = {kind: [] for kind in KINDS}
+        for row in range(len(shard)):
+            sample = shard.read(row, _OF_ITEMS)
+            found = [kind for kind in KINDS if f"{kind}.npy" in sample]
+            for kind in found:
+                vectors[kind].append(decode_array(sample[f"{kind}.npy"]))
+                numbers[kind].append(self._count)
+            place = shard.places(row).get(THUMBNAIL)
+            self._write_line(tar.name, sample, found, place)
+            self._count += 1
+        for kind, rows in vectors.items():
+            if rows:
+                # One thread: the order of insertion decides the graph, and so its bytes.
+                self._graphs[kind].add(np.array(numbers[kind]), np.stack(rows), threads=1)
+
+    def _write_line(
+        self, tar: str, sample: Sample, found: list[str], place: tuple[int, int] | None
+    ) -> None:
+        described = json.loads(sample["json"])
+        self._labels |= {described["label"]} - {"", None}
+        item = {"key": sample["__key__"], **described, "vectors": found}
+        item["thumbnail"] = [tar, *place] if place else None
+        self._lines.write(encode_json(item) + b"\n")
+
+    def write(self, described: dict[str, Any]) -> tuple[list[FileEntry], dict[str, int]]:
+        """Everything but the tars, and the artifact's counts."""
+        kinds = {kind: len(graph) for kind, graph in self._graphs.items() if len(graph)}
+        described |= {"vectors": kinds, "labels": sorted(self._labels), "items": self._count}
+        files = [write_atomic(self._folder / DESCRIPTION, encode_json(described))]
+        self._lines.seek(0)
+        with self._lines, atomic_file(self._folder / ITEMS) as file:
+            shutil.copyfileobj(self._lines, file)
+        files.append(file.entry)
+        files += [_saved(self._graphs[kind], self._folder / graph_file(kind)) for kind in kinds]
+        counts = {f"{kind}_vectors": number for kind, number in kinds.items()}
+        return files, {"samples": self._count, **counts}
+
+
+def graph_file(kind: str) -> str:
+    return f"{kind}.usearch"
+
+
+def new_graph(width: int, config: IndexConfig) -> Any:
+    """An empty usearch index: inner products of fp16 vectors [width]."""
+    from usearch.index import Index
+
+    return Index(
+        ndim=width,
+        metric="ip",
+        dtype="f16",
+        connectivity=config.connectivity,
+        expansion_add=config.expansion_add,
+        expansion_search=config.expansion_search,
+    )
+
+
+def _saved(graph: Any, path: UPath) -> FileEntry:
+    with tempfile.TemporaryDirectory(prefix="vitlens-graph-") as folder:
+        local = Path(folder, path.name)
+        graph.save(str(local))
+        with local.open("rb") as saved, atomic_file(path) as file:
+            shutil.copyfileobj(saved, file)
+    return file.entry

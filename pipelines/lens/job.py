@@ -1,0 +1,59 @@
+"""lens: train, and keep what consumers load; see `step`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pipelines.execution.runtime import Runtime
+from pipelines.foundation.opening import has_teacher, open_foundation
+from pipelines.lens.settings import PROGRESS_FILE
+from pipelines.lens.step import STEP, LensConfig
+from pipelines.store.artifacts import Artifact
+from pipelines.store.files import write_atomic
+from pipelines.store.shards import encode_json
+from vitlens_core.errors import ConfigError
+from vitlens_core.model_files import LENS_FILE
+
+
+def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Artifact) -> Artifact:
+    """Train the lens, in this process or on the workers of Ray Train.
+
+    Raises:
+        ConfigError: sizes that do not fit (batch over workers, tower and trunk), or nothing to
+            train against.
+        VitlensError: the loss stopped being finite.
+    """
+    workers = max(1, runtime.resources.train_workers)
+    if config.train.batch_size % workers:
+        raise ConfigError(
+            f"lens.train.batch_size {config.train.batch_size} does not divide over "
+            f"{workers} workers"
+        )
+    inputs = {"targets": targets, "foundation": foundation}
+    build = STEP.begin(runtime, config, inputs)
+    if build.existing:
+        return build.existing
+    config.train.weights(taught=has_teacher(foundation))
+    # In this process first: sizes that do not fit are a mistake, which Ray Train would retry.
+    config.tower().build(open_foundation(foundation).trunk)
+    # Late: Ray Train takes seconds to import, and settings are checked without it.
+    from pipelines.lens.training import TrainJob
+    from pipelines.lens.workers import fit, remove
+
+    checkpoints = build.folder / "checkpoints"
+    job = TrainJob(config.tower(), config.train, targets, foundation, runtime.resources)
+    with runtime.progress(STEP.name, config.train.steps, "steps") as bar:
+        last = fit(job, checkpoints, bar)
+    with last as folder:
+        assert folder is not None, "the last step is always kept"
+        lens = (folder / LENS_FILE).read_bytes()
+        progress = json.loads(Path(folder, PROGRESS_FILE).read_text())
+    curves = encode_json({"train": progress["train"], "val": progress["val"]})
+    files = [
+        write_atomic(build.folder / LENS_FILE, lens),
+        write_atomic(build.folder / "curves.json", curves),
+    ]
+    artifact = build.commit(files, counts={"steps": progress["step"]})
+    remove(checkpoints)
+    return artifact

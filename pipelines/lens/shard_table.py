@@ -1,0 +1,134 @@
+"""shard_table: a training shard whose arrays are read straight to where a batch needs them.
+
+Reads     a target shard: once as a whole for its table, from then on single arrays of samples.
+Promises  no array is copied twice, no header parsed again in a later epoch; with `verify_reads`
+          every sample is compared with its checksum whenever it is read.
+
+A table takes some 150 bytes a sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from upath import UPath
+
+from pipelines.store.artifacts import Artifact
+from pipelines.store.shards import ArrayPlace, ArrayPlaces, OpenShard, Sample
+from vitlens_core.errors import ConfigError, IntegrityError
+
+
+@dataclass(frozen=True)
+class ShardTable:
+    """Of every sample, by number: its key, the groups of key and label, its arrays' places."""
+
+    keys: list[str]
+    owners: array[int]
+    groups: array[int]
+    arrays: dict[str, ArrayPlaces]
+
+
+class TrainingShard:
+    """What is known of one shard from epoch to epoch."""
+
+    def __init__(self, targets: Artifact, path: UPath, size: int, wanted: Collection[str]) -> None:
+        """`wanted` are the arrays that are read, by extension; `size` its number of samples."""
+        self.targets = targets
+        self.path = path
+        self.size = size
+        self._wanted = wanted
+        self._table: ShardTable | None = None
+
+    def opened(self) -> TrainingShardReader:
+        return TrainingShardReader(self)
+
+    def table_of(self, tar: OpenShard) -> ShardTable:
+        """Its table, made when it is first asked for (`IntegrityError`: damaged)."""
+        if self._table is None:
+            if len(tar) != self.size:
+                raise IntegrityError(f"{self.path}: {len(tar)} samples, {self.size} were written")
+            labels = [label_of(tar.read(number, ["json"])) for number in range(self.size)]
+            self._table = ShardTable(
+                tar.keys,
+                array("q", map(stable_group, tar.keys)),
+                array("q", map(stable_group, labels)),
+                {name: tar.array_places(name) for name in self._wanted},
+            )
+        return self._table
+
+
+class TrainingShardReader:
+    """A shard within one epoch: opened for its first sample, closed after its last."""
+
+    def __init__(self, shard: TrainingShard) -> None:
+        self._shard = shard
+
+    @cached_property
+    def tar(self) -> OpenShard:
+        return self._shard.targets.open_shard(self._shard.path)
+
+    @cached_property
+    def table(self) -> ShardTable:
+        return self._shard.table_of(self.tar)
+
+
+class SamplePlace(NamedTuple):
+    """A sample that is still to be read."""
+
+    shard: TrainingShardReader
+    number: int
+
+    def check(self) -> None:
+        """Compare the sample with its checksum if reads are verified (`IntegrityError`)."""
+        self.shard.tar.check(self.number)
+
+
+def missing_target(key: str, kind: str) -> ConfigError:
+    return ConfigError(
+        f"sample {key} has no {kind} to be trained against; set lens.train.{kind}_weight=0"
+    )
+
+
+def label_of(sample: Sample) -> str:
+    """A sample's label; one without any stands for itself."""
+    return json.loads(sample["json"])["label"] or sample["__key__"]
+
+
+def stable_group(label: str) -> int:
+    """A 64-bit integer for a label or a key, the same on every worker."""
+    return int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big", signed=True)
+
+
+class RowBuffer:
+    """Arrays of one type and shape, one below the other [B, …], each read to where it stays."""
+
+    def __init__(self, rows: int, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        self.array = np.empty((rows, *shape), dtype)
+        self._bytes = self.array.reshape(-1).view(np.uint8).data
+        self._row_bytes = self.array.nbytes // rows
+        self._like = dtype, shape
+
+    def fill(
+        self, row: int, place: SamplePlace, array: ArrayPlace, item: int | None = None
+    ) -> None:
+        """Read a sample's array, or one item along its first axis, to `row`.
+
+        Raises:
+            ValueError: of another type or shape than the others.
+        """
+        shape = array.shape if item is None else array.shape[1:]
+        if (array.dtype, shape) != self._like:
+            key, (dtype, others) = place.shard.table.keys[place.number], self._like
+            raise ValueError(
+                f"{place.shard.tar.path}: an array of sample {key} is {array.dtype} {shape}, "
+                f"where others of the batch are {dtype} {others}"
+            )
+        start, first = array.start + (item or 0) * self._row_bytes, row * self._row_bytes
+        place.shard.tar.read_into(start, self._bytes[first : first + self._row_bytes])

@@ -1,0 +1,265 @@
+"""workers: who runs the training loop: this process, or workers that Ray Train starts.
+
+Promises  a run of the same folder that was killed goes on at its last checkpoint; a worker of
+          Ray Train that dies is started again, as often as need be while checkpoints are made;
+          what a worker raises on purpose arrives as itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from upath import UPath
+
+from pipelines.execution.bulk import connect, original_error
+from pipelines.execution.runtime import ProgressBar
+from pipelines.lens.not_finite import LossError
+from pipelines.lens.settings import PROGRESS_FILE
+from pipelines.lens.training import Trainer, TrainJob
+from pipelines.store.files import atomic_file
+from vitlens_core.errors import VitlensError
+
+logger = logging.getLogger(__name__)
+FAILURES: int = 3  # lost workers and nodes without a checkpoint in between
+
+
+def fit(job: TrainJob, folder: UPath, bar: ProgressBar) -> AbstractContextManager[Path | None]:
+    """Train to the last step; the folder of the last checkpoint, to be opened by `with`.
+
+    Args:
+        folder: where checkpoints are kept while training lasts.
+
+    Raises:
+        VitlensError: whatever a worker raised on purpose, as itself.
+        TrainingFailedError: workers of Ray Train that kept dying.
+    """
+    resources = job.resources
+    if resources.train_workers:
+        return _fit_with_ray(job, folder, bar)
+    worker = InProcess(folder, bar, on_gpu=resources.gpus_per_worker > 0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(resources.threads())
+    try:
+        Trainer(job, worker).run()
+    finally:
+        torch.set_num_threads(threads)
+    return worker.latest()
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """The only worker, in the caller's process: nothing to start, and nothing that starts again.
+
+    A checkpoint is a folder `step-00000040`; `progress.json` is written last and makes it whole.
+    """
+
+    folder: UPath | Path
+    bar: ProgressBar
+    on_gpu: bool = False
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda" if self.on_gpu else "cpu")
+
+    def show(self, step: int, loss: float) -> None:
+        self.bar.at(step, f"loss {loss:.3f}")
+
+    def keep(self, step: int, folder: Path) -> None:
+        kept = self.folder / f"step-{step:08d}"
+        kept.mkdir(parents=True, exist_ok=True)
+        files = sorted(folder.iterdir(), key=lambda path: path.name == PROGRESS_FILE)
+        for file in files:
+            with file.open("rb") as source, atomic_file(kept / file.name) as target:
+                shutil.copyfileobj(source, target)
+        for old in [path for path in self._kept() if path.name != kept.name]:
+            remove(old)
+
+    @contextmanager
+    def latest(self) -> Generator[Path | None]:
+        kept = self._kept()
+        if not kept:
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as folder:
+            for file in kept[-1].iterdir():
+                with file.open("rb") as source, Path(folder, file.name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+            yield Path(folder)
+
+    def _kept(self) -> list[UPath | Path]:
+        """Whole checkpoints, oldest first."""
+        if not self.folder.exists():
+            return []
+        found = sorted(self.folder.iterdir(), key=lambda path: path.name)
+        return [path for path in found if (path / PROGRESS_FILE).exists()]
+
+
+class RayWorker:
+    """One of Ray Train's workers; the first says how far it is."""
+
+    def __init__(self, progress: Any) -> None:
+        context = ray.train.get_context()
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        self.progress = progress
+
+    def show(self, step: int, loss: float) -> None:
+        self.progress.report.remote(step, loss)
+
+    def give_up(self, error: LossError) -> None:
+        if self.rank == 0:
+            ray.get(self.progress.give_up.remote(error))
+
+    def keep(self, step: int, folder: Path) -> None:
+        # Ray Train puts the files of all workers into one folder.
+        ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        if self.rank == 0:
+            self.progress.keep.remote(step)
+
+    def latest(self) -> AbstractContextManager[Path | None]:
+        return _opened(ray.train.get_checkpoint())
+
+
+def remove(folder: UPath | Path) -> None:
+    """A folder and all in it, on this machine or in an object store."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        folder.fs.rm(folder.path, recursive=True)
+
+
+def _train_worker(config: dict[str, Any]) -> None:
+    job: TrainJob = config["job"]
+    torch.set_num_threads(job.resources.threads(ray.train.get_context().get_local_world_size()))
+    worker = RayWorker(config["progress"])
+    try:
+        Trainer(job, worker).run()
+    except LossError as error:  # all workers end here; raised, Ray Train would try it again
+        worker.give_up(error)
+
+
+def _fit_with_ray(
+    job: TrainJob, folder: UPath, bar: ProgressBar
+) -> AbstractContextManager[Path | None]:
+    resources = job.resources
+    connect(resources)
+    gpus = resources.gpus_per_worker
+    scaling = ScalingConfig(
+        num_workers=resources.range_of_train_workers,
+        use_gpu=gpus > 0,
+        resources_per_worker={"CPU": 1.0, "GPU": gpus} if gpus > 0 else {"CPU": 1.0},
+    )
+    home = folder.parent
+    run = RunConfig(
+        name=folder.name,
+        storage_path=str(home.absolute()) if isinstance(home, Path) else home.path,
+        storage_filesystem=None if isinstance(home, Path) else _arrow(home),
+        checkpoint_config=CheckpointConfig(num_to_keep=2),
+        failure_config=FailureConfig(max_failures=FAILURES),
+    )
+    with _shown(bar) as progress:
+        loop = {"job": job, "progress": progress}
+        result, kept = None, -1
+        while result is None:
+            trainer = ray.train.torch.TorchTrainer(
+                _train_worker, train_loop_config=loop, scaling_config=scaling, run_config=run
+            )
+            try:
+                result = trainer.fit()
+            except TrainingFailedError as error:
+                # Ray counts failures over the whole run; where it gets on, days bring many.
+                before, kept = kept, ray.get(progress.kept_step.remote())
+                cause = original_error(error)
+                if isinstance(cause, VitlensError) or kept <= before:
+                    raise cause from error
+                logger.warning("training goes on at step %d after failures: %s", kept, cause)
+        if error := ray.get(progress.read_error.remote()):
+            raise error
+    return _opened(result.checkpoint)
+
+
+def _arrow(folder: UPath) -> PyFileSystem:
+    """The store's own file system, with its own credentials, as Ray Train takes it."""
+    return PyFileSystem(FSSpecHandler(folder.fs))
+
+
+@contextmanager
+def _opened(checkpoint: ray.train.Checkpoint | None) -> Generator[Path | None]:
+    if checkpoint is None:
+        yield None
+        return
+    with checkpoint.as_directory() as folder:
+        yield Path(folder)
+
+
+@ray.remote(num_cpus=0)
+class _Progress:
+    """Where the first worker says how far it is, or why it gave up, and the driver asks."""
+
+    def __init__(self) -> None:
+        self.latest = (0, float("nan"))
+        self.kept = -1
+        self.error: LossError | None = None
+
+    def report(self, step: int, loss: float) -> None:
+        self.latest = (step, loss)
+
+    def read(self) -> tuple[int, float]:
+        return self.latest
+
+    def keep(self, step: int) -> None:
+        self.kept = max(self.kept, step)
+
+    def kept_step(self) -> int:
+        """The step of the last checkpoint; -1 before there is one."""
+        return self.kept
+
+    def give_up(self, error: LossError) -> None:
+        self.error = error
+
+    def read_error(self) -> LossError | None:
+        return self.error
+
+
+@contextmanager
+def _shown(bar: ProgressBar) -> Generator[Any]:
+    """An actor for the workers' progress, drawn on `bar` twice a second."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    progress: Any = _Progress.options(scheduling_strategy=here).remote()  # lives as we do
+    done = threading.Event()
+
+    def draw() -> None:
+        step, loss = ray.get(progress.read.remote())
+        bar.at(step, f"loss {loss:.3f}")
+
+    def keep_drawing() -> None:
+        while not done.wait(0.5):
+            draw()
+
+    thread = threading.Thread(target=keep_drawing, daemon=True)
+    thread.start()
+    try:
+        yield progress
+    finally:
+        done.set()
+        thread.join()
+        draw()
+        ray.kill(progress)

@@ -1,0 +1,1 @@
+"""objects: the selected GLBs of a mirror, whole and checked, with their annotations."""

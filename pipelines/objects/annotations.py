@@ -1,0 +1,97 @@
+"""Objaverse's annotation files, read as streams: a mirror of 800,000 objects is not held in memory.
+
+Reads     object-paths.json.gz ({uid: path}), lvis-annotations.json.gz ({class: [uid]}) and
+          metadata/NNN-NNN.json.gz ({uid: annotation}, some 5,000 objects each).
+Promises  the same contents as the `objaverse` package, which loads every file whole and the
+          object paths again at each look at the metadata.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import ijson
+import numpy as np
+
+from pipelines.store.splits import pack
+from vitlens_core.errors import ConfigError
+
+
+class Labels:
+    """The LVIS class of every labelled object, some 40 bytes each.
+
+    An object listed under several classes has the alphabetically first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        classes: list[str] = []
+        sizes: list[int] = []
+
+        def uids() -> Iterator[str]:
+            for label, members in _members(path):
+                classes.append(label)
+                sizes.append(len(members))
+                yield from members
+
+        with _in_format(path):
+            listed = pack(uids())
+        self.classes = np.array(sorted(classes), dtype=object)
+        ranks = np.searchsorted(self.classes, np.array(classes, dtype=object))
+        ranks = np.repeat(ranks.astype(np.int32), sizes)
+        by_class = np.argsort(ranks, kind="stable")
+        self._uids, first = np.unique(listed[by_class], return_index=True)
+        self._ranks = ranks[by_class][first]
+
+    def get(self, uid: str) -> str | None:
+        place = np.searchsorted(self._uids, uid.encode())
+        if place == len(self._uids) or self._uids[place] != uid.encode():
+            return None
+        return self.classes[self._ranks[place]]
+
+
+def object_paths(path: Path) -> Iterator[tuple[str, str]]:
+    """Uid and path of every object, in the order of the file (`ConfigError`: another format)."""
+    for uid, place in _members(path):
+        yield uid, str(place)
+
+
+def metadata(path: Path, uids: Collection[str]) -> dict[str, Any]:
+    """The annotations of those of `uids` that a part holds (`ConfigError`: another format)."""
+    with _in_format(path):
+        annotations = json.loads(gzip.decompress(path.read_bytes()))
+        if not isinstance(annotations, dict):
+            raise ValueError("no JSON object")
+        return {uid: annotations[uid] for uid in uids if uid in annotations}
+
+
+def _members(path: Path) -> Iterator[tuple[str, Any]]:
+    """Keys and values of a JSON object, one at a time."""
+    with _in_format(path), gzip.open(path, "rb") as file:
+        if not file.peek(1).startswith(b"{"):  # ijson finds nothing in what is no object
+            raise ValueError("no JSON object")
+        yield from ijson.kvitems(cast(BinaryIO, file), "")
+
+
+@contextmanager
+def _in_format(path: Path) -> Generator[None]:
+    """What cannot be parsed is a wrong mirror."""
+    try:
+        yield
+    except (
+        gzip.BadGzipFile,
+        EOFError,
+        zlib.error,
+        ijson.JSONError,
+        ValueError,
+        TypeError,
+    ) as error:
+        raise ConfigError(
+            f"{path} is not in Objaverse's format (a gzip-compressed JSON object): "
+            f"{error}. Fetch it again from the mirror's source"
+        ) from error

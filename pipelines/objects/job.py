@@ -1,0 +1,156 @@
+"""objects: select, split and fetch; see `step` for what is read and written."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from upath import UPath
+
+from pipelines.execution.bulk import ShardTask, commit_shards, is_done, write_shards
+from pipelines.execution.runtime import Runtime
+from pipelines.objects.mirror import Mirror, ObjectRecord, open_mirror
+from pipelines.objects.selection import Selected, select
+from pipelines.objects.spill import Spill
+from pipelines.objects.step import STEP, ObjectsConfig
+from pipelines.objects.transfer import WrongSizeError
+from pipelines.store.artifacts import PLAN, Artifact, Build, Quarantined, digest_of_list
+from pipelines.store.files import write_atomic
+from pipelines.store.pieces import Piece
+from pipelines.store.shards import Sample, encode_json
+from pipelines.store.splits import SPLITS, cut_into_shards
+from vitlens_core.errors import BadSampleError, TransientError
+
+# So many objects in a row that do not arrive are no longer each its own fault.
+FAILURES_IN_A_ROW = 8
+
+
+_GO_ON = "run again when it delivers: finished shards are kept"
+
+
+def run(runtime: Runtime, config: ObjectsConfig, piece: Piece | None = None) -> Artifact:
+    """Select, split and fetch.
+
+    Args:
+        piece: fetch these shards only; the artifact stays unfinished, and a part is returned.
+
+    Raises:
+        ConfigError: no mirror there, unknown classes or licences, or nothing selected.
+    """
+    mirror = open_mirror(config.mirror)
+    with Spill() as spill:
+        labelled_only = config.labelled_only and config.uids is None
+        known = mirror.records(config.uids, labelled_only=labelled_only)
+        selected = select(spill.keeping(known), config)
+        # What the mirror holds is the input; where it lies is not part of the identity.
+        identities = (_identity(mirror, item) for item in _items(selected, spill))
+        content = digest_of_list(identities)
+        settings = config.model_dump(mode="json", exclude={"mirror"})
+        build = STEP.begin(runtime, settings, {}, content, part=piece is not None)
+        if build.existing:
+            return build.existing
+        tasks = _planned(build, selected, spill, config.objects_per_shard, piece)
+    stage = partial(FetchStage, mirror, config, build.folder)
+    records = write_shards(runtime, build, tasks, stage)
+    refused = [
+        Quarantined(key=uid, step=STEP.name, reason=reason)
+        for uid, reason in mirror.quarantined().items()
+    ]
+    return commit_shards(build, records, refused)
+
+
+def _planned(
+    build: Build, selected: Selected, spill: Spill, objects_per_shard: int, piece: Piece | None
+) -> list[ShardTask]:
+    """The shards to make, the objects of each written down in its plan."""
+    splits = (SPLITS[side] for side in selected.sides)
+    shards = list(cut_into_shards(splits, selected.uids, objects_per_shard))
+    tasks = []
+    for name, members in piece.of(shards) if piece else shards:
+        if not is_done(build.folder, name):
+            write_plan(build.folder, name, _items(selected, spill, members))
+        tasks.append(ShardTask(name))
+    return tasks
+
+
+def write_plan(folder: UPath, name: str, items: Iterable[dict[str, Any]]) -> None:
+    """Write down what one shard is made of: a line per object, the fields of its record and
+    its split."""
+    write_atomic(folder / f"{name}{PLAN}", b"".join(encode_json(item) + b"\n" for item in items))
+
+
+def _items(
+    selected: Selected, spill: Spill, members: Iterable[int] | None = None
+) -> Iterator[dict[str, Any]]:
+    for index in range(len(selected)) if members is None else members:
+        yield {**spill.read(selected.rows[index]), "split": SPLITS[selected.sides[index]]}
+
+
+class FetchStage:
+    """Fetches one shard's objects, as its plan in `plans` names them, from the mirror."""
+
+    def __init__(self, mirror: Mirror, config: ObjectsConfig, plans: UPath) -> None:
+        self.mirror = mirror
+        self.check_size = config.check_size
+        self.plans = plans
+        self.failures_in_a_row = 0  # objects that did not arrive, or not as annotated
+
+    def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
+        plan = (self.plans / f"{task.name}{PLAN}").read_bytes()
+        with tempfile.TemporaryDirectory(prefix="vitlens-objects-") as folder:
+            for line in plan.splitlines():
+                yield self._fetch(json.loads(line), Path(folder))
+
+    def _fetch(self, item: dict[str, Any], folder: Path) -> Sample | Quarantined:
+        fields = {name: value for name, value in item.items() if name != "split"}
+        record = ObjectRecord(**fields)
+        if not self.check_size:
+            record = replace(record, size_bytes=None)
+        try:
+            fetched = self.mirror.fetch(record, folder)
+        except (BadSampleError, TransientError) as error:
+            self._require_mirror(error)
+            return Quarantined(key=record.uid, step=STEP.name, reason=str(error))
+        self.failures_in_a_row = 0
+        data = fetched.path.read_bytes()
+        fetched.path.unlink()
+        described = encode_json({**item, "sha256": fetched.sha256})
+        return {"__key__": record.uid, "glb": data, "json": described}
+
+    def _require_mirror(self, failure: BadSampleError | TransientError) -> None:
+        """See to it that a failure is the object's own; else all that follow would be lost."""
+        try:
+            self.mirror.require_answer()
+        except TransientError as error:
+            raise TransientError(f"the mirror no longer answers: {error}; {_GO_ON}") from error
+        if isinstance(failure, BadSampleError) and not isinstance(failure, WrongSizeError):
+            self.failures_in_a_row = 0  # refused by name: a mirror may lack many objects
+            return
+        self.failures_in_a_row += 1
+        if self.failures_in_a_row == FAILURES_IN_A_ROW:
+            raise TransientError(
+                f"{FAILURES_IN_A_ROW} objects in a row did not arrive whole, last {failure}; "
+                f"{_GO_ON}, or with objects.check_size=false if its files are others than annotated"
+            ) from failure
+
+
+def _identity(mirror: Mirror, item: dict[str, Any]) -> dict[str, Any]:
+    """An object as it enters the fingerprint; a local file also by its size as it lies."""
+    if not mirror.is_local:
+        return item
+    return {**item, "bytes_found": _size_of_file(f"{mirror.root}/{item['path']}")}
+
+
+def _size_of_file(path: str) -> int | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

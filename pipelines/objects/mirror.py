@@ -1,0 +1,338 @@
+"""A mirror of Objaverse: which objects it holds, what is known of them, and their GLB files.
+
+Reads     a folder or any fsspec URL in Objaverse's layout:
+          hf-objaverse-v1/{object-paths,lvis-annotations}.json.gz, metadata/NNN-NNN.json.gz,
+          glbs/NNN-NNN/<uid>.glb.
+Writes    fetched GLBs in a folder of the caller's; annotation files of a remote mirror once
+          per version of its two main ones, in a cache folder.
+Promises  a file appears whole, checked and under its final name, or not at all; no path leads
+          outside the mirror; some 40 bytes of memory an object, and one metadata part.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import fsspec
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from pipelines.objects.annotations import Labels, metadata, object_paths
+from pipelines.objects.remote_state import remote_state
+from pipelines.objects.transfer import FetchPolicy, UnreachableError, fetch, has_size
+from pipelines.store.artifacts import home_folder
+from pipelines.store.files import file_entry
+from pipelines.store.folder_state import folder_state
+from vitlens_core.errors import BadSampleError, ConfigError, TransientError
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED = Path(__file__).parents[1] / "data" / "mini-objaverse"
+# Where the `objaverse` package downloads from; it spells it out inside its functions only.
+HUB_URL = "https://huggingface.co/datasets/allenai/objaverse/resolve/main"
+LAYOUT_FOLDER = "hf-objaverse-v1"
+OBJECT_PATHS = "object-paths.json.gz"
+LVIS_ANNOTATIONS = "lvis-annotations.json.gz"
+# A uid names files downstream, so it is held to characters that cannot form a path.
+_OBJECT_PATH = re.compile(r"glbs/[\w-]+/(?P<uid>[\w-]{1,64})\.glb", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ObjectRecord:
+    """What a mirror says of one object. Absent annotations are None or empty."""
+
+    uid: str
+    path: str  # relative to the mirror's layout folder
+    label: str | None = None  # LVIS class
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    licence: str | None = None  # as Objaverse spells it: by, by-sa, by-nc, by-nc-sa, cc0
+    creator: str | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class FetchedObject:
+    """A GLB on the local disk, whole and of the announced size."""
+
+    path: Path
+    size_bytes: int
+    sha256: str
+
+
+def open_mirror(
+    url: str, cache_dir: Path | None = None, policy: FetchPolicy | None = None
+) -> "Mirror":
+    """Open the mirror at `url`, after a look at its two annotation files.
+
+    Args:
+        url: `embedded` (the shipped objects), `objaverse` (the published data set), or a folder
+            or fsspec URL: the layout folder `hf-objaverse-v1` itself or the one that holds it.
+        cache_dir: where annotation files of remote mirrors are kept;
+            by default `mirrors` under $VITLENS_HOME.
+        policy: patience with a remote mirror.
+
+    Raises:
+        ConfigError: no mirror there, or not in this layout.
+        TransientError: the server is there but does not deliver for now.
+    """
+    policy = policy or FetchPolicy()
+    filesystem, base = _filesystem(url, policy)
+    looked_for = []
+    for root in (f"{base}/{LAYOUT_FOLDER}", base):
+        # Two attempts: a wrong address must show within seconds.
+        impatient = replace(policy, attempts=2)
+        try:
+            annotations_dir = _annotations_dir(filesystem, root, cache_dir)
+            probe = Mirror(root, filesystem, annotations_dir, impatient)
+            for name in (OBJECT_PATHS, LVIS_ANNOTATIONS):
+                probe.require_annotations(name)
+        except BadSampleError as error:
+            looked_for.append(str(error))
+        except TransientError as error:
+            if isinstance(error, UnreachableError) or isinstance(error.__cause__, UnreachableError):
+                raise ConfigError(_no_mirror(url, [str(error)])) from error
+            raise
+        else:
+            return replace(probe, policy=policy)
+    raise ConfigError(_no_mirror(url, looked_for))
+
+
+def is_remote(url: str) -> bool:
+    """Whether a mirror lies elsewhere than in a folder; it is not looked at."""
+    filesystem, _ = _filesystem(url, FetchPolicy())
+    return not isinstance(filesystem, LocalFileSystem)
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """An opened mirror. Holds no annotations, so that it is cheap to send to workers."""
+
+    root: str  # the layout folder, as its filesystem names it
+    filesystem: fsspec.AbstractFileSystem
+    annotations_dir: Path  # the layout folder itself, or the cache of a remote mirror
+    policy: FetchPolicy = field(default_factory=FetchPolicy)
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.filesystem, LocalFileSystem)
+
+    def state(self) -> str:
+        """A digest of what the mirror looks like from outside (`TransientError`).
+
+        Of a remote one of its two main annotation files: metadata that change alone go unseen.
+        """
+        if self.is_local:
+            return folder_state(Path(self.root))
+        try:
+            return _remote_state(self.filesystem, self.root)
+        except BadSampleError as error:
+            raise TransientError(str(error)) from error
+
+    def require_answer(self) -> None:
+        """See to it that the mirror is still there and delivers (`TransientError`: not so)."""
+        if not self.is_local:
+            self.policy.retrying()(self.state)
+            return
+        try:
+            self.require_annotations(OBJECT_PATHS)
+        except BadSampleError as error:
+            raise TransientError(str(error)) from error
+
+    def labels(self) -> Labels:
+        """The LVIS class of every labelled object."""
+        return Labels(self._annotations(LVIS_ANNOTATIONS))
+
+    def records(
+        self, uids: Collection[str] | None = None, *, labelled_only: bool = False
+    ) -> Iterator[ObjectRecord]:
+        """Every object of the mirror, or those of `uids` it holds, in the order of their paths.
+
+        Reads (and, if remote, fetches) only the metadata parts these objects lie in, one at
+        a time. Objects that `quarantined` names are left out.
+
+        Args:
+            labelled_only: leave out objects without an LVIS class.
+        """
+        labels = self.labels()
+        wanted = None if uids is None else frozenset(uids)
+        parts: dict[str, bytearray] = {}  # uids by line: 33 bytes each, and no uid is a line
+        for uid, path in self._object_paths():
+            if (wanted is None or uid in wanted) and _is_safe(uid, path):
+                if labelled_only and labels.get(uid) is None:
+                    continue
+                parts.setdefault(path.split("/")[1], bytearray()).extend(f"{uid}\n".encode())
+        for part in sorted(parts, key=lambda part: f"{part}/"):
+            yield from self._records_of(part, parts.pop(part).decode().splitlines(), labels)
+
+    def quarantined(self) -> dict[str, str]:
+        """uid → reason, for the objects whose path does not lie inside the mirror's layout."""
+        unsafe = (item for item in self._object_paths() if not _is_safe(*item))
+        return {uid: _unsafe(path) for uid, path in sorted(unsafe)}
+
+    def fetch(self, record: ObjectRecord, destination_dir: Path) -> FetchedObject:
+        """Copy the GLB of `record` to `destination_dir/<uid>.glb`.
+
+        A file already there is kept if the mirror annotates a size and it has that size. It is
+        whole, but not made to outlive a loss of power: callers read it and delete it.
+
+        Raises:
+            BadSampleError: not in the mirror, outside it, or of the wrong size.
+            TransientError: retries exhausted.
+        """
+        if not _is_safe(record.uid, record.path):
+            raise BadSampleError(_unsafe(record.path))
+        self._check_local(record.path)
+        destination = destination_dir / f"{record.uid}.glb"
+        if not has_size(destination, record.size_bytes):
+            self._download(record.path, destination, record.size_bytes, durable=False)
+        entry = file_entry(destination)
+        return FetchedObject(destination, entry.size_bytes, entry.sha256)
+
+    def require_annotations(self, name: str) -> None:
+        """See to it that annotation file `name` lies in `annotations_dir`.
+
+        Raises:
+            BadSampleError: the mirror has no such file.
+            TransientError: retries exhausted.
+        """
+        local = self.annotations_dir / name
+        if local.is_file():
+            return
+        if self.is_local:
+            raise BadSampleError(f"{local}: no such file")
+        self._download(name, local, None)
+
+    def _annotations(self, name: str) -> Path:
+        """Where annotation file `name` lies, fetched first if need be; errors as there."""
+        self.require_annotations(name)
+        return self.annotations_dir / name
+
+    def _object_paths(self) -> Iterator[tuple[str, str]]:
+        return object_paths(self._annotations(OBJECT_PATHS))
+
+    def _records_of(self, part: str, uids: list[str], labels: Labels) -> Iterator[ObjectRecord]:
+        """The objects of one metadata part; one the mirror lacks leaves them without metadata."""
+        annotations: dict[str, Any] = {}
+        try:
+            annotations = metadata(self._annotations(f"metadata/{part}.json.gz"), uids)
+        except BadSampleError as error:
+            logger.warning("%s; its %d objects have no metadata", error, len(uids))
+        for path, uid in sorted((f"glbs/{part}/{uid}.glb", uid) for uid in uids):
+            yield _record(uid, path, labels.get(uid), annotations.get(uid))
+
+    def _check_local(self, path: str) -> None:
+        if not self.is_local:
+            return
+        target = Path(self.root, path).resolve()
+        if not target.is_relative_to(Path(self.root).resolve()):
+            raise BadSampleError(f"{path}: a link that leads outside the mirror")
+        if not target.is_file():  # copying a folder or pipe would not fail cleanly
+            raise BadSampleError(f"{path}: no such file in the mirror")
+
+    def _download(
+        self, path: str, destination: Path, size_bytes: int | None, *, durable: bool = True
+    ) -> None:
+        source = f"{self.root}/{path}"
+        policy = replace(self.policy, attempts=1) if self.is_local else self.policy
+        fetch(self.filesystem, source, destination, size_bytes, policy, durable=durable)
+
+
+# --- annotations ---------------------------------------------------------------------------
+
+
+def _record(uid: str, path: str, label: str | None, annotation: Any) -> ObjectRecord:
+    name, creator, licence, size_bytes = (
+        _entry(annotation, *keys)
+        for keys in (("name",), ("user", "displayName"), ("license",), ("archives", "glb", "size"))
+    )
+    return ObjectRecord(
+        uid=uid,
+        path=path,
+        label=label,
+        name=name if isinstance(name, str) else "",
+        tags=_names(_entry(annotation, "tags")),
+        categories=_names(_entry(annotation, "categories")),
+        licence=licence if isinstance(licence, str) else None,
+        creator=creator if isinstance(creator, str) else None,
+        size_bytes=size_bytes if isinstance(size_bytes, int) else None,
+    )
+
+
+def _entry(annotation: Any, *keys: str) -> Any:
+    """The value under nested `keys`, or None where one is missing."""
+    for key in keys:
+        annotation = annotation.get(key) if isinstance(annotation, dict) else None
+    return annotation
+
+
+def _names(entries: Any) -> tuple[str, ...]:
+    names = [_entry(entry, "name") for entry in entries] if isinstance(entries, list) else []
+    return tuple(name for name in names if isinstance(name, str))
+
+
+def _is_safe(uid: str, path: str) -> bool:
+    match = _OBJECT_PATH.fullmatch(path)
+    return match is not None and match["uid"] == uid
+
+
+def _unsafe(path: str) -> str:
+    return f"path {path!r} is not of the form glbs/NNN-NNN/<uid>.glb inside the mirror"
+
+
+# --- places --------------------------------------------------------------------------------
+
+
+def _filesystem(url: str, policy: FetchPolicy) -> tuple[fsspec.AbstractFileSystem, str]:
+    address = {"embedded": str(EMBEDDED), "objaverse": HUB_URL}.get(url, url).rstrip("/")
+    options = {}
+    if address.startswith(("http://", "https://")):
+        timeout = aiohttp.ClientTimeout(
+            total=policy.attempt_timeout_s,
+            sock_connect=policy.connect_timeout_s,
+            sock_read=policy.stall_timeout_s,
+        )
+        # Files are wanted as stored: unpacked on the way, .json.gz would lose size and format.
+        headers = {"Accept-Encoding": "identity"}
+        client = {"timeout": timeout, "headers": headers, "auto_decompress": False}
+        options = {"client_kwargs": {**client, "trust_env": True}}
+    try:
+        return url_to_fs(address, **options)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(_no_mirror(url, [str(error)])) from error
+
+
+def _annotations_dir(
+    filesystem: fsspec.AbstractFileSystem, root: str, cache_dir: Path | None
+) -> Path:
+    if isinstance(filesystem, LocalFileSystem):
+        return Path(root)
+    place = hashlib.sha256(filesystem.unstrip_protocol(root).encode()).hexdigest()[:16]
+    cache = (cache_dir or home_folder() / "mirrors") / place
+    try:
+        return cache / _remote_state(filesystem, root)[:16]
+    except UnreachableError as error:
+        # A machine without a network still finds what another fetched into the same home.
+        kept = sorted(cache.glob("*"), key=lambda folder: folder.stat().st_mtime)
+        if not kept:
+            raise
+        logger.warning("%s; its annotations are taken as they were when last fetched", error)
+        return kept[-1]
+
+
+def _remote_state(filesystem: fsspec.AbstractFileSystem, root: str) -> str:
+    return remote_state(filesystem, [f"{root}/{name}" for name in (OBJECT_PATHS, LVIS_ANNOTATIONS)])
+
+
+def _no_mirror(url: str, findings: list[str]) -> str:
+    return (
+        f"no Objaverse mirror at {url!r} ({'; '.join(findings)}). Valid: 'embedded' (the shipped "
+        f"objects), 'objaverse' (the published data set), or a folder or URL that holds "
+        f"{LAYOUT_FOLDER}/ with {OBJECT_PATHS}, {LVIS_ANNOTATIONS}, metadata/ and glbs/"
+    )

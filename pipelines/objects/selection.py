@@ -1,0 +1,232 @@
+"""Which objects of a mirror are used, and on which side of the split each one stands.
+
+Reads     object records and a `Selection`.
+Promises  the same objects and sides for the same records and selection, whatever their order;
+          no object on two sides; the class shares of every side alike; records are read once and
+          not kept: an object takes some 100 bytes of memory.
+
+Objects are ranked by a hash of (seed, purpose, uid), never by a shuffle: the rank of one object
+does not depend on the others. Within a class of n objects the first ranks are test, the last are
+validation, the rest train. Adding an object to a class therefore moves at most one other object
+across each of the two borders, and none in other classes; a shuffle would move about half.
+Two uids may hold the same GLB bytes. That shows only once the files are fetched, so a duplicate
+across sides cannot be ruled out here: compare the sha256 of the fetched objects.
+"""
+
+import logging
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from math import floor
+
+import numpy as np
+
+from pipelines.choices import unknown
+from pipelines.objects.mirror import ObjectRecord
+from pipelines.objects.step import LICENCES, Selection
+from pipelines.store.splits import SPLITS, Split, hash_order, pack
+from vitlens_core.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+UNLABELLED = "(unlabelled)"
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The objects to use, sorted by uid; arrays of one entry each.
+
+    Attributes:
+        uids: bytes.
+        rows: where each stood among the records that were selected from.
+        labels: indices into `names`.
+        sides: indices into `SPLITS`.
+    """
+
+    uids: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+    sides: np.ndarray
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """All that is noted of the records: sorted by uid, one entry each."""
+
+    uids: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray  # indices into `names`
+    passed: np.ndarray
+    names: list[str]
+    licences: set[str]
+
+
+def select(records: Iterable[ObjectRecord], selection: Selection) -> Selected:
+    """Filter, cap and split `records`; sorted by uid.
+
+    Every class of at least `min_per_class` objects gets test and train objects, and val ones
+    unless `validation_fraction` is 0. Smaller classes are kept for training and logged.
+
+    Raises:
+        ConfigError: a class, licence or uid no record has, or nothing left to select.
+    """
+    listed = _listed(records, selection)
+    _refuse_unknown(listed, selection)
+    sides = np.full(len(listed.uids), -1, np.int8)
+    for members in _capped(listed, selection):
+        _split_class(listed.uids, members, selection, sides)
+    chosen = np.flatnonzero(sides >= 0)
+    if not len(chosen):
+        raise ConfigError(_nothing_left(listed, selection))
+    selected = Selected(
+        listed.uids[chosen],
+        listed.rows[chosen],
+        listed.labels[chosen],
+        sides[chosen],
+        listed.names,
+    )
+    _report_small_classes(selected)
+    return selected
+
+
+def split_counts(selected: Selected) -> dict[str, Counter[Split]]:
+    """Class → objects on each side, sorted by class; unlabelled objects count as one class."""
+    counts: dict[str, Counter[Split]] = defaultdict(Counter)
+    for label, side in zip(selected.labels, selected.sides, strict=True):
+        counts[selected.names[label]][SPLITS[side]] += 1
+    return dict(sorted(counts.items()))
+
+
+def _listed(records: Iterable[ObjectRecord], selection: Selection) -> _Listed:
+    codes, passed = array("i"), bytearray()
+    names: dict[str, int] = {}
+    licences: set[str] = set()
+    passes = _filter(selection)
+
+    def uids() -> Iterator[str]:
+        for record in records:
+            codes.append(names.setdefault(record.label or UNLABELLED, len(names)))
+            passed.append(passes(record))
+            if record.licence is not None:
+                licences.add(record.licence)
+            yield record.uid
+
+    packed, rows = np.unique(pack(uids()), return_index=True)
+    return _Listed(
+        uids=packed,
+        rows=rows,
+        labels=np.array(codes, np.int32)[rows],
+        passed=np.array(passed, bool)[rows],
+        names=list(names),
+        licences=licences,
+    )
+
+
+def _filter(selection: Selection) -> Callable[[ObjectRecord], bool]:
+    """Whether a record passes all filters."""
+    classes, licences, uids = (
+        None if asked is None else frozenset(asked)
+        for asked in (selection.classes, selection.licences, selection.uids)
+    )
+
+    def passes(record: ObjectRecord) -> bool:
+        if selection.labelled_only and record.label is None:
+            return False
+        wanted = ((classes, record.label), (licences, record.licence), (uids, record.uid))
+        return all(choices is None or value in choices for choices, value in wanted)
+
+    return passes
+
+
+def _capped(listed: _Listed, selection: Selection) -> Iterator[np.ndarray]:
+    """The objects of each class that `max_per_class` and `count` leave, as indices."""
+    by_class = list(_by_class(listed.labels, np.flatnonzero(listed.passed)))
+    if selection.max_per_class is None and selection.count is None:
+        yield from by_class
+        return
+    by_class.sort(key=lambda members: listed.names[listed.labels[members[0]]])
+    orders = [
+        members[_ranks(listed.uids[members], selection.seed, "choice")][: selection.max_per_class]
+        for members in by_class
+    ]
+    if not orders:
+        return
+    members = np.concatenate(orders)
+    turns = np.concatenate([np.arange(len(order)) for order in orders])
+    classes = np.repeat(np.arange(len(orders)), [len(order) for order in orders])
+    taken = members[np.lexsort((members, classes, turns))[: selection.count]]
+    yield from _by_class(listed.labels, np.sort(taken))
+
+
+def _by_class(labels: np.ndarray, members: np.ndarray) -> Iterator[np.ndarray]:
+    """`members` of one class after the other, each in the given order."""
+    if not len(members):
+        return
+    ordered = members[np.argsort(labels[members], kind="stable")]
+    yield from np.split(ordered, np.flatnonzero(np.diff(labels[ordered])) + 1)
+
+
+def _split_class(
+    uids: np.ndarray, members: np.ndarray, selection: Selection, sides: np.ndarray
+) -> None:
+    """Write the side of every member into `sides`."""
+    sides[members] = SPLITS.index("train")
+    size = len(members)
+    if size < selection.min_per_class:
+        return
+    # Ranked for another purpose than the choice: else a cap would keep test objects only.
+    order = members[_ranks(uids[members], selection.seed, "split")]
+    tests = min(_share(size, selection.held_out_fraction), size - 2)
+    vals = 0
+    if selection.validation_fraction > 0:
+        vals = min(_share(size - tests, selection.validation_fraction), size - tests - 1)
+    sides[order[size - vals :]] = SPLITS.index("val")
+    sides[order[:tests]] = SPLITS.index("test")
+
+
+def _ranks(uids: np.ndarray, seed: int, purpose: str) -> np.ndarray:
+    return hash_order(f"{seed}/{purpose}/{uid.decode()}" for uid in uids)
+
+
+def _share(size: int, fraction: float) -> int:
+    """Nearest whole number of objects, one at least."""
+    return max(1, floor(size * fraction + 0.5))
+
+
+def _refuse_unknown(listed: _Listed, selection: Selection) -> None:
+    _refuse("class", selection.classes, set(listed.names) - {UNLABELLED})
+    _refuse("licence", selection.licences, listed.licences | set(LICENCES))
+    if selection.uids is not None:
+        _refuse("uid", selection.uids, {uid.decode() for uid in listed.uids})
+
+
+def _refuse(kind: str, asked: Collection[str] | None, valid: Collection[str]) -> None:
+    missing = sorted(set(asked or ()).difference(valid))
+    if missing:
+        mistake = unknown(kind, missing[0], sorted(valid))
+        raise ConfigError(f"{len(missing)} in the selection not found: {mistake}")
+
+
+def _nothing_left(listed: _Listed, selection: Selection) -> str:
+    asked = selection.model_dump(exclude_defaults=True, exclude={"uids"})
+    unlabelled = listed.names.index(UNLABELLED) if UNLABELLED in listed.names else -1
+    return (
+        f"the selection {asked} keeps none of the mirror's {len(listed.uids)} objects "
+        f"({np.count_nonzero(listed.labels != unlabelled)} of them labelled); loosen its filters"
+    )
+
+
+def _report_small_classes(selected: Selected) -> None:
+    small = [label for label, sides in split_counts(selected).items() if not sides["test"]]
+    if small:
+        logger.warning(
+            "%d classes have too few objects to hold any out and are train only: %s",
+            len(small),
+            ", ".join(small),
+        )

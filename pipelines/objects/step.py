@@ -1,0 +1,88 @@
+"""objects: what the step is and what it is told; `job` does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pipelines.execution.step import Step
+
+LICENCES = ("by", "by-nc", "by-nc-sa", "by-sa", "cc0")
+
+
+class Selection(BaseModel):
+    """What to take from a mirror and how much of it to hold out. Filters add up (and)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    classes: tuple[str, ...] | None = Field(
+        None, min_length=1, description="LVIS classes to keep; all when absent"
+    )
+    licences: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description=f"licences to keep, of {', '.join(LICENCES)}; all when absent",
+    )
+    uids: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="objects to keep: a list, or the path of a text file with one uid a line",
+    )
+    max_per_class: int | None = Field(None, ge=1, description="most objects taken of one class")
+    count: int | None = Field(
+        None, ge=1, description="most objects in all; classes take turns until it is reached"
+    )
+    labelled_only: bool = Field(True, description="leave out objects without an LVIS class")
+    held_out_fraction: float = Field(
+        1 / 3, gt=0, lt=1, description="share of each class that is test, in (0, 1)"
+    )
+    validation_fraction: float = Field(
+        0.15, ge=0, lt=1, description="share of each class's other objects that is val, in [0, 1)"
+    )
+    min_per_class: int = Field(
+        3, ge=3, description="classes with fewer objects are train only: nothing is held out"
+    )
+    seed: int = Field(0, description="another seed, another choice and another split")
+
+    @field_validator("uids", mode="before")
+    @classmethod
+    def _read_uid_file(cls, value: Any) -> Any:
+        if not isinstance(value, str | Path):
+            return value
+        try:
+            lines = Path(value).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"no readable text file of uids at {value}: {error}") from error
+        return tuple(uid for line in lines if (uid := line.partition("#")[0].strip()))
+
+
+class ObjectsConfig(Selection):
+    """Which objects, from where."""
+
+    mirror: str = Field(
+        "embedded",
+        description="`embedded` (the shipped objects), `objaverse`, or a folder or fsspec URL",
+    )
+    objects_per_shard: int = Field(512, ge=1, description="bound of a shard's size")
+    check_size: bool = Field(
+        True, description="quarantine a file whose size differs from its annotation"
+    )
+
+
+STEP = Step(
+    name="objects",
+    version=1,
+    description="The selected GLBs of a mirror, whole and checked, split by object.",
+    made_by="Ray Data",
+    reads="an Objaverse mirror: the shipped one, a folder, or any fsspec URL",
+    writes={
+        "<split>-NNNNN.tar": "per object `<uid>.glb` and `<uid>.json` (name, tags, categories, "
+        "label, licence, creator, split, sha256)",
+    },
+    promises="No object stands on two sides of the split, and a shard holds one split. An object "
+    "that cannot be fetched is quarantined with its reason; a mirror that stops delivering ends "
+    "the job, which goes on later. The driver holds some 200 bytes of memory per object: a worker "
+    "reads what is known of its objects from the plan of its shard.",
+)

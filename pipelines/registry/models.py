@@ -1,0 +1,293 @@
+"""registry: evaluated lenses as versions of a registered model, with their lineage.
+
+Reads     finished artifacts and what staging found.
+Writes    MLflow: per evaluated lens one run (params, figures, curves, lineage, report) and
+          one version of `vitlens-<modality>`, tagged with each tier and gate; by default in
+          `<home>/mlflow.db` and `<home>/mlartifacts`, with MLFLOW_TRACKING_URI on that server.
+Promises  an evaluation is registered once; aliases are the only state of a version:
+          challenger  the latest lens registered, until it is promoted or replaced
+          champion    the lens consumers load
+          previous    the champion before the present one
+          `promotion` moves the last two.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from pipelines.registry.gates import GateResult, all_passed, tier_outcomes
+from pipelines.registry.tracking import EVALUATION_TAG, EvaluatedLens, record
+from pipelines.store.artifacts import Artifact, home_folder
+from pipelines.store.files import made_once
+from vitlens_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+EXPERIMENT = "vitlens"
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+_RESULTS_TAG, _SETTINGS_TAG = "vitlens.gates.results", "vitlens.gates.settings"
+_SOURCE = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version of a registered model, as the registry states it now."""
+
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    run_id: str
+    evaluation: str  # fingerprint of the evaluation that was registered
+    gates: tuple[GateResult, ...]  # what staging found; none before it
+    gate_settings: str  # digest of what the gates were told
+    created_at: datetime
+
+    @property
+    def gates_passed(self) -> bool:
+        """Whether it was staged and no gate failed."""
+        return bool(self.gates) and all_passed(self.gates)
+
+    @property
+    def uri(self) -> str:
+        """For `mlflow.pyfunc.load_model`."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def model_name(modality: str) -> str:
+    return f"vitlens-{modality}"
+
+
+def tracking_uri(home: Path) -> str:
+    """MLFLOW_TRACKING_URI, or the sqlite database of `home`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database(home)}"
+
+
+def connect(home: Path) -> MlflowClient:
+    """A client of the tracking server, or of `home`'s own store, which is made if need be."""
+    # Before the import: MLflow reads its environment while it is imported.
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    if _is_own_store(home):
+        home.mkdir(parents=True, exist_ok=True)
+    return mlflow.MlflowClient(tracking_uri=tracking_uri(home))
+
+
+def experiment(client: MlflowClient, home: Path, name: str = EXPERIMENT) -> str:
+    """Id of an experiment. Without a server its files go under `home`, never to ./mlruns."""
+    if found := client.get_experiment_by_name(name):
+        return found.experiment_id
+    served = tracking_uri(home).startswith(("http://", "https://"))
+    own = None if served else (home.absolute() / "mlartifacts").as_uri()
+    return client.create_experiment(name, artifact_location=own)
+
+
+def register_challenger(
+    home: Path,
+    modality: str,
+    config: BaseModel | Mapping[str, Any],
+    artifacts: Mapping[str, Artifact],
+) -> ModelVersion:
+    """Log an evaluated lens as a run, register it, and call it `challenger`.
+
+    The same evaluation registered before gives the version it got then; a version that is
+    champion already keeps that alias alone.
+
+    Args:
+        config: everything the run was configured with; becomes the run's params.
+        artifacts: by step, with foundation, lens and evaluation; the lineage.
+    """
+    client, name = connect(home), model_name(modality)
+    evaluated = EvaluatedLens(modality, config, artifacts)
+    version = _registered(client, name, evaluated.fingerprint)
+    if version is None:
+        version = _register(client, experiment(client, home), name, evaluated)
+    if aliases(client, name).get(CHAMPION) != version:
+        client.set_registered_model_alias(name, CHALLENGER, str(version))
+    return get(client, name, version)
+
+
+def state_gates(
+    home: Path, model: ModelVersion, results: Sequence[GateResult], settings: str
+) -> ModelVersion:
+    """Tag a version and its run with what staging found, in place of what it found before.
+
+    Args:
+        settings: digest of what the gates were told, so that nobody takes them for others.
+    """
+    client, version = connect(home), str(model.version)
+    listed = json.dumps([result.model_dump() for result in results])
+    tags = {
+        "vitlens.gates": "passed" if all_passed(results) else "failed",
+        **{f"vitlens.tier.{tier}": outcome for tier, outcome in tier_outcomes(results).items()},
+        **{f"vitlens.gate.{r.name}": f"{r.outcome}: {r.reason}" for r in results},
+        _RESULTS_TAG: listed,
+        _SETTINGS_TAG: settings,  # last: what is killed before was not held so
+    }
+    before = client.get_model_version(model.name, version).tags
+    for key in before.keys() - tags.keys():
+        if key.startswith(("vitlens.gate.", "vitlens.tier.")):
+            client.delete_model_version_tag(model.name, version, key)
+            client.delete_tag(model.run_id, key)
+    for key, value in tags.items():
+        client.set_model_version_tag(model.name, version, key, value)
+        client.set_tag(model.run_id, key, value)
+    return get(client, model.name, model.version)
+
+
+def log_report(home: Path, model: ModelVersion, folder: Path) -> None:
+    """Keep `report.json` and `report.html` of `folder` with the version's run."""
+    client = connect(home)
+    for name in ("report.json", "report.html"):
+        client.log_artifact(model.run_id, str(folder / name), "report")
+
+
+def versions(home: Path, modality: str) -> list[ModelVersion]:
+    """Every version of a modality's model, newest first; none before the first run."""
+    if _is_own_store(home) and not _database(home).exists():
+        return []
+    client, name = connect(home), model_name(modality)
+    held = aliases(client, name)
+    found = [_stated(v, held) for v in client.search_model_versions(f"name = '{name}'")]
+    return sorted(found, key=lambda version: version.version, reverse=True)
+
+
+def champion(home: Path, modality: str) -> ModelVersion | None:
+    """The present champion of a modality, if it has one."""
+    found = versions(home, modality)
+    return next((version for version in found if CHAMPION in version.aliases), None)
+
+
+def find(source: str, home: Path | None = None) -> ModelVersion:
+    """The version that a `models:/…` source names now; arguments and errors: `download`."""
+    home = home or home_folder()
+    version = _resolve(home, source)
+    return _stated(version, aliases(connect(home), version.name))
+
+
+def download(source: str, home: Path | None = None) -> Path:
+    """Local folder of a registered model; how `vitlens_core.load("models:/…")` finds it.
+
+    Looks in $MLFLOW_TRACKING_URI, else in `home`, by default $VITLENS_HOME. What lies on this
+    machine is not copied; what a server holds is fetched once per version, into its `models/`.
+
+    Args:
+        source: `models:/<name>@<alias>` or `models:/<name>/<version>`.
+
+    Raises:
+        ConfigError: another form, or no such model, version or alias.
+    """
+    from mlflow import artifacts
+
+    home = home or home_folder()
+    version = _resolve(home, source)
+    if str(version.source).startswith(("file:", "/")):
+        return Path(artifacts.download_artifacts(artifact_uri=version.source))
+    kept = home / "models" / version.name / f"{version.version}-{version.run_id}"
+
+    def fetched(scratch: Path) -> Path:
+        path = artifacts.download_artifacts(
+            artifact_uri=version.source, dst_path=str(scratch), tracking_uri=tracking_uri(home)
+        )
+        return Path(path)
+
+    return made_once(kept, fetched)
+
+
+def _resolve(home: Path, source: str) -> MlflowVersion:
+    """The version a `models:/…` source names now."""
+    asked = _SOURCE.fullmatch(source)
+    if asked is None:
+        raise ConfigError(
+            f"expected models:/<name>@<alias> or models:/<name>/<version>, found {source!r}"
+        )
+    uri = tracking_uri(home)
+    if _is_own_store(home) and not _database(home).exists():
+        raise ConfigError(
+            f"{source}: no registry at {uri}; set MLFLOW_TRACKING_URI, or VITLENS_HOME to the "
+            "folder of a finished run"
+        )
+    client, name = connect(home), asked["name"]
+    found = {int(v.version): v for v in client.search_model_versions(f"name = '{name}'")}
+    held = aliases(client, name)
+    version = held.get(asked["alias"]) if asked["alias"] else int(asked["version"])
+    if version not in found:
+        known = [f"/{number}" for number in sorted(found)] + [f"@{alias}" for alias in held]
+        raise ConfigError(
+            f"{source} is not in the registry at {uri}; "
+            + (f"of {name} there are {', '.join(known)}" if found else f"it holds no {name}")
+        )
+    return found[version]
+
+
+def _database(home: Path) -> Path:
+    return home.absolute() / "mlflow.db"
+
+
+def _is_own_store(home: Path) -> bool:
+    return tracking_uri(home) == f"sqlite:///{_database(home)}"
+
+
+def _register(client: MlflowClient, experiment_id: str, name: str, evaluated: EvaluatedLens) -> int:
+    model = record(client, experiment_id, evaluated)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    created = client.create_model_version(
+        name,
+        # Not models:/<id>: a database store resolves that with MLflow's *global* tracking URI.
+        source=model.artifact_location,
+        run_id=model.source_run_id,
+        model_id=model.model_id,
+        tags={EVALUATION_TAG: evaluated.fingerprint},
+    )
+    return int(created.version)
+
+
+def _registered(client: MlflowClient, name: str, fingerprint: str) -> int | None:
+    """The version an evaluation got when it was registered before."""
+    query = f"name = '{name}' and tags.`{EVALUATION_TAG}` = '{fingerprint}'"
+    found = client.search_model_versions(query)
+    return int(found[0].version) if found else None
+
+
+def aliases(client: MlflowClient, name: str) -> dict[str, int]:
+    """The version behind each alias of a model; none for a model that does not exist."""
+    models = client.search_registered_models(f"name = '{name}'")
+    return {alias: int(version) for m in models for alias, version in m.aliases.items()}
+
+
+def get(client: MlflowClient, name: str, version: int) -> ModelVersion:
+    """A version as it stands now (`ConfigError`: no such version)."""
+    query = f"name = '{name}' and version_number = {version}"
+    for found in client.search_model_versions(query):
+        return _stated(found, aliases(client, name))
+    raise ConfigError(f"{name} has no version {version}; `vitlens status` lists those there are")
+
+
+def _stated(found: MlflowVersion, held: Mapping[str, int]) -> ModelVersion:
+    version = int(found.version)
+    return ModelVersion(
+        name=found.name,
+        version=version,
+        aliases=tuple(sorted(alias for alias, holder in held.items() if holder == version)),
+        run_id=found.run_id or "",
+        evaluation=found.tags.get(EVALUATION_TAG, ""),
+        gates=tuple(GateResult(**r) for r in json.loads(found.tags.get(_RESULTS_TAG, "[]"))),
+        gate_settings=found.tags.get(_SETTINGS_TAG, ""),
+        created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+    )

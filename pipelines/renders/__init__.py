@@ -1,0 +1,1 @@
+"""renders: every object as views, depth and surface points."""

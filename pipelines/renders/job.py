@@ -1,0 +1,68 @@
+"""renders: a renderer child per worker, one object after the other; see `step`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import partial
+
+from pipelines.execution.bulk import ShardTask, build_shards, tasks_of
+from pipelines.execution.runtime import Runtime
+from pipelines.renders.step import STEP, RendersConfig
+from pipelines.store.artifacts import Artifact, Quarantined
+from pipelines.store.shards import Sample, encode_array, encode_compressed, encode_json, encode_png
+from vitlens_core.errors import BadSampleError
+from vitlens_core.rendering import RenderedObject, RenderSettings, RenderWorker
+
+
+def run(runtime: Runtime, config: RendersConfig, objects: Artifact) -> Artifact:
+    """Render and sample every object; a Ray Data actor per renderer."""
+    inputs = {"objects": objects}
+    build = STEP.begin(runtime, config, inputs)
+    if build.existing:
+        return build.existing
+    stage = partial(RenderStage, config.settings(), objects)
+    return build_shards(runtime, build, tasks_of(objects), stage)
+
+
+class RenderStage:
+    """Holds one renderer child and renders one shard's objects after the other."""
+
+    def __init__(self, settings: RenderSettings, objects: Artifact) -> None:
+        self.objects = objects
+        self.worker = RenderWorker(settings)
+
+    def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
+        for sample in self.objects.read(task.name):
+            key = sample["__key__"]
+            try:
+                rendered = self.worker.render(sample["glb"], seed=_seed(key))
+            except BadSampleError as error:
+                yield Quarantined(key=key, step=STEP.name, reason=str(error))
+            else:
+                yield _sample(json.loads(sample["json"]), rendered)
+
+    def close(self) -> None:
+        """End the child."""
+        self.worker.close()
+
+
+def _seed(uid: str) -> int:
+    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:4], "big")
+
+
+def _sample(described: dict, rendered: RenderedObject) -> Sample:
+    views = {f"view{i:02d}.png": encode_png(view) for i, view in enumerate(rendered.rgba)}
+    cameras, stage = rendered.cameras, rendered.normalisation
+    source = {"centre": [float(c) for c in stage.centre], "scale": float(stage.scale)}
+    return {
+        "__key__": described["uid"],
+        **views,
+        "depth.npz": encode_compressed(depth_m=rendered.depth_m),
+        "points.npy": encode_array(rendered.points),
+        "cameras.npz": encode_compressed(
+            intrinsics_px=cameras.intrinsics, cam_to_world=cameras.cam_to_world
+        ),
+        "json": encode_json({**described, "source": source}),
+    }

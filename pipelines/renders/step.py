@@ -1,0 +1,64 @@
+"""renders: what the step is and what it is told; `job` does it.
+
+Axes: V views, H height, W width, N points.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.execution.step import Step
+from vitlens_core.rendering import RenderSettings
+
+
+class RendersConfig(BaseModel):
+    """Cameras, renderer, sampling, and the limits of one object."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    renderer: Literal["rasterizer", "cycles"] = RenderSettings.renderer
+    size_px: int = Field(
+        RenderSettings.size_px, ge=16, le=2048, description="side of a square view"
+    )
+    polar_deg: tuple[float, ...] = Field(
+        RenderSettings.polar_deg, min_length=1, description="rings of cameras, from the up axis"
+    )
+    azimuths: int = Field(RenderSettings.azimuths, ge=1, description="cameras per ring")
+    distance_m: float = Field(
+        RenderSettings.distance_m, gt=0, description="camera to the centre of the unit stage"
+    )
+    fov_deg: float = Field(
+        RenderSettings.fov_deg, gt=0, lt=170, description="field of view, both axes"
+    )
+    points: int = Field(RenderSettings.points, ge=16, description="surface points per object")
+    time_limit_s: float = Field(
+        RenderSettings.time_limit_s, gt=0, description="per object; then its child is killed"
+    )
+    memory_limit_mb: int = Field(RenderSettings.memory_limit_mb, ge=64, description="per object")
+
+    def settings(self) -> RenderSettings:
+        return RenderSettings(**self.model_dump())
+
+
+STEP = Step(
+    name="renders",
+    version=1,
+    description="Views, metric depth and coloured surface points of every object.",
+    inputs=("objects",),
+    in_pieces=True,
+    made_by="Ray Data",
+    reads="objects",
+    writes={
+        "<split>-NNNNN.tar": "one per shard of objects; the files of an object follow",
+        "view00.png …": "RGBA [H, W, 4], straight alpha",
+        "depth.npz": "`depth_m` float32 [V, H, W]: planar depth in stage metres, 0 = nothing",
+        "points.npy": "float32 [N, 6]: xyz (stage metres, y up) and sRGB in 0..1, sampled by area, "
+        "in farthest-point order",
+        "cameras.npz": "`intrinsics_px` [3, 3] and `cam_to_world` [V, 4, 4] (OpenCV axes)",
+        "json": "the annotations of the object, and the scale from stage to source units",
+    },
+    promises="Every object is rendered in a child process with limits on time and memory; an "
+    "object that fails is quarantined with its reason.",
+)

@@ -1,0 +1,19 @@
+"""thumbnails: a view as a small square picture, for pages and indexes."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image
+
+_MARGIN = 0.06  # of a picture's side, around what it shows
+
+
+def thumbnail(png: bytes, size_px: int) -> Image.Image:
+    """A view, cut to the square around what is not transparent."""
+    image = Image.open(io.BytesIO(png)).convert("RGBA")
+    left, top, right, bottom = image.getchannel("A").getbbox() or (0, 0, *image.size)
+    half = max(right - left, bottom - top) / 2 / (1 - 2 * _MARGIN)
+    x, y = (left + right) / 2, (top + bottom) / 2
+    square = image.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
+    return square.resize((size_px, size_px), Image.Resampling.LANCZOS)

@@ -1,0 +1,1 @@
+"""shards: paired samples of a modality, ready for training and evaluation."""

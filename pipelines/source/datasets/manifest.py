@@ -1,0 +1,226 @@
+"""Your own data: one table, one row per recording.
+
+Reads     a CSV (UTF-8, commas) or Parquet file in the folder of the data.
+Promises  every mistake in the table is told at once, with its row, before anything else is read.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+from typing import Any, Literal, cast
+
+import numpy as np
+from pydantic import Field, ValidationError, validate_call
+
+from pipelines.source.base import Pair, SourceSettings, is_key, plain_key
+from pipelines.store.splits import SPLITS, Split
+from vitlens_core.errors import ConfigError
+
+SEVERAL = "|"
+READING = "reading."
+COLUMNS = (
+    "signal",
+    "image",
+    "text",
+    "teacher",
+    "label",
+    "split",
+    "key",
+    "group",
+    "name",
+    "licence",
+    "creator",
+)
+_TOLD = 20
+_WIDTHS = ""  # no column may be called so: cells of a CSV's row and of its header
+
+Row = Mapping[str, Any]
+
+
+class Manifest(SourceSettings):
+    """Recordings of any modality, with images, texts or a label, listed in a table.
+
+    Layout: `root` holds the table and the files that it names, each by its path in `root`.
+
+        signal          the recording (needed)
+        image, text     what goes with it; several are separated by `|`, or a list in Parquet
+        teacher         what a lens that teaches is shown (`foundation: models:/…`)
+        label           its class
+        split           train, val, test, or empty: then the split is made for you
+        key             letters, digits, - and _; without this column it is made of `signal`
+        group           what must not stand on two sides: a person, a scene, a video
+        name, licence, creator
+        reading.<name>  options of the modality's reader, as reading.rate_hz; empty: its default
+
+    A row is a recording: it needs an image, a text, a teacher or a label, and no key comes twice.
+    Rows are counted as a spreadsheet does, the header being row 1. Licence: your own.
+    """
+
+    kind: Literal["manifest"] = "manifest"
+    table: str = Field("manifest.csv", description="the table in root, .csv or .parquet")
+
+    def pairs(self) -> Iterable[Pair]:
+        """The rows in their order. Raises ConfigError with the first 20 mistakes."""
+        path = self.folder() / self.table
+        columns, rows = _table(path)
+        _check_columns(columns, path)
+        pairs: list[Pair] = []
+        mistakes: list[str] = []
+        first_row: dict[str, int] = {}
+        for number, row in rows:
+            pair = _pair(row)
+            found = _mistakes(row, pair)
+            if (first := first_row.setdefault(pair.key, number)) != number and pair.key:
+                found.append(f"key {pair.key!r} is that of row {first} already")
+            mistakes += [f"row {number}: {mistake}" for mistake in found]
+            pairs.append(pair)
+        if mistakes:
+            raise ConfigError(_told(mistakes, path))
+        if not pairs:
+            raise ConfigError(f"{path}: expected rows under the header, found none")
+        return pairs
+
+    def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
+        """The recording, read with the row's options. Raises InputError, ConfigError."""
+        return read_with(modality, self.folder() / pair.signal, pair.reading)
+
+
+def read_with(modality: ModuleType, path: Path, options: Mapping[str, Any]) -> np.ndarray:
+    """`modality.read(path, **options)`, its options checked against what it takes.
+
+    Raises:
+        ConfigError: an option that the reader does not know, or of another type.
+        InputError: the file.
+    """
+    try:
+        return validate_call(modality.read)(path, **options)
+    except ValidationError as error:
+        wrong = "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors())
+        hints = modality.read.__annotations__
+        takes = [
+            f"{name}: {hint}" for name, hint in hints.items() if name not in ("path", "return")
+        ]
+        raise ConfigError(
+            f"the reader of {modality.NAME} cannot take {dict(options)}: {wrong}. It takes "
+            f"{', '.join(takes) or 'no options'}"
+        ) from error
+
+
+def _table(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
+    """Names of the columns, and numbered rows; empty lines of a CSV are passed over."""
+    if not path.is_file():
+        raise ConfigError(f"source.table: no file {path}; name the table in source.root")
+    try:
+        if path.suffix.lower() == ".parquet":
+            import pyarrow.parquet  # late: settings are checked without it
+
+            content = pyarrow.parquet.read_table(path)
+            return content.column_names, list(enumerate(content.to_pylist(), start=2))
+        if path.suffix.lower() == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                lines = csv.reader(file, strict=True)
+                header = next(lines, [])
+                return header, [
+                    (number, _row(header, cells))
+                    for number, cells in enumerate(lines, start=2)
+                    if cells
+                ]
+    except (ValueError, csv.Error) as error:
+        raise ConfigError(f"{path} cannot be read as a table: {error}") from error
+    raise ConfigError(f"source.table: expected .csv or .parquet, found {path.name}")
+
+
+def _row(header: list[str], cells: list[str]) -> Row:
+    row: dict[str, Any] = dict(zip(header, cells, strict=False))
+    return row if len(cells) == len(header) else row | {_WIDTHS: (len(cells), len(header))}
+
+
+def _check_columns(columns: list[str], path: Path) -> None:
+    takes = f"it takes {', '.join(COLUMNS)} and {READING}<name>"
+    if "signal" not in columns:
+        raise ConfigError(f"{path}: no column signal, found {', '.join(columns)}; {takes}")
+    unknown = [name for name in columns if name not in COLUMNS and not name.startswith(READING)]
+    if unknown:
+        raise ConfigError(f"{path}: unknown columns {', '.join(map(repr, unknown))}; {takes}")
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+        raise ConfigError(f"{path}: columns that come twice: {', '.join(twice)}")
+    if not {"image", "text", "teacher", "label"} & set(columns):
+        raise ConfigError(f"{path}: expected a column image, text, teacher or label; {takes}")
+
+
+def _pair(row: Row) -> Pair:
+    """The pair a row states, whether or not it may."""
+    signal = _text(row, "signal")
+    made_key = plain_key(str(PurePosixPath(signal).with_suffix(""))) if signal else ""
+    return Pair(
+        key=_text(row, "key") if "key" in row else made_key,
+        signal=signal,
+        reading={
+            name.removeprefix(READING): _value(value)
+            for name, value in row.items()
+            if name.startswith(READING) and value not in (None, "")
+        },
+        images=_several(row.get("image")),
+        texts=_several(row.get("text")),
+        teacher=_several(row.get("teacher")),
+        label=_text(row, "label") or None,
+        split=cast(Split, _text(row, "split")) or None,
+        group=_text(row, "group"),
+        name=_text(row, "name"),
+        licence=_text(row, "licence") or None,
+        creator=_text(row, "creator") or None,
+    )
+
+
+def _mistakes(row: Row, pair: Pair) -> list[str]:
+    found: list[str] = []
+    if _WIDTHS in row:
+        found.append("found {} cells under a header of {}".format(*row[_WIDTHS]))
+    if not pair.signal:
+        found.append("no signal")
+    if not (pair.images or pair.texts or pair.teacher or pair.label):
+        found.append("expected an image, a text, a teacher or a label, found none")
+    if pair.split not in (None, *SPLITS):
+        found.append(f"split {pair.split!r} is none of {', '.join(SPLITS)}")
+    if not is_key(pair.key) and (pair.key or "key" in row):
+        found.append(f"key {pair.key!r}: expected letters, digits, - and _")
+    found += [
+        f"{path!r}: expected a path in the folder of the data"
+        for path in (pair.signal, *pair.images, *pair.teacher)
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
+    ]
+    return found
+
+
+def _told(mistakes: list[str], path: Path) -> str:
+    more = f"\n  and {len(mistakes) - _TOLD} more" if len(mistakes) > _TOLD else ""
+    lines = "".join(f"\n  {mistake}" for mistake in mistakes[:_TOLD])
+    count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
+    return f"{path}: {count} (the header is row 1):{lines}{more}"
+
+
+def _text(row: Row, name: str) -> str:
+    value = row.get(name)
+    return "" if value is None else str(value).strip()
+
+
+def _several(value: Any) -> tuple[str, ...]:
+    parts = value if isinstance(value, list) else str(value or "").split(SEVERAL)
+    return tuple(text for part in parts if (text := str(part).strip()))
+
+
+def _value(value: Any) -> Any:
+    """A CSV's cell as the number or truth value it spells, if it spells one."""
+    if not isinstance(value, str):
+        return value
+    try:
+        spelt = json.loads(value)
+    except ValueError:
+        return value
+    is_number = isinstance(spelt, int | float) and math.isfinite(spelt)
+    return spelt if is_number else value

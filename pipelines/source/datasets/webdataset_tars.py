@@ -1,0 +1,250 @@
+"""WebDataset tars: recordings of any modality with images, captions and labels beside them.
+
+Reads     the headers and the small texts of every tar once, to index them; later single files by
+          their place in the tar.
+Promises  no tar is searched again when a pair is read; a tar that is cut short is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from pipelines.source.base import Pair, SourceSettings, plain_key
+from pipelines.source.datasets.manifest import read_with
+from pipelines.store.splits import Split
+from vitlens_core.errors import ConfigError, InputError
+from vitlens_core.readers.pictures import read_rgb
+
+TEXT, CLASS, DETAILS = "txt", "cls", "json"
+_NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")
+
+Place = list[Any]
+"""Offset and size in the tar in bytes, and the file's ending: plain JSON."""
+
+
+@dataclass
+class Sample:
+    """Files of one name that lie side by side in a tar."""
+
+    name: str
+    places: dict[str, Place] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+class WebdatasetTars(SourceSettings):
+    """Tars as webdataset writes them, uncompressed.
+
+    Layout: files with one name up to its first dot are a sample and lie side by side:
+
+        <root>/train-000000.tar
+            sample0001.wav      the recording: the ending named by `signal`
+            sample0001.jpg      images, any number: endings whose last part is in `pictures`
+            sample0001.txt      captions, one per line
+            sample0001.cls      its class in words, or a number in `classes`
+            sample0001.json     {"label": …, "group": …}: class (without .cls), and what must not
+                                stand on two sides
+
+    Further endings, folders and names like __meta__ are passed over. A sample needs the
+    recording, and an image, a caption or a class. Licence: your own. Source:
+    github.com/webdataset/webdataset.
+    """
+
+    kind: Literal["webdataset_tars"] = "webdataset_tars"
+    signal: str = Field("wav", min_length=1, description="ending of the recording")
+    pictures: tuple[str, ...] = Field(("jpg", "jpeg", "png"), description="endings of images")
+    train: tuple[str, ...] = Field((), description="globs in root of tars to learn from")
+    val: tuple[str, ...] = Field((), description="globs of tars to choose settings by")
+    test: tuple[str, ...] = Field((), description="globs of tars for the final figures")
+    unsplit: tuple[str, ...] = Field((), description="globs of tars that are split for you")
+    classes: tuple[str, ...] = Field((), description="words of the numbers in .cls, in order")
+    reading: dict[str, float | int | bool | str] = Field(
+        default_factory=dict, description="options of the modality's reader, for every recording"
+    )
+
+    @model_validator(mode="after")
+    def _names_tars(self) -> WebdatasetTars:
+        if not any((self.train, self.val, self.test, self.unsplit)):
+            raise ValueError("name the tars by globs in train, val, test or unsplit")
+        return self
+
+    def pairs(self) -> Iterator[Pair]:
+        """Samples by side, tar and place. Raises ConfigError."""
+        folder = self.folder()
+        seen: dict[str, str] = {}
+        for path, side in self._tars(folder).items():
+            tar = path.relative_to(folder).as_posix()
+            for sample in _samples(path):
+                pair = self._pair(tar, sample, side)
+                if pair.key in seen:
+                    raise ConfigError(
+                        f"{path}: the key of sample {sample.name} is {pair.key}, as that of "
+                        f"{seen[pair.key]}; files of a sample must lie side by side"
+                    )
+                seen[pair.key] = f"{tar}, sample {sample.name}"
+                yield pair
+
+    def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
+        """The recording. Raises InputError, ConfigError: an option that its reader lacks."""
+        with _copy(self.folder() / pair.signal, pair.reading["signal"]) as file:
+            return read_with(modality, Path(file.name), self.reading)
+
+    def images(self, pair: Pair) -> list[np.ndarray]:
+        """Its images, uint8 RGB [H, W, 3] each. Raises InputError."""
+        found: list[np.ndarray] = []
+        for tar, place in zip(pair.images, pair.reading["images"], strict=True):
+            with _copy(self.folder() / tar, place) as file:
+                found.append(read_rgb(file.name))
+        return found
+
+    def _tars(self, folder: Path) -> dict[Path, Split | None]:
+        tars: dict[Path, Split | None] = {}
+        sides: dict[Split | None, tuple[str, ...]] = {
+            "train": self.train,
+            "val": self.val,
+            "test": self.test,
+            None: self.unsplit,
+        }
+        for side, globs in sides.items():
+            for glob in globs:
+                found = [] if glob.startswith("/") or not glob else sorted(folder.glob(glob))
+                if not found:
+                    raise ConfigError(f"source.{side or 'unsplit'}: no tar {glob!r} in {folder}")
+                if twice := [path for path in found if tars.get(path, side) != side]:
+                    raise ConfigError(
+                        f"source.{side or 'unsplit'}: {glob!r} takes {twice[0].name}, which stands "
+                        f"in {tars[twice[0]] or 'unsplit'} already"
+                    )
+                tars |= dict.fromkeys(found, side)
+        return tars
+
+    def _pair(self, tar: str, sample: Sample, side: Split | None) -> Pair:
+        where = f"{tar}, sample {sample.name}"
+        if self.signal not in sample.places:
+            raise ConfigError(
+                f"{where}: no .{self.signal}, found {', '.join(sorted(sample.places))}; set "
+                "source.signal to the ending of the recordings"
+            )
+        images = [
+            sample.places[ending]
+            for ending in sorted(sample.places)
+            if ending != self.signal and _last(ending) in self.pictures
+        ]
+        texts = tuple(filter(None, map(str.strip, sample.texts.get(TEXT, "").splitlines())))
+        details = _details(sample, where)
+        label = self._label(sample, details, where)
+        if not (images or texts or label):
+            raise ConfigError(f"{where}: expected an image, a caption or a class, found none")
+        return Pair(
+            key=plain_key(f"{tar.removesuffix('.tar')}-{sample.name}"),
+            signal=tar,
+            reading={"signal": sample.places[self.signal], "images": images},
+            images=(tar,) * len(images),
+            texts=texts,
+            label=label,
+            split=side,
+            group=str(details.get("group", "")),
+            name=sample.name,
+        )
+
+    def _label(self, sample: Sample, details: dict[str, Any], where: str) -> str | None:
+        stated = sample.texts.get(CLASS, str(details.get("label", ""))).strip()
+        if not stated.isdigit():
+            return stated or None
+        if int(stated) >= len(self.classes):
+            raise ConfigError(
+                f"{where}: class {stated}, but source.classes names {len(self.classes)}, counted "
+                "from 0; name them all, in order"
+            )
+        return self.classes[int(stated)]
+
+
+def _details(sample: Sample, where: str) -> dict[str, Any]:
+    try:
+        details = json.loads(sample.texts.get(DETAILS, "{}"))
+    except ValueError as error:
+        raise ConfigError(f"{where}: its .json is none: {error}") from error
+    if not isinstance(details, dict):
+        raise ConfigError(f"{where}: expected an object in .json, found {type(details).__name__}")
+    return details
+
+
+def _samples(path: Path) -> Iterator[Sample]:
+    """The samples of one tar, in stored order."""
+    sample = Sample("")
+    try:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in _members(tar):
+                match = _NAME.fullmatch(member.name)
+                if not member.isfile() or match is None or _is_meta(member.name):
+                    continue
+                name, ending = match.groups()
+                if name != sample.name:
+                    if sample.places:
+                        yield sample
+                    sample = Sample(name)
+                if ending in sample.places:
+                    raise ConfigError(f"{path}: sample {name} has two files .{ending}")
+                sample.places[ending] = [member.offset_data, member.size, _last(ending)]
+                if ending in (TEXT, CLASS, DETAILS) and (content := tar.extractfile(member)):
+                    sample.texts[ending] = content.read().decode("utf-8")
+    except (tarfile.TarError, EOFError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as an uncompressed tar after sample {sample.name or 'none'}: "
+            f"{error}"
+        ) from error
+    if sample.places:
+        yield sample
+
+
+def _is_meta(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _last(ending: str) -> str:
+    return ending.rpartition(".")[2].lower()
+
+
+def _copy(tar: Path, place: Place) -> IO[bytes]:
+    """A file of a tar as a temporary one with its ending, gone when closed."""
+    offset, size, ending = place
+    try:
+        with tar.open("rb") as file:
+            file.seek(offset)
+            content = file.read(size)
+    except OSError as error:
+        raise InputError(f"{tar} cannot be read: {error}") from error
+    if len(content) != size:
+        raise InputError(f"expected {size} bytes at {offset} of {tar}, found {len(content)}")
+    copy = tempfile.NamedTemporaryFile(suffix=f".{ending}")  # noqa: SIM115 (the caller closes it)
+    copy.write(content)
+    copy.flush()
+    return copy
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Members of any tar opened by `r:`, in stored order, up to the mark of its end.
+
+    tarfile takes a damaged header, or none, for the end; a whole tar marks its end.
+
+    Raises:
+        tarfile.TarError: the tar is damaged, or has no such mark.
+    """
+    end = 0
+    for member in tar:
+        end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        yield member
+    assert tar.fileobj is not None
+    tar.fileobj.seek(end)
+    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("cut short, or its next header is damaged")

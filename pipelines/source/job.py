@@ -1,0 +1,236 @@
+"""source: list, check and divide a data set before a recording is opened; see `step`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from pydantic import TypeAdapter
+
+from pipelines.execution.bulk import ShardTask
+from pipelines.execution.runtime import Runtime
+from pipelines.source.base import Pair, SourceSettings, is_key
+from pipelines.source.step import STEP
+from pipelines.store.artifacts import Artifact, Build, Quarantined
+from pipelines.store.files import write_atomic
+from pipelines.store.pieces import Piece
+from pipelines.store.splits import cut_into_shards, ranked
+from vitlens_core.errors import ConfigError
+
+# Where the files lie and how they are cut is not what they are.
+_NOT_IDENTITY = {"root", "missing", "pairs_per_shard"}
+
+
+_SHOWN = 5
+
+
+_PAIR = TypeAdapter(Pair)
+
+
+Shards = dict[str, list[Pair]]  # by name
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Pairs that are whole, each with its split, and those that lack a file."""
+
+    pairs: list[Pair]
+    missing: list[Quarantined]
+
+
+def run(
+    runtime: Runtime, config: SourceSettings, modality: str, piece: Piece | None = None
+) -> Artifact:
+    """List the data set's pairs.
+
+    Args:
+        piece: hand on these shards only; the list itself is always finished.
+
+    Raises:
+        ConfigError: no such data set, one of another modality, or lists that contradict
+            themselves or the files.
+    """
+    listing = listed(config, modality)
+    shards = _shards(listing.pairs, config.pairs_per_shard)
+    lines = {name: _lines(pairs) for name, pairs in shards.items()}
+    settings = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
+    identity = {
+        **settings,
+        "generated": config.generated,
+        "listing": _digest(config, shards, lines),
+    }
+    build = STEP.begin(runtime, identity, {})
+    made = build.existing or _write(build, lines, listing)
+    return piece.of_artifact(made) if piece else made
+
+
+def _write(build: Build, lines: Mapping[str, bytes], listing: Listing) -> Artifact:
+    files = [write_atomic(build.folder / f"{name}.jsonl", data) for name, data in lines.items()]
+    counts = {"samples": len(listing.pairs), "shards": len(files)}
+    return build.commit(files, counts, listing.missing)
+
+
+def listed(config: SourceSettings, modality: str) -> Listing:
+    """The pairs of a data set, checked and divided; errors as `run`."""
+    if config.feeds and modality not in config.feeds:
+        raise ConfigError(
+            f"source.kind {config.kind!r} holds {', '.join(config.feeds)}; {modality} needs another"
+        )
+    pairs = sorted(config.pairs(), key=lambda pair: pair.key)
+    if not pairs:
+        raise ConfigError(f"source.root: {config.folder()} holds no pairs of {config.kind}")
+    _refuse_keys(pairs)
+    whole, missing = _parted(pairs, config)
+    if missing and config.missing == "refuse":
+        raise ConfigError(_missing_message(missing, len(pairs)))
+    if not whole:
+        raise ConfigError(f"source.root: all {len(pairs)} pairs lack a file; {missing[0].reason}")
+    divided = divide(_counted(whole, config), config)
+    _refuse_leaks(divided)
+    return Listing(divided, missing)
+
+
+def tasks_of_source(source: Artifact) -> list[ShardTask]:
+    """One task per index file: shards keep their names from here to the targets."""
+    names = [file.name for file in source.manifest.files]
+    return [ShardTask(name.removesuffix(".jsonl")) for name in names]
+
+
+def read_pairs(source: Artifact, name: str) -> list[Pair]:
+    """The pairs of one shard."""
+    # Split as bytes: texts may hold characters that only a text's splitlines() breaks at.
+    lines = source.path(f"{name}.jsonl").read_bytes().splitlines()
+    return [_PAIR.validate_json(line) for line in lines]
+
+
+def divide(pairs: Sequence[Pair], config: SourceSettings) -> list[Pair]:
+    """Give every pair a side: the data set's own where it states one, else by hash of its group.
+
+    Groups of one label are divided among themselves, so that every class stands on every side.
+    """
+    stated = {pair.split for pair in pairs} - {None}
+    sides = {pair.key: pair.split for pair in pairs if pair.split}
+    if not stated:
+        tests = _drawn(pairs, config.held_out_fraction, config.seed, "test")
+        sides = {pair.key: "test" if _group(pair) in tests else "train" for pair in pairs}
+    elif None in {pair.split for pair in pairs}:
+        unsure = sum(pair.split is None for pair in pairs)
+        raise ConfigError(
+            f"the data set states a side for {len(pairs) - unsure} pairs and none for {unsure}: "
+            "state one for all or for none"
+        )
+    if "val" not in stated and config.validation_fraction:
+        training = [pair for pair in pairs if sides[pair.key] == "train"]
+        held = _drawn(training, config.validation_fraction, config.seed, "val")
+        sides |= {pair.key: "val" for pair in training if _group(pair) in held}
+    return [replace(pair, split=sides[pair.key]) for pair in pairs]
+
+
+def _drawn(pairs: Sequence[Pair], fraction: float, seed: int, purpose: str) -> set[str]:
+    """That fraction of the groups of every label, one at least where there are two."""
+    by_label: dict[str, set[str]] = defaultdict(set)
+    labels: dict[str, set[str]] = defaultdict(set)
+    for pair in pairs:
+        labels[_group(pair)].add(pair.label or "")
+    for group, known in labels.items():
+        by_label[known.pop() if len(known) == 1 else "(several)"].add(group)
+    drawn: set[str] = set()
+    for groups in by_label.values():
+        share = max(1, round(fraction * len(groups))) if len(groups) > 1 else 0
+        drawn.update(ranked(groups, seed, purpose)[:share])
+    return drawn
+
+
+def _group(pair: Pair) -> str:
+    return pair.group or pair.key
+
+
+def _counted(pairs: list[Pair], config: SourceSettings) -> list[Pair]:
+    """At most `count` pairs, of every class in turn."""
+    if config.count is None or config.count >= len(pairs):
+        return pairs
+    order = sorted(pairs, key=lambda p: hashlib.sha256(f"{config.seed}/{p.key}".encode()).digest())
+    seen: Counter[tuple[str | None, str | None]] = Counter()
+    turns = []
+    for pair in order:
+        turns.append((seen[pair.label, pair.split], pair.key))
+        seen[pair.label, pair.split] += 1
+    kept = {key for _, key in sorted(turns)[: config.count]}
+    return [pair for pair in pairs if pair.key in kept]
+
+
+def _parted(pairs: list[Pair], config: SourceSettings) -> tuple[list[Pair], list[Quarantined]]:
+    folder, whole, missing = config.folder(), [], []
+    for pair in pairs:
+        absent = [
+            name
+            for name in (pair.signal, *pair.images, *pair.teacher)
+            if not (folder / name).is_file()
+        ]
+        if absent:
+            reason = f"no file {folder / absent[0]}"
+            missing.append(Quarantined(key=pair.key, step=STEP.name, reason=reason))
+        else:
+            whole.append(pair)
+    return whole, missing
+
+
+def _missing_message(missing: list[Quarantined], of: int) -> str:
+    shown = "\n".join(f"  {item.key}: {item.reason}" for item in missing[:_SHOWN])
+    return (
+        f"{len(missing)} of {of} pairs lack a file, such as\n{shown}\n"
+        "complete the data set, or set source.missing=quarantine to go on without them"
+    )
+
+
+def _refuse_keys(pairs: list[Pair]) -> None:
+    for pair in pairs:
+        if not is_key(pair.key):
+            raise ConfigError(f"key {pair.key!r}: expected letters, digits, `-` and `_` only")
+    twice = [key for key, count in Counter(pair.key for pair in pairs).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{len(twice)} keys stand twice in the data set, such as {twice[0]!r}")
+
+
+def _refuse_leaks(pairs: list[Pair]) -> None:
+    """No subject, scene, video or recording may be seen in training and in evaluation."""
+    sides: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for pair in pairs:
+        sides["group", _group(pair)].add(str(pair.split))
+        # Windows of one recording share its file and are told apart by `reading`.
+        sides["recording", f"{pair.signal} {json.dumps(pair.reading, sort_keys=True)}"].add(
+            str(pair.split)
+        )
+    leaks = [(what, found) for what, found in sides.items() if len(found) > 1]
+    if leaks:
+        (kind, name), found = leaks[0]
+        raise ConfigError(
+            f"{len(leaks)} leaks between splits, such as the {kind} {name.strip()!r}, which stands "
+            f"in {' and '.join(sorted(found))}; mend the data set's lists"
+        )
+
+
+def _shards(pairs: list[Pair], pairs_per_shard: int) -> Shards:
+    """Each side cut into shards."""
+    splits, keys = (pair.split for pair in pairs), [pair.key for pair in pairs]
+    shards = cut_into_shards(splits, keys, pairs_per_shard)
+    return {name: [pairs[index] for index in members] for name, members in shards}
+
+
+def _lines(pairs: Sequence[Pair]) -> bytes:
+    rows = (json.dumps(asdict(pair), ensure_ascii=False, sort_keys=True) for pair in pairs)
+    return "".join(f"{row}\n" for row in rows).encode()
+
+
+def _digest(config: SourceSettings, shards: Shards, lines: dict[str, bytes]) -> str:
+    """Of the listing and of the sizes of the files it names: other files, another artifact."""
+    digest, folder = hashlib.sha256(), config.folder()
+    for name, pairs in shards.items():
+        digest.update(f"{name}\n".encode() + lines[name])
+        for pair in pairs:
+            for path in (pair.signal, *pair.images, *pair.teacher):
+                digest.update(str((folder / path).stat().st_size).encode())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Published layouts with generated content: one module per data set, `write(folder)`."""

@@ -1,0 +1,17 @@
+"""source: what the step is; `base` has what a data set is told, `job` lists it."""
+
+from __future__ import annotations
+
+from pipelines.execution.step import Step
+
+STEP = Step(
+    name="source",
+    version=2,
+    description="The pairs that a data set offers, listed, checked and divided.",
+    made_by="driver",
+    reads="a data set in its own layout (`datasets`, one module each)",
+    writes={"<split>-NNNNN.jsonl": "one per shard to come; a line is a `Pair` with its split"},
+    promises="Every file that is named exists and keys are unique. No group and no recording "
+    "stands on two sides. The same data set and settings give the same division, wherever the "
+    "data set lies. No recording is opened.",
+)

@@ -1,0 +1,9 @@
+"""What every step reads and writes: artifacts, their files and shards.
+
+artifacts.py     an artifact, its manifest and fingerprint, the store they lie in
+files.py         whole files or none; errors of disks and stores
+shards.py        WebDataset tars of samples; `tar_index.py` finds the files in one
+splits.py        train, val, test: how each is ranked and cut into shards
+pieces.py        ranges of shards, for data sets that are built piece by piece
+folder_state.py  whether a folder has changed
+"""

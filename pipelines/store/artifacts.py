@@ -1,0 +1,300 @@
+"""Artifacts: what every step reads and writes.
+
+An artifact is a folder `<store>/<step>/<fingerprint>/` of data files with `manifest.json`,
+written last: only the manifest means done. A folder without one is unfinished work that
+the next run completes. Stores are local folders or any fsspec URL (s3://bucket/prefix).
+While an artifact is built piece by piece, a *part* stands for the shards of one piece: it has
+the artifact's folder and fingerprint, and a manifest that is never written.
+
+The fingerprint is a digest of *what* was computed: step and version, config, fingerprints
+of the inputs. Paths, hosts, worker counts and hardware never enter it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from upath import UPath
+
+from pipelines.store.files import FileEntry, file_entry, write_atomic
+from pipelines.store.shards import OpenShard, Sample, read_shard, read_sums
+from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
+
+MANIFEST = "manifest.json"
+PLAN = ".plan.jsonl"  # ends the name of a file that a worker makes a shard of
+
+
+class NotMadeError(VitlensError):
+    """An artifact that is only looked for is not finished."""
+
+
+def home_folder() -> Path:
+    """Where this machine keeps what vitlens makes: $VITLENS_HOME, by default ./.vitlens."""
+    return Path(os.environ.get("VITLENS_HOME", ".vitlens")).expanduser().absolute()
+
+
+class Quarantined(BaseModel):
+    """One sample left out, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    step: str
+    reason: str
+
+
+class Manifest(BaseModel):
+    """Everything known of a finished artifact."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: str
+    version: int
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    counts: dict[str, int]
+    quarantined: tuple[Quarantined, ...] = ()
+    files: tuple[FileEntry, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact: its folder and its manifest; or a part of one being built.
+
+    Attributes:
+        verify_reads: whether `read` compares every sample with its checksum.
+    """
+
+    folder: UPath
+    manifest: Manifest
+    reused: bool = False
+    is_part: bool = False
+    verify_reads: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        return self.manifest.fingerprint
+
+    def path(self, name: str) -> UPath:
+        return self.folder / name
+
+    def shards(self, split: str | None = None) -> list[UPath]:
+        """Paths of the artifact's tars, in order; of one split, or of all."""
+        names = [f.name for f in self.manifest.files if f.name.endswith(".tar")]
+        return [self.path(n) for n in names if split is None or n.startswith(f"{split}-")]
+
+    def read(self, shard: UPath | str, only: Collection[str] | None = None) -> Iterator[Sample]:
+        """Samples of one of its tars, named by path or stem, undecoded, in stored order.
+
+        Args:
+            only: the files wanted of each sample, by extension.
+
+        Raises:
+            IntegrityError: the tar is damaged; with `verify_reads`, also a sample of it that
+                differs from its checksum.
+        """
+        path = self.path(f"{shard}.tar") if isinstance(shard, str) else shard
+        return read_shard(path, self._sums(path), only)
+
+    def open_shard(self, path: UPath) -> OpenShard:
+        """One of its tars, to be read sample by sample; errors as `read`."""
+        return OpenShard(path, self._sums(path))
+
+    def _sums(self, path: UPath) -> dict[str, int] | None:
+        return read_sums(path) if self.verify_reads else None
+
+    def read_json(self, name: str) -> Any:
+        return json.loads(self.path(name).read_text())
+
+    def verify(self) -> None:
+        """Compare every file with its stated size and checksum (`IntegrityError`)."""
+        for entry in self.manifest.files:
+            if damage := self.damage(entry):
+                raise IntegrityError(f"{damage}; delete {self.folder} and run again")
+
+    def damage(self, entry: FileEntry) -> str:
+        """What is wrong with one of its files, and with which of its samples; empty if nothing.
+
+        A tar's checksums lie beside it: where the tar is whole, they are what may be damaged.
+        """
+        path = self.path(entry.name)
+        found = file_entry(path) if path.exists() else None
+        of_sample = _damaged_sample(path) if found and path.suffix == ".tar" else None
+        if found == entry:
+            whole = "the tar is as its manifest states, so its checksums are damaged"
+            return f"{of_sample}; {whole}" if of_sample else ""
+        stated = f"{path}: {_describe(found)}, but its manifest states {_describe(entry)}"
+        if of_sample is None:
+            return stated
+        between = "its samples are whole, what lies between them is not"
+        return f"{stated}; {of_sample or between}"
+
+
+@dataclass(frozen=True)
+class Store:
+    """The root under which artifacts lie."""
+
+    root: UPath
+
+    def begin(
+        self,
+        step: str,
+        version: int,
+        config: BaseModel | Mapping[str, Any],
+        inputs: Mapping[str, Artifact],
+        content: str = "",
+        *,
+        part: bool = False,
+    ) -> Build:
+        """Look up or start the artifact that `config` and `inputs` determine.
+
+        Args:
+            content: digest of what enters from outside the store (a mirror's selection).
+            part: whether it is made of parts, and so becomes one.
+
+        Raises:
+            ConfigError: it needs the whole of an input that is a part.
+        """
+        if pieces := [name for name, made in inputs.items() if made.is_part and not part]:
+            raise ConfigError(
+                f"{step} needs all shards of {', '.join(pieces)}, found those of one piece: "
+                "an ordinary run finishes what was built piece by piece, and goes on"
+            )
+        settings = config.model_dump(mode="json") if isinstance(config, BaseModel) else config
+        identity = {
+            "step": step,
+            "version": version,
+            "config": dict(settings),
+            "inputs": {name: artifact.fingerprint for name, artifact in sorted(inputs.items())},
+            "content": content,
+        }
+        fingerprint = digest(identity)
+        return self._opened(Build(self.root / step / fingerprint[:16], fingerprint, identity, part))
+
+    def _opened(self, build: Build) -> Build:
+        build.folder.mkdir(parents=True, exist_ok=True)
+        return build
+
+    def make_again(self, build: Build) -> None:
+        """Called before a finished artifact is made anew (`NotMadeError`: only looked for)."""
+
+    def artifacts(self) -> list[Artifact]:
+        """Every finished artifact, in no particular order."""
+        if not self.root.exists():
+            return []
+        return [load(path.parent) for path in self.root.glob(f"*/*/{MANIFEST}")]
+
+
+class FinishedStore(Store):
+    """A store to look into: steps find what is finished, and nothing is made.
+
+    `begin` raises `NotMadeError` at the first artifact that is not finished.
+    """
+
+    def _opened(self, build: Build) -> Build:
+        if build.existing is None:
+            raise NotMadeError(f"{build.step} {build.fingerprint[:12]} is not finished")
+        return build
+
+    def make_again(self, build: Build) -> None:
+        raise NotMadeError(f"{build.step} {build.fingerprint[:12]} is to be made again")
+
+
+class Build:
+    """An artifact being made, or found finished (`existing`)."""
+
+    def __init__(
+        self, folder: UPath, fingerprint: str, identity: dict[str, Any], is_part: bool = False
+    ) -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self._identity = identity
+        self._is_part = is_part
+        self._started = time.monotonic()
+
+    @property
+    def step(self) -> str:
+        return self._identity["step"]
+
+    @property
+    def existing(self) -> Artifact | None:
+        """The finished artifact; a part is looked up shard by shard instead."""
+        path = self.folder / MANIFEST
+        if self._is_part or not path.exists():
+            return None
+        return load(self.folder, reused=True)
+
+    def commit(
+        self,
+        files: Iterable[FileEntry],
+        counts: Mapping[str, int],
+        quarantined: Iterable[Quarantined] = (),
+    ) -> Artifact:
+        """Write the manifest: from here on the artifact exists. A part's is not written."""
+        manifest = Manifest(
+            step=self._identity["step"],
+            version=self._identity["version"],
+            fingerprint=self.fingerprint,
+            config=self._identity["config"],
+            inputs=self._identity["inputs"],
+            counts=dict(counts),
+            quarantined=tuple(quarantined),
+            files=tuple(sorted(files, key=lambda f: f.name)),
+            seconds=round(time.monotonic() - self._started, 2),
+        )
+        if self._is_part:
+            return Artifact(self.folder, manifest, is_part=True)
+        write_atomic(self.folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
+        # Of writers that were killed, and what was planned for those that are done.
+        for pattern in (".*.tmp", "*.attempt", f"*{PLAN}"):
+            for leftover in self.folder.glob(pattern):
+                leftover.unlink(missing_ok=True)
+        return Artifact(self.folder, manifest)
+
+
+def _damaged_sample(path: UPath) -> str:
+    """What is wrong with the first damaged sample of a tar; empty if nothing."""
+    try:
+        for _ in read_shard(path, read_sums(path)):
+            pass
+    except IntegrityError as error:
+        return str(error)
+    return ""
+
+
+def load(folder: UPath, *, reused: bool = False) -> Artifact:
+    """The finished artifact of a folder."""
+    manifest = Manifest.model_validate_json((folder / MANIFEST).read_text())
+    return Artifact(folder, manifest, reused)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(_canonical(value)).hexdigest()
+
+
+def digest_of_list(values: Iterable[Any]) -> str:
+    """`digest(list(values))`, with one of them in memory at a time."""
+    seen = hashlib.sha256(b"[")
+    for number, value in enumerate(values):
+        seen.update(b"," * (number > 0) + _canonical(value))
+    seen.update(b"]")
+    return seen.hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _describe(entry: FileEntry | None) -> str:
+    return f"{entry.size_bytes:,} bytes, {entry.sha256[:12]}…" if entry else "missing"

@@ -1,0 +1,1 @@
+"""targets: the frozen foundation's embeddings of every view and caption, computed once."""

@@ -1,0 +1,172 @@
+"""targets: workers hold the frozen towers and encode shard by shard; see `step`.
+
+Axes: V views, C captions, K signals of the teacher, E embedding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipelines.execution.bulk import ShardTask, build_shards, tasks_of
+from pipelines.execution.prefetch import ahead
+from pipelines.execution.runtime import Runtime
+from pipelines.foundation.features import Features, composite_views, fitted_features
+from pipelines.foundation.opening import has_teacher, open_foundation, open_lens
+from pipelines.foundation.teacher import LENS
+from pipelines.store.artifacts import Artifact
+from pipelines.store.shards import (
+    TEACHER_SIGNAL,
+    Sample,
+    decode_array,
+    encode_array,
+    encode_json,
+    targets_file,
+)
+from pipelines.targets.step import STEP
+from vitlens_core.foundation import LitFoundation
+from vitlens_core.model_files import FOUNDATION_FILE
+from vitlens_core.precision import tf32
+
+_IMAGES_TOGETHER = 96  # keep a large GPU busy, and still fit beside a trunk
+
+
+def run(runtime: Runtime, shards: Artifact, foundation: Artifact) -> Artifact:
+    """Encode every view and caption; Ray Data actors hold the frozen towers."""
+    inputs = {"shards": shards, "foundation": foundation}
+    build = STEP.begin(runtime, {}, inputs)
+    if build.existing:
+        return build.existing
+    stage = partial(TargetStage, shards, foundation, runtime.resources.device)
+    return build_shards(runtime, build, tasks_of(shards), stage, needs_gpu=True)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A sample that is ready to be encoded.
+
+    Attributes:
+        views: uint8 [V, H, W, 3].
+        shown: what the teacher sees [K, …].
+        features: those of views and captions where the foundation was fitted on them.
+    """
+
+    sample: Sample
+    described: dict
+    views: Tensor
+    shown: Tensor
+    features: Features | None
+
+
+class TargetStage:
+    """Holds the foundation and encodes one shard after the other.
+
+    Samples are decoded in a thread, several at a time, while those before are encoded.
+    """
+
+    def __init__(self, shards: Artifact, foundation: Artifact, device: str) -> None:
+        self.shards = shards
+        self.artifact = foundation
+        self.device = torch.device(device)
+        self.foundation = open_foundation(foundation)
+        self.teacher = None
+        if has_teacher(foundation):
+            tower, settings = open_lens(foundation, LENS, self.foundation)
+            self.teacher = tower.to(self.device), settings
+        self.foundation.to(self.device)
+        self.texts: dict[str, Tensor] = {}
+        self.background = foundation.read_json(FOUNDATION_FILE)["background"]
+
+    def samples(self, task: ShardTask) -> Iterator[Sample]:
+        self.texts = {}
+        with closing(ahead(self._groups(task))) as groups:
+            for group in groups:
+                yield from self._encoded(group)
+
+    def _groups(self, task: ShardTask) -> Iterator[list[Decoded]]:
+        known = fitted_features(self.artifact, self.shards, task.name)
+        group: list[Decoded] = []
+        for sample in self.shards.read(task.name):
+            group.append(self._decoded(sample, known.get(sample["__key__"])))
+            if sum(max(1, len(one.views)) for one in group) >= _IMAGES_TOGETHER:
+                yield group
+                group = []
+        yield group
+
+    def _decoded(self, sample: Sample, features: Features | None) -> Decoded:
+        views = composite_views(sample if features is None else {}, self.background)
+        shown = torch.zeros(0)
+        if self.teacher and TEACHER_SIGNAL in sample:
+            shown = torch.from_numpy(decode_array(sample[TEACHER_SIGNAL]).copy())
+        return Decoded(sample, json.loads(sample["json"]), views, shown, features)
+
+    def _encoded(self, group: list[Decoded]) -> Iterator[Sample]:
+        new = [one for one in group if one.features is None]
+        with tf32(self.device):
+            images = self._by_sample(self.foundation.encode_image, [one.views for one in group])
+            taught = self._by_sample(self._taught, [one.shown for one in group])
+            self._learn_texts([text for one in new for text in one.described["captions"]])
+        for one, seen, teaching in zip(group, images, taught, strict=True):
+            signals = {n: d for n, d in one.sample.items() if n.endswith(".npy")}
+            shown = signals.pop(TEACHER_SIGNAL, None)
+            if self.teacher and shown is not None:
+                signals[targets_file("teacher")] = _encode(teaching)
+            own = (seen, self._of_texts(one)) if one.features is None else self._projected(one)
+            fields = ("name", "label", "group", "split", "captions")
+            yield {
+                "__key__": one.sample["__key__"],
+                **signals,
+                targets_file("image"): _encode(own[0]),
+                targets_file("text"): _encode(own[1]),
+                "json": encode_json({field: one.described[field] for field in fields}),
+            }
+
+    def _by_sample(self, encode: Callable[[Tensor], Tensor], items: list[Tensor]) -> list[Tensor]:
+        """Embeddings [n, E] of each sample's items [n, …]; those of one shape together."""
+        found = [torch.zeros(0, self.foundation.embed_dim)] * len(items)
+        for shape in dict.fromkeys(own.shape[1:] for own in items if len(own)):
+            alike = [n for n, own in enumerate(items) if len(own) and own.shape[1:] == shape]
+            encoded = encode(torch.cat([items[n] for n in alike]))
+            for n, rows in zip(alike, encoded.split([len(items[n]) for n in alike]), strict=True):
+                found[n] = rows
+        return found
+
+    def _learn_texts(self, captions: list[str]) -> None:
+        """Samples of one class share most captions: each of a shard's is encoded once."""
+        new = [text for text in dict.fromkeys(captions) if text not in self.texts]
+        if new:
+            self.texts |= zip(new, self.foundation.encode_text(new), strict=True)
+
+    def _of_texts(self, one: Decoded) -> Tensor:
+        """[C, E]."""
+        captions = one.described["captions"]
+        if not captions:
+            return torch.zeros(0, self.foundation.embed_dim)
+        return torch.stack([self.texts[text] for text in captions])
+
+    @torch.inference_mode()
+    def _taught(self, shown: Tensor) -> Tensor:
+        """The teacher's embeddings [K, E] of its stored signals [K, …]."""
+        assert self.teacher is not None
+        tower, settings = self.teacher
+        embedded = tower(settings.signal.prepare(shown).to(self.device))
+        return F.normalize(embedded.float(), dim=-1)
+
+    def _projected(self, one: Decoded) -> tuple[Tensor, Tensor]:
+        """What a `lit` foundation was fitted on is not run through its towers again."""
+        assert isinstance(self.foundation, LitFoundation)
+        assert one.features is not None
+        images, texts = one.features.images, one.features.texts
+        return self.foundation.project(images.to(self.device), texts.to(self.device))
+
+
+def _encode(embeddings: Tensor) -> bytes:
+    return encode_array(embeddings.cpu().numpy().astype(np.float16))

@@ -1,0 +1,142 @@
+"""Shards built by Ray Data: quarantine, going on after a failure, and whose error comes out."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipelines.execution.bulk import (
+    ShardTask,
+    build_shards,
+    original_error,
+    read_record,
+    tasks_of,
+    write_shards,
+)
+from pipelines.execution.runtime import Runtime
+from pipelines.store.artifacts import Build
+from pipelines.store.shards import read_shard
+from tests.pipelines.quiet import quiet_runtime
+from tests.pipelines.stages import Echo, refuse_to_start
+from vitlens_core.errors import BadSampleError, ConfigError, IntegrityError, TransientError
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, local_ray: None) -> Runtime:
+    """One worker, which takes the shards in turn."""
+    return quiet_runtime(tmp_path, data_workers=1)
+
+
+@pytest.fixture
+def build(runtime: Runtime) -> Build:
+    return runtime.store.begin("echo", 1, {}, {})
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "asked.log"
+
+
+def _asked(log: Path) -> list[str]:
+    return sorted(log.read_text().split())
+
+
+Items = dict[str, tuple[str, ...]]
+
+
+def _tasks(items: Items) -> list[ShardTask]:
+    return [ShardTask(name) for name in items]
+
+
+def test_every_task_becomes_a_shard_and_what_is_bad_is_set_aside(
+    runtime: Runtime, build: Build, log: Path
+) -> None:
+    items = {"a": ("one", "bad", "two"), "b": ("bad",), "c": ("three",)}
+    made = build_shards(runtime, build, _tasks(items), partial(Echo, log, items))
+    made.verify()
+    assert made.manifest.counts == {"samples": 3, "shards": 3}
+    keys = [s["__key__"] for path in made.shards() for s in read_shard(path)]
+    assert keys == ["a-one", "a-two", "c-three"]
+    quarantined = [(q.key, q.reason) for q in made.manifest.quarantined]
+    assert quarantined == [("bad", "it asked for it")] * 2
+    assert [task.name for task in tasks_of(made)] == ["a", "b", "c"]
+    assert (read_record(made.folder, "a").samples, read_record(made.folder, "b").samples) == (2, 0)
+    names = {path.name for path in made.folder.iterdir()}
+    assert names == {f"{n}.{e}" for n in "abc" for e in ("tar", "sums", "record.json")} | {
+        "manifest.json"
+    }
+
+
+def test_without_workers_shards_are_made_here_and_are_the_same(
+    runtime: Runtime, build: Build, log: Path, tmp_path: Path
+) -> None:
+    items: Items = {"a": ("one", "bad", "two"), "b": ("bad",)}
+    there = build_shards(runtime, build, _tasks(items), partial(Echo, log, items))
+    here = quiet_runtime(tmp_path / "here")
+    again = here.store.begin("echo", 1, {}, {})
+    made = build_shards(here, again, _tasks(items), partial(Echo, log, items))
+    assert made.manifest.files == there.manifest.files
+    assert made.manifest.quarantined == there.manifest.quarantined
+    with pytest.raises(BadSampleError, match="no echo without a wall"):
+        write_shards(here, again, [ShardTask("d")], refuse_to_start)
+    with pytest.raises(ConfigError, match="is not understood"):
+        write_shards(here, again, [ShardTask("c")], partial(Echo, log, {"c": ("refuse",)}))
+    assert not list(again.folder.glob("c.*tar"))
+
+
+def test_a_second_run_makes_only_the_shards_that_are_missing(
+    runtime: Runtime, build: Build, log: Path
+) -> None:
+    """The first is done when the second fails."""
+    items: Items = {"a": ("one",), "b": ("refuse",), "c": ("three",)}
+    tasks, stage = _tasks(items), partial(Echo, log, items)
+    with pytest.raises(ConfigError) as raised:
+        build_shards(runtime, build, tasks, stage)
+    assert str(raised.value) == "echo.item: 'refuse' is not understood"  # not Ray's traceback
+    assert runtime.store.artifacts() == []
+    finished = {task.name for task in tasks if (build.folder / f"{task.name}.record.json").exists()}
+    assert "a" in finished
+    assert "b" not in finished
+    log.with_suffix(".mended").touch()
+    log.unlink()
+    made = build_shards(runtime, build, tasks, stage)
+    assert set(_asked(log)) == {"a", "b", "c"} - finished
+    assert made.manifest.counts == {"samples": 3, "shards": 3}
+    assert write_shards(runtime, build, tasks, refuse_to_start) == [
+        read_record(made.folder, name) for name in "abc"
+    ]
+
+
+def test_a_stage_that_cannot_be_built_says_why(runtime: Runtime, build: Build) -> None:
+    with pytest.raises(BadSampleError) as raised:
+        write_shards(runtime, build, [ShardTask("a")], refuse_to_start)
+    assert str(raised.value) == "no echo without a wall"
+
+
+def test_a_worker_that_dies_is_replaced(runtime: Runtime, build: Build, log: Path) -> None:
+    (build.folder / "a.attempt").write_text("3")  # of an earlier run, which does not count
+    made = build_shards(
+        runtime, build, [ShardTask("a")], partial(Echo, log, {"a": ("one", "die once")})
+    )
+    assert made.manifest.counts == {"samples": 2, "shards": 1}
+    assert _asked(log) == ["a", "a"]
+
+
+def test_a_shard_that_kills_every_worker_ends_the_job(
+    runtime: Runtime, build: Build, log: Path
+) -> None:
+    with pytest.raises(TransientError, match="shard a: its worker was killed 3 times"):
+        write_shards(runtime, build, [ShardTask("a")], partial(Echo, log, {"a": ("die",)}))
+    assert _asked(log) == ["a", "a", "a"]
+    assert not (build.folder / "a.record.json").exists()
+
+
+def test_the_error_below_wrappings_is_found() -> None:
+    own, middle, outer = IntegrityError("cut"), ValueError("middle"), RuntimeError("outer")
+    outer.__cause__, middle.__cause__ = middle, own
+    assert original_error(outer) is own
+    assert original_error(own) is own
+    stranger = RuntimeError("nobody raised this on purpose")
+    assert original_error(stranger) is stranger

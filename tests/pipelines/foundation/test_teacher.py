@@ -1,0 +1,239 @@
+"""A lens that teaches: found in the registry, carried with its foundation, and learnt from."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.execution.bulk import ShardTask
+from pipelines.foundation import job as foundation_step
+from pipelines.foundation.opening import has_teacher, open_foundation, open_lens
+from pipelines.foundation.step import FoundationConfig
+from pipelines.foundation.teacher import LENS, find_teacher
+from pipelines.lens import job as lens
+from pipelines.lens.step import LensConfig
+from pipelines.registry import models
+from pipelines.shards import job as shards
+from pipelines.shards.recorded import RecordedPairs
+from pipelines.shards.rendered import RenderedPairs
+from pipelines.shards.step import ShardsConfig
+from pipelines.source import job as source
+from pipelines.source.datasets.manifest import Manifest
+from pipelines.source.job import tasks_of_source
+from pipelines.store.artifacts import Artifact
+from pipelines.store.shards import TEACHER_SIGNAL, decode_array, encode_array
+from pipelines.targets.job import TargetStage
+from tests.contracts.examples import example
+from tests.pipelines import synthetic
+from tests.pipelines.quiet import quiet_runtime
+from tests.pipelines.shard_bytes import encode_shard
+from tests.tiny_models import LENS as LENS_SHAPE
+from tests.tiny_models import TOKENIZER
+from vitlens_core import modalities
+from vitlens_core.checkpoint import encode_lens
+from vitlens_core.errors import CheckpointError, ConfigError
+from vitlens_core.model_files import LENS_FILE
+from vitlens_core.models.tower import TowerSettings
+
+SPEC = "models:/vitlens-depth@champion"
+DEPTH = TowerSettings.model_validate(
+    {"modality": "depth", "tokenizer": example("depth").tokenizer, "lens": LENS_SHAPE}
+)
+CLOUDS = TowerSettings.model_validate(
+    {"modality": "point_cloud", "tokenizer": TOKENIZER, "lens": LENS_SHAPE}
+)
+
+
+@pytest.fixture
+def plain(tmp_path: Path, tiny_lit: str) -> Artifact:
+    return synthetic.foundation(quiet_runtime(tmp_path / "plain").store, tiny_lit)
+
+
+@pytest.fixture
+def registered(tmp_path: Path, plain: Artifact, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a registered depth lens, as the registry hands it out."""
+    folder = tmp_path / "model" / "artifacts"
+    folder.mkdir(parents=True)
+    for name in ("foundation.json", "projections.safetensors"):
+        (folder / name).write_bytes(plain.path(name).read_bytes())
+    _write_lens(folder, plain, seed=0)
+    monkeypatch.setattr(models, "download", lambda spec: folder.parent)
+    return folder
+
+
+def _write_lens(folder: Path, plain: Artifact, seed: int) -> None:
+    foundation = open_foundation(plain)
+    torch.manual_seed(seed)
+    tower = DEPTH.build(foundation.trunk)
+    (folder / LENS_FILE).write_bytes(
+        encode_lens(tower.trained_state(), DEPTH, foundation.spec, foundation.digest())
+    )
+
+
+def test_a_plain_spec_names_no_teacher(registered: Path) -> None:
+    assert find_teacher("lit:a+b") is None
+    found = find_teacher(SPEC)
+    assert found is not None
+    assert found.settings == DEPTH
+
+
+def test_a_model_without_its_foundation_cannot_teach(registered: Path) -> None:
+    (registered / "foundation.json").unlink()
+    with pytest.raises(CheckpointError, match=r"lacks foundation\.json"):
+        find_teacher(SPEC)
+
+
+def test_the_teachers_foundation_is_the_runs(
+    tmp_path: Path, registered: Path, plain: Artifact
+) -> None:
+    runtime = quiet_runtime(tmp_path)
+    made = foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain, shared=plain)
+    made.verify()
+    assert has_teacher(made)
+    assert not has_teacher(plain)
+    opened = open_foundation(made)
+    assert opened.digest() == open_foundation(plain).digest()
+    _, settings = open_lens(made, LENS, opened)
+    assert settings == DEPTH
+    assert made.read_json("foundation.json")["teacher"] == "depth"
+    # The alias stands still and the champion behind it changes: that is another foundation.
+    _write_lens(registered, plain, seed=1)
+    assert foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain) != made
+
+
+def test_a_shared_foundation_is_handed_on(tmp_path: Path, plain: Artifact) -> None:
+    runtime = quiet_runtime(tmp_path)
+    assert foundation_step.run(runtime, FoundationConfig(), plain, shared=plain) is plain
+
+
+# --- what the teacher is shown ---------------------------------------------------------------
+
+
+def test_a_cloud_comes_with_the_depth_map_of_every_view(renders_artifact: Artifact) -> None:
+    stage = RenderedPairs(ShardsConfig(points=64), CLOUDS, renders_artifact, DEPTH)
+    alone = RenderedPairs(ShardsConfig(points=64), CLOUDS, renders_artifact)
+    maps = RenderedPairs(ShardsConfig(), DEPTH, renders_artifact)
+    task = ShardTask("train-00000")
+    signal = modalities.load("depth").SIGNAL
+    by_view = {s["__key__"]: s[signal] for s in maps.samples(task) if isinstance(s, dict)}
+    for taught, untaught in zip(stage.samples(task), alone.samples(task), strict=True):
+        assert isinstance(taught, dict)
+        shown = decode_array(taught.pop(TEACHER_SIGNAL))
+        assert taught == untaught
+        for number, depth in enumerate(shown):
+            expected = decode_array(by_view[f"{taught['__key__']}-view{number:02d}"])
+            np.testing.assert_array_equal(depth, expected)
+        assert len(shown) == 4
+
+
+def test_a_depth_map_comes_with_the_whole_cloud(renders_artifact: Artifact) -> None:
+    stage = RenderedPairs(ShardsConfig(points=64), DEPTH, renders_artifact, CLOUDS)
+    for sample in stage.samples(ShardTask("train-00000")):
+        assert isinstance(sample, dict)
+        assert decode_array(sample[TEACHER_SIGNAL]).shape == (1, 64, 6)
+
+
+def test_a_lens_for_what_is_not_rendered_cannot_teach(
+    tmp_path: Path, renders_artifact: Artifact
+) -> None:
+    audio = TowerSettings.of("audio")
+    with pytest.raises(ConfigError, match="a lens for audio cannot teach with rendered objects"):
+        shards.run(
+            quiet_runtime(tmp_path), ShardsConfig(), CLOUDS, None, audio, renders=renders_artifact
+        )
+
+
+def test_a_manifest_names_what_the_teacher_is_shown(tmp_path: Path) -> None:
+    """No image, no text: a thermal picture and the depth map that goes with it."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        Image.fromarray(rng.integers(0, 255, (20, 20), np.uint8)).save(tmp_path / f"{name}.png")
+    np.save(tmp_path / "a.npy", rng.uniform(0.1, 1, (20, 20)).astype(np.float32))
+    (tmp_path / "manifest.csv").write_text("signal,teacher,label\na.png,a.npy,x\nb.png,,y\n")
+    settings = Manifest(root=str(tmp_path))
+    made = source.run(quiet_runtime(tmp_path), settings, "thermal")
+    thermal = TowerSettings.of("thermal", tokenizer=example("thermal").tokenizer)
+    stage = RecordedPairs(ShardsConfig(), thermal, settings, made, DEPTH)
+    found = [sample for task in tasks_of_source(made) for sample in stage.samples(task)]
+    shown = {s["__key__"]: s for s in found if isinstance(s, dict)}
+    raw = modalities.load("depth").read(tmp_path / "a.npy")
+    np.testing.assert_allclose(
+        decode_array(shown["a"][TEACHER_SIGNAL])[0], DEPTH.signal.store(raw), atol=1e-3
+    )
+    (dropped,) = [s for s in found if not isinstance(s, dict)]
+    assert dropped.key == "b"
+    assert dropped.reason == "no depth goes with it, to be taught by"
+
+
+# --- what it teaches --------------------------------------------------------------------------
+
+
+def test_its_embeddings_are_targets(
+    tmp_path: Path, registered: Path, plain: Artifact, renders_artifact: Artifact
+) -> None:
+    runtime = quiet_runtime(tmp_path)
+    taught = foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain)
+    pairs = RenderedPairs(ShardsConfig(points=64), CLOUDS, renders_artifact, DEPTH)
+    samples = [s for s in pairs.samples(ShardTask("train-00000")) if isinstance(s, dict)]
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    (folder / "train-00000.tar").write_bytes(encode_shard(samples))
+    stored = dataclasses.replace(renders_artifact, folder=folder)
+    stage = TargetStage(stored, taught, device="cpu")
+    tower, settings = open_lens(taught, LENS, open_foundation(taught))
+    for before, after in zip(samples, stage.samples(ShardTask("train-00000")), strict=True):
+        assert TEACHER_SIGNAL not in after
+        shown = torch.from_numpy(decode_array(before[TEACHER_SIGNAL]))
+        with torch.inference_mode():
+            expected = tower(settings.signal.prepare(shown)).numpy()
+        found = decode_array(after["teacher_targets.npy"]).astype(np.float32)
+        np.testing.assert_allclose(found, expected, atol=2e-3)
+        np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, atol=2e-3)
+
+
+def test_a_teacher_is_taken_to_the_stages_device(
+    tmp_path: Path, registered: Path, plain: Artifact, renders_artifact: Artifact
+) -> None:
+    taught = foundation_step.run(quiet_runtime(tmp_path), FoundationConfig(spec=SPEC), plain)
+    stage = TargetStage(renders_artifact, taught, device="meta")  # stands for a GPU
+    assert stage.teacher
+    tensors = [*stage.foundation.state_dict().values(), *stage.teacher[0].state_dict().values()]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
+def test_a_lens_learns_from_the_teacher_alone(
+    tmp_path: Path,
+    registered: Path,
+    plain: Artifact,
+    local_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = synthetic.sample
+
+    def with_teacher(number: int, split: str) -> dict:
+        made = whole(number, split)
+        nothing = encode_array(np.zeros((0, synthetic.EMBED_DIM), np.float16))
+        return made | {
+            "teacher_targets.npy": made["image_targets.npy"],
+            "image_targets.npy": nothing,
+            "text_targets.npy": nothing,
+        }
+
+    monkeypatch.setattr(synthetic, "sample", with_teacher)
+    runtime = quiet_runtime(tmp_path, train_workers=0)
+    data = synthetic.targets(runtime.store, {"train": (6,), "val": (3,)})
+    taught = foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain)
+    train = {"steps": 2, "batch_size": 6, "warmup_steps": 1, "precision": "fp32"}
+    train |= {"image_weight": 0, "text_weight": 0}
+    settings = {"modality": "point_cloud", "tokenizer": TOKENIZER, "lens": LENS_SHAPE}
+    config = LensConfig.model_validate(settings | {"trunk": {"skip_first": 10}, "train": train})
+    made = lens.run(runtime, config, data, taught)
+    curves = made.read_json("curves.json")
+    assert set(curves["train"][0]) == {"step", "loss", "loss_teacher", "lr"}
+    with pytest.raises(ConfigError, match="nothing to train against"):
+        lens.run(runtime, config, data, plain)

@@ -1,0 +1,197 @@
+"""Every sample is in the index, and what is nearest is found."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.evaluation import job as evaluation
+from pipelines.execution.runtime import Runtime
+from pipelines.foundation.opening import open_foundation, open_lens
+from pipelines.index import job as index
+from pipelines.index.catalogue import Catalogue
+from pipelines.index.step import IndexConfig
+from pipelines.store.artifacts import Artifact
+from pipelines.store.shards import decode_array, encode_array, encode_json, view_names, write_shard
+from vitlens_core.errors import ConfigError
+from vitlens_core.model_files import LENS_FILE
+
+
+@pytest.fixture(scope="module")
+def index_artifact(
+    flow_runtime: Runtime,
+    shards_artifact: Artifact,
+    targets_artifact: Artifact,
+    foundation_artifact: Artifact,
+    lens_artifact: Artifact,
+) -> Artifact:
+    inputs = (shards_artifact, targets_artifact, foundation_artifact, lens_artifact)
+    return index.run(flow_runtime, IndexConfig(thumbnail_px=32), *inputs)
+
+
+@pytest.fixture(scope="module")
+def catalogue(index_artifact: Artifact) -> Catalogue:
+    return Catalogue(index_artifact)
+
+
+def corpus(targets: Artifact) -> list[dict]:
+    return [sample for path in targets.shards() for sample in targets.read(path)]
+
+
+def test_every_sample_of_every_split_is_an_item(
+    catalogue: Catalogue, index_artifact: Artifact, targets_artifact: Artifact
+) -> None:
+    items = [catalogue.item(number) for number in range(len(catalogue))]
+    samples = corpus(targets_artifact)
+    assert [item["key"] for item in items] == [s["__key__"] for s in samples]
+    assert {item["split"] for item in items} == {"train", "val", "test"}
+    assert index_artifact.manifest.counts == {
+        "samples": len(samples),
+        **{f"{kind}_vectors": len(samples) for kind in index.KINDS},
+    }
+    for item, sample in zip(items, samples, strict=True):
+        described = json.loads(sample["json"])
+        assert {k: item[k] for k in ("name", "label", "group", "split")} == {
+            k: described[k] for k in ("name", "label", "group", "split")
+        }
+        assert item["licence"]
+        assert item["creator"]
+    assert catalogue.labels == sorted({item["label"] for item in items})
+    assert catalogue.modality == "point_cloud"
+
+
+def test_vectors_are_the_lens_and_the_means_of_the_targets(
+    index_artifact: Artifact,
+    targets_artifact: Artifact,
+    foundation_artifact: Artifact,
+    lens_artifact: Artifact,
+) -> None:
+    tower, settings = open_lens(lens_artifact, LENS_FILE, open_foundation(foundation_artifact))
+    samples = corpus(targets_artifact)
+    signal = evaluation.embed(tower, settings, samples)
+    stored = [s for tar in index_artifact.shards() for s in index_artifact.read(tar)]
+    for sample, found, own in zip(samples, stored, signal, strict=True):
+        # Batches of another size: floating-point sums in another order.
+        np.testing.assert_allclose(decode_array(found["signal.npy"]), own, atol=1e-5)
+        for kind in ("image", "text"):
+            mean = decode_array(sample[f"{kind}_targets.npy"]).astype(np.float32).mean(0)
+            expected = mean / np.linalg.norm(mean)
+            np.testing.assert_allclose(decode_array(found[f"{kind}.npy"]), expected, atol=1e-6)
+
+
+def test_a_vector_finds_its_own_item_by_every_kind(
+    catalogue: Catalogue, index_artifact: Artifact
+) -> None:
+    stored = [s for tar in index_artifact.shards() for s in index_artifact.read(tar)]
+    for kind in index.KINDS:
+        queries = np.stack([decode_array(s[f"{kind}.npy"]) for s in stored])
+        for number, found in enumerate(catalogue.nearest(queries, kind, 3)):
+            assert len(found) == 3
+            scores = [f.score for f in found]
+            assert scores == sorted(scores, reverse=True)
+            assert scores[0] == pytest.approx(1, abs=2e-3)  # fp16 vectors
+            exact = queries @ queries[number]
+            assert exact[found[0].number] == pytest.approx(exact.max(), abs=2e-3)
+
+
+def test_thumbnails_are_the_first_views(
+    catalogue: Catalogue, index_artifact: Artifact, shards_artifact: Artifact
+) -> None:
+    shown = [s for path in shards_artifact.shards() for s in shards_artifact.read(path)]
+    assert all(view_names(s) for s in shown)
+    for number in range(len(catalogue)):
+        data = catalogue.thumbnail(number)
+        assert data is not None
+        picture = Image.open(io.BytesIO(data))
+        assert (picture.format, picture.size) == ("WEBP", (32, 32))
+    with pytest.raises(IndexError):
+        catalogue.thumbnail(len(catalogue))
+
+
+def test_an_index_that_stands_is_reused(
+    flow_runtime: Runtime,
+    index_artifact: Artifact,
+    shards_artifact: Artifact,
+    targets_artifact: Artifact,
+    foundation_artifact: Artifact,
+    lens_artifact: Artifact,
+) -> None:
+    inputs = (shards_artifact, targets_artifact, foundation_artifact, lens_artifact)
+    again = index.run(flow_runtime, IndexConfig(thumbnail_px=32), *inputs)
+    assert again.reused
+    assert again.fingerprint == index_artifact.fingerprint
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path, catalogue: Catalogue) -> None:
+    graphs = []
+    for name in ("once", "twice"):
+        graph = index.new_graph(catalogue.embed_dim, IndexConfig())
+        vectors = unit(np.random.default_rng(3), 500, catalogue.embed_dim)
+        graph.add(np.arange(500), vectors, threads=1)
+        graph.save(str(tmp_path / name))
+        graphs.append((tmp_path / name).read_bytes())
+    assert graphs[0] == graphs[1]
+
+
+def test_the_graph_finds_what_brute_force_finds() -> None:
+    """Recall at 10 over clustered vectors, as embeddings of classes are."""
+    rng, count, width = np.random.default_rng(0), 4000, 64
+    centres = unit(rng, 40, width)
+    vectors = centres[rng.integers(40, size=count)] + 0.6 * unit(rng, count, width)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    queries = vectors[:200] + 0.3 * unit(rng, 200, width)
+    graph = index.new_graph(width, IndexConfig())
+    graph.add(np.arange(count), vectors.astype(np.float32), threads=1)
+    found = graph.search(queries.astype(np.float32), 10).keys
+    exact = np.argsort(-queries @ vectors.T, axis=1)[:, :10]
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, exact, strict=True)])
+    assert recall >= 0.97
+
+
+def test_samples_without_images_have_no_thumbnail_and_no_image_vector(
+    runtime: Runtime,
+) -> None:
+    rng = np.random.default_rng(0)
+    described = dict.fromkeys(("name", "group", "split", "licence", "creator"), "x")
+    sample = {
+        "__key__": "a",
+        "signal.npy": encode_array(unit(rng, 1, 8)[0]),
+        "json": encode_json({**described, "label": ""}),
+    }
+    build = runtime.store.begin("index", 1, {}, {})
+    entry, _ = write_shard(build.folder / "test-00000.tar", [sample])
+    gathered = index._Gathered(build, IndexConfig(), 8)
+    gathered.add(build.folder / "test-00000.tar")
+    files, counts = gathered.write({"modality": "imu", "embed_dim": 8})
+    assert counts == {"samples": 1, "signal_vectors": 1}
+    made = build.commit([entry, *files], counts)
+    stated = made.manifest.model_copy(update={"inputs": {"lens": "0"}})
+    opened = Catalogue(Artifact(made.folder, stated))
+    assert (opened.kinds, opened.labels, opened.thumbnail(0)) == (["signal"], [], None)
+    assert opened.kind_for("text") == "signal"
+    with pytest.raises(ConfigError, match="no image vectors in this index; there are signal"):
+        opened.nearest(torch.zeros(1, 8).numpy(), "image", 1)
+
+
+def test_another_artifact_is_no_index(lens_artifact: Artifact) -> None:
+    with pytest.raises(ConfigError, match="is no index but lens"):
+        Catalogue(lens_artifact)
+
+
+def test_each_query_is_compared_with_what_suits_it(catalogue: Catalogue) -> None:
+    assert [catalogue.kind_for(m) for m in ("point_cloud", "text", "depth")] == [
+        "signal",
+        "image",
+        "image",
+    ]
+
+
+def unit(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
+    vectors = rng.normal(size=(count, width)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

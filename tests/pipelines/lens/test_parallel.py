@@ -1,0 +1,217 @@
+"""Several workers train the lens that one would: gradients, curves, checkpoints cut anew.
+
+The tower is an IMU's: it has no batch norm, whose statistics are those of one worker's rows.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch._dynamo.utils import counters
+from upath import UPath
+
+from pipelines.execution.runtime import Resources
+from pipelines.lens import parallel
+from pipelines.lens.negatives import TargetBank
+from pipelines.lens.not_finite import LossError
+from pipelines.lens.settings import TrainConfig
+from pipelines.lens.training import Trainer, TrainJob
+from pipelines.store.artifacts import Artifact, Store
+from tests.pipelines import synthetic, together
+from tests.tiny_models import LENS
+from vitlens_core.models.tower import TowerSettings
+
+TRAIN: dict[str, Any] = {"steps": 8, "batch_size": 6, "warmup_steps": 2, "learning_rate": 3e-3}
+TRAIN |= {"validate_every": 4, "checkpoint_every": 4, "precision": "fp32"}
+SMALL = {"length": 40, "window": 8, "width": 10}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(UPath(tmp_path_factory.mktemp("parallel")))
+
+
+@pytest.fixture(scope="module")
+def targets(store: Store) -> Artifact:
+    return synthetic.targets(store, {"train": (7, 5), "val": (5,)}, synthetic.moving)
+
+
+@pytest.fixture(scope="module")
+def foundation(store: Store, tiny_lit: str) -> Artifact:
+    return synthetic.foundation(store, tiny_lit)
+
+
+@pytest.fixture
+def job(targets: Artifact, foundation: Artifact):
+    def make(resources: dict[str, Any] | None = None, **train: Any) -> TrainJob:
+        tower = TowerSettings(modality="imu", tokenizer=SMALL, lens=LENS)
+        config = TrainConfig.model_validate(TRAIN | train)
+        return TrainJob(tower, config, targets, foundation, Resources(**(resources or {})))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[together.Pair]:
+    with together.pair(tmp_path_factory.mktemp("pair")) as made:
+        yield made
+
+
+def _assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Within 1e-5: float32 sums in another order."""
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, atol=1e-5, rtol=0, msg=name)
+
+
+# --- gradients ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label_positives", [False, True])
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_two_workers_find_the_gradients_of_one_large_batch(
+    job, pair: together.Pair, tmp_path: Path, sharding: str, label_positives: bool
+) -> None:
+    whole = job(label_positives=label_positives)
+    expected = together.alone(together.differentiate, whole, tmp_path)
+    assert max(g.abs().max() for g in expected.gradients.values()) > 1e-3
+    parted = job({"sharding": sharding}, label_positives=label_positives)
+    for found in pair(together.differentiate, parted, tmp_path):
+        assert found.losses == pytest.approx(expected.losses, abs=1e-5)
+        _assert_close(found.gradients, expected.gradients)
+
+
+@pytest.mark.parametrize(
+    ("workers", "sharding", "rows"), [(1, "ddp", 4), (1, "ddp", 1), (2, "ddp", 2), (2, "fsdp", 2)]
+)
+def test_rows_taken_in_parts_leave_the_gradients_of_all(
+    job, pair: together.Pair, tmp_path: Path, workers: int, sharding: str, rows: int
+) -> None:
+    work = together.differentiate
+    expected = together.alone(work, job(bank=9), tmp_path)
+    parts = job({"sharding": sharding}, bank=9, micro_batch=rows)
+    for found in (
+        [together.alone(work, parts, tmp_path)] if workers == 1 else pair(work, parts, tmp_path)
+    ):
+        assert found.losses == pytest.approx(expected.losses, abs=1e-5)
+        _assert_close(found.gradients, expected.gradients)
+
+
+def test_a_worker_that_is_left_alone_sees_no_more_rows_at_a_time(job, tmp_path: Path) -> None:
+    expected = together.alone(together.differentiate, job(), tmp_path)
+    trainer = Trainer(job({"train_workers": 2}), together.Together(tmp_path, 0, 1))
+    seen: list[int] = []
+    trainer.model.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
+    found = together.differentiate(trainer)
+    assert seen == [3, 3, 3, 3]  # two halves of the batch, once without a graph and once with
+    _assert_close(found.gradients, expected.gradients)
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight(job, tmp_path: Path) -> None:
+    trainer = Trainer(job(), together.Together(tmp_path, 0, 1))
+    before = parallel.whole_state(trainer.tower)
+    trainer.tower.log_scale.register_hook(lambda slope: slope * float("inf"))
+    with pytest.raises(LossError, match=r"gradient's norm is inf at step 0.*samples were train"):
+        trainer.run()
+    for name, tensor in parallel.whole_state(trainer.tower).items():
+        assert tensor.equal(before[name]), name
+    assert not list(tmp_path.iterdir())
+
+
+def test_recomputed_activations_leave_the_same_gradients(job, tmp_path: Path) -> None:
+    expected = together.alone(together.differentiate, job(), tmp_path)
+    again = job({"activation_checkpointing": True})
+    found = together.alone(together.differentiate, again, tmp_path)
+    _assert_close(found.gradients, expected.gradients)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize(
+    ("workers", "more"),
+    [
+        (1, {}),
+        (1, {"activation_checkpointing": True}),
+        (2, {"sharding": "ddp"}),
+        (2, {"sharding": "fsdp"}),
+    ],
+)
+def test_compiled_blocks_leave_the_same_gradients(
+    job, pair: together.Pair, tmp_path: Path, workers: int, more: dict[str, Any]
+) -> None:
+    work = together.differentiate
+    expected = together.alone(work, job(), tmp_path)
+    compiled = job({"compile": True, **more})
+    if workers == 1:
+        torch._dynamo.reset()
+        counters.clear()
+        all_found = [together.alone(work, compiled, tmp_path)]
+        assert counters["stats"]["calls_captured"], "nothing was compiled"
+    else:
+        all_found = pair(work, compiled, tmp_path)
+    for found in all_found:
+        _assert_close(found.gradients, expected.gradients)
+
+
+# --- checkpoints of any number of workers ------------------------------------------------------
+
+
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_training_goes_on_with_other_numbers_of_workers(
+    job, pair: together.Pair, tmp_path: Path, sharding: str
+) -> None:
+    """2 → 1 → 2 workers: the curve of one that was never stopped, within 1e-4.
+
+    Each checkpoint follows upon a validation, which leaves FSDP's shards as it finds them.
+    """
+    work = together.run
+    settings = {"validate_every": 2, "checkpoint_every": 2, "ema_decay": 0.5}
+    straight = together.alone(work, job(**settings), tmp_path / "straight")
+    parted, folder = job({"sharding": sharding}, **settings), tmp_path / "moved"
+    pair(work, parted, folder, killed_after=4)
+    together.alone(work, parted, folder, killed_after=6)
+    for found in pair(work, parted, folder):
+        assert found.losses == pytest.approx(straight.losses, abs=1e-4)
+        assert found.validated[-1] == pytest.approx(straight.validated[-1], abs=1e-4)
+        for name, tensor in straight.weights.items():
+            torch.testing.assert_close(found.weights[name], tensor, atol=1e-4, rtol=0, msg=name)
+
+
+# --- the moving average and the bank -------------------------------------------------------------
+
+
+def test_the_average_of_the_weights_is_what_is_kept(job, tmp_path: Path) -> None:
+    last = together.alone(together.run, job(ema_decay=0.9), tmp_path / "average")
+    kept = load_file(tmp_path / "average" / "step-008" / "lens.safetensors")
+    moved = {n for n in kept if not torch.equal(kept[n], last.weights[n])}
+    assert {n for n in kept if n.endswith("weight")} <= moved
+    plain = together.alone(together.run, job(), tmp_path / "plain")
+    torch.testing.assert_close(plain.losses, last.losses)  # training itself does not see it
+
+
+def test_a_bank_holds_other_samples_targets(targets: Artifact) -> None:
+    bank = TargetBank.read(targets, ["image", "text"], 9, seed=0, device=torch.device("cpu"))
+    assert {kind: tuple(rows.shape) for kind, rows in bank.targets.items()} == {
+        "image": (9, synthetic.EMBED_DIM),
+        "text": (9, synthetic.EMBED_DIM),
+    }
+    rows = bank.targets["image"][:3].float()
+    _, own = bank.negatives("image", rows, bank.owners[:3], None)
+    assert own[:, :3].equal(torch.eye(3, dtype=torch.bool))
+    strangers = torch.tensor([1, 2, 3])
+    _, same = bank.negatives("image", rows, strangers, None)
+    assert same.diagonal().all()  # its own target under another name is no negative either
+    _, labelled = bank.negatives("image", rows, strangers, bank.groups[:3])
+    assert labelled.sum(1).tolist() == [3, 3, 3]
+
+
+def test_a_bank_makes_the_task_harder_and_batches_alone_do_not_see_it(job, tmp_path: Path) -> None:
+    alone = together.alone(together.differentiate, job(), tmp_path)
+    helped = together.alone(together.differentiate, job(bank=100), tmp_path)
+    assert all(more > less for more, less in zip(helped.losses, alone.losses, strict=True))

@@ -1,0 +1,282 @@
+"""The training loop: schedule, optimizer, gradients over workers, and exact resuming.
+
+The loop runs in this process, as with `resources.train_workers: 0`.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.progress import Progress
+from safetensors.torch import load_file
+from torch import nn
+from upath import UPath
+
+from pipelines.execution.runtime import ProgressBar
+from pipelines.foundation.opening import open_foundation
+from pipelines.lens.not_finite import LossError
+from pipelines.lens.optimizer import build_optimizer, learning_rate
+from pipelines.lens.settings import TrainConfig
+from pipelines.lens.training import Trainer, TrainJob
+from pipelines.lens.workers import InProcess, remove
+from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.shards import encode_array
+from tests.pipelines import synthetic
+from tests.tiny_models import tower_settings
+from vitlens_core.checkpoint import load_lens
+from vitlens_core.errors import ConfigError
+from vitlens_core.losses import MAX_LOG_SCALE
+from vitlens_core.model_files import LENS_FILE
+from vitlens_core.models.tower import Tower
+
+TRAIN: dict[str, Any] = {"steps": 6, "batch_size": 6, "warmup_steps": 1, "learning_rate": 3e-3}
+TRAIN |= {"validate_every": 2, "checkpoint_every": 3, "precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def targets(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    store = Store(UPath(tmp_path_factory.mktemp("targets")))
+    return synthetic.targets(store, {"train": (7, 5), "val": (3,)})
+
+
+@pytest.fixture(scope="module")
+def foundation(tmp_path_factory: pytest.TempPathFactory, tiny_lit: str) -> Artifact:
+    return synthetic.foundation(Store(UPath(tmp_path_factory.mktemp("foundation"))), tiny_lit)
+
+
+@dataclass(frozen=True)
+class Watched(InProcess):
+    """The worker in this process; says which steps it kept and can be told to kill the run."""
+
+    kept: list[int] = field(default_factory=list)
+    killed_after: int | None = None
+
+    def keep(self, step: int, folder: Path) -> None:
+        super().keep(step, folder)
+        self.kept.append(step)
+        if step == self.killed_after:
+            raise KeyboardInterrupt
+
+
+Made = Callable[..., Trainer]
+
+
+@pytest.fixture
+def bar() -> Iterator[ProgressBar]:
+    with Progress(console=Console(file=io.StringIO())) as progress:
+        yield ProgressBar(progress, progress.add_task("lens"))
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, bar: ProgressBar, targets: Artifact, foundation: Artifact) -> Made:
+    def make(data: Artifact = targets, killed_after: int | None = None, **train: Any) -> Trainer:
+        tower = tower_settings(trunk={"skip_first": 10})
+        config = TrainConfig.model_validate(TRAIN | train)
+        worker = Watched(tmp_path / "checkpoints", bar, killed_after=killed_after)
+        return Trainer(TrainJob(tower, config, data, foundation), worker)
+
+    return make
+
+
+# --- schedule and optimizer -----------------------------------------------------------------
+
+
+@given(steps=st.integers(1, 400), warmup=st.integers(0, 100))
+@settings(deadline=None, max_examples=40)
+def test_the_rate_rises_to_its_height_and_falls_to_nothing(steps: int, warmup: int) -> None:
+    config = TrainConfig(steps=steps, warmup_steps=warmup, learning_rate=2.0)
+    rates = [learning_rate(step, config) for step in range(steps)]
+    assert all(0 < rate <= 2 for rate in rates)
+    rising, falling = rates[:warmup], rates[warmup:]
+    assert all(one < other for one, other in itertools.pairwise(rising))
+    assert all(one > other for one, other in itertools.pairwise(falling))
+    if warmup < steps:
+        assert rates[warmup] == 2.0
+        assert learning_rate(steps, config) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_rate_is_a_cosine_after_warm_up() -> None:
+    config = TrainConfig(steps=110, warmup_steps=10, learning_rate=1.0)
+    assert [learning_rate(step, config) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
+    assert learning_rate(60, config) == pytest.approx(0.5)
+    assert learning_rate(35, config) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+
+
+def test_only_matrices_decay_and_only_what_is_trained_moves() -> None:
+    model = nn.ModuleDict(
+        {"a": nn.Linear(3, 2), "norm": nn.LayerNorm(2), "frozen": nn.Linear(3, 2)}
+    )
+    model["frozen"].requires_grad_(False)
+    decayed, plain = build_optimizer(model, TrainConfig(weight_decay=0.3)).param_groups
+    assert [id(p) for p in decayed["params"]] == [id(model["a"].weight)]
+    assert decayed["weight_decay"] == 0.3
+    norm = model["norm"]
+    assert {id(p) for p in plain["params"]} == {id(model["a"].bias), id(norm.weight), id(norm.bias)}
+    assert plain["weight_decay"] == 0.0
+
+
+# --- the loop -------------------------------------------------------------------------------
+
+
+def test_the_loop_records_validates_and_checkpoints_as_told(
+    trainer: Made, tmp_path: Path, foundation: Artifact
+) -> None:
+    made = trainer(steps=7)
+    made.run()
+    assert [entry["step"] for entry in made.curves.train] == [1, 2, 3, 4, 5, 6, 7]
+    assert [entry["step"] for entry in made.curves.val] == [2, 4, 6, 7]
+    assert isinstance(made.worker, Watched)
+    assert made.worker.kept == [3, 6, 7]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000007"]
+    rates = [learning_rate(step, made.config) for step in range(7)]
+    assert [entry["lr"] for entry in made.curves.train] == rates
+    for entry in made.curves.train:
+        assert entry["loss"] == pytest.approx(entry["loss_image"] + entry["loss_text"], rel=1e-6)
+    clouds = torch.rand(2, 32, 6)
+    torch.testing.assert_close(stored(made, foundation)(clouds), made.tower.eval()(clouds))
+
+
+def stored(made: Trainer, foundation: Artifact) -> Tower:
+    """The lens of a run's last checkpoint."""
+    with made.worker.latest() as folder:
+        assert folder is not None
+        return load_lens(folder / LENS_FILE, open_foundation(foundation))[0]
+
+
+def test_the_lens_learns_what_there_is_to_learn(trainer: Made) -> None:
+    """Balls, poles and discs, validated on one of each."""
+    made = trainer(steps=40, warmup_steps=5, label_positives=True)
+    made.run()
+    losses = [entry["loss"] for entry in made.curves.train]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.3
+    assert made.curves.val[-1]["r1"] == 1.0
+
+
+def test_a_killed_run_ends_with_the_weights_of_one_undisturbed(
+    trainer: Made, tmp_path: Path
+) -> None:
+    """To the bit: data order, augmentation and optimizer state are all restored."""
+    with pytest.raises(KeyboardInterrupt):
+        trainer(steps=8, killed_after=3).run()
+    half_written = tmp_path / "checkpoints" / "step-00000006"
+    half_written.mkdir()
+    (half_written / LENS_FILE).write_bytes(b"the process died here")
+    torch.manual_seed(99)
+    resumed = trainer(steps=8)
+    resumed.run()
+    assert isinstance(resumed.worker, Watched)
+    assert resumed.worker.kept == [6, 8]
+    remove(tmp_path / "checkpoints")
+    straight = trainer(steps=8)
+    straight.run()
+    assert resumed.curves == straight.curves
+    for name, tensor in straight.tower.trained_state().items():
+        assert torch.equal(resumed.tower.trained_state()[name], tensor), name
+
+
+def test_training_leaves_the_trunk_and_the_scale_where_they_belong(
+    trainer: Made,
+) -> None:
+    made = trainer(steps=3, learning_rate=1.0)
+    before = {name: p.clone() for name, p in made.tower.trunk.named_parameters()}
+    made.run()
+    assert all(torch.equal(p, before[name]) for name, p in made.tower.trunk.named_parameters())
+    assert made.tower.log_scale.item() <= MAX_LOG_SCALE + 1e-6
+    with made.worker.latest() as folder:
+        assert folder is not None
+        assert not [n for n in load_file(folder / LENS_FILE) if n.startswith("trunk.")]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_naming_the_step_and_the_sample(
+    trainer: Made, tmp_path: Path
+) -> None:
+    store = Store(UPath(tmp_path / "broken"))
+    data = synthetic.targets(store, {"train": (6,)}, synthetic.one_broken)
+    with pytest.raises(
+        LossError, match=r"nan at step 0: not finite are the stored .* of train004$"
+    ):
+        trainer(data).run()
+
+
+def test_a_loss_that_diverged_names_the_embeddings(trainer: Made) -> None:
+    made = trainer()
+    next(p for p in made.tower.lens.parameters() if p.requires_grad).data.fill_(math.inf)
+    with pytest.raises(LossError, match=r"at step 0: not finite: embeddings of .*learning_rate"):
+        made.run()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"batch_size": 1}, {"learning_rate": 0}, {"step": 1}]
+)
+def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrainConfig.model_validate(wrong)
+
+
+def test_a_fixed_temperature_stays_and_is_stored(trainer: Made, foundation: Artifact) -> None:
+    made = trainer(steps=3, temperature=0.2, learning_rate=1.0)
+    made.run()
+    assert 1 / stored(made, foundation).log_scale.exp().item() == pytest.approx(0.2)
+
+
+def test_without_augmentation_signals_are_seen_as_in_evaluation(
+    trainer: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    varied, plain = trainer(steps=1), trainer(steps=1, augmentation=False)
+
+    def refuse(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(plain.signal), "augment", refuse)
+    with pytest.raises(ZeroDivisionError):
+        varied.run()
+    plain.run()
+
+
+def test_training_against_images_alone_needs_no_captions(
+    trainer: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = synthetic.sample
+
+    def captionless(number: int, split: str) -> dict[str, Any]:
+        nothing = np.zeros((0, synthetic.EMBED_DIM), np.float16)
+        return whole(number, split) | {"text_targets.npy": encode_array(nothing)}
+
+    monkeypatch.setattr(synthetic, "sample", captionless)
+    data = synthetic.targets(Store(UPath(tmp_path / "captionless")), {"train": (6,), "val": (3,)})
+    with pytest.raises(ConfigError, match=r"train\d+ has no text .* lens\.train\.text_weight=0"):
+        trainer(data).run()
+    made = trainer(data, text_weight=0)
+    made.run()
+    assert made.curves.train[-1].keys() == {"step", "loss", "loss_image", "lr"}
+    with pytest.raises(ConfigError, match="image_weight or text_weight"):
+        TrainConfig(image_weight=0, text_weight=0).weights(taught=False)
+
+
+def test_any_sample_of_the_same_text_is_a_hit(
+    trainer: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recordings whose only caption is their class."""
+    whole = synthetic.sample
+
+    def of_a_class(number: int, split: str) -> dict[str, Any]:
+        text = np.eye(synthetic.EMBED_DIM, dtype=np.float16)[[number % len(synthetic.LABELS)]]
+        return whole(number, split) | {"text_targets.npy": encode_array(text)}
+
+    monkeypatch.setattr(synthetic, "sample", of_a_class)
+    data = synthetic.targets(Store(UPath(tmp_path / "classes")), {"train": (6, 6), "val": (6,)})
+    made = trainer(data, steps=40, warmup_steps=5, label_positives=True, image_weight=0)
+    made.run()
+    assert made.curves.val[-1]["r1"] == 1.0

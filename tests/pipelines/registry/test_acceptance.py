@@ -1,0 +1,242 @@
+"""Staging through the real registry: every tier on a real tiny lens, a rejected challenger."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.benchmarks import job as benchmarks
+from pipelines.benchmarks.job import BenchmarksConfig
+from pipelines.benchmarks.step import STEP as BENCHMARKS
+from pipelines.benchmarks.step import TABLE
+from pipelines.config import RunConfig
+from pipelines.evaluation.step import STEP as EVALUATION
+from pipelines.execution.runtime import Runtime
+from pipelines.lens.step import LensConfig
+from pipelines.registry import acceptance, models, promotion, sanity
+from pipelines.registry.gates import TIERS, GateConfig
+from pipelines.registry.models import ModelVersion
+from pipelines.registry.settings import SanityConfig, StagingConfig
+from pipelines.store.artifacts import Artifact
+from pipelines.store.files import write_atomic
+from pipelines.store.shards import encode_json
+from tests.pipelines.quiet import quiet_runtime
+from vitlens_core.errors import ConfigError
+
+MODALITY, NAME = "point_cloud", "vitlens-point_cloud"
+Flow = dict[str, Artifact]
+
+
+@pytest.fixture
+def flow(
+    flow_runtime: Runtime,
+    shards_artifact: Artifact,
+    foundation_artifact: Artifact,
+    targets_artifact: Artifact,
+    lens_artifact: Artifact,
+    evaluation_artifact: Artifact,
+) -> Flow:
+    return {
+        "benchmarks": benchmarks.run(
+            flow_runtime,
+            BenchmarksConfig(),
+            foundation_artifact,
+            lens_artifact,
+            evaluation_artifact,
+        ),
+        "shards": shards_artifact,
+        "foundation": foundation_artifact,
+        "targets": targets_artifact,
+        "lens": lens_artifact,
+        "evaluation": evaluation_artifact,
+    }
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Runtime:
+    return quiet_runtime(tmp_path)
+
+
+def config(at_least: float = 0, **tiers: Any) -> RunConfig:
+    return RunConfig(
+        modality=MODALITY,
+        lens=LensConfig.model_validate({"modality": MODALITY}),
+        gates={"top1": GateConfig(name="top1", metric="zero_shot.top1", min=at_least)},
+        staging=StagingConfig.model_validate({"sanity": None, **tiers}),
+    )
+
+
+def staged(home: Path, runtime: Runtime, flow: Flow, told: RunConfig) -> ModelVersion:
+    model = models.register_challenger(home, MODALITY, told, flow)
+    return acceptance.stage(runtime, home, told, flow, model)
+
+
+def worse(runtime: Runtime, flow: Flow) -> Flow:
+    """The same lens on the same samples, stated to get none of them right."""
+    found = flow["evaluation"].read_json("predictions.json")
+    metrics = flow["evaluation"].read_json("metrics.json")
+    build = runtime.store.begin(EVALUATION.name, 0, {"worse": True}, flow)
+    contents = {
+        "predictions.json": [{**p, "correct": False} for p in found],
+        "metrics.json": metrics,
+    }
+    files = [write_atomic(build.folder / n, encode_json(c)) for n, c in contents.items()]
+    return {**flow, "evaluation": build.commit(files, {"samples": len(found)})}
+
+
+def outcomes(model: ModelVersion) -> dict[str, str]:
+    return {gate.name: gate.outcome for gate in model.gates}
+
+
+def test_a_first_lens_passes_every_tier_it_can_be_held_against(
+    home: Path, runtime: Runtime, flow: Flow
+) -> None:
+    told = config(sanity={"timeout_s": 240})
+    model = staged(home, runtime, flow, told)
+    assert model.gates_passed, model.gates
+    assert outcomes(model) == {
+        "sanity": "passed",
+        "top1": "passed",
+        "non_inferiority": "skipped",
+        "benchmarks": "skipped",
+    }
+    assert "no data set is mounted (modelnet40" in model.gates[-1].reason
+    assert "in a fresh process; embeddings finite" in model.gates[0].reason
+    tags = models.connect(home).get_model_version(NAME, "1").tags
+    assert tags["vitlens.tier.sanity"] == tags["vitlens.tier.thresholds"] == "passed"
+    assert tags["vitlens.tier.non_inferiority"] == tags["vitlens.tier.benchmarks"] == "skipped"
+    assert {gate.tier for gate in model.gates} <= set(TIERS)
+
+
+def test_a_challenger_that_is_worse_is_rejected_and_the_champion_stays(
+    home: Path, runtime: Runtime, flow: Flow
+) -> None:
+    first = staged(home, runtime, flow, config())
+    promotion.promote(home, NAME, first.version)
+    rejected = staged(home, runtime, worse(runtime, flow), config())
+    held = {gate.name: gate for gate in rejected.gates}["non_inferiority"]
+    hits = [p["correct"] for p in flow["evaluation"].read_json("predictions.json")]
+    assert any(hits)
+    assert not held.passed
+    assert f"top-1 0.000 against {np.mean(hits):.3f} of version 1 on the same" in held.reason
+    with pytest.raises(ConfigError, match="version 2 stays challenger; non_inferiority: top-1"):
+        promotion.promote(home, NAME, rejected.version)
+    versions = {v.version: v.aliases for v in models.versions(home, MODALITY)}
+    assert versions == {1: ("champion",), 2: ("challenger",)}
+
+
+def test_a_wide_margin_lets_it_pass_and_a_rollback_undoes_it(
+    home: Path, runtime: Runtime, flow: Flow
+) -> None:
+    promotion.promote(home, NAME, staged(home, runtime, flow, config()).version)
+    told = config(non_inferiority={"margin": 0.99})
+    second = staged(home, runtime, worse(runtime, flow), told)
+    promotion.promote(home, NAME, second.version, "a wide margin")
+    promotion.rollback(home, NAME, "it was too wide")
+    assert [(m.action, m.version) for m in promotion.history(home, NAME)] == [
+        ("promote", 1),
+        ("promote", 2),
+        ("rollback", 1),
+    ]
+
+
+def test_an_equal_challenger_is_not_inferior(home: Path, runtime: Runtime, flow: Flow) -> None:
+    promotion.promote(home, NAME, staged(home, runtime, flow, config()).version)
+    again = runtime.store.begin(EVALUATION.name, 0, {"again": True}, flow)
+    files = [
+        write_atomic(again.folder / name, flow["evaluation"].path(name).read_bytes())
+        for name in ("predictions.json", "metrics.json")
+    ]
+    same = {**flow, "evaluation": again.commit(files, {})}
+    model = staged(home, runtime, same, config(non_inferiority={"margin": 0}))
+    held = {gate.name: gate for gate in model.gates}["non_inferiority"]
+    assert held.passed
+    assert held.value == 0
+
+
+def test_a_champion_that_cannot_be_shown_the_samples_fails_the_gate(
+    home: Path, runtime: Runtime, flow: Flow
+) -> None:
+    promotion.promote(home, NAME, staged(home, runtime, flow, config()).version)
+    package = models.download(f"models:/{NAME}@champion", home)
+    (package / "artifacts" / "foundation.json").unlink()
+    model = staged(home, runtime, worse(runtime, flow), config())
+    assert outcomes(model)["non_inferiority"] == "failed"
+    held = {gate.name: gate for gate in model.gates}["non_inferiority"]
+    assert "version 1 cannot be shown these samples: " in held.reason
+
+
+def test_what_was_held_is_not_held_again_unless_told_otherwise(
+    home: Path, runtime: Runtime, flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = staged(home, runtime, flow, config())
+    promotion.promote(home, NAME, model.version)
+    with monkeypatch.context() as counted:
+        counted.setattr(models, "state_gates", _never)
+        assert staged(home, runtime, flow, config()).gates == model.gates
+    assert not staged(home, runtime, flow, config(at_least=1.1)).gates_passed
+
+
+def _never(*_: object) -> None:
+    raise AssertionError("held again")
+
+
+def measured(runtime: Runtime, flow: Flow, **table: Any) -> Flow:
+    """The flow with benchmarks of these rows and failures."""
+    whole = {"rows": [], "failed": [], "skipped": [], **table}
+    build = runtime.store.begin(BENCHMARKS.name, 0, whole, {})
+    file = write_atomic(build.folder / TABLE, encode_json(whole))
+    return {**flow, "benchmarks": build.commit([file], {})}
+
+
+@pytest.mark.parametrize(
+    ("name", "at_least", "outcome"),
+    [
+        ("modelnet40", 0.5, "passed"),
+        ("modelnet40", 0.9, "failed"),
+        ("scanobjectnn", 0.5, "failed"),  # its files are broken
+        ("objaverse_lvis", 0.5, "skipped"),  # not mounted
+    ],
+)
+def test_a_gate_on_a_benchmark(
+    home: Path, runtime: Runtime, flow: Flow, name: str, at_least: float, outcome: str
+) -> None:
+    row = {"benchmark": "modelnet40", "kind": "zero-shot", "metric": "top1", "value": 0.7}
+    failed = {"benchmark": "scanobjectnn", "reason": "no xyz_label.npy"}
+    given = measured(runtime, flow, rows=[row], failed=[failed])
+    gate = GateConfig(name="public", metric=f"benchmarks.{name}.zero-shot.top1", min=at_least)
+    told = config().model_copy(update={"gates": {"public": gate}})
+    model = staged(home, runtime, given, told)
+    assert outcomes(model)["public"] == outcome
+    assert outcomes(model)["benchmarks"] == "failed"
+    assert model.gates[-1].reason == "scanobjectnn: no xyz_label.npy"
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        ({"max_latency_ms": 0.001, "max_memory_mb": 1}, r"ms an input, budget 0; .* MB, budget 1$"),
+        ({"timeout_s": 0.1}, r"^did not load and embed within 0 s$"),
+    ],
+)
+def test_a_budget_that_is_overrun_is_named(
+    home: Path, runtime: Runtime, flow: Flow, budget: dict, said: str
+) -> None:
+    models.register_challenger(home, MODALITY, config(), flow)
+    package = models.download(f"models:/{NAME}@challenger", home)
+    held = sanity.hold(package, SanityConfig(**budget))
+    assert not held.passed
+    assert re.search(said, held.reason)
+
+
+def test_a_model_that_does_not_load_says_why(home: Path, runtime: Runtime, flow: Flow) -> None:
+    models.register_challenger(home, MODALITY, config(), flow)
+    package = models.download(f"models:/{NAME}@challenger", home)
+    (package / "artifacts" / "lens.safetensors").write_bytes(b"no lens")
+    held = sanity.hold(package, SanityConfig(timeout_s=240))
+    assert not held.passed
+    assert "does not load in a fresh process: vitlens_core.errors.CheckpointError" in held.reason

@@ -1,0 +1,156 @@
+"""Promotion: who is champion, who made it so, and what happens when two try at once."""
+
+import multiprocessing
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipelines.registry import models, promotion
+from pipelines.registry.models import CHALLENGER, CHAMPION, PREVIOUS
+from tests.pipelines.finished_run import finished_run
+from tests.pipelines.registered import NAME, aliases, challenge, register
+from vitlens_core.errors import ConfigError
+
+
+def champions(home: Path, *rights: float) -> None:
+    """Register and promote one run after the other."""
+    for right in rights:
+        promotion.promote(home, NAME, register(home, right).version, f"reached {right}")
+
+
+def test_promotion_moves_champion_and_previous(home: Path) -> None:
+    champions(home, 0.25, 0.5, 0.75)
+    assert aliases(home) == {3: ("champion",), 2: ("previous",), 1: ()}
+
+
+def test_promoting_the_champion_again_changes_nothing(home: Path) -> None:
+    champions(home, 0.25, 0.5)
+    before = aliases(home), promotion.history(home, NAME)
+    assert promotion.promote(home, NAME, 2, "again").aliases == ("champion",)
+    assert (aliases(home), promotion.history(home, NAME)) == before
+
+
+def test_a_champion_registered_again_is_no_challenger(home: Path) -> None:
+    champions(home, 0.5)
+    assert register(home).aliases == ("champion",)
+
+
+def test_a_failed_gate_keeps_the_champion(home: Path) -> None:
+    champions(home, 0.5)
+    worse = register(home, 0.25, at_least=0.4)
+    with pytest.raises(ConfigError, match=r"top1: zero_shot\.top1 is 0\.25, but must be at least"):
+        promotion.promote(home, NAME, worse.version)
+    assert aliases(home) == {2: ("challenger",), 1: ("champion",)}
+
+
+def test_a_version_that_was_never_staged_is_refused(home: Path) -> None:
+    model = challenge(home, finished_run(home))
+    with pytest.raises(ConfigError, match="was never staged, so no gate was held"):
+        promotion.promote(home, NAME, model.version)
+    assert aliases(home) == {1: ("challenger",)}
+
+
+def test_a_forced_promotion_says_so_for_ever(home: Path) -> None:
+    worse = register(home, 0.25, at_least=0.4)
+    promotion.promote(home, NAME, worse.version, "the gate is wrong", force=True)
+    [move] = promotion.history(home, NAME)
+    assert (move.forced, move.why) == (True, "the gate is wrong")
+    assert aliases(home) == {1: ("champion",)}
+
+
+def test_force_is_not_noted_where_nothing_was_forced(home: Path) -> None:
+    promotion.promote(home, NAME, register(home).version, force=True)
+    assert not promotion.history(home, NAME)[0].forced
+
+
+def test_rollback_and_back_again(home: Path) -> None:
+    champions(home, 0.25, 0.5)
+    assert promotion.rollback(home, NAME, "worse in the field").version == 1
+    assert aliases(home) == {2: ("previous",), 1: ("champion",)}
+    promotion.rollback(home, NAME)
+    assert aliases(home) == {2: ("champion",), 1: ("previous",)}
+
+
+def test_without_a_previous_champion_there_is_nothing_to_go_back_to(home: Path) -> None:
+    champions(home, 0.5)
+    with pytest.raises(ConfigError, match="no previous champion"):
+        promotion.rollback(home, NAME)
+
+
+def test_history_tells_what_who_when_and_why(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITLENS_USER", "ada")
+    champions(home, 0.25, 0.5)
+    promotion.rollback(home, NAME, "worse in the field")
+    moves = promotion.history(home, NAME)
+    assert [(m.action, m.before, m.version, m.why) for m in moves] == [
+        ("promote", None, 1, "reached 0.25"),
+        ("promote", 1, 2, "reached 0.5"),
+        ("rollback", 2, 1, "worse in the field"),
+    ]
+    assert {m.who for m in moves} == {"ada"}
+    assert sorted(moves, key=lambda m: m.at) == moves
+
+
+@pytest.mark.parametrize("move", ["promote", "rollback"])
+def test_a_move_that_was_killed_half_way_is_ended_by_the_next(
+    home: Path, monkeypatch: pytest.MonkeyPatch, move: str
+) -> None:
+    champions(home, 0.25, 0.5)
+    third = register(home, 0.75)
+    moves = {
+        "promote": partial(promotion.promote, home, NAME, third.version),
+        "rollback": partial(promotion.rollback, home, NAME),
+    }
+    client = models.connect(home)
+    set_alias = type(client).set_registered_model_alias
+
+    def killed(self, name: str, alias: str, version: str) -> None:
+        if alias == CHAMPION:
+            raise KeyboardInterrupt
+        set_alias(self, name, alias, version)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(client), "set_registered_model_alias", killed)
+        with pytest.raises(KeyboardInterrupt):
+            moves[move]()
+    held = models.aliases(client, NAME)
+    assert held[CHAMPION] == held[PREVIOUS] == 2  # one champion all the time
+    promotion.rollback(home, NAME, "after the kill")
+    moved = {"promote": 3, "rollback": 1}[move]
+    assert models.aliases(client, NAME) == {CHAMPION: 2, PREVIOUS: moved, CHALLENGER: 3}
+
+
+def test_a_version_that_does_not_exist_is_refused(home: Path) -> None:
+    register(home)
+    with pytest.raises(ConfigError, match="no version 7"):
+        promotion.promote(home, NAME, 7)
+
+
+def test_two_promotions_at_once_leave_one_champion_and_the_other_previous(home: Path) -> None:
+    champions(home, 0.25)
+    rivals = [register(home, right).version for right in (0.5, 0.75)]
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(len(rivals))
+    processes = [
+        context.Process(target=_promote_often, args=(home, version, barrier)) for version in rivals
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    held = models.aliases(models.connect(home), NAME)
+    assert {held[CHAMPION], held[PREVIOUS]} == set(rivals)
+    moves = promotion.history(home, NAME)
+    # Each move starts where the one before it ended: none was lost, none overtook another.
+    assert [m.before for m in moves] == [None, *(m.version for m in moves[:-1])]
+    assert moves[-1].version == held[CHAMPION]
+
+
+def _promote_often(home: Path, version: int, barrier) -> None:
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    barrier.wait(60)
+    for _ in range(5):
+        promotion.promote(home, NAME, version, "a race")

@@ -1,0 +1,253 @@
+"""The report: complete as JSON, self-contained as a page, deterministic in what it shows."""
+
+import base64
+import io
+import json
+import math
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from upath import UPath
+
+from pipelines import report
+from pipelines.registry.models import ModelVersion
+from pipelines.report import confusion, gallery, pictures
+from pipelines.report.page import duration
+from pipelines.store.artifacts import Artifact, Quarantined
+from pipelines.store.shards import encode_array
+from tests.pipelines.finished_run import (
+    CONFIG,
+    finished_run,
+    gate_results,
+    predictions,
+    sample,
+    samples,
+)
+from tests.pipelines.shard_bytes import encode_shard
+
+MODEL = ModelVersion("vitlens-point_cloud", 2, ("champion",), "run", "e", (), "", datetime.now(UTC))
+BAD = Quarantined(key="broken", step="renders", reason="not a GLB: it starts with <!DOCTYPE html>")
+
+
+def write(home: Path, artifacts: dict[str, Artifact], model: ModelVersion | None = MODEL) -> Path:
+    return report.write(home, CONFIG, artifacts, gate_results(artifacts), model, "demo")
+
+
+def read(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text())
+
+
+class Page(HTMLParser):
+    """Every address a page names, the images it holds, and its open elements."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.text = path.read_text()
+        self.feed(self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        sources = ("src", "href", "xlink:href", "action", "data", "srcset")
+        self.addresses += [value or "" for name, value in attrs if name in sources]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Page:
+    return Page(write(tmp_path, finished_run(tmp_path, quarantined=[BAD])) / "report.html")
+
+
+def test_the_json_holds_what_programs_read(tmp_path: Path) -> None:
+    artifacts = finished_run(tmp_path, quarantined=[BAD])
+    found = read(write(tmp_path, artifacts))
+    assert found["modality"] == "point_cloud"
+    assert found["profile"] == "demo"
+    assert found["zero_shot"]["top1"] == 0.5
+    assert found["zero_shot"].keys() >= {"top3", "top5", "class_mean", "chance", "ci95", "n"}
+    assert found["foundation_image_zero_shot"]["top1"] == 0.8
+    assert found["retrieval"]["point_to_image"]["r10"] == 0.8
+    assert found["objects"] == {"ok": 12, "quarantined": 1}
+    assert found["quarantined"] == [BAD.model_dump()]
+    assert found["gates"][0].items() >= {"name": "top1", "threshold": 0.1, "passed": True}.items()
+    assert found["model"] == {"name": MODEL.name, "version": 2, "aliases": ["champion"]}
+    assert found["seconds"].keys() == artifacts.keys()
+    assert found["fingerprints"]["lens"] == artifacts["lens"].fingerprint
+    assert found["foundation"]["spec"] == "lit:a+b"
+    assert found["training"]["steps"] == 4
+
+
+def test_a_run_without_a_version_is_reported_too(tmp_path: Path) -> None:
+    folder = write(tmp_path, finished_run(tmp_path), model=None)
+    assert read(folder)["model"] is None
+    assert "not registered" in (folder / "report.html").read_text()
+
+
+def test_a_figure_that_is_not_finite_is_null(tmp_path: Path) -> None:
+    artifacts = finished_run(tmp_path)
+    gates = [g.model_copy(update={"value": math.nan}) for g in gate_results(artifacts)]
+    folder = report.write(tmp_path, CONFIG, artifacts, gates, MODEL)
+    assert read(folder)["gates"][0]["value"] is None
+
+
+def test_latest_leads_to_the_newest_report(tmp_path: Path) -> None:
+    first = write(tmp_path, finished_run(tmp_path, right=0.25))
+    second = write(tmp_path, finished_run(tmp_path, right=0.75))
+    assert first != second
+    assert (tmp_path / "latest").resolve() == second
+    write(tmp_path, finished_run(tmp_path, right=0.25))
+    assert (tmp_path / "latest").resolve() == first
+    assert {p.name for p in tmp_path.iterdir()} == {"artifacts", "reports", "latest"}
+
+
+def test_a_home_can_be_moved(tmp_path: Path) -> None:
+    write(tmp_path / "home", finished_run(tmp_path / "home"))
+    (tmp_path / "home").rename(tmp_path / "moved")
+    assert (tmp_path / "moved" / "latest" / "report.html").exists()
+
+
+def test_the_page_asks_nothing_of_the_network(page: Page) -> None:
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    # Namespaces name, they are not fetched.
+    named = re.findall(r'(?<!xmlns=")(?<!xmlns:xlink=")https?://', page.text)
+    assert not named
+    assert not re.search(r"@import|url\((?!#)", page.text)
+
+
+def test_every_picture_decodes_and_shows_something(page: Page) -> None:
+    uris = [address for address in page.addresses if address.startswith("data:")]
+    assert len(uris) == 8 * (1 + 5)
+    for uri in uris:
+        image = Image.open(io.BytesIO(base64.b64decode(uri.partition("base64,")[2])))
+        assert np.asarray(image.convert("RGBA"))[..., 3].max() == 255
+
+
+def test_names_from_outside_are_escaped(page: Page) -> None:
+    assert "<!DOCTYPE html>" not in page.text
+    assert "not a GLB: it starts with &lt;!DOCTYPE html&gt;" in page.text
+    assert "A &lt;b&gt;object" in page.text
+    assert "A <b>object" not in page.text
+
+
+def test_the_page_states_gates_and_drawings(page: Page) -> None:
+    assert "all 1 gates passed" in page.text
+    assert page.tags.count("svg") == 2
+    assert "#00000" not in page.text
+
+
+def test_a_failed_gate_is_told_with_its_reason(tmp_path: Path) -> None:
+    artifacts = finished_run(tmp_path)
+    failed = gate_results(artifacts, at_least=0.9)
+    text = (report.write(tmp_path, CONFIG, artifacts, failed, MODEL) / "report.html").read_text()
+    assert "1 of 1 gates failed" in text
+    assert failed[0].reason in text
+
+
+@given(right=st.floats(0, 1), count=st.integers(1, 12), data=st.data())
+def test_examples_are_half_hits_and_do_not_depend_on_the_order(
+    right: float, count: int, data: st.DataObject
+) -> None:
+    found = predictions(samples(), right)
+    chosen = gallery.choose(found, count)
+    shuffled = data.draw(st.permutations(found))
+    assert [p["key"] for p in gallery.choose(shuffled, count)] == [p["key"] for p in chosen]
+    assert len(chosen) == count == len({p["key"] for p in chosen})
+    hits = sum(p["predicted"][0] == p["label"] for p in found)
+    chosen_hits = sum(p["predicted"][0] == p["label"] for p in chosen)
+    fair = max(count - count // 2, count - (len(found) - hits))
+    assert chosen_hits == min(hits, fair)
+
+
+def test_examples_show_every_class_before_one_twice() -> None:
+    chosen = gallery.choose(predictions(samples(12, classes=3), right=1), 3)
+    assert {p["label"] for p in chosen} == {"class 0", "class 1", "class 2"}
+
+
+def test_only_the_wanted_members_are_read(tmp_path: Path) -> None:
+    paths = [UPath(tmp_path / f"test-{i}.tar") for i in range(2)]
+    for i, path in enumerate(paths):
+        path.write_bytes(encode_shard([sample(f"{i}{k}", "chair") for k in "ab"]))
+    found = gallery.read_members(paths, {"0b": {"view00.png"}, "1a": {"points.npy", "json"}})
+    assert {key: set(files) for key, files in found.items()} == {
+        "0b": {"view00.png"},
+        "1a": {"points.npy", "json"},
+    }
+    assert found["0b"]["view00.png"] == sample("0b", "chair")["view00.png"]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0])
+@pytest.mark.parametrize("count", [1, 50, 10_000])
+def test_a_cloud_fills_its_picture_and_keeps_off_the_edge(count: int, scale: float) -> None:
+    rng = np.random.default_rng(0)
+    xyz = rng.uniform(-0.4, 0.4, (count, 3)) * scale
+    points = np.concatenate([xyz, rng.uniform(size=(count, 3))], axis=1).astype(np.float16)
+    image = pictures.draw_signal("point_cloud", encode_array(points), 64)
+    alpha = np.asarray(image)[..., 3]
+    assert alpha.max() == 255
+    edge = np.concatenate([alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]])
+    assert not edge.any()
+
+
+def test_the_nearest_point_hides_the_others() -> None:
+    """Along the first camera's axis (polar 60°, azimuth 0), red in front of blue."""
+    toward = np.array([0, 0.5, 3**0.5 / 2])
+    behind = [[*(toward * 0.3), 1, 0, 0], [*(toward * -0.3), 0, 0, 1]]
+    beside = [[0.4, 0, 0, 0, 1, 0], [-0.4, 0, 0, 0, 1, 0]]
+    for rows in (behind + beside, behind[::-1] + beside):
+        data = encode_array(np.array(rows, np.float16))
+        image = np.asarray(pictures.draw_signal("point_cloud", data, 64))
+        red, _, blue, alpha = image[32, 32]
+        assert alpha == 255
+        assert red > blue
+
+
+@given(
+    shape=st.lists(st.integers(1, 9), min_size=1, max_size=4),
+    kind=st.sampled_from([np.float16, np.uint8]),
+)
+def test_a_signal_of_any_shape_is_drawn(shape: list[int], kind: type) -> None:
+    signal = np.random.default_rng(0).integers(255, size=shape).astype(kind)
+    assert pictures.draw_signal("a new one", encode_array(signal), 24).size == (24, 24)
+
+
+def test_a_small_matrix_is_whole() -> None:
+    shown = confusion.matrix(["a", "b"], [[3, 1], [0, 2]])
+    assert (shown.labels, shown.counts, shown.totals) == (["a", "b"], [[3, 1], [0, 2]], [4, 2])
+
+
+def test_a_large_matrix_keeps_the_classes_with_most_confusions() -> None:
+    size = 3 * confusion.LEGIBLE
+    counts = np.eye(size, dtype=int) * 5
+    counts[100, 7], counts[7, 3] = 4, 2
+    names = [f"class {i:03d}" for i in range(size)]
+    shown = confusion.matrix(names, counts.tolist())
+    assert {"class 003", "class 007", "class 100"} < set(shown.labels)
+    assert shown.labels == sorted(shown.labels)
+    assert len(shown.labels) == len(shown.counts) == confusion.LEGIBLE
+    pairs = confusion.most_frequent(names, counts.tolist())
+    assert [(p.true, p.predicted, p.count, p.total) for p in pairs] == [
+        ("class 100", "class 007", 4, 9),
+        ("class 007", "class 003", 2, 7),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.42, "0.4 s"),
+        (48.2, "48 s"),
+        (200, "3 min 20 s"),
+        (3599.6, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+    ],
+)
+def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
+    assert duration(seconds).replace("\u00a0", " ") == said
