@@ -1,8 +1,8 @@
 """A folder of GLB files, one subfolder per class, as a mirror in Objaverse's layout.
 
-    python meshes_to_mirror.py meshes mirror
+python meshes_to_mirror.py meshes mirror
 
-    meshes/chair/red chair.glb  ─▶  mirror/hf-objaverse-v1/glbs/000-000/chair-red-chair.glb
+meshes/chair/red chair.glb  ─▶  mirror/hf-objaverse-v1/glbs/000-000/chair-red-chair.glb
 """
 
 import gzip

@@ -34,12 +34,14 @@ def load(
     device: str | torch.device = "cpu",
     precision: Precision = "fp32",
 ) -> Model:
-    """A model from lens checkpoints of one foundation, or from one published checkpoint.
+    """A model from lens checkpoints of one foundation, from one published checkpoint, or of a
+    foundation alone.
 
     Args:
         sources: a lens (`lens.safetensors`, its folder, a folder that `save_pretrained`
             wrote, `models:/…`), several of them, or a
-            checkpoint of ViT-Lens, OpenShape or ImageBind (.safetensors or .pt).
+            checkpoint of ViT-Lens, OpenShape or ImageBind (.safetensors or .pt). Without any,
+            the model has the image, video and text of `foundation`.
         modalities: those to hold in memory; all that the sources offer where not given. Image,
             video and text come with the foundation, whole or not at all.
         foundation: of a lens: an object, a spec, or a folder with foundation.json. Where not
@@ -52,17 +54,19 @@ def load(
         ConfigError: a source, modality or foundation that does not exist.
         CheckpointError: weights that fit neither their config nor their foundation.
     """
-    if not sources:
-        raise ConfigError("load what? Name a lens checkpoint, models:/…, or a published checkpoint")
+    if not sources and foundation is None:
+        raise ConfigError(
+            "load what? Name a lens checkpoint, models:/…, a published checkpoint, or a foundation"
+        )
     for name in modalities or ():
         known.load(name)
     files = [locate(source) for source in sources]
     kinds = {recognise(path) for path in files}
     device = torch.device(device)
     origin = None
-    if kinds == {"lens"}:
+    if kinds <= {"lens"}:
         _refuse(config, "config", "published checkpoints")
-        base = lens_foundation(files[0], foundation).to(device)
+        base = lens_foundation(files[0] if files else None, foundation).to(device)
         encoders = lens_encoders(files, base, modalities, device)
         origin = Origin(files[0], base) if len(files) == 1 else None
     elif len(files) == 1:
@@ -72,7 +76,7 @@ def load(
         raise ConfigError(f"several sources must all be lenses; found {', '.join(sorted(kinds))}")
     if missing := [name for name in modalities or () if name not in encoders]:
         raise ConfigError(
-            f"{', '.join(map(str, sources))} cannot encode {', '.join(missing)}; "
+            f"{', '.join(map(str, sources)) or foundation} cannot encode {', '.join(missing)}; "
             f"of those asked for it can: {', '.join(encoders) or 'none'}"
         )
     kept = {n: e for n, e in encoders.items() if modalities is None or n in modalities}
