@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipelines.choices import unknown
 from pipelines.foundation.step import SCHEME
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, unknown
 from workflows.spec import Workflow
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from pipelines.config import RunConfig
 from pipelines.execution.runtime import Runtime
+from pipelines.store.home import Home
 from workflows.console import terminal
-from workflows.home import Home
-from workflows.runs import process_tag
+from workflows.processes import process_tag
 from workflows.spec import DEFAULT_PROFILE, Workflow
 
 RESOURCE = "settings"
@@ -25,7 +25,7 @@ class RunSettings(dg.ConfigurableResource):
     overrides: list[str] = Field([], description="as `--set`: section.key=value, value in YAML")
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """State which process the run lives in, for `workflows.runs`."""
+        """State which process the run lives in, for `workflows.processes`."""
         if context.run and context.instance:
             context.instance.add_run_tags(context.run.run_id, process_tag())
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pipelines.choices import unknown
 from pipelines.flow import FlowStep, steps
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,10 +20,10 @@ from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from pipelines.store.artifacts import home_folder
 from pipelines.store.files import made_once
+from pipelines.store.home import Home
 from pipelines.store.splits import Split
 from vitlens_core.errors import ConfigError
 from vitlens_core.readers.pictures import read_rgb
@@ -102,6 +102,9 @@ class SourceSettings(BaseModel, ABC):
     )
     seed: int = Field(0, description="of the division")
 
+    # Read where settings are made, in the driver, and carried to the workers.
+    _home: Home = PrivateAttr(default_factory=Home.from_environment)
+
     @abstractmethod
     def pairs(self) -> Iterable[Pair]:
         """Every pair, in an order that does not depend on the file system.
@@ -140,7 +143,7 @@ class SourceSettings(BaseModel, ABC):
             ConfigError: no such folder.
         """
         if self.generated:
-            return made_once(home_folder() / GENERATED / self.kind, self._generate_in)
+            return made_once(self._home.generated / self.kind, self._generate_in)
         folder = Path(self.root).expanduser().absolute()
         if not folder.is_dir():
             raise ConfigError(f"source.root: no folder {folder}; name the folder of {self.kind}")

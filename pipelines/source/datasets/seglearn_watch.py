@@ -20,7 +20,6 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.source.base import PACKAGE, Pair, SourceSettings
-from pipelines.store.artifacts import home_folder
 from pipelines.store.files import file_entry, made_once
 from vitlens_core.errors import ConfigError, InputError, IntegrityError, TransientError
 from vitlens_core.readers.pickled import read_npy
@@ -93,7 +92,7 @@ class SeglearnWatch(SourceSettings):
         """
         if self.root != PACKAGE:
             return super().folder()
-        kept = home_folder() / "packages" / WHEEL.removesuffix("-py3-none-any.whl")
+        kept = self._home.packages / WHEEL.removesuffix("-py3-none-any.whl")
         return made_once(kept, _fetched)
 
     def pairs(self) -> Iterator[Pair]:

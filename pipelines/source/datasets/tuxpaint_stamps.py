@@ -19,7 +19,6 @@ from pydantic import Field
 
 from pipelines.source.base import PACKAGE, Pair, SourceSettings
 from pipelines.source.clips import key_of
-from pipelines.store.artifacts import home_folder
 from pipelines.store.files import file_entry, made_once
 from vitlens_core.errors import ConfigError, IntegrityError, TransientError
 
@@ -118,7 +117,7 @@ class TuxpaintStamps(SourceSettings):
         """
         if self.root != PACKAGE:
             return super().folder()
-        return unpacked(STAMPS, home_folder() / "packages") / "usr/share/tuxpaint/stamps"
+        return unpacked(STAMPS, self._home.packages) / "usr/share/tuxpaint/stamps"
 
     def pairs(self) -> Iterator[Pair]:
         """Stamps in the order of their paths. Raises ConfigError."""
