@@ -17,7 +17,7 @@ from pipelines.benchmarks.step import STEP as BENCHMARKS
 from pipelines.flow import STEPS
 from pipelines.registry import gates, noninferiority, sanity
 from pipelines.registry.gates import TIERS
-from workflows import home as homes
+from pipelines.store import home as homes
 from workflows.axes import AXES
 
 ROOT = Path(__file__).parents[2]

@@ -20,10 +20,10 @@ from docs.generators.tables import (
 from pipelines.benchmarks.base import Benchmark
 from pipelines.benchmarks.datasets import benchmarks
 from pipelines.config import RunConfig
-from pipelines.config import _source_kinds as source_kinds
 from pipelines.execution.step import Step
 from pipelines.flow import STEPS
 from pipelines.registry.gates import GateConfig
+from pipelines.source import datasets
 from pipelines.source.base import SourceSettings
 from vitlens_core import modalities as known
 
@@ -34,7 +34,8 @@ _DERIVED = ("modality", "name")
 def run_settings() -> str:
     """Every section of a run's settings, and the sections in it."""
     found = sections(RunConfig) | {"gates.<name>": GateConfig}
-    order = [name for name in RunConfig.model_fields if name in found]
+    # A source's settings are those of its data set: they have a page of their own.
+    order = [name for name in RunConfig.model_fields if name in found and name != "source"]
     parts = [_section(name, found[name], 2) for name in [*order, "gates.<name>"]]
     return "\n".join(parts)
 
@@ -68,10 +69,9 @@ def _modality(module: Any) -> str:
 
 def data_sets() -> str:
     """What can be read and what can be measured."""
-    kinds = source_kinds()
     lines = ["## Sources", "", "Settings of every source:", ""]
     lines += [settings_table(SourceSettings, "source.", without=("kind",)), ""]
-    lines += [_source(kind, kinds[kind]) for kind in sorted(kinds)]
+    lines += [_source(kind, datasets.load(kind)) for kind in datasets.kinds()]
     lines += ["## Benchmarks", "", _benchmarks(list(benchmarks().values())), ""]
     return "\n".join(lines)
 
@@ -148,8 +148,8 @@ def undescribed() -> list[str]:
 
 def _models() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "", RunConfig
-    for kind, source in source_kinds().items():
-        yield f"source[{kind}].", source
+    for kind in datasets.kinds():
+        yield f"source[{kind}].", datasets.load(kind)
     for name in known.lensed():
         yield f"{name}.", known.load(name).Tokenizer
 
@@ -158,5 +158,5 @@ def _silent(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         if inner := section_in(field.annotation):
             yield from _silent(inner, f"{prefix}{name}.")
-        elif not field.description and name not in ("kind", *_DERIVED):
+        elif not field.description and name not in ("kind", "source", *_DERIVED):
             yield prefix + name

@@ -353,13 +353,6 @@ def test_a_file_of_other_tensors_is_refused(tmp_path):
         vitlens_core.load(tmp_path / "broken.safetensors")
 
 
-def _ply(xyz: np.ndarray) -> bytes:
-    lines = "\n".join(" ".join(f"{c:.6f}" for c in point) for point in xyz)
-    properties = "".join(f"property float {axis}\n" for axis in "xyz")
-    header = f"ply\nformat ascii 1.0\nelement vertex {len(xyz)}\n{properties}end_header\n"
-    return f"{header}{lines}\n".encode()
-
-
 # --- another preparation ----------------------------------------------------------------------
 
 
