@@ -70,7 +70,7 @@ class Texts:
 
 def prompted(model: Model, benchmark: Benchmark, names: Sequence[str], batch: int) -> np.ndarray:
     """[K, E]: per class the mean over the benchmark's prompts, as in the evaluation."""
-    templates = benchmark.templates or modalities.load(benchmark.modality).TEMPLATES
+    templates = benchmark.templates or modalities.load(benchmark.modality).templates
     return class_embeddings(Texts(model, batch), names, templates)
 
 
@@ -85,9 +85,9 @@ def deviations(model: Model, benchmark: Benchmark) -> list[str]:
     """What the lens sees otherwise than the protocol presumes."""
     settings = model.settings(benchmark.modality)
     return [
-        f"the lens sees {name} {getattr(settings, name)}, the protocol {value}"
+        f"the lens sees {name} {settings[name]}, the protocol {value}"
         for name, value in benchmark.expected.items()
-        if getattr(settings, name, value) != value
+        if settings.get(name, value) != value
     ]
 
 

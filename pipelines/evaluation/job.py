@@ -25,7 +25,8 @@ from vitlens_core.captions import class_prompts
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.text import TextEncoder
 from vitlens_core.model_files import CALIBRATION_FILE, LENS_FILE
-from vitlens_core.models.tower import Tower, TowerSettings
+from vitlens_core.models.tower import Tower
+from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.precision import autocast
 
 _BLOCK = 1024  # samples that are compared with all others at a time
@@ -71,7 +72,7 @@ def run(
     tower, settings = open_lens(lens, LENS_FILE, encoder)
     evaluated = perceive(runtime, config, targets, tower, settings)
     names = sorted(set(evaluated.labels))
-    classes = class_embeddings(encoder, names, modalities.load(settings.modality).TEMPLATES)
+    classes = class_embeddings(encoder, names, modalities.load(settings.modality).templates)
     supervision = TrainConfig.model_validate(lens.manifest.config["train"]).weights(
         taught=has_teacher(foundation)
     )
@@ -170,7 +171,7 @@ def score(
         "split": config.split,
         "zero_shot": own.as_dict(),
         "times_chance": own.top1.value / own.chance,
-        "retrieval": _retrieval(modalities.load(modality).WORD, evaluated, sure),
+        "retrieval": _retrieval(modalities.load(modality).metric_prefix, evaluated, sure),
         "classes": names,
         "confusion": own.confusion.tolist(),
     }
@@ -246,10 +247,11 @@ def _labels_of(targets: Artifact, split: str) -> Iterator[str | None]:
 def embed(tower: Tower, settings: TowerSettings, samples: list[Sample]) -> np.ndarray:
     """Unit-norm embeddings [B, E] of the samples' signals, on the tower's device."""
     device = next(tower.parameters()).device
-    signal = modalities.load(settings.modality).SIGNAL
-    stored = torch.from_numpy(np.stack([decode_array(s[signal]) for s in samples]))
+    file = modalities.load_lensed(settings.modality).signal_file
+    signal, tokenizer = settings.signal_config, settings.tokenizer_config
+    stored = torch.from_numpy(np.stack([decode_array(s[file]) for s in samples]))
     with autocast("auto", device):
-        embedded = tower(settings.signal.prepare(stored).to(device))
+        embedded = tower(tokenizer.prepare(stored, signal).to(device))
     return F.normalize(embedded.float(), dim=-1).cpu().numpy()
 
 

@@ -29,8 +29,8 @@ from pipelines.store.shards import (
     view_names,
 )
 from vitlens_core.errors import ConfigError
-from vitlens_core.foundation import LitFoundation, load_foundation
-from vitlens_core.foundation.lit import FitSettings, fit_projections
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.lit import LitFoundation, fit_projections
 from vitlens_core.model_files import PROJECTIONS_FILE
 
 _MOST_FITTED = 10_000  # samples whose features are in memory; two projections need no more
@@ -97,7 +97,7 @@ def _fit(
     tasks = _fitted_on(shards)
     records = write_shards(runtime, build, tasks, partial(FeatureStage, config, shards))
     images, texts, owners = _read_features(build.folder, tasks)
-    settings = FitSettings(**config.fit.model_dump())
+    settings = config.fit
     with runtime.progress("fit", settings.steps, "steps") as bar:
         fit_projections(
             foundation.projections.requires_grad_(True),

@@ -13,7 +13,8 @@ from pipelines.store.files import write_atomic
 from pipelines.store.shards import (
     encode_json,
 )
-from vitlens_core.foundation import LitFoundation, load_foundation
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.model_files import FOUNDATION_FILE, PROJECTIONS_FILE
 
 
@@ -58,7 +59,8 @@ def run(
 
 def _of_teacher(runtime: Runtime, config: FoundationConfig, teacher: Teacher) -> Artifact:
     """The teacher's foundation with the teacher beside it."""
-    identity = {**config.model_dump(), "teacher": teacher.digest}
+    # Not by what it was called: an alias and a version may name the same lens.
+    identity = {**config.model_dump(exclude={"spec"}), "teacher": teacher.digest}
     build = STEP.begin(runtime, identity, {})
     if build.existing:
         return build.existing

@@ -7,17 +7,27 @@ from pathlib import Path
 
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import has_teacher, open_foundation
-from pipelines.lens.settings import PROGRESS_FILE
-from pipelines.lens.step import STEP, LensConfig
+from pipelines.lens.settings import PROGRESS_FILE, TrainConfig
+from pipelines.lens.step import STEP
+from pipelines.lens.training import TrainJob
+from pipelines.lens.workers import fit, remove
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_json
 from vitlens_core.errors import ConfigError
 from vitlens_core.model_files import LENS_FILE
+from vitlens_core.models.tower import build_tower
+from vitlens_core.models.tower_settings import TowerSettings
 
 
-def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Artifact) -> Artifact:
-    """Train the lens, in this process or on the workers of Ray Train.
+def run(
+    runtime: Runtime,
+    config: TrainConfig,
+    tower: TowerSettings,
+    targets: Artifact,
+    foundation: Artifact,
+) -> Artifact:
+    """Train the lens of a tower, in this process or on the workers of Ray Train.
 
     Raises:
         ConfigError: sizes that do not fit (batch over workers, tower and trunk), or nothing to
@@ -25,25 +35,21 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
         VitlensError: the loss stopped being finite.
     """
     workers = max(1, runtime.resources.train_workers)
-    if config.train.batch_size % workers:
+    if config.batch_size % workers:
         raise ConfigError(
-            f"lens.train.batch_size {config.train.batch_size} does not divide over "
-            f"{workers} workers"
+            f"lens.train.batch_size {config.batch_size} does not divide over {workers} workers"
         )
     inputs = {"targets": targets, "foundation": foundation}
-    build = STEP.begin(runtime, config, inputs)
+    identity = {**tower.model_dump(), "train": config.model_dump()}
+    build = STEP.begin(runtime, identity, inputs)
     if build.existing:
         return build.existing
-    config.train.weights(taught=has_teacher(foundation))
+    config.weights(taught=has_teacher(foundation))
     # In this process first: sizes that do not fit are a mistake, which Ray Train would retry.
-    config.tower().build(open_foundation(foundation).trunk)
-    # Late: Ray Train takes seconds to import, and settings are checked without it.
-    from pipelines.lens.training import TrainJob
-    from pipelines.lens.workers import fit, remove
-
+    build_tower(tower, open_foundation(foundation).trunk)
     checkpoints = build.folder / "checkpoints"
-    job = TrainJob(config.tower(), config.train, targets, foundation, runtime.resources)
-    with runtime.progress(STEP.name, config.train.steps, "steps") as bar:
+    job = TrainJob(tower, config, targets, foundation, runtime.resources)
+    with runtime.progress(STEP.name, config.steps, "steps") as bar:
         last = fit(job, checkpoints, bar)
     with last as folder:
         assert folder is not None, "the last step is always kept"

@@ -107,5 +107,5 @@ def _champion_hits(
     tower, settings = load_lens(lens, foundation)
     evaluated = perceive(runtime, split, targets, tower, settings)
     names = sorted(set(evaluated.labels))
-    classes = class_embeddings(foundation, names, modalities.load(settings.modality).TEMPLATES)
+    classes = class_embeddings(foundation, names, modalities.load(settings.modality).templates)
     return evaluated.keys, hits(evaluated, names, classes)

@@ -1,6 +1,6 @@
 """pictures: signals and views as small images that travel inside the page.
 
-Clouds are projected; any other signal is drawn by its shape, so that a new modality needs nothing.
+A modality says how its signals are drawn: as projected points, or by their shape.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _SHADE = 0.35  # how much darker the farthest point is than the nearest
 
 def signal_file(modality: str) -> str:
     """The extension under which shards hold a modality's signal."""
-    return modalities.load(modality).SIGNAL
+    return modalities.load_lensed(modality).signal_file
 
 
 def draw_signal(modality: str, data: bytes, size_px: int) -> Image.Image:
     """A stored signal as an RGBA picture, transparent where there is nothing."""
-    if modality == "point_cloud":
+    if modalities.load_lensed(modality).drawn_as == "points":
         return _draw_cloud(data, size_px)
     return _draw_array(decode_array(data), size_px)
 

@@ -32,7 +32,7 @@ from pipelines.store.shards import (
     targets_file,
 )
 from pipelines.targets.step import STEP
-from vitlens_core.foundation import LitFoundation
+from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.model_files import FOUNDATION_FILE
 from vitlens_core.precision import tf32
 
@@ -157,7 +157,8 @@ class TargetStage:
         """The teacher's embeddings [K, E] of its stored signals [K, …]."""
         assert self.teacher is not None
         tower, settings = self.teacher
-        embedded = tower(settings.signal.prepare(shown).to(self.device))
+        seen = settings.tokenizer_config.prepare(shown, settings.signal_needed)
+        embedded = tower(seen.to(self.device))
         return F.normalize(embedded.float(), dim=-1)
 
     def _projected(self, one: Decoded) -> tuple[Tensor, Tensor]:

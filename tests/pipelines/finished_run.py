@@ -20,11 +20,14 @@ from pipelines.store.files import write_atomic
 from pipelines.store.shards import Sample, encode_array, encode_json, encode_png
 from tests.pipelines.shard_bytes import encode_shard
 from vitlens_core.checkpoint import FORMAT
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.models.tower_settings import TowerSettings
 
-CONFIG = {"lens": {"train": {"steps": 4}, "tokenizer": {"points": 64}}, "objects": {"count": None}}
+CONFIG = {
+    "lens": {"train": {"steps": 4}, "tokenizer": {"points_seen": 64}},
+    "objects": {"count": None},
+}
 SUPERVISION = {"image": 1.0, "text": 1.0}
-TOWER = TowerSettings(modality="point_cloud", tokenizer={"points": 64, "groups": 4})
+TOWER = TowerSettings(modality="point_cloud", tokenizer={"points_seen": 64, "groups": 4})
 
 
 def sample(key: str, label: str, size_px: int = 24) -> Sample:

@@ -13,12 +13,20 @@ from pipelines.foundation.step import STEP, FoundationConfig
 from pipelines.store.artifacts import Artifact, Store
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import Sample, encode_array, encode_json, write_shard
-from vitlens_core.foundation import LitFoundation, load_foundation
+from tests.contracts.examples import tower_settings
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.lit import LitFoundation
+from vitlens_core.models.tower_settings import TowerSettings
 
 LABELS = ("ball", "pole", "disc")
 EXTENTS = np.array([[1, 1, 1], [0.2, 1, 0.2], [1, 0.2, 1]])
 EMBED_DIM = 8
 BROKEN = 4
+
+
+def trained_tower(modality: str = "point_cloud", **changes: object) -> TowerSettings:
+    """The tower of a modality's example on the packaged trunk, whose last two blocks serve."""
+    return tower_settings(modality, **({"trunk": {"skip_first": 10}} | changes))
 
 
 def sample(number: int, split: str, embed_dim: int = EMBED_DIM, points: int = 40) -> Sample:

@@ -12,13 +12,13 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import vitlens_core
-from tests.contracts.examples import example, raws
+from tests.contracts.examples import raws, tower_settings
 from tests.tiny_models import TinyFoundation
 from vitlens_core.api import sources
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import CheckpointError, ConfigError, InputError
 from vitlens_core.models.reference import build_imagebind, build_towers, load_openshape_tower
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.models.tower import build_tower
 
 ROOT = Path(__file__).parents[2]
 PARITY = ROOT / "tests" / "parity" / "data" / "tiny"
@@ -28,9 +28,8 @@ MODALITIES = ["point_cloud", "audio"]
 
 def _write_lens(folder: Path, name: str, foundation: TinyFoundation = FOUNDATION) -> Path:
     torch.manual_seed(0)
-    sizes = example(name)
-    settings = TowerSettings.of(name, tokenizer=sizes.tokenizer, lens=sizes.lens)
-    state = settings.build(foundation.trunk).trained_state()
+    settings = tower_settings(name)
+    state = build_tower(settings, foundation.trunk).trained_state()
     lens = encode_lens(state, settings, foundation.spec, foundation.digest())
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lens.safetensors"
@@ -103,17 +102,19 @@ def test_files_and_arrays_are_encoded_alike(model, tmp_path):
         torch.testing.assert_close(embeddings, expected[name])
 
 
-def test_what_files_do_not_say_is_said_by_reading(tmp_path):
+def test_what_files_do_not_say_is_said_by_options(tmp_path):
     path = _write_lens(tmp_path, "imu")
     model = vitlens_core.load(path, foundation=FOUNDATION)
     np.save(tmp_path / "a.npy", np.repeat(raws("imu", 1)[0], 2, axis=1))
     slow, fast = (
-        model.encode({"imu": [tmp_path / "a.npy"]}, reading={"imu": {"rate_hz": rate}})["imu"]
+        model.encode({"imu": [tmp_path / "a.npy"]}, reader_options={"imu": {"rate_hz": rate}})[
+            "imu"
+        ]
         for rate in (400, 800)
     )
     assert not torch.allclose(slow, fast, atol=1e-3)
     with pytest.raises(ConfigError, match="reading imu takes rate_hz; found hertz"):
-        model.encode({"imu": [tmp_path / "a.npy"]}, reading={"imu": {"hertz": 400}})
+        model.encode({"imu": [tmp_path / "a.npy"]}, reader_options={"imu": {"hertz": 400}})
 
 
 def test_a_wrong_input_is_named_by_its_place(model):
@@ -337,9 +338,10 @@ def test_the_openshape_tower_sees_its_protocol(monkeypatch):
         vitlens_core.load(path)
     model = vitlens_core.load(path, config=config)
     cloud = np.random.default_rng(0).random((10_000, 6), dtype=np.float32)
-    from vitlens_core.modalities.point_cloud import OPENSHAPE
+    from vitlens_core.modalities.point_cloud import OPENSHAPE, PointCloudSignal
 
-    seen = OPENSHAPE.prepare(torch.from_numpy(OPENSHAPE.store(cloud))[None])
+    signal = PointCloudSignal(points=10_000)
+    seen = OPENSHAPE.prepare(torch.from_numpy(signal.store(cloud))[None], signal)
     expected = F.normalize(load_openshape_tower(path, config)(seen), dim=-1).detach()
     torch.testing.assert_close(model.encode({"point_cloud": [cloud]})["point_cloud"], expected)
 
@@ -358,9 +360,9 @@ def test_a_file_of_other_tensors_is_refused(tmp_path):
 
 def test_another_preparation_has_the_same_weights(model):
     sounds = raws("audio", 2)
-    clips = model.settings("audio").clips
+    clips = model.settings("audio")["clips"]
     more = model.adjusted("audio", clips=clips + 3)
-    assert (model.settings("audio").clips, more.settings("audio").clips) == (clips, clips + 3)
+    assert (model.settings("audio")["clips"], more.settings("audio")["clips"]) == (clips, clips + 3)
     assert more.modalities == model.modalities
     assert more.temperature("audio") == model.temperature("audio")
     ours, theirs = (m.encode({"audio": sounds})["audio"] for m in (model, more))
@@ -376,4 +378,4 @@ def test_a_preparation_that_does_not_exist_is_refused(model):
         model.adjusted("audio", clips=0)
     with pytest.raises(ConfigError, match="the foundation encodes it"):
         model.adjusted("text", clips=2)
-    assert model.settings("text") is None
+    assert model.settings("text") == {}

@@ -82,8 +82,8 @@ def test_a_workflow_ends_with_a_champion_that_loads(
     assert set(load_workflow(modality).step_names) <= set(report["seconds"])
     assert report["objects"]["quarantined"] == 0
     model = vitlens_core.load(f"models:/vitlens-{modality}@champion")
-    tokenizer = modalities.load_lensed(modality).Tokenizer(**report["config"]["lens"]["tokenizer"])
-    found = model.encode({modality: [tokenizer.example()], "text": ["a chair"]})
+    signal = modalities.load_lensed(modality).Signal(**report["config"]["signal"])
+    found = model.encode({modality: [signal.example()], "text": ["a chair"]})
     for embeddings in found.values():
         torch.testing.assert_close(embeddings.norm(dim=-1), torch.ones(1))
 

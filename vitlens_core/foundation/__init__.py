@@ -2,15 +2,22 @@
 
 foundation = load_foundation("open_clip:ViT-L-14/datacomp_xl_s13b_b90k")
 foundation.encode_image(images), foundation.encode_text(["a chair"]), foundation.trunk
+
+base.py       Foundation, the interface    settings.py  those of `lit`, checked without torch
+clip.py       open_clip's models
+lit.py        two locked towers; lit_files.py, packaged.py  the files that a spec names
 """
 
 from __future__ import annotations
 
-from vitlens_core.errors import ConfigError
-from vitlens_core.foundation.base import Foundation
-from vitlens_core.foundation.lit import LitFoundation
+from typing import TYPE_CHECKING
 
-__all__ = ["KINDS", "Foundation", "LitFoundation", "check_foundation", "load_foundation"]
+from vitlens_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vitlens_core.foundation.base import Foundation
+
+__all__ = ["KINDS", "check_foundation", "load_foundation"]
 
 KINDS = {
     "open_clip": "open_clip:<model>/<tag or checkpoint path>",

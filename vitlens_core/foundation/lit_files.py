@@ -16,7 +16,8 @@ from timm.models.vision_transformer import VisionTransformer
 
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import packaged
-from vitlens_core.foundation.lit import EMBED_DIM, LitFoundation, SentenceEncoder
+from vitlens_core.foundation.lit import LitFoundation, SentenceEncoder
+from vitlens_core.foundation.settings import EMBED_DIM, IMAGE_SIZE_PX
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def parse_lit(spec: str) -> LitSpec:
     return LitSpec(model, tag, checkpoint, _text_folder(text_spec))
 
 
-def load_lit(spec: str, embed_dim: int = EMBED_DIM, image_size_px: int = 112) -> LitFoundation:
+def load_lit(
+    spec: str, embed_dim: int = EMBED_DIM, image_size_px: int = IMAGE_SIZE_PX
+) -> LitFoundation:
     """Build from a `lit:` spec (see `parse_lit`); its projections are still to be fitted."""
     parsed = parse_lit(spec)
     vit = _load_vit(parsed, image_size_px)

@@ -15,6 +15,9 @@ from vitlens_core.errors import ConfigError
 
 Count = Annotated[int, Field(gt=0)]
 
+# What ImageBind multiplies its unit-norm embeddings by, by modality (appendix B).
+LOGIT_SCALES = {"text": 1 / 0.07, "audio": 20.0, "depth": 5.0, "thermal": 10.0, "imu": 5.0}
+
 
 class Sizes(BaseModel):
     """Common to every section: immutable, unknown keys refused."""

@@ -35,6 +35,11 @@ class RenderedObject:
     normalisation: Normalisation
     seconds: dict[str, float]
 
+    @property
+    def focal_px(self) -> float:
+        """Focal length, the same for all views."""
+        return self.cameras.intrinsics[0, 0]
+
 
 class ObjectRenderer:
     """Renders object after object with one open renderer; a context manager."""

@@ -99,7 +99,7 @@ class TuxpaintStamps(SourceSettings):
     animals, so that the mean over classes says more than top-1.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("audio",)
+    modalities: ClassVar[tuple[str, ...]] = ("audio",)
 
     kind: Literal["tuxpaint_stamps"] = "tuxpaint_stamps"
     root: str = Field(PACKAGE, description="`package`, or the folder of the stamps")

@@ -17,11 +17,11 @@ from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_json
 from tests.pipelines import synthetic
 from tests.pipelines.benchmarks import small_clouds
-from tests.tiny_models import LENS, TOKENIZER
+from tests.pipelines.synthetic import trained_tower
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import ConfigError
 from vitlens_core.model_files import LENS_FILE
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.models.tower import build_tower
 
 POINTS_BENCHMARKS = {
     *("modelnet40_openshape", "modelnet40_ulip", "objaverse_lvis"),
@@ -32,12 +32,9 @@ POINTS_BENCHMARKS = {
 def lens_of(store: Store, foundation: Artifact) -> Artifact:
     """An untrained tiny lens of point clouds."""
     encoder = open_foundation(foundation)
-    settings = TowerSettings.model_validate(
-        {"modality": "point_cloud", "tokenizer": TOKENIZER, "lens": LENS}
-        | {"trunk": {"skip_first": 10}}
-    )
+    settings = trained_tower()
     torch.manual_seed(0)
-    state = settings.build(encoder.trunk).trained_state()
+    state = build_tower(settings, encoder.trunk).trained_state()
     data = encode_lens(state, settings, encoder.spec, encoder.digest())
     build = store.begin("lens", 1, {"modality": "point_cloud"}, {"foundation": foundation})
     return build.commit([write_atomic(build.folder / LENS_FILE, data)], {"steps": 0})

@@ -16,37 +16,38 @@ from pipelines.foundation.opening import has_teacher, open_foundation, open_lens
 from pipelines.foundation.step import FoundationConfig
 from pipelines.foundation.teacher import LENS, find_teacher
 from pipelines.lens import job as lens
-from pipelines.lens.step import LensConfig
+from pipelines.lens.settings import TrainConfig
 from pipelines.registry import models
 from pipelines.shards import job as shards
 from pipelines.shards.recorded import RecordedPairs
 from pipelines.shards.rendered import RenderedPairs
-from pipelines.shards.step import ShardsConfig
+from pipelines.shards.step import ShardsConfig, StoredSignal
 from pipelines.source import job as source
 from pipelines.source.datasets.manifest import Manifest
 from pipelines.source.job import tasks_of_source
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import TEACHER_SIGNAL, decode_array, encode_array
 from pipelines.targets.job import TargetStage
-from tests.contracts.examples import example
+from tests.contracts.examples import example, tower_settings
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
 from tests.pipelines.shard_bytes import encode_shard
-from tests.tiny_models import LENS as LENS_SHAPE
-from tests.tiny_models import TOKENIZER
+from tests.pipelines.synthetic import trained_tower
 from vitlens_core import modalities
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import CheckpointError, ConfigError
+from vitlens_core.modalities.audio import AudioSignal
+from vitlens_core.modalities.depth import DepthSignal
+from vitlens_core.modalities.point_cloud import PointCloudSignal
+from vitlens_core.modalities.thermal import ThermalSignal
 from vitlens_core.model_files import LENS_FILE
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.models.tower import build_tower
 
 SPEC = "models:/vitlens-depth@champion"
-DEPTH = TowerSettings.model_validate(
-    {"modality": "depth", "tokenizer": example("depth").tokenizer, "lens": LENS_SHAPE}
-)
-CLOUDS = TowerSettings.model_validate(
-    {"modality": "point_cloud", "tokenizer": TOKENIZER, "lens": LENS_SHAPE}
-)
+DEPTH = tower_settings("depth", lens=example("point_cloud").lens, trunk={})
+CLOUDS = tower_settings("point_cloud")
+MAPS = StoredSignal("depth", DepthSignal(side_px=16))
+POINTS = StoredSignal("point_cloud", PointCloudSignal(points=64))
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def registered(tmp_path: Path, plain: Artifact, monkeypatch: pytest.MonkeyPatch)
 def _write_lens(folder: Path, plain: Artifact, seed: int) -> None:
     foundation = open_foundation(plain)
     torch.manual_seed(seed)
-    tower = DEPTH.build(foundation.trunk)
+    tower = build_tower(DEPTH, foundation.trunk)
     (folder / LENS_FILE).write_bytes(
         encode_lens(tower.trained_state(), DEPTH, foundation.spec, foundation.digest())
     )
@@ -115,12 +116,11 @@ def test_a_shared_foundation_is_handed_on(tmp_path: Path, plain: Artifact) -> No
 
 
 def test_a_cloud_comes_with_the_depth_map_of_every_view(renders_artifact: Artifact) -> None:
-    stage = RenderedPairs(ShardsConfig(points=64), CLOUDS, renders_artifact, DEPTH)
-    alone = RenderedPairs(ShardsConfig(points=64), CLOUDS, renders_artifact)
-    maps = RenderedPairs(ShardsConfig(), DEPTH, renders_artifact)
+    stage = RenderedPairs(ShardsConfig(), POINTS, renders_artifact, MAPS)
+    alone = RenderedPairs(ShardsConfig(), POINTS, renders_artifact)
+    maps = RenderedPairs(ShardsConfig(), MAPS, renders_artifact)
     task = ShardTask("train-00000")
-    signal = modalities.load("depth").SIGNAL
-    by_view = {s["__key__"]: s[signal] for s in maps.samples(task) if isinstance(s, dict)}
+    by_view = {s["__key__"]: s[MAPS.file] for s in maps.samples(task) if isinstance(s, dict)}
     for taught, untaught in zip(stage.samples(task), alone.samples(task), strict=True):
         assert isinstance(taught, dict)
         shown = decode_array(taught.pop(TEACHER_SIGNAL))
@@ -132,7 +132,7 @@ def test_a_cloud_comes_with_the_depth_map_of_every_view(renders_artifact: Artifa
 
 
 def test_a_depth_map_comes_with_the_whole_cloud(renders_artifact: Artifact) -> None:
-    stage = RenderedPairs(ShardsConfig(points=64), DEPTH, renders_artifact, CLOUDS)
+    stage = RenderedPairs(ShardsConfig(), MAPS, renders_artifact, POINTS)
     for sample in stage.samples(ShardTask("train-00000")):
         assert isinstance(sample, dict)
         assert decode_array(sample[TEACHER_SIGNAL]).shape == (1, 64, 6)
@@ -141,11 +141,9 @@ def test_a_depth_map_comes_with_the_whole_cloud(renders_artifact: Artifact) -> N
 def test_a_lens_for_what_is_not_rendered_cannot_teach(
     tmp_path: Path, renders_artifact: Artifact
 ) -> None:
-    audio = TowerSettings.of("audio")
+    sound, runtime = StoredSignal("audio", AudioSignal()), quiet_runtime(tmp_path)
     with pytest.raises(ConfigError, match="a lens for audio cannot teach with rendered objects"):
-        shards.run(
-            quiet_runtime(tmp_path), ShardsConfig(), CLOUDS, None, audio, renders=renders_artifact
-        )
+        shards.run(runtime, ShardsConfig(), POINTS, None, sound, renders=renders_artifact)
 
 
 def test_a_manifest_names_what_the_teacher_is_shown(tmp_path: Path) -> None:
@@ -157,13 +155,13 @@ def test_a_manifest_names_what_the_teacher_is_shown(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("signal,teacher,label\na.png,a.npy,x\nb.png,,y\n")
     settings = Manifest(root=str(tmp_path))
     made = source.run(quiet_runtime(tmp_path), settings, "thermal")
-    thermal = TowerSettings.of("thermal", tokenizer=example("thermal").tokenizer)
-    stage = RecordedPairs(ShardsConfig(), thermal, settings, made, DEPTH)
+    warmth = StoredSignal("thermal", ThermalSignal(side_px=16))
+    stage = RecordedPairs(ShardsConfig(), warmth, settings, made, MAPS)
     found = [sample for task in tasks_of_source(made) for sample in stage.samples(task)]
     shown = {s["__key__"]: s for s in found if isinstance(s, dict)}
     raw = modalities.load("depth").read(tmp_path / "a.npy")
     np.testing.assert_allclose(
-        decode_array(shown["a"][TEACHER_SIGNAL])[0], DEPTH.signal.store(raw), atol=1e-3
+        decode_array(shown["a"][TEACHER_SIGNAL])[0], MAPS.config.store(raw), atol=1e-3
     )
     (dropped,) = [s for s in found if not isinstance(s, dict)]
     assert dropped.key == "b"
@@ -178,7 +176,7 @@ def test_its_embeddings_are_targets(
 ) -> None:
     runtime = quiet_runtime(tmp_path)
     taught = foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain)
-    pairs = RenderedPairs(ShardsConfig(points=64), CLOUDS, renders_artifact, DEPTH)
+    pairs = RenderedPairs(ShardsConfig(), POINTS, renders_artifact, MAPS)
     samples = [s for s in pairs.samples(ShardTask("train-00000")) if isinstance(s, dict)]
     folder = tmp_path / "shards"
     folder.mkdir()
@@ -190,7 +188,8 @@ def test_its_embeddings_are_targets(
         assert TEACHER_SIGNAL not in after
         shown = torch.from_numpy(decode_array(before[TEACHER_SIGNAL]))
         with torch.inference_mode():
-            expected = tower(settings.signal.prepare(shown)).numpy()
+            seen = settings.tokenizer_config.prepare(shown, settings.signal_config)
+            expected = tower(seen).numpy()
         found = decode_array(after["teacher_targets.npy"]).astype(np.float32)
         np.testing.assert_allclose(found, expected, atol=2e-3)
         np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, atol=2e-3)
@@ -230,10 +229,9 @@ def test_a_lens_learns_from_the_teacher_alone(
     taught = foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain)
     train = {"steps": 2, "batch_size": 6, "warmup_steps": 1, "precision": "fp32"}
     train |= {"image_weight": 0, "text_weight": 0}
-    settings = {"modality": "point_cloud", "tokenizer": TOKENIZER, "lens": LENS_SHAPE}
-    config = LensConfig.model_validate(settings | {"trunk": {"skip_first": 10}, "train": train})
-    made = lens.run(runtime, config, data, taught)
+    config, tower = TrainConfig.model_validate(train), trained_tower()
+    made = lens.run(runtime, config, tower, data, taught)
     curves = made.read_json("curves.json")
     assert set(curves["train"][0]) == {"step", "loss", "loss_teacher", "lr"}
     with pytest.raises(ConfigError, match="nothing to train against"):
-        lens.run(runtime, config, data, plain)
+        lens.run(runtime, config, tower, data, plain)

@@ -16,7 +16,6 @@ from pipelines.benchmarks.step import TABLE
 from pipelines.config import RunConfig
 from pipelines.evaluation.step import STEP as EVALUATION
 from pipelines.execution.runtime import Runtime
-from pipelines.lens.step import LensConfig
 from pipelines.registry import acceptance, models, promotion, sanity
 from pipelines.registry.gates import TIERS, GateConfig
 from pipelines.registry.models import ModelVersion
@@ -64,7 +63,6 @@ def runtime(tmp_path: Path) -> Runtime:
 def config(at_least: float = 0, **tiers: Any) -> RunConfig:
     return RunConfig(
         modality=MODALITY,
-        lens=LensConfig.model_validate({"modality": MODALITY}),
         gates={"top1": GateConfig(name="top1", metric="zero_shot.top1", min=at_least)},
         staging=StagingConfig.model_validate({"sanity": None, **tiers}),
     )
