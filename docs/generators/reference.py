@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,7 @@ from pipelines.registry.gates import GateConfig
 from pipelines.source import datasets
 from pipelines.source.base import SourceSettings
 from vitlens_core import modalities as known
+from vitlens_core.modalities.base import LensedModality, Modality
 
 # Filled in by the run: nobody sets them.
 _DERIVED = ("modality", "name")
@@ -54,14 +56,22 @@ def modalities() -> str:
     return "\n".join(_modality(known.load(name)) for name in known.names())
 
 
-def _modality(module: Any) -> str:
-    title, _, rest = (inspect.getdoc(module) or "").partition("\n\n")
-    lines = [f"## {module.NAME}", "", " ".join(title.split()), "", _prose(rest), ""]
-    if module.ENCODER != "lens":
+def _modality(modality: Modality) -> str:
+    said = inspect.getdoc(sys.modules[type(modality).__module__]) or ""
+    title, _, rest = said.partition("\n\n")
+    lines = [f"## {modality.name}", "", " ".join(title.split()), "", _prose(rest), ""]
+    if not isinstance(modality, LensedModality):
         return "\n".join([*lines, "The foundation's own; it has no lens and no settings.", ""])
-    settings = module.Tokenizer
-    lines += [first_paragraph(settings), "", settings_table(settings, "lens.tokenizer."), ""]
-    options = list(inspect.signature(module.read).parameters)[1:]
+    for title, path, config in (
+        ("What is stored", "signal.", modality.Signal),
+        ("What the network is", "lens.tokenizer.", modality.Tokenizer),
+    ):
+        lines += [f"### {title} {{ #{modality.name}-{path.rstrip('.').replace('.', '-')} }}", ""]
+        lines += [first_paragraph(config), ""]
+        if config.model_fields:
+            lines += [settings_table(config, path, anchor=f"{modality.name}."), ""]
+    options = list(inspect.signature(modality.read).parameters)[1:]  # after the path
+    lines += [f"Stored as `{modality.signal_file}`.", ""]
     if options:
         lines += [f"Options of its reader: {', '.join(f'`{name}`' for name in options)}.", ""]
     return "\n".join(lines)
@@ -77,8 +87,8 @@ def data_sets() -> str:
 
 
 def _source(kind: str, source: type[SourceSettings]) -> str:
-    feeds = ", ".join(source.feeds) or "any modality"
-    lines = [f"### {kind}", "", f"Holds: {feeds}.", "", _docstring(source), ""]
+    held = ", ".join(source.modalities) or "any modality"
+    lines = [f"### {kind}", "", f"Holds: {held}.", "", _docstring(source), ""]
     inherited = [*SourceSettings.model_fields]
     own = [name for name in source.model_fields if name not in inherited]
     if own:
@@ -151,7 +161,9 @@ def _models() -> Iterator[tuple[str, type[BaseModel]]]:
     for kind in datasets.kinds():
         yield f"source[{kind}].", datasets.load(kind)
     for name in known.lensed():
-        yield f"{name}.", known.load(name).Tokenizer
+        modality = known.load_lensed(name)
+        yield f"{name}.signal.", modality.Signal
+        yield f"{name}.lens.tokenizer.", modality.Tokenizer
 
 
 def _silent(model: type[BaseModel], prefix: str) -> Iterator[str]:

@@ -33,11 +33,17 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines) + "\n"
 
 
-def settings_table(model: type[BaseModel], prefix: str = "", without: Iterable[str] = ()) -> str:
-    """The fields of a model that are no sections of their own, each with an anchor."""
+def settings_table(
+    model: type[BaseModel], prefix: str = "", without: Iterable[str] = (), anchor: str = ""
+) -> str:
+    """The fields of a model that are no sections of their own, each with an anchor.
+
+    Args:
+        anchor: begins the anchors, where a page has several models of one prefix.
+    """
     rows = [
         (
-            f'<span id="{setting.path}"></span>`{setting.path}`',
+            f'<span id="{anchor}{setting.path}"></span>`{setting.path}`',
             setting.default,
             ", ".join(filter(None, (setting.type, setting.bounds))),
             setting.description,

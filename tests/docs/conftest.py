@@ -14,11 +14,13 @@ from safetensors.torch import save
 from pipelines.registry import promotion
 from tests.pipelines.finished_run import finished_run
 from tests.pipelines.registered import challenge
-from tests.tiny_models import LENS, TOKENIZER
+from tests.tiny_models import LENS, SIGNAL, TOKENIZER
 from tests.vitlens_core.rendering.glb_builder import cube
 from vitlens_core.checkpoint import encode_lens
-from vitlens_core.foundation import LitFoundation, load_foundation
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.lit import LitFoundation
+from vitlens_core.models.tower import build_tower
+from vitlens_core.models.tower_settings import TowerSettings
 
 _AXES = "".join(f"property float {axis}\n" for axis in "xyz")
 _PLY = "ply\nformat ascii 1.0\nelement vertex {}\n" + _AXES + "end_header\n"
@@ -54,12 +56,13 @@ def _model_files(spec: str) -> dict[str, bytes]:
     settings = TowerSettings.model_validate(
         {
             "modality": "point_cloud",
+            "signal": SIGNAL,
             "tokenizer": TOKENIZER,
             "lens": LENS,
             "trunk": {"skip_first": 10},
         }
     )
-    state = settings.build(foundation.trunk).trained_state()
+    state = build_tower(settings, foundation.trunk).trained_state()
     described = {
         "spec": spec,
         "embed_dim": foundation.embed_dim,
