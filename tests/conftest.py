@@ -9,8 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.tiny_models import write_lit, write_open_clip
+
+# How long an example takes says something of the machine, not of the code.
+settings.register_profile("vitlens", deadline=None)
+settings.load_profile("vitlens")
 
 _SHARED = ("local_ray", "flow_runtime")  # each is made once, and costs a while
 ROOT = Path(__file__).parents[1]

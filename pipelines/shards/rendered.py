@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from pipelines.execution.bulk import ShardTask
-from pipelines.objects.mirror import ObjectRecord
+from pipelines.objects.records import ObjectRecord
 from pipelines.shards.step import STEP, ShardsConfig, StoredSignal
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import (

@@ -10,7 +10,7 @@ import pytest
 from webdataset.compat import WebDataset
 
 from pipelines.execution.bulk import ShardTask
-from pipelines.objects.mirror import ObjectRecord
+from pipelines.objects.records import ObjectRecord
 from pipelines.shards.rendered import RenderedPairs
 from pipelines.shards.step import ShardsConfig, StoredSignal
 from pipelines.store.artifacts import Artifact
