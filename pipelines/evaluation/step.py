@@ -15,9 +15,9 @@ class EvaluationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     split: Literal["test", "val"] = Field("test", description="val serves for tuning")
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(32, ge=1, description="signals that pass the tower at a time")
     resamples: int = Field(2000, ge=100, description="bootstrap resamples of an interval")
-    seed: int = 0
+    seed: int = Field(0, description="of the intervals")
 
 
 STEP = Step(

@@ -93,7 +93,7 @@ class SourceSettings(BaseModel, ABC):
 
     kind: str
     root: str = Field(description="folder of the data set in its published layout")
-    pairs_per_shard: int = Field(256, ge=1)
+    pairs_per_shard: int = Field(256, ge=1, description="bound of a shard's size")
     count: int | None = Field(None, ge=1, description="pairs to take at most, of every class alike")
     held_out_fraction: float = Field(
         0.25, gt=0, lt=1, description="of the groups, where the data set states no test side"

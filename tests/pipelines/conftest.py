@@ -7,7 +7,6 @@ workers). Steps are built when a test first asks for them, and only read afterwa
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,6 @@ from pipelines.lens import job as lens
 from pipelines.lens.settings import TrainConfig
 from pipelines.objects import job as objects
 from pipelines.objects.step import ObjectsConfig
-from pipelines.registry import models
 from pipelines.renders import job as renders
 from pipelines.renders.step import RendersConfig
 from pipelines.shards import job as shards
@@ -107,22 +105,3 @@ def evaluation_artifact(
 ) -> Artifact:
     inputs = (targets_artifact, foundation_artifact, lens_artifact)
     return evaluation.run(flow_runtime, EvaluationConfig(), *inputs)
-
-
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty registry; making its tables takes seconds, copying them none."""
-    home = tmp_path_factory.mktemp("registry")
-    models.connect(home).search_registered_models()
-    return home / "mlflow.db"
-
-
-@pytest.fixture
-def home(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with a registry of its own, in the present folder."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    home = tmp_path / "home"
-    home.mkdir()
-    shutil.copy(database, home / "mlflow.db")
-    return home

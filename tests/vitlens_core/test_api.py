@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 import vitlens_core
 from tests.contracts.examples import raws, tower_settings
 from tests.tiny_models import TinyFoundation
-from tests.vitlens_core.rendering.glb_builder import cube
 from vitlens_core.api import sources
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import CheckpointError, ConfigError, InputError
@@ -54,23 +53,6 @@ def _inputs(count: int = 5) -> dict[str, list]:
 
 
 # --- encode ---------------------------------------------------------------------------------
-
-
-def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
-    _write_lens(tmp_path, "point_cloud")
-    (tmp_path / "chair.glb").write_bytes(cube().pack())
-    (tmp_path / "scan.ply").write_bytes(_ply(np.random.default_rng(0).random((64, 3))))
-    for name in ("chair.jpg", "lamp.jpg"):
-        Image.fromarray(raws("image", 1)[0]).save(tmp_path / name)
-    monkeypatch.chdir(tmp_path)
-    # The tiny foundation has no spec of its own to be loaded by.
-    monkeypatch.setattr("vitlens_core.api.lenses.open_foundation", lambda source: FOUNDATION)
-    example = ROOT / "docs" / "api_example.py"
-    assert f"```python\n{example.read_text()}```" in (ROOT / "README.md").read_text()
-    names: dict = {}
-    exec(compile(example.read_text(), example, "exec"), names)
-    assert names["probabilities"].shape == (2, 3)
-    assert names["nearest"].shape == (2,)
 
 
 def test_everything_lies_in_one_space_at_unit_norm(model):
@@ -264,6 +246,22 @@ def test_options_of_the_other_kind_are_refused(lenses):
         vitlens_core.load()
 
 
+def test_a_foundation_alone_has_its_own_modalities():
+    model = vitlens_core.load(foundation=FOUNDATION)
+    assert model.modalities == ["image", "video", "text"]
+    texts = ["a chair", "a lamp"]
+    torch.testing.assert_close(model.encode({"text": texts})["text"], FOUNDATION.encode_text(texts))
+    with pytest.raises(ConfigError, match="save_pretrained writes one lens"):
+        model.save_pretrained("nowhere")
+    with pytest.raises(ConfigError, match="cannot encode audio"):
+        vitlens_core.load(foundation=FOUNDATION, modalities=["audio"])
+
+
+def test_projections_that_were_never_fitted_are_no_foundation(tiny_lit):
+    with pytest.raises(ConfigError, match="no fitted projections: give the folder"):
+        vitlens_core.load(foundation=tiny_lit)
+
+
 # --- load: published checkpoints ----------------------------------------------------------------
 
 
@@ -355,13 +353,6 @@ def test_a_file_of_other_tensors_is_refused(tmp_path):
         vitlens_core.load(tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         vitlens_core.load(tmp_path / "broken.safetensors")
-
-
-def _ply(xyz: np.ndarray) -> bytes:
-    lines = "\n".join(" ".join(f"{c:.6f}" for c in point) for point in xyz)
-    properties = "".join(f"property float {axis}\n" for axis in "xyz")
-    header = f"ply\nformat ascii 1.0\nelement vertex {len(xyz)}\n{properties}end_header\n"
-    return f"{header}{lines}\n".encode()
 
 
 # --- another preparation ----------------------------------------------------------------------

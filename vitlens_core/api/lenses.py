@@ -123,25 +123,27 @@ def _lens_encoder(path: Path, foundation: Foundation, device: torch.device) -> E
     return signal_encoder(fed, temperature)
 
 
-def lens_foundation(lens: Path, given: Foundation | str | Path | None = None) -> Foundation:
+def lens_foundation(lens: Path | None, given: Foundation | str | Path | None = None) -> Foundation:
     """The foundation that is given, or lies beside the lens, or that its spec names.
 
+    Args:
+        lens: None for a foundation that is to be used alone.
+
     Raises:
-        ConfigError: it cannot be found.
+        ConfigError: it cannot be found, or is a `lit` spec whose projections are not at hand.
     """
     if isinstance(given, Foundation):
         return given
-    if given is not None:
-        return open_foundation(given)
-    if "foundation" in beside(lens):
-        return open_foundation(lens.parent)
-    spec = read_settings(lens)[1]
-    if spec.startswith("lit:"):
+    if given is None:
+        assert lens is not None, "a lens or a foundation is given"
+        given = lens.parent if "foundation" in beside(lens) else read_settings(lens)[1]
+    # Its maps would be random ones: the digest of a lens tells so, a foundation alone does not.
+    if str(given).startswith("lit:"):
         raise ConfigError(
-            f"{lens} was trained against {spec}, whose projections were fitted: give the folder "
-            f"of that foundation ({FOUNDATION_FILE}, {PROJECTIONS_FILE}) as `foundation`"
+            f"{given} alone has no fitted projections: give the folder of a fitted foundation "
+            f"({FOUNDATION_FILE}, {PROJECTIONS_FILE}) as `foundation`"
         )
-    return load_foundation(spec)
+    return open_foundation(given)
 
 
 def open_foundation(source: str | Path) -> Foundation:

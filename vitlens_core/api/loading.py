@@ -39,16 +39,18 @@ def open_encoders(
     Raises:
         ConfigError, CheckpointError: as `Model.load`.
     """
-    if not sources:
-        raise ConfigError("load what? Name a lens checkpoint, models:/…, or a published checkpoint")
+    if not sources and foundation is None:
+        raise ConfigError(
+            "load what? Name a lens checkpoint, models:/…, a published checkpoint, or a foundation"
+        )
     for name in modalities or ():
         known.load(name)
     files = [locate(source) for source in sources]
     kinds = {recognise(path) for path in files}
     origin = None
-    if kinds == {"lens"}:
+    if kinds <= {"lens"}:
         _refuse(config, "config", "published checkpoints")
-        base = lens_foundation(files[0], foundation).to(device)
+        base = lens_foundation(files[0] if files else None, foundation).to(device)
         encoders = lens_encoders(files, base, modalities, device)
         origin = Origin(files[0], base) if len(files) == 1 else None
     elif len(files) == 1:
@@ -58,7 +60,7 @@ def open_encoders(
         raise ConfigError(f"several sources must all be lenses; found {', '.join(sorted(kinds))}")
     if missing := [name for name in modalities or () if name not in encoders]:
         raise ConfigError(
-            f"{', '.join(map(str, sources))} cannot encode {', '.join(missing)}; "
+            f"{', '.join(map(str, sources)) or foundation} cannot encode {', '.join(missing)}; "
             f"of those asked for it can: {', '.join(encoders) or 'none'}"
         )
     return {n: e for n, e in encoders.items() if modalities is None or n in modalities}, origin

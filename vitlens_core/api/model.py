@@ -62,12 +62,14 @@ class Model(Pretrained):
         device: str | torch.device = "cpu",
         precision: Precision = "fp32",
     ) -> Self:
-        """A model from lens checkpoints of one foundation, or from one published checkpoint.
+        """A model from lens checkpoints of one foundation, from one published checkpoint, or of
+        a foundation alone.
 
         Args:
             sources: a lens (`lens.safetensors`, its folder, a folder that `save_pretrained`
                 wrote, `models:/…`), several of them, or a
-                checkpoint of ViT-Lens, OpenShape or ImageBind (.safetensors or .pt).
+                checkpoint of ViT-Lens, OpenShape or ImageBind (.safetensors or .pt). Without
+                any, the model has the image, video and text of `foundation`.
             modalities: those to hold in memory; all that the sources offer where not given.
                 Image, video and text come with the foundation, whole or not at all.
             foundation: of a lens: an object, a spec, or a folder with foundation.json. Where not
