@@ -43,7 +43,7 @@ class OpenClipFoundation(Foundation):
         return self.clip.encode_text(self.tokenizer(list(texts)).to(self.mean.device))
 
 
-def parse_open_clip(spec: str) -> tuple[str, str]:
+def parse(spec: str) -> tuple[str, str]:
     """Check `open_clip:<model>/<tag or checkpoint path>` without loading it.
 
     Raises:
@@ -65,13 +65,16 @@ def parse_open_clip(spec: str) -> tuple[str, str]:
     return name, source
 
 
-def load_open_clip(spec: str) -> OpenClipFoundation:
-    """Build from an `open_clip:` spec (see `parse_open_clip`).
+def load(spec: str, **sizes: int) -> OpenClipFoundation:
+    """Build from an `open_clip:` spec (see `parse`).
 
     Raises:
-        ConfigError: also when the weights can be neither found nor downloaded.
+        ConfigError: sizes are given, which the model brings itself; also when the weights can be
+            neither found nor downloaded.
     """
-    name, source = parse_open_clip(spec)
+    if sizes:
+        raise ConfigError(f"{spec} brings its own {' and '.join(sizes)}: leave them unset")
+    name, source = parse(spec)
     try:
         clip, _, _ = open_clip.create_model_and_transforms(name, pretrained=source)
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:

