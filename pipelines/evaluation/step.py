@@ -10,7 +10,7 @@ from pipelines.execution.step import Step
 
 
 class EvaluationConfig(BaseModel):
-    """What is evaluated and how sure the figures are."""
+    """What is evaluated, and how the intervals of its figures are drawn."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,10 +31,11 @@ STEP = Step(
         "metrics.json": "zero-shot classification of the modality and, as its ceiling, of the "
         "foundation's own images (mean over views) and of the teacher's signals; retrieval; "
         "confusion matrix; intervals; what the lens was trained against, and whether its figures "
-        "are emergent: then it never saw text",
+        "are emergent: then it never saw text (`EvaluationResult`)",
         "predictions.json": "per sample whether it is right, its best classes, and its nearest "
-        "samples by image",
-        "calibration.json": "the temperature fitted on validation samples, if they suffice",
+        "samples by image (`Predictions`)",
+        "calibration.json": "the temperature fitted on validation samples, if they suffice "
+        "(`Calibration`)",
     },
     promises="Deterministic. Intervals resample whole groups (objects, subjects). No choice is "
     "made on the held-out samples. What needs images or captions is left out where held-out "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from pipelines.foundation.info import read_info
 from pipelines.foundation.teacher import LENS
 from pipelines.store.artifacts import Artifact
 from vitlens_core.api.lenses import open_foundation as open_folder
@@ -27,7 +28,7 @@ def open_foundation(artifact: Artifact) -> Foundation:
             if artifact.path(name).exists():
                 Path(folder, name).write_bytes(artifact.path(name).read_bytes())
         foundation = open_folder(folder)
-    stated = artifact.read_json(FOUNDATION_FILE)["digest"]
+    stated = read_info(artifact).digest
     if foundation.digest() != stated:
         raise CheckpointError(
             f"{foundation.spec}: the weights found now are not those of this artifact "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.execution.step import Step
@@ -33,7 +31,7 @@ class FoundationConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _spec_alone(cls, value: Any) -> Any:
+    def _spec_alone(cls, value: object) -> object:
         return {"spec": value} if isinstance(value, str) else value
 
     @property

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import has_teacher, open_foundation
+from pipelines.lens.curves import CURVES_FILE, TrainingCurves, validation_kind
 from pipelines.lens.settings import PROGRESS_FILE, TrainConfig
 from pipelines.lens.step import STEP
 from pipelines.lens.training import TrainJob
 from pipelines.lens.workers import fit, remove
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
-from pipelines.store.shards import encode_json
+from pipelines.store.shards import encode_model
 from vitlens_core.errors import ConfigError
 from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import build_tower
@@ -44,7 +45,7 @@ def run(
     build = STEP.begin(runtime, identity, inputs)
     if build.existing:
         return build.existing
-    config.weights(taught=has_teacher(foundation))
+    kinds = config.weights(taught=has_teacher(foundation))
     # In this process first: sizes that do not fit are a mistake, which Ray Train would retry.
     build_tower(tower, open_foundation(foundation).trunk)
     checkpoints = build.folder / "checkpoints"
@@ -55,10 +56,13 @@ def run(
         assert folder is not None, "the last step is always kept"
         lens = (folder / LENS_FILE).read_bytes()
         progress = json.loads(Path(folder, PROGRESS_FILE).read_text())
-    curves = encode_json({"train": progress["train"], "val": progress["val"]})
+    validated = validation_kind(kinds) if progress["val"] else None
+    curves = TrainingCurves(
+        train=progress["train"], val=progress["val"], validated_against=validated
+    )
     files = [
         write_atomic(build.folder / LENS_FILE, lens),
-        write_atomic(build.folder / "curves.json", curves),
+        write_atomic(build.folder / CURVES_FILE, encode_model(curves)),
     ]
     artifact = build.commit(files, counts={"steps": progress["step"]})
     remove(checkpoints)

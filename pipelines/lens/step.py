@@ -27,7 +27,7 @@ class LensConfig(BaseModel):
 
 STEP = Step(
     name="lens",
-    version=3,
+    version=4,
     description="The trained tokenizer and lens.",
     inputs=("targets", "foundation"),
     made_by="Ray Train",
@@ -35,7 +35,8 @@ STEP = Step(
     writes={
         "lens.safetensors": "trained tensors, the settings of the tower, the digest of the "
         "foundation",
-        "curves.json": "loss by step, and validation",
+        "curves.json": "loss by step, validation, and the kind of target validation was against "
+        "(`TrainingCurves`)",
     },
     promises="A run that was killed goes on at its last checkpoint. Checkpoints are removed at the "
     "end.",

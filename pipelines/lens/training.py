@@ -29,9 +29,11 @@ from torch import Tensor, nn
 
 from pipelines.execution.prefetch import ahead
 from pipelines.execution.runtime import Resources
+from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import has_teacher, open_foundation
 from pipelines.lens import parallel
 from pipelines.lens.batches import Batch, TrainingBatches, read_targets
+from pipelines.lens.curves import validation_kind
 from pipelines.lens.negatives import TargetBank
 from pipelines.lens.not_finite import LossError, named, reason
 from pipelines.lens.optimizer import build_optimizer, learning_rate, trainable
@@ -42,7 +44,7 @@ from pipelines.store.shards import decode_array
 from vitlens_core import modalities
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.losses import MAX_LOG_SCALE, gather_rows, info_nce
-from vitlens_core.model_files import FOUNDATION_FILE, LENS_FILE
+from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import build_tower
 from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.precision import autocast
@@ -101,7 +103,7 @@ class Trainer:
         self.rank, self.world_size, self.device = worker.rank, worker.world_size, worker.device
         torch.manual_seed(job.train.seed)
         foundation = open_foundation(job.foundation)
-        self.foundation = (foundation.spec, job.foundation.read_json(FOUNDATION_FILE)["digest"])
+        self.foundation = (foundation.spec, read_info(job.foundation).digest)
         self.tower = build_tower(job.tower, foundation.trunk).to(self.device).train()
         self._hold_scale()
         self.model = parallel.share(self.tower, job.resources)
@@ -253,7 +255,7 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> None:
-        """Loss and R@1 against the first kind of target, on the validation split.
+        """Loss and R@1 against one kind of target, on the validation split.
 
         Every worker embeds its share of it, and all must: shards of a tower work together.
         """
@@ -270,7 +272,7 @@ class Trainer:
 
     def _embedded_validation(self) -> tuple[Tensor, Tensor]:
         """Embeddings and mean targets [N, E] of samples of the validation split."""
-        kind = next(iter(self.weights))
+        kind = validation_kind(self.weights)
         made = self.job.targets
         stored = (s for path in made.shards("val") for s in made.read(path))
         samples = islice(stored, _VALIDATED)

@@ -22,7 +22,7 @@ class SanityConfig(BaseModel):
 
 
 class NonInferiorityConfig(BaseModel):
-    """How much worse than the champion a challenger may be, and how sure that must be."""
+    """How much worse than the champion a challenger may be, and with which confidence."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from upath import UPath
 
 import vitlens_core
-from pipelines.evaluation.job import class_embeddings
+from pipelines.evaluation.embedding import class_embeddings
 from pipelines.foundation.step import SCHEME
 from pipelines.index.catalogue import Catalogue
 from pipelines.index.step import STEP

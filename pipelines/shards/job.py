@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from pipelines.execution.bulk import build_shards, tasks_of
 from pipelines.execution.runtime import Runtime
@@ -52,7 +51,8 @@ def run(
                 f"foundation: a lens for {teacher.modality} cannot teach with rendered objects, "
                 f"which are seen as {' and '.join(modalities.rendered())}"
             )
-        stage: Any = partial(RenderedPairs, config, signal, renders, teacher)
-        return build_shards(runtime, build, tasks_of(renders), stage)
-    stage = partial(RecordedPairs, config, signal, source_settings, source, teacher)
-    return build_shards(runtime, build, tasks_of_source(upstream), stage)
+        rendered = partial(RenderedPairs, config, signal, renders, teacher)
+        return build_shards(runtime, build, tasks_of(renders), rendered)
+    assert source_settings is not None
+    recorded = partial(RecordedPairs, config, signal, source_settings, upstream, teacher)
+    return build_shards(runtime, build, tasks_of_source(upstream), recorded)

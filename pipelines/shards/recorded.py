@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipelines.execution.bulk import ShardTask
+from pipelines.shards.sample import SampleInfo
 from pipelines.shards.step import STEP, ShardsConfig, StoredSignal
 from pipelines.source.base import Pair, SourceSettings
 from pipelines.source.job import read_pairs
@@ -14,7 +15,6 @@ from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import (
     TEACHER_SIGNAL,
     Sample,
-    encode_json,
     encode_png,
     encode_signal,
 )
@@ -50,24 +50,25 @@ class RecordedPairs:
     def _sample(self, pair: Pair) -> Sample:
         signal = self.signal.config.store(self.settings.read(pair, self.signal.kind))
         images = [square_rgb(image, self.config.image_px) for image in self.settings.images(pair)]
-        described = {
-            "label": pair.label,
-            "split": pair.split,
-            "name": pair.name or pair.label or pair.key,
-            "group": pair.group or pair.key,
-            "licence": pair.licence,
-            "creator": pair.creator,
-            "captions": self._captions(pair),
-        }
+        assert pair.split is not None, "a source puts every pair on a side"
+        info = SampleInfo(
+            name=pair.name or pair.label or pair.key,
+            label=pair.label,
+            group=pair.group or pair.key,
+            split=pair.split,
+            licence=pair.licence,
+            creator=pair.creator,
+            captions=tuple(self._captions(pair)),
+        )
         return {
             "__key__": pair.key,
-            "json": encode_json(described),
+            "json": info.encode(),
             self.signal.file: encode_signal(signal),
-            **self._taught(pair),
+            **self._teacher_signals(pair),
             **{f"view{i:02d}.png": encode_png(image) for i, image in enumerate(images)},
         }
 
-    def _taught(self, pair: Pair) -> Sample:
+    def _teacher_signals(self, pair: Pair) -> Sample:
         """What the teacher is shown. Raises InputError: the pair has nothing for it."""
         if self.teacher is None:
             return {}

@@ -12,13 +12,13 @@ import numpy as np
 
 from pipelines.execution.bulk import ShardTask
 from pipelines.objects.records import ObjectRecord
+from pipelines.shards.sample import SampleInfo
 from pipelines.shards.step import STEP, ShardsConfig, StoredSignal
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import (
     TEACHER_SIGNAL,
     Sample,
     decode_array,
-    encode_json,
     encode_signal,
     view_names,
 )
@@ -112,18 +112,22 @@ class RenderedPairs:
             of_teacher[TEACHER_SIGNAL] = encode_signal(seen.stored(self.teacher))
         return {
             "__key__": key,
-            "json": self._described(sample),
+            "json": self._info(sample).encode(),
             self.signal.file: encode_signal(seen.stored(self.signal)[0]),
             **of_teacher,
             **{f"view{i:02d}.png": sample[names[view]] for i, view in enumerate(seen.views)},
         }
 
-    def _described(self, sample: Sample) -> bytes:
+    def _info(self, sample: Sample) -> SampleInfo:
         described = json.loads(sample["json"])
         record = ObjectRecord(**{k: described[k] for k in ObjectRecord.__dataclass_fields__})
         named = self.config.label_captions and described["split"] == "train"
-        kept = ("label", "split", "name", "licence", "creator")
-        paired = {key: described[key] for key in kept}
-        paired["group"] = sample["__key__"]
-        paired["captions"] = list(object_captions(record, use_label=named))
-        return encode_json(paired)
+        return SampleInfo(
+            name=record.name,
+            label=record.label,
+            group=sample["__key__"],
+            split=described["split"],
+            licence=record.licence,
+            creator=record.creator,
+            captions=object_captions(record, use_label=named),
+        )

@@ -209,7 +209,7 @@ def test_a_registered_models_folder_and_scheme_are_followed(lenses, tmp_path, mo
 def test_a_foundation_beside_the_lens_is_found(lenses, tmp_path, monkeypatch):
     lens = tmp_path / "lens.safetensors"
     lens.write_bytes(lenses[0].read_bytes())
-    described = {"spec": "open_clip:tiny/x", "embed_dim": 10, "image_size_px": 16}
+    described = {"spec": "open_clip:tiny/x", "embed_dim": 10, "image_size_px": 16, "digest": "0"}
     (tmp_path / "foundation.json").write_text(json.dumps(described))
     loaded = []
     monkeypatch.setattr(

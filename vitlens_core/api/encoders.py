@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation.base import Foundation
-from vitlens_core.modalities.base import SignalConfig, TokenizerConfig
+from vitlens_core.modalities.base import AnyTokenizer, SignalConfig
 from vitlens_core.modalities.image import MODALITY as IMAGE
 from vitlens_core.modalities.image import ImageEncoder
 from vitlens_core.modalities.text import MODALITY as TEXT
@@ -29,6 +29,7 @@ from vitlens_core.readers.files import as_file
 from vitlens_core.signals.pictures import normalised
 
 Embed = Callable[[Tensor], Tensor]
+Stored = np.ndarray | str
 
 _CLIP_VOCABULARY = 49408
 
@@ -44,7 +45,7 @@ class SignalTower:
     """
 
     signal: SignalConfig
-    tokenizer: TokenizerConfig[Any]
+    tokenizer: AnyTokenizer
     tower: Embed
 
     def embed(self, stored: Sequence[np.ndarray]) -> Tensor:
@@ -52,16 +53,17 @@ class SignalTower:
         signals = torch.from_numpy(np.stack(stored))
         return unit_norm(self.tower)(self.tokenizer.prepare(signals, self.signal))
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Every setting of signal and tokenizer by name; no name is in both."""
         return self.signal.model_dump() | self.tokenizer.model_dump()
 
-    def adjusted(self, **changes: Any) -> SignalTower:
+    def adjusted(self, **changes: object) -> SignalTower:
         """With other settings of the signal or the preparation (`ValidationError`)."""
         of_signal = {n: v for n, v in changes.items() if n in type(self.signal).model_fields}
         of_tokenizer = {n: v for n, v in changes.items() if n not in of_signal}
-        signal = type(self.signal)(**self.signal.model_dump() | of_signal)
-        tokenizer = type(self.tokenizer)(**self.tokenizer.model_dump() | of_tokenizer)
+        signal = type(self.signal).model_validate(self.signal.model_dump() | of_signal)
+        stated = self.tokenizer.model_dump() | of_tokenizer
+        tokenizer = type(self.tokenizer).model_validate(stated)
         tokenizer.check(signal)
         return SignalTower(signal, tokenizer, self.tower)
 
@@ -77,7 +79,7 @@ class Encoder:
         tower: of a lens; the foundation's own modalities have none.
     """
 
-    store: Callable[[Any], Any]
+    store: Callable[[Any], Stored]
     embed: Callable[[Sequence[Any]], Tensor]
     temperature: float
     tower: SignalTower | None = None
@@ -93,9 +95,9 @@ class Preparation:
     """
 
     modality: str
-    store: Callable[[Any], Any]
+    store: Callable[[Any], Stored]
 
-    def __call__(self, item: object, options: Mapping[str, object]) -> Any:
+    def __call__(self, item: object, options: Mapping[str, object]) -> Stored:
         """A path or file's bytes read; anything made what is batched (`InputError`)."""
         if isinstance(item, bytes):
             with as_file(item) as path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,7 +22,7 @@ from vitlens_core.api.encoders import (
     text_encoder,
 )
 from vitlens_core.modalities import audio, depth, imu, thermal
-from vitlens_core.modalities.base import SignalConfig, TokenizerConfig
+from vitlens_core.modalities.base import AnyTokenizer, SignalConfig
 from vitlens_core.models.imagebind import ImageBind
 from vitlens_core.models.reference import IMAGEBIND_HUGE, load_imagebind
 from vitlens_core.models.reference_config import (
@@ -89,9 +88,9 @@ def _tower_of(name: str) -> str:
     return name.partition(".")[2].partition(".")[0]
 
 
-def _settings(sizes: ImageBindConfig) -> dict[str, tuple[SignalConfig, TokenizerConfig[Any]]]:
+def _settings(sizes: ImageBindConfig) -> dict[str, tuple[SignalConfig, AnyTokenizer]]:
     """Preparation of each modality that the config has a tower for, but pictures and text."""
-    settings: dict[str, tuple[SignalConfig, TokenizerConfig[Any]]] = {}
+    settings: dict[str, tuple[SignalConfig, AnyTokenizer]] = {}
     if sizes.audio:
         clips = audio.AudioSignal(
             clip_s=2.0, mel_bins=sizes.audio.mel_bins, frames=sizes.audio.target_len

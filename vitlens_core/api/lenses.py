@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from vitlens_core.api.encoders import (
@@ -21,6 +22,7 @@ from vitlens_core.checkpoint import load_lens, read_settings
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation import load_foundation
 from vitlens_core.foundation.base import Foundation
+from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.model_files import (
     CALIBRATION_FILE,
@@ -33,14 +35,6 @@ from vitlens_core.model_files import (
 CONFIG_FILE = "config.json"
 
 
-class FoundationStated(TypedDict):
-    """How a foundation is described beside a lens; a file may say more."""
-
-    spec: str
-    embed_dim: int
-    image_size_px: int
-
-
 class CalibrationStated(TypedDict):
     """The temperature fitted on held-out validation samples; a file may say more."""
 
@@ -50,7 +44,7 @@ class CalibrationStated(TypedDict):
 class Stated(TypedDict, total=False):
     """What lies beside a lens, where it is stated."""
 
-    foundation: FoundationStated
+    foundation: FoundationInfo
     calibration: CalibrationStated
 
 
@@ -64,7 +58,11 @@ class Origin(NamedTuple):
 
 
 def beside(lens: Path) -> Stated:
-    """What lies beside a lens: its `foundation` and `calibration`, where they are stated."""
+    """What lies beside a lens: its `foundation` and `calibration`, where they are stated.
+
+    Raises:
+        CheckpointError: its foundation is stated otherwise than `FoundationInfo` has it.
+    """
     return _stated(lens.parent)
 
 
@@ -80,7 +78,10 @@ def _stated(folder: Path) -> Stated:
             if (folder / file).is_file()
         }
     if foundation := described.get("foundation"):
-        stated["foundation"] = foundation
+        try:
+            stated["foundation"] = FoundationInfo.model_validate(foundation)
+        except ValidationError as error:
+            raise CheckpointError(f"{folder} states no foundation: {error}") from error
     if calibration := described.get("calibration"):
         stated["calibration"] = calibration
     return stated
@@ -150,15 +151,16 @@ def open_foundation(source: str | Path) -> Foundation:
 
     Raises:
         ConfigError: an unknown spec.
-        CheckpointError: projections that are missing or do not fit.
+        CheckpointError: projections that are missing or do not fit, or a folder that states no
+            foundation.
     """
     folder = Path(source)
     stated = _stated(folder).get("foundation")
     if stated is None:
         return load_foundation(str(source))
-    if not stated["spec"].startswith("lit:"):
-        return load_foundation(stated["spec"])
-    foundation = load_foundation(stated["spec"], stated["embed_dim"], stated["image_size_px"])
+    if not stated.spec.startswith("lit:"):
+        return load_foundation(stated.spec)
+    foundation = load_foundation(stated.spec, stated.embed_dim, stated.image_size_px)
     projections = folder / PROJECTIONS_FILE
     if not projections.is_file():
         raise CheckpointError(f"{folder} lacks {PROJECTIONS_FILE}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from vitlens_core import modalities
-from vitlens_core.api.encoders import Encoder, Preparation, signal_encoder
+from vitlens_core.api.encoders import Encoder, Preparation, Stored, signal_encoder
 from vitlens_core.api.lenses import Origin
 from vitlens_core.api.loading import open_encoders
 from vitlens_core.api.pretrained import Pretrained
@@ -90,7 +90,7 @@ class Model(Pretrained):
     def modalities(self) -> list[str]:
         return list(self._encoders)
 
-    def settings(self, modality: str) -> Mapping[str, Any]:
+    def settings(self, modality: str) -> Mapping[str, object]:
         """How a modality's signals are stored and prepared; empty for image, video and text."""
         tower = self._encoder(modality).tower
         return tower.settings() if tower else {}
@@ -99,7 +99,7 @@ class Model(Pretrained):
         """What a modality's similarities are divided by to be read as logits."""
         return self._encoder(modality).temperature
 
-    def adjusted(self, modality: str, **preparation: Any) -> Model:
+    def adjusted(self, modality: str, **preparation: object) -> Model:
         """The same weights with another preparation of one modality: `clips=6` of audio, say.
 
         Raises:
@@ -158,7 +158,7 @@ class Model(Pretrained):
         return Preparation(name, self._encoder(name).store)
 
     @torch.inference_mode()
-    def embed(self, name: str, prepared: Sequence[Any]) -> Tensor:
+    def embed(self, name: str, prepared: Sequence[Stored]) -> Tensor:
         """One batch of what `preparation` gave: [B, E], unit norm, fp32, on the CPU.
 
         Raises:
@@ -261,7 +261,9 @@ class Model(Pretrained):
         return torch.cat(batches)
 
 
-def _prepared(prepare: Preparation, index: int, item: object, options: Mapping[str, object]) -> Any:
+def _prepared(
+    prepare: Preparation, index: int, item: object, options: Mapping[str, object]
+) -> Stored:
     try:
         return prepare(item, options)
     except InputError as error:

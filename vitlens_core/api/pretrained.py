@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from vitlens_core.api.lenses import CONFIG_FILE, Origin, beside
 from vitlens_core.checkpoint import read_settings
 from vitlens_core.errors import ConfigError
+from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.model_files import CARD_FILE, PRETRAINED_FILE, PROJECTIONS_FILE
 
@@ -56,16 +57,17 @@ class Pretrained(ModelHubMixin, ABC, library_name="vitlens", pipeline_tag="featu
         assert self._origin is not None
         lens, foundation = self._origin.lens, self._origin.foundation
         settings, spec, digest = read_settings(lens)
+        info = FoundationInfo(
+            spec=spec,
+            digest=digest,
+            embed_dim=foundation.embed_dim,
+            image_size_px=foundation.image_size_px,
+        )
         described = {
             "model_type": "vitlens",
             "modality": settings.modality,
             "settings": settings.model_dump(mode="json"),
-            "foundation": {
-                "spec": spec,
-                "digest": digest,
-                "embed_dim": foundation.embed_dim,
-                "image_size_px": foundation.image_size_px,
-            },
+            "foundation": info.model_dump(mode="json", exclude_unset=True),
             "calibration": beside(lens).get("calibration"),
         }
         shutil.copyfile(lens, save_directory / PRETRAINED_FILE)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +24,7 @@ from vitlens_core.api.encoders import (
 )
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities import audio, depth, eeg, point_cloud, tactile
-from vitlens_core.modalities.base import SignalConfig, TokenizerConfig
+from vitlens_core.modalities.base import AnyTokenizer, SignalConfig
 from vitlens_core.models.reference import (
     PREFIX,
     VITLENS_L,
@@ -83,11 +82,11 @@ def vitlens_encoders(
     return encoders
 
 
-def _settings(sizes: VitLensConfig) -> dict[str, tuple[SignalConfig, TokenizerConfig[Any]]]:
+def _settings(sizes: VitLensConfig) -> dict[str, tuple[SignalConfig, AnyTokenizer]]:
     """Preparation of each modality that the config has a tower for."""
     side_px = sizes.vit.image_size
     stored_px = round(side_px * _TACTILE_MARGIN)
-    settings: dict[str, tuple[SignalConfig, TokenizerConfig[Any]]] = {
+    settings: dict[str, tuple[SignalConfig, AnyTokenizer]] = {
         "depth": (depth.DepthSignal(side_px=side_px), depth.DepthTokenizer()),
         "tactile": (
             tactile.TactileSignal(side_px=stored_px),

@@ -4,6 +4,7 @@ foundation = load_foundation("open_clip:ViT-L-14/datacomp_xl_s13b_b90k")
 foundation.encode_image(images), foundation.encode_text(["a chair"]), foundation.trunk
 
 base.py       Foundation, the interface    settings.py  those of `lit`, checked without torch
+info.py       what `foundation.json` states
 clip.py       open_clip's models
 lit.py        two locked towers; lit_files.py, packaged.py  the files that a spec names
 """
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from vitlens_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vitlens_core.foundation.base import Foundation
+    from vitlens_core.foundation import base
 
 __all__ = ["KINDS", "check_foundation", "load_foundation"]
 
@@ -44,7 +45,7 @@ def check_foundation(spec: str) -> None:
 
 def load_foundation(
     spec: str, embed_dim: int | None = None, image_size_px: int | None = None
-) -> Foundation:
+) -> base.Foundation:
     """The frozen foundation `spec` names, on the CPU, in evaluation mode.
 
     Args:

@@ -5,10 +5,9 @@ A tag is downloaded once into open_clip's cache; a path to a checkpoint file is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import open_clip
 from torch import Tensor
@@ -21,12 +20,14 @@ from vitlens_core.models.trunk import open_clip_trunk
 class OpenClipFoundation(Foundation):
     """open_clip's image and text towers behind the foundation's interface."""
 
-    def __init__(self, spec: str, clip: Any, tokenizer: Any) -> None:
+    def __init__(
+        self, spec: str, clip: open_clip.CLIP, tokenizer: Callable[[list[str]], Tensor]
+    ) -> None:
         visual = clip.visual
         super().__init__(visual.preprocess_cfg["mean"], visual.preprocess_cfg["std"])
         self.spec = spec
         self.image_size_px = visual.preprocess_cfg["size"][0]
-        self.clip: Any = clip
+        self.clip = clip
         self.tokenizer = tokenizer
         self.trunk = open_clip_trunk(visual)
         self.embed_dim = visual.proj.shape[1]

@@ -70,6 +70,7 @@ class SentenceEncoder(nn.Module):
 
     def __init__(self, folder: Path, max_tokens: int = 64) -> None:
         super().__init__()
+        # Late: of the extra lit.
         from transformers import AutoModel, AutoTokenizer
 
         self.tokenizer = AutoTokenizer.from_pretrained(str(folder))

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import timm
 from safetensors import SafetensorError
 from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import packaged
@@ -97,7 +97,7 @@ def _load_vit(parsed: LitSpec, image_size_px: int) -> VisionTransformer:
     return vit
 
 
-def _read_vit(model: str, checkpoint: Path) -> Any:
+def _read_vit(model: str, checkpoint: Path) -> nn.Module:
     try:
         return timm.create_model(model, num_classes=0, checkpoint_path=str(checkpoint))
     except (OSError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
@@ -106,7 +106,7 @@ def _read_vit(model: str, checkpoint: Path) -> Any:
         ) from error
 
 
-def _download_vit(name: str) -> Any:
+def _download_vit(name: str) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=True, num_classes=0)
     except (OSError, RuntimeError) as error:

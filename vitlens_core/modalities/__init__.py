@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import Any
 
 from vitlens_core.errors import ConfigError, unknown
-from vitlens_core.modalities.base import LensedModality, Modality
+from vitlens_core.modalities.base import AnyLensed, LensedModality, Modality
 
 _NOT_A_MODALITY = "base"
 
@@ -41,7 +40,7 @@ def rendered() -> list[str]:
     return [name for name in lensed() if load_lensed(name).renders_as]
 
 
-def load_lensed(name: str) -> LensedModality[Any]:
+def load_lensed(name: str) -> AnyLensed:
     """A modality that has a tower of its own.
 
     Raises:

@@ -19,7 +19,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -94,6 +94,10 @@ class TokenizerConfig(BaseModel, ABC, Generic[SignalT]):
     def signal_needed(self, signal: SignalT) -> SignalT:
         """What must be stored of a recording for this network alone; at most `signal`."""
         return signal
+
+
+# Of a modality that is known by its name alone.
+AnyTokenizer: TypeAlias = TokenizerConfig[Any]
 
 
 class Rendered(Protocol):
@@ -181,6 +185,7 @@ class LensedModality(Modality, Generic[SignalT]):
         """Raise ConfigError if objects rendered so hold less than the signal does."""
 
 
+AnyLensed: TypeAlias = LensedModality[Any]
 RawT = TypeVar("RawT")
 EncoderT = TypeVar("EncoderT")
 

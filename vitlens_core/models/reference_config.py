@@ -7,7 +7,7 @@ bins; heads, layers, latents and groups are counts.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -273,7 +273,7 @@ class ImageBindConfig(Sizes):
 
 
 Config = TypeVar("Config", VitLensConfig, OpenShapeConfig, ImageBindConfig)
-ConfigSource = BaseModel | Mapping[str, Any] | str | Path
+ConfigSource = BaseModel | Mapping[str, object] | str | Path
 
 
 def read_config(source: ConfigSource, schema: type[Config]) -> Config:

@@ -5,7 +5,7 @@ Checked without torch, and stored in every lens checkpoint; `tower.build_tower` 
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 from pydantic import (
     BaseModel,
@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from vitlens_core import modalities
-from vitlens_core.modalities.base import SignalConfig, TokenizerConfig
+from vitlens_core.modalities.base import AnyTokenizer, SignalConfig
 from vitlens_core.models.settings import HeadKind, LensSettings, TrunkSettings
 
 
@@ -32,10 +32,10 @@ class TowerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     modality: str
-    signal: dict[str, Any] = Field(
+    signal: dict[str, object] = Field(
         default_factory=dict, validate_default=True, description="what is stored of a recording"
     )
-    tokenizer: dict[str, Any] = Field(
+    tokenizer: dict[str, object] = Field(
         default_factory=dict, validate_default=True, description="what the network is and sees"
     )
     lens: LensSettings = LensSettings()
@@ -44,13 +44,13 @@ class TowerSettings(BaseModel):
 
     @field_validator("signal", "tokenizer")
     @classmethod
-    def _complete(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    def _complete(cls, value: dict[str, object], info: ValidationInfo) -> dict[str, object]:
         """Checked by the modality, and spelled out so that checkpoints keep its defaults."""
         if "modality" not in info.data:  # missing: its own field says so
             return value
         modality = modalities.load_lensed(info.data["modality"])
         schema = modality.Signal if info.field_name == "signal" else modality.Tokenizer
-        return schema(**value).model_dump()
+        return schema.model_validate(value).model_dump()
 
     @model_validator(mode="after")
     def _check_fit(self) -> Self:
@@ -58,7 +58,7 @@ class TowerSettings(BaseModel):
         return self
 
     @classmethod
-    def of(cls, modality: str, **settings: Any) -> TowerSettings:
+    def of(cls, modality: str, **settings: object) -> TowerSettings:
         """The tower ViT-Lens trained for a modality, but for `settings`.
 
         Raises:
@@ -71,12 +71,12 @@ class TowerSettings(BaseModel):
     @property
     def signal_config(self) -> SignalConfig:
         """What shards store of a recording."""
-        return modalities.load_lensed(self.modality).Signal(**self.signal)
+        return modalities.load_lensed(self.modality).Signal.model_validate(self.signal)
 
     @property
-    def tokenizer_config(self) -> TokenizerConfig[Any]:
+    def tokenizer_config(self) -> AnyTokenizer:
         """What the network is, and what of a stored signal it sees."""
-        return modalities.load_lensed(self.modality).Tokenizer(**self.tokenizer)
+        return modalities.load_lensed(self.modality).Tokenizer.model_validate(self.tokenizer)
 
     @property
     def signal_needed(self) -> SignalConfig:

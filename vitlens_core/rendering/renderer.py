@@ -96,6 +96,7 @@ def open_renderer(settings: RenderSettings) -> MeshRenderer:
     """
     try:
         import_module("fpsample")  # ordering the points needs it: fail before any object does
+        # Late, each: GL and Blender are extras, and one of them does.
         if settings.renderer == "cycles":
             from vitlens_core.rendering.cycles import CyclesRenderer
 

@@ -12,10 +12,12 @@ from PIL import Image
 
 from pipelines.execution.bulk import ShardTask
 from pipelines.foundation import job as foundation_step
+from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import has_teacher, open_foundation, open_lens
 from pipelines.foundation.step import FoundationConfig
 from pipelines.foundation.teacher import LENS, find_teacher
 from pipelines.lens import job as lens
+from pipelines.lens.curves import read_curves
 from pipelines.lens.settings import TrainConfig
 from pipelines.registry import models
 from pipelines.shards import job as shards
@@ -101,7 +103,7 @@ def test_the_teachers_foundation_is_the_runs(
     assert opened.digest() == open_foundation(plain).digest()
     _, settings = open_lens(made, LENS, opened)
     assert settings == DEPTH
-    assert made.read_json("foundation.json")["teacher"] == "depth"
+    assert read_info(made) == read_info(plain).model_copy(update={"teacher": "depth"})
     # The alias stands still and the champion behind it changes: that is another foundation.
     _write_lens(registered, plain, seed=1)
     assert foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain) != made
@@ -231,7 +233,35 @@ def test_a_lens_learns_from_the_teacher_alone(
     train |= {"image_weight": 0, "text_weight": 0}
     config, tower = TrainConfig.model_validate(train), trained_tower()
     made = lens.run(runtime, config, tower, data, taught)
-    curves = made.read_json("curves.json")
-    assert set(curves["train"][0]) == {"step", "loss", "loss_teacher", "lr"}
+    curves = read_curves(made)
+    assert set(curves.train[0]) == {"step", "loss", "loss_teacher", "lr"}
+    assert curves.validated_against == "teacher"
     with pytest.raises(ConfigError, match="nothing to train against"):
         lens.run(runtime, config, tower, data, plain)
+
+
+def test_of_text_and_teacher_validation_is_against_the_text(
+    tmp_path: Path,
+    registered: Path,
+    plain: Artifact,
+    local_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Validation samples have no targets of the teacher: it could not be against those."""
+    whole = synthetic.sample
+
+    def with_teacher(number: int, split: str) -> dict:
+        made = whole(number, split)
+        taught = {"teacher_targets.npy": made["image_targets.npy"]}
+        return made | (taught if split == "train" else {})
+
+    monkeypatch.setattr(synthetic, "sample", with_teacher)
+    runtime = quiet_runtime(tmp_path, train_workers=0)
+    data = synthetic.targets(runtime.store, {"train": (6,), "val": (3,)})
+    taught = foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain)
+    train = {"steps": 2, "batch_size": 6, "warmup_steps": 1, "precision": "fp32", "image_weight": 0}
+    config = TrainConfig.model_validate(train)
+    curves = read_curves(lens.run(runtime, config, trained_tower(), data, taught))
+    assert set(curves.train[0]) == {"step", "loss", "loss_text", "loss_teacher", "lr"}
+    assert [point.step for point in curves.val] == [2]
+    assert curves.validated_against == "text"

@@ -10,6 +10,7 @@ from upath import UPath
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens import job as lens
+from pipelines.lens.curves import read_curves
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.settings import TrainConfig
 from pipelines.store.artifacts import Artifact, Store
@@ -34,8 +35,9 @@ def test_a_lens_is_stored_with_its_curves_and_nothing_else(
     assert {path.name for path in lens_artifact.folder.iterdir()} == {
         *(LENS_FILE, "curves.json", "manifest.json")
     }
-    curves = lens_artifact.read_json("curves.json")
-    assert [entry["step"] for entry in curves["train"]] == [1, 2, 3, 4, 5, 6]
+    curves = read_curves(lens_artifact)
+    assert [point["step"] for point in curves.train] == [1, 2, 3, 4, 5, 6]
+    assert curves.validated_against == "image"
     path = Path(str(lens_artifact.path(LENS_FILE)))
     load_lens(path, open_foundation(foundation_artifact))
     other = synthetic.foundation(runtime.store, tiny_lit)
@@ -57,9 +59,9 @@ def test_two_workers_train_one_lens(tmp_path: Path, local_ray: None, tiny_lit: s
     targets = synthetic.targets(store, {"train": (6, 6), "val": (3,)})
     foundation = synthetic.foundation(store, tiny_lit)
     made = lens.run(quiet_runtime(tmp_path, train_workers=2), CONFIG, TOWER, targets, foundation)
-    curves = made.read_json("curves.json")
-    assert [entry["step"] for entry in curves["train"]] == [1, 2, 3, 4]
-    assert [entry["step"] for entry in curves["val"]] == [2, 4]
+    curves = read_curves(made)
+    assert [point["step"] for point in curves.train] == [1, 2, 3, 4]
+    assert [point.step for point in curves.val] == [2, 4]
     load_lens(Path(str(made.path(LENS_FILE))), open_foundation(foundation))
 
 

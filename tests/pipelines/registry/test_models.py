@@ -49,6 +49,7 @@ def test_a_registered_lens_carries_its_lineage(home: Path) -> None:
     assert run.data.tags["vitlens.tier.thresholds"] == "passed"
     assert run.data.params["lens.train.steps"] == "4"
     assert run.data.metrics["zero_shot.ci95.top1.low"] == pytest.approx(0.4)
+    assert run.data.tags["vitlens.validated_against"] == "image"
     assert run.info.status == "FINISHED"
 
 

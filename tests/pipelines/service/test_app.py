@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 import vitlens_core
-from pipelines.evaluation.job import class_embeddings
+from pipelines.evaluation.embedding import class_embeddings
 from pipelines.service.app import create_app
 from pipelines.service.config import ServiceConfig
 from pipelines.service.engine import Engine
