@@ -93,7 +93,7 @@ def _of_npy(path: Path, changed_ns: int) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=1)
 def _of_h5(path: Path, changed_ns: int) -> Mapping[str, Any]:
-    h5py = optional("h5py", "pipelines")
+    h5py = optional("h5py", extra="datasets")
     try:
         with h5py.File(path, "r") as file:
             return {"xyz": file["data"][()], "label": file["label"][()]}

@@ -23,7 +23,7 @@ from pipelines.source.base import Pair, SourceSettings
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities.base import Modality
 from vitlens_core.modalities.imu import at_400_hz
-from vitlens_core.readers.files import existing, unreadable
+from vitlens_core.readers.files import existing, optional, unreadable
 
 RATE_HZ = 200.0  # nominal; sensors run at 198 to 202 Hz and their clocks jitter
 LONGEST_GAP_S = 0.1
@@ -203,11 +203,11 @@ def _mapping(path: Path) -> dict[str, Any]:
 @lru_cache(maxsize=2)  # a video is read for each of its hundreds of windows
 def _samples(path: Path) -> Samples:
     """A video's rows with a time, in order of time."""
-    import pandas as pd  # late: takes seconds, and settings are checked without it
+    pandas = optional("pandas", extra="datasets")
 
     existing(path, {".csv"}, "a table of IMU samples")
     try:
-        table = pd.read_csv(path, usecols=[TIME, *CHANNELS], dtype=np.float64)
+        table = pandas.read_csv(path, usecols=[TIME, *CHANNELS], dtype=np.float64)
     except ValueError as error:  # pandas' own parser errors too
         raise unreadable(path, f"a CSV with {TIME}, {', '.join(CHANNELS)}", error) from error
     table = table.dropna(subset=[TIME]).sort_values(TIME, kind="stable")
