@@ -6,27 +6,45 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import BaseModel
 
 from docs.generators.tables import (
+    described_attributes,
     first_paragraph,
     section_in,
     sections,
     sentence,
     settings_table,
     table,
+    type_name,
 )
 from pipelines.benchmarks.base import Benchmark
 from pipelines.benchmarks.datasets import benchmarks
 from pipelines.config import RunConfig
+from pipelines.evaluation.result import (
+    Calibration,
+    EvaluationResult,
+    Prediction,
+    Recalls,
+    Scores,
+)
+from pipelines.execution.bulk import ShardRecord
 from pipelines.execution.step import Step
 from pipelines.flow import STEPS
+from pipelines.index.items import IndexInfo, IndexItem
+from pipelines.lens.curves import TrainingCurves, ValidationPoint
 from pipelines.registry.gates import GateConfig
+from pipelines.report.content import Report
+from pipelines.shards.sample import SampleInfo
 from pipelines.source import datasets
-from pipelines.source.base import SourceSettings
+from pipelines.source.base import Pair, SourceSettings
+from pipelines.store.artifacts import Manifest, Quarantined
+from pipelines.store.files import FileEntry
+from pipelines.sweep.results import SweepResults
 from vitlens_core import modalities as known
+from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.modalities.base import LensedModality, Modality
 
 # Filled in by the run: nobody sets them.
@@ -107,6 +125,48 @@ def _benchmarks(found: list[Benchmark]) -> str:
 def formats() -> str:
     """What lies in the artifact of every step."""
     return "\n".join(map(_format, STEPS))
+
+
+# Where each record of the artifacts stands; what it holds in turn follows it.
+RECORDS: tuple[tuple[str, type], ...] = (
+    ("`manifest.json` of every artifact", Manifest),
+    ("a file, in manifests and records", FileEntry),
+    ("a sample that was left out, in manifests and records", Quarantined),
+    ("`<split>-NNNNN.record.json`", ShardRecord),
+    ("a line of `<split>-NNNNN.jsonl` of a source", Pair),
+    ("`json` of a sample", SampleInfo),
+    ("`foundation.json`", FoundationInfo),
+    ("`curves.json` of a lens", TrainingCurves),
+    ("an entry of `val` in `curves.json`", ValidationPoint),
+    ("`metrics.json` of an evaluation", EvaluationResult),
+    ("zero-shot classification in `metrics.json`", Scores),
+    ("retrieval in `metrics.json`", Recalls),
+    ("`calibration.json`", Calibration),
+    ("an entry of `predictions.json`", Prediction),
+    ("`index.json`", IndexInfo),
+    ("a line of `items.jsonl`", IndexItem),
+    ("`report.json`", Report),
+    ("`sweep.json`", SweepResults),
+)
+
+
+def records() -> str:
+    """The fields of every record that artifacts, reports and sweeps hold."""
+    return "\n".join(_record(place, kind) for place, kind in RECORDS)
+
+
+def _record(place: str, kind: type) -> str:
+    if issubclass(kind, BaseModel):
+        rows = [
+            (f"`{name}`", type_name(field.annotation), sentence(field.description or ""))
+            for name, field in kind.model_fields.items()
+        ]
+    else:
+        types, said = get_type_hints(kind), described_attributes(kind)
+        rows = [(f"`{n}`", type_name(types[n]), said.get(n, "")) for n in types]
+    title = f"### {kind.__name__} {{ #{kind.__name__} }}"
+    lines = [title, "", f"{sentence(place)}. {first_paragraph(kind)}", ""]
+    return "\n".join([*lines, table(("field", "type", "what it is"), rows), ""])
 
 
 def _format(step: Step) -> str:

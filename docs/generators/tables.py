@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -133,6 +134,16 @@ def bounds(field: FieldInfo) -> str:
 def first_paragraph(thing: Any) -> str:
     """The first paragraph of a docstring, on one line."""
     return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+
+
+def described_attributes(thing: Any) -> dict[str, str]:
+    """What a docstring's section `Attributes:` says of each name; `a, b: …` is of both."""
+    _, _, said = (inspect.getdoc(thing) or "").partition("Attributes:\n")
+    found: dict[str, str] = {}
+    for entry in re.split(r"\n(?=    \S)", said):
+        names, _, words = " ".join(entry.split()).partition(": ")
+        found |= {name: sentence(words) for name in names.split(", ") if words}
+    return found
 
 
 def sentence(text: str) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from upath import UPath
 
 from pipelines.store.files import FileEntry, file_entry, write_atomic
@@ -40,9 +40,9 @@ class Quarantined(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    key: str
-    step: str
-    reason: str
+    key: str = Field(description="of the sample, or of the object")
+    step: str = Field(description="that left it out")
+    reason: str = Field(description="a sentence")
 
 
 class Manifest(BaseModel):
@@ -50,15 +50,15 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    step: str
-    version: int
-    fingerprint: str
-    config: dict[str, Any]
-    inputs: dict[str, str]
-    counts: dict[str, int]
-    quarantined: tuple[Quarantined, ...] = ()
-    files: tuple[FileEntry, ...]
-    seconds: float
+    step: str = Field(description="that made it")
+    version: int = Field(description="of the step")
+    fingerprint: str = Field(description="SHA-256 of what was computed, hexadecimal")
+    config: dict[str, Any] = Field(description="settings that decide the fingerprint")
+    inputs: dict[str, str] = Field(description="fingerprints of what it was made of, by step")
+    counts: dict[str, int] = Field(description="by what is counted, such as samples")
+    quarantined: tuple[Quarantined, ...] = Field((), description="what was left out")
+    files: tuple[FileEntry, ...] = Field(description="sorted by name")
+    seconds: float = Field(description="taken by the run that finished it")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from pipelines.registry import promotion
 from pipelines.registry.models import CHAMPION
-from tests.docs.pages import ROOT, blocks, commands
+from pipelines.source import datasets
+from tests.docs.pages import PAGES, ROOT, blocks, commands, name_of
 from tests.pipelines.registered import aliases, register
 from workflows.cli import main
 
@@ -32,10 +33,18 @@ def test_the_examples_of_a_page_run_in_their_order(page: str, workplace: Path):
     assert names["probabilities"].sum(dim=1).tolist() == pytest.approx([1, 1])
 
 
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "csv")], ids=name_of)
+def test_the_tables_are_manifests(page: Path, tmp_path: Path):
+    for table in blocks(page, "csv"):
+        (tmp_path / "manifest.csv").write_text(table)
+        settings = datasets.load("manifest").model_validate({"root": str(tmp_path)})
+        assert len(list(settings.pairs())) == len(table.strip().splitlines()) - 1
+
+
 def test_pages_with_examples_are_run():
     with_python = {
         page.relative_to(ROOT).as_posix()
-        for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+        for page in PAGES
         if python_blocks(page.relative_to(ROOT).as_posix())
     }
     # That page shows the form of a source, not a whole one.
