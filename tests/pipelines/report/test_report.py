@@ -226,7 +226,7 @@ def test_the_nearest_point_hides_the_others() -> None:
 )
 def test_a_signal_of_any_shape_is_drawn(shape: list[int], kind: type) -> None:
     signal = np.random.default_rng(0).integers(255, size=shape).astype(kind)
-    assert pictures.draw_signal("a new one", encode_array(signal), 24).size == (24, 24)
+    assert pictures.draw_signal("eeg", encode_array(signal), 24).size == (24, 24)
 
 
 def test_a_small_matrix_is_whole() -> None:
