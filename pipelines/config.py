@@ -11,10 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+)
 
-from pipelines.benchmarks.job import BenchmarksConfig
-from pipelines.choices import unknown
+from pipelines.benchmarks.step import BenchmarksConfig
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Resources
 from pipelines.foundation.step import FoundationConfig
@@ -24,16 +30,19 @@ from pipelines.objects.step import ObjectsConfig
 from pipelines.registry.gates import GateConfig
 from pipelines.registry.settings import StagingConfig
 from pipelines.renders.step import RendersConfig
-from pipelines.shards.step import OF_OBJECTS, ShardsConfig
-from pipelines.source.datasets import Source, SourceSettings
+from pipelines.shards.step import ShardsConfig
+from pipelines.source import datasets
+from pipelines.source.base import SourceSettings
 from vitlens_core import modalities
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, unknown
+from vitlens_core.modalities.base import SignalConfig
+from vitlens_core.models.tower_settings import TowerSettings
 
 Settings = dict[str, Any]
 Path = tuple[str | int, ...]
 
 # Filled in from the modality's name and from the gate's key; nobody sets them.
-_DERIVED = {"modality", "lens.modality", "gates.*.name"}
+_DERIVED = {"modality", "gates.*.name"}
 _SHOWN_CHARACTERS = 60
 
 
@@ -45,16 +54,29 @@ class RunConfig(BaseModel):
     modality: str
     objects: ObjectsConfig = ObjectsConfig()
     renders: RendersConfig = RendersConfig()
-    source: Source | None = Field(None, description="data set to read instead of objects")
+    source: SerializeAsAny[SourceSettings] | None = Field(
+        None, description="data set to read instead of objects; `kind` names it"
+    )
+    signal: dict[str, Any] = Field(
+        default_factory=dict, description="what is stored: the modality's `SignalConfig`"
+    )
     shards: ShardsConfig = ShardsConfig()
     foundation: FoundationConfig = FoundationConfig()
-    lens: LensConfig
+    lens: LensConfig = LensConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     benchmarks: BenchmarksConfig = BenchmarksConfig()
     index: IndexConfig = IndexConfig()
     gates: dict[str, GateConfig] = Field(default_factory=dict, description="by name")
     staging: StagingConfig = StagingConfig()
     resources: Resources = Field(default_factory=Resources)
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _find_source(cls, value: Any) -> Any:
+        """Its settings are those of the data set that `kind` names."""
+        if not isinstance(value, Mapping):
+            return value
+        return datasets.load(str(value.get("kind"))).model_validate(value)
 
     @field_validator("gates", mode="before")
     @classmethod
@@ -65,6 +87,17 @@ class RunConfig(BaseModel):
             name: {**gate, "name": name} if isinstance(gate, Mapping) else gate
             for name, gate in value.items()
         }
+
+    def tower(self) -> TowerSettings:
+        """The tower that is trained: what is stored, and the network that sees it.
+
+        Raises:
+            ConfigError: the network would see more than is stored.
+        """
+        lens = self.lens.model_dump(exclude={"train"})
+        return TowerSettings.model_validate(
+            {"modality": self.modality, "signal": self.signal, **lens}
+        )
 
 
 def load_run_config(
@@ -81,14 +114,17 @@ def load_run_config(
         ConfigError: an unknown modality, key or gate, a wrong type or value, or an override
             that is not `a.b=c`; the message lists every mistake.
     """
-    tokenizer = modalities.load_lensed(modality).Tokenizer
+    known = modalities.load_lensed(modality)
     settings = merged([base, profile, *map(parse_override, overrides)])
     mistakes = [*_no_sections(settings), *_reserved(settings, base)]
     if not mistakes:
-        lens = _section(settings, "lens")
-        mistakes += _mistakes(tokenizer, _section(lens, "tokenizer"), ("lens", "tokenizer"))
-        settings |= {"modality": modality, "lens": {**lens, "modality": modality}}
-        mistakes += _mistakes(RunConfig, settings)
+        tokenizer = _section(_section(settings, "lens"), "tokenizer")
+        mistakes += _mistakes(known.Signal, _section(settings, "signal"), ("signal",))
+        mistakes += _mistakes(known.Tokenizer, tokenizer, ("lens", "tokenizer"))
+        mistakes += _source_mistakes(settings.get("source"))
+        settings |= {"modality": modality}
+        # What was checked above by its own model is left out: a mistake is told once.
+        mistakes += _mistakes(RunConfig, {k: v for k, v in settings.items() if k != "source"})
     if not mistakes:
         config = RunConfig.model_validate(settings)
         mistakes += _contradictions(config)
@@ -130,7 +166,7 @@ def _section(settings: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _no_sections(settings: Settings) -> Iterator[str]:
     """What stands where sections must stand that are looked into before any model is."""
-    for path in ("lens", "lens.tokenizer", "gates"):
+    for path in ("signal", "lens", "lens.tokenizer", "gates"):
         outer, _, key = path.rpartition(".")
         value = (_section(settings, outer) if outer else settings).get(key, {})
         if not isinstance(value, Mapping):
@@ -141,14 +177,25 @@ def _reserved(settings: Settings, base: Mapping[str, Any]) -> Iterator[str]:
     """Keys that exist in the models but are not the user's, and gates nobody declared."""
     if "modality" in settings:
         yield "modality: is the argument of the run, not a setting"
-    if "modality" in _section(settings, "lens"):
-        yield "lens.modality: is the argument of the run, not a setting"
     declared = _section(base, "gates")
     for name, gate in _section(settings, "gates").items():
         if name not in declared:
             yield f"gates: {unknown('gate', name, declared)}"
         elif isinstance(gate, Mapping) and "name" in gate:
             yield f"gates.{name}.name: a gate is named by its key"
+
+
+def _source_mistakes(source: Any) -> list[str]:
+    """What is wrong with the section `source`, by the settings of the data set it names."""
+    if source is None:
+        return []
+    if not isinstance(source, Mapping):
+        return [f"source: expected a section of keys and values; found {_shown(source)}"]
+    try:
+        settings = datasets.load(str(source.get("kind")))
+    except ConfigError as error:
+        return [f"source.kind: {error}"]
+    return _mistakes(settings, source, ("source",))
 
 
 def _mistakes(model: type[BaseModel], value: Any, prefix: Path = ()) -> list[str]:
@@ -163,14 +210,11 @@ def _mistakes(model: type[BaseModel], value: Any, prefix: Path = ()) -> list[str
 
 def _line(model: type[BaseModel], prefix: Path, detail: Any) -> str:
     location, kind = detail["loc"], detail["type"]
-    path = ".".join(map(str, prefix + _without_kind(location)))
+    path = ".".join(map(str, prefix + location))
     if kind == "extra_forbidden":
         return _unknown_key(model, prefix, location)
     if kind == "missing":
         return f"{path}: missing"
-    if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        found = detail["input"].get("kind") if isinstance(detail["input"], Mapping) else None
-        return f"{path}.kind: {unknown('source', str(found), _source_kinds())}"
     if kind == "value_error":
         return f"{path}: {detail['ctx']['error']}"
     expected = detail["msg"].removeprefix("Input should be ")
@@ -184,7 +228,7 @@ def _line(model: type[BaseModel], prefix: Path, detail: Any) -> str:
 
 def _unknown_key(model: type[BaseModel], prefix: Path, location: Path) -> str:
     section, key = location[:-1], str(location[-1])
-    path = ".".join(map(str, prefix + _without_kind(section)))
+    path = ".".join(map(str, prefix + section))
     keys = _keys(_model_at(model, section), prefix + section)
     elsewhere = [p for p in _paths(RunConfig) if p.rpartition(".")[2] == key]
     return f"{path + '.' if path else ''}{key}: {unknown('key', key, keys, near=elsewhere)}"
@@ -193,21 +237,9 @@ def _unknown_key(model: type[BaseModel], prefix: Path, location: Path) -> str:
 def _model_at(model: type[BaseModel], location: Path) -> type[BaseModel]:
     """The model of a section; keys of a mapping and positions in a list are passed over."""
     for part in location:
-        if part in _source_kinds():
-            model = _source_kinds()[str(part)]
-        elif part in model.model_fields:
+        if part in model.model_fields:
             model = _model_in(model.model_fields[str(part)].annotation) or model
     return model
-
-
-def _source_kinds() -> dict[str, type[SourceSettings]]:
-    union = get_args(get_args(Source)[0])
-    return {source.model_fields["kind"].default: source for source in union}
-
-
-def _without_kind(location: Path) -> Path:
-    """Pydantic names the kind of a source after `source`; people do not write it there."""
-    return location[:1] + location[2:] if location[:1] == ("source",) else location
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -258,17 +290,29 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
             f"foundation.{sorted(sizes)[0]}: {config.foundation.spec} brings its own foundation; "
             f"write foundation={config.foundation.spec} and nothing else"
         )
-    if config.source is not None:
+    try:
+        signal = config.tower().signal_config
+    except ConfigError as error:
+        yield f"lens.{error}"
         return
-    if config.modality not in OF_OBJECTS:
+    if config.source is None:
+        yield from _not_rendered(config, signal)
+
+
+def _not_rendered(config: RunConfig, signal: SignalConfig) -> Iterator[str]:
+    """Why rendered objects cannot give the signal."""
+    modality = modalities.load_lensed(config.modality)
+    if modality.renders_as is None:
         yield (
-            f"source: rendered objects give {' and '.join(OF_OBJECTS)}, not {config.modality}; "
-            "state a source in the `base` of its defs.yaml"
+            f"source: rendered objects give {' and '.join(modalities.rendered())}, not "
+            f"{config.modality}; state a source in the `base` of its defs.yaml"
         )
-    stored = min(config.renders.points, config.shards.points)
-    seen = config.lens.tower().signal.model_dump().get("points", 0)
-    if seen > stored:
-        yield (
-            f"lens.tokenizer.points: the tower would see {seen} points, but only {stored} are "
-            "stored (the smaller of renders.points and shards.points)"
-        )
+    try:
+        renders = config.renders.settings()
+    except ConfigError as error:
+        yield f"renders.{error}"
+        return
+    try:
+        modality.check_renders(signal, renders)
+    except ConfigError as error:
+        yield str(error)

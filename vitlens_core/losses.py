@@ -22,7 +22,7 @@ def info_nce(
     a: Tensor,
     b: Tensor,
     scale: Tensor | float,
-    groups: Tensor | None = None,
+    label_ids: Tensor | None = None,
     negatives: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Symmetric InfoNCE of paired unit-norm embeddings, averaged over both directions.
@@ -30,7 +30,7 @@ def info_nce(
     Args:
         a, b: [B, E]; row i of one belongs to row i of the other.
         scale: inverse temperature.
-        groups: [B] integers; rows of one group are positives of each other, with equal
+        label_ids: [B] integers; rows of one label are positives of each other, with equal
             weight. None: only the pair itself is positive.
         negatives: further rows of `b`'s kind [M, E], and a mask [B, M] of those that are no
             negatives of a row of `a`; they count in the direction from `a` to `b`.
@@ -42,8 +42,8 @@ def info_nce(
         raise InputError(f"expected two [B, E] tensors, got {list(a.shape)} and {list(b.shape)}")
     logits = scale * a @ b.T
     positive = torch.eye(len(a), dtype=logits.dtype, device=a.device)
-    if groups is not None:
-        positive = (groups[:, None] == groups[None, :]).to(logits.dtype)
+    if label_ids is not None:
+        positive = (label_ids[:, None] == label_ids[None, :]).to(logits.dtype)
         positive = positive / positive.sum(1, keepdim=True)
     forward = logits
     if negatives is not None:

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from pipelines.choices import unknown
+from pipelines.config import RunConfig
 from pipelines.foundation.step import SCHEME
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, unknown
+from vitlens_core.foundation.settings import EMBED_DIM
+from vitlens_core.models.reference_config import LOGIT_SCALES
 from workflows.spec import Workflow
 
-if TYPE_CHECKING:
-    from pipelines.config import RunConfig
-
 Overrides = tuple[str, ...]
-Refusal = Callable[[Workflow, "RunConfig"], str]
+Refusal = Callable[[Workflow, RunConfig], str]
 
 _FEWEST = 2
 
@@ -118,9 +116,6 @@ def _named(
 
 def _recipe(value: str, config: RunConfig) -> Overrides:
     """ViT-Lens's, or ImageBind's with the temperature it published for the modality."""
-    # Late: torch takes seconds to import, and names of axes are checked without it.
-    from vitlens_core.models.imagebind import LOGIT_SCALES
-
     scale = LOGIT_SCALES.get(config.modality, LOGIT_SCALES["text"])
     recipes = {
         "vit-lens": (*SUPERVISION["image+text"], "lens.train.temperature=null", *HEADS["frozen"]),
@@ -218,9 +213,6 @@ def _foundations(config: RunConfig) -> list[str]:
     """Widths around that of a `lit` space; else the CLIPs of the papers."""
     if not config.foundation.spec.startswith("lit:"):
         return list(CLIPS)
-    # Late: it imports torch, which the list of axes does without.
-    from vitlens_core.foundation.lit import EMBED_DIM
-
     width = config.foundation.embed_dim or EMBED_DIM
     return [str(max(1, width // 2)), str(width), str(2 * width)]
 

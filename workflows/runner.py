@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import cache
-from typing import Any
 
 import dagster as dg
 
@@ -15,15 +14,16 @@ from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionI
 
 from pipelines.flow import STEP_NAMES
 from pipelines.store.artifacts import Artifact
+from pipelines.store.home import Home
 from workflows.artifact_io import artifact_of
 from workflows.definitions import LOG_FILE, defs
-from workflows.home import Home
-from workflows.runs import end_abandoned
+from workflows.environment import dagster_folder
+from workflows.processes import end_abandoned
 from workflows.settings import run_config
 from workflows.spec import load_workflow
 
 
-class Outcome(Enum):
+class RunOutcome(Enum):
     """How a run ended that did not fail."""
 
     CHAMPION = "champion"
@@ -36,7 +36,7 @@ def definitions() -> dg.Definitions:
     return defs()
 
 
-def execute(home: Home, modality: str, profile: str, overrides: Sequence[str]) -> Outcome:
+def execute(home: Home, modality: str, profile: str, overrides: Sequence[str]) -> RunOutcome:
     """Run every step; finished ones are reused.
 
     Raises:
@@ -47,8 +47,8 @@ def execute(home: Home, modality: str, profile: str, overrides: Sequence[str]) -
     try:
         _run(home, job, run_config(modality, profile, overrides))
     except DagsterAssetCheckFailedError:
-        return Outcome.CHALLENGER
-    return Outcome.CHAMPION
+        return RunOutcome.CHALLENGER
+    return RunOutcome.CHAMPION
 
 
 def evaluate(
@@ -82,11 +82,11 @@ def evaluate(
 def _run(
     home: Home,
     job: dg.JobDefinition,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     asset_selection: Sequence[dg.AssetKey] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    os.environ["DAGSTER_HOME"] = str(home.dagster())
+    os.environ["DAGSTER_HOME"] = str(dagster_folder(home))
     with dg.DagsterInstance.get() as instance:
         end_abandoned(instance)
         try:

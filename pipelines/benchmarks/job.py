@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from pipelines.benchmarks import suite as suites
 from pipelines.benchmarks.step import PAGE, STEP, TABLE, BenchmarksConfig
+from pipelines.benchmarks.table import markdown
+from pipelines.evaluation.result import read_result
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
-from pipelines.store.shards import encode_json
+from pipelines.store.shards import encode_model
+from vitlens_core.api import Model, load
 from vitlens_core.model_files import LENS_FILE
-
-if TYPE_CHECKING:
-    from vitlens_core.api import Model
-
-
-__all__ = ["BenchmarksConfig", "run"]
 
 
 def run(
@@ -37,15 +34,11 @@ def run(
     Raises:
         ConfigError: a root for a benchmark that does not exist, or of another modality.
     """
-    # Late, as in `open_model`: the API brings every encoder, and settings are checked without it.
-    from pipelines.benchmarks import suite as suites
-    from pipelines.benchmarks.table import markdown
-
     suite = suites.mount(config.roots, [lens.manifest.config["modality"]])
     identity = {
         **config.model_dump(mode="json", exclude={"roots"}),
         "mounted": sorted(config.roots),
-        "emergent": evaluation.read_json("metrics.json")["emergent"],
+        "emergent": read_result(evaluation).emergent,
     }
     inputs = {"foundation": foundation, "lens": lens}
     build = STEP.begin(runtime, identity, inputs, suite.content)
@@ -57,7 +50,7 @@ def run(
     with runtime.progress(STEP.name, suite.recordings, "recordings") as bar:
         table = suites.measure(suite, model, config, bar.advance, emergent=identity["emergent"])
     files = [
-        write_atomic(build.folder / TABLE, encode_json(table.model_dump(mode="json"))),
+        write_atomic(build.folder / TABLE, encode_model(table)),
         write_atomic(build.folder / PAGE, markdown(table).encode()),
     ]
     kinds = {"rows": table.rows, "failed": table.failed, "skipped": table.skipped}
@@ -66,8 +59,6 @@ def run(
 
 def open_model(runtime: Runtime, foundation: Artifact, lens: Artifact) -> Model:
     """A lens on its foundation, as people load it."""
-    from vitlens_core.api import load
-
     with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
         local = Path(folder, LENS_FILE)
         local.write_bytes(lens.path(LENS_FILE).read_bytes())

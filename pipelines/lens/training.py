@@ -29,9 +29,11 @@ from torch import Tensor, nn
 
 from pipelines.execution.prefetch import ahead
 from pipelines.execution.runtime import Resources
+from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import has_teacher, open_foundation
 from pipelines.lens import parallel
 from pipelines.lens.batches import Batch, TrainingBatches, read_targets
+from pipelines.lens.curves import validation_kind
 from pipelines.lens.negatives import TargetBank
 from pipelines.lens.not_finite import LossError, named, reason
 from pipelines.lens.optimizer import build_optimizer, learning_rate, trainable
@@ -42,8 +44,9 @@ from pipelines.store.shards import decode_array
 from vitlens_core import modalities
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.losses import MAX_LOG_SCALE, gather_rows, info_nce
-from vitlens_core.model_files import FOUNDATION_FILE, LENS_FILE
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.model_files import LENS_FILE
+from vitlens_core.models.tower import build_tower
+from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.precision import autocast
 
 _VALIDATED = 4096  # samples, the first ones: all are compared with all, again and again
@@ -100,13 +103,13 @@ class Trainer:
         self.rank, self.world_size, self.device = worker.rank, worker.world_size, worker.device
         torch.manual_seed(job.train.seed)
         foundation = open_foundation(job.foundation)
-        self.foundation = (foundation.spec, job.foundation.read_json(FOUNDATION_FILE)["digest"])
-        self.tower = job.tower.build(foundation.trunk).to(self.device).train()
+        self.foundation = (foundation.spec, read_info(job.foundation).digest)
+        self.tower = build_tower(job.tower, foundation.trunk).to(self.device).train()
         self._hold_scale()
         self.model = parallel.share(self.tower, job.resources)
         self.optimizer = build_optimizer(self.tower, job.train)
-        self.modality = modalities.load(job.tower.modality)
-        self.signal = job.tower.signal
+        self.signal_file = modalities.load_lensed(job.tower.modality).signal_file
+        self.signal, self.tokenizer = job.tower.signal_config, job.tower.tokenizer_config
         self.weights = job.train.weights(taught=has_teacher(job.foundation))
         self.average = self._build_average()
         self.bank = self._bank()
@@ -139,7 +142,7 @@ class Trainer:
         """This worker's batches from the present step on, and each as the tower sees it."""
         read = TrainingBatches(
             self.job.targets,
-            self.modality.SIGNAL,
+            self.signal_file,
             self.weights,
             self.config.batch_size,
             rank=self.rank,
@@ -219,12 +222,13 @@ class Trainer:
     def _seen(self, batch: Batch, step: int) -> Tensor:
         """Stored signals as the tower sees them at a step."""
         if not self.config.augmentation:
-            return self.signal.prepare(batch.signals)
+            return self.tokenizer.prepare(batch.signals, self.signal)
         # One by one: the same variant whichever worker a row falls to.
         variants = []
-        for row, signal in zip(batch.rows, batch.signals.split(1), strict=True):
+        for row, stored in zip(batch.rows, batch.signals.split(1), strict=True):
             seed = stable_group(f"{self.config.seed}/{step}/{row}") & 0x7FFFFFFFFFFFFFFF
-            variants.append(self.signal.augment(signal, torch.Generator().manual_seed(seed)))
+            generator = torch.Generator().manual_seed(seed)
+            variants.append(self.tokenizer.augment(stored, self.signal, generator))
         return torch.cat(variants)
 
     def _hold_scale(self) -> None:
@@ -251,7 +255,7 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> None:
-        """Loss and R@1 against the first kind of target, on the validation split.
+        """Loss and R@1 against one kind of target, on the validation split.
 
         Every worker embeds its share of it, and all must: shards of a tower work together.
         """
@@ -268,7 +272,7 @@ class Trainer:
 
     def _embedded_validation(self) -> tuple[Tensor, Tensor]:
         """Embeddings and mean targets [N, E] of samples of the validation split."""
-        kind = next(iter(self.weights))
+        kind = validation_kind(self.weights)
         made = self.job.targets
         stored = (s for path in made.shards("val") for s in made.read(path))
         samples = islice(stored, _VALIDATED)
@@ -278,8 +282,8 @@ class Trainer:
             share = -(-len(rows) // self.world_size)
             # The same number for every worker; what is there twice is cut off again.
             mine = [rows[(self.rank * share + i) % len(rows)] for i in range(share)]
-            signals = np.stack([decode_array(sample[self.modality.SIGNAL]) for sample in mine])
-            seen = self.signal.prepare(torch.from_numpy(signals)).to(self.device)
+            signals = np.stack([decode_array(sample[self.signal_file]) for sample in mine])
+            seen = self.tokenizer.prepare(torch.from_numpy(signals), self.signal).to(self.device)
             own.append(gather_rows(self._embed(seen))[: len(rows)])
             found = [torch.tensor(read_targets(s, kind)).float().mean(0) for s in rows]
             paired.append(F.normalize(torch.stack(found), dim=-1).to(self.device))

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from pipelines.benchmarks.step import STEP, TABLE
+from pipelines.benchmarks.table import Table
+from pipelines.evaluation.result import read_result
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
 from pipelines.registry import gates, models, noninferiority, sanity
@@ -69,8 +71,8 @@ def settings_digest(config: Asked, measured: Artifact) -> str:
     By content: a data set that failed and was mended leaves the fingerprint as it was.
     """
     told = {name: gate.model_dump() for name, gate in config.gates.items()}
-    table = measured.read_json(TABLE)
-    return digest([told, config.staging.model_dump(), table])[:16]
+    table = measured.read_model(TABLE, Table)
+    return digest([told, config.staging.model_dump(), table.model_dump(mode="json")])[:16]
 
 
 def names(gate_names: list[str]) -> list[str]:
@@ -101,7 +103,7 @@ def _hold(
         yield sanity.skipped()
     evaluation = artifacts["evaluation"]
     asked = [*config.gates.values()]
-    measured = artifacts["benchmarks"].read_json(TABLE)
+    measured = artifacts["benchmarks"].read_model(TABLE, Table)
     yield from _thresholds(evaluation, [gate for gate in asked if not gate.on_benchmark])
     if config.staging.non_inferiority is None:
         yield noninferiority.skipped("switched off: staging.non_inferiority is null")
@@ -123,19 +125,20 @@ def _hold(
 
 
 def _thresholds(evaluation: Artifact, asked: list[GateConfig]) -> list[GateResult]:
-    return gates.evaluate(evaluation.read_json("metrics.json"), asked)
+    return gates.evaluate(read_result(evaluation).figures(), asked)
 
 
-def _benchmark_gates(measured: Mapping[str, Any], asked: list[GateConfig]) -> Iterator[GateResult]:
+def _benchmark_gates(measured: Table, asked: list[GateConfig]) -> Iterator[GateResult]:
     """Gates on benchmarks; one whose data set is not mounted is skipped."""
-    figures: dict[str, dict[str, float]] = {}
-    for row in measured["rows"]:
-        figures.setdefault(row["benchmark"], {})[f"{row['kind']}.{row['metric']}"] = row["value"]
-    failed = {item["benchmark"]: item["reason"] for item in measured["failed"]}
+    figures = {
+        f"{STEP.name}.{row.benchmark}.{row.kind}.{row.metric}": row.value for row in measured.rows
+    }
+    scored = {row.benchmark for row in measured.rows}
+    failed = {item.benchmark: item.reason for item in measured.failed}
     for gate in asked:
         _, name, *_ = gate.metric.split(".")
-        if name in figures:
-            [held] = gates.evaluate({STEP.name: figures}, [gate])
+        if name in scored:
+            [held] = gates.evaluate(figures, [gate])
             yield held.model_copy(update={"tier": "benchmarks"})
         elif name in failed:
             yield _benchmark_result(gate.name, False, f"{name}: {failed[name]}")
@@ -143,18 +146,18 @@ def _benchmark_gates(measured: Mapping[str, Any], asked: list[GateConfig]) -> It
             yield _benchmark_result(gate.name, True, f"{name} is not mounted", skipped=True)
 
 
-def _benchmarks(measured: Mapping[str, Any]) -> GateResult:
+def _benchmarks(measured: Table) -> GateResult:
     """Whether every data set that is mounted could be measured."""
-    if failed := [f"{item['benchmark']}: {item['reason']}" for item in measured["failed"]]:
+    if failed := [f"{item.benchmark}: {item.reason}" for item in measured.failed]:
         return _benchmark_result(STEP.name, False, "; ".join(failed))
-    names = sorted({row["benchmark"] for row in measured["rows"]})
+    names = sorted({row.benchmark for row in measured.rows})
     if not names:
-        others = ", ".join(item["benchmark"] for item in measured["skipped"])
+        others = ", ".join(item.benchmark for item in measured.skipped)
         reason = (
             f"no data set is mounted ({others})" if others else "there is none of this modality"
         )
         return _benchmark_result(STEP.name, True, reason, skipped=True)
-    reason = f"{len(measured['rows'])} figures of {', '.join(names)}"
+    reason = f"{len(measured.rows)} figures of {', '.join(names)}"
     return _benchmark_result(STEP.name, True, reason)
 
 

@@ -1,6 +1,7 @@
 """gates: the thresholds a lens must hold before it may become champion (tier 1 of staging).
 
-Reads     an evaluation's `metrics.json` and the gates of the modality's YAML.
+Reads     the figures of an evaluation (`EvaluationResult.figures`) and the gates of the
+          modality's YAML.
 Promises  a gate on a figure that does not exist is refused, a figure that is not finite
           fails, and every result says in a sentence why it passed or failed.
 """
@@ -8,13 +9,12 @@ Promises  a gate on a figure that does not exist is refused, a figure that is no
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipelines.choices import unknown
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, unknown
 
 
 class GateConfig(BaseModel):
@@ -81,37 +81,13 @@ def tier_outcomes(results: Sequence[GateResult]) -> dict[Tier, str]:
     return {tier: min(found, key=order.index) for tier, found in held.items() if found}
 
 
-def evaluate(metrics: Mapping[str, Any], gates: Sequence[GateConfig]) -> list[GateResult]:
-    """Hold every gate against the figures of an evaluation, in the order given.
+def evaluate(figures: Mapping[str, float], gates: Sequence[GateConfig]) -> list[GateResult]:
+    """Hold every gate against figures by dotted path, in the order given.
 
     Raises:
         ConfigError: a gate names a figure that does not exist; the message lists those there are.
     """
-    available = figures(metrics)
-    return [_hold(gate, available) for gate in gates]
-
-
-def figures(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Every number of `metrics.json` by dotted path; an interval gives `….low` and `….high`.
-
-    Texts, lists of labels and the confusion matrix are no figures.
-    """
-    return dict(_leaves(metrics, ""))
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, float]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(item, f"{path}.{key}" if path else str(key))
-    elif _is_number(value):
-        yield path, float(value)
-    elif ".ci95." in f".{path}" and isinstance(value, Sequence) and all(map(_is_number, value)):
-        low, high = value
-        yield from ((f"{path}.low", float(low)), (f"{path}.high", float(high)))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return [_hold(gate, figures) for gate in gates]
 
 
 def _hold(gate: GateConfig, available: Mapping[str, float]) -> GateResult:

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.evaluation.result import read_predictions
 from pipelines.execution.runtime import Runtime
 from pipelines.registry.gates import GateResult
 from pipelines.registry.settings import NonInferiorityConfig
 from pipelines.store.artifacts import Artifact
 from vitlens_core import metrics, modalities
 from vitlens_core.errors import CheckpointError, ConfigError, InputError
+from vitlens_core.metrics import Bootstrap
 
 if TYPE_CHECKING:
     from pipelines.evaluation.step import EvaluationConfig
@@ -47,16 +49,15 @@ def hold(
         targets: what the challenger was evaluated on, in the way `split` says.
         title: of the champion, for the reason.
     """
-    found = {p["key"]: p for p in evaluation.read_json("predictions.json")}
+    found = {prediction.key: prediction for prediction in read_predictions(evaluation)}
     try:
         keys, theirs = _champion_hits(runtime, split, targets, champion)
     except (InputError, CheckpointError, ConfigError) as error:
         return _result(config, float("nan"), f"{title} cannot be shown these samples: {error}")
-    ours = np.array([found[key]["correct"] for key in keys])
-    groups = [found[key]["group"] for key in keys]
-    difference, bound = metrics.paired_difference(
-        ours, theirs, config.confidence, config.resamples, config.seed, groups
-    )
+    ours = np.array([found[key].correct for key in keys])
+    groups = [found[key].group for key in keys]
+    bootstrap = Bootstrap(config.resamples, config.seed, groups)
+    difference, bound = metrics.paired_difference(ours, theirs, config.confidence, bootstrap)
     return _result(
         config,
         bound,
@@ -97,7 +98,8 @@ def _champion_hits(
 ) -> tuple[list[str], np.ndarray]:
     """Keys of the held-out samples, and bool [B] what the champion gets right of them."""
     # Late: they need torch, and what the gates are called is asked without it.
-    from pipelines.evaluation.job import class_embeddings, hits, perceive
+    from pipelines.evaluation.embedding import class_embeddings, embed_split
+    from pipelines.evaluation.scoring import Classes, hits
     from vitlens_core.api.lenses import open_foundation
     from vitlens_core.api.sources import locate
     from vitlens_core.checkpoint import load_lens
@@ -105,7 +107,7 @@ def _champion_hits(
     lens = locate(folder)
     foundation = open_foundation(lens.parent)
     tower, settings = load_lens(lens, foundation)
-    evaluated = perceive(runtime, split, targets, tower, settings)
-    names = sorted(set(evaluated.labels))
-    classes = class_embeddings(foundation, names, modalities.load(settings.modality).TEMPLATES)
-    return evaluated.keys, hits(evaluated, names, classes)
+    embedded = embed_split(runtime, split, targets, tower, settings)
+    names, templates = embedded.class_names, modalities.load(settings.modality).templates
+    classes = Classes(names, class_embeddings(foundation, names, templates))
+    return embedded.keys, hits(embedded, classes)

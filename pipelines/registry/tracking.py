@@ -14,20 +14,22 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 import vitlens_core
-from pipelines.registry.gates import figures
+from pipelines.evaluation.result import read_result
+from pipelines.foundation.info import read_info
+from pipelines.lens.curves import read_curves
 from pipelines.store.artifacts import Artifact
-from vitlens_core.model_files import FOUNDATION_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Metric
 
 EVALUATION_TAG = "vitlens.evaluation"
+VALIDATED_TAG = "vitlens.validated_against"
 FINGERPRINT_TAG = "vitlens.fingerprint."  # and a step's name
 _BATCH_METRICS, _BATCH_PARAMS, _MAX_PARAM = 1000, 100, 6000  # limits of MLflow's log_batch
 
@@ -37,7 +39,7 @@ class EvaluatedLens:
     """What there is to record: `artifacts` by step, with lens, evaluation and foundation."""
 
     modality: str
-    config: BaseModel | Mapping[str, Any]
+    config: BaseModel | Mapping[str, object]
     artifacts: Mapping[str, Artifact]
 
     @property
@@ -69,15 +71,15 @@ def record(client: MlflowClient, experiment_id: str, evaluated: EvaluatedLens) -
 
 def tags(evaluated: EvaluatedLens) -> dict[str, str]:
     """Lineage, as a run carries it."""
-    foundation = evaluated.artifacts["foundation"].read_json(FOUNDATION_FILE)
+    foundation = read_info(evaluated.artifacts["foundation"])
     revision = code_revision()
     steps = {FINGERPRINT_TAG + s: a.fingerprint for s, a in evaluated.artifacts.items()}
     return {
         "vitlens.modality": evaluated.modality,
         EVALUATION_TAG: evaluated.fingerprint,
         **steps,
-        "vitlens.foundation.spec": foundation["spec"],
-        "vitlens.foundation.digest": foundation["digest"],
+        "vitlens.foundation.spec": foundation.spec,
+        "vitlens.foundation.digest": foundation.digest,
         **({"vitlens.code_revision": revision} if revision else {}),
     }
 
@@ -95,7 +97,7 @@ def code_revision() -> str | None:
     return described.stdout.strip()
 
 
-def flatten(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def flatten(config: object, path: str = "") -> Iterator[tuple[str, str]]:
     """Settings by dotted path; a list is one value."""
     if isinstance(config, Mapping) and config:
         for key, value in config.items():
@@ -104,7 +106,7 @@ def flatten(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, str(config)
 
 
-def log_params(client: MlflowClient, run_id: str, config: BaseModel | Mapping[str, Any]) -> None:
+def log_params(client: MlflowClient, run_id: str, config: BaseModel | Mapping[str, object]) -> None:
     """Every setting by dotted path."""
     from mlflow.entities import Param
 
@@ -115,19 +117,25 @@ def log_params(client: MlflowClient, run_id: str, config: BaseModel | Mapping[st
 
 
 def log_figures(client: MlflowClient, run_id: str, artifacts: Mapping[str, Artifact]) -> None:
-    """The evaluation's figures, the training curves by step, and seconds per step of the flow."""
+    """The evaluation's figures, the training curves by step, and seconds per step of the flow.
+
+    Of the validation curve also what it was measured against, as a tag.
+    """
     from mlflow.entities import Metric
 
     now_ms = int(time.time() * 1000)
-    curves: dict[str, list[dict[str, float]]] = artifacts["lens"].read_json("curves.json")
+    curves = read_curves(artifacts["lens"])
+    points = {"train": curves.train, "val": [point.model_dump() for point in curves.val]}
     logged: list[Metric] = [
         Metric(f"{part}.{name}", value, now_ms, int(point["step"]))
-        for part, points in curves.items()
-        for point in points
+        for part, measured in points.items()
+        for point in measured
         for name, value in point.items()
         if name != "step"
     ]
-    final = figures(artifacts["evaluation"].read_json("metrics.json"))
+    if curves.validated_against:
+        client.set_tag(run_id, VALIDATED_TAG, curves.validated_against)
+    final = read_result(artifacts["evaluation"]).figures()
     final |= {f"seconds.{step}": a.manifest.seconds for step, a in artifacts.items()}
     logged += [Metric(name, value, now_ms, 0) for name, value in final.items()]
     for start in range(0, len(logged), _BATCH_METRICS):

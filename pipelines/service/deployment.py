@@ -19,9 +19,9 @@ from ray import serve
 from pipelines.execution.bulk import connect
 from pipelines.execution.runtime import Resources
 from pipelines.service.config import ServiceConfig
-from pipelines.service.engine import Engine, Outcome, Work
+from pipelines.service.engine import EmbeddingOrError, Engine, Work
 from pipelines.service.metrics import FOLDER
-from pipelines.store.artifacts import home_folder
+from pipelines.store.home import Home
 from vitlens_core.errors import VitlensError
 
 _NAME = "vitlens"
@@ -41,12 +41,12 @@ class Replica:
         together.set_batch_wait_timeout_s(config.batch_wait_s)
         self._engine = Engine(config, self._batched)
 
-    async def _batched(self, work: Work) -> Outcome:
+    async def _batched(self, work: Work) -> EmbeddingOrError:
         (outcome,) = await self._together(work)
         return outcome
 
     @serve.batch
-    async def _together(self, works: list[Work]) -> list[tuple[Outcome]]:
+    async def _together(self, works: list[Work]) -> list[tuple[EmbeddingOrError]]:
         # In tuples: an exception as such would be raised here, before it is known whose it is.
         return [(outcome,) for outcome in await self._engine.embed_all(works)]
 
@@ -83,7 +83,11 @@ def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Gener
 
 def _start(config: ServiceConfig, host: str, port: int, replicas: int, counters: Path) -> None:
     known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment = {**known, FOLDER: str(counters), "VITLENS_HOME": str(home_folder())}
+    environment = {
+        **known,
+        FOLDER: str(counters),
+        "VITLENS_HOME": str(Home.from_environment().root),
+    }
     waiting = config.limits.waiting
     deployment: Any = serve.deployment(
         Replica,

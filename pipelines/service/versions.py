@@ -16,14 +16,15 @@ from torch import Tensor
 from upath import UPath
 
 import vitlens_core
-from pipelines.evaluation.job import class_embeddings
+from pipelines.evaluation.embedding import class_embeddings
 from pipelines.foundation.step import SCHEME
 from pipelines.index.catalogue import Catalogue
 from pipelines.index.step import STEP
 from pipelines.registry import lineage, models
 from pipelines.service.config import ServiceConfig
 from pipelines.service.schemas import Version
-from pipelines.store.artifacts import MANIFEST, Artifact, Store, home_folder, load
+from pipelines.store.artifacts import MANIFEST, Artifact, Store, load
+from pipelines.store.home import Home
 from vitlens_core import Model, modalities
 from vitlens_core.errors import ConfigError
 
@@ -67,7 +68,9 @@ def find_index(config: ServiceConfig, versions: Sequence[Version]) -> Artifact |
     if config.index == NONE:
         return "switched off (--index none)"
     lenses = {
-        lineage.fingerprints(home_folder(), models.find(_exact(version))).get("lens"): version
+        lineage.fingerprints(Home.from_environment().root, models.find(_exact(version))).get(
+            "lens"
+        ): version
         for version in versions
         if version.version != _FILE
     }
@@ -148,7 +151,7 @@ class Loaded:
         """
         found = self.known_class(modality, name)
         if found is None:
-            templates = modalities.load(modality).TEMPLATES
+            templates = modalities.load(modality).templates
             found = class_embeddings(_Texts(self.model), [name], templates)[0]
             if len(self._classes) < _MOST_CLASSES:
                 self._classes[modality, name] = found

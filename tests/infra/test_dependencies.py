@@ -17,7 +17,7 @@ from infra.sources import Module, read_modules
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OWN = {"vitlens_core", "pipelines", "workflows", "infra", "tests"}
+OWN = {"vitlens_core", "pipelines", "workflows", "infra", "docs", "tests"}
 # By folder, the extras it may assume beside those of the folders above it.
 ASSUMED = {
     "vitlens_core": (),
@@ -31,11 +31,16 @@ ASSUMED = {
     "pipelines/source/datasets": ("datasets",),
     "pipelines/service": ("serve",),
     "workflows": ("workflows",),
+    "docs": ("docs",),
     "tests": ("dev",),
 }
 # Modules that come with Blender; nothing need be installed for the tests.
 BLENDER = {"bpy": "bpy", "mathutils": "bpy"}
 NOT_IMPORTED = {
+    "mkdocs": "a process of its own, `make docs`",
+    "mkdocs-material": "a theme",
+    "mkdocs-click": "a Markdown extension",
+    "mkdocstrings": "a plugin",
     "dagster-webserver": "a process of its own, `vitlens ui`",
     "onnxscript": "torch.onnx exports with it",
     "python-multipart": "starlette reads forms with it",
@@ -82,7 +87,11 @@ def imported(module: Module) -> Iterator[str]:
 def _named(path: Path) -> Iterator[str]:
     """Packages that are imported by a name in quotes."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("optional", "import_module"):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "optional",
+            "import_module",
+            "_Late",
+        ):
             name = node.args[0]
             if isinstance(name, ast.Constant) and isinstance(name.value, str):
                 yield name.value

@@ -41,33 +41,33 @@ def test_it_is_the_mean_of_both_directions_of_cross_entropy(seed, rows, scale):
 @quick
 def test_order_of_pairs_and_of_sides_is_irrelevant(seed, rows):
     a, b = _pairs(seed, rows)
-    groups = torch.arange(rows) % 3
+    label_ids = torch.arange(rows) % 3
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
-    for g, shuffled in ((None, None), (groups, groups[order])):
-        loss = info_nce(a, b, 10.0, g)
-        torch.testing.assert_close(info_nce(b, a, 10.0, g), loss)
+    for ids, shuffled in ((None, None), (label_ids, label_ids[order])):
+        loss = info_nce(a, b, 10.0, ids)
+        torch.testing.assert_close(info_nce(b, a, 10.0, ids), loss)
         torch.testing.assert_close(info_nce(a[order], b[order], 10.0, shuffled), loss)
 
 
 @given(seed=seeds, rows=sizes)
 @quick
-def test_groups_of_one_are_the_pairs_alone(seed, rows):
+def test_labels_of_one_row_are_the_pairs_alone(seed, rows):
     a, b = _pairs(seed, rows)
     names = torch.arange(rows) * 7 - 3
     torch.testing.assert_close(info_nce(a, b, 10.0, names), info_nce(a, b, 10.0))
 
 
-def test_rows_of_one_group_share_the_blame():
-    """Two rows of one group, embedded alike: nothing to tell apart but log 2."""
+def test_rows_of_one_label_share_the_blame():
+    """Two rows of one label, embedded alike: nothing to tell apart but log 2."""
     a = F.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]), dim=-1)
-    groups = torch.tensor([5, 5, 9])
-    assert info_nce(a, a, 1000.0, groups).item() == pytest.approx(math.log(2) * 2 / 3, abs=1e-6)
+    label_ids = torch.tensor([5, 5, 9])
+    assert info_nce(a, a, 1000.0, label_ids).item() == pytest.approx(math.log(2) * 2 / 3, abs=1e-6)
     assert info_nce(a, a, 1000.0, torch.tensor([5, 6, 9])).item() == pytest.approx(
         math.log(2) * 2 / 3, abs=1e-6
     )
     apart = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
     assert info_nce(apart, apart, 1000.0).item() == pytest.approx(0, abs=1e-6)
-    assert info_nce(apart, apart, 1000.0, groups).item() > 100
+    assert info_nce(apart, apart, 1000.0, label_ids).item() > 100
 
 
 @pytest.mark.parametrize("rows", [2, 9])

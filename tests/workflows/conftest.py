@@ -13,8 +13,9 @@ from dagster._core.storage.defs_state.base import set_defs_state_storage
 from pipelines import report
 from pipelines.flow import FlowStep
 from pipelines.registry import models, noninferiority, promotion
+from pipelines.store.home import Home
 from tests.workflows.stage import Stage
-from workflows.home import Home
+from workflows.environment import dagster_folder
 
 # Runs and schedules on disk, events in memory: written one by one they take most of a run.
 HISTORY = """\
@@ -36,7 +37,7 @@ def own_context() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Dagster's folder before its first run; making the tables takes seconds, copying none."""
-    folder = Home(tmp_path_factory.mktemp("dagster")).dagster()
+    folder = dagster_folder(Home(tmp_path_factory.mktemp("dagster")))
     with dg.DagsterInstance.from_config(str(folder)) as instance:
         instance.get_runs()
     return folder

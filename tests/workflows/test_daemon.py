@@ -22,10 +22,11 @@ import yaml
 from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 
 from pipelines.registry import models
+from pipelines.store.home import Home
 from tests.conftest import ROOT
-from workflows.home import Home
-from workflows.runs import PROCESS_TAG
-from workflows.servers import HOST, running
+from workflows.commands.ui import HOST, running
+from workflows.environment import dagster_folder
+from workflows.processes import PROCESS_TAG
 from workflows.spec import MODALITIES
 
 DEADLINE_S = 600
@@ -42,7 +43,8 @@ def smallest(foundation: str) -> dict[str, Any]:
     tiny["foundation"] = {"spec": foundation, "embed_dim": 8, "image_size_px": 32}
     tiny["foundation"]["fit"] = {"steps": 2, "batch_size": 8}
     tiny["shards"] = {"image_px": 32}
-    tiny["lens"]["tokenizer"] = {"side_px": 32, "patch_px": 16, "width": 192}
+    tiny["signal"] = {"side_px": 32}
+    tiny["lens"]["tokenizer"] = {"patch_px": 16, "width": 192}
     tiny["resources"] |= {"cpus": 2, "train_workers": 0, "threads_per_train_worker": 1}
     schedule = {"cron": "* * * * *", "profile": "tiny"}
     return {**attributes, "schedule": schedule, "sensor": None, "pieces": None}
@@ -70,7 +72,7 @@ def home(tmp_path: Path, tiny_lit: str, monkeypatch: pytest.MonkeyPatch) -> Home
     workflow.write_text(yaml.safe_dump(smallest(tiny_lit)))
     monkeypatch.setenv("VITLENS_TEST_WORKFLOW", str(workflow))
     monkeypatch.setenv("VITLENS_HOME", str(home.root))
-    monkeypatch.setenv("DAGSTER_HOME", str(home.dagster()))
+    monkeypatch.setenv("DAGSTER_HOME", str(dagster_folder(home)))
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=":")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return home

@@ -16,7 +16,8 @@ from pipelines.registry import models
 from tests.workflows.new_modality import ROOT, copy_checkout, git, run, write_recordings
 from vitlens_core.errors import ConfigError
 from workflows import scaffold
-from workflows.cli import MISTAKE, main
+from workflows.cli import main
+from workflows.exit_codes import MISTAKE
 from workflows.spec import Workflow
 
 SCIENCE, WORKFLOW, TEST = (path.format(name="sonar") for path in scaffold.FILES.values())
@@ -154,10 +155,13 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_diff_is_three_new_files_as_the_readme_shows(grown: Path) -> None:
+def test_the_diff_is_three_new_files_as_the_tutorial_shows(grown: Path) -> None:
     git(grown, "add", "--intent-to-add", ".")
     assert git(grown, "status", "--porcelain").split() == ["A", TEST, "A", SCIENCE, "A", WORKFLOW]
-    assert git(grown, "diff", "--stat=80") in (ROOT / "README.md").read_text()
+    assert (
+        git(grown, "diff", "--stat=80")
+        in (ROOT / "docs" / "tutorials" / "own-modality.md").read_text()
+    )
 
 
 def test_the_files_are_clean_as_written(grown: Path) -> None:

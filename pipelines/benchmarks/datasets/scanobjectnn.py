@@ -125,7 +125,7 @@ def _read(path: Path, read: Any, index: int) -> dict[str, np.ndarray]:
     return {"point_cloud": drawn(coloured, OPENSHAPE_POINTS, seed=index)}
 
 
-_EXPECTED = {"points": OPENSHAPE_POINTS, "colour": True}
+_EXPECTED = {"points_seen": OPENSHAPE_POINTS, "colour": True}
 
 BENCHMARKS = (
     Benchmark(

@@ -14,7 +14,6 @@ import string
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -22,6 +21,8 @@ from pydantic import Field
 
 from pipelines.source.base import Pair, SourceSettings
 from vitlens_core.errors import ConfigError, InputError
+from vitlens_core.modalities.base import Modality
+from vitlens_core.modalities.imu import at_400_hz
 from vitlens_core.readers.files import existing, optional, unreadable
 
 RATE_HZ = 200.0  # nominal; sensors run at 198 to 202 Hz and their clocks jitter
@@ -70,7 +71,7 @@ class Ego4dImu(SourceSettings):
     windows are refused when they are read.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("imu",)
+    modalities: ClassVar[tuple[str, ...]] = ("imu",)
 
     kind: Literal["ego4d_imu"] = "ego4d_imu"
     window_s: float = Field(5.0, gt=0, description="length of a window")
@@ -96,11 +97,11 @@ class Ego4dImu(SourceSettings):
             for index, (second, texts) in enumerate(moments):
                 yield self._pair(uid, index, second, texts, scenarios.get(uid))
 
-    def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
+    def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """[6, time] at 400 Hz. Raises InputError: a gap, or numbers that are missing."""
         path = self.folder() / pair.signal
         samples = _samples(path)
-        start_s = pair.reading["start_s"]
+        start_s = pair.reader_options["start_s"]
         end_s = start_s + self.window_s
         first, last = np.searchsorted(samples.seconds, [start_s, end_s])
         kept = slice(max(0, first - 1), last + 1)  # one more at each end, to interpolate from
@@ -110,7 +111,7 @@ class Ego4dImu(SourceSettings):
             raise InputError(f"{path} has empty cells between {start_s:.2f} and {end_s:.2f} s")
         grid = start_s + np.arange(round(self.window_s * RATE_HZ)) / RATE_HZ
         even = np.stack([np.interp(grid, seconds, channel) for channel in values.T])
-        return modality.at_400_hz(even, RATE_HZ)
+        return at_400_hz(even, RATE_HZ)
 
     def _pair(
         self, uid: str, index: int, second: float, texts: tuple[str, ...], label: str | None
@@ -119,7 +120,7 @@ class Ego4dImu(SourceSettings):
         return Pair(
             key=f"{uid}-{index:05d}",
             signal=f"v2/imu/{uid}.csv",
-            reading={"start_s": max(0.0, second - self.window_s / 2)},
+            reader_options={"start_s": max(0.0, second - self.window_s / 2)},
             images=(frame,) if self.frames else (),
             texts=texts,
             label=label,

@@ -10,12 +10,12 @@ from upath import UPath
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens import job as lens
+from pipelines.lens.curves import read_curves
 from pipelines.lens.not_finite import LossError
-from pipelines.lens.step import LensConfig
+from pipelines.lens.settings import TrainConfig
 from pipelines.store.artifacts import Artifact, Store
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
-from tests.tiny_models import LENS, TOKENIZER
 from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.model_files import LENS_FILE
@@ -23,11 +23,8 @@ from vitlens_core.model_files import LENS_FILE
 TRAIN = {"steps": 4, "batch_size": 6, "warmup_steps": 1, "validate_every": 2, "precision": "fp32"}
 
 
-def _config(**train: int) -> LensConfig:
-    settings = {"modality": "point_cloud", "tokenizer": TOKENIZER, "lens": LENS}
-    return LensConfig.model_validate(
-        settings | {"trunk": {"skip_first": 10}, "train": TRAIN | train}
-    )
+CONFIG = TrainConfig.model_validate(TRAIN)
+TOWER = synthetic.trained_tower()
 
 
 def test_a_lens_is_stored_with_its_curves_and_nothing_else(
@@ -38,8 +35,9 @@ def test_a_lens_is_stored_with_its_curves_and_nothing_else(
     assert {path.name for path in lens_artifact.folder.iterdir()} == {
         *(LENS_FILE, "curves.json", "manifest.json")
     }
-    curves = lens_artifact.read_json("curves.json")
-    assert [entry["step"] for entry in curves["train"]] == [1, 2, 3, 4, 5, 6]
+    curves = read_curves(lens_artifact)
+    assert [point["step"] for point in curves.train] == [1, 2, 3, 4, 5, 6]
+    assert curves.validated_against == "image"
     path = Path(str(lens_artifact.path(LENS_FILE)))
     load_lens(path, open_foundation(foundation_artifact))
     other = synthetic.foundation(runtime.store, tiny_lit)
@@ -49,13 +47,10 @@ def test_a_lens_is_stored_with_its_curves_and_nothing_else(
 
 def test_a_choice_that_is_not_made_leaves_no_trace_in_the_fingerprint() -> None:
     """Else every lens that was trained before there was the choice would be trained again."""
-    stored = _config().model_dump(mode="json")
-    assert "head" not in stored
-    assert "augmentation" not in stored["train"]
-    chosen = LensConfig.model_validate(stored | {"head": "mlp", "train": {"augmentation": False}})
-    stored = chosen.model_dump(mode="json")
-    assert (stored["head"], stored["train"]["augmentation"]) == ("mlp", False)
-    assert chosen.tower().head == "mlp"
+    stored = CONFIG.model_dump(mode="json")
+    assert "augmentation" not in stored
+    chosen = TrainConfig.model_validate(stored | {"augmentation": False})
+    assert chosen.model_dump(mode="json")["augmentation"] is False
 
 
 @pytest.mark.nightly
@@ -63,10 +58,10 @@ def test_two_workers_train_one_lens(tmp_path: Path, local_ray: None, tiny_lit: s
     store = Store(UPath(tmp_path / "artifacts"))
     targets = synthetic.targets(store, {"train": (6, 6), "val": (3,)})
     foundation = synthetic.foundation(store, tiny_lit)
-    made = lens.run(quiet_runtime(tmp_path, train_workers=2), _config(), targets, foundation)
-    curves = made.read_json("curves.json")
-    assert [entry["step"] for entry in curves["train"]] == [1, 2, 3, 4]
-    assert [entry["step"] for entry in curves["val"]] == [2, 4]
+    made = lens.run(quiet_runtime(tmp_path, train_workers=2), CONFIG, TOWER, targets, foundation)
+    curves = read_curves(made)
+    assert [point["step"] for point in curves.train] == [1, 2, 3, 4]
+    assert [point.step for point in curves.val] == [2, 4]
     load_lens(Path(str(made.path(LENS_FILE))), open_foundation(foundation))
 
 
@@ -80,7 +75,7 @@ def test_a_loss_that_is_no_number_ends_two_workers_at_once(
     foundation = synthetic.foundation(store, tiny_lit)
     runtime = quiet_runtime(tmp_path, train_workers=2)
     with pytest.raises(LossError, match=r"nan at step 0: .* targets of train004$") as raised:
-        lens.run(runtime, _config(), targets, foundation)
+        lens.run(runtime, CONFIG, TOWER, targets, foundation)
     assert raised.value.__cause__ is None, "it came as a value, not as a failure to be mended"
 
 
@@ -91,4 +86,4 @@ def test_a_batch_that_does_not_divide_is_refused_before_any_work(
     targets = synthetic.targets(runtime.store, {"train": (6,)})
     foundation = synthetic.foundation(runtime.store, tiny_lit)
     with pytest.raises(ConfigError, match="batch_size 6 does not divide over 4 workers"):
-        lens.run(runtime, _config(), targets, foundation)
+        lens.run(runtime, CONFIG, TOWER, targets, foundation)

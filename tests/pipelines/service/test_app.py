@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 import vitlens_core
-from pipelines.evaluation.job import class_embeddings
+from pipelines.evaluation.embedding import class_embeddings
 from pipelines.service.app import create_app
 from pipelines.service.config import ServiceConfig
 from pipelines.service.engine import Engine
@@ -127,7 +127,7 @@ def test_classes_have_the_models_calibrated_probabilities(
         def encode_text(self, texts: Sequence[str], /) -> torch.Tensor:
             return model.encode({"text": list(texts)})["text"]
 
-    classes = torch.from_numpy(class_embeddings(Texts(), names, point_cloud.TEMPLATES))
+    classes = torch.from_numpy(class_embeddings(Texts(), names, point_cloud.MODALITY.templates))
     cosines = model.similarity(model.encode({"point_cloud": [glbs[0]]})["point_cloud"], classes)
     probabilities, temperature = model.calibrated(cosines, "point_cloud")
     expected = dict(zip(names, probabilities[0].tolist(), strict=True))
@@ -265,7 +265,12 @@ BAD_QUESTIONS: dict[str, tuple[str, Any, int, str]] = {
         422,
         "'audio'",
     ),
-    "unknown option": ("/embed", {"inputs": [{**TEXT, "reading": {"rate_hz": 1}}]}, 422, "rate_hz"),
+    "unknown option": (
+        "/embed",
+        {"inputs": [{**TEXT, "reader_options": {"rate_hz": 1}}]},
+        422,
+        "rate_hz",
+    ),
     "too many inputs": ("/embed", {"inputs": [TEXT] * 9}, 413, "9 inputs"),
     "a long text": ("/embed", {"inputs": [{**TEXT, "text": "a" * 301}]}, 413, "301 characters"),
     "a long text in a file": (
@@ -308,8 +313,8 @@ def test_a_bad_question_is_refused_with_its_reason(client: TestClient, name: str
     ("files", "reason"),
     [
         ({"smell": ("x.png", b"x")}, "smell"),
-        ({"image": ("x.png", b"x"), "reading": (None, "{")}, "reading"),
-        ({"image": ("x.png", b"x"), "reading": (None, "[]")}, "reading"),
+        ({"image": ("x.png", b"x"), "reader_options": (None, "{")}, "reader_options"),
+        ({"image": ("x.png", b"x"), "reader_options": (None, "[]")}, "reader_options"),
         ({"c.image": ("x.png", b"x")}, "c.image"),
         ({"image": (None, "a text")}, "a text as image"),
     ],

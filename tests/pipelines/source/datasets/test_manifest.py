@@ -19,7 +19,7 @@ from pipelines.source.datasets.manifest import Manifest, read_with
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities import audio, depth, imu
 
-HEADER = "signal,image,text,label,split,key,group,name,licence,creator,reading.rate_hz"
+HEADER = "signal,image,text,label,split,key,group,name,licence,creator,reader_options.rate_hz"
 FIRST = "imu/walk 1.npy,a.png|b.png,a person walks|two steps,walking,test,w-1,Ann,Walk,CC0,Ann,50"
 SECOND = "imu/run.npy,,,running,,r-1,,,,,"
 
@@ -44,7 +44,7 @@ def test_a_row_states_everything_or_little(tmp_path: Path) -> None:
         Pair(
             key="w-1",
             signal="imu/walk 1.npy",
-            reading={"rate_hz": 50},
+            reader_options={"rate_hz": 50},
             images=("a.png", "b.png"),
             texts=("a person walks", "two steps"),
             label="walking",
@@ -91,9 +91,9 @@ def test_an_option_is_the_number_it_spells_or_its_text(
     tmp_path: Path, cell: str, value: Any
 ) -> None:
     quoted = '"' + cell.replace('"', '""') + '"'
-    (pair,) = _pairs(tmp_path, "signal,label,reading.x", f"a.npy,b,{quoted}")
-    assert pair.reading == {"x": value}
-    assert type(pair.reading["x"]) is type(value)
+    (pair,) = _pairs(tmp_path, "signal,label,reader_options.x", f"a.npy,b,{quoted}")
+    assert pair.reader_options == {"x": value}
+    assert type(pair.reader_options["x"]) is type(value)
 
 
 def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
             {name: cell or None for name, cell in row.items()} for row in csv.DictReader(file)
         ]
     rows[0] |= {"image": ["a.png", "b.png"], "text": ["a person walks", "two steps"]}
-    rows[0]["reading.rate_hz"] = 50
+    rows[0]["reader_options.rate_hz"] = 50
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "own.parquet")
     assert list(Manifest(root=str(tmp_path), table="own.parquet").pairs()) == expected
 
@@ -115,30 +115,33 @@ def test_a_recording_is_read_with_its_options(tmp_path: Path) -> None:
         Image.new("RGB", (8, 6), "red").save(tmp_path / name)
     source = write(tmp_path, HEADER, FIRST)
     (pair,) = source.pairs()
-    raw = source.read(pair, imu)
+    raw = source.read(pair, imu.MODALITY)
     assert raw.shape == (6, 2400)  # 300 samples at 50 Hz are 2,400 at 400 Hz
-    assert imu.Tokenizer(width=16).store(raw).shape == (6, 2000)
+    assert imu.ImuSignal().store(raw).shape == (6, 2000)
     assert [image.shape for image in source.images(pair)] == [(6, 8, 3), (6, 8, 3)]
 
 
 def test_options_that_the_reader_lacks_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     with pytest.raises(ConfigError, match=r"rat_hz: Unexpected .* It takes rate_hz: float"):
-        read_with(imu, path, {"rat_hz": 50})
+        read_with(imu.MODALITY, path, {"rat_hz": 50})
     with pytest.raises(ConfigError, match=r"rate_hz: Input should be a valid number"):
-        read_with(imu, path, {"rate_hz": "fast"})
+        read_with(imu.MODALITY, path, {"rate_hz": "fast"})
     with pytest.raises(ConfigError, match=r"unit: Input should be 'disparity_px', 'm'"):
-        read_with(depth, path, {"unit": "feet"})
+        read_with(depth.MODALITY, path, {"unit": "feet"})
     with pytest.raises(ConfigError, match="It takes no options"):
-        read_with(audio, path, {"rate_hz": 16_000})
+        read_with(audio.MODALITY, path, {"rate_hz": 16_000})
     with pytest.raises(InputError, match="found nothing"):
-        read_with(imu, path, {"rate_hz": 50})
+        read_with(imu.MODALITY, path, {"rate_hz": 50})
 
 
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("signal,lable", r"unknown columns 'lable'; it takes signal, image, .* reading\.<name>"),
+        (
+            "signal,lable",
+            r"unknown columns 'lable'; it takes signal, image, .* reader_options\.<name>",
+        ),
         ("signal,label,", "unknown columns ''"),
         ("file,label", "no column signal, found file, label"),
         ("signal,label,label", "columns that come twice: label"),

@@ -78,7 +78,7 @@ def test_a_pair_is_a_scene_with_its_own_camera(root: Path) -> None:
     assert pairs[KV2] == {
         "key": KV2.replace("/", "-"),
         "signal": f"SUNRGBD/{KV2}/depth_bfx/0000103-depth.png",
-        "reading": {"unit": "sun_rgbd", "focal_px": 529.5, "baseline_m": 0.075},
+        "reader_options": {"unit": "sun_rgbd", "focal_px": 529.5, "baseline_m": 0.075},
         "images": (f"SUNRGBD/{KV2}/image/0000103.jpg",),
         "texts": (),
         "teacher": (),
@@ -90,7 +90,7 @@ def test_a_pair_is_a_scene_with_its_own_camera(root: Path) -> None:
         "creator": None,
     }
     walk = pairs[f"{WALK}/0001642-000055045362"]
-    assert walk["reading"] == {"unit": "sun_rgbd", "focal_px": 570.3, "baseline_m": 0.095}
+    assert walk["reader_options"] == {"unit": "sun_rgbd", "focal_px": 570.3, "baseline_m": 0.095}
 
 
 def test_sides_are_the_official_ones_and_other_rooms_are_left_out(root: Path) -> None:
@@ -111,11 +111,11 @@ def test_the_pictures_of_one_walk_are_one_group(root: Path) -> None:
 
 def test_disparity_is_baseline_times_focal_over_depth(root: Path) -> None:
     pair = next(iter(source(root).pairs()))
-    raw = source(root).read(pair, depth)
+    raw = source(root).read(pair, depth.MODALITY)
     assert raw.shape == (48, 64)
     assert (raw[:, :32] == 0).all()
     np.testing.assert_allclose(raw[:, 32:], 0.075 * 529.5 / 2, rtol=1e-6)
-    stored = depth.Tokenizer(side_px=28, width=8).store(raw)
+    stored = depth.DepthSignal(side_px=28).store(raw)
     assert stored.shape == (28, 28)
     assert math.isclose(stored.max(), 0.075 * 529.5 / 2, rel_tol=1e-5)
 

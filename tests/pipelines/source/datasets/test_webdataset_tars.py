@@ -92,7 +92,10 @@ def test_a_sample_is_a_pair_by_place(folder: Path) -> None:
     assert first == Pair(
         key="dogs-000000-a-dog1",
         signal="dogs-000000.tar",
-        reading={"signal": first.reading["signal"], "images": first.reading["images"]},
+        reader_options={
+            "signal": first.reader_options["signal"],
+            "images": first.reader_options["images"],
+        },
         images=("dogs-000000.tar", "dogs-000000.tar"),
         texts=("a dog barks", "two barks"),
         label="dog",
@@ -100,10 +103,10 @@ def test_a_sample_is_a_pair_by_place(folder: Path) -> None:
         group="Rex",
         name="a/dog1",
     )
-    offset, size, ending = first.reading["signal"]
+    offset, size, ending = first.reader_options["signal"]
     assert tar.read_bytes()[offset : offset + size] == _dogs()["a/dog1.wav"]
     assert ending == "wav"
-    assert json.loads(json.dumps(first.reading)) == first.reading
+    assert json.loads(json.dumps(first.reader_options)) == first.reader_options
     assert [(pair.key, pair.split, pair.label, pair.texts) for pair in pairs[1:]] == [
         ("dogs-000000-a-dog2", "train", "wolf", ()),
         ("cats-cats-000000-a-dog1", "test", None, ("cat",)),
@@ -113,11 +116,11 @@ def test_a_sample_is_a_pair_by_place(folder: Path) -> None:
 def test_recordings_and_images_are_read_by_place(folder: Path) -> None:
     source = _source(folder)
     first, second = source.pairs()
-    waveform = source.read(first, audio)
+    waveform = source.read(first, audio.MODALITY)
     assert waveform.shape == (8000,)
-    tokenizer = audio.Tokenizer(clips=1, clip_s=0.5, mel_bins=16, frames=64, width=16)
-    assert tokenizer.store(waveform).shape == (1, 64, 16)
-    assert not np.array_equal(waveform, source.read(second, audio))
+    signal = audio.AudioSignal(clips=1, clip_s=0.5, mel_bins=16, frames=64)
+    assert signal.store(waveform).shape == (1, 64, 16)
+    assert not np.array_equal(waveform, source.read(second, audio.MODALITY))
     assert [image.shape for image in source.images(first)] == [(8, 8, 3), (6, 4, 3)]
     assert source.images(second) == []
 
@@ -132,20 +135,20 @@ def test_no_tar_is_searched_when_a_pair_is_read(
         raise AssertionError("a tar was opened as one")
 
     monkeypatch.setattr(tarfile, "open", search)
-    source.read(pair, audio)
+    source.read(pair, audio.MODALITY)
     source.images(pair)
 
 
 def test_options_go_to_the_reader(tmp_path: Path) -> None:
     series = np.random.default_rng(0).standard_normal((6, 300))
     write_tar(tmp_path / "x.tar", {"k.imu.npy": encode_array(series), "k.cls": b"walking"})
-    source = _source(tmp_path, train=("x.tar",), signal="imu.npy", reading={"rate_hz": 50})
+    source = _source(tmp_path, train=("x.tar",), signal="imu.npy", reader_options={"rate_hz": 50})
     (pair,) = source.pairs()
-    raw = source.read(pair, imu)
+    raw = source.read(pair, imu.MODALITY)
     assert raw.shape == (6, 2400)
-    assert imu.Tokenizer(width=16).store(raw).shape == (6, 2000)
+    assert imu.ImuSignal().store(raw).shape == (6, 2000)
     with pytest.raises(ConfigError, match="rate: Unexpected keyword"):
-        _source(tmp_path, train=("x.tar",), reading={"rate": 50}).read(pair, imu)
+        _source(tmp_path, train=("x.tar",), reader_options={"rate": 50}).read(pair, imu.MODALITY)
 
 
 _NAMES = st.text("abc-_0", min_size=1, max_size=120)  # long ones take headers of their own
@@ -167,7 +170,7 @@ def test_every_place_holds_the_bytes_that_were_put_there(
     pairs = list(_source(folder, train=("x.tar",), signal="bin").pairs())
     found = {}
     for pair in pairs:
-        offset, size, _ = pair.reading["signal"]
+        offset, size, _ = pair.reader_options["signal"]
         found[pair.name] = whole[offset : offset + size]
     assert found == contents
 
@@ -275,7 +278,7 @@ def test_a_tar_that_shrank_since_is_refused(folder: Path) -> None:
     path = folder / "dogs-000000.tar"
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(InputError, match=r"expected 16044 bytes at \d+ of .*, found"):
-        source.read(pair, audio)
+        source.read(pair, audio.MODALITY)
     path.unlink()
     with pytest.raises(InputError, match="cannot be read"):
-        source.read(pair, audio)
+        source.read(pair, audio.MODALITY)

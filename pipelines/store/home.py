@@ -1,0 +1,71 @@
+"""home: where a machine keeps what vitlens makes. Nothing else reads VITLENS_HOME.
+
+    $VITLENS_HOME (default ./.vitlens)
+    ├── artifacts/    every step's artifacts, unless VITLENS_STORE names another folder or URL
+    ├── dagster/      run history (sqlite)
+    ├── generated/    data sets written by their sources, in published formats
+    ├── latest        link to the newest of reports/
+    ├── logs/         one file per run
+    ├── mirrors/      annotations of remote mirrors, by version
+    ├── models/       registered models fetched from a server
+    ├── packages/     data sets that lie in packages, fetched once
+    ├── reports/      report.json and report.html, a folder per evaluation
+    ├── sweeps/       table and plot of every sweep
+    ├── registry.lock             held by whoever promotes
+    └── mlflow.db, mlartifacts/   registry, unless MLFLOW_TRACKING_URI names a server
+
+Nothing is made before it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from upath import UPath
+
+from pipelines.store.artifacts import Store
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths under `$VITLENS_HOME`."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> Home:
+        """Of this process. Workers are handed what the driver read: their own may differ."""
+        return cls(Path(os.environ.get("VITLENS_HOME", ".vitlens")).expanduser().absolute())
+
+    @property
+    def store(self) -> Store:
+        return Store(UPath(os.environ.get("VITLENS_STORE") or self.root / "artifacts"))
+
+    @property
+    def generated(self) -> Path:
+        return self.root / "generated"
+
+    @property
+    def packages(self) -> Path:
+        return self.root / "packages"
+
+    @property
+    def mirrors(self) -> Path:
+        return self.root / "mirrors"
+
+    @property
+    def latest(self) -> Path:
+        return self.root / "latest"
+
+    def logs(self) -> Path:
+        return _made(self.root / "logs")
+
+    def dagster(self) -> Path:
+        return _made(self.root / "dagster")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

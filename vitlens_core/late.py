@@ -1,0 +1,43 @@
+"""torch, torchaudio and the tokenizers as modules that are imported when they are first used.
+
+Settings of every modality are checked without them: their import takes seconds.
+
+    from vitlens_core.late import torch
+
+    def prepare(self, signals: torch.Tensor) -> torch.Tensor:   # annotations stay text
+        return torch.flip(signals, [1])                         # imports torch
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+
+class _Late(ModuleType):
+    """Stands for a module; unlike `importlib.util.LazyLoader` it is not in `sys.modules`."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    import torchaudio.functional as audio
+    from torchaudio.compliance import kaldi
+
+    from vitlens_core.models import tokenizers
+else:
+    torch = _Late("torch")
+    F = _Late("torch.nn.functional")
+    audio = _Late("torchaudio.functional")
+    kaldi = _Late("torchaudio.compliance.kaldi")
+    tokenizers = _Late("vitlens_core.models.tokenizers")
+
+
+def load_now() -> None:
+    """Import all of them: for a process that limits its memory afterwards."""
+    for module in (torch, F, audio, kaldi, tokenizers):
+        importlib.import_module(module.__name__)
