@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.execution.prefetch import ahead
+from pipelines.execution.prefetch import prefetch
 from pipelines.execution.runtime import Resources
 from pipelines.foundation.opening import has_teacher, open_foundation
 from pipelines.lens import parallel
@@ -124,7 +124,7 @@ class Trainer:
             LossError: loss or gradient is not finite; the message names step and samples.
         """
         self._resume()
-        with closing(ahead(self.batches())) as batches:
+        with closing(prefetch(self.batches())) as batches:
             while self.step < self.config.steps:
                 losses = self._train_step(*next(batches))
                 self.step += 1

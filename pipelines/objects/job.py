@@ -57,8 +57,8 @@ def run(runtime: Runtime, config: ObjectsConfig, piece: Piece | None = None) -> 
         if build.existing:
             return build.existing
         tasks = _planned(build, selected, spill, config.objects_per_shard, piece)
-    stage = partial(FetchStage, mirror, config, build.folder)
-    records = write_shards(runtime, build, tasks, stage)
+    processor = partial(ObjectFetcher, mirror, config, build.folder)
+    records = write_shards(runtime, build, tasks, processor)
     refused = [
         Quarantined(key=uid, step=STEP.name, reason=reason)
         for uid, reason in mirror.quarantined().items()
@@ -93,7 +93,7 @@ def _items(
         yield {**spill.read(selected.rows[index]), "split": SPLITS[selected.sides[index]]}
 
 
-class FetchStage:
+class ObjectFetcher:
     """Fetches one shard's objects, as its plan in `plans` names them, from the mirror."""
 
     def __init__(self, mirror: Mirror, config: ObjectsConfig, plans: UPath) -> None:

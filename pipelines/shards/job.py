@@ -54,7 +54,7 @@ def run(
                 f"foundation: a lens for {teacher.modality} cannot teach with rendered objects, "
                 f"which are seen as {' and '.join(OF_OBJECTS)}"
             )
-        stage: Any = partial(RenderedPairs, config, tower, renders, teacher)
-        return build_shards(runtime, build, tasks_of(renders), stage)
-    stage = partial(RecordedPairs, config, tower, source_settings, source, teacher)
-    return build_shards(runtime, build, tasks_of_source(upstream), stage)
+        processor: Any = partial(RenderedPairs, config, tower, renders, teacher)
+        return build_shards(runtime, build, tasks_of(renders), processor)
+    processor = partial(RecordedPairs, config, tower, source_settings, source, teacher)
+    return build_shards(runtime, build, tasks_of_source(upstream), processor)

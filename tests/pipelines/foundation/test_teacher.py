@@ -27,7 +27,7 @@ from pipelines.source.datasets.manifest import Manifest
 from pipelines.source.job import tasks_of_source
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import TEACHER_SIGNAL, decode_array, encode_array
-from pipelines.targets.job import TargetStage
+from pipelines.targets.job import TargetEncoder
 from tests.contracts.examples import example
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
@@ -115,13 +115,13 @@ def test_a_shared_foundation_is_handed_on(tmp_path: Path, plain: Artifact) -> No
 
 
 def test_a_cloud_comes_with_the_depth_map_of_every_view(renders_artifact: Artifact) -> None:
-    stage = RenderedPairs(ShardsConfig(points=64), CLOUDS, renders_artifact, DEPTH)
+    processor = RenderedPairs(ShardsConfig(points=64), CLOUDS, renders_artifact, DEPTH)
     alone = RenderedPairs(ShardsConfig(points=64), CLOUDS, renders_artifact)
     maps = RenderedPairs(ShardsConfig(), DEPTH, renders_artifact)
     task = ShardTask("train-00000")
     signal = modalities.load("depth").SIGNAL
     by_view = {s["__key__"]: s[signal] for s in maps.samples(task) if isinstance(s, dict)}
-    for taught, untaught in zip(stage.samples(task), alone.samples(task), strict=True):
+    for taught, untaught in zip(processor.samples(task), alone.samples(task), strict=True):
         assert isinstance(taught, dict)
         shown = decode_array(taught.pop(TEACHER_SIGNAL))
         assert taught == untaught
@@ -132,8 +132,8 @@ def test_a_cloud_comes_with_the_depth_map_of_every_view(renders_artifact: Artifa
 
 
 def test_a_depth_map_comes_with_the_whole_cloud(renders_artifact: Artifact) -> None:
-    stage = RenderedPairs(ShardsConfig(points=64), DEPTH, renders_artifact, CLOUDS)
-    for sample in stage.samples(ShardTask("train-00000")):
+    processor = RenderedPairs(ShardsConfig(points=64), DEPTH, renders_artifact, CLOUDS)
+    for sample in processor.samples(ShardTask("train-00000")):
         assert isinstance(sample, dict)
         assert decode_array(sample[TEACHER_SIGNAL]).shape == (1, 64, 6)
 
@@ -158,8 +158,8 @@ def test_a_manifest_names_what_the_teacher_is_shown(tmp_path: Path) -> None:
     settings = Manifest(root=str(tmp_path))
     made = source.run(quiet_runtime(tmp_path), settings, "thermal")
     thermal = TowerSettings.of("thermal", tokenizer=example("thermal").tokenizer)
-    stage = RecordedPairs(ShardsConfig(), thermal, settings, made, DEPTH)
-    found = [sample for task in tasks_of_source(made) for sample in stage.samples(task)]
+    processor = RecordedPairs(ShardsConfig(), thermal, settings, made, DEPTH)
+    found = [sample for task in tasks_of_source(made) for sample in processor.samples(task)]
     shown = {s["__key__"]: s for s in found if isinstance(s, dict)}
     raw = modalities.load("depth").read(tmp_path / "a.npy")
     np.testing.assert_allclose(
@@ -184,9 +184,9 @@ def test_its_embeddings_are_targets(
     folder.mkdir()
     (folder / "train-00000.tar").write_bytes(encode_shard(samples))
     stored = dataclasses.replace(renders_artifact, folder=folder)
-    stage = TargetStage(stored, taught, device="cpu")
+    processor = TargetEncoder(stored, taught, device="cpu")
     tower, settings = open_lens(taught, LENS, open_foundation(taught))
-    for before, after in zip(samples, stage.samples(ShardTask("train-00000")), strict=True):
+    for before, after in zip(samples, processor.samples(ShardTask("train-00000")), strict=True):
         assert TEACHER_SIGNAL not in after
         shown = torch.from_numpy(decode_array(before[TEACHER_SIGNAL]))
         with torch.inference_mode():
@@ -200,9 +200,12 @@ def test_a_teacher_is_taken_to_the_stages_device(
     tmp_path: Path, registered: Path, plain: Artifact, renders_artifact: Artifact
 ) -> None:
     taught = foundation_step.run(quiet_runtime(tmp_path), FoundationConfig(spec=SPEC), plain)
-    stage = TargetStage(renders_artifact, taught, device="meta")  # stands for a GPU
-    assert stage.teacher
-    tensors = [*stage.foundation.state_dict().values(), *stage.teacher[0].state_dict().values()]
+    processor = TargetEncoder(renders_artifact, taught, device="meta")  # stands for a GPU
+    assert processor.teacher
+    tensors = [
+        *processor.foundation.state_dict().values(),
+        *processor.teacher[0].state_dict().values(),
+    ]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 

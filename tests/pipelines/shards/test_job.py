@@ -55,8 +55,8 @@ def test_only_training_objects_are_captioned_with_their_class(
 
 
 def test_captions_may_leave_the_class_out(renders_artifact: Artifact) -> None:
-    stage = RenderedPairs(ShardsConfig(label_captions=False), CLOUDS, renders_artifact)
-    (sample, *_) = stage.samples(ShardTask("train-00000"))
+    processor = RenderedPairs(ShardsConfig(label_captions=False), CLOUDS, renders_artifact)
+    (sample, *_) = processor.samples(ShardTask("train-00000"))
     assert isinstance(sample, dict)
     rendered = _by_key(renders_artifact)[sample["__key__"]]
     known = json.loads(rendered["json"])
@@ -69,8 +69,8 @@ def test_captions_may_leave_the_class_out(renders_artifact: Artifact) -> None:
 def test_the_same_renders_give_the_same_bytes(
     shards_artifact: Artifact, renders_artifact: Artifact, name: str
 ) -> None:
-    stage = RenderedPairs(ShardsConfig(points=256), CLOUDS, renders_artifact)
-    again = [sample for sample in stage.samples(ShardTask(name)) if isinstance(sample, dict)]
+    processor = RenderedPairs(ShardsConfig(points=256), CLOUDS, renders_artifact)
+    again = [sample for sample in processor.samples(ShardTask(name)) if isinstance(sample, dict)]
     assert encode_shard(again) == shards_artifact.path(f"{name}.tar").read_bytes()
 
 

@@ -191,8 +191,8 @@ def _tower() -> TowerSettings:
 def _samples(folder: Path, runtime: Runtime, **config: Any) -> list[Sample | Quarantined]:
     settings = _pictures(folder)
     made = source.run(runtime, settings, "thermal")
-    stage = RecordedPairs(ShardsConfig(image_px=16, **config), _tower(), settings, made)
-    return [sample for task in tasks_of_source(made) for sample in stage.samples(task)]
+    processor = RecordedPairs(ShardsConfig(image_px=16, **config), _tower(), settings, made)
+    return [sample for task in tasks_of_source(made) for sample in processor.samples(task)]
 
 
 def test_a_sample_holds_the_signal_the_image_and_prompts_of_its_class(
