@@ -22,7 +22,7 @@ from pipelines.index.step import IndexConfig
 from pipelines.lens.step import LensConfig
 from pipelines.objects.step import ObjectsConfig
 from pipelines.registry.gates import GateConfig
-from pipelines.registry.settings import StagingConfig
+from pipelines.registry.settings import AcceptanceConfig
 from pipelines.renders.step import RendersConfig
 from pipelines.shards.step import OF_OBJECTS, ShardsConfig
 from pipelines.source.datasets import Source, SourceSettings
@@ -53,7 +53,7 @@ class RunConfig(BaseModel):
     benchmarks: BenchmarksConfig = BenchmarksConfig()
     index: IndexConfig = IndexConfig()
     gates: dict[str, GateConfig] = Field(default_factory=dict, description="by name")
-    staging: StagingConfig = StagingConfig()
+    acceptance: AcceptanceConfig = AcceptanceConfig()
     resources: Resources = Field(default_factory=Resources)
 
     @field_validator("gates", mode="before")

@@ -22,7 +22,7 @@ from pipelines.execution.runtime import Runtime
 from pipelines.registry import gates, models, noninferiority, sanity
 from pipelines.registry.gates import GateConfig, GateResult
 from pipelines.registry.models import CHAMPION, ModelVersion
-from pipelines.registry.settings import StagingConfig
+from pipelines.registry.settings import AcceptanceConfig
 from pipelines.store.artifacts import Artifact, digest
 
 
@@ -34,7 +34,7 @@ class Asked(Protocol):
     @property
     def gates(self) -> Mapping[str, GateConfig]: ...
     @property
-    def staging(self) -> StagingConfig: ...
+    def acceptance(self) -> AcceptanceConfig: ...
     @property
     def evaluation(self) -> EvaluationConfig: ...
 
@@ -70,7 +70,7 @@ def settings_digest(config: Asked, measured: Artifact) -> str:
     """
     told = {name: gate.model_dump() for name, gate in config.gates.items()}
     table = measured.read_json(TABLE)
-    return digest([told, config.staging.model_dump(), table])[:16]
+    return digest([told, config.acceptance.model_dump(), table])[:16]
 
 
 def names(gate_names: list[str]) -> list[str]:
@@ -95,22 +95,22 @@ def _hold(
     model: ModelVersion,
     champion: ModelVersion | None,
 ) -> Iterator[GateResult]:
-    if config.staging.sanity:
-        yield sanity.hold(models.download(model.uri, home), config.staging.sanity)
+    if config.acceptance.sanity:
+        yield sanity.hold(models.download(model.uri, home), config.acceptance.sanity)
     else:
         yield sanity.skipped()
     evaluation = artifacts["evaluation"]
     asked = [*config.gates.values()]
     measured = artifacts["benchmarks"].read_json(TABLE)
     yield from _thresholds(evaluation, [gate for gate in asked if not gate.on_benchmark])
-    if config.staging.non_inferiority is None:
-        yield noninferiority.skipped("switched off: staging.non_inferiority is null")
+    if config.acceptance.non_inferiority is None:
+        yield noninferiority.skipped("switched off: acceptance.non_inferiority is null")
     elif champion is None or champion.version == model.version:
         yield noninferiority.skipped("there is no other champion to compare with")
     else:
         yield noninferiority.hold(
             runtime,
-            config.staging.non_inferiority,
+            config.acceptance.non_inferiority,
             config.evaluation,
             artifacts["targets"],
             evaluation,

@@ -63,7 +63,7 @@ def hold(model_folder: Path, config: SanityConfig) -> GateResult:
 
 def skipped() -> GateResult:
     """The gate where it is switched off."""
-    found = _result([], "switched off: staging.sanity is null")
+    found = _result([], "switched off: acceptance.sanity is null")
     return found.model_copy(update={"skipped": True})
 
 

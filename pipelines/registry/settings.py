@@ -32,7 +32,7 @@ class NonInferiorityConfig(BaseModel):
     seed: int = 0
 
 
-class StagingConfig(BaseModel):
+class AcceptanceConfig(BaseModel):
     """What is asked beside the thresholds; a tier that is null is switched off."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -85,7 +85,7 @@ def differentiate(trainer: Trainer) -> Found:
     losses = trainer._backward(*next(trainer.batches()))
     gradients = {
         name: parallel._whole(p.grad).clone()
-        for name, p in trainer.tower.named_parameters()
+        for name, p in trainer.parameters.items()
         if p.grad is not None
     }
     return Found(list(losses.values()), [], {}, gradients)

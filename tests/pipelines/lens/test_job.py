@@ -47,17 +47,6 @@ def test_a_lens_is_stored_with_its_curves_and_nothing_else(
         load_lens(path, open_foundation(other))
 
 
-def test_a_choice_that_is_not_made_leaves_no_trace_in_the_fingerprint() -> None:
-    """Else every lens that was trained before there was the choice would be trained again."""
-    stored = _config().model_dump(mode="json")
-    assert "head" not in stored
-    assert "augmentation" not in stored["train"]
-    chosen = LensConfig.model_validate(stored | {"head": "mlp", "train": {"augmentation": False}})
-    stored = chosen.model_dump(mode="json")
-    assert (stored["head"], stored["train"]["augmentation"]) == ("mlp", False)
-    assert chosen.tower().head == "mlp"
-
-
 @pytest.mark.nightly
 def test_two_workers_train_one_lens(tmp_path: Path, local_ray: None, tiny_lit: str) -> None:
     store = Store(UPath(tmp_path / "artifacts"))

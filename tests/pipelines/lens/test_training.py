@@ -27,7 +27,7 @@ from upath import UPath
 from pipelines.execution.runtime import ProgressBar
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens.not_finite import LossError
-from pipelines.lens.optimizer import build_optimizer, learning_rate
+from pipelines.lens.optimizer import build_optimizer, learning_rate, trained_parameters
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.training import Trainer, TrainJob
 from pipelines.lens.workers import InProcess, remove
@@ -37,7 +37,7 @@ from tests.pipelines import synthetic
 from tests.tiny_models import tower_settings
 from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import ConfigError
-from vitlens_core.losses import MAX_LOG_SCALE
+from vitlens_core.losses.base import MAX_LOG_SCALE
 from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import Tower
 
@@ -119,7 +119,8 @@ def test_only_matrices_decay_and_only_what_is_trained_moves() -> None:
         {"a": nn.Linear(3, 2), "norm": nn.LayerNorm(2), "frozen": nn.Linear(3, 2)}
     )
     model["frozen"].requires_grad_(False)
-    decayed, plain = build_optimizer(model, TrainConfig(weight_decay=0.3)).param_groups
+    trained = trained_parameters(model).values()
+    decayed, plain = build_optimizer(trained, TrainConfig(weight_decay=0.3)).param_groups
     assert [id(p) for p in decayed["params"]] == [id(model["a"].weight)]
     assert decayed["weight_decay"] == 0.3
     norm = model["norm"]
@@ -218,7 +219,16 @@ def test_a_loss_that_diverged_names_the_embeddings(trainer: Made) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"batch_size": 1}, {"learning_rate": 0}, {"step": 1}]
+    "wrong",
+    [
+        {"steps": 0},
+        {"batch_size": 1},
+        {"learning_rate": 0},
+        {"step": 1},
+        {"loss": "info-nce"},
+        {"loss": {"kind": "sigmoid", "initial_scale": 0}},
+        {"negatives": {"kind": "bank", "size": 0}},
+    ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -229,6 +239,23 @@ def test_a_fixed_temperature_stays_and_is_stored(trainer: Made, foundation: Arti
     made = trainer(steps=3, temperature=0.2, learning_rate=1.0)
     made.run()
     assert 1 / stored(made, foundation).log_scale.exp().item() == pytest.approx(0.2)
+
+
+def test_a_loss_trains_what_is_its_own_and_starts_the_scale(trainer: Made) -> None:
+    """SigLIP's bias; and the lens holds nothing of it."""
+    made = trainer(steps=3, loss={"kind": "sigmoid", "initial_bias": -3, "initial_scale": 5})
+    assert made.tower.log_scale.item() == pytest.approx(math.log(5))
+    made.run()
+    bias = made.objective.parameters["bias"].item()
+    assert bias != -3
+    with made.worker.latest() as folder:
+        assert folder is not None
+        assert not [name for name in load_file(folder / LENS_FILE) if name == "bias"]
+    resumed = trainer(steps=4, loss={"kind": "sigmoid", "initial_bias": -3, "initial_scale": 5})
+    resumed._resume()
+    assert resumed.objective.parameters["bias"].item() == bias
+    fixed = trainer(loss="sigmoid", temperature=0.2)
+    assert fixed.tower.log_scale.exp().item() == pytest.approx(5)
 
 
 def test_without_augmentation_signals_are_seen_as_in_evaluation(

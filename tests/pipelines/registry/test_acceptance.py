@@ -20,7 +20,7 @@ from pipelines.lens.step import LensConfig
 from pipelines.registry import acceptance, models, promotion, sanity
 from pipelines.registry.gates import TIERS, GateConfig
 from pipelines.registry.models import ModelVersion
-from pipelines.registry.settings import SanityConfig, StagingConfig
+from pipelines.registry.settings import AcceptanceConfig, SanityConfig
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_json
@@ -66,7 +66,7 @@ def config(at_least: float = 0, **tiers: Any) -> RunConfig:
         modality=MODALITY,
         lens=LensConfig.model_validate({"modality": MODALITY}),
         gates={"top1": GateConfig(name="top1", metric="zero_shot.top1", min=at_least)},
-        staging=StagingConfig.model_validate({"sanity": None, **tiers}),
+        acceptance=AcceptanceConfig.model_validate({"sanity": None, **tiers}),
     )
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation import LitFoundation, load_foundation
 from vitlens_core.foundation.lit import FitSettings, Projections, SentenceEncoder, fit_projections
-from vitlens_core.losses import MAX_LOG_SCALE
+from vitlens_core.losses.base import MAX_LOG_SCALE
 
 QUICK = FitSettings(steps=80, batch_size=16, learning_rate=3e-2, dropout=0.1)
 
