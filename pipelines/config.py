@@ -11,10 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+)
 
-from pipelines.benchmarks.job import BenchmarksConfig
-from pipelines.choices import unknown
+from pipelines.benchmarks.step import BenchmarksConfig
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Resources
 from pipelines.foundation.step import FoundationConfig
@@ -25,9 +31,10 @@ from pipelines.registry.gates import GateConfig
 from pipelines.registry.settings import AcceptanceConfig
 from pipelines.renders.step import RendersConfig
 from pipelines.shards.step import OF_OBJECTS, ShardsConfig
-from pipelines.source.datasets import Source, SourceSettings
+from pipelines.source import datasets
+from pipelines.source.base import SourceSettings
 from vitlens_core import modalities
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, unknown
 
 Settings = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -45,7 +52,9 @@ class RunConfig(BaseModel):
     modality: str
     objects: ObjectsConfig = ObjectsConfig()
     renders: RendersConfig = RendersConfig()
-    source: Source | None = Field(None, description="data set to read instead of objects")
+    source: SerializeAsAny[SourceSettings] | None = Field(
+        None, description="data set to read instead of objects; `kind` names it"
+    )
     shards: ShardsConfig = ShardsConfig()
     foundation: FoundationConfig = FoundationConfig()
     lens: LensConfig
@@ -55,6 +64,14 @@ class RunConfig(BaseModel):
     gates: dict[str, GateConfig] = Field(default_factory=dict, description="by name")
     acceptance: AcceptanceConfig = AcceptanceConfig()
     resources: Resources = Field(default_factory=Resources)
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _find_source(cls, value: Any) -> Any:
+        """Its settings are those of the data set that `kind` names."""
+        if not isinstance(value, Mapping):
+            return value
+        return datasets.load(str(value.get("kind"))).model_validate(value)
 
     @field_validator("gates", mode="before")
     @classmethod
@@ -87,8 +104,10 @@ def load_run_config(
     if not mistakes:
         lens = _section(settings, "lens")
         mistakes += _mistakes(tokenizer, _section(lens, "tokenizer"), ("lens", "tokenizer"))
+        mistakes += _source_mistakes(settings.get("source"))
         settings |= {"modality": modality, "lens": {**lens, "modality": modality}}
-        mistakes += _mistakes(RunConfig, settings)
+        # What was checked above by its own model is left out: a mistake is told once.
+        mistakes += _mistakes(RunConfig, {k: v for k, v in settings.items() if k != "source"})
     if not mistakes:
         config = RunConfig.model_validate(settings)
         mistakes += _contradictions(config)
@@ -151,6 +170,19 @@ def _reserved(settings: Settings, base: Mapping[str, Any]) -> Iterator[str]:
             yield f"gates.{name}.name: a gate is named by its key"
 
 
+def _source_mistakes(source: Any) -> list[str]:
+    """What is wrong with the section `source`, by the settings of the data set it names."""
+    if source is None:
+        return []
+    if not isinstance(source, Mapping):
+        return [f"source: expected a section of keys and values; found {_shown(source)}"]
+    try:
+        settings = datasets.load(str(source.get("kind")))
+    except ConfigError as error:
+        return [f"source.kind: {error}"]
+    return _mistakes(settings, source, ("source",))
+
+
 def _mistakes(model: type[BaseModel], value: Any, prefix: Path = ()) -> list[str]:
     """What `model` has against `value`, one line a mistake. The one place that reads pydantic."""
     try:
@@ -163,14 +195,11 @@ def _mistakes(model: type[BaseModel], value: Any, prefix: Path = ()) -> list[str
 
 def _line(model: type[BaseModel], prefix: Path, detail: Any) -> str:
     location, kind = detail["loc"], detail["type"]
-    path = ".".join(map(str, prefix + _without_kind(location)))
+    path = ".".join(map(str, prefix + location))
     if kind == "extra_forbidden":
         return _unknown_key(model, prefix, location)
     if kind == "missing":
         return f"{path}: missing"
-    if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        found = detail["input"].get("kind") if isinstance(detail["input"], Mapping) else None
-        return f"{path}.kind: {unknown('source', str(found), _source_kinds())}"
     if kind == "value_error":
         return f"{path}: {detail['ctx']['error']}"
     expected = detail["msg"].removeprefix("Input should be ")
@@ -184,7 +213,7 @@ def _line(model: type[BaseModel], prefix: Path, detail: Any) -> str:
 
 def _unknown_key(model: type[BaseModel], prefix: Path, location: Path) -> str:
     section, key = location[:-1], str(location[-1])
-    path = ".".join(map(str, prefix + _without_kind(section)))
+    path = ".".join(map(str, prefix + section))
     keys = _keys(_model_at(model, section), prefix + section)
     elsewhere = [p for p in _paths(RunConfig) if p.rpartition(".")[2] == key]
     return f"{path + '.' if path else ''}{key}: {unknown('key', key, keys, near=elsewhere)}"
@@ -193,21 +222,9 @@ def _unknown_key(model: type[BaseModel], prefix: Path, location: Path) -> str:
 def _model_at(model: type[BaseModel], location: Path) -> type[BaseModel]:
     """The model of a section; keys of a mapping and positions in a list are passed over."""
     for part in location:
-        if part in _source_kinds():
-            model = _source_kinds()[str(part)]
-        elif part in model.model_fields:
+        if part in model.model_fields:
             model = _model_in(model.model_fields[str(part)].annotation) or model
     return model
-
-
-def _source_kinds() -> dict[str, type[SourceSettings]]:
-    union = get_args(get_args(Source)[0])
-    return {source.model_fields["kind"].default: source for source in union}
-
-
-def _without_kind(location: Path) -> Path:
-    """Pydantic names the kind of a source after `source`; people do not write it there."""
-    return location[:1] + location[2:] if location[:1] == ("source",) else location
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -20,7 +20,6 @@ from pipelines.evaluation.step import STEP as EVALUATION
 from pipelines.execution.runtime import Runtime
 from pipelines.execution.step import Step
 from pipelines.foundation.step import STEP as FOUNDATION
-from pipelines.foundation.teacher import find_teacher
 from pipelines.index.step import STEP as INDEX
 from pipelines.lens.step import STEP as LENS
 from pipelines.objects.step import STEP as OBJECTS
@@ -113,6 +112,11 @@ def _inputs(step: Step, left_out: set[str], optional: set[str]) -> tuple[str, ..
 
 def _teacher(config: RunConfig) -> TowerSettings | None:
     """Settings of the lens that teaches, if `foundation` names one."""
+    if not config.foundation.has_teacher:
+        return None
+    # Late: to open a lens takes torch, and the order of steps is asked without it.
+    from pipelines.foundation.teacher import find_teacher
+
     teacher = find_teacher(config.foundation.spec)
     return teacher.settings if teacher else None
 

@@ -13,10 +13,10 @@ from pipelines.objects.mirror import open_mirror
 from pipelines.registry.models import ModelVersion
 from pipelines.store.artifacts import digest
 from pipelines.store.folder_state import folder_state
+from pipelines.store.home import Home
 from vitlens_core.errors import VitlensError
 from workflows.current import current_version
-from workflows.home import Home
-from workflows.runs import end_abandoned, unfinished
+from workflows.processes import end_abandoned, unfinished
 from workflows.settings import run_config
 from workflows.spec import Schedule, Sensor, Workflow
 

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from pipelines.choices import unknown
+from pipelines.config import RunConfig
 from pipelines.foundation.step import SCHEME
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, unknown
 from workflows.spec import Workflow
 
-if TYPE_CHECKING:
-    from pipelines.config import RunConfig
-
 Overrides = tuple[str, ...]
-Refusal = Callable[[Workflow, "RunConfig"], str]
+Refusal = Callable[[Workflow, RunConfig], str]
 
 _FEWEST = 2
 

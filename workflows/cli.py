@@ -1,15 +1,16 @@
 """cli: the `vitlens` command.
 
 Exit codes: 0 done, 1 a gate failed (the lens stays challenger), 2 a mistake in what was asked,
-3 any other failure, 130 stopped by Ctrl-C. Heavy imports wait until what was asked is known
-to be possible.
+3 any other failure, 130 stopped by Ctrl-C. A command is a module of `workflows.commands`; only the
+one that is called is imported.
 """
 
 from __future__ import annotations
 
-import logging
+import ast
+import importlib
+import pkgutil
 import sys
-import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,26 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+import workflows.commands
 from vitlens_core.errors import ConfigError, VitlensError
-from workflows import models
-from workflows.axes import AXES
-from workflows.home import Home, quiet_environment
-from workflows.spec import DEFAULT_PROFILE, load_workflow
-
-GATE_FAILED, MISTAKE, FAILED, INTERRUPTED = 1, 2, 3, 130
+from workflows.environment import quiet_environment
+from workflows.exit_codes import FAILED, INTERRUPTED, MISTAKE
 
 
 class _Cli(click.Group):
-    """Turns whatever a command raises into a message and an exit code."""
+    """Finds commands by name, and turns what they raise into a message and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(module.name for module in pkgutil.iter_modules(workflows.commands.__path__))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        return importlib.import_module(f"{workflows.commands.__name__}.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(name)) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:
         debug = bool(ctx.params.get("debug"))
@@ -53,163 +63,10 @@ def main(debug: bool) -> None:
     quiet_environment()
 
 
-@main.command()
-@click.argument("modality")
-@click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Settings to run with.")
-@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change one setting.")
-def run(modality: str, profile: str, overrides: tuple[str, ...]) -> None:
-    """From objects to a registered lens; steps already made are reused."""
-    workflow = load_workflow(modality)
-    from workflows.console import quiet_terminal
-    from workflows.preflight import check
-
-    check(workflow, profile, overrides)
-    home = Home.from_environment()
-    log = home.logs() / f"{modality}-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    with quiet_terminal(log):
-        outcome = _execute(home, modality, profile, overrides, log)
-    from workflows.summary import show_summary
-
-    show_summary(Console(), home.latest)
-    if outcome is not outcome.CHAMPION:
-        sys.exit(GATE_FAILED)
-
-
-@main.command()
-@click.argument("modality")
-@click.option("--axis", required=True, metavar="|".join(AXES), help="What to vary.")
-@click.option("--values", metavar="A,B,C", help="Points to take; the axis proposes some.")
-@click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Settings around it.")
-@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change one setting.")
-def sweep(
-    modality: str, axis: str, values: str | None, profile: str, overrides: tuple[str, ...]
-) -> None:
-    """Train and evaluate with one setting varied; no lens is registered."""
-    workflow = load_workflow(modality)
-    from workflows import sweep as sweeps
-
-    plan = sweeps.plan(workflow, profile, overrides, axis, values)
-    from workflows.console import quiet_terminal
-
-    home = Home.from_environment()
-    log = home.logs() / f"{modality}-{axis}-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    with quiet_terminal(log):
-        folder = sweeps.run(home, plan, log)
-    from workflows.summary import show_sweep
-
-    failed = show_sweep(Console(), folder)
-    if failed:
-        sys.exit(FAILED)
-
-
-@main.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
-@click.option("--root", "roots", multiple=True, metavar="NAME=FOLDER", help="A mounted data set.")
-@click.option("--foundation", metavar="SPEC", help="Of a lens: a spec or a folder.")
-@click.option("--device", default="cpu", show_default=True, help="As torch names it.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the table's files.")
-def benchmark(
-    sources: tuple[str, ...],
-    roots: tuple[str, ...],
-    foundation: str | None,
-    device: str,
-    out: Path | None,
-) -> None:
-    """Measure a model on public data sets, beside what is published."""
-    from workflows.benchmark import benchmark as measure
-
-    if measure(Console(), sources, roots, out, foundation, device):
-        sys.exit(FAILED)
-
-
-@main.command()
-@click.argument("name")
-@click.option("--description", metavar="LINE", help="What it is, for the UI.")
-def new(name: str, description: str | None) -> None:
-    """Add a modality that works as it is: its science, its workflow and its test."""
-    from workflows.scaffold import checkout, create
-
-    root = checkout()
-    for path in create(root, name, description):
-        click.echo(f"wrote {path}")
-    click.echo(
-        f"in {root}; what is particular to {name} is marked CHANGE\n"
-        f"check  python -m pytest tests/contracts tests/vitlens_core/modalities -k {name}\n"
-        f"run    vitlens run {name} --profile tiny --set source.root=FOLDER\n"
-        "       FOLDER holds your files and manifest.csv: signal, image, text, label, split"
-    )
-
-
-@main.command()
-def status() -> None:
-    """Artifacts and registered lenses at a glance."""
-    from workflows.status import show_status
-
-    show_status(Console(), Home.from_environment())
-
-
-@main.command()
-@click.option("--step", metavar="NAME", help="Artifacts of this step only, such as shards.")
-def verify(step: str | None) -> None:
-    """Compare every stored file with its size and checksum."""
-    from workflows.verify import verify as compare
-
-    if compare(Console(), Home.from_environment(), step):
-        sys.exit(FAILED)
-
-
-@main.command()
-@click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
-def report(opened: bool) -> None:
-    """Print the path of the latest report."""
-    page = Home.from_environment().latest / "report.html"
-    if not page.exists():
-        raise ConfigError(f"no report at {page} yet: `vitlens run MODALITY` makes one")
-    click.echo(page)
-    if opened:
-        click.launch(page.as_uri())
-
-
-@main.command()
-@click.option("--port", default=3000, show_default=True, help="Of Dagster's UI.")
-@click.option("--mlflow-port", default=5000, show_default=True, help="Of MLflow's UI.")
-def ui(port: int, mlflow_port: int) -> None:
-    """Serve the Dagster and MLflow UIs until Ctrl-C."""
-    from workflows.servers import serve as serve_both
-
-    serve_both(Console(stderr=True), Home.from_environment(), port, mlflow_port)
-
-
-@main.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
-@click.option("--index", default="auto", show_default=True, metavar="auto|FOLDER|none")
-@click.option("--replicas", default=1, show_default=True, type=click.IntRange(1))
-def serve(sources: tuple[str, ...], port: int, host: str, index: str, replicas: int) -> None:
-    """Serve models (models:/NAME@ALIAS, lens files) and the explorer until Ctrl-C."""
-    from workflows.serve import serve as run_service
-
-    home = Home.from_environment()
-    run_service(Console(stderr=True), home, sources, host, port, index, replicas)
-
-
-for command in models.COMMANDS:
-    main.add_command(command)
-
-
-def _execute(home: Home, modality: str, profile: str, overrides: tuple[str, ...], log: Path) -> Any:
-    """Run the job; a failure that is no message of ours points to the log."""
-    from workflows.runner import execute
-
-    try:
-        return execute(home, modality, profile, overrides)
-    except VitlensError:
-        raise
-    except Exception as error:
-        logging.getLogger("vitlens").exception("the run failed")
-        error.add_note(f"full log: {log}")
-        raise
+def _summary(name: str) -> str:
+    """The first line of a command's module, read without importing it."""
+    source = Path(workflows.commands.__path__[0], f"{name}.py").read_text()
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 def _message(error: Exception) -> str:

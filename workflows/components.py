@@ -23,11 +23,11 @@ from pipelines.flow import FlowStep
 from pipelines.registry import acceptance, models, promotion
 from pipelines.registry.models import ModelVersion
 from pipelines.store.artifacts import Artifact
+from pipelines.store.home import Home
 from workflows import metadata
 from workflows.automation import schedule_of, sensor_of
 from workflows.backfill import backfill_of
 from workflows.console import show_artifact, show_gates, show_rolled_back, show_version
-from workflows.home import Home
 from workflows.settings import RunSettings, run_config
 from workflows.spec import DEFAULT_PROFILE, Workflow
 

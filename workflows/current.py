@@ -15,7 +15,7 @@ from pipelines.registry import models
 from pipelines.registry.acceptance import is_current, settings_digest
 from pipelines.registry.models import CHALLENGER, ModelVersion
 from pipelines.store.artifacts import Artifact, FinishedStore, NotMadeError
-from workflows.home import Home
+from pipelines.store.home import Home
 from workflows.spec import Workflow, load_workflow
 
 

@@ -14,10 +14,11 @@ from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionI
 
 from pipelines.flow import STEP_NAMES
 from pipelines.store.artifacts import Artifact
+from pipelines.store.home import Home
 from workflows.artifact_io import artifact_of
 from workflows.definitions import LOG_FILE, defs
-from workflows.home import Home
-from workflows.runs import end_abandoned
+from workflows.environment import dagster_folder
+from workflows.processes import end_abandoned
 from workflows.settings import run_config
 from workflows.spec import load_workflow
 
@@ -79,7 +80,7 @@ def _run(
     asset_selection: Sequence[dg.AssetKey] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    os.environ["DAGSTER_HOME"] = str(home.dagster())
+    os.environ["DAGSTER_HOME"] = str(dagster_folder(home))
     with dg.DagsterInstance.get() as instance:
         end_abandoned(instance)
         try:

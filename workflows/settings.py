@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from pipelines.config import RunConfig
 from pipelines.execution.runtime import Runtime
+from pipelines.registry import models
+from pipelines.store.home import Home
 from workflows.console import terminal
-from workflows.home import Home
-from workflows.runs import process_tag
+from workflows.processes import process_tag
 from workflows.spec import DEFAULT_PROFILE, Workflow
 
 RESOURCE = "settings"
+TEACHER_TAG = "vitlens/teacher-"  # and a modality
 
 
 class RunSettings(dg.ConfigurableResource):
@@ -24,17 +26,41 @@ class RunSettings(dg.ConfigurableResource):
     profile: str = Field(DEFAULT_PROFILE, description="a profile of the modality's defs.yaml")
     overrides: list[str] = Field([], description="as `--set`: section.key=value, value in YAML")
 
+    _instance: dg.DagsterInstance | None = PrivateAttr(None)
+    _run_id: str = PrivateAttr("")
+
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """State which process the run lives in, for `workflows.runs`."""
+        """State which process the run lives in, for `workflows.processes`."""
         if context.run and context.instance:
             context.instance.add_run_tags(context.run.run_id, process_tag())
+            self._instance, self._run_id = context.instance, context.run.run_id
 
     def config(self, workflow: Workflow) -> RunConfig:
+        """The settings of a workflow in this run; a teacher is named by its version."""
         own = self.modality in ("", workflow.modality)
-        return workflow.config(self.profile, self.overrides if own else ())
+        overrides = self.overrides if own else []
+        config = workflow.config(self.profile, overrides)
+        if not config.foundation.has_teacher or self._instance is None:
+            return config
+        teacher = self._pinned(self._instance, workflow.modality, config.foundation.spec)
+        return workflow.config(self.profile, [*overrides, f"foundation.spec={teacher}"])
 
     def runtime(self, config: RunConfig) -> Runtime:
-        return Runtime(Home.from_environment().store, config.resources, terminal())
+        home = Home.from_environment()
+        return Runtime(home.store, config.resources, terminal(), home)
+
+    def _pinned(self, instance: dg.DagsterInstance, modality: str, spec: str) -> str:
+        """The version that `spec` named when the run first asked.
+
+        Its alias may move while the run goes on: half of the steps would meet another lens.
+        """
+        tag = f"{TEACHER_TAG}{modality}"
+        run = instance.get_run_by_id(self._run_id)
+        if run and tag in run.tags:
+            return run.tags[tag]
+        version = models.find(spec, Home.from_environment().root).uri
+        instance.add_run_tags(self._run_id, {tag: version})
+        return version
 
 
 def run_config(modality: str, profile: str, overrides: Sequence[str] = ()) -> dict:

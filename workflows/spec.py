@@ -6,20 +6,16 @@ Promises  the command line and the Dagster component see the same attributes and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pipelines.choices import unknown
+from pipelines.config import RunConfig, load_run_config
 from pipelines.flow import FlowStep, steps
-from vitlens_core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pipelines.config import RunConfig
+from vitlens_core.errors import ConfigError, unknown
 
 MODALITIES = Path(__file__).parent / "modalities"
 DEFAULT_PROFILE = "demo"
@@ -108,9 +104,6 @@ class Workflow(BaseModel):
         """The checked settings of one run (`ConfigError` names the choices)."""
         if profile not in self.profiles:
             raise ConfigError(unknown("profile", profile, self.profiles))
-        # Late: the sections' models live with their steps, and those import torch and Ray.
-        from pipelines.config import load_run_config
-
         base = {**self.base, "gates": self.gates}
         config = load_run_config(self.modality, base, self.profiles[profile], overrides)
         if config.source is not None and "source" not in self.base:

@@ -18,11 +18,11 @@ from rich.markup import escape
 
 from pipelines import sweep as results
 from pipelines.config import RunConfig
+from pipelines.store.home import Home
 from pipelines.sweep import Outcome, Sweep
 from vitlens_core.errors import ConfigError, VitlensError
 from workflows.axes import AXES, Point, points_of
 from workflows.console import terminal
-from workflows.home import Home
 from workflows.preflight import check
 from workflows.runner import evaluate
 from workflows.spec import Workflow

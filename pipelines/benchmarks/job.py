@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from pipelines.benchmarks import suite as suites
 from pipelines.benchmarks.step import PAGE, STEP, TABLE, BenchmarksConfig
+from pipelines.benchmarks.table import markdown
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_json
+from vitlens_core.api import Model, load
 from vitlens_core.model_files import LENS_FILE
-
-if TYPE_CHECKING:
-    from vitlens_core.api import Model
-
-
-__all__ = ["BenchmarksConfig", "run"]
 
 
 def run(
@@ -37,10 +33,6 @@ def run(
     Raises:
         ConfigError: a root for a benchmark that does not exist, or of another modality.
     """
-    # Late, as in `open_model`: the API brings every encoder, and settings are checked without it.
-    from pipelines.benchmarks import suite as suites
-    from pipelines.benchmarks.table import markdown
-
     suite = suites.mount(config.roots, [lens.manifest.config["modality"]])
     identity = {
         **config.model_dump(mode="json", exclude={"roots"}),
@@ -66,8 +58,6 @@ def run(
 
 def open_model(runtime: Runtime, foundation: Artifact, lens: Artifact) -> Model:
     """A lens on its foundation, as people load it."""
-    from vitlens_core.api import load
-
     with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
         local = Path(folder, LENS_FILE)
         local.write_bytes(lens.path(LENS_FILE).read_bytes())

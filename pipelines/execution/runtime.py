@@ -24,6 +24,7 @@ from rich.progress import (
 )
 
 from pipelines.store.artifacts import Store
+from pipelines.store.home import Home
 
 
 class Resources(BaseModel):
@@ -81,6 +82,7 @@ class Runtime:
     store: Store
     resources: Resources = field(default_factory=Resources)
     console: Console = field(default_factory=lambda: Console(stderr=True))
+    home: Home = field(default_factory=Home.from_environment)
 
     @contextmanager
     def progress(self, step: str, total: int, unit: str) -> Generator[ProgressBar]:

@@ -58,7 +58,8 @@ def run(
 
 def _of_teacher(runtime: Runtime, config: FoundationConfig, teacher: Teacher) -> Artifact:
     """The teacher's foundation with the teacher beside it."""
-    identity = {**config.model_dump(), "teacher": teacher.digest}
+    # Not by what it was called: an alias and a version may name the same lens.
+    identity = {**config.model_dump(exclude={"spec"}), "teacher": teacher.digest}
     build = STEP.begin(runtime, identity, {})
     if build.existing:
         return build.existing

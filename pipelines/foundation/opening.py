@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipelines.foundation.teacher import LENS
 from pipelines.store.artifacts import Artifact
+from vitlens_core.api.lenses import open_foundation as open_folder
 from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import CheckpointError
 from vitlens_core.foundation import Foundation
@@ -20,9 +21,6 @@ def open_foundation(artifact: Artifact) -> Foundation:
     Raises:
         CheckpointError: its weights are no longer those the targets were made with.
     """
-    # Late: the API brings every encoder.
-    from vitlens_core.api.lenses import open_foundation as open_folder
-
     with tempfile.TemporaryDirectory(prefix="vitlens-foundation-") as folder:
         for name in (FOUNDATION_FILE, PROJECTIONS_FILE):
             if artifact.path(name).exists():

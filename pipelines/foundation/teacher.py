@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.foundation.step import names_a_lens
+from vitlens_core.api.sources import locate
+from vitlens_core.checkpoint import read_settings
 from vitlens_core.errors import CheckpointError
 from vitlens_core.model_files import FOUNDATION_FILE
 
@@ -49,10 +51,6 @@ def find_teacher(spec: str) -> Teacher | None:
     """
     if not names_a_lens(spec):
         return None
-    # Late: torch takes seconds to import, and the API brings every encoder.
-    from vitlens_core.api.sources import locate
-    from vitlens_core.checkpoint import read_settings
-
     lens = locate(spec)
     if not (lens.parent / FOUNDATION_FILE).is_file():
         raise CheckpointError(f"{spec}: {lens.parent} lacks {FOUNDATION_FILE}; register it again")

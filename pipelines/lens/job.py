@@ -9,6 +9,8 @@ from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import has_teacher, open_foundation
 from pipelines.lens.settings import PROGRESS_FILE
 from pipelines.lens.step import STEP, LensConfig
+from pipelines.lens.training import TrainJob
+from pipelines.lens.workers import fit, remove
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_json
@@ -37,10 +39,6 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
     config.train.weights(taught=has_teacher(foundation))
     # In this process first: sizes that do not fit are a mistake, which Ray Train would retry.
     config.tower().build(open_foundation(foundation).trunk)
-    # Late: Ray Train takes seconds to import, and settings are checked without it.
-    from pipelines.lens.training import TrainJob
-    from pipelines.lens.workers import fit, remove
-
     checkpoints = build.folder / "checkpoints"
     job = TrainJob(config.tower(), config.train, targets, foundation, runtime.resources)
     with runtime.progress(STEP.name, config.train.steps, "steps") as bar:

@@ -44,7 +44,7 @@ def run(runtime: Runtime, config: ObjectsConfig, piece: Piece | None = None) -> 
     Raises:
         ConfigError: no mirror there, unknown classes or licences, or nothing selected.
     """
-    mirror = open_mirror(config.mirror)
+    mirror = open_mirror(config.mirror, runtime.home.mirrors)
     with Spill() as spill:
         labelled_only = config.labelled_only and config.uids is None
         known = mirror.records(config.uids, labelled_only=labelled_only)

@@ -25,9 +25,9 @@ from fsspec.implementations.local import LocalFileSystem
 from pipelines.objects.annotations import Labels, metadata, object_paths
 from pipelines.objects.remote_state import remote_state
 from pipelines.objects.transfer import FetchPolicy, UnreachableError, fetch, has_size
-from pipelines.store.artifacts import home_folder
 from pipelines.store.files import file_entry
 from pipelines.store.folder_state import folder_state
+from pipelines.store.home import Home
 from vitlens_core.errors import BadSampleError, ConfigError, TransientError
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def open_mirror(
         url: `embedded` (the shipped objects), `objaverse` (the published data set), or a folder
             or fsspec URL: the layout folder `hf-objaverse-v1` itself or the one that holds it.
         cache_dir: where annotation files of remote mirrors are kept;
-            by default `mirrors` under $VITLENS_HOME.
+            by default that of this process's home.
         policy: patience with a remote mirror.
 
     Raises:
@@ -314,7 +314,7 @@ def _annotations_dir(
     if isinstance(filesystem, LocalFileSystem):
         return Path(root)
     place = hashlib.sha256(filesystem.unstrip_protocol(root).encode()).hexdigest()[:16]
-    cache = (cache_dir or home_folder() / "mirrors") / place
+    cache = (cache_dir or Home.from_environment().mirrors) / place
     try:
         return cache / _remote_state(filesystem, root)[:16]
     except UnreachableError as error:

@@ -22,11 +22,10 @@ from math import floor
 
 import numpy as np
 
-from pipelines.choices import unknown
 from pipelines.objects.mirror import ObjectRecord
 from pipelines.objects.step import LICENCES, Selection
 from pipelines.store.splits import SPLITS, Split, hash_order, pack
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, unknown
 
 logger = logging.getLogger(__name__)
 

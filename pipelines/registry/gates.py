@@ -13,8 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipelines.choices import unknown
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, unknown
 
 
 class GateConfig(BaseModel):

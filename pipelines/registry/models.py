@@ -27,8 +27,9 @@ from pydantic import BaseModel
 
 from pipelines.registry.gates import GateResult, all_passed, tier_outcomes
 from pipelines.registry.tracking import EVALUATION_TAG, EvaluatedLens, record
-from pipelines.store.artifacts import Artifact, home_folder
+from pipelines.store.artifacts import Artifact
 from pipelines.store.files import made_once
+from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def champion(home: Path, modality: str) -> ModelVersion | None:
 
 def find(source: str, home: Path | None = None) -> ModelVersion:
     """The version that a `models:/…` source names now; arguments and errors: `download`."""
-    home = home or home_folder()
+    home = home or Home.from_environment().root
     version = _resolve(home, source)
     return _stated(version, aliases(connect(home), version.name))
 
@@ -194,7 +195,7 @@ def download(source: str, home: Path | None = None) -> Path:
     """
     from mlflow import artifacts
 
-    home = home or home_folder()
+    home = home or Home.from_environment().root
     version = _resolve(home, source)
     if str(version.source).startswith(("file:", "/")):
         return Path(artifacts.download_artifacts(artifact_uri=version.source))

@@ -21,7 +21,7 @@ from pipelines.execution.runtime import Resources
 from pipelines.service.config import ServiceConfig
 from pipelines.service.engine import Engine, Outcome, Work
 from pipelines.service.metrics import FOLDER
-from pipelines.store.artifacts import home_folder
+from pipelines.store.home import Home
 from vitlens_core.errors import VitlensError
 
 _NAME = "vitlens"
@@ -83,7 +83,11 @@ def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Gener
 
 def _start(config: ServiceConfig, host: str, port: int, replicas: int, counters: Path) -> None:
     known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment = {**known, FOLDER: str(counters), "VITLENS_HOME": str(home_folder())}
+    environment = {
+        **known,
+        FOLDER: str(counters),
+        "VITLENS_HOME": str(Home.from_environment().root),
+    }
     waiting = config.limits.waiting
     deployment: Any = serve.deployment(
         Replica,

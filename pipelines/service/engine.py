@@ -170,7 +170,7 @@ class Engine:
             if item.modality == "text":  # plain UTF-8: nothing to decode
                 text = await asyncio.to_thread(_text, item, self.config.limits.text_characters)
                 return Work(loaded, item.modality, preparation(text, {}))
-            prepared = await self.decoders.prepare(preparation, item.path, item.reading)
+            prepared = await self.decoders.prepare(preparation, item.path, item.reader_options)
         except InputError as error:
             reason = str(error).replace(str(item.path), item.name or "the file")
             raise RefusedError(422, "input", f"{place}: {reason}", _expected(item)) from error
@@ -211,7 +211,7 @@ def _check(loaded: Loaded, item: Item) -> None:
     if item.modality not in served:
         raise RefusedError(422, "modality", f"modality {item.modality[:40]!r}", ", ".join(served))
     try:
-        check_options(item.modality, item.reading)
+        check_options(item.modality, item.reader_options)
     except ConfigError as error:
         raise RefusedError(422, "body", str(error), "options of its reader") from error
 

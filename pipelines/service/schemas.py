@@ -19,7 +19,7 @@ class Item(BaseModel):
     text: str | None = Field(None, description="of the modality text")
     base64: str | None = Field(None, description="a file's bytes", repr=False)
     name: str = Field("", max_length=200, description="file name; its ending says what it is")
-    reading: dict[str, bool | int | float | str] = Field(
+    reader_options: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description="what the file does not say, as {'rate_hz': 50}"
     )
     _path: Path | None = PrivateAttr(None)  # where its bytes lie; never a client's to set

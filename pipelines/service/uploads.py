@@ -64,12 +64,12 @@ def _from_json(body: bytes, kind: type[Asked], limits: Limits, folder: Path) -> 
 def _from_form(form: FormData, kind: type[Asked], limits: Limits, folder: Path) -> Asked:
     body: dict[str, Any] = {group: [] for group in kind.GROUPS}
     files: dict[str, list[UploadFile | None]] = {group: [] for group in kind.GROUPS}
-    reading: dict[str, Any] = {}
+    reader_options: dict[str, Any] = {}
     for field, value in form.multi_items():
         group, _, modality = field.rpartition(".")
         group = group or kind.GROUPS[0]
-        if field == "reading":
-            reading = _reading(value)
+        if field == "reader_options":
+            reader_options = _reader_options(value)
         elif modality in modalities.names() and group in body:
             is_file = isinstance(value, UploadFile)
             given = {"name": (value.filename or "")[-200:]} if is_file else {"text": value}
@@ -78,7 +78,7 @@ def _from_form(form: FormData, kind: type[Asked], limits: Limits, folder: Path) 
         else:
             _set(body, field, value, kind)
     for item in (item for group in kind.GROUPS for item in body[group]):
-        item["reading"] = reading.get(item["modality"], {})
+        item["reader_options"] = reader_options.get(item["modality"], {})
     question = _valid(kind, body)
     _check(question, limits, are_files=True)
     uploads = [file for group in kind.GROUPS for file in files[group]]
@@ -96,7 +96,7 @@ def _set(body: dict[str, Any], field: str, value: Any, kind: type[Question]) -> 
     settings = kind.model_fields.keys() - set(kind.GROUPS)
     if field not in settings or isinstance(value, UploadFile):
         groups = f", prefixed by {' or '.join(kind.GROUPS)}" if len(kind.GROUPS) > 1 else ""
-        known = [*modalities.names(), "reading", *sorted(settings)]
+        known = [*modalities.names(), "reader_options", *sorted(settings)]
         raise RefusedError(422, "body", f"form field {field[:40]!r}", ", ".join(known) + groups)
     if kind.model_fields[field].default_factory is list:
         body.setdefault(field, []).append(value)
@@ -104,15 +104,17 @@ def _set(body: dict[str, Any], field: str, value: Any, kind: type[Question]) -> 
         body[field] = value
 
 
-def _reading(value: Any) -> dict[str, Any]:
+def _reader_options(value: Any) -> dict[str, Any]:
     expected = 'JSON by modality, as {"imu": {"rate_hz": 50}}'
     try:
-        reading = json.loads(value)
+        reader_options = json.loads(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise RefusedError(422, "body", f"field reading: {error}", expected) from error
-    if not isinstance(reading, dict):
-        raise RefusedError(422, "body", f"field reading: {type(reading).__name__}", expected)
-    return reading
+        raise RefusedError(422, "body", f"field reader_options: {error}", expected) from error
+    if not isinstance(reader_options, dict):
+        raise RefusedError(
+            422, "body", f"field reader_options: {type(reader_options).__name__}", expected
+        )
+    return reader_options
 
 
 def _valid(kind: type[Asked], body: bytes | dict[str, Any]) -> Asked:

@@ -23,7 +23,8 @@ from pipelines.index.step import STEP
 from pipelines.registry import lineage, models
 from pipelines.service.config import ServiceConfig
 from pipelines.service.schemas import Version
-from pipelines.store.artifacts import MANIFEST, Artifact, Store, home_folder, load
+from pipelines.store.artifacts import MANIFEST, Artifact, Store, load
+from pipelines.store.home import Home
 from vitlens_core import Model, modalities
 from vitlens_core.errors import ConfigError
 
@@ -67,7 +68,9 @@ def find_index(config: ServiceConfig, versions: Sequence[Version]) -> Artifact |
     if config.index == NONE:
         return "switched off (--index none)"
     lenses = {
-        lineage.fingerprints(home_folder(), models.find(_exact(version))).get("lens"): version
+        lineage.fingerprints(Home.from_environment().root, models.find(_exact(version))).get(
+            "lens"
+        ): version
         for version in versions
         if version.version != _FILE
     }

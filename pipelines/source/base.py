@@ -11,6 +11,8 @@ frozen model per layout, which `pipelines.source` lists and `pipelines.shards` r
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -20,10 +22,11 @@ from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from pipelines.store.artifacts import home_folder
+from pipelines.source import made_up
 from pipelines.store.files import made_once
+from pipelines.store.home import Home
 from pipelines.store.splits import Split
 from vitlens_core.errors import ConfigError
 from vitlens_core.readers.pictures import read_rgb
@@ -39,7 +42,8 @@ class Pair:
     Attributes:
         key: unique within the source; letters, digits, `-` and `_`.
         signal: file of the recording, relative to the source's folder.
-        reading: what the file itself does not say, for the source's `read`; plain JSON values.
+        reader_options: what the file itself does not say, for the source's `read`; plain JSON
+            values.
         images: files of images of the same thing, relative to the source's folder.
         texts: captions of the same thing.
         teacher: files of the same thing in the modality of a lens that teaches, relative too.
@@ -52,7 +56,7 @@ class Pair:
 
     key: str
     signal: str
-    reading: dict[str, Any] = field(default_factory=dict)
+    reader_options: dict[str, Any] = field(default_factory=dict)
     images: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     teacher: tuple[str, ...] = ()
@@ -79,13 +83,13 @@ class SourceSettings(BaseModel, ABC):
 
     Attributes:
         kind: the layout; each subclass fixes it to one literal.
-        feeds: modalities whose signals it holds; empty for any.
+        modalities: those whose signals it holds; empty for any.
         root: folder of the data set.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    feeds: ClassVar[tuple[str, ...]] = ()
+    modalities: ClassVar[tuple[str, ...]] = ()
 
     kind: str
     root: str = Field(description="folder of the data set in its published layout")
@@ -102,6 +106,9 @@ class SourceSettings(BaseModel, ABC):
     )
     seed: int = Field(0, description="of the division")
 
+    # Read where settings are made, in the driver, and carried to the workers.
+    _home: Home = PrivateAttr(default_factory=Home.from_environment)
+
     @abstractmethod
     def pairs(self) -> Iterable[Pair]:
         """Every pair, in an order that does not depend on the file system.
@@ -113,7 +120,7 @@ class SourceSettings(BaseModel, ABC):
 
     def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
         """The pair's raw recording. Raises InputError."""
-        return modality.read(self.folder() / pair.signal, **pair.reading)
+        return modality.read(self.folder() / pair.signal, **pair.reader_options)
 
     def images(self, pair: Pair) -> list[np.ndarray]:
         """The pair's images, uint8 RGB [H, W, 3] each. Raises InputError."""
@@ -140,21 +147,31 @@ class SourceSettings(BaseModel, ABC):
             ConfigError: no such folder.
         """
         if self.generated:
-            return made_once(home_folder() / GENERATED / self.kind, self._generate_in)
+            return made_once(self._home.generated / self.kind, self._generate_in)
         folder = Path(self.root).expanduser().absolute()
         if not folder.is_dir():
             raise ConfigError(f"source.root: no folder {folder}; name the folder of {self.kind}")
         return folder
 
     def generate(self, folder: Path) -> None:
-        """Write a small made-up data set in exactly this layout, the same files every time."""
-        raise ConfigError(
-            f"source.root: there are no generated files for {self.kind}; name the folder of the "
-            "data set"
-        )
+        """Write a small made-up data set in exactly this layout, the same files every time.
+
+        Raises:
+            ConfigError: `made_up` has no module for this kind.
+        """
+        if self.kind not in _made_up_kinds():
+            raise ConfigError(
+                f"source.root: there are no generated files for {self.kind}; name the folder of "
+                f"the data set. Generated ones exist for {', '.join(_made_up_kinds())}"
+            )
+        importlib.import_module(f"{made_up.__name__}.{self.kind}").write(folder)
 
     def _generate_in(self, scratch: Path) -> Path:
         whole = scratch / self.kind
         whole.mkdir()
         self.generate(whole)
         return whole
+
+
+def _made_up_kinds() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(made_up.__path__))

@@ -75,9 +75,10 @@ def _write(build: Build, lines: Mapping[str, bytes], listing: Listing) -> Artifa
 
 def listed(config: SourceSettings, modality: str) -> Listing:
     """The pairs of a data set, checked and divided; errors as `run`."""
-    if config.feeds and modality not in config.feeds:
+    if config.modalities and modality not in config.modalities:
         raise ConfigError(
-            f"source.kind {config.kind!r} holds {', '.join(config.feeds)}; {modality} needs another"
+            f"source.kind {config.kind!r} holds {', '.join(config.modalities)}; {modality} needs "
+            "another"
         )
     pairs = sorted(config.pairs(), key=lambda pair: pair.key)
     if not pairs:
@@ -200,8 +201,8 @@ def _refuse_leaks(pairs: list[Pair]) -> None:
     sides: dict[tuple[str, str], set[str]] = defaultdict(set)
     for pair in pairs:
         sides["group", _group(pair)].add(str(pair.split))
-        # Windows of one recording share its file and are told apart by `reading`.
-        sides["recording", f"{pair.signal} {json.dumps(pair.reading, sort_keys=True)}"].add(
+        # Windows of one recording share its file and are told apart by `reader_options`.
+        sides["recording", f"{pair.signal} {json.dumps(pair.reader_options, sort_keys=True)}"].add(
             str(pair.split)
         )
     leaks = [(what, found) for what, found in sides.items() if len(found) > 1]

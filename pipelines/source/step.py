@@ -6,7 +6,7 @@ from pipelines.execution.step import Step
 
 STEP = Step(
     name="source",
-    version=2,
+    version=3,
     description="The pairs that a data set offers, listed, checked and divided.",
     made_by="driver",
     reads="a data set in its own layout (`datasets`, one module each)",

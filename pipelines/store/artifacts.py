@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -34,11 +32,6 @@ PLAN = ".plan.jsonl"  # ends the name of a file that a worker makes a shard of
 
 class NotMadeError(VitlensError):
     """An artifact that is only looked for is not finished."""
-
-
-def home_folder() -> Path:
-    """Where this machine keeps what vitlens makes: $VITLENS_HOME, by default ./.vitlens."""
-    return Path(os.environ.get("VITLENS_HOME", ".vitlens")).expanduser().absolute()
 
 
 class Quarantined(BaseModel):

@@ -22,9 +22,9 @@ import numpy as np
 from pipelines.objects.mirror import EMBEDDED
 from pipelines.service import deployment
 from pipelines.service.config import ServiceConfig
-from pipelines.store.artifacts import home_folder
-from workflows.home import Home, quiet_environment
-from workflows.serve import settings
+from pipelines.store.home import Home
+from workflows.commands.serve import settings
+from workflows.environment import quiet_environment
 
 CONCURRENCIES = (1, 2, 4, 8, 16)
 LARGEST_BYTES = 200_000
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=1)
     options = parser.parse_args()
     quiet_environment()
-    config, search = settings(Home(home_folder()), [options.source], "auto", options.replicas)
+    config, search = settings(Home.from_environment(), [options.source], "auto", options.replicas)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

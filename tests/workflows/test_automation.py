@@ -11,11 +11,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from pipelines.store.home import Home
 from tests.workflows.stage import DEFINITIONS, Stage
 from vitlens_core.errors import ConfigError
 from workflows.automation import schedule_of, sensor_of
-from workflows.home import Home
-from workflows.runs import PROCESS_TAG, process_tag
+from workflows.environment import dagster_folder
+from workflows.processes import PROCESS_TAG, process_tag
 from workflows.settings import run_config
 from workflows.spec import Schedule, Sensor, Workflow, load_workflow
 
@@ -25,7 +26,7 @@ JOB = dg.define_asset_job("any")
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """Kept on disk: schedules open it anew by its address."""
-    with dg.DagsterInstance.from_config(str(Home(tmp_path).dagster())) as instance:
+    with dg.DagsterInstance.from_config(str(dagster_folder(Home(tmp_path)))) as instance:
         yield instance
 
 

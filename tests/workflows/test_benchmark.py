@@ -16,8 +16,9 @@ from tests.pipelines.benchmarks import small_clouds
 from tests.tiny_models import TinyFoundation, tower_settings
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import ConfigError
-from workflows.benchmark import parse_roots, show
-from workflows.cli import FAILED, MISTAKE, main
+from workflows.cli import main
+from workflows.commands.benchmark import parse_roots, show
+from workflows.exit_codes import FAILED, MISTAKE
 
 FOUNDATION = TinyFoundation()
 

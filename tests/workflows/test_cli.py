@@ -9,7 +9,8 @@ from click.testing import CliRunner, Result
 
 from tests.workflows.stage import Stage
 from vitlens_core.errors import ConfigError, TransientError
-from workflows.cli import FAILED, GATE_FAILED, INTERRUPTED, MISTAKE, main
+from workflows.cli import main
+from workflows.exit_codes import FAILED, GATE_FAILED, INTERRUPTED, MISTAKE
 
 TINY = ("run", "point_cloud", "--profile", "tiny")
 

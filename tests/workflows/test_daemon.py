@@ -22,10 +22,11 @@ import yaml
 from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 
 from pipelines.registry import models
+from pipelines.store.home import Home
 from tests.conftest import ROOT
-from workflows.home import Home
-from workflows.runs import PROCESS_TAG
-from workflows.servers import HOST, running
+from workflows.commands.ui import HOST, running
+from workflows.environment import dagster_folder
+from workflows.processes import PROCESS_TAG
 from workflows.spec import MODALITIES
 
 DEADLINE_S = 600
@@ -70,7 +71,7 @@ def home(tmp_path: Path, tiny_lit: str, monkeypatch: pytest.MonkeyPatch) -> Home
     workflow.write_text(yaml.safe_dump(smallest(tiny_lit)))
     monkeypatch.setenv("VITLENS_TEST_WORKFLOW", str(workflow))
     monkeypatch.setenv("VITLENS_HOME", str(home.root))
-    monkeypatch.setenv("DAGSTER_HOME", str(home.dagster()))
+    monkeypatch.setenv("DAGSTER_HOME", str(dagster_folder(home)))
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=":")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return home

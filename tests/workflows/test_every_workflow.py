@@ -17,10 +17,10 @@ import pytest
 import torch
 
 import vitlens_core
+from pipelines.store.home import Home
 from tests.pipelines.source.datasets import test_seglearn_watch
 from tests.pipelines.source.datasets.test_tuxpaint_stamps import write_stamp
 from vitlens_core import modalities
-from workflows.home import Home
 from workflows.runner import Outcome, execute
 from workflows.spec import load_workflow, modality_names
 

@@ -16,7 +16,8 @@ from pipelines.registry import models
 from tests.workflows.new_modality import ROOT, copy_checkout, git, run, write_recordings
 from vitlens_core.errors import ConfigError
 from workflows import scaffold
-from workflows.cli import MISTAKE, main
+from workflows.cli import main
+from workflows.exit_codes import MISTAKE
 from workflows.spec import Workflow
 
 SCIENCE, WORKFLOW, TEST = (path.format(name="sonar") for path in scaffold.FILES.values())

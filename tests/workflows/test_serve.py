@@ -19,7 +19,8 @@ from pipelines.registry import models, promotion
 from pipelines.store.artifacts import Artifact
 from tests.pipelines.finished_run import CONFIG, finished_run
 from tests.pipelines.registry.test_models import real_lens
-from workflows.cli import MISTAKE, main
+from workflows.cli import main
+from workflows.exit_codes import MISTAKE
 
 SOURCE = "models:/vitlens-point_cloud@champion"
 

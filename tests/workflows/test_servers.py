@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError, VitlensError
-from workflows import servers
-from workflows.home import Home
+from workflows.commands import ui as servers
 
 
 def test_a_taken_port_is_refused_by_its_option() -> None:

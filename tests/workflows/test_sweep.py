@@ -13,7 +13,8 @@ from dagster import DagsterInstance
 from pipelines import sweep as results
 from tests.workflows.stage import Stage
 from vitlens_core.errors import TransientError
-from workflows.cli import FAILED, INTERRUPTED, MISTAKE, main
+from workflows.cli import main
+from workflows.exit_codes import FAILED, INTERRUPTED, MISTAKE
 from workflows.spec import load_workflow
 
 _ALL = list(load_workflow("point_cloud").step_names)

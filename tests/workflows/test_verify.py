@@ -11,10 +11,10 @@ from rich.console import Console
 from upath import UPath
 
 from pipelines.store.artifacts import Artifact
+from pipelines.store.home import Home
 from pipelines.store.shards import encode_json, write_shard
 from vitlens_core.errors import ConfigError
-from workflows.home import Home
-from workflows.verify import verify
+from workflows.commands.verify import verify
 
 SAMPLES = [{"__key__": f"chair{i}", "json": encode_json(i), "bin": bytes(5000)} for i in range(3)]
 

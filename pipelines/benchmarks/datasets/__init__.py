@@ -12,8 +12,7 @@ from collections.abc import Collection
 from functools import lru_cache
 
 from pipelines.benchmarks.base import Benchmark
-from pipelines.choices import unknown
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, unknown
 
 
 @lru_cache(maxsize=1)

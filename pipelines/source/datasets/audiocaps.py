@@ -44,7 +44,7 @@ class AudioCaps(SourceSettings):
     figure. ViT-Lens-L R@1 14.4, R@10 54.9; ImageBind 9.3, 42.3; three clips of 5 s each.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("audio",)
+    modalities: ClassVar[tuple[str, ...]] = ("audio",)
 
     kind: Literal["audiocaps"] = "audiocaps"
     splits: tuple[Split, ...] = Field(SPLITS, min_length=1, description="lists that are read")

@@ -43,7 +43,7 @@ class AudioSet(SourceSettings):
     evaluation 20,371; both share videos with AudioCaps and VGGSound.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("audio",)
+    modalities: ClassVar[tuple[str, ...]] = ("audio",)
 
     kind: Literal["audioset"] = "audioset"
     train_list: str | None = Field(

@@ -38,7 +38,7 @@ class Clotho(SourceSettings):
     8.1, R@10 31.2; ImageBind 6.0, 28.4; six clips of 5 s each. No images and no labels.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("audio",)
+    modalities: ClassVar[tuple[str, ...]] = ("audio",)
 
     kind: Literal["clotho"] = "clotho"
     splits: tuple[Split, ...] = Field(SPLITS, min_length=1, description="parts that are read")

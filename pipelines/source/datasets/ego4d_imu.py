@@ -70,7 +70,7 @@ class Ego4dImu(SourceSettings):
     windows are refused when they are read.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("imu",)
+    modalities: ClassVar[tuple[str, ...]] = ("imu",)
 
     kind: Literal["ego4d_imu"] = "ego4d_imu"
     window_s: float = Field(5.0, gt=0, description="length of a window")
@@ -100,7 +100,7 @@ class Ego4dImu(SourceSettings):
         """[6, time] at 400 Hz. Raises InputError: a gap, or numbers that are missing."""
         path = self.folder() / pair.signal
         samples = _samples(path)
-        start_s = pair.reading["start_s"]
+        start_s = pair.reader_options["start_s"]
         end_s = start_s + self.window_s
         first, last = np.searchsorted(samples.seconds, [start_s, end_s])
         kept = slice(max(0, first - 1), last + 1)  # one more at each end, to interpolate from
@@ -119,7 +119,7 @@ class Ego4dImu(SourceSettings):
         return Pair(
             key=f"{uid}-{index:05d}",
             signal=f"v2/imu/{uid}.csv",
-            reading={"start_s": max(0.0, second - self.window_s / 2)},
+            reader_options={"start_s": max(0.0, second - self.window_s / 2)},
             images=(frame,) if self.frames else (),
             texts=texts,
             label=label,

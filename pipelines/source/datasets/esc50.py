@@ -37,7 +37,7 @@ class Esc50(SourceSettings):
     66.9, two clips of 5 s each. No images and no captions: labels only.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("audio",)
+    modalities: ClassVar[tuple[str, ...]] = ("audio",)
 
     kind: Literal["esc50"] = "esc50"
     test_folds: tuple[Literal[1, 2, 3, 4, 5], ...] = Field(

@@ -57,7 +57,7 @@ class Hapt(SourceSettings):
     images: labels only.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("imu",)
+    modalities: ClassVar[tuple[str, ...]] = ("imu",)
 
     kind: Literal["hapt"] = "hapt"
     window_s: float = Field(5.0, gt=0, description="length of a window")
@@ -77,7 +77,7 @@ class Hapt(SourceSettings):
                 yield Pair(
                     key=f"exp{stretch.experiment:02d}-{stretch.first:05d}-{index:02d}",
                     signal=f"RawData/acc_{recording}",
-                    reading={
+                    reader_options={
                         "gyroscope": f"RawData/gyro_{recording}",
                         "first": first,
                         "samples": samples,
@@ -92,9 +92,9 @@ class Hapt(SourceSettings):
 
     def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
         """[6, time] at 400 Hz, acceleration first. Raises InputError."""
-        first, samples = pair.reading["first"], pair.reading["samples"]
+        first, samples = pair.reader_options["first"], pair.reader_options["samples"]
         acceleration = _rows(self.folder() / pair.signal, first, samples) * modality.G_M_S2
-        rotation = _rows(self.folder() / pair.reading["gyroscope"], first, samples)
+        rotation = _rows(self.folder() / pair.reader_options["gyroscope"], first, samples)
         return modality.at_400_hz(np.concatenate([acceleration, rotation], axis=1).T, RATE_HZ)
 
     def _window_starts(self, stretch: Stretch, samples: int) -> list[int]:

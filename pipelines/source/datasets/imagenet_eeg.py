@@ -115,7 +115,7 @@ class ImagenetEeg(SourceSettings):
     name are left out.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("eeg",)
+    modalities: ClassVar[tuple[str, ...]] = ("eeg",)
 
     kind: Literal["imagenet_eeg"] = "imagenet_eeg"
     band: Literal["5_95", "14_70", "55_95"] = Field("5_95", description="filtered to, Hz")
@@ -139,18 +139,12 @@ class ImagenetEeg(SourceSettings):
     def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
         """[128, time] at 1 kHz. Raises InputError."""
         recordings = _recordings(self.folder() / pair.signal)
-        number = pair.reading["recording"]
+        number = pair.reader_options["recording"]
         if number >= len(recordings):
             raise InputError(
                 f"expected recording {number} in {pair.signal}, found {len(recordings)} in all"
             )
         return modality.at_1_khz(recordings[number].eeg.numpy(), RATE_HZ)
-
-    def generate(self, folder: Path) -> None:
-        """240 made-up recordings: 10 classes × 12 drawn pictures × 2 people."""
-        from pipelines.source.made_up.imagenet_eeg import write
-
-        write(folder)
 
     @property
     def _signals(self) -> str:
@@ -160,7 +154,7 @@ class ImagenetEeg(SourceSettings):
         return Pair(
             key=f"recording-{recording.number:05d}",
             signal=self._signals,
-            reading={"recording": recording.number},
+            reader_options={"recording": recording.number},
             images=(f"{PICTURES}/{recording.synset}/{recording.image}.JPEG",),
             label=WORDS[recording.synset],
             split=side,

@@ -51,7 +51,7 @@ class Llvip(SourceSettings):
     appendix A.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("thermal",)
+    modalities: ClassVar[tuple[str, ...]] = ("thermal",)
     kind: Literal["llvip"] = "llvip"
 
     def pairs(self) -> Iterator[Pair]:
@@ -78,12 +78,6 @@ class Llvip(SourceSettings):
         """The same crop in visible light, uint8 RGB [H, W, 3]. Raises InputError."""
         path = self.folder() / pair.images[0]
         return [_crop(read_rgb(path), pair, path)]
-
-    def generate(self, folder: Path) -> None:
-        """120 frames for training and 60 for the test, 18 scenes, one or two people in each."""
-        from pipelines.source.made_up.llvip import write
-
-        write(folder)
 
 
 @dataclass(frozen=True)
@@ -185,7 +179,7 @@ def _pair(frame: _Frame, side: Split, label: str, number: int, box: Box) -> Pair
     return Pair(
         key=f"{frame.name}-{label}-{number}",
         signal=f"infrared/{side}/{frame.name}.jpg",
-        reading={"box": list(box)},
+        reader_options={"box": list(box)},
         images=(f"visible/{side}/{frame.name}.jpg",),
         label=label,
         split=side,
@@ -197,7 +191,7 @@ def _pair(frame: _Frame, side: Split, label: str, number: int, box: Box) -> Pair
 
 def _crop(picture: np.ndarray, pair: Pair, path: Path) -> np.ndarray:
     """[H, W, 3] → the pair's box of it. Raises InputError."""
-    left, top, right, bottom = pair.reading["box"]
+    left, top, right, bottom = pair.reader_options["box"]
     height, width = picture.shape[:2]
     if right > width or bottom > height:
         raise InputError(

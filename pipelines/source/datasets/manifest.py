@@ -22,7 +22,7 @@ from pipelines.store.splits import SPLITS, Split
 from vitlens_core.errors import ConfigError
 
 SEVERAL = "|"
-READING = "reading."
+READING = "reader_options."
 COLUMNS = (
     "signal",
     "image",
@@ -55,7 +55,8 @@ class Manifest(SourceSettings):
         key             letters, digits, - and _; without this column it is made of `signal`
         group           what must not stand on two sides: a person, a scene, a video
         name, licence, creator
-        reading.<name>  options of the modality's reader, as reading.rate_hz; empty: its default
+        reader_options.<name>  options of the modality's reader, as reader_options.rate_hz; where
+                        empty, its default
 
     A row is a recording: it needs an image, a text, a teacher or a label, and no key comes twice.
     Rows are counted as a spreadsheet does, the header being row 1. Licence: your own.
@@ -87,7 +88,7 @@ class Manifest(SourceSettings):
 
     def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
         """The recording, read with the row's options. Raises InputError, ConfigError."""
-        return read_with(modality, self.folder() / pair.signal, pair.reading)
+        return read_with(modality, self.folder() / pair.signal, pair.reader_options)
 
 
 def read_with(modality: ModuleType, path: Path, options: Mapping[str, Any]) -> np.ndarray:
@@ -160,7 +161,7 @@ def _pair(row: Row) -> Pair:
     return Pair(
         key=_text(row, "key") if "key" in row else made_key,
         signal=signal,
-        reading={
+        reader_options={
             name.removeprefix(READING): _value(value)
             for name, value in row.items()
             if name.startswith(READING) and value not in (None, "")

@@ -45,7 +45,7 @@ class NyuDepth(SourceSettings):
     Source: Silberman, Hoiem, Kohli and Fergus, ECCV 2012; ViT-Lens (arXiv 2311.16081) §4.1.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("depth",)
+    modalities: ClassVar[tuple[str, ...]] = ("depth",)
     kind: Literal["nyu_depth"] = "nyu_depth"
 
     def pairs(self) -> Iterator[Pair]:

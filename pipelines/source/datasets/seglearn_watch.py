@@ -20,7 +20,6 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.source.base import PACKAGE, Pair, SourceSettings
-from pipelines.store.artifacts import home_folder
 from pipelines.store.files import file_entry, made_once
 from vitlens_core.errors import ConfigError, InputError, IntegrityError, TransientError
 from vitlens_core.readers.pickled import read_npy
@@ -76,7 +75,7 @@ class SeglearnWatch(SourceSettings):
     the package has 10: figures are not comparable. No images: labels only.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("imu",)
+    modalities: ClassVar[tuple[str, ...]] = ("imu",)
 
     kind: Literal["seglearn_watch"] = "seglearn_watch"
     root: str = Field(PACKAGE, description='"package", or the folder of an unpacked wheel')
@@ -93,7 +92,7 @@ class SeglearnWatch(SourceSettings):
         """
         if self.root != PACKAGE:
             return super().folder()
-        kept = home_folder() / "packages" / WHEEL.removesuffix("-py3-none-any.whl")
+        kept = self._home.packages / WHEEL.removesuffix("-py3-none-any.whl")
         return made_once(kept, _fetched)
 
     def pairs(self) -> Iterator[Pair]:
@@ -107,7 +106,7 @@ class SeglearnWatch(SourceSettings):
                 yield Pair(
                     key=f"series-{number:03d}-{start:05d}",
                     signal=RECORDINGS,
-                    reading={"series": number, "start": start, "samples": samples},
+                    reader_options={"series": number, "start": start, "samples": samples},
                     label=recordings.labels[number],
                     group=subject,
                     name=f"{recordings.labels[number]}, {subject}, {recordings.arms[number]} arm",
@@ -117,13 +116,13 @@ class SeglearnWatch(SourceSettings):
 
     def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
         """[6, time] at 400 Hz, acceleration first. Raises InputError."""
-        start, samples = pair.reading["start"], pair.reading["samples"]
-        series = _recordings(self.folder() / RECORDINGS).series[pair.reading["series"]]
+        start, samples = pair.reader_options["start"], pair.reader_options["samples"]
+        series = _recordings(self.folder() / RECORDINGS).series[pair.reader_options["series"]]
         window = series[start : start + samples].T
         if window.shape[1] != samples:
             raise InputError(
                 f"expected samples {start}..{start + samples - 1} of series "
-                f"{pair.reading['series']}, found {len(series)} in all; list the pairs again"
+                f"{pair.reader_options['series']}, found {len(series)} in all; list the pairs again"
             )
         units = np.array([modality.G_M_S2] * 3 + [1.0] * 3)[:, None]
         return modality.at_400_hz(window * units, RATE_HZ)

@@ -68,7 +68,7 @@ class SunRgbd(SourceSettings):
     Source: Song, Lichtenberg and Xiao, CVPR 2015; ViT-Lens (arXiv 2311.16081) §4.1.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("depth",)
+    modalities: ClassVar[tuple[str, ...]] = ("depth",)
     kind: Literal["sun_rgbd"] = "sun_rgbd"
 
     def pairs(self) -> Iterator[Pair]:
@@ -114,7 +114,7 @@ def scene_pair(folder: Path, scene: str, side: Split, label: str) -> Pair:
     return Pair(
         key=plain_key(scene),
         signal=_only_file(folder, scene, "depth_bfx", "*.png"),
-        reading={
+        reader_options={
             "unit": "sun_rgbd",
             "focal_px": _focal_px(folder, scene),
             "baseline_m": BASELINES_M[scene.split("/")[0]],

@@ -63,7 +63,7 @@ class TouchAndGo(SourceSettings):
     ViT-Lens (arXiv 2311.16081) §4.1.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("tactile",)
+    modalities: ClassVar[tuple[str, ...]] = ("tactile",)
     kind: Literal["touch_and_go"] = "touch_and_go"
 
     def pairs(self) -> Iterator[Pair]:
@@ -81,12 +81,6 @@ class TouchAndGo(SourceSettings):
                 group=touches[row],
                 name=f"{row.video}, frame {row.frame}",
             )
-
-    def generate(self, folder: Path) -> None:
-        """Ten of the materials, 12 touches each: 240 frames for training, 120 for the test."""
-        from pipelines.source.made_up.touch_and_go import write
-
-        write(folder)
 
 
 @dataclass(frozen=True, order=True)

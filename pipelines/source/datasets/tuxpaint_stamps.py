@@ -19,7 +19,6 @@ from pydantic import Field
 
 from pipelines.source.base import PACKAGE, Pair, SourceSettings
 from pipelines.source.clips import key_of
-from pipelines.store.artifacts import home_folder
 from pipelines.store.files import file_entry, made_once
 from vitlens_core.errors import ConfigError, IntegrityError, TransientError
 
@@ -100,7 +99,7 @@ class TuxpaintStamps(SourceSettings):
     animals, so that the mean over classes says more than top-1.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("audio",)
+    modalities: ClassVar[tuple[str, ...]] = ("audio",)
 
     kind: Literal["tuxpaint_stamps"] = "tuxpaint_stamps"
     root: str = Field(PACKAGE, description="`package`, or the folder of the stamps")
@@ -118,7 +117,7 @@ class TuxpaintStamps(SourceSettings):
         """
         if self.root != PACKAGE:
             return super().folder()
-        return unpacked(STAMPS, home_folder() / "packages") / "usr/share/tuxpaint/stamps"
+        return unpacked(STAMPS, self._home.packages) / "usr/share/tuxpaint/stamps"
 
     def pairs(self) -> Iterator[Pair]:
         """Stamps in the order of their paths. Raises ConfigError."""

@@ -45,7 +45,7 @@ class VggSound(SourceSettings):
     the published sides count.
     """
 
-    feeds: ClassVar[tuple[str, ...]] = ("audio",)
+    modalities: ClassVar[tuple[str, ...]] = ("audio",)
 
     kind: Literal["vggsound"] = "vggsound"
     clip: ClipTemplate = Field(

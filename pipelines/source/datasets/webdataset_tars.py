@@ -68,7 +68,7 @@ class WebdatasetTars(SourceSettings):
     test: tuple[str, ...] = Field((), description="globs of tars for the final figures")
     unsplit: tuple[str, ...] = Field((), description="globs of tars that are split for you")
     classes: tuple[str, ...] = Field((), description="words of the numbers in .cls, in order")
-    reading: dict[str, float | int | bool | str] = Field(
+    reader_options: dict[str, float | int | bool | str] = Field(
         default_factory=dict, description="options of the modality's reader, for every recording"
     )
 
@@ -96,13 +96,13 @@ class WebdatasetTars(SourceSettings):
 
     def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
         """The recording. Raises InputError, ConfigError: an option that its reader lacks."""
-        with _copy(self.folder() / pair.signal, pair.reading["signal"]) as file:
-            return read_with(modality, Path(file.name), self.reading)
+        with _copy(self.folder() / pair.signal, pair.reader_options["signal"]) as file:
+            return read_with(modality, Path(file.name), self.reader_options)
 
     def images(self, pair: Pair) -> list[np.ndarray]:
         """Its images, uint8 RGB [H, W, 3] each. Raises InputError."""
         found: list[np.ndarray] = []
-        for tar, place in zip(pair.images, pair.reading["images"], strict=True):
+        for tar, place in zip(pair.images, pair.reader_options["images"], strict=True):
             with _copy(self.folder() / tar, place) as file:
                 found.append(read_rgb(file.name))
         return found
@@ -148,7 +148,7 @@ class WebdatasetTars(SourceSettings):
         return Pair(
             key=plain_key(f"{tar.removesuffix('.tar')}-{sample.name}"),
             signal=tar,
-            reading={"signal": sample.places[self.signal], "images": images},
+            reader_options={"signal": sample.places[self.signal], "images": images},
             images=(tar,) * len(images),
             texts=texts,
             label=label,

@@ -265,7 +265,12 @@ BAD_QUESTIONS: dict[str, tuple[str, Any, int, str]] = {
         422,
         "'audio'",
     ),
-    "unknown option": ("/embed", {"inputs": [{**TEXT, "reading": {"rate_hz": 1}}]}, 422, "rate_hz"),
+    "unknown option": (
+        "/embed",
+        {"inputs": [{**TEXT, "reader_options": {"rate_hz": 1}}]},
+        422,
+        "rate_hz",
+    ),
     "too many inputs": ("/embed", {"inputs": [TEXT] * 9}, 413, "9 inputs"),
     "a long text": ("/embed", {"inputs": [{**TEXT, "text": "a" * 301}]}, 413, "301 characters"),
     "a long text in a file": (
@@ -308,8 +313,8 @@ def test_a_bad_question_is_refused_with_its_reason(client: TestClient, name: str
     ("files", "reason"),
     [
         ({"smell": ("x.png", b"x")}, "smell"),
-        ({"image": ("x.png", b"x"), "reading": (None, "{")}, "reading"),
-        ({"image": ("x.png", b"x"), "reading": (None, "[]")}, "reading"),
+        ({"image": ("x.png", b"x"), "reader_options": (None, "{")}, "reader_options"),
+        ({"image": ("x.png", b"x"), "reader_options": (None, "[]")}, "reader_options"),
         ({"c.image": ("x.png", b"x")}, "c.image"),
         ({"image": (None, "a text")}, "a text as image"),
     ],

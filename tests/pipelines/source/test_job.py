@@ -35,7 +35,7 @@ CLASSES = ("cold", "warm", "hot")
 class Pictures(SourceSettings):
     """`<label>-<n>.png` and, beside it, `<label>-<n>.jpg`: six of each class."""
 
-    feeds: ClassVar[tuple[str, ...]] = ("thermal",)
+    modalities: ClassVar[tuple[str, ...]] = ("thermal",)
     kind: Literal["pictures"] = "pictures"
 
     def pairs(self) -> Iterator[Pair]:

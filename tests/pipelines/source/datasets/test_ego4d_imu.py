@@ -94,7 +94,7 @@ def _csv(folder: Path, uid: str = COOK) -> Path:
 
 def test_a_moment_is_a_pair_with_what_is_said_of_the_wearer(written: Path) -> None:
     pairs = list(Ego4dImu(root=str(written)).pairs())
-    assert [(pair.key, pair.texts, pair.reading["start_s"]) for pair in pairs] == [
+    assert [(pair.key, pair.texts, pair.reader_options["start_s"]) for pair in pairs] == [
         (f"{WALK}-00000", ("walks",), 0.0),
         (f"{COOK}-00000", ("cuts the onion",), 0.0),
         (f"{COOK}-00001", ("turns around", "holds a something"), 3.75),
@@ -103,7 +103,7 @@ def test_a_moment_is_a_pair_with_what_is_said_of_the_wearer(written: Path) -> No
     assert pairs[2] == Pair(
         key=f"{COOK}-00001",
         signal=f"v2/imu/{COOK}.csv",
-        reading={"start_s": 3.75},
+        reader_options={"start_s": 3.75},
         texts=("turns around", "holds a something"),
         label="cooking",
         group=COOK,

@@ -72,7 +72,7 @@ def test_a_pair_states_everything(written: Path) -> None:
     assert pair == Pair(
         key="exp01-00250-01",
         signal="RawData/acc_exp01_user01.txt",
-        reading={
+        reader_options={
             "gyroscope": "RawData/gyro_exp01_user01.txt",
             "first": 375,
             "samples": 250,
@@ -97,8 +97,8 @@ def test_long_stretches_give_windows_and_short_ones_give_one(written: Path) -> N
     }
     assert len({pair.key for pair in pairs}) == len(pairs)
     # 1233..1392 are 160 rows: 45 of the 90 that lack come before them.
-    assert pairs[6].reading["first"] == 1188
-    assert pairs[-1].reading["first"] == 1  # nothing lies before a recording
+    assert pairs[6].reader_options["first"] == 1188
+    assert pairs[-1].reader_options["first"] == 1  # nothing lies before a recording
 
 
 @given(
@@ -146,17 +146,17 @@ def test_rows_beyond_the_recording_are_refused(own: Path) -> None:
     labels.write_text(LABELS + "3 2 1 1400 1700\n")
     source = Hapt(root=str(own))
     with pytest.raises(InputError, match=r"rows 1400..1649 of three columns .* found 101 rows"):
-        source.read(next(p for p in source.pairs() if p.reading["first"] == 1400), imu)
+        source.read(next(p for p in source.pairs() if p.reader_options["first"] == 1400), imu)
     labels.write_text(LABELS + "3 2 1 1600 1900\n")
     with pytest.raises(InputError, match="found 0 rows"):
-        source.read(next(p for p in source.pairs() if p.reading["first"] == 1600), imu)
+        source.read(next(p for p in source.pairs() if p.reader_options["first"] == 1600), imu)
 
 
 @pytest.mark.parametrize("content", ["1 2\n" * 1500, "1 2 three\n" * 1500, ""])
 def test_a_damaged_recording_is_refused(own: Path, content: str) -> None:
     source = Hapt(root=str(own))
     pair = next(iter(source.pairs()))
-    (own / pair.reading["gyroscope"]).write_text(content)
+    (own / pair.reader_options["gyroscope"]).write_text(content)
     with pytest.raises(InputError, match=r"gyro_exp01_user01\.txt"):
         source.read(pair, imu)
 

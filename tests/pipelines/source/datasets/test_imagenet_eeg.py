@@ -69,7 +69,7 @@ def test_recordings_of_450_to_600_samples_are_taken_on_their_side(tmp_path: Path
     assert pairs[0] == Pair(
         key="recording-00001",
         signal="eeg_5_95_std.pth",
-        reading={"recording": 1},
+        reader_options={"recording": 1},
         images=(f"imageNet_images/{DAISY}/{DAISY}_10.JPEG",),
         label="daisy",
         split="train",
@@ -83,7 +83,7 @@ def test_recordings_of_450_to_600_samples_are_taken_on_their_side(tmp_path: Path
 def test_one_person_has_a_split_of_their_own(tmp_path: Path) -> None:
     pairs = list(ImagenetEeg(root=str(write(tmp_path)), subject=4).pairs())
     # Their recordings are 1, 3 and 5 of the file: 0, 1 and 2 among their own.
-    assert [(pair.reading["recording"], pair.split) for pair in pairs] == [
+    assert [(pair.reader_options["recording"], pair.split) for pair in pairs] == [
         (1, "train"),
         (3, "train"),
         (5, "test"),

@@ -62,7 +62,7 @@ def test_a_pair_is_a_crop_of_a_frame_in_both_lights(root: Path) -> None:
     assert asdict(first) == {
         "key": "010002-person-0",
         "signal": "infrared/train/010002.jpg",
-        "reading": {"box": [10, 8, 26, 48]},
+        "reader_options": {"box": [10, 8, 26, 48]},
         "images": ("visible/train/010002.jpg",),
         "texts": (),
         "teacher": (),
@@ -88,7 +88,7 @@ def test_each_person_has_a_background_and_a_box_without_area_is_left_out(root: P
 
 
 def test_boxes_end_at_the_edge_of_the_picture(root: Path) -> None:
-    boxes = {pair.key: pair.reading["box"] for pair in source(root).pairs()}
+    boxes = {pair.key: pair.reader_options["box"] for pair in source(root).pairs()}
     assert boxes["010002-person-1"] == [60, 40, WIDTH, HEIGHT]
 
 

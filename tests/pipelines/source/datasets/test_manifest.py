@@ -19,7 +19,7 @@ from pipelines.source.datasets.manifest import Manifest, read_with
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities import audio, depth, imu
 
-HEADER = "signal,image,text,label,split,key,group,name,licence,creator,reading.rate_hz"
+HEADER = "signal,image,text,label,split,key,group,name,licence,creator,reader_options.rate_hz"
 FIRST = "imu/walk 1.npy,a.png|b.png,a person walks|two steps,walking,test,w-1,Ann,Walk,CC0,Ann,50"
 SECOND = "imu/run.npy,,,running,,r-1,,,,,"
 
@@ -44,7 +44,7 @@ def test_a_row_states_everything_or_little(tmp_path: Path) -> None:
         Pair(
             key="w-1",
             signal="imu/walk 1.npy",
-            reading={"rate_hz": 50},
+            reader_options={"rate_hz": 50},
             images=("a.png", "b.png"),
             texts=("a person walks", "two steps"),
             label="walking",
@@ -91,9 +91,9 @@ def test_an_option_is_the_number_it_spells_or_its_text(
     tmp_path: Path, cell: str, value: Any
 ) -> None:
     quoted = '"' + cell.replace('"', '""') + '"'
-    (pair,) = _pairs(tmp_path, "signal,label,reading.x", f"a.npy,b,{quoted}")
-    assert pair.reading == {"x": value}
-    assert type(pair.reading["x"]) is type(value)
+    (pair,) = _pairs(tmp_path, "signal,label,reader_options.x", f"a.npy,b,{quoted}")
+    assert pair.reader_options == {"x": value}
+    assert type(pair.reader_options["x"]) is type(value)
 
 
 def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
             {name: cell or None for name, cell in row.items()} for row in csv.DictReader(file)
         ]
     rows[0] |= {"image": ["a.png", "b.png"], "text": ["a person walks", "two steps"]}
-    rows[0]["reading.rate_hz"] = 50
+    rows[0]["reader_options.rate_hz"] = 50
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "own.parquet")
     assert list(Manifest(root=str(tmp_path), table="own.parquet").pairs()) == expected
 
@@ -138,7 +138,10 @@ def test_options_that_the_reader_lacks_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("signal,lable", r"unknown columns 'lable'; it takes signal, image, .* reading\.<name>"),
+        (
+            "signal,lable",
+            r"unknown columns 'lable'; it takes signal, image, .* reader_options\.<name>",
+        ),
         ("signal,label,", "unknown columns ''"),
         ("file,label", "no column signal, found file, label"),
         ("signal,label,label", "columns that come twice: label"),

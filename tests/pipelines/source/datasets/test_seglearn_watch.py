@@ -69,7 +69,7 @@ def test_every_series_is_cut_into_windows(tmp_path: Path) -> None:
     assert pairs[1] == Pair(
         key="series-000-00125",
         signal=RECORDINGS,
-        reading={"series": 0, "start": 125, "samples": 250},
+        reader_options={"series": 0, "start": 125, "samples": 250},
         label="abduction",
         group="subject 7",
         name="abduction, subject 7, right arm",

@@ -78,7 +78,7 @@ def test_a_pair_is_a_scene_with_its_own_camera(root: Path) -> None:
     assert pairs[KV2] == {
         "key": KV2.replace("/", "-"),
         "signal": f"SUNRGBD/{KV2}/depth_bfx/0000103-depth.png",
-        "reading": {"unit": "sun_rgbd", "focal_px": 529.5, "baseline_m": 0.075},
+        "reader_options": {"unit": "sun_rgbd", "focal_px": 529.5, "baseline_m": 0.075},
         "images": (f"SUNRGBD/{KV2}/image/0000103.jpg",),
         "texts": (),
         "teacher": (),
@@ -90,7 +90,7 @@ def test_a_pair_is_a_scene_with_its_own_camera(root: Path) -> None:
         "creator": None,
     }
     walk = pairs[f"{WALK}/0001642-000055045362"]
-    assert walk["reading"] == {"unit": "sun_rgbd", "focal_px": 570.3, "baseline_m": 0.095}
+    assert walk["reader_options"] == {"unit": "sun_rgbd", "focal_px": 570.3, "baseline_m": 0.095}
 
 
 def test_sides_are_the_official_ones_and_other_rooms_are_left_out(root: Path) -> None:

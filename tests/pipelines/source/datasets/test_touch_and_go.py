@@ -39,7 +39,7 @@ def test_a_pair_is_a_gel_picture_and_its_video_frame(root: Path) -> None:
     assert asdict(first) == {
         "key": f"{BRICKS}-0000000026",
         "signal": f"dataset/{BRICKS}/gelsight_frame/0000000026.jpg",
-        "reading": {},
+        "reader_options": {},
         "images": (f"dataset/{BRICKS}/video_frame/0000000026.jpg",),
         "texts": (),
         "teacher": (),

@@ -92,7 +92,10 @@ def test_a_sample_is_a_pair_by_place(folder: Path) -> None:
     assert first == Pair(
         key="dogs-000000-a-dog1",
         signal="dogs-000000.tar",
-        reading={"signal": first.reading["signal"], "images": first.reading["images"]},
+        reader_options={
+            "signal": first.reader_options["signal"],
+            "images": first.reader_options["images"],
+        },
         images=("dogs-000000.tar", "dogs-000000.tar"),
         texts=("a dog barks", "two barks"),
         label="dog",
@@ -100,10 +103,10 @@ def test_a_sample_is_a_pair_by_place(folder: Path) -> None:
         group="Rex",
         name="a/dog1",
     )
-    offset, size, ending = first.reading["signal"]
+    offset, size, ending = first.reader_options["signal"]
     assert tar.read_bytes()[offset : offset + size] == _dogs()["a/dog1.wav"]
     assert ending == "wav"
-    assert json.loads(json.dumps(first.reading)) == first.reading
+    assert json.loads(json.dumps(first.reader_options)) == first.reader_options
     assert [(pair.key, pair.split, pair.label, pair.texts) for pair in pairs[1:]] == [
         ("dogs-000000-a-dog2", "train", "wolf", ()),
         ("cats-cats-000000-a-dog1", "test", None, ("cat",)),
@@ -139,13 +142,13 @@ def test_no_tar_is_searched_when_a_pair_is_read(
 def test_options_go_to_the_reader(tmp_path: Path) -> None:
     series = np.random.default_rng(0).standard_normal((6, 300))
     write_tar(tmp_path / "x.tar", {"k.imu.npy": encode_array(series), "k.cls": b"walking"})
-    source = _source(tmp_path, train=("x.tar",), signal="imu.npy", reading={"rate_hz": 50})
+    source = _source(tmp_path, train=("x.tar",), signal="imu.npy", reader_options={"rate_hz": 50})
     (pair,) = source.pairs()
     raw = source.read(pair, imu)
     assert raw.shape == (6, 2400)
     assert imu.Tokenizer(width=16).store(raw).shape == (6, 2000)
     with pytest.raises(ConfigError, match="rate: Unexpected keyword"):
-        _source(tmp_path, train=("x.tar",), reading={"rate": 50}).read(pair, imu)
+        _source(tmp_path, train=("x.tar",), reader_options={"rate": 50}).read(pair, imu)
 
 
 _NAMES = st.text("abc-_0", min_size=1, max_size=120)  # long ones take headers of their own
@@ -167,7 +170,7 @@ def test_every_place_holds_the_bytes_that_were_put_there(
     pairs = list(_source(folder, train=("x.tar",), signal="bin").pairs())
     found = {}
     for pair in pairs:
-        offset, size, _ = pair.reading["signal"]
+        offset, size, _ = pair.reader_options["signal"]
         found[pair.name] = whole[offset : offset + size]
     assert found == contents
 

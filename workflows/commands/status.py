@@ -1,9 +1,10 @@
-"""status: what a home holds, at a glance."""
+"""Artifacts and registered lenses at a glance."""
 
 from __future__ import annotations
 
 import time
 
+import click
 from rich.console import Console
 from rich.table import Table
 from upath import UPath
@@ -11,10 +12,16 @@ from upath import UPath
 from pipelines.flow import STEP_NAMES
 from pipelines.registry import models
 from pipelines.store.artifacts import MANIFEST, Artifact
-from workflows.home import Home
+from pipelines.store.home import Home
 from workflows.spec import modality_names
 
 _UNITS_S = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+@click.command("status")
+def command() -> None:
+    """Artifacts and registered lenses at a glance."""
+    show_status(Console(), Home.from_environment())
 
 
 def show_status(console: Console, home: Home) -> None:

@@ -1,16 +1,27 @@
-"""verify: are the bytes of every artifact still those that were written?"""
+"""Compare every stored file with its size and checksum."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipelines.store.artifacts import Artifact
+from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError
-from workflows.home import Home
+from workflows.exit_codes import FAILED
+
+
+@click.command("verify")
+@click.option("--step", metavar="NAME", help="Artifacts of this step only, such as shards.")
+def command(step: str | None) -> None:
+    """Compare every stored file with its size and checksum."""
+    if verify(Console(), Home.from_environment(), step):
+        sys.exit(FAILED)
 
 
 def verify(console: Console, home: Home, step: str | None = None) -> int:

@@ -1,4 +1,4 @@
-"""servers: Dagster's webserver and daemon, and MLflow's UI, until the user stops them."""
+"""Serve the Dagster and MLflow UIs until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,19 +12,29 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import click
 from rich.console import Console
 
 from pipelines.registry.models import tracking_uri
-from vitlens_core.errors import ConfigError, VitlensError
-from workflows.home import Home
+from pipelines.store.home import Home
+from vitlens_core.errors import VitlensError
+from workflows.environment import dagster_folder
+from workflows.ports import HOST, require_free
 
-HOST = "127.0.0.1"
 _START_TIMEOUT_S = 180
 _STOP_TIMEOUT_S = 20
 _POLL_S = 0.5
 # Dagster grants our code a minute: too little to list a large data set, or to start a run's
 # process while others keep the processor busy.
 _CODE_TIMEOUT_S = 600
+
+
+@click.command("ui")
+@click.option("--port", default=3000, show_default=True, help="Of Dagster's UI.")
+@click.option("--mlflow-port", default=5000, show_default=True, help="Of MLflow's UI.")
+def command(port: int, mlflow_port: int) -> None:
+    """Serve the Dagster and MLflow UIs until Ctrl-C."""
+    serve(Console(stderr=True), Home.from_environment(), port, mlflow_port)
 
 
 def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
@@ -59,18 +69,6 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
     console.print("stopped")
 
 
-def require_free(option: str, port: int, host: str = HOST) -> None:
-    """`ConfigError` if something listens on `port` already, or `host` is not this machine's."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ConfigError(
-                f"port {port} of {host} is taken ({error}): choose another by {option}"
-            ) from error
-
-
 def _dagster(port: int) -> list[str]:
     module = ["-m", "workflows.definitions", "-h", HOST, "-p", str(port)]
     return [sys.executable, "-m", "dagster", "dev", *module]
@@ -93,7 +91,7 @@ def running(home: Home, name: str, command: Sequence[str]) -> Generator[subproce
     environment = {
         **os.environ,
         "VITLENS_HOME": str(home.root),
-        "DAGSTER_HOME": str(home.dagster()),
+        "DAGSTER_HOME": str(dagster_folder(home)),
         "DAGSTER_GRPC_TIMEOUT_SECONDS": str(_CODE_TIMEOUT_S),
     }
     with _log(home, name).open("w") as log:

@@ -1,4 +1,4 @@
-"""runs: runs that Dagster holds for unfinished, and whether their process still lives.
+"""processes: runs that Dagster holds for unfinished, and whether their process still lives.
 
 A killed run stays "started" in Dagster's history for ever, and as only one run may go on at a
 time, no other would ever leave the queue. Every run therefore states its process as a tag.
@@ -44,7 +44,10 @@ def unfinished(instance: dg.DagsterInstance, job: str) -> str | None:
 
 
 def _started_at(pid: int) -> str:
-    """When a process started, in ticks since the machine did; empty if there is none."""
+    """When a process started, in ticks since the machine did; empty if there is none.
+
+    Not psutil's `create_time`: that moves when somebody sets the clock, ticks do not.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

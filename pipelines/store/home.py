@@ -1,4 +1,4 @@
-"""home: where a machine keeps what vitlens makes, and the quiet it works in.
+"""home: where a machine keeps what vitlens makes. Nothing else reads VITLENS_HOME.
 
     $VITLENS_HOME (default ./.vitlens)
     ├── artifacts/    every step's artifacts, unless VITLENS_STORE names another folder or URL
@@ -25,27 +25,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from pipelines.store.artifacts import Store, home_folder
-
-_QUIET = {
-    "DAGSTER_DISABLE_TELEMETRY": "yes",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "GIT_PYTHON_REFRESH": "quiet",
-    "PYTHONWARNINGS": "ignore",
-    "TOKENIZERS_PARALLELISM": "false",
-}
-# One run at a time from the UI: two would share the machine's few cores and its one Ray.
-_DAGSTER_YAML = """\
-nux:
-  enabled: false
-telemetry:
-  enabled: false
-concurrency:
-  runs:
-    max_concurrent_runs: 1
-"""
+from pipelines.store.artifacts import Store
 
 
 @dataclass(frozen=True)
@@ -56,11 +36,24 @@ class Home:
 
     @classmethod
     def from_environment(cls) -> Home:
-        return cls(home_folder())
+        """Of this process. Workers are handed what the driver read: their own may differ."""
+        return cls(Path(os.environ.get("VITLENS_HOME", ".vitlens")).expanduser().absolute())
 
     @property
     def store(self) -> Store:
         return Store(UPath(os.environ.get("VITLENS_STORE") or self.root / "artifacts"))
+
+    @property
+    def generated(self) -> Path:
+        return self.root / "generated"
+
+    @property
+    def packages(self) -> Path:
+        return self.root / "packages"
+
+    @property
+    def mirrors(self) -> Path:
+        return self.root / "mirrors"
 
     @property
     def latest(self) -> Path:
@@ -70,18 +63,7 @@ class Home:
         return _made(self.root / "logs")
 
     def dagster(self) -> Path:
-        """Dagster's folder, with its settings; an existing `dagster.yaml` is the user's."""
-        folder = _made(self.root / "dagster")
-        settings = folder / "dagster.yaml"
-        if not settings.exists():
-            settings.write_text(_DAGSTER_YAML)
-        return folder
-
-
-def quiet_environment() -> None:
-    """No telemetry and no third-party chatter, here and in child processes."""
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+        return _made(self.root / "dagster")
 
 
 def _made(folder: Path) -> Path:

@@ -1,8 +1,4 @@
-"""serve: registered lenses behind HTTP, until the user stops them.
-
-Everything that can be wrong with what was asked is found before Ray starts: sources, index, port,
-token.
-"""
+"""Serve models (models:/NAME@ALIAS, lens files) and the explorer until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,16 +8,31 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+import click
 from rich.console import Console
 from rich.markup import escape
 
 from pipelines.service.config import TOKEN, TOKEN_FILE, ServiceConfig, token_from
+from pipelines.service.versions import AUTO, NONE, find_index, resolve
+from pipelines.store.home import Home
+from vitlens_core.api.sources import locate
 from vitlens_core.errors import ConfigError, VitlensError
-from workflows.home import Home
-from workflows.servers import require_free
+from workflows.ports import HOST, require_free
 
 _POLL_S = 2.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@click.command("serve")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--host", default=HOST, show_default=True, help="Interface to listen on.")
+@click.option("--index", default="auto", show_default=True, metavar="auto|FOLDER|none")
+@click.option("--replicas", default=1, show_default=True, type=click.IntRange(1))
+def command(sources: tuple[str, ...], port: int, host: str, index: str, replicas: int) -> None:
+    """Serve models (models:/NAME@ALIAS, lens files) and the explorer until Ctrl-C."""
+    home = Home.from_environment()
+    serve(Console(stderr=True), home, sources, host, port, index, replicas)
 
 
 def serve(
@@ -46,7 +57,8 @@ def serve(
     if config.token is None and host not in _LOOPBACK:
         reached = f"{host} is reached by others, and no token is set: {TOKEN} or {TOKEN_FILE}"
         console.print(f"[yellow]{reached}[/]", soft_wrap=True)
-    from pipelines.service import deployment  # late: Ray takes seconds to import
+    # Late: Ray takes seconds to import, and what was asked is checked without it.
+    from pipelines.service import deployment
 
     deployment.join(replicas)
     _stop_on_signals()  # only now: Ray has put its own in place of any before
@@ -65,10 +77,6 @@ def settings(
     Raises:
         ConfigError: see `serve`.
     """
-    # Late: torch takes seconds to import.
-    from pipelines.service.versions import AUTO, NONE, find_index, resolve
-    from vitlens_core.api.sources import locate
-
     config = ServiceConfig(
         sources=tuple(sources),
         index=index,

@@ -1,33 +1,50 @@
-"""benchmark: any model that can be loaded, measured on public data sets from the command line.
-
-Reads     one or several sources, as `vitlens_core.load` takes them, and the mounted data sets.
-Writes    the table to the terminal; `benchmarks.json` and `benchmarks.md` to a folder, if named.
-"""
+"""Measure a model on public data sets, beside what is published."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Shown
 from upath import UPath
 
+from pipelines.benchmarks import suite as suites
+from pipelines.benchmarks.datasets import check
 from pipelines.benchmarks.job import BenchmarksConfig
 from pipelines.benchmarks.step import PAGE, STEP, TABLE
+from pipelines.benchmarks.table import Row, Table, figure_cells, markdown
 from pipelines.execution.runtime import Runtime
 from pipelines.store.artifacts import Store
 from pipelines.store.files import storage_errors, write_atomic
 from pipelines.store.shards import encode_json
+from vitlens_core.api import load
 from vitlens_core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pipelines.benchmarks.table import Row, Table
+from workflows.exit_codes import FAILED
 
 _COLUMNS = ("figure", "value", "n", "chance", "published")
 _NUMBERS = {"value", "n", "chance"}
+
+
+@click.command("benchmark")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
+@click.option("--root", "roots", multiple=True, metavar="NAME=FOLDER", help="A mounted data set.")
+@click.option("--foundation", metavar="SPEC", help="Of a lens: a spec or a folder.")
+@click.option("--device", default="cpu", show_default=True, help="As torch names it.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the table's files.")
+def command(
+    sources: tuple[str, ...],
+    roots: tuple[str, ...],
+    foundation: str | None,
+    device: str,
+    out: Path | None,
+) -> None:
+    """Measure a model on public data sets, beside what is published."""
+    if benchmark(Console(), sources, roots, out, foundation, device):
+        sys.exit(FAILED)
 
 
 def benchmark(
@@ -50,12 +67,6 @@ def benchmark(
         VitlensError: what loading raises, or a root that is no benchmark of the model's.
     """
     mounts = parse_roots(roots)
-    # Late: the API brings every encoder, and a mistyped root is found without it.
-    from pipelines.benchmarks import suite as suites
-    from pipelines.benchmarks.datasets import check
-    from pipelines.benchmarks.table import markdown
-    from vitlens_core.api import load
-
     check(mounts)
     model = load(*sources, foundation=foundation, device=device)
     config = BenchmarksConfig(roots=mounts)
@@ -111,8 +122,6 @@ def show(console: Console, table: Table) -> None:
 
 
 def _shown(rows: Sequence[Row]) -> Shown:
-    from pipelines.benchmarks.table import figure_cells
-
     shown = Shown(title=f"{rows[0].title} ({rows[0].benchmark})")
     for name in _COLUMNS:
         shown.add_column(name, justify="right" if name in _NUMBERS else "left")

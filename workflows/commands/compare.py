@@ -1,0 +1,43 @@
+"""Two versions side by side: figures, and what differs in how they were made."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.registry import lineage as lineages
+from pipelines.registry.models import CHALLENGER, CHAMPION
+from workflows.registered import called, find_version
+
+
+@click.command("compare")
+@click.argument("modality")
+@click.argument("one", default=CHAMPION)
+@click.argument("other", default=CHALLENGER)
+def command(modality: str, one: str, other: str) -> None:
+    """Two versions side by side: figures, and what differs in how they were made."""
+    home, a = find_version(modality, one)
+    _, b = find_version(modality, other)
+    found = lineages.compare(home, a.name, a.version, b.version)
+    console = Console()
+    titles = [f"version {model.version} {called(model)}".strip() for model in (a, b)]
+    figures = Table("figure", *titles, "difference", title=a.name)
+    for name, (left, right) in sorted(found.figures.items()):
+        both = left is not None and right is not None
+        figures.add_row(name, _number(left), _number(right), f"{right - left:+.4g}" if both else "")
+    console.print(figures)
+    if not found.same_samples:
+        console.print("[yellow]evaluated on different targets[/]: figures compare data sets too")
+    for title, pairs in (("made of", found.steps), ("settings", found.settings)):
+        if not pairs:
+            continue
+        table = Table("", *titles, title=f"{title}: what differs")
+        for name, pair in pairs.items():
+            table.add_row(name, *(escape(str(value or "–")[:40]) for value in pair))
+        console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"

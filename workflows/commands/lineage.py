@@ -1,0 +1,40 @@
+"""What a version was made of, its gates, and every evaluation of its lens."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.registry import lineage as lineages
+from pipelines.registry.models import CHAMPION
+from workflows.console import MARKS
+from workflows.registered import called, find_version
+
+
+@click.command("lineage")
+@click.argument("modality")
+@click.argument("version", default=CHAMPION)
+def command(modality: str, version: str) -> None:
+    """What a version was made of, its gates, and every evaluation of its lens."""
+    home, model = find_version(modality, version)
+    found = lineages.lineage(home, model.name, model.version)
+    console = Console()
+    made = Table(
+        "step", "fingerprint", title=f"{model.name} version {model.version} {called(model)}"
+    )
+    for step, fingerprint in found.fingerprints.items():
+        made.add_row(step, fingerprint)
+    made.add_row("foundation", f"{found.foundation_spec}, digest {found.foundation_digest}")
+    made.add_row("code", found.code_revision or "not from a checkout")
+    console.print(made)
+    for gate in found.gates:
+        console.print(
+            f"{gate.tier}: {gate.name} {MARKS[gate.outcome]}: {escape(gate.reason)}", soft_wrap=True
+        )
+    for evaluation in found.evaluations:
+        figures = ", ".join(f"{k.split('.')[-1]} {v:.3f}" for k, v in evaluation.figures.items())
+        console.print(
+            f"evaluated {evaluation.at:%Y-%m-%d %H:%M}Z {evaluation.fingerprint[:16]}: {figures}"
+        )

@@ -1,0 +1,43 @@
+"""environment: the quiet that commands work in, and Dagster's settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipelines.store.home import Home
+
+_QUIET = {
+    "DAGSTER_DISABLE_TELEMETRY": "yes",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "PYTHONWARNINGS": "ignore",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+# One run at a time from the UI: two would share the machine's few cores and its one Ray.
+_DAGSTER_YAML = """\
+nux:
+  enabled: false
+telemetry:
+  enabled: false
+concurrency:
+  runs:
+    max_concurrent_runs: 1
+"""
+
+
+def quiet_environment() -> None:
+    """No telemetry and no third-party chatter, here and in child processes."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def dagster_folder(home: Home) -> Path:
+    """Dagster's folder, with its settings; an existing `dagster.yaml` is the user's."""
+    folder = home.dagster()
+    settings = folder / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text(_DAGSTER_YAML)
+    return folder

@@ -1,0 +1,39 @@
+"""registered: what the commands of the registry share: versions by number or alias."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipelines.registry import models
+from pipelines.registry.models import ModelVersion
+from pipelines.store.home import Home
+from vitlens_core.errors import ConfigError
+
+WHY = click.option("--why", default="", metavar="TEXT", help="Kept in the model's history.")
+
+
+def known_versions(home: Path, modality: str) -> list[ModelVersion]:
+    """Every version of a modality's model (`ConfigError`: none)."""
+    if found := models.versions(home, modality):
+        return found
+    raise ConfigError(
+        f"{models.model_name(modality)} has no version; `vitlens run {modality}` registers one"
+    )
+
+
+def find_version(modality: str, asked: str) -> tuple[Path, ModelVersion]:
+    """The version of that number or alias."""
+    home = Home.from_environment().root
+    found = known_versions(home, modality)
+    for model in found:
+        if asked in (str(model.version), *model.aliases):
+            return home, model
+    known = [str(model.version) for model in found]
+    known += [alias for model in found for alias in model.aliases]
+    raise ConfigError(f"{found[0].name} has no {asked!r}; there are {', '.join(known)}")
+
+
+def called(model: ModelVersion) -> str:
+    return f"({', '.join(model.aliases)})" if model.aliases else ""
