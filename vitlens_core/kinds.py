@@ -15,17 +15,18 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 from pydantic_core import PydanticCustomError, core_schema
 
 from vitlens_core.errors import ConfigError, unknown
 
+Kind = TypeVar("Kind", bound=BaseModel)
 _BASE = "base"  # what all kinds of a package share
 
 
-class OneOf:
+class OneOf(Generic[Kind]):
     """Annotation of a field that takes the settings of any kind.
 
     Attributes:
@@ -36,7 +37,7 @@ class OneOf:
     """
 
     def __init__(
-        self, base: type[BaseModel], noun: str, package: str, default: str | None = None
+        self, base: type[Kind], noun: str, package: str, default: str | None = None
     ) -> None:
         self.base, self.noun, self.package, self.default = base, noun, package, default
 
@@ -46,7 +47,7 @@ class OneOf:
         found = (module.name for module in pkgutil.iter_modules(path))
         return sorted(name for name in found if name != _BASE and not name.startswith("_"))
 
-    def load(self, kind: str) -> type[BaseModel]:
+    def load(self, kind: str) -> type[Kind]:
         """The settings of a kind.
 
         Raises:
@@ -72,7 +73,7 @@ class OneOf:
             )
         return found[0]
 
-    def chosen(self, value: Any) -> type[BaseModel] | None:
+    def chosen(self, value: Any) -> type[Kind] | None:
         """The settings that `value` is checked by; None if it names no kind there is."""
         kind = self._kind(value)
         return self.load(kind) if kind in self.names() else None
@@ -83,15 +84,16 @@ class OneOf:
         kind = value.get("kind", self.default) if isinstance(value, Mapping) else None
         return None if kind is None else str(kind)
 
-    def _check(self, value: Any) -> BaseModel:
+    def _check(self, value: Any) -> Kind:
         if isinstance(value, self.base):
             return value
         if not isinstance(value, str | Mapping):
             raise PydanticCustomError("model_type", "Input should be a section with a kind")
         kind = self._kind(value)
         if kind not in self.names():
-            said = {"message": unknown(self.noun, str(kind), self.names())}
-            raise PydanticCustomError("unknown_kind", "{message}", said)
+            missing = f"missing; there are: {', '.join(self.names())}"
+            said = missing if kind is None else unknown(self.noun, kind, self.names())
+            raise PydanticCustomError("unknown_kind", "{message}", {"message": said})
         settings = {} if isinstance(value, str) else {**value, "kind": kind}
         return self.load(kind).model_validate(settings)
 

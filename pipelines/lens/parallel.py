@@ -20,6 +20,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.nn.functional import all_gather
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 from pipelines.execution.runtime import Resources
@@ -143,16 +144,19 @@ def _world_size() -> int:
 
 
 class WeightAverage:
-    """An exponential moving average of a tower's trained weights."""
+    """An exponential moving average of a tower's trained weights, whole or sharded as they are.
+
+    torch's AveragedModel copies the module, which FSDP2 refuses, with all that is frozen.
+    """
 
     def __init__(self, parameters: dict[str, nn.Parameter], decay: float) -> None:
-        self.parameters, self.decay = parameters, decay
+        self.parameters = parameters
         self.weights = {name: p.detach().clone() for name, p in parameters.items()}
+        self._average = get_ema_multi_avg_fn(decay)
 
-    @torch.no_grad()
     def update(self) -> None:
-        for name, parameter in self.parameters.items():
-            self.weights[name].lerp_(parameter, 1 - self.decay)
+        now = [parameter.detach() for parameter in self.parameters.values()]
+        self._average([*self.weights.values()], now, 0)
 
     @torch.no_grad()
     def with_averaged_weights(self, use: Callable[[], Any]) -> Any:

@@ -109,4 +109,5 @@ class Loss(BaseModel, ABC):
         """
 
 
-AnyLoss = Annotated[Loss, OneOf(Loss, "loss", __package__ or "", default="info_nce")]
+LOSSES = OneOf(Loss, "loss", __package__ or "", default="info_nce")
+AnyLoss = Annotated[Loss, LOSSES]
