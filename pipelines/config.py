@@ -20,7 +20,9 @@ from pipelines.foundation.step import FoundationConfig
 from pipelines.index.step import IndexConfig
 from pipelines.lens.step import LensConfig
 from pipelines.objects.step import ObjectsConfig
-from pipelines.registry.gates import GateConfig
+from pipelines.registry.acceptance import STANDING
+from pipelines.registry.gates.base import AnyGate
+from pipelines.registry.gates.threshold import Threshold
 from pipelines.registry.settings import AcceptanceConfig
 from pipelines.renders.step import RendersConfig
 from pipelines.shards.step import OF_OBJECTS, ShardsConfig
@@ -54,7 +56,9 @@ class RunConfig(BaseModel):
     evaluation: EvaluationConfig = EvaluationConfig()
     benchmarks: BenchmarksConfig = BenchmarksConfig()
     index: IndexConfig = IndexConfig()
-    gates: dict[str, GateConfig] = Field(default_factory=dict, description="by name")
+    gates: dict[str, AnyGate] = Field(
+        default_factory=dict, description="by name; `kind` is a threshold where none is stated"
+    )
     acceptance: AcceptanceConfig = AcceptanceConfig()
     resources: Resources = Field(default_factory=Resources)
 
@@ -149,6 +153,8 @@ def _reserved(settings: Settings, base: Mapping[str, Any]) -> Iterator[str]:
     for name, gate in _section(settings, "gates").items():
         if name not in declared:
             yield f"gates: {unknown('gate', name, declared)}"
+        elif name in STANDING:
+            yield f"gates.{name}: is checked of every modality (`acceptance`); choose another name"
         elif isinstance(gate, Mapping) and "name" in gate:
             yield f"gates.{name}.name: a gate is named by its key"
 
@@ -256,7 +262,8 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         config.lens.train.weights(taught=config.foundation.has_teacher)
     except ConfigError as error:
         yield str(error)
-    measured = [gate.metric.split(".")[1] for gate in config.gates.values() if gate.on_benchmark]
+    bounds = [gate for gate in config.gates.values() if isinstance(gate, Threshold)]
+    measured = [bound.benchmark for bound in bounds if bound.benchmark]
     if config.benchmarks.roots or measured:
         # Late: a module per data set, and most runs mount none.
         from pipelines.benchmarks.datasets import check

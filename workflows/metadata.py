@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.registry.gates import GateResult
+from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import ModelVersion
 from pipelines.store.artifacts import Artifact, Quarantined
 from workflows.artifact_io import FOLDER

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.registry.gates import GateResult
+from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import EXPERIMENT, ModelVersion, connect, get
 from pipelines.registry.tracking import EVALUATION_TAG, FINGERPRINT_TAG
 from vitlens_core.errors import ConfigError

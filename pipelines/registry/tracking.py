@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 import vitlens_core
-from pipelines.registry.gates import figures
+from pipelines.registry.gates.threshold import figures
 from pipelines.store.artifacts import Artifact
 from vitlens_core.model_files import FOUNDATION_FILE
 

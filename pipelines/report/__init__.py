@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.registry.gates import GateResult
+from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import ModelVersion
 from pipelines.report.facts import Run, collect
 from pipelines.report.page import render

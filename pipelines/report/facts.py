@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipelines.registry.gates import GateResult
+from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import ModelVersion
 from pipelines.report import curves
 from pipelines.store.artifacts import Artifact

@@ -14,7 +14,8 @@ import numpy as np
 from safetensors.numpy import save as save_tensors
 from upath import UPath
 
-from pipelines.registry.gates import GateConfig, GateResult, evaluate
+from pipelines.registry.gates.base import GateResult
+from pipelines.registry.gates.threshold import Threshold, figures
 from pipelines.store.artifacts import Artifact, Quarantined, Store
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import Sample, encode_array, encode_json, encode_png
@@ -158,5 +159,5 @@ def finished_run(
 
 
 def gate_results(artifacts: dict[str, Artifact], at_least: float = 0.1) -> list[GateResult]:
-    gate = GateConfig(name="top1", metric="zero_shot.top1", min=at_least)
-    return evaluate(artifacts["evaluation"].read_json("metrics.json"), [gate])
+    gate = Threshold(name="top1", metric="zero_shot.top1", min=at_least)
+    return [gate.compare(figures(artifacts["evaluation"].read_json("metrics.json")))]

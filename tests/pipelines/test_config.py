@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.config import RunConfig, load_run_config, merged, parse_override
+from pipelines.registry.gates.threshold import Threshold
 from vitlens_core.errors import ConfigError
 
 BASE: dict[str, Any] = {
@@ -45,7 +46,7 @@ def test_values_are_yaml() -> None:
 def test_a_threshold_is_moved_by_the_name_of_its_gate() -> None:
     [gate] = load("gates.top1.min=0.1").gates.values()
 
-    assert (gate.name, gate.metric, gate.min) == ("top1", "zero_shot.top1", 0.1)
+    assert gate == Threshold(name="top1", metric="zero_shot.top1", min=0.1)
 
 
 def test_the_tokenizer_is_held_against_its_modality_before_any_work() -> None:
@@ -95,8 +96,10 @@ def test_the_tokenizer_is_held_against_its_modality_before_any_work() -> None:
         ("source.kind=esc5", ["source.kind: unknown source 'esc5'", "did you mean esc50"]),
         ("source={kind: esc50, rooot: /x}", ["source.rooot: unknown key", "did you mean root"]),
         ("gates.recall.min=0.5", ["unknown gate 'recall'", "there are: top1"]),
-        ("gates.top1.minimum=0.5", ["there are: metric, min, max"]),
+        ("gates.top1.minimum=0.5", ["there are: kind, metric, min, max"]),
         ("gates.top1.max=0.5", ["gates.top1: ", "either `min` or `max`"]),
+        ("gates.top1.kind=thresh", ["gates.top1.kind: unknown gate", "did you mean threshold"]),
+        ("gates.top1=3", ["gates.top1: expected a section", "found 3"]),
         ("gates.top1.name=best", ["a gate is named by its key"]),
         ("gates=3", ["gates: expected", "found 3"]),
         ("modality=audio", ["modality: is the argument of the run"]),
@@ -135,6 +138,12 @@ def test_a_teacher_may_be_all_there_is_to_train_against() -> None:
     config = load(f"foundation={spec}", "lens.train.image_weight=0", "lens.train.text_weight=0")
     assert config.foundation.spec == spec
     assert config.lens.train.weights(taught=True) == {"teacher": 1}
+
+
+def test_a_gate_cannot_take_the_name_of_one_that_every_modality_has() -> None:
+    base = {"gates": {"sanity": {"metric": "zero_shot.top1", "min": 0.3}}}
+    with pytest.raises(ConfigError, match=r"gates\.sanity: is checked of every modality"):
+        load_run_config("point_cloud", base, {})
 
 
 def test_every_mistake_is_listed_at_once() -> None:

@@ -98,7 +98,7 @@ def test_what_is_not_paired_is_refused(shapes):
 
 # --- what every loss promises ---------------------------------------------------------------
 
-EVERY = [LOSSES.load(name)() for name in LOSSES.names()]
+EVERY = [LOSSES.load(name)(kind=name) for name in LOSSES.names()]
 every = pytest.mark.parametrize("loss", EVERY, ids=lambda loss: loss.kind)
 
 

@@ -11,7 +11,8 @@ from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from pipelines import report
 from pipelines.flow import FlowStep
-from pipelines.registry import models, noninferiority, promotion
+from pipelines.registry import models, promotion
+from pipelines.registry.gates.non_inferiority import NonInferiority
 from tests.workflows.stage import Stage
 
 
@@ -32,8 +33,8 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setattr(promotion, "promote", stage.promote)
     monkeypatch.setattr(models, "versions", lambda home, modality: stage.versions)
     monkeypatch.setattr(models, "download", lambda source, home: Path("nowhere"))
-    alike = noninferiority.skipped("lenses of this stage are all alike")
-    monkeypatch.setattr(noninferiority, "hold", lambda *_: alike)
+    alike = "lenses of this stage are all alike"
+    monkeypatch.setattr(NonInferiority, "check", lambda gate, _: gate.skip(alike))
     monkeypatch.setattr(models, "log_report", lambda home, model, folder: None)
     monkeypatch.setattr(report, "write", stage.write_report)
     return stage

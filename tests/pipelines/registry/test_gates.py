@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipelines.registry.gates import GateConfig, evaluate, figures
+from pipelines.registry.gates.base import GateResult
+from pipelines.registry.gates.threshold import Threshold, figures
 from vitlens_core.errors import ConfigError
 
 METRICS = {
@@ -20,9 +21,9 @@ METRICS = {
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 
-def hold(value: float, **bound: float):
-    (result,) = evaluate({"figure": value}, [GateConfig(name="gate", metric="figure", **bound)])
-    return result
+def hold(value: float, **bound: float) -> GateResult:
+    gate = Threshold.model_validate({"name": "gate", "metric": "figure", **bound})
+    return gate.compare({"figure": value})
 
 
 @given(value=numbers, threshold=numbers)
@@ -37,12 +38,6 @@ def test_min_and_max_are_inclusive_and_opposite(value: float, threshold: float) 
 def test_a_figure_that_is_not_finite_fails(threshold: float, value: float) -> None:
     assert not hold(value, min=threshold).passed
     assert not hold(value, max=threshold).passed
-
-
-@given(names=st.lists(st.from_regex(r"[a-z]{1,8}", fullmatch=True), unique=True))
-def test_results_come_in_the_order_of_the_gates(names: list[str]) -> None:
-    gates = [GateConfig(name=name, metric="zero_shot.top1", min=0.1) for name in names]
-    assert [result.name for result in evaluate(METRICS, gates)] == names
 
 
 def test_the_reason_states_figure_value_and_threshold() -> None:
@@ -66,7 +61,7 @@ def test_figures_are_numbers_and_bounds_of_intervals() -> None:
 @pytest.mark.parametrize("metric", ["zero_shot.top2", "zero_shot", "modality", "confusion"])
 def test_what_is_no_figure_is_refused_with_those_that_are(metric: str) -> None:
     with pytest.raises(ConfigError, match=r"'accuracy'.*zero_shot\.ci95\.top1\.low"):
-        evaluate(METRICS, [GateConfig(name="accuracy", metric=metric, min=0.1)])
+        Threshold(name="accuracy", metric=metric, min=0.1).compare(figures(METRICS))
 
 
 @pytest.mark.parametrize(
@@ -81,4 +76,4 @@ def test_what_is_no_figure_is_refused_with_those_that_are(metric: str) -> None:
 )
 def test_a_gate_has_one_finite_bound_and_a_plain_name(settings: dict) -> None:
     with pytest.raises(ValidationError):
-        GateConfig.model_validate({"name": "gate", "metric": "figure", **settings})
+        Threshold.model_validate({"name": "gate", "metric": "figure", **settings})
