@@ -23,7 +23,7 @@ from pipelines.objects.step import ObjectsConfig
 from pipelines.registry.acceptance import STANDING
 from pipelines.registry.gates.base import AnyGate
 from pipelines.registry.gates.threshold import Threshold
-from pipelines.registry.settings import AcceptanceConfig
+from pipelines.registry.settings import AcceptanceConfig, TrackingConfig
 from pipelines.renders.step import RendersConfig
 from pipelines.shards.step import OF_OBJECTS, ShardsConfig
 from pipelines.source.datasets import AnySource
@@ -40,7 +40,7 @@ _SHOWN_CHARACTERS = 60
 
 
 class RunConfig(BaseModel):
-    """One run of one modality: a section per step, the gates, and the resources."""
+    """One run of one modality: a section per step, the gates, loggers and resources."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,6 +60,7 @@ class RunConfig(BaseModel):
         default_factory=dict, description="by name; `kind` is a threshold where none is stated"
     )
     acceptance: AcceptanceConfig = AcceptanceConfig()
+    tracking: TrackingConfig = TrackingConfig()
     resources: Resources = Field(default_factory=Resources)
 
     @field_validator("gates", mode="before")

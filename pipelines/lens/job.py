@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.execution.logger import Point, Report, Training, report_to
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import has_teacher, open_foundation
 from pipelines.lens.settings import PROGRESS_FILE
@@ -41,8 +44,8 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
     config.tower().build(open_foundation(foundation).trunk)
     checkpoints = build.folder / "checkpoints"
     job = TrainJob(config.tower(), config.train, targets, foundation, runtime.resources)
-    with runtime.progress(STEP.name, config.train.steps, "steps") as bar:
-        last = fit(job, checkpoints, bar)
+    with _reported(runtime, config, build.fingerprint) as report:
+        last = fit(job, checkpoints, report)
     with last as folder:
         assert folder is not None, "the last step is always kept"
         lens = (folder / LENS_FILE).read_bytes()
@@ -55,3 +58,23 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
     artifact = build.commit(files, counts={"steps": progress["step"]})
     remove(checkpoints)
     return artifact
+
+
+@contextmanager
+def _reported(runtime: Runtime, config: LensConfig, fingerprint: str) -> Generator[Report]:
+    """What takes the figures of a training: a progress bar, and the loggers of the run."""
+    steps = config.train.steps
+    settings = {STEP.name: config.model_dump(mode="json")}
+    training = Training(config.modality, fingerprint, steps, settings)
+    with (
+        runtime.progress(STEP.name, steps, "steps") as bar,
+        report_to(runtime.loggers, training) as tell,
+    ):
+
+        def report(points: Sequence[Point]) -> None:
+            for point in points:
+                if "train.loss" in point.figures:
+                    bar.at(point.step, f"loss {point.figures['train.loss']:.3f}")
+            tell(points)
+
+        yield report

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from pipelines.execution.logger import Point, points_of
 from pipelines.execution.prefetch import prefetch
 from pipelines.execution.runtime import Resources
 from pipelines.foundation.opening import has_teacher, open_foundation
@@ -41,6 +42,8 @@ from vitlens_core.checkpoint import encode_lens
 from vitlens_core.model_files import FOUNDATION_FILE, LENS_FILE
 from vitlens_core.models.tower import TowerSettings
 from vitlens_core.precision import autocast
+
+Entries = Sequence[Mapping[str, float]]  # of a curve
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,8 @@ class Worker(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def show(self, step: int, loss: float) -> None:
-        """Tell people how far the first worker is."""
+    def report(self, points: Sequence[Point], /) -> None:
+        """Tell people of figures; the first worker does."""
         ...
 
     def keep(self, step: int, folder: Path) -> None:
@@ -125,7 +128,8 @@ class Trainer:
             while self.step < self.config.steps:
                 losses = self._train_step(*next(batches))
                 self.step += 1
-                self._record(losses)
+                self.curves.train.append({"step": self.step, **losses})
+                self._report(train=self.curves.train[-1:])
                 last = self.step == self.config.steps
                 if last or self.step % self.config.validate_every == 0:
                     self._validate()
@@ -247,11 +251,11 @@ class Trainer:
         self.tower.train()
         found = self.objective.validate(embeddings, targets, self.tower.log_scale)
         self.curves.val.append({"step": self.step, **found})
+        self._report(val=self.curves.val[-1:])
 
-    def _record(self, losses: dict[str, float]) -> None:
-        self.curves.train.append({"step": self.step, **losses})
+    def _report(self, *, train: Entries = (), val: Entries = ()) -> None:
         if self.rank == 0:
-            self.worker.show(self.step, losses["loss"])
+            self.worker.report([*points_of("train", train), *points_of("val", val)])
 
     def _checkpoint(self, *, last: bool) -> None:
         with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as name:
@@ -274,6 +278,7 @@ class Trainer:
             progress = json.loads(Path(folder, PROGRESS_FILE).read_text())
         self.step = progress["step"]
         self.curves = Curves(progress["train"], progress["val"])
+        self._report(**asdict(self.curves))  # what the kill kept from being told
 
     def _state(self) -> dict[str, Any]:
         """What a checkpoint holds, by name; its tensors are loaded in place."""

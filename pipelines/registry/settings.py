@@ -1,8 +1,11 @@
-"""settings: what is asked of a challenger beside the thresholds of its workflow."""
+"""settings: what is asked of a challenger beside its workflow's gates, and what training tells."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.registry.loggers.base import AnyLogger
+from pipelines.registry.loggers.mlflow import Mlflow
 
 
 class SanityConfig(BaseModel):
@@ -39,3 +42,13 @@ class AcceptanceConfig(BaseModel):
 
     sanity: SanityConfig | None = SanityConfig()
     non_inferiority: NonInferiorityConfig | None = NonInferiorityConfig()
+
+
+class TrackingConfig(BaseModel):
+    """Who is told of a training while it goes on. Never part of a fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    loggers: tuple[AnyLogger, ...] = Field(
+        (Mlflow(),), description="names, or settings with their `kind`, as [mlflow, json_lines]"
+    )

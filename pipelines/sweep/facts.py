@@ -57,7 +57,8 @@ class Sweep:
     @cached_property
     def fingerprint(self) -> str:
         """Identity of what is compared; where it ran never enters."""
-        configs = [p.config.model_dump(mode="json", exclude={"resources"}) for p in self.points]
+        unstated = {"resources", "tracking"}
+        configs = [p.config.model_dump(mode="json", exclude=unstated) for p in self.points]
         labels = [point.label for point in self.points]
         return digest([self.modality, self.axis, self.profile, labels, configs])
 

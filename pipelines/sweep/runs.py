@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.registry.models import connect, experiment, model_name
-from pipelines.registry.tracking import code_revision, log_figures, log_params
+from pipelines.registry.tracking import FAILURE_TAG, code_revision, log_figures, log_params
 from pipelines.sweep.facts import Outcome, Sweep
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SWEEP_TAG = "vitlens.sweep"
-FAILURE_TAG = "vitlens.failure"
 _PARENT_TAG = "mlflow.parentRunId"
 
 

@@ -11,7 +11,6 @@ Random weights. Prints JSON.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import tempfile
 from collections.abc import Callable
@@ -21,13 +20,10 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
 from upath import UPath
 
 from pipelines.execution.prefetch import prefetch
-from pipelines.execution.runtime import ProgressBar
 from pipelines.lens import training
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.workers import InProcess
@@ -99,10 +95,8 @@ def _trainer(folder: Path, size: str, batch: int) -> training.Trainer:
         made,
         described(store),
     )
-    progress = Progress(console=Console(file=io.StringIO()))
-    bar = ProgressBar(progress, progress.add_task("lens"))
     with patch.object(training, "open_foundation", lambda _: model):
-        return training.Trainer(job, InProcess(folder / "checkpoints", bar, on_gpu))
+        return training.Trainer(job, InProcess(folder / "checkpoints", lambda _: None, on_gpu))
 
 
 if __name__ == "__main__":

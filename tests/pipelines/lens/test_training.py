@@ -5,10 +5,9 @@ The loop runs in this process, as with `resources.train_workers: 0`.
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
-from rich.progress import Progress
 from safetensors.torch import load_file
 from torch import nn
 from upath import UPath
 
-from pipelines.execution.runtime import ProgressBar
+from pipelines.execution.logger import Point
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.optimizer import build_optimizer, learning_rate, trained_parameters
@@ -74,17 +71,17 @@ Made = Callable[..., Trainer]
 
 
 @pytest.fixture
-def bar() -> Iterator[ProgressBar]:
-    with Progress(console=Console(file=io.StringIO())) as progress:
-        yield ProgressBar(progress, progress.add_task("lens"))
+def told() -> list[Point]:
+    """What trainings reported."""
+    return []
 
 
 @pytest.fixture
-def trainer(tmp_path: Path, bar: ProgressBar, targets: Artifact, foundation: Artifact) -> Made:
+def trainer(tmp_path: Path, told: list[Point], targets: Artifact, foundation: Artifact) -> Made:
     def make(data: Artifact = targets, killed_after: int | None = None, **train: Any) -> Trainer:
         tower = tower_settings(trunk={"skip_first": 10})
         config = TrainConfig.model_validate(TRAIN | train)
-        worker = Watched(tmp_path / "checkpoints", bar, killed_after=killed_after)
+        worker = Watched(tmp_path / "checkpoints", told.extend, killed_after=killed_after)
         return Trainer(TrainJob(tower, config, data, foundation), worker)
 
     return make
@@ -147,6 +144,23 @@ def test_the_loop_records_validates_and_checkpoints_as_told(
         assert entry["loss"] == pytest.approx(entry["loss_image"] + entry["loss_text"], rel=1e-6)
     clouds = torch.rand(2, 32, 6)
     torch.testing.assert_close(stored(made, foundation)(clouds), made.tower.eval()(clouds))
+
+
+def test_figures_are_told_as_they_come_and_again_after_a_kill(
+    trainer: Made, told: list[Point]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        trainer(killed_after=3).run()
+    assert [(p.step, "val.r1" in p.figures) for p in told] == [
+        *((1, False), (2, False), (2, True), (3, False))
+    ]
+    before = {(point.step, *point.figures.items()) for point in told}
+    told.clear()
+    resumed = trainer()
+    resumed.run()
+    assert before < {(point.step, *point.figures.items()) for point in told}
+    losses = [p.figures["train.loss"] for p in told if "train.loss" in p.figures]
+    assert losses == [entry["loss"] for entry in resumed.curves.train]
 
 
 def stored(made: Trainer, foundation: Artifact) -> Tower:
