@@ -1,7 +1,8 @@
 # make demo    sets up and runs the main job on the shipped objects
-# make test    sets up, lints, type-checks, checks the layers and runs the tests
+# make test    sets up, lints, type-checks, checks the layers, builds the pages, runs the tests
 # make nightly the tests that take another 23 to 26 minutes
-.PHONY: setup demo test nightly lint bench lock clean
+# make docs    builds the documentation into site/
+.PHONY: setup demo test nightly lint docs bench lock clean
 
 BIN := .venv/bin
 # Two files side by side; more threads in each would only take the cores from one another.
@@ -14,7 +15,7 @@ demo: setup
 	@$(BIN)/vitlens run point_cloud --profile demo
 
 test: export VITLENS_WITH_BROWSER = 1
-test: setup lint
+test: setup lint docs
 	$(PYTEST) -m "not nightly"
 
 # What `make test` has no time for: twenty kills over a build, lost training workers, a killed run,
@@ -28,6 +29,11 @@ lint: setup
 	$(BIN)/ty check
 	$(BIN)/lint-imports
 
+# Strictly: a broken link, an unknown name or a page outside the navigation fails.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: setup
+	$(BIN)/python -m mkdocs build --strict
+
 bench: setup
 	$(BIN)/python -m tests.benchmarks
 
@@ -39,4 +45,4 @@ lock:
 		infra/weights.txt -o weights.lock
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist site *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -25,17 +25,19 @@ from pipelines.registry.gates.base import AnyGate
 from pipelines.registry.gates.threshold import Threshold
 from pipelines.registry.settings import AcceptanceConfig, TrackingConfig
 from pipelines.renders.step import RendersConfig
-from pipelines.shards.step import OF_OBJECTS, ShardsConfig
+from pipelines.shards.step import ShardsConfig
 from pipelines.source.datasets import AnySource
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError, unknown
 from vitlens_core.kinds import OneOf
+from vitlens_core.modalities.base import SignalConfig
+from vitlens_core.models.tower_settings import TowerSettings
 
 Settings = dict[str, Any]
 Path = tuple[str | int, ...]
 
 # Filled in from the modality's name and from the gate's key; nobody sets them.
-_DERIVED = {"modality", "lens.modality", "gates.*.name"}
+_DERIVED = {"modality", "gates.*.name"}
 _SHOWN_CHARACTERS = 60
 
 
@@ -50,9 +52,12 @@ class RunConfig(BaseModel):
     source: AnySource | None = Field(
         None, description="data set to read instead of objects; `kind` names it"
     )
+    signal: dict[str, Any] = Field(
+        default_factory=dict, description="what is stored: the modality's `SignalConfig`"
+    )
     shards: ShardsConfig = ShardsConfig()
     foundation: FoundationConfig = FoundationConfig()
-    lens: LensConfig
+    lens: LensConfig = LensConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     benchmarks: BenchmarksConfig = BenchmarksConfig()
     index: IndexConfig = IndexConfig()
@@ -73,6 +78,17 @@ class RunConfig(BaseModel):
             for name, gate in value.items()
         }
 
+    def tower(self) -> TowerSettings:
+        """The tower that is trained: what is stored, and the network that sees it.
+
+        Raises:
+            ConfigError: the network would see more than is stored.
+        """
+        lens = self.lens.model_dump(exclude={"train"})
+        return TowerSettings.model_validate(
+            {"modality": self.modality, "signal": self.signal, **lens}
+        )
+
 
 def load_run_config(
     modality: str,
@@ -88,13 +104,14 @@ def load_run_config(
         ConfigError: an unknown modality, key or gate, a wrong type or value, or an override
             that is not `a.b=c`; the message lists every mistake.
     """
-    tokenizer = modalities.load_lensed(modality).Tokenizer
+    known = modalities.load_lensed(modality)
     settings = merged([base, profile, *map(parse_override, overrides)])
     mistakes = [*_no_sections(settings), *_reserved(settings, base)]
     if not mistakes:
-        lens = _section(settings, "lens")
-        mistakes += _mistakes(tokenizer, _section(lens, "tokenizer"), ("lens", "tokenizer"))
-        settings |= {"modality": modality, "lens": {**lens, "modality": modality}}
+        tokenizer = _section(_section(settings, "lens"), "tokenizer")
+        mistakes += _mistakes(known.Signal, _section(settings, "signal"), ("signal",))
+        mistakes += _mistakes(known.Tokenizer, tokenizer, ("lens", "tokenizer"))
+        settings |= {"modality": modality}
         mistakes += _mistakes(RunConfig, settings)
     if not mistakes:
         config = RunConfig.model_validate(settings)
@@ -137,7 +154,7 @@ def _section(settings: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _no_sections(settings: Settings) -> Iterator[str]:
     """What stands where sections must stand that are looked into before any model is."""
-    for path in ("lens", "lens.tokenizer", "gates"):
+    for path in ("signal", "lens", "lens.tokenizer", "gates"):
         outer, _, key = path.rpartition(".")
         value = (_section(settings, outer) if outer else settings).get(key, {})
         if not isinstance(value, Mapping):
@@ -148,8 +165,6 @@ def _reserved(settings: Settings, base: Mapping[str, Any]) -> Iterator[str]:
     """Keys that exist in the models but are not the user's, and gates nobody declared."""
     if "modality" in settings:
         yield "modality: is the argument of the run, not a setting"
-    if "modality" in _section(settings, "lens"):
-        yield "lens.modality: is the argument of the run, not a setting"
     declared = _section(base, "gates")
     for name, gate in _section(settings, "gates").items():
         if name not in declared:
@@ -207,7 +222,7 @@ def _model_at(model: type[BaseModel], value: Any, location: Path) -> type[BaseMo
     for part in location:
         if part in model.model_fields:
             field = model.model_fields[str(part)]
-            one_of = _one_of(field.metadata) or _one_of(get_args(field.annotation))
+            one_of = OneOf.of(field)
             model = _model_in(field.annotation) or model
         value = _part(value, part)
         model = (one_of.chosen(value) if one_of else None) or model
@@ -218,16 +233,6 @@ def _part(value: Any, part: str | int) -> Any:
     if isinstance(value, Mapping):
         return value.get(part)
     return value[part] if isinstance(value, list) and isinstance(part, int) else None
-
-
-def _one_of(found: Iterable[Any]) -> OneOf | None:
-    """The kinds that an annotation names, however deep."""
-    for item in found:
-        if isinstance(item, OneOf):
-            return item
-        if one_of := _one_of(get_args(item)):
-            return one_of
-    return None
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -279,17 +284,29 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
             f"foundation.{sorted(sizes)[0]}: {config.foundation.spec} brings its own foundation; "
             f"write foundation={config.foundation.spec} and nothing else"
         )
-    if config.source is not None:
+    try:
+        signal = config.tower().signal_config
+    except ConfigError as error:
+        yield f"lens.{error}"
         return
-    if config.modality not in OF_OBJECTS:
+    if config.source is None:
+        yield from _not_rendered(config, signal)
+
+
+def _not_rendered(config: RunConfig, signal: SignalConfig) -> Iterator[str]:
+    """Why rendered objects cannot give the signal."""
+    modality = modalities.load_lensed(config.modality)
+    if modality.renders_as is None:
         yield (
-            f"source: rendered objects give {' and '.join(OF_OBJECTS)}, not {config.modality}; "
-            "state a source in the `base` of its defs.yaml"
+            f"source: rendered objects give {' and '.join(modalities.rendered())}, not "
+            f"{config.modality}; state a source in the `base` of its defs.yaml"
         )
-    stored = min(config.renders.points, config.shards.points)
-    seen = config.lens.tower().signal.model_dump().get("points", 0)
-    if seen > stored:
-        yield (
-            f"lens.tokenizer.points: the tower would see {seen} points, but only {stored} are "
-            "stored (the smaller of renders.points and shards.points)"
-        )
+    try:
+        renders = config.renders.settings()
+    except ConfigError as error:
+        yield f"renders.{error}"
+        return
+    try:
+        modality.check_renders(signal, renders)
+    except ConfigError as error:
+        yield str(error)

@@ -25,11 +25,11 @@ from pipelines.lens.step import STEP as LENS
 from pipelines.objects.step import STEP as OBJECTS
 from pipelines.renders.step import STEP as RENDERS
 from pipelines.shards.step import STEP as SHARDS
+from pipelines.shards.step import StoredSignal
 from pipelines.source.step import STEP as SOURCE
 from pipelines.store.artifacts import Artifact
 from pipelines.store.pieces import Piece
 from pipelines.targets.step import STEP as TARGETS
-from vitlens_core.models.tower import TowerSettings
 
 STEPS = (
     OBJECTS,
@@ -110,24 +110,27 @@ def _inputs(step: Step, left_out: set[str], optional: set[str]) -> tuple[str, ..
     return own + tuple(name for name in step.optional_inputs if name in optional)
 
 
-def _teacher(config: RunConfig) -> TowerSettings | None:
-    """Settings of the lens that teaches, if `foundation` names one."""
+def _teacher(config: RunConfig) -> StoredSignal | None:
+    """What is stored for the lens that teaches, if `foundation` names one."""
     if not config.foundation.has_teacher:
         return None
     # Late: to open a lens takes torch, and the order of steps is asked without it.
     from pipelines.foundation.teacher import find_teacher
 
     teacher = find_teacher(config.foundation.spec)
-    return teacher.settings if teacher else None
+    if teacher is None:
+        return None
+    return StoredSignal(teacher.settings.modality, teacher.settings.signal_needed)
 
 
 _SETTINGS: dict[str, Callable[[RunConfig], tuple[Any, ...]]] = {
     SOURCE.name: lambda config: (config.source, config.modality),
     SHARDS.name: lambda config: (
         config.shards,
-        config.lens.tower(),
+        StoredSignal(config.modality, config.tower().signal_config),
         config.source,
         _teacher(config),
     ),
+    LENS.name: lambda config: (config.lens.train, config.tower()),
     TARGETS.name: lambda config: (),
 }

@@ -1,15 +1,21 @@
-"""What tests of several packages share: one local Ray, and a tiny `lit` foundation on disk."""
+"""What tests of several packages share: one local Ray, tiny foundations on disk, a registry."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.tiny_models import write_lit, write_open_clip
+
+# How long an example takes says something of the machine, not of the code.
+settings.register_profile("vitlens", deadline=None)
+settings.load_profile("vitlens")
 
 _SHARED = ("local_ray", "flow_runtime")  # each is made once, and costs a while
 ROOT = Path(__file__).parents[1]
@@ -67,3 +73,24 @@ def tiny_lit(tmp_path_factory: pytest.TempPathFactory) -> str:
 def tiny_open_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Spec of a tiny, random model of open_clip, its weights in a file."""
     return write_open_clip(tmp_path_factory.mktemp("tiny-open-clip"))
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty registry; making its tables takes seconds, copying them none."""
+    from pipelines.registry import models  # late: not every test needs MLflow
+
+    home = tmp_path_factory.mktemp("registry")
+    models.connect(home).search_registered_models()
+    return home / "mlflow.db"
+
+
+@pytest.fixture
+def home(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a registry of its own, in the present folder."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(database, home / "mlflow.db")
+    return home

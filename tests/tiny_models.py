@@ -17,14 +17,16 @@ from open_clip.transformer import VisionTransformer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vitlens_core.foundation import Foundation
-from vitlens_core.models.tower import Tower, TowerSettings
+from vitlens_core.foundation.base import Foundation
+from vitlens_core.models.tower import Tower, build_tower
+from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.models.trunk import open_clip_trunk
 
 WORDS = (
     "a an of the photo picture model 3d object chair lamp car red blue big small . , point cloud"
 )
-TOKENIZER = {"points": 32, "groups": 6, "group_size": 5, "encoder_dim": 12, "width": 10}
+SIGNAL = {"points": 40}
+TOKENIZER = {"points_seen": 32, "groups": 6, "group_size": 5, "encoder_dim": 12, "width": 10}
 LENS = {"latents": 4, "depth": 1, "latent_heads": 2, "latent_dim_head": 4, "cross_dim_head": 4}
 
 
@@ -69,14 +71,14 @@ class TinyFoundation(Foundation):
 
 
 def tower_settings(**overrides: Any) -> TowerSettings:
-    """A point-cloud tower for `TinyFoundation`: 32 points, 6 groups, 4 latents."""
-    settings = {"modality": "point_cloud", "tokenizer": TOKENIZER, "lens": LENS}
+    """A point-cloud tower for `TinyFoundation`: 32 of 40 points, 6 groups, 4 latents."""
+    settings = {"modality": "point_cloud", "signal": SIGNAL, "tokenizer": TOKENIZER, "lens": LENS}
     return TowerSettings.model_validate(settings | overrides)
 
 
 def tiny_tower(foundation: Foundation, seed: int = 0, **overrides: Any) -> Tower:
     torch.manual_seed(seed)
-    return tower_settings(**overrides).build(foundation.trunk)
+    return build_tower(tower_settings(**overrides), foundation.trunk)
 
 
 def stored_clouds(count: int, points: int = 40, seed: int = 0) -> Tensor:

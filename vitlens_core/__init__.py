@@ -14,7 +14,7 @@ Installs without Ray, MLflow or Dagster, and knows nothing of them.
     model = vitlens_core.load("lens.safetensors")
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vitlens_core.api import Calibrated, Model, load
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Calibrated", "Model", "load"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """The API, imported when it is first asked for: torch takes seconds."""
     if name in __all__:
         from vitlens_core import api

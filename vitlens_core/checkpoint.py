@@ -18,10 +18,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from vitlens_core.errors import CheckpointError
-from vitlens_core.foundation import Foundation
-from vitlens_core.models.tower import Tower, TowerSettings
+from vitlens_core.foundation.base import Foundation
+from vitlens_core.models.tower import Tower, build_tower
+from vitlens_core.models.tower_settings import TowerSettings
 
-FORMAT = "vitlens-lens-1"
+FORMAT = "vitlens-lens-2"
 
 
 def encode_lens(
@@ -69,7 +70,7 @@ def load_lens(path: Path, foundation: Foundation) -> tuple[Tower, TowerSettings]
             f"{path} was trained against {spec} (digest {digest[:12]}…), not against the "
             f"foundation given: {foundation.spec} (digest {foundation.digest()[:12]}…)"
         )
-    tower = settings.build(foundation.trunk)
+    tower = build_tower(settings, foundation.trunk)
     tower.load_trained_state(load_file(str(path)))
     return tower.eval(), settings
 

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, core_schema
 
 from vitlens_core.errors import ConfigError, unknown
@@ -78,6 +79,11 @@ class OneOf(Generic[Kind]):
         kind = self._kind(value)
         return self.load(kind) if kind in self.names() else None
 
+    @staticmethod
+    def of(field: FieldInfo) -> OneOf | None:
+        """The kinds that a field takes, alone or within a mapping or list."""
+        return _first([*field.metadata, *get_args(field.annotation)])
+
     def _kind(self, value: Any) -> str | None:
         if isinstance(value, str):
             return value
@@ -103,3 +109,12 @@ class OneOf(Generic[Kind]):
             # As what it is, not as its base: else the settings of the kind would be left out.
             serialization=core_schema.simple_ser_schema("any"),
         )
+
+
+def _first(found: Iterable[Any]) -> OneOf | None:
+    for item in found:
+        if isinstance(item, OneOf):
+            return item
+        if one_of := _first(get_args(item)):
+            return one_of
+    return None

@@ -1,11 +1,11 @@
-"""torch as a module that is imported when it is first used.
+"""torch, torchaudio and the tokenizers as modules that are imported when they are first used.
 
-Settings are checked without it: its import takes seconds.
+Settings of every modality are checked without them: their import takes seconds.
 
     from vitlens_core.late import torch
 
-    def scaled(self, rows: torch.Tensor) -> torch.Tensor:   # annotations stay text
-        return torch.exp(rows)                              # imports torch
+    def prepare(self, signals: torch.Tensor) -> torch.Tensor:   # annotations stay text
+        return torch.flip(signals, [1])                         # imports torch
 """
 
 from __future__ import annotations
@@ -25,6 +25,19 @@ class _Late(ModuleType):
 if TYPE_CHECKING:
     import torch
     import torch.nn.functional as F
+    import torchaudio.functional as audio
+    from torchaudio.compliance import kaldi
+
+    from vitlens_core.models import tokenizers
 else:
     torch = _Late("torch")
     F = _Late("torch.nn.functional")
+    audio = _Late("torchaudio.functional")
+    kaldi = _Late("torchaudio.compliance.kaldi")
+    tokenizers = _Late("vitlens_core.models.tokenizers")
+
+
+def load_now() -> None:
+    """Import all of them: for a process that limits its memory afterwards."""
+    for module in (torch, F, audio, kaldi, tokenizers):
+        importlib.import_module(module.__name__)

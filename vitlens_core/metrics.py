@@ -6,8 +6,7 @@ Axes: B samples, K classes, M gallery items, E embedding. Embeddings are unit no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,16 +41,33 @@ class ZeroShot:
     n: int
     confusion: Ints
 
-    def as_dict(self) -> dict:
-        """The report's form: values, with `ci95` per figure."""
-        names = ("top1", "top3", "top5", "class_mean")
-        figures = {name: getattr(self, name) for name in names}
-        return {
-            **{name: figure.value for name, figure in figures.items()},
-            "chance": self.chance,
-            "ci95": {name: [figure.low, figure.high] for name, figure in figures.items()},
-            "n": self.n,
-        }
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How the intervals of figures over B samples are drawn.
+
+    Attributes:
+        groups: [B] what each sample belongs to (an object, a subject). Samples of one group are
+            not independent, so whole groups are resampled. Each sample is its own if not given.
+    """
+
+    resamples: int = 2000
+    seed: int = 0
+    groups: Sequence[str] | None = None
+
+    def of(self, groups: Sequence[str]) -> Bootstrap:
+        """The same over samples of these groups [B]."""
+        return replace(self, groups=groups)
+
+    def draws(self, count: int) -> Ints:
+        """[R, count] how often each sample counts when as many groups as there are are drawn."""
+        _, own = np.unique(np.asarray(self.groups or range(count)), return_inverse=True)
+        groups = int(own.max()) + 1
+        drawn = np.random.default_rng(self.seed).integers(groups, size=(self.resamples, groups))
+        return np.stack([np.bincount(row, minlength=groups) for row in drawn])[:, own]
+
+
+_EACH_SAMPLE = Bootstrap()
 
 
 def class_embeddings(prompt_embeddings: Floats) -> Floats:
@@ -64,24 +80,18 @@ def zero_shot(
     embeddings: Floats,
     classes: Floats,
     labels: Ints,
-    resamples: int = 2000,
-    seed: int = 0,
-    groups: Sequence[str] | None = None,
+    bootstrap: Bootstrap = _EACH_SAMPLE,
 ) -> ZeroShot:
     """Classify [B, E] by the nearest of [K, E] and compare with labels [B] in 0..K-1.
 
     Ties count against: a constant model scores chance.
-
-    Args:
-        groups: [B] what samples belong to (an object, a subject). Intervals resample whole
-            groups: samples of one are not independent. Each sample is its own where not given.
 
     Raises:
         InputError: no samples, shapes that do not fit, NaN, or labels out of range.
     """
     scores = _scores(embeddings, classes, labels)
     rank = _ranks(scores, labels)
-    draws = group_draws(groups or range(len(labels)), resamples, seed)
+    draws = bootstrap.draws(len(labels))
     correct = rank == 0
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(confusion, (labels, scores.argmax(axis=1)), 1)
@@ -123,16 +133,13 @@ def paired_difference(
     hits: NDArray[np.bool_],
     others: NDArray[np.bool_],
     confidence: float,
-    resamples: int = 2000,
-    seed: int = 0,
-    groups: Sequence[str] | None = None,
+    bootstrap: Bootstrap = _EACH_SAMPLE,
 ) -> tuple[float, float]:
     """Mean of hits − others on the same B samples, and its one-sided lower bound.
 
     Args:
         hits, others: [B] what two models got right.
         confidence: that the difference lies above the bound, such as 0.95 (paired bootstrap).
-        groups: [B], as in `zero_shot`.
 
     Raises:
         InputError: no samples, or not the same number.
@@ -140,7 +147,7 @@ def paired_difference(
     if not len(hits) or hits.shape != others.shape:
         raise InputError(f"expected two results of the same samples: {hits.shape}, {others.shape}")
     differences = hits.astype(np.int64) - others
-    draws = group_draws(groups or range(len(hits)), resamples, seed)
+    draws = bootstrap.draws(len(hits))
     resampled = draws @ differences / draws.sum(axis=1)
     return float(differences.mean()), float(np.quantile(resampled, 1 - confidence))
 
@@ -149,9 +156,7 @@ def retrieval(
     queries: Floats,
     gallery: Floats,
     relevant: NDArray[np.bool_] | Sequence[Sequence[int]],
-    resamples: int = 2000,
-    seed: int = 0,
-    groups: Sequence[str] | None = None,
+    bootstrap: Bootstrap = _EACH_SAMPLE,
 ) -> dict[str, Interval]:
     """R@1/5/10: the share of queries [B, E] with a relevant item among their nearest k.
 
@@ -159,7 +164,6 @@ def retrieval(
         gallery: [M, E].
         relevant: [B, M], or per query the numbers of its items, where M is large; at least
             one item per query.
-        groups: [B], as in `zero_shot`.
 
     Raises:
         InputError: shapes that do not fit, NaN, or a query without a relevant item.
@@ -172,19 +176,17 @@ def retrieval(
     starts = range(0, len(queries), _BLOCK)
     blocks = (slice(start, start + _BLOCK) for start in starts)
     ahead = np.concatenate([_ahead(queries[rows], gallery, owned[rows]) for rows in blocks])
-    draws = group_draws(groups or range(len(queries)), resamples, seed)
+    draws = bootstrap.draws(len(queries))
     return {f"r{k}": _mean_interval(ahead < k, draws) for k in (1, 5, 10)}
 
 
 def mean_over_runs(
-    hits: NDArray[Any],
-    resamples: int = 2000,
-    seed: int = 0,
-    groups: Sequence[str] | None = None,
+    hits: NDArray[np.bool_ | np.number],
+    bootstrap: Bootstrap = _EACH_SAMPLE,
 ) -> Interval:
     """Mean of [S, B]: how S runs (of other draws, say) did on the same B samples.
 
-    The interval draws both anew: which runs, and whole groups [B] as in `zero_shot`.
+    The interval draws both anew: which runs, and the groups of samples.
 
     Raises:
         InputError: not [S, B] with a run and a sample.
@@ -192,9 +194,10 @@ def mean_over_runs(
     if hits.ndim != 2 or not hits.size:
         raise InputError(f"expected hits [runs, samples], found {list(hits.shape)}")
     runs, count = hits.shape
-    draws = group_draws(groups or range(count), resamples, seed)
+    draws = bootstrap.draws(count)
     of_run = draws @ hits.T / draws.sum(axis=1, keepdims=True)
-    times = np.random.default_rng([seed, runs]).multinomial(runs, [1 / runs] * runs, resamples)
+    rng = np.random.default_rng([bootstrap.seed, runs])
+    times = rng.multinomial(runs, [1 / runs] * runs, bootstrap.resamples)
     return _interval(float(hits.mean()), (times * of_run).sum(axis=1) / runs)
 
 
@@ -207,17 +210,14 @@ def softmax(logits: Floats) -> Floats:
 def expected_calibration_error(
     probabilities: Floats,
     labels: Ints,
+    bootstrap: Bootstrap = _EACH_SAMPLE,
     bins: int = 15,
-    resamples: int = 2000,
-    seed: int = 0,
-    groups: Sequence[str] | None = None,
 ) -> Interval:
     """How far confidence is from accuracy, over equal bins of confidence (Guo et al. 2017).
 
     Args:
         probabilities: [B, K], rows summing to 1; the largest is the confidence.
         labels: [B] in 0..K-1.
-        groups: [B], as in `zero_shot`.
 
     Raises:
         InputError: no samples, shapes that do not fit, or rows that are no probabilities.
@@ -229,7 +229,7 @@ def expected_calibration_error(
     gap = (probabilities.argmax(axis=1) == labels) - confidence
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     in_bin = np.eye(bins)[place] * gap[:, None]
-    draws = group_draws(groups or range(len(labels)), resamples, seed)
+    draws = bootstrap.draws(len(labels))
     value = float(np.abs(in_bin.sum(axis=0)).sum() / len(labels))
     return _interval(value, np.abs(draws @ in_bin).sum(axis=1) / draws.sum(axis=1))
 
@@ -287,14 +287,6 @@ def _similarities(embeddings: Floats, others: Floats) -> Floats:
     if not np.isfinite(scores).all():
         raise InputError("embeddings hold NaN or infinite numbers; the model that made them broke")
     return scores
-
-
-def group_draws(groups: Sequence[object], resamples: int, seed: int) -> Ints:
-    """[R, B] how often each sample counts when as many groups as there are are drawn anew."""
-    _, owner = np.unique(np.asarray(groups), return_inverse=True)
-    count = int(owner.max()) + 1
-    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
-    return np.stack([np.bincount(row, minlength=count) for row in drawn])[:, owner]
 
 
 def _mean_interval(hits: NDArray[np.bool_], draws: Ints) -> Interval:

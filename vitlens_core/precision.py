@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
-import torch
+from vitlens_core.late import torch
 
 Precision = Literal["auto", "fp32", "bf16"]
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pipelines.config import RunConfig
 from pipelines.foundation.step import SCHEME
 from vitlens_core.errors import ConfigError, unknown
+from vitlens_core.foundation.settings import EMBED_DIM
 from vitlens_core.losses.base import LOSSES
+from vitlens_core.models.reference_config import LOGIT_SCALES
 from workflows.spec import Workflow
 
 Overrides = tuple[str, ...]
@@ -115,9 +117,6 @@ def _named(
 
 def _recipe(value: str, config: RunConfig) -> Overrides:
     """ViT-Lens's, or ImageBind's with the temperature it published for the modality."""
-    # Late: torch takes seconds to import, and names of axes are checked without it.
-    from vitlens_core.models.imagebind import LOGIT_SCALES
-
     scale = LOGIT_SCALES.get(config.modality, LOGIT_SCALES["text"])
     recipes = {
         "vit-lens": (*SUPERVISION["image+text"], "lens.train.temperature=null", *HEADS["frozen"]),
@@ -224,9 +223,6 @@ def _foundations(config: RunConfig) -> list[str]:
     """Widths around that of a `lit` space; else the CLIPs of the papers."""
     if not config.foundation.spec.startswith("lit:"):
         return list(CLIPS)
-    # Late: it imports torch, which the list of axes does without.
-    from vitlens_core.foundation.lit import EMBED_DIM
-
     width = config.foundation.embed_dim or EMBED_DIM
     return [str(max(1, width // 2)), str(width), str(2 * width)]
 

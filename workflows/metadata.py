@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
+from pipelines.evaluation import presenter
+from pipelines.evaluation.result import EvaluationSummary, read_result
 from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import ModelVersion
 from pipelines.store.artifacts import Artifact, Quarantined
 from workflows.artifact_io import FOLDER
 
+Metadata = dict[str, dg.MetadataValue | str | float | bool]
 _SHOWN_QUARANTINED = 200
 
 
-def of_artifact(artifact: Artifact) -> dict[str, Any]:
+def of_artifact(artifact: Artifact) -> Metadata:
     """Counts, quarantined samples with reasons, and where it lies."""
     manifest = artifact.manifest
-    shown = {
+    shown: Metadata = {
         FOLDER: dg.MetadataValue.path(str(artifact.folder)),
         "fingerprint": artifact.fingerprint,
         "reused": artifact.reused,
@@ -31,11 +33,11 @@ def of_artifact(artifact: Artifact) -> dict[str, Any]:
     if manifest.quarantined:
         shown["quarantined samples"] = _quarantined(manifest.quarantined)
     if manifest.step == "evaluation":
-        shown["results"] = dg.MetadataValue.md(results_table(artifact.read_json("metrics.json")))
+        shown["results"] = dg.MetadataValue.md(results_table(read_result(artifact)))
     return shown
 
 
-def of_version(model: ModelVersion, report: Path) -> dict[str, Any]:
+def of_version(model: ModelVersion, report: Path) -> Metadata:
     return {
         "model": model.name,
         "version": model.version,
@@ -44,7 +46,7 @@ def of_version(model: ModelVersion, report: Path) -> dict[str, Any]:
     }
 
 
-def of_gate(result: GateResult) -> dict[str, Any]:
+def of_gate(result: GateResult) -> Metadata:
     return {
         "tier": result.tier,
         "outcome": result.outcome,
@@ -55,27 +57,14 @@ def of_gate(result: GateResult) -> dict[str, Any]:
     }
 
 
-def results_table(metrics: Mapping[str, Any]) -> str:
-    """The figures of an evaluation with their 95 % intervals, as a markdown table."""
-    rows = ["| | top-1 | top-3 | top-5 | class mean | n |", "|---|---|---|---|---|---|"]
-    for title, key in (("lens", "zero_shot"), ("foundation", "foundation_image_zero_shot")):
-        if key not in metrics:  # recordings without images have no ceiling
-            continue
-        scores = metrics[key]
-        cells = [_with_interval(scores, name) for name in ("top1", "top3", "top5", "class_mean")]
-        rows.append(f"| {title} | {' | '.join(cells)} | {scores['n']} |")
-    rows += ["", f"Chance {metrics['zero_shot']['chance']:.3f}.", ""]
-    rows += ["| retrieval | R@1 | R@5 | R@10 |", "|---|---|---|---|"]
-    for name, recalls in metrics["retrieval"].items():
-        cells = [_with_interval(recalls, rank) for rank in ("r1", "r5", "r10")]
-        rows.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
-    return "\n".join(rows)
-
-
-def _with_interval(scores: Mapping[str, Any], name: str) -> str:
-    interval = scores["ci95"].get(name)
-    bounds = f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else ""
-    return f"{scores[name]:.3f}{bounds}"
+def results_table(summary: EvaluationSummary) -> str:
+    """The figures of an evaluation with their 95 % intervals, as Markdown."""
+    tables = (presenter.zero_shot_table(summary), presenter.retrieval_table(summary))
+    scores = summary.zero_shot
+    said = f"{scores.n} samples, chance {presenter.fraction(scores.chance)}"
+    parts = [presenter.markdown(table) for table in tables if table.rows]
+    parts.append(f"{said}; trained against {presenter.trained_against(summary)}.")
+    return "\n\n".join(parts)
 
 
 def _quarantined(items: Sequence[Quarantined]) -> dg.MetadataValue:

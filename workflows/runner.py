@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any
 
 import dagster as dg
 
@@ -23,14 +22,14 @@ from workflows.settings import run_config
 from workflows.spec import load_workflow
 
 
-class Outcome(Enum):
+class RunOutcome(Enum):
     """How a run ended that did not fail."""
 
     CHAMPION = "champion"
     CHALLENGER = "challenger"  # a gate failed
 
 
-def execute(home: Home, modality: str, profile: str, overrides: Sequence[str]) -> Outcome:
+def execute(home: Home, modality: str, profile: str, overrides: Sequence[str]) -> RunOutcome:
     """Run every step; finished ones are reused.
 
     Raises:
@@ -41,8 +40,8 @@ def execute(home: Home, modality: str, profile: str, overrides: Sequence[str]) -
     try:
         _run(home, job, run_config(modality, profile, overrides))
     except DagsterAssetCheckFailedError:
-        return Outcome.CHALLENGER
-    return Outcome.CHAMPION
+        return RunOutcome.CHALLENGER
+    return RunOutcome.CHAMPION
 
 
 def evaluate(
@@ -76,7 +75,7 @@ def evaluate(
 def _run(
     home: Home,
     job: dg.JobDefinition,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, object],
     asset_selection: Sequence[dg.AssetKey] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:

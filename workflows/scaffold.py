@@ -21,6 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
+from vitlens_core.modalities.base import LensedModality
 
 TEMPLATES = Path(__file__).parent / "templates" / "new_modality"
 FILES = {
@@ -87,9 +88,10 @@ def check_name(name: str) -> None:
     if hasattr(modalities, name):
         raise ConfigError(f"{name!r} would hide vitlens_core.modalities.{name}; choose another")
     for other in map(modalities.load, modalities.names()):
-        if name == other.WORD or f"{name}.npy" == getattr(other, "SIGNAL", None):
+        stored = other.signal_file if isinstance(other, LensedModality) else None
+        if name == other.metric_prefix or f"{name}.npy" == stored:
             raise ConfigError(
-                f"{name!r} is the word of {other.NAME} in metrics or shards; choose another name"
+                f"{name!r} is the word of {other.name} in metrics or shards; choose another name"
             )
 
 
@@ -108,6 +110,7 @@ def rendered(name: str, description: str | None = None) -> dict[str, str]:
     )
     facts = {
         "name": name,
+        "class_name": words.title().replace(" ", ""),
         "words": words,
         "title": words.capitalize(),
         "quoted_description": json.dumps(description, ensure_ascii=False),

@@ -19,7 +19,7 @@ from rich.markup import escape
 from pipelines import sweep as results
 from pipelines.config import RunConfig
 from pipelines.store.home import Home
-from pipelines.sweep import Outcome, Sweep
+from pipelines.sweep import Sweep, SweepPoint
 from vitlens_core.errors import ConfigError, VitlensError
 from workflows.axes import AXES, Point, points_of
 from workflows.console import terminal
@@ -76,21 +76,21 @@ def run(home: Home, plan: Plan, log: Path) -> Path:
     Args:
         log: where the user is sent for the story of a failure.
     """
-    console, outcomes = terminal(), []
+    console, made = terminal(), []
     for number, (point, config) in enumerate(plan.points, start=1):
         console.print(
             f"\n[bold]point {number} of {len(plan.points)}[/]  {plan.axis}: {escape(point.label)}",
             highlight=False,
         )
-        outcomes.append(_outcome(home, plan, point, config, log))
-        if outcomes[-1].failure:
-            console.print(f"[red]failed[/] {escape(outcomes[-1].failure)}", soft_wrap=True)
+        made.append(_run_point(home, plan, point, config, log))
+        if made[-1].failure:
+            console.print(f"[red]failed[/] {escape(made[-1].failure)}", soft_wrap=True)
     modality, varied = plan.workflow.modality, AXES[plan.axis].description
-    swept = Sweep(modality, plan.axis, varied, plan.profile, plan.overrides, outcomes)
+    swept = Sweep(modality, plan.axis, varied, plan.profile, plan.overrides, made)
     return results.write(home.root, swept)
 
 
-def _outcome(home: Home, plan: Plan, point: Point, config: RunConfig, log: Path) -> Outcome:
+def _run_point(home: Home, plan: Plan, point: Point, config: RunConfig, log: Path) -> SweepPoint:
     """One point run; whatever it raises is its own failure, not the sweep's."""
     artifacts, failure = {}, ""
     overrides = [*plan.overrides, *point.overrides]
@@ -103,4 +103,4 @@ def _outcome(home: Home, plan: Plan, point: Point, config: RunConfig, log: Path)
         logging.getLogger("vitlens").exception("point %s failed", point.label)
         failure = f"{type(error).__name__}: {error}; full log: {log}"
     is_profile = config == plan.base
-    return Outcome(point.label, point.overrides, config, is_profile, artifacts, failure)
+    return SweepPoint(point.label, point.overrides, config, is_profile, artifacts, failure)

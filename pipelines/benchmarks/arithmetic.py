@@ -24,8 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.benchmarks.embedded import Embedded
-from pipelines.benchmarks.protocols import Figure, Sure, by_luck
+from pipelines.benchmarks.protocols import Figure, by_luck
 from vitlens_core import metrics
+from vitlens_core.metrics import Bootstrap
 
 KIND = "embedding arithmetic"
 
@@ -41,7 +42,7 @@ class Queries:
 
 
 def composed(
-    embedded: Embedded, classes: Sequence[str], class_embeddings: np.ndarray, sure: Sure
+    embedded: Embedded, classes: Sequence[str], class_embeddings: np.ndarray, bootstrap: Bootstrap
 ) -> list[Figure]:
     """Figures of the definition above; none where no pair of classes can be asked for.
 
@@ -49,7 +50,7 @@ def composed(
         class_embeddings: [K, E], of `classes`.
     """
     gallery = [i for i, labels in enumerate(embedded.labels) if len(labels) > 1]
-    asked = queries(embedded.labels, gallery, classes, sure.seed)
+    asked = queries(embedded.labels, gallery, classes, bootstrap.seed)
     if not asked.recordings:
         return []
     x, t = embedded.embeddings[asked.recordings], class_embeddings[asked.words]
@@ -57,7 +58,7 @@ def composed(
     figures = []
     for name, vectors in (("composed", fused), ("recording_alone", x), ("text_alone", t)):
         found = metrics.retrieval(
-            vectors, embedded.embeddings[gallery], asked.relevant, **sure.of(asked.pairs)
+            vectors, embedded.embeddings[gallery], asked.relevant, bootstrap.of(asked.pairs)
         )
         figures += [
             Figure(

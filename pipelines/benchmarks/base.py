@@ -94,7 +94,7 @@ class Benchmark:
         published: figure → model → its value, in 0..1, all under this protocol.
         templates: prompts of a class; the modality's own where None.
         merged: class → label it counts as, where classes are finer than labels.
-        preparation: settings of the modality's tokenizer that the protocol fixes (clips).
+        preparation: settings of signal or tokenizer that the protocol fixes (clips).
         expected: those it presumes of the lens; a lens with others is noted in its rows.
         word: what a recording is called in figures of retrieval.
         caveat: what a reader must know of every figure.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipelines.benchmarks.base import Benchmark, Example
-from pipelines.evaluation.job import class_embeddings
+from pipelines.evaluation.embedding import class_embeddings
 from pipelines.store.splits import ranked
 from vitlens_core import modalities
 from vitlens_core.api.model import Model
@@ -45,13 +45,13 @@ class Embedded:
         """Two parts with every class in both where it has two groups; a group is in one."""
         first: set[str] = set()
         seen: set[str] = set()
-        owners: dict[str, set[str]] = {}
+        groups_of: dict[str, set[str]] = {}
         for labels, group in zip(self.labels, self.groups, strict=True):
-            owners.setdefault(labels[0], set()).add(group)
-        for label in sorted(owners):
-            own = ranked(owners[label] - seen, seed, "half")
+            groups_of.setdefault(labels[0], set()).add(group)
+        for label in sorted(groups_of):
+            own = ranked(groups_of[label] - seen, seed, "half")
             first.update(own[: (len(own) + 1) // 2])
-            seen |= owners[label]
+            seen |= groups_of[label]
         parts = [[i for i, g in enumerate(self.groups) if (g in first) == side] for side in (1, 0)]
         return self.take(parts[0]), self.take(parts[1])
 
@@ -70,7 +70,7 @@ class Texts:
 
 def prompted(model: Model, benchmark: Benchmark, names: Sequence[str], batch: int) -> np.ndarray:
     """[K, E]: per class the mean over the benchmark's prompts, as in the evaluation."""
-    templates = benchmark.templates or modalities.load(benchmark.modality).TEMPLATES
+    templates = benchmark.templates or modalities.load(benchmark.modality).templates
     return class_embeddings(Texts(model, batch), names, templates)
 
 
@@ -85,9 +85,9 @@ def deviations(model: Model, benchmark: Benchmark) -> list[str]:
     """What the lens sees otherwise than the protocol presumes."""
     settings = model.settings(benchmark.modality)
     return [
-        f"the lens sees {name} {getattr(settings, name)}, the protocol {value}"
+        f"the lens sees {name} {settings[name]}, the protocol {value}"
         for name, value in benchmark.expected.items()
-        if getattr(settings, name, value) != value
+        if settings.get(name, value) != value
     ]
 
 

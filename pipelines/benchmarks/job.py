@@ -8,11 +8,12 @@ from pathlib import Path
 from pipelines.benchmarks import suite as suites
 from pipelines.benchmarks.step import PAGE, STEP, TABLE, BenchmarksConfig
 from pipelines.benchmarks.table import markdown
+from pipelines.evaluation.result import read_result
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
-from pipelines.store.shards import encode_json
+from pipelines.store.shards import encode_model
 from vitlens_core.api import Model, load
 from vitlens_core.model_files import LENS_FILE
 
@@ -37,7 +38,7 @@ def run(
     identity = {
         **config.model_dump(mode="json", exclude={"roots"}),
         "mounted": sorted(config.roots),
-        "emergent": evaluation.read_json("metrics.json")["emergent"],
+        "emergent": read_result(evaluation).emergent,
     }
     inputs = {"foundation": foundation, "lens": lens}
     build = STEP.begin(runtime, identity, inputs, suite.content)
@@ -49,7 +50,7 @@ def run(
     with runtime.progress(STEP.name, suite.recordings, "recordings") as bar:
         table = suites.measure(suite, model, config, bar.advance, emergent=identity["emergent"])
     files = [
-        write_atomic(build.folder / TABLE, encode_json(table.model_dump(mode="json"))),
+        write_atomic(build.folder / TABLE, encode_model(table)),
         write_atomic(build.folder / PAGE, markdown(table).encode()),
     ]
     kinds = {"rows": table.rows, "failed": table.failed, "skipped": table.skipped}

@@ -15,14 +15,13 @@ Axes: B recordings, C captions, K classes, E embedding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipelines.benchmarks.embedded import Embedded, of_classes
 from vitlens_core import metrics
-from vitlens_core.metrics import Interval
+from vitlens_core.metrics import Bootstrap, Interval
 
 _MAP_RESAMPLES = 100  # each takes some 2 s over AudioSet's 527 classes
 
@@ -48,24 +47,15 @@ class Figure:
     with_text: bool = True
 
 
-@dataclass(frozen=True)
-class Sure:
-    """How intervals are drawn."""
-
-    resamples: int = 2000
-    seed: int = 0
-
-    def of(self, groups: Sequence[str]) -> dict[str, Any]:
-        return {"groups": groups, "resamples": self.resamples, "seed": self.seed}
-
-
 def zero_shot(
-    scores: np.ndarray, labels: np.ndarray, groups: Sequence[str], sure: Sure
+    scores: np.ndarray, labels: np.ndarray, groups: Sequence[str], bootstrap: Bootstrap
 ) -> list[Figure]:
     """Top-1/3/5 and class mean of scores [B, K] against labels [B]; no k of all K classes."""
     count = scores.shape[1]
     # Scores against the unit vectors are the scores: one ranking, one set of intervals.
-    found = metrics.zero_shot(scores, np.eye(count, dtype=scores.dtype), labels, **sure.of(groups))
+    found = metrics.zero_shot(
+        scores, np.eye(count, dtype=scores.dtype), labels, bootstrap.of(groups)
+    )
     by_k = {1: found.top1, 3: found.top3, 5: found.top5}
     figures = [
         Figure("zero-shot", f"top{k}", interval, found.n, k / count)
@@ -84,7 +74,7 @@ def merged(scores: np.ndarray, labels_of_classes: Sequence[str]) -> tuple[np.nda
 
 
 def mean_average_precision(
-    scores: np.ndarray, relevant: np.ndarray, groups: Sequence[str], sure: Sure
+    scores: np.ndarray, relevant: np.ndarray, groups: Sequence[str], bootstrap: Bootstrap
 ) -> list[Figure]:
     """mAP of scores [B, K] against relevant bool [B, K]: classes without a positive are left out.
 
@@ -93,7 +83,8 @@ def mean_average_precision(
     present = relevant.any(axis=0)
     scores, relevant = scores[:, present], relevant[:, present]
     value = _map(scores, relevant, np.ones(len(scores)))
-    draws = metrics.group_draws(groups, min(sure.resamples, _MAP_RESAMPLES), sure.seed)
+    few = replace(bootstrap.of(groups), resamples=min(bootstrap.resamples, _MAP_RESAMPLES))
+    draws = few.draws(len(scores))
     # A draw without a positive of any class has no mAP.
     resampled = [_map(scores, relevant, draw) for draw in draws if (draw @ relevant).any()]
     low, high = np.percentile(resampled or [value], [2.5, 97.5])
@@ -116,7 +107,9 @@ def _map(scores: np.ndarray, relevant: np.ndarray, times: np.ndarray) -> float:
     return float(np.mean(precisions))
 
 
-def retrieval(embedded: Embedded, captions: np.ndarray, word: str, sure: Sure) -> list[Figure]:
+def retrieval(
+    embedded: Embedded, captions: np.ndarray, word: str, bootstrap: Bootstrap
+) -> list[Figure]:
     """R@1/5/10 of captions → recordings and back.
 
     Args:
@@ -124,14 +117,14 @@ def retrieval(embedded: Embedded, captions: np.ndarray, word: str, sure: Sure) -
         word: what a recording is called in metrics ("audio").
     """
     distinct, own = distinct_captions(embedded)
-    owners = [embedded.groups[int(own[place].argmax())] for place in range(len(distinct))]
+    caption_groups = [embedded.groups[int(own[place].argmax())] for place in range(len(distinct))]
     ways = (
-        (f"text_to_{word}", captions, embedded.embeddings, own, owners),
+        (f"text_to_{word}", captions, embedded.embeddings, own, caption_groups),
         (f"{word}_to_text", embedded.embeddings, captions, own.T, embedded.groups),
     )
     figures = []
     for name, queries, gallery, relevant, groups in ways:
-        found = metrics.retrieval(queries, gallery, relevant, **sure.of(groups))
+        found = metrics.retrieval(queries, gallery, relevant, bootstrap.of(groups))
         figures += [
             Figure(
                 "retrieval", f"{name}_{k}", interval, len(queries), by_luck(relevant, int(k[1:]))
@@ -162,7 +155,7 @@ def by_luck(relevant: np.ndarray, k: int) -> float:
 
 
 def few_shot(
-    support: Embedded, query: Embedded, shots: Sequence[int], draws: int, sure: Sure
+    support: Embedded, query: Embedded, shots: Sequence[int], draws: int, bootstrap: Bootstrap
 ) -> list[Figure]:
     """k-shot top-1: the nearest class prototype, the normalised mean of k recordings of a class.
 
@@ -181,14 +174,14 @@ def few_shot(
     for k in shots:
         if min(map(len, pools.values())) < k:
             continue
-        rng = np.random.default_rng([sure.seed, k])
+        rng = np.random.default_rng([bootstrap.seed, k])
         hits = np.stack(
             [
                 (query.embeddings @ _prototypes(support, pools, k, rng).T).argmax(axis=1) == labels
                 for _ in range(draws)
             ]
         )
-        interval = metrics.mean_over_runs(hits, **sure.of(query.groups))
+        interval = metrics.mean_over_runs(hits, bootstrap.of(query.groups))
         figures.append(
             Figure(
                 f"{k}-shot",
@@ -212,7 +205,9 @@ def _prototypes(
     return means / np.linalg.norm(means, axis=1, keepdims=True).clip(1e-12)
 
 
-def linear_probe(support: Embedded, query: Embedded, strength: float, sure: Sure) -> list[Figure]:
+def linear_probe(
+    support: Embedded, query: Embedded, strength: float, bootstrap: Bootstrap
+) -> list[Figure]:
     """Top-1 of a logistic regression on standardised embeddings of the support.
 
     Args:
@@ -229,7 +224,7 @@ def linear_probe(support: Embedded, query: Embedded, strength: float, sure: Sure
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
     probe.fit(support.embeddings, known)
     hits = probe.predict(query.embeddings) == of_classes(query, classes)
-    interval = metrics.mean_over_runs(hits[None], **sure.of(query.groups))
+    interval = metrics.mean_over_runs(hits[None], bootstrap.of(query.groups))
     note = f"on {len(support)} recordings"
     chance = 1 / len(classes)
     return [Figure("linear probe", "top1", interval, len(query), chance, (note,), with_text=False)]
@@ -240,7 +235,7 @@ def calibration(
     test: tuple[np.ndarray, np.ndarray],
     groups: Sequence[str],
     temperature: float,
-    sure: Sure,
+    bootstrap: Bootstrap,
 ) -> list[Figure]:
     """Expected calibration error of softmax(cosine / T) on `test`, with two temperatures.
 
@@ -255,7 +250,7 @@ def calibration(
     figures = []
     for metric, used in (("ece", temperature), ("ece_fitted", fitted)):
         interval = metrics.expected_calibration_error(
-            metrics.softmax(scores / used), labels, **sure.of(groups)
+            metrics.softmax(scores / used), labels, bootstrap.of(groups)
         )
         notes = (f"temperature {used:.4g}",)
         figures.append(Figure("calibration", metric, interval, len(labels), None, notes))

@@ -19,9 +19,9 @@ class BenchmarksConfig(BaseModel):
     roots: dict[str, str] = Field(
         default_factory=dict, description="benchmark → folder it is mounted at; never identity"
     )
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(32, ge=1, description="signals that pass the tower at a time")
     resamples: int = Field(2000, ge=100, description="bootstrap resamples of an interval")
-    seed: int = 0
+    seed: int = Field(0, description="of the intervals and of what is drawn")
     few_shot: bool = Field(True, description="prototypes of a few labelled recordings a class")
     shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (1, 2, 4, 8, 16), min_length=1, description="labelled recordings of a class, few-shot"

@@ -26,7 +26,6 @@ from pipelines.benchmarks.embedded import (
 )
 from pipelines.benchmarks.protocols import (
     Figure,
-    Sure,
     calibration,
     distinct_captions,
     few_shot,
@@ -41,6 +40,7 @@ from pipelines.benchmarks.table import NOT_MOUNTED, Row, Table, Unscored, row, u
 from pipelines.store.artifacts import digest
 from vitlens_core.api.model import Model
 from vitlens_core.errors import ConfigError, InputError
+from vitlens_core.metrics import Bootstrap
 
 _GENERATED = "generated files: says nothing of real recordings"
 _EMERGENT = "emergent: the lens was never trained against text"
@@ -129,14 +129,14 @@ def _figures(
 ) -> list[Figure]:
     model = prepared(model, benchmark)
     test = embed(model, mounted.test, config.batch_size, advance)
-    sure = Sure(config.resamples, config.seed)
+    bootstrap = Bootstrap(config.resamples, config.seed)
     if benchmark.task == "retrieval":
-        return _retrieved(benchmark, test, model, config, sure)
+        return _retrieved(benchmark, test, model, config, bootstrap)
     classes = prompted(model, benchmark, mounted.classes, config.batch_size)
     if benchmark.task == "multilabel":
-        return _several_labels(mounted, test, classes, sure)
-    figures = _classified(benchmark, mounted, test, classes, model, sure)
-    return figures + _trained(mounted, test, model, config, sure)
+        return _several_labels(mounted, test, classes, bootstrap)
+    figures = _classified(benchmark, mounted, test, classes, model, bootstrap)
+    return figures + _trained(mounted, test, model, config, bootstrap)
 
 
 def _notes(
@@ -155,22 +155,22 @@ def _classified(
     test: Embedded,
     classes: np.ndarray,
     model: Model,
-    sure: Sure,
+    bootstrap: Bootstrap,
 ) -> list[Figure]:
     """Zero-shot, and how well its confidences are calibrated."""
     scores, names = test.embeddings @ classes.T, list(mounted.classes)
     if benchmark.merged:
         scores, names = merged(scores, [benchmark.merged[name] for name in names])
-    figures = zero_shot(scores, of_classes(test, names), test.groups, sure)
+    figures = zero_shot(scores, of_classes(test, names), test.groups, bootstrap)
     own = model.temperature(benchmark.modality)
-    return figures + _calibrated(scores, names, test, own, sure)
+    return figures + _calibrated(scores, names, test, own, bootstrap)
 
 
 def _calibrated(
-    scores: np.ndarray, names: list[str], test: Embedded, temperature: float, sure: Sure
+    scores: np.ndarray, names: list[str], test: Embedded, temperature: float, bootstrap: Bootstrap
 ) -> list[Figure]:
     """A temperature fitted on one half of the groups, measured on the other."""
-    validation, held = test.halves(sure.seed)
+    validation, held = test.halves(bootstrap.seed)
     if not len(validation) or not len(held):
         return []
     first = np.isin(test.groups, list(set(validation.groups)))
@@ -178,26 +178,30 @@ def _calibrated(
         (scores[chosen], of_classes(part, names))
         for chosen, part in ((first, validation), (~first, held))
     ]
-    return calibration(parts[0], parts[1], held.groups, temperature, sure)
+    return calibration(parts[0], parts[1], held.groups, temperature, bootstrap)
 
 
 def _several_labels(
-    mounted: Mounted, test: Embedded, classes: np.ndarray, sure: Sure
+    mounted: Mounted, test: Embedded, classes: np.ndarray, bootstrap: Bootstrap
 ) -> list[Figure]:
     relevant = np.array([[name in labels for name in mounted.classes] for labels in test.labels])
-    figures = mean_average_precision(test.embeddings @ classes.T, relevant, test.groups, sure)
-    return figures + composed(test, mounted.classes, classes, sure)
+    figures = mean_average_precision(test.embeddings @ classes.T, relevant, test.groups, bootstrap)
+    return figures + composed(test, mounted.classes, classes, bootstrap)
 
 
 def _retrieved(
-    benchmark: Benchmark, test: Embedded, model: Model, config: BenchmarksConfig, sure: Sure
+    benchmark: Benchmark,
+    test: Embedded,
+    model: Model,
+    config: BenchmarksConfig,
+    bootstrap: Bootstrap,
 ) -> list[Figure]:
     captions = Texts(model, config.batch_size).encode_text(distinct_captions(test)[0])
-    return retrieval(test, captions.numpy(), benchmark.word, sure)
+    return retrieval(test, captions.numpy(), benchmark.word, bootstrap)
 
 
 def _trained(
-    mounted: Mounted, test: Embedded, model: Model, config: BenchmarksConfig, sure: Sure
+    mounted: Mounted, test: Embedded, model: Model, config: BenchmarksConfig, bootstrap: Bootstrap
 ) -> list[Figure]:
     """Few-shot and linear probe, on the data set's training side or on half of what is tested."""
     if not (config.few_shot or config.linear_probe):
@@ -208,7 +212,9 @@ def _trained(
         support, query = embed(model, chosen, config.batch_size, lambda _: None), test
     if not len(support) or not len(query):
         return []
-    found = few_shot(support, query, config.shots, config.draws, sure) if config.few_shot else []
+    found = (
+        few_shot(support, query, config.shots, config.draws, bootstrap) if config.few_shot else []
+    )
     if config.linear_probe:
-        found += linear_probe(support, query, config.probe_strength, sure)
+        found += linear_probe(support, query, config.probe_strength, bootstrap)
     return found

@@ -5,10 +5,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.benchmarks.base import Benchmark
-from pipelines.benchmarks.protocols import Figure
+from pipelines.evaluation.presenter import cell, figure_name, fraction
+from vitlens_core.metrics import Interval
+
+if TYPE_CHECKING:
+    from pipelines.benchmarks.base import Benchmark
+    from pipelines.benchmarks.protocols import Figure
 
 NOT_MOUNTED = "not mounted"
 
@@ -118,13 +124,14 @@ def markdown(table: Table) -> str:
 
 def figure_cells(row: Row) -> list[str]:
     """What is scored, its value with interval, how many, chance, published; as texts."""
-    published = ", ".join(f"{model} {value:.3f}" for model, value in row.published.items())
+    figure = Interval(row.value, *row.ci95)
     return [
-        f"{row.kind} {row.metric.replace('_', ' ')}",
-        f"{row.value:.3f} ({row.ci95[0]:.3f}–{row.ci95[1]:.3f})",
+        f"{row.kind} {figure_name(row.metric)}",
+        # Thousands of recordings: two digits would not tell the bounds from the value.
+        str(cell(figure, digits=3)),
         f"{row.n:,}",
-        "" if row.chance is None else f"{row.chance:.3f}",
-        published,
+        "" if row.chance is None else fraction(row.chance),
+        ", ".join(f"{model} {fraction(value)}" for model, value in row.published.items()),
     ]
 
 

@@ -10,14 +10,14 @@ from pipelines.execution.step import Step
 
 
 class EvaluationConfig(BaseModel):
-    """What is evaluated and how sure the figures are."""
+    """What is evaluated, and how the intervals of its figures are drawn."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     split: Literal["test", "val"] = Field("test", description="val serves for tuning")
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(32, ge=1, description="signals that pass the tower at a time")
     resamples: int = Field(2000, ge=100, description="bootstrap resamples of an interval")
-    seed: int = 0
+    seed: int = Field(0, description="of the intervals")
 
 
 STEP = Step(
@@ -31,10 +31,11 @@ STEP = Step(
         "metrics.json": "zero-shot classification of the modality and, as its ceiling, of the "
         "foundation's own images (mean over views) and of the teacher's signals; retrieval; "
         "confusion matrix; intervals; what the lens was trained against, and whether its figures "
-        "are emergent: then it never saw text",
+        "are emergent: then it never saw text (`EvaluationResult`)",
         "predictions.json": "per sample whether it is right, its best classes, and its nearest "
-        "samples by image",
-        "calibration.json": "the temperature fitted on validation samples, if they suffice",
+        "samples by image (`Predictions`)",
+        "calibration.json": "the temperature fitted on validation samples, if they suffice "
+        "(`Calibration`)",
     },
     promises="Deterministic. Intervals resample whole groups (objects, subjects). No choice is "
     "made on the held-out samples. What needs images or captions is left out where held-out "

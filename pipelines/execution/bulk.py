@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from upath import UPath
 
 from pipelines.execution.runtime import Resources, Runtime
@@ -57,9 +57,9 @@ class ShardRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    file: FileEntry
-    samples: int
-    quarantined: tuple[Quarantined, ...] = ()
+    file: FileEntry = Field(description="its tar")
+    samples: int = Field(description="in the tar")
+    quarantined: tuple[Quarantined, ...] = Field((), description="left out of it")
 
 
 class ShardProcessor(Protocol):

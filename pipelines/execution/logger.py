@@ -30,7 +30,7 @@ class Training:
     Attributes:
         fingerprint: of the lens.
         steps: how many there will be.
-        config: every setting of the step, under the name of its section.
+        config: how it is trained, by section, as the settings of the run have it.
     """
 
     modality: str

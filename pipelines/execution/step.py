@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -60,7 +60,7 @@ class Step:
     def begin(
         self,
         runtime: Runtime,
-        settings: BaseModel | Mapping[str, Any],
+        settings: BaseModel | Mapping[str, object],
         inputs: Mapping[str, Artifact],
         content: str = "",
         *,
@@ -81,7 +81,7 @@ class Step:
     def run(
         self,
         runtime: Runtime,
-        settings: tuple[Any, ...],
+        settings: tuple[object, ...],
         inputs: Mapping[str, Artifact],
         piece: Piece | None = None,
     ) -> Artifact:

@@ -5,7 +5,6 @@ Axes: V views, C captions, Fi and Ft widths of image and text features.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +17,9 @@ from upath import UPath
 from pipelines.execution.bulk import ShardTask, read_record, tasks_of, write_shards
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.step import FoundationConfig
+from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Build
-from pipelines.store.files import write_atomic
+from pipelines.store.files import FileEntry, write_atomic
 from pipelines.store.shards import (
     Sample,
     decode_array,
@@ -29,8 +29,8 @@ from pipelines.store.shards import (
     view_names,
 )
 from vitlens_core.errors import ConfigError
-from vitlens_core.foundation import LitFoundation, load_foundation
-from vitlens_core.foundation.lit import FitSettings, fit_projections
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.lit import LitFoundation, fit_projections
 from vitlens_core.model_files import PROJECTIONS_FILE
 
 _MOST_FITTED = 10_000  # samples whose features are in memory; two projections need no more
@@ -75,11 +75,11 @@ class FeatureEncoder:
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
         for sample in self.shards.read(task.name):
-            described = json.loads(sample["json"])
-            if not view_names(sample) or not described["captions"]:
+            captions = SampleInfo.of(sample).captions
+            if not view_names(sample) or not captions:
                 continue  # no pair to fit on; `targets` encodes what there is
             images = self.foundation.image_features(composite_views(sample, self.background))
-            texts = self.foundation.text_features(described["captions"])
+            texts = self.foundation.text_features(list(captions))
             yield {
                 "__key__": sample["__key__"],
                 "image_features.npy": encode_array(images.numpy()),
@@ -93,17 +93,17 @@ def _fit(
     config: FoundationConfig,
     foundation: LitFoundation,
     shards: Artifact,
-) -> list:
+) -> list[FileEntry]:
     tasks = _fitted_on(shards)
     records = write_shards(runtime, build, tasks, partial(FeatureEncoder, config, shards))
-    images, texts, owners = _read_features(build.folder, tasks)
-    settings = FitSettings(**config.fit.model_dump())
+    images, texts, sample_ids = _read_features(build.folder, tasks)
+    settings = config.fit
     with runtime.progress("fit", settings.steps, "steps") as bar:
         fit_projections(
             foundation.projections.requires_grad_(True),
             images,
             texts,
-            owners,
+            sample_ids,
             settings,
             on_step=lambda step, loss: bar.at(step + 1, f"loss {loss:.3f}"),
         )
@@ -126,7 +126,7 @@ def _fitted_on(shards: Artifact) -> list[ShardTask]:
 def _read_features(
     folder: UPath, tasks: list[ShardTask]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Image features [P, V, Fi], text features [C, Ft], owner of each text [C].
+    """Image features [P, V, Fi], text features [C, Ft], sample of each text [C].
 
     Raises:
         ConfigError: no sample has both, or samples differ in their number of images.
@@ -139,9 +139,9 @@ def _read_features(
             f"number of images each; found {views or 'none'}. Share the foundation of another "
             "workflow (foundation_of in its defs.yaml), or choose an open_clip one"
         )
-    owners = [number for number, features in enumerate(found) for _ in features.texts]
+    sample_ids = [number for number, features in enumerate(found) for _ in features.texts]
     images = torch.stack([features.images for features in found])
-    return images, torch.cat([features.texts for features in found]), torch.tensor(owners)
+    return images, torch.cat([features.texts for features in found]), torch.tensor(sample_ids)
 
 
 def _features(path: UPath) -> dict[str, Features]:

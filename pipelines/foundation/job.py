@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.features import _fit
 from pipelines.foundation.step import STEP, FoundationConfig
 from pipelines.foundation.teacher import LENS, Teacher, find_teacher
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
-from pipelines.store.shards import (
-    encode_json,
-)
-from vitlens_core.foundation import LitFoundation, load_foundation
+from pipelines.store.shards import encode_model
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.info import FoundationInfo
+from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.model_files import FOUNDATION_FILE, PROJECTIONS_FILE
 
 
@@ -42,15 +40,15 @@ def run(
     files = []
     if isinstance(foundation, LitFoundation):
         files += _fit(runtime, build, config, foundation, shards)
-    described = {
-        "spec": config.spec,
-        "embed_dim": foundation.embed_dim,
-        "image_size_px": foundation.image_size_px,
-        "background": config.background,
-        "logit_scale": foundation.logit_scale,
-        "digest": foundation.digest(),
-    }
-    files.append(write_atomic(build.folder / FOUNDATION_FILE, encode_json(described)))
+    info = FoundationInfo(
+        spec=config.spec,
+        embed_dim=foundation.embed_dim,
+        image_size_px=foundation.image_size_px,
+        digest=foundation.digest(),
+        background=config.background,
+        logit_scale=foundation.logit_scale,
+    )
+    files.append(write_atomic(build.folder / FOUNDATION_FILE, encode_model(info)))
     return build.commit(
         files, counts={"parameters": sum(p.numel() for p in foundation.parameters())}
     )
@@ -63,9 +61,9 @@ def _of_teacher(runtime: Runtime, config: FoundationConfig, teacher: Teacher) ->
     build = STEP.begin(runtime, identity, {})
     if build.existing:
         return build.existing
-    described = json.loads((teacher.folder / FOUNDATION_FILE).read_text())
-    described["teacher"] = teacher.settings.modality
-    contents = {FOUNDATION_FILE: encode_json(described), LENS: teacher.lens.read_bytes()}
+    stated = FoundationInfo.model_validate_json((teacher.folder / FOUNDATION_FILE).read_bytes())
+    info = stated.model_copy(update={"teacher": teacher.settings.modality})
+    contents = {FOUNDATION_FILE: encode_model(info), LENS: teacher.lens.read_bytes()}
     projections = teacher.folder / PROJECTIONS_FILE
     if projections.exists():
         contents[projections.name] = projections.read_bytes()

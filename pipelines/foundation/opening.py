@@ -5,14 +5,16 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from pipelines.foundation.info import read_info
 from pipelines.foundation.teacher import LENS
 from pipelines.store.artifacts import Artifact
 from vitlens_core.api.lenses import open_foundation as open_folder
 from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import CheckpointError
-from vitlens_core.foundation import Foundation
+from vitlens_core.foundation.base import Foundation
 from vitlens_core.model_files import FOUNDATION_FILE, PROJECTIONS_FILE
-from vitlens_core.models.tower import Tower, TowerSettings
+from vitlens_core.models.tower import Tower
+from vitlens_core.models.tower_settings import TowerSettings
 
 
 def open_foundation(artifact: Artifact) -> Foundation:
@@ -26,7 +28,7 @@ def open_foundation(artifact: Artifact) -> Foundation:
             if artifact.path(name).exists():
                 Path(folder, name).write_bytes(artifact.path(name).read_bytes())
         foundation = open_folder(folder)
-    stated = artifact.read_json(FOUNDATION_FILE)["digest"]
+    stated = read_info(artifact).digest
     if foundation.digest() != stated:
         raise CheckpointError(
             f"{foundation.spec}: the weights found now are not those of this artifact "

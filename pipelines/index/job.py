@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 from upath import UPath
 
-from pipelines.evaluation.job import embed, unit
+from pipelines.evaluation.embedding import embed, unit
 from pipelines.execution.bulk import ShardTask, tasks_of, write_shards
 from pipelines.execution.runtime import Runtime
+from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation, open_lens
+from pipelines.index.items import (
+    INDEX_FILE,
+    ITEMS_FILE,
+    KINDS,
+    IndexInfo,
+    IndexItem,
+    VectorKind,
+    graph_file,
+)
 from pipelines.index.step import STEP, IndexConfig
 from pipelines.renders.thumbnails import thumbnail
+from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Build
 from pipelines.store.files import FileEntry, atomic_file, write_atomic
 from pipelines.store.shards import (
@@ -28,27 +38,18 @@ from pipelines.store.shards import (
     Sample,
     decode_array,
     encode_array,
-    encode_json,
+    encode_model,
     targets_file,
 )
-from vitlens_core.model_files import FOUNDATION_FILE, LENS_FILE
+from vitlens_core.model_files import LENS_FILE
 
-ITEMS, DESCRIPTION = "items.jsonl", "index.json"
-
-
-KINDS = ("signal", "image", "text")  # of vectors
-
+if TYPE_CHECKING:
+    from usearch.index import Index
 
 THUMBNAIL = "thumbnail.webp"
-
-
 _OF_ITEMS = ("json", *(f"{kind}.npy" for kind in KINDS))  # all but the thumbnail
-
-
 _VIEW = "view00.png"
-
-
-_DESCRIBED = ("name", "label", "group", "split", "licence", "creator")
+_LEFT_OUT = {"captions"}
 
 
 def run(
@@ -69,14 +70,14 @@ def run(
     tasks = tasks_of(targets)
     records = write_shards(runtime, build, tasks, processor, needs_gpu=True)
     tars = [build.folder / record.file.name for record in records]
-    width = foundation.read_json(FOUNDATION_FILE)["embed_dim"]
+    width = read_info(foundation).embed_dim
     with runtime.progress(STEP.name, len(tars), "graphs of shards") as bar:
         gathered = _Gathered(build, config, width)
         for tar in tars:
             gathered.add(tar)
             bar.advance()
     modality = lens.manifest.config["modality"]
-    files, counts = gathered.write({"modality": modality, "embed_dim": width})
+    files, counts = gathered.write(modality)
     return build.commit([*(record.file for record in records), *files], counts)
 
 
@@ -102,17 +103,15 @@ class IndexBuilder:
         if not embedded:
             return
         vectors = self._vectors(embedded)
-        shown = self.shards.read(task.name, only=("json", _VIEW))
-        for sample, own, vector in zip(embedded, shown, vectors, strict=True):
+        paired = self.shards.read(task.name, only=("json", _VIEW))
+        for sample, own, vector in zip(embedded, paired, vectors, strict=True):
             assert sample["__key__"] == own["__key__"], "targets have the order of their shards"
-            described = json.loads(own["json"])
-            kept = {name: described[name] for name in _DESCRIBED}
             found = {"signal": vector, **_means(sample)}
             yield {
                 "__key__": own["__key__"],
                 **{f"{kind}.npy": encode_array(found[kind]) for kind in found},
                 **self._thumbnail(own),
-                "json": encode_json(kept),
+                "json": SampleInfo.of(own).encode(without=_LEFT_OUT),
             }
 
     def _vectors(self, samples: list[Sample]) -> np.ndarray:
@@ -129,10 +128,11 @@ class IndexBuilder:
         return {THUMBNAIL: buffer.getvalue()}
 
 
-def _means(sample: Sample) -> dict[str, np.ndarray]:
+def _means(sample: Sample) -> dict[VectorKind, np.ndarray]:
     """Unit-norm means of the targets of images and of captions, where there are any."""
-    means = {}
-    for kind in ("image", "text"):
+    means: dict[VectorKind, np.ndarray] = {}
+    of_targets: tuple[VectorKind, ...] = ("image", "text")
+    for kind in of_targets:
         targets = decode_array(sample[targets_file(kind)]).astype(np.float32)
         if len(targets):
             means[kind] = unit(targets.mean(axis=0))
@@ -143,7 +143,7 @@ class _Gathered:
     """The graphs, the labels and the lines of `items.jsonl`, as tars are added in order."""
 
     def __init__(self, build: Build, config: IndexConfig, width: int) -> None:
-        self._folder = build.folder
+        self._folder, self._width = build.folder, width
         self._graphs = {kind: new_graph(width, config) for kind in KINDS}
         self._labels: set[str] = set()
         self._lines = tempfile.TemporaryFile()  # noqa: SIM115  ends with this object
@@ -151,8 +151,8 @@ class _Gathered:
 
     def add(self, tar: UPath) -> None:
         shard = OpenShard(tar)
-        vectors: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
-        numbers: dict[str, list[int]] = {kind: [] for kind in KINDS}
+        vectors: dict[VectorKind, list[np.ndarray]] = {kind: [] for kind in KINDS}
+        numbers: dict[VectorKind, list[int]] = {kind: [] for kind in KINDS}
         for row in range(len(shard)):
             sample = shard.read(row, _OF_ITEMS)
             found = [kind for kind in KINDS if f"{kind}.npy" in sample]
@@ -168,21 +168,32 @@ class _Gathered:
                 self._graphs[kind].add(np.array(numbers[kind]), np.stack(rows), threads=1)
 
     def _write_line(
-        self, tar: str, sample: Sample, found: list[str], place: tuple[int, int] | None
+        self, tar: str, sample: Sample, found: list[VectorKind], place: tuple[int, int] | None
     ) -> None:
-        described = json.loads(sample["json"])
-        self._labels |= {described["label"]} - {"", None}
-        item = {"key": sample["__key__"], **described, "vectors": found}
-        item["thumbnail"] = [tar, *place] if place else None
-        self._lines.write(encode_json(item) + b"\n")
+        info = SampleInfo.of(sample)
+        if info.label:
+            self._labels.add(info.label)
+        item = IndexItem(
+            **info.model_dump(),
+            key=sample["__key__"],
+            vectors=tuple(found),
+            thumbnail=(tar, *place) if place else None,
+        )
+        self._lines.write(item.encode(without=_LEFT_OUT) + b"\n")
 
-    def write(self, described: dict[str, Any]) -> tuple[list[FileEntry], dict[str, int]]:
+    def write(self, modality: str) -> tuple[list[FileEntry], dict[str, int]]:
         """Everything but the tars, and the artifact's counts."""
         kinds = {kind: len(graph) for kind, graph in self._graphs.items() if len(graph)}
-        described |= {"vectors": kinds, "labels": sorted(self._labels), "items": self._count}
-        files = [write_atomic(self._folder / DESCRIPTION, encode_json(described))]
+        info = IndexInfo(
+            modality=modality,
+            embed_dim=self._width,
+            vectors=kinds,
+            labels=tuple(sorted(self._labels)),
+            items=self._count,
+        )
+        files = [write_atomic(self._folder / INDEX_FILE, encode_model(info))]
         self._lines.seek(0)
-        with self._lines, atomic_file(self._folder / ITEMS) as file:
+        with self._lines, atomic_file(self._folder / ITEMS_FILE) as file:
             shutil.copyfileobj(self._lines, file)
         files.append(file.entry)
         files += [_saved(self._graphs[kind], self._folder / graph_file(kind)) for kind in kinds]
@@ -190,11 +201,7 @@ class _Gathered:
         return files, {"samples": self._count, **counts}
 
 
-def graph_file(kind: str) -> str:
-    return f"{kind}.usearch"
-
-
-def new_graph(width: int, config: IndexConfig) -> Any:
+def new_graph(width: int, config: IndexConfig) -> Index:
     """An empty usearch index: inner products of fp16 vectors [width]."""
     from usearch.index import Index
 
@@ -208,7 +215,7 @@ def new_graph(width: int, config: IndexConfig) -> Any:
     )
 
 
-def _saved(graph: Any, path: UPath) -> FileEntry:
+def _saved(graph: Index, path: UPath) -> FileEntry:
     with tempfile.TemporaryDirectory(prefix="vitlens-graph-") as folder:
         local = Path(folder, path.name)
         graph.save(str(local))

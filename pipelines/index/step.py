@@ -34,11 +34,11 @@ STEP = Step(
         "signal.npy, image.npy, text.npy": "fp32 [E], unit norm: of the lens, and the means of the "
         "targets; absent where there are none",
         "thumbnail.webp": "the first view; absent without views",
-        "json": "name, label, group, split, licence, creator",
+        "json": "name, label, group, split, licence, creator (`SampleInfo`)",
         "<vectors>.usearch": "one graph per kind of vectors, keyed by the number of an item",
         "items.jsonl": "line n is item n: what its json says, its key, the kinds of vectors it "
-        "has, and where in the tars its thumbnail lies",
-        "index.json": "modality, width, counts by kind, labels",
+        "has, and where in the tars its thumbnail lies (`IndexItem`)",
+        "index.json": "modality, width, counts by kind, labels (`IndexInfo`)",
     },
     promises="Deterministic. A killed job goes on at the shards that lack a record. One shard's "
     "vectors are in memory beside the graphs, which hold the corpus's vectors as fp16.",

@@ -10,19 +10,28 @@ from pathlib import Path
 from pipelines.execution.logger import Point, Report, Training, report_to
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import has_teacher, open_foundation
-from pipelines.lens.settings import PROGRESS_FILE
-from pipelines.lens.step import STEP, LensConfig
+from pipelines.lens.curves import CURVES_FILE, TrainingCurves, validation_kind
+from pipelines.lens.settings import PROGRESS_FILE, TrainConfig
+from pipelines.lens.step import STEP
 from pipelines.lens.training import TrainJob
 from pipelines.lens.workers import fit, remove
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
-from pipelines.store.shards import encode_json
+from pipelines.store.shards import encode_model
 from vitlens_core.errors import ConfigError
 from vitlens_core.model_files import LENS_FILE
+from vitlens_core.models.tower import build_tower
+from vitlens_core.models.tower_settings import TowerSettings
 
 
-def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Artifact) -> Artifact:
-    """Train the lens, in this process or on the workers of Ray Train.
+def run(
+    runtime: Runtime,
+    config: TrainConfig,
+    tower: TowerSettings,
+    targets: Artifact,
+    foundation: Artifact,
+) -> Artifact:
+    """Train the lens of a tower, in this process or on the workers of Ray Train.
 
     Raises:
         ConfigError: sizes that do not fit (batch over workers, tower and trunk), or nothing to
@@ -30,30 +39,35 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
         VitlensError: the loss stopped being finite.
     """
     workers = max(1, runtime.resources.train_workers)
-    if config.train.batch_size % workers:
+    if config.batch_size % workers:
         raise ConfigError(
-            f"lens.train.batch_size {config.train.batch_size} does not divide over "
-            f"{workers} workers"
+            f"lens.train.batch_size {config.batch_size} does not divide over {workers} workers"
         )
     inputs = {"targets": targets, "foundation": foundation}
-    build = STEP.begin(runtime, config, inputs)
+    identity = {**tower.model_dump(), "train": config.model_dump()}
+    build = STEP.begin(runtime, identity, inputs)
     if build.existing:
         return build.existing
-    config.train.weights(taught=has_teacher(foundation))
+    kinds = config.weights(taught=has_teacher(foundation))
     # In this process first: sizes that do not fit are a mistake, which Ray Train would retry.
-    config.tower().build(open_foundation(foundation).trunk)
+    build_tower(tower, open_foundation(foundation).trunk)
     checkpoints = build.folder / "checkpoints"
-    job = TrainJob(config.tower(), config.train, targets, foundation, runtime.resources)
-    with _reported(runtime, config, build.fingerprint) as report:
+    job = TrainJob(tower, config, targets, foundation, runtime.resources)
+    settings = {STEP.name: {"train": config.model_dump(mode="json")}}
+    training = Training(tower.modality, build.fingerprint, config.steps, settings)
+    with _reported(runtime, training) as report:
         last = fit(job, checkpoints, report)
     with last as folder:
         assert folder is not None, "the last step is always kept"
         lens = (folder / LENS_FILE).read_bytes()
         progress = json.loads(Path(folder, PROGRESS_FILE).read_text())
-    curves = encode_json({"train": progress["train"], "val": progress["val"]})
+    validated = validation_kind(kinds) if progress["val"] else None
+    curves = TrainingCurves(
+        train=progress["train"], val=progress["val"], validated_against=validated
+    )
     files = [
         write_atomic(build.folder / LENS_FILE, lens),
-        write_atomic(build.folder / "curves.json", curves),
+        write_atomic(build.folder / CURVES_FILE, encode_model(curves)),
     ]
     artifact = build.commit(files, counts={"steps": progress["step"]})
     remove(checkpoints)
@@ -61,13 +75,10 @@ def run(runtime: Runtime, config: LensConfig, targets: Artifact, foundation: Art
 
 
 @contextmanager
-def _reported(runtime: Runtime, config: LensConfig, fingerprint: str) -> Generator[Report]:
+def _reported(runtime: Runtime, training: Training) -> Generator[Report]:
     """What takes the figures of a training: a progress bar, and the loggers of the run."""
-    steps = config.train.steps
-    settings = {STEP.name: config.model_dump(mode="json")}
-    training = Training(config.modality, fingerprint, steps, settings)
     with (
-        runtime.progress(STEP.name, steps, "steps") as bar,
+        runtime.progress(STEP.name, training.steps, "steps") as bar,
         report_to(runtime.loggers, training) as tell,
     ):
 

@@ -20,10 +20,10 @@ class TrainConfig(BaseModel):
 
     steps: int = Field(10_000, ge=1, description="optimizer steps")
     batch_size: int = Field(512, ge=2, description="samples per step, over all workers")
-    learning_rate: float = Field(5e-4, gt=0)
-    warmup_steps: int = Field(1000, ge=0)
+    learning_rate: float = Field(5e-4, gt=0, description="after warm-up; then a cosine to zero")
+    warmup_steps: int = Field(1000, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(0.2, ge=0, description="on parameters of two axes or more")
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[float, float] = Field((0.9, 0.98), description="of AdamW")
     gradient_clip: float = Field(10.0, gt=0, description="largest norm of the gradient")
     loss: AnyLoss = Field(InfoNce(), description="a module of vitlens_core.losses: its `kind`")
     negatives: AnySampling | None = Field(
@@ -53,11 +53,13 @@ class TrainConfig(BaseModel):
     ema_decay: float | None = Field(
         None, gt=0, lt=1, description="keep a moving average of the weights"
     )
-    precision: Precision = "auto"
+    precision: Precision = Field(
+        "auto", description="of forward and backward; `auto` takes bf16 where it is native"
+    )
     shuffle_buffer: int = Field(1024, ge=1, description="samples mixed at a time")
     validate_every: int = Field(100, ge=1, description="steps")
     checkpoint_every: int = Field(500, ge=1, description="steps")
-    seed: int = 0
+    seed: int = Field(0, description="of weights, targets drawn and augmentation")
 
     def weights(self, *, taught: bool) -> dict[str, float]:
         """Weight of every kind of target that counts: `image`, `text`, `teacher`.

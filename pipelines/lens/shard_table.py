@@ -10,7 +10,6 @@ A table takes some 150 bytes a sample.
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from array import array
 from collections.abc import Collection
@@ -21,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from upath import UPath
 
+from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import (
     ArrayPlace,
@@ -106,7 +106,7 @@ def missing_target(key: str, kind: str) -> ConfigError:
 
 def label_of(sample: Sample) -> str:
     """A sample's label; one without any stands for itself."""
-    return json.loads(sample["json"])["label"] or sample["__key__"]
+    return SampleInfo.of(sample).label or sample["__key__"]
 
 
 def read_targets(sample: Sample, kind: str) -> np.ndarray:

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.execution.step import Step
 from pipelines.lens.settings import TrainConfig
-from vitlens_core.models.head import Head
-from vitlens_core.models.tower import LensSettings, TowerSettings, TrunkSettings
+from vitlens_core.models.settings import HeadKind, LensSettings, TrunkSettings
 
 
 class LensConfig(BaseModel):
-    """The tower's shape and its training."""
+    """The network's shape and its training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    modality: str = Field(description="set by the run")
-    tokenizer: dict = Field(default_factory=dict, description="see vitlens_core/modalities")
+    tokenizer: dict[str, Any] = Field(
+        default_factory=dict, description="the modality's `TokenizerConfig`"
+    )
     lens: LensSettings = LensSettings()
     trunk: TrunkSettings = TrunkSettings()
-    head: Head = "frozen"
+    head: HeadKind = "frozen"
     train: TrainConfig = TrainConfig()
-
-    def tower(self) -> TowerSettings:
-        return TowerSettings(
-            modality=self.modality,
-            tokenizer=self.tokenizer,
-            lens=self.lens,
-            trunk=self.trunk,
-            head=self.head,
-        )
 
 
 STEP = Step(
     name="lens",
-    version=2,
+    version=5,
     description="The trained tokenizer and lens.",
     inputs=("targets", "foundation"),
     made_by="Ray Train",
@@ -42,7 +35,8 @@ STEP = Step(
     writes={
         "lens.safetensors": "trained tensors, the settings of the tower, the digest of the "
         "foundation",
-        "curves.json": "loss by step, and validation",
+        "curves.json": "loss by step, validation, and the kind of target validation was against "
+        "(`TrainingCurves`)",
     },
     promises="A run that was killed goes on at its last checkpoint. Checkpoints are removed at the "
     "end.",

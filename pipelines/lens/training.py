@@ -27,9 +27,11 @@ from torch import Tensor, nn
 from pipelines.execution.logger import Point, points_of
 from pipelines.execution.prefetch import prefetch
 from pipelines.execution.runtime import Resources
+from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import has_teacher, open_foundation
 from pipelines.lens import parallel
 from pipelines.lens.batches import Batch, TrainingBatches
+from pipelines.lens.curves import validation_kind
 from pipelines.lens.not_finite import LossError, named
 from pipelines.lens.objective import Objective
 from pipelines.lens.optimizer import build_optimizer, learning_rate, trained_parameters
@@ -39,8 +41,9 @@ from pipelines.lens.validation import ValidationSplit
 from pipelines.store.artifacts import Artifact
 from vitlens_core import modalities
 from vitlens_core.checkpoint import encode_lens
-from vitlens_core.model_files import FOUNDATION_FILE, LENS_FILE
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.model_files import LENS_FILE
+from vitlens_core.models.tower import build_tower
+from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.precision import autocast
 
 Entries = Sequence[Mapping[str, float]]  # of a curve
@@ -96,10 +99,10 @@ class Trainer:
         self.rank, self.world_size, self.device = worker.rank, worker.world_size, worker.device
         torch.manual_seed(job.train.seed)
         foundation = open_foundation(job.foundation)
-        self.foundation = (foundation.spec, job.foundation.read_json(FOUNDATION_FILE)["digest"])
-        self.tower = job.tower.build(foundation.trunk).to(self.device).train()
-        self.modality = modalities.load(job.tower.modality)
-        self.signal = job.tower.signal
+        self.foundation = (foundation.spec, read_info(job.foundation).digest)
+        self.tower = build_tower(job.tower, foundation.trunk).to(self.device).train()
+        self.signal_file = modalities.load_lensed(job.tower.modality).signal_file
+        self.signal, self.tokenizer = job.tower.signal_config, job.tower.tokenizer_config
         self.objective = self._build_objective()
         self.validation = self._validation_split()
         self._start_scale()
@@ -140,7 +143,7 @@ class Trainer:
         """This worker's batches from the present step on, and each as the tower sees it."""
         read = TrainingBatches(
             self.job.targets,
-            self.modality.SIGNAL,
+            self.signal_file,
             self.objective.weights,
             self.config.batch_size,
             rank=self.rank,
@@ -214,12 +217,13 @@ class Trainer:
     def _prepare_signals(self, batch: Batch, step: int) -> Tensor:
         """Stored signals as the tower sees them at a step."""
         if not self.config.augmentation:
-            return self.signal.prepare(batch.signals)
+            return self.tokenizer.prepare(batch.signals, self.signal)
         # One by one: the same variant whichever worker a row falls to.
         variants = []
-        for row, signal in zip(batch.rows, batch.signals.split(1), strict=True):
+        for row, stored in zip(batch.rows, batch.signals.split(1), strict=True):
             seed = stable_id(f"{self.config.seed}/{step}/{row}") & 0x7FFFFFFFFFFFFFFF
-            variants.append(self.signal.augment(signal, torch.Generator().manual_seed(seed)))
+            generator = torch.Generator().manual_seed(seed)
+            variants.append(self.tokenizer.augment(stored, self.signal, generator))
         return torch.cat(variants)
 
     def _start_scale(self) -> None:
@@ -304,12 +308,12 @@ class Trainer:
         return Objective(self.config, weights, sampler, self.device)
 
     def _validation_split(self) -> ValidationSplit:
-        """Compared with the first kind of target that counts."""
+        """Compared with one kind of target of those that count."""
         return ValidationSplit(
             self.job.targets,
-            next(iter(self.objective.weights)),
-            self.modality.SIGNAL,
-            self.signal.prepare,
+            validation_kind(self.objective.weights),
+            self.signal_file,
+            lambda stored: self.tokenizer.prepare(stored, self.signal),
             self.rank,
             self.world_size,
             self.device,

@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from upath import UPath
 
 from pipelines.execution.bulk import ShardTask, commit_shards, is_done, write_shards
 from pipelines.execution.runtime import Runtime
-from pipelines.objects.mirror import Mirror, ObjectRecord, open_mirror
+from pipelines.objects.mirror import Mirror, open_mirror
+from pipelines.objects.records import ObjectRecord, RecordTable
 from pipelines.objects.selection import Selected, select
-from pipelines.objects.spill import Spill
 from pipelines.objects.step import STEP, ObjectsConfig
 from pipelines.objects.transfer import WrongSizeError
 from pipelines.store.artifacts import PLAN, Artifact, Build, Quarantined, digest_of_list
@@ -45,29 +46,32 @@ def run(runtime: Runtime, config: ObjectsConfig, piece: Piece | None = None) -> 
         ConfigError: no mirror there, unknown classes or licences, or nothing selected.
     """
     mirror = open_mirror(config.mirror, runtime.home.mirrors)
-    with Spill() as spill:
-        labelled_only = config.labelled_only and config.uids is None
-        known = mirror.records(config.uids, labelled_only=labelled_only)
-        selected = select(spill.keeping(known), config)
+    labelled_only = config.labelled_only and config.uids is None
+    with RecordTable(mirror.records(config.uids, labelled_only=labelled_only)) as records:
+        selected = select(records, config)
         # What the mirror holds is the input; where it lies is not part of the identity.
-        identities = (_identity(mirror, item) for item in _items(selected, spill))
+        identities = (_identity(mirror, item) for item in _items(selected, records))
         content = digest_of_list(identities)
         settings = config.model_dump(mode="json", exclude={"mirror"})
         build = STEP.begin(runtime, settings, {}, content, part=piece is not None)
         if build.existing:
             return build.existing
-        tasks = _planned(build, selected, spill, config.objects_per_shard, piece)
-    processor = partial(ObjectFetcher, mirror, config, build.folder)
-    records = write_shards(runtime, build, tasks, processor)
+        tasks = _planned(build, selected, records, config.objects_per_shard, piece)
+    fetcher = partial(ObjectFetcher, mirror, config, build.folder)
+    made = write_shards(runtime, build, tasks, fetcher)
     refused = [
         Quarantined(key=uid, step=STEP.name, reason=reason)
         for uid, reason in mirror.quarantined().items()
     ]
-    return commit_shards(build, records, refused)
+    return commit_shards(build, made, refused)
 
 
 def _planned(
-    build: Build, selected: Selected, spill: Spill, objects_per_shard: int, piece: Piece | None
+    build: Build,
+    selected: Selected,
+    records: RecordTable,
+    objects_per_shard: int,
+    piece: Piece | None,
 ) -> list[ShardTask]:
     """The shards to make, the objects of each written down in its plan."""
     splits = (SPLITS[side] for side in selected.sides)
@@ -75,7 +79,7 @@ def _planned(
     tasks = []
     for name, members in piece.of(shards) if piece else shards:
         if not is_done(build.folder, name):
-            write_plan(build.folder, name, _items(selected, spill, members))
+            write_plan(build.folder, name, _items(selected, records, members))
         tasks.append(ShardTask(name))
     return tasks
 
@@ -87,10 +91,12 @@ def write_plan(folder: UPath, name: str, items: Iterable[dict[str, Any]]) -> Non
 
 
 def _items(
-    selected: Selected, spill: Spill, members: Iterable[int] | None = None
+    selected: Selected, records: RecordTable, members: np.ndarray | None = None
 ) -> Iterator[dict[str, Any]]:
-    for index in range(len(selected)) if members is None else members:
-        yield {**spill.read(selected.rows[index]), "split": SPLITS[selected.sides[index]]}
+    chosen = np.arange(len(selected)) if members is None else np.asarray(members)
+    rows = records.rows(selected.rows[chosen].tolist())
+    for row, side in zip(rows, selected.sides[chosen], strict=True):
+        yield {**row, "split": SPLITS[side]}
 
 
 class ObjectFetcher:

@@ -12,7 +12,7 @@ Promises  a file appears whole, checked and under its final name, or not at all;
 import hashlib
 import logging
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ import fsspec
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.objects.annotations import Labels, metadata, object_paths
+from pipelines.objects.annotations import labels, metadata, object_paths
+from pipelines.objects.records import ObjectRecord
 from pipelines.objects.remote_state import remote_state
 from pipelines.objects.transfer import FetchPolicy, UnreachableError, fetch, has_size
 from pipelines.store.files import file_entry
@@ -40,21 +41,6 @@ OBJECT_PATHS = "object-paths.json.gz"
 LVIS_ANNOTATIONS = "lvis-annotations.json.gz"
 # A uid names files downstream, so it is held to characters that cannot form a path.
 _OBJECT_PATH = re.compile(r"glbs/[\w-]+/(?P<uid>[\w-]{1,64})\.glb", re.ASCII)
-
-
-@dataclass(frozen=True)
-class ObjectRecord:
-    """What a mirror says of one object. Absent annotations are None or empty."""
-
-    uid: str
-    path: str  # relative to the mirror's layout folder
-    label: str | None = None  # LVIS class
-    name: str = ""
-    tags: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-    licence: str | None = None  # as Objaverse spells it: by, by-sa, by-nc, by-nc-sa, cc0
-    creator: str | None = None
-    size_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -145,9 +131,9 @@ class Mirror:
         except BadSampleError as error:
             raise TransientError(str(error)) from error
 
-    def labels(self) -> Labels:
-        """The LVIS class of every labelled object."""
-        return Labels(self._annotations(LVIS_ANNOTATIONS))
+    def labels(self) -> dict[str, str]:
+        """The LVIS class of every labelled object, by uid."""
+        return labels(self._annotations(LVIS_ANNOTATIONS))
 
     def records(
         self, uids: Collection[str] | None = None, *, labelled_only: bool = False
@@ -165,7 +151,7 @@ class Mirror:
         parts: dict[str, bytearray] = {}  # uids by line: 33 bytes each, and no uid is a line
         for uid, path in self._object_paths():
             if (wanted is None or uid in wanted) and _is_safe(uid, path):
-                if labelled_only and labels.get(uid) is None:
+                if labelled_only and uid not in labels:
                     continue
                 parts.setdefault(path.split("/")[1], bytearray()).extend(f"{uid}\n".encode())
         for part in sorted(parts, key=lambda part: f"{part}/"):
@@ -217,7 +203,9 @@ class Mirror:
     def _object_paths(self) -> Iterator[tuple[str, str]]:
         return object_paths(self._annotations(OBJECT_PATHS))
 
-    def _records_of(self, part: str, uids: list[str], labels: Labels) -> Iterator[ObjectRecord]:
+    def _records_of(
+        self, part: str, uids: list[str], labels: Mapping[str, str]
+    ) -> Iterator[ObjectRecord]:
         """The objects of one metadata part; one the mirror lacks leaves them without metadata."""
         annotations: dict[str, Any] = {}
         try:

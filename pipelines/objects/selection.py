@@ -2,8 +2,8 @@
 
 Reads     object records and a `Selection`.
 Promises  the same objects and sides for the same records and selection, whatever their order;
-          no object on two sides; the class shares of every side alike; records are read once and
-          not kept: an object takes some 100 bytes of memory.
+          no object on two sides; the class shares of every side alike; an object takes some 100
+          bytes of memory, and its record lies on the disk.
 
 Objects are ranked by a hash of (seed, purpose, uid), never by a shuffle: the rank of one object
 does not depend on the others. Within a class of n objects the first ranks are test, the last are
@@ -14,15 +14,16 @@ across sides cannot be ruled out here: compare the sha256 of the fetched objects
 """
 
 import logging
-from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from math import floor
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipelines.objects.mirror import ObjectRecord
+from pipelines.objects.records import RecordTable
 from pipelines.objects.step import LICENCES, Selection
 from pipelines.store.splits import SPLITS, Split, hash_order, pack
 from vitlens_core.errors import ConfigError, unknown
@@ -66,7 +67,7 @@ class _Listed:
     licences: set[str]
 
 
-def select(records: Iterable[ObjectRecord], selection: Selection) -> Selected:
+def select(records: RecordTable, selection: Selection) -> Selected:
     """Filter, cap and split `records`; sorted by uid.
 
     Every class of at least `min_per_class` objects gets test and train objects, and val ones
@@ -102,45 +103,36 @@ def split_counts(selected: Selected) -> dict[str, Counter[Split]]:
     return dict(sorted(counts.items()))
 
 
-def _listed(records: Iterable[ObjectRecord], selection: Selection) -> _Listed:
-    codes, passed = array("i"), bytearray()
-    names: dict[str, int] = {}
-    licences: set[str] = set()
-    passes = _filter(selection)
-
-    def uids() -> Iterator[str]:
-        for record in records:
-            codes.append(names.setdefault(record.label or UNLABELLED, len(names)))
-            passed.append(passes(record))
-            if record.licence is not None:
-                licences.add(record.licence)
-            yield record.uid
-
-    packed, rows = np.unique(pack(uids()), return_index=True)
+def _listed(records: RecordTable, selection: Selection) -> _Listed:
+    coded = records.column("label").fill_null(UNLABELLED).combine_chunks().dictionary_encode()
+    uids, rows = np.unique(pack(records.uids()), return_index=True)
     return _Listed(
-        uids=packed,
+        uids=uids,
         rows=rows,
-        labels=np.array(codes, np.int32)[rows],
-        passed=np.array(passed, bool)[rows],
-        names=list(names),
-        licences=licences,
+        labels=coded.indices.to_numpy()[rows],
+        passed=_passed(records, selection)[rows],
+        names=coded.dictionary.to_pylist(),
+        licences=set(records.column("licence").unique().to_pylist()) - {None},
     )
 
 
-def _filter(selection: Selection) -> Callable[[ObjectRecord], bool]:
-    """Whether a record passes all filters."""
-    classes, licences, uids = (
-        None if asked is None else frozenset(asked)
-        for asked in (selection.classes, selection.licences, selection.uids)
-    )
-
-    def passes(record: ObjectRecord) -> bool:
-        if selection.labelled_only and record.label is None:
-            return False
-        wanted = ((classes, record.label), (licences, record.licence), (uids, record.uid))
-        return all(choices is None or value in choices for choices, value in wanted)
-
-    return passes
+def _passed(records: RecordTable, selection: Selection) -> np.ndarray:
+    """bool [n]: whether a record passes all filters."""
+    passed = np.ones(len(records), bool)
+    if selection.labelled_only:
+        passed &= records.column("label").is_valid().to_numpy()
+    filters = {
+        "label": selection.classes,
+        "licence": selection.licences,
+        "uid": selection.uids,
+    }
+    for name, asked in filters.items():
+        if asked is not None:
+            wanted = pa.array(asked, pa.string())
+            # ty: pyarrow makes its functions while it is imported.
+            is_in = pc.is_in(records.column(name), value_set=wanted)  # ty: ignore[missing-attribute]
+            passed &= is_in.to_numpy()
+    return passed
 
 
 def _capped(listed: _Listed, selection: Selection) -> Iterator[np.ndarray]:

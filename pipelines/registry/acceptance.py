@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipelines.benchmarks.step import TABLE
+from pipelines.benchmarks.table import Table
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
 from pipelines.registry import models
@@ -76,7 +77,7 @@ def settings_digest(config: Asked, measured: Artifact) -> str:
     By content: a data set that failed and was mended leaves the fingerprint as it was.
     """
     told = {name: gate.model_dump() for name, gate in config.gates.items()}
-    table = measured.read_json(TABLE)
+    table = measured.read_model(TABLE, Table).model_dump(mode="json")
     return digest([told, config.acceptance.model_dump(), table])[:16]
 
 

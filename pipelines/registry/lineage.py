@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import EXPERIMENT, ModelVersion, connect, get
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+T = TypeVar("T")
 _REVISION, _SPEC, _DIGEST = (
     "vitlens.code_revision",
     "vitlens.foundation.spec",
@@ -140,9 +141,9 @@ def _is_result(name: str) -> bool:
     return not name.startswith(("train.", "val.", "seconds."))
 
 
-def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _both(one: dict[str, T], other: dict[str, T]) -> dict[str, tuple[T | None, T | None]]:
     return {key: (one.get(key), other.get(key)) for key in [*one, *(other.keys() - one.keys())]}
 
 
-def _differing(pairs: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+def _differing(pairs: dict[str, tuple[T, T]]) -> dict[str, tuple[T, T]]:
     return {key: pair for key, pair in sorted(pairs.items()) if pair[0] != pair[1]}

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -101,7 +101,7 @@ def experiment(client: MlflowClient, home: Path, name: str = EXPERIMENT) -> str:
 def register_challenger(
     home: Path,
     modality: str,
-    config: BaseModel | Mapping[str, Any],
+    config: BaseModel | Mapping[str, object],
     artifacts: Mapping[str, Artifact],
 ) -> ModelVersion:
     """Log an evaluated lens as a run, register it, and call it `challenger`.

@@ -54,7 +54,7 @@ def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, mod
             python_model=str(Path(__file__).with_name("served_model.py")),
             code_paths=[str(_code(Path(scratch)))],
             artifacts={name: str(path) for name, path in files.items()},
-            input_example=[settings.signal.example().tolist()],
+            input_example=[settings.signal_needed.example().tolist()],
             pip_requirements=requirements(lit=foundation_spec.startswith("lit:")),
             mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
         )

@@ -29,7 +29,7 @@ class ServedLens(PythonModel):
         lens = Path(context.artifacts["lens"])
         settings = read_settings(lens)[0]
         self.modality = settings.modality
-        self.raw_type = settings.signal.example().dtype
+        self.raw_type = settings.signal_needed.example().dtype
         self.model = vitlens_core.load(lens, modalities=[self.modality])
 
     # MLflow takes the model's signature from these hints.

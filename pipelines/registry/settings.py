@@ -20,19 +20,19 @@ class SanityConfig(BaseModel):
     tolerance: float = Field(
         1e-4, gt=0, description="largest difference of an embedding alone and in a batch"
     )
-    repeats: int = Field(5, ge=2)
+    repeats: int = Field(5, ge=2, description="embeddings of one input that are timed")
     timeout_s: float = Field(900, gt=0, description="for loading and embedding in all")
 
 
 class NonInferiorityConfig(BaseModel):
-    """How much worse than the champion a challenger may be, and how sure that must be."""
+    """How much worse than the champion a challenger may be, and with which confidence."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     margin: float = Field(0.02, ge=0, lt=1, description="of top-1 that may be lost at most")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="one-sided")
-    resamples: int = Field(2000, ge=100)
-    seed: int = 0
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples")
+    seed: int = Field(0, description="of the bootstrap")
 
 
 class AcceptanceConfig(BaseModel):

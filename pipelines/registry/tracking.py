@@ -14,21 +14,23 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 import vitlens_core
+from pipelines.evaluation.result import read_result
 from pipelines.execution.logger import Point, Training, points_of
-from pipelines.registry.gates.threshold import figures
+from pipelines.foundation.info import read_info
+from pipelines.lens.curves import TrainingCurves, read_curves
 from pipelines.store.artifacts import Artifact
-from vitlens_core.model_files import FOUNDATION_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
 
 EVALUATION_TAG = "vitlens.evaluation"
+VALIDATED_TAG = "vitlens.validated_against"
 FINGERPRINT_TAG = "vitlens.fingerprint."  # and a step's name
 FAILURE_TAG = "vitlens.failure"
 _MODALITY_TAG, _REVISION_TAG = "vitlens.modality", "vitlens.code_revision"
@@ -43,7 +45,7 @@ class EvaluatedLens:
     """What there is to record: `artifacts` by step, with lens, evaluation and foundation."""
 
     modality: str
-    config: BaseModel | Mapping[str, Any]
+    config: BaseModel | Mapping[str, object]
     artifacts: Mapping[str, Artifact]
 
     @property
@@ -114,15 +116,15 @@ def _run_of_training(client: MlflowClient, experiment_id: str, lens: str) -> Run
 
 def tags(evaluated: EvaluatedLens) -> dict[str, str]:
     """Lineage, as a run carries it."""
-    foundation = evaluated.artifacts["foundation"].read_json(FOUNDATION_FILE)
+    foundation = read_info(evaluated.artifacts["foundation"])
     revision = code_revision()
     steps = {FINGERPRINT_TAG + s: a.fingerprint for s, a in evaluated.artifacts.items()}
     return {
         _MODALITY_TAG: evaluated.modality,
         EVALUATION_TAG: evaluated.fingerprint,
         **steps,
-        "vitlens.foundation.spec": foundation["spec"],
-        "vitlens.foundation.digest": foundation["digest"],
+        "vitlens.foundation.spec": foundation.spec,
+        "vitlens.foundation.digest": foundation.digest,
         **({_REVISION_TAG: revision} if revision else {}),
     }
 
@@ -140,7 +142,7 @@ def code_revision() -> str | None:
     return described.stdout.strip()
 
 
-def flatten(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def flatten(config: object, path: str = "") -> Iterator[tuple[str, str]]:
     """Settings by dotted path; a list is one value."""
     if isinstance(config, Mapping) and config:
         for key, value in config.items():
@@ -149,7 +151,7 @@ def flatten(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, str(config)
 
 
-def log_params(client: MlflowClient, run_id: str, config: BaseModel | Mapping[str, Any]) -> None:
+def log_params(client: MlflowClient, run_id: str, config: BaseModel | Mapping[str, object]) -> None:
     """Every setting by dotted path."""
     from mlflow.entities import Param
 
@@ -160,25 +162,27 @@ def log_params(client: MlflowClient, run_id: str, config: BaseModel | Mapping[st
 
 
 def log_figures(client: MlflowClient, run_id: str, artifacts: Mapping[str, Artifact]) -> None:
-    """The evaluation's figures, the training curves by step, and seconds per step of the flow."""
-    log_curves(client, run_id, artifacts["lens"])
-    final = figures(artifacts["evaluation"].read_json("metrics.json"))
+    """The evaluation's figures, the training curves by step, and seconds per step of the flow.
+
+    Of the validation curve also what it was measured against, as a tag.
+    """
+    log_curves(client, run_id, read_curves(artifacts["lens"]))
+    final = read_result(artifacts["evaluation"]).figures()
     final |= {f"seconds.{step}": a.manifest.seconds for step, a in artifacts.items()}
     log_points(client, run_id, [Point(0, final)])
 
 
-def log_curves(client: MlflowClient, run_id: str, lens: Artifact) -> None:
-    """What the run lacks of a lens's curves: all of them, or what a logger could not tell."""
+def log_curves(client: MlflowClient, run_id: str, curves: TrainingCurves) -> None:
+    """What the run lacks of the curves: all of them, or what a logger could not tell."""
     logged = logged_steps(client, run_id)
-    curves: dict[str, list[dict[str, float]]] = lens.read_json("curves.json")
+    validated = [point.model_dump() for point in curves.val]
     missing = []
-    for part, entries in curves.items():
-        for point in points_of(part, entries):
-            figures = {
-                n: v for n, v in point.figures.items() if point.step not in logged.get(n, ())
-            }
-            missing.append(Point(point.step, figures, point.at))
+    for point in [*points_of("train", curves.train), *points_of("val", validated)]:
+        lacks = {n: v for n, v in point.figures.items() if point.step not in logged.get(n, ())}
+        missing.append(Point(point.step, lacks, point.at))
     log_points(client, run_id, missing)
+    if curves.validated_against:
+        client.set_tag(run_id, VALIDATED_TAG, curves.validated_against)
 
 
 def logged_steps(client: MlflowClient, run_id: str) -> dict[str, set[int]]:

@@ -18,7 +18,9 @@ class RendersConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    renderer: Literal["rasterizer", "cycles"] = RenderSettings.renderer
+    renderer: Literal["rasterizer", "cycles"] = Field(
+        RenderSettings.renderer, description="`cycles` is slower and needs the extra `cycles`"
+    )
     size_px: int = Field(
         RenderSettings.size_px, ge=16, le=2048, description="side of a square view"
     )

@@ -8,17 +8,15 @@ Promises  the page is one file that asks nothing of the network; both files appe
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import ModelVersion
-from pipelines.report.facts import Run, collect
+from pipelines.report.content import PAGE_FILE, REPORT_FILE, Report, Run, encode_readable
 from pipelines.report.page import render
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
@@ -26,7 +24,7 @@ from pipelines.store.files import write_atomic
 
 def write(
     home: Path,
-    config: BaseModel | Mapping[str, Any],
+    config: BaseModel | Mapping[str, JsonValue],
     artifacts: Mapping[str, Artifact],
     gates: Sequence[GateResult],
     model: ModelVersion | None,
@@ -44,12 +42,11 @@ def write(
         The folder of the two files.
     """
     run = Run(config, artifacts, gates, model, profile)
-    facts = collect(run)
+    report = Report.of(run)
     folder = home / "reports" / artifacts["evaluation"].fingerprint[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "report.html", render(run, facts).encode())
-    content = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomic(folder / "report.json", content.encode())
+    write_atomic(folder / PAGE_FILE, render(run, report).encode())
+    write_atomic(folder / REPORT_FILE, encode_readable(report))
     _point(home / "latest", folder)
     return folder
 

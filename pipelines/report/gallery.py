@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image
 from upath import UPath
 
+from pipelines.evaluation.result import Prediction
 from pipelines.renders.thumbnails import thumbnail
 from pipelines.report.pictures import data_uri, draw_signal, signal_file
 from pipelines.store.shards import read_shard
@@ -21,7 +21,6 @@ from pipelines.store.shards import read_shard
 _QUERY_PX, _NEIGHBOUR_PX = 256, 160
 _VIEW = "view00.png"
 
-Prediction = Mapping[str, Any]
 Files = dict[str, dict[str, bytes]]  # key → extension → bytes
 
 
@@ -59,11 +58,11 @@ def examples(
     signal = signal_file(modality)
     wanted: dict[str, set[str]] = {}
     for prediction in chosen:
-        wanted.setdefault(prediction["key"], set()).add(signal)
-        for key in prediction["neighbours"]:
+        wanted.setdefault(prediction.key, set()).add(signal)
+        for key in prediction.neighbours:
             wanted.setdefault(key, set()).update((_VIEW, signal))
     files = read_members(shards, wanted)
-    by_key = {p["key"]: p for p in predictions}
+    by_key = {p.key: p for p in predictions}
     return [_example(modality, p, by_key, files) for p in chosen]
 
 
@@ -73,9 +72,9 @@ def choose(predictions: Sequence[Prediction], count: int) -> list[Prediction]:
     Classes not shown yet come first, so that the examples are not all chairs. Hits and
     misses alternate.
     """
-    ordered = sorted(predictions, key=lambda p: hashlib.sha256(p["key"].encode()).digest())
-    hits = _varied([p for p in ordered if p["predicted"][0] == p["label"]])
-    misses = _varied([p for p in ordered if p["predicted"][0] != p["label"]])
+    ordered = sorted(predictions, key=lambda p: hashlib.sha256(p.key.encode()).digest())
+    hits = _varied([p for p in ordered if p.predicted[0] == p.label])
+    misses = _varied([p for p in ordered if p.predicted[0] != p.label])
     taken_hits = min(len(hits), max(count - count // 2, count - len(misses)))
     taken_misses = min(len(misses), count - taken_hits)
     ranked = [*enumerate(hits[:taken_hits]), *enumerate(misses[:taken_misses])]
@@ -98,11 +97,11 @@ def read_members(shards: Iterable[UPath], wanted: Mapping[str, set[str]]) -> Fil
 
 def _varied(predictions: Sequence[Prediction]) -> list[Prediction]:
     """In the given order, but the n-th of any class after every class's (n−1)-th."""
-    seen: dict[str, int] = {}
+    before: dict[str, int] = {}
     turns = []
     for prediction in predictions:
-        turns.append(seen.get(prediction["label"], 0))
-        seen[prediction["label"]] = turns[-1] + 1
+        turns.append(before.get(prediction.label, 0))
+        before[prediction.label] = turns[-1] + 1
     order = sorted(range(len(predictions)), key=lambda i: turns[i])
     return [predictions[i] for i in order]
 
@@ -117,20 +116,20 @@ def _picture(modality: str, files: Mapping[str, bytes]) -> Image.Image:
 def _example(
     modality: str, query: Prediction, by_key: Mapping[str, Prediction], files: Files
 ) -> Example:
-    signal = files[query["key"]][signal_file(modality)]
+    signal = files[query.key][signal_file(modality)]
     return Example(
         picture=data_uri(draw_signal(modality, signal, _QUERY_PX)),
-        label=query["label"],
-        name=query["name"],
-        predicted=query["predicted"][0],
+        label=query.label,
+        name=query.name,
+        predicted=query.predicted[0],
         neighbours=tuple(
             Neighbour(
                 picture=data_uri(_picture(modality, files[key])),
-                label=by_key[key]["label"],
-                name=by_key[key]["name"],
-                is_same_class=by_key[key]["label"] == query["label"],
-                is_same_object=key == query["key"],
+                label=by_key[key].label,
+                name=by_key[key].name,
+                is_same_class=by_key[key].label == query.label,
+                is_same_object=key == query.key,
             )
-            for key in query["neighbours"]
+            for key in query.neighbours
         ),
     )

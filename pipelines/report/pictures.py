@@ -1,6 +1,6 @@
 """pictures: signals and views as small images that travel inside the page.
 
-Clouds are projected; any other signal is drawn by its shape, so that a new modality needs nothing.
+A modality says how its signals are drawn: as projected points, or by their shape.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _SHADE = 0.35  # how much darker the farthest point is than the nearest
 
 def signal_file(modality: str) -> str:
     """The extension under which shards hold a modality's signal."""
-    return modalities.load(modality).SIGNAL
+    return modalities.load_lensed(modality).signal_file
 
 
 def draw_signal(modality: str, data: bytes, size_px: int) -> Image.Image:
     """A stored signal as an RGBA picture, transparent where there is nothing."""
-    if modality == "point_cloud":
+    if modalities.load_lensed(modality).drawn_as == "points":
         return _draw_cloud(data, size_px)
     return _draw_array(decode_array(data), size_px)
 
@@ -55,9 +55,9 @@ def _draw_cloud(data: bytes, size_px: int) -> Image.Image:
     shade = 1 - _SHADE * (1 - nearness)
     colours = np.clip(points[:, 3:] * shade[:, None] * 255, 0, 255).astype(np.uint8)
     radius_px = min(_CLOSED * side_px / len(points) ** 0.5, _MARGIN / 2 * side_px)
-    rows, columns, owners = _discs(pixels[order], radius_px)
+    rows, columns, points_of = _discs(pixels[order], radius_px)
     image = np.zeros((side_px, side_px, 4), np.uint8)
-    image[rows, columns, :3] = colours[order][owners]
+    image[rows, columns, :3] = colours[order][points_of]
     image[rows, columns, 3] = 255
     return Image.fromarray(image).resize((size_px, size_px), Image.Resampling.BOX)
 
@@ -65,21 +65,21 @@ def _draw_cloud(data: bytes, size_px: int) -> Image.Image:
 def _project(xyz: np.ndarray, side_px: int) -> tuple[np.ndarray, np.ndarray]:
     """Pixels [N, 2] (row, column) that fill the picture, and depth [N] of points [N, 3]."""
     camera = RenderSettings(polar_deg=(60.0,), azimuths=1).cameras()
-    seen = xyz @ camera.world_to_cam[0, :3, :3].T + camera.world_to_cam[0, :3, 3]
-    flat = seen[:, 1::-1] / seen[:, 2:]
+    in_camera = xyz @ camera.world_to_cam[0, :3, :3].T + camera.world_to_cam[0, :3, 3]
+    flat = in_camera[:, 1::-1] / in_camera[:, 2:]
     low, high = flat.min(0), flat.max(0)
     scale = side_px * (1 - 2 * _MARGIN) / max((high - low).max(), 1e-6)
-    return (flat - (low + high) / 2) * scale + side_px / 2, seen[:, 2]
+    return (flat - (low + high) / 2) * scale + side_px / 2, in_camera[:, 2]
 
 
 def _discs(centres: np.ndarray, radius_px: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row, column and owner of every pixel of every disc, disc after disc."""
+    """Row, column and point of every pixel of every disc, disc after disc."""
     reach = int(radius_px)
     grid = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1).T
     offsets = grid[(grid**2).sum(1) <= radius_px**2]
     covered = centres.astype(np.int64)[:, None] + offsets
-    owners = np.repeat(np.arange(len(centres)), len(offsets))
-    return covered[..., 0].ravel(), covered[..., 1].ravel(), owners
+    points_of = np.repeat(np.arange(len(centres)), len(offsets))
+    return covered[..., 0].ravel(), covered[..., 1].ravel(), points_of
 
 
 def _draw_series(series: np.ndarray, size_px: int) -> Image.Image:

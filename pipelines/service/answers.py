@@ -116,12 +116,20 @@ async def search(engine: Engine, loaded: Loaded, question: SearchQuestion) -> Se
 
 
 def _neighbour(catalogue: Catalogue, found: Found) -> Neighbour:
-    shown = ("key", "name", "label", "split", "licence", "creator")
+    item = found.item
     # With the index's name: the next one has another object at this number.
     place = f"thumbnails/{catalogue.name}/{found.number}"
-    picture = place if found.item["thumbnail"] else None
-    told = {name: found.item[name] for name in shown}
-    return Neighbour(number=found.number, score=found.score, thumbnail=picture, **told)
+    return Neighbour(
+        number=found.number,
+        key=item.key,
+        name=item.name,
+        label=item.label,
+        split=item.split,
+        licence=item.licence,
+        creator=item.creator,
+        score=found.score,
+        thumbnail=place if item.thumbnail else None,
+    )
 
 
 def _catalogue(loaded: Loaded) -> Catalogue:

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 
 # Before memory is limited: what any modality needs to be read.
 import vitlens_core.api.encoders  # noqa: F401
+from vitlens_core import late
 from vitlens_core.errors import VitlensError
 from vitlens_core.rendering import wire
 from vitlens_core.rendering.limits import limit_memory
@@ -17,6 +18,7 @@ from vitlens_core.rendering.limits import limit_memory
 
 def main(connection: Connection, memory_limit_mb: int) -> None:
     """Serve files until the parent closes the pipe."""
+    late.load_now()
     limit_memory(memory_limit_mb)
     wire.send(connection, {"ready": True})
     while True:

@@ -19,7 +19,7 @@ from ray import serve
 from pipelines.execution.bulk import connect
 from pipelines.execution.runtime import Resources
 from pipelines.service.config import ServiceConfig
-from pipelines.service.engine import Engine, Outcome, Work
+from pipelines.service.engine import EmbeddingOrError, Engine, Work
 from pipelines.service.metrics import FOLDER
 from pipelines.store.home import Home
 from vitlens_core.errors import VitlensError
@@ -41,12 +41,12 @@ class Replica:
         together.set_batch_wait_timeout_s(config.batch_wait_s)
         self._engine = Engine(config, self._batched)
 
-    async def _batched(self, work: Work) -> Outcome:
+    async def _batched(self, work: Work) -> EmbeddingOrError:
         (outcome,) = await self._together(work)
         return outcome
 
     @serve.batch
-    async def _together(self, works: list[Work]) -> list[tuple[Outcome]]:
+    async def _together(self, works: list[Work]) -> list[tuple[EmbeddingOrError]]:
         # In tuples: an exception as such would be raised here, before it is known whose it is.
         return [(outcome,) for outcome in await self._engine.embed_all(works)]
 

@@ -41,8 +41,8 @@ class Work:
     prepared: Any
 
 
-Outcome = np.ndarray | Exception
-Batch = Callable[[Work], Awaitable[Outcome]]
+EmbeddingOrError = np.ndarray | Exception
+Batch = Callable[[Work], Awaitable[EmbeddingOrError]]
 
 
 class Engine:
@@ -96,7 +96,7 @@ class Engine:
                 raise outcome
         return np.stack(outcomes)
 
-    async def embed_all(self, works: list[Work]) -> list[Outcome]:
+    async def embed_all(self, works: list[Work]) -> list[EmbeddingOrError]:
         """One outcome per work, in order; whatever one input does, the others get theirs."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._torch, self._embed_all, works)
@@ -176,14 +176,14 @@ class Engine:
             raise RefusedError(422, "input", f"{place}: {reason}", _expected(item)) from error
         return Work(loaded, item.modality, prepared)
 
-    async def _alone(self, work: Work) -> Outcome:
+    async def _alone(self, work: Work) -> EmbeddingOrError:
         return (await self.embed_all([work]))[0]
 
-    def _embed_all(self, works: list[Work]) -> list[Outcome]:
+    def _embed_all(self, works: list[Work]) -> list[EmbeddingOrError]:
         groups: dict[tuple[int, str], list[int]] = {}
         for number, work in enumerate(works):
             groups.setdefault((id(work.loaded), work.modality), []).append(number)
-        outcomes: list[Outcome] = [RuntimeError("not embedded")] * len(works)
+        outcomes: list[EmbeddingOrError] = [RuntimeError("not embedded")] * len(works)
         for (_, modality), numbers in groups.items():
             self.metrics.batch_size.labels(modality).observe(len(numbers))
             found = _embedded([works[number] for number in numbers])
@@ -192,7 +192,7 @@ class Engine:
         return outcomes
 
 
-def _embedded(works: list[Work]) -> list[Outcome]:
+def _embedded(works: list[Work]) -> list[EmbeddingOrError]:
     """Outcomes of works of one model and modality, in one batch; one by one if that fails."""
     try:
         first = works[0]

@@ -16,7 +16,7 @@ from torch import Tensor
 from upath import UPath
 
 import vitlens_core
-from pipelines.evaluation.job import class_embeddings
+from pipelines.evaluation.embedding import class_embeddings
 from pipelines.foundation.step import SCHEME
 from pipelines.index.catalogue import Catalogue
 from pipelines.index.step import STEP
@@ -151,7 +151,7 @@ class Loaded:
         """
         found = self.known_class(modality, name)
         if found is None:
-            templates = modalities.load(modality).TEMPLATES
+            templates = modalities.load(modality).templates
             found = class_embeddings(_Texts(self.model), [name], templates)[0]
             if len(self._classes) < _MOST_CLASSES:
                 self._classes[modality, name] = found

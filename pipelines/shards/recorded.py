@@ -7,21 +7,19 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipelines.execution.bulk import ShardTask
-from pipelines.shards.step import STEP, ShardsConfig
+from pipelines.shards.sample import SampleInfo
+from pipelines.shards.step import STEP, ShardsConfig, StoredSignal
 from pipelines.source.base import Pair, SourceSettings
 from pipelines.source.job import read_pairs
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import (
     TEACHER_SIGNAL,
     Sample,
-    encode_json,
     encode_png,
     encode_signal,
 )
-from vitlens_core import modalities
 from vitlens_core.captions import class_prompts
 from vitlens_core.errors import BadSampleError, InputError
-from vitlens_core.models.tower import TowerSettings
 from vitlens_core.signals.pictures import square_rgb
 
 
@@ -31,16 +29,15 @@ class RecordedPairs:
     def __init__(
         self,
         config: ShardsConfig,
-        tower: TowerSettings,
+        signal: StoredSignal,
         settings: SourceSettings,
         source: Artifact,
-        teacher: TowerSettings | None = None,
+        teacher: StoredSignal | None = None,
     ) -> None:
         self.config = config
         self.settings = settings
         self.source = source
-        self.modality = modalities.load_lensed(tower.modality)
-        self.signal = tower.signal
+        self.signal = signal
         self.teacher = teacher
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
@@ -51,34 +48,35 @@ class RecordedPairs:
                 yield Quarantined(key=pair.key, step=STEP.name, reason=str(error))
 
     def _sample(self, pair: Pair) -> Sample:
-        signal = self.signal.store(self.settings.read(pair, self.modality))
+        signal = self.signal.config.store(self.settings.read(pair, self.signal.kind))
         images = [square_rgb(image, self.config.image_px) for image in self.settings.images(pair)]
-        described = {
-            "label": pair.label,
-            "split": pair.split,
-            "name": pair.name or pair.label or pair.key,
-            "group": pair.group or pair.key,
-            "licence": pair.licence,
-            "creator": pair.creator,
-            "captions": self._captions(pair),
-        }
+        assert pair.split is not None, "a source puts every pair on a side"
+        info = SampleInfo(
+            name=pair.name or pair.label or pair.key,
+            label=pair.label,
+            group=pair.group or pair.key,
+            split=pair.split,
+            licence=pair.licence,
+            creator=pair.creator,
+            captions=tuple(self._captions(pair)),
+        )
         return {
             "__key__": pair.key,
-            "json": encode_json(described),
-            self.modality.SIGNAL: encode_signal(signal),
-            **self._taught(pair),
+            "json": info.encode(),
+            self.signal.file: encode_signal(signal),
+            **self._teacher_signals(pair),
             **{f"view{i:02d}.png": encode_png(image) for i, image in enumerate(images)},
         }
 
-    def _taught(self, pair: Pair) -> Sample:
+    def _teacher_signals(self, pair: Pair) -> Sample:
         """What the teacher is shown. Raises InputError: the pair has nothing for it."""
         if self.teacher is None:
             return {}
-        modality, signal = modalities.load_lensed(self.teacher.modality), self.teacher.signal
-        raws = self.settings.teacher_signals(pair, modality)
+        raws = self.settings.teacher_signals(pair, self.teacher.kind)
         if not raws:
             raise InputError(f"no {self.teacher.modality} goes with it, to be taught by")
-        return {TEACHER_SIGNAL: encode_signal(np.stack([signal.store(raw) for raw in raws]))}
+        stored = np.stack([self.teacher.config.store(raw) for raw in raws])
+        return {TEACHER_SIGNAL: encode_signal(stored)}
 
     def _captions(self, pair: Pair) -> list[str]:
         """The data set's own; for training also its label in the modality's prompts.
@@ -88,4 +86,4 @@ class RecordedPairs:
         may_be_named = pair.split == "train" or (pair.split == "val" and not pair.texts)
         if not (self.config.label_captions and may_be_named and pair.label):
             return list(pair.texts)
-        return [*pair.texts, *class_prompts(pair.label, self.modality.TEMPLATES)]
+        return [*pair.texts, *class_prompts(pair.label, self.signal.kind.templates)]

@@ -4,27 +4,72 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from pipelines.execution.bulk import ShardTask
-from pipelines.objects.mirror import ObjectRecord
-from pipelines.shards.step import ShardsConfig
+from pipelines.objects.records import ObjectRecord
+from pipelines.shards.sample import SampleInfo
+from pipelines.shards.step import STEP, ShardsConfig, StoredSignal
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import (
     TEACHER_SIGNAL,
     Sample,
     decode_array,
-    encode_json,
     encode_signal,
     view_names,
 )
-from vitlens_core import modalities
 from vitlens_core.captions import object_captions
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.errors import BadSampleError, InputError
 
-_STAGE_BASELINE_M = 0.075  # of the imagined camera that sees the stage: a Kinect's
+
+class ObjectFiles:
+    """A rendered object's files, each decoded once, when it is asked for."""
+
+    def __init__(self, sample: Sample) -> None:
+        self._sample = sample
+
+    @cached_property
+    def points(self) -> np.ndarray:
+        return decode_array(self._sample["points.npy"])
+
+    @cached_property
+    def depth_m(self) -> np.ndarray:
+        return self._read("depth.npz", "depth_m")
+
+    @cached_property
+    def focal_px(self) -> float:
+        return self._read("cameras.npz", "intrinsics_px")[0, 0]
+
+    def _read(self, file: str, name: str) -> np.ndarray:
+        return np.load(io.BytesIO(self._sample[file]))[name]
+
+
+@dataclass(frozen=True)
+class SeenObject:
+    """A rendered object as some of its views see it: what `from_render` of a modality takes."""
+
+    files: ObjectFiles
+    views: Sequence[int]
+
+    @property
+    def points(self) -> np.ndarray:
+        return self.files.points
+
+    @property
+    def depth_m(self) -> np.ndarray:
+        return self.files.depth_m[list(self.views)]
+
+    @property
+    def focal_px(self) -> float:
+        return self.files.focal_px
+
+    def stored(self, signal: StoredSignal) -> np.ndarray:
+        """The signals of the object [K, …]: of the whole, or of each of these views."""
+        return signal.kind.from_render(signal.config, self)
 
 
 class RenderedPairs:
@@ -33,58 +78,56 @@ class RenderedPairs:
     def __init__(
         self,
         config: ShardsConfig,
-        tower: TowerSettings,
+        signal: StoredSignal,
         renders: Artifact,
-        teacher: TowerSettings | None = None,
+        teacher: StoredSignal | None = None,
     ) -> None:
         self.config = config
         self.renders = renders
-        self.tower, self.teacher = tower, teacher
-        self.signal = modalities.load_lensed(tower.modality).SIGNAL
+        self.signal, self.teacher = signal, teacher
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
         for sample in self.renders.read(task.name):
-            yield from self._pairs(sample)
+            try:
+                pairs = list(self._pairs(sample))
+            except (InputError, BadSampleError) as error:
+                yield Quarantined(key=sample["__key__"], step=STEP.name, reason=str(error))
+            else:
+                yield from pairs
 
     def _pairs(self, sample: Sample) -> Iterator[Sample]:
-        """The whole object as a cloud, or one sample per view: the map and its picture."""
-        names = view_names(sample)
-        if self.tower.modality == "point_cloud":
-            yield self._pair(sample, sample["__key__"], names)
+        """The whole object with all its views, or a sample of each view."""
+        files, views = ObjectFiles(sample), range(len(view_names(sample)))
+        if self.signal.kind.renders_as == "object":
+            yield self._pair(sample, sample["__key__"], SeenObject(files, views))
             return
-        for name in names[: self.config.views]:
-            key = f"{sample['__key__']}-{name.removesuffix('.png')}"
-            yield self._pair(sample, key, [name])
+        for view in views[: self.config.views]:
+            name = view_names(sample)[view].removesuffix(".png")
+            yield self._pair(sample, f"{sample['__key__']}-{name}", SeenObject(files, [view]))
 
-    def _pair(self, sample: Sample, key: str, views: list[str]) -> Sample:
-        taught = {}
+    def _pair(self, sample: Sample, key: str, seen: SeenObject) -> Sample:
+        names = view_names(sample)
+        of_teacher = {}
         if self.teacher:
-            taught[TEACHER_SIGNAL] = encode_signal(self._signals(sample, self.teacher, views))
+            of_teacher[TEACHER_SIGNAL] = encode_signal(seen.stored(self.teacher))
         return {
             "__key__": key,
-            "json": self._described(sample),
-            self.signal: encode_signal(self._signals(sample, self.tower, views)[0]),
-            **taught,
-            **{f"view{i:02d}.png": sample[name] for i, name in enumerate(views)},
+            "json": self._info(sample).encode(),
+            self.signal.file: encode_signal(seen.stored(self.signal)[0]),
+            **of_teacher,
+            **{f"view{i:02d}.png": sample[names[view]] for i, view in enumerate(seen.views)},
         }
 
-    def _signals(self, sample: Sample, tower: TowerSettings, views: list[str]) -> np.ndarray:
-        """What a tower sees of an object: its cloud [1, N, 6], or each view's map [V, H, W]."""
-        if tower.modality == "point_cloud":
-            return decode_array(sample["points.npy"])[None, : self.config.points]
-        disparity = modalities.load(tower.modality).disparity
-        depth_m = np.load(io.BytesIO(sample["depth.npz"]))["depth_m"]
-        focal_px = np.load(io.BytesIO(sample["cameras.npz"]))["intrinsics_px"][0, 0]
-        numbers = [view_names(sample).index(name) for name in views]
-        raws = [disparity(depth_m[n], focal_px, _STAGE_BASELINE_M) for n in numbers]
-        return np.stack([tower.signal.store(raw) for raw in raws])
-
-    def _described(self, sample: Sample) -> bytes:
+    def _info(self, sample: Sample) -> SampleInfo:
         described = json.loads(sample["json"])
         record = ObjectRecord(**{k: described[k] for k in ObjectRecord.__dataclass_fields__})
         named = self.config.label_captions and described["split"] == "train"
-        kept = ("label", "split", "name", "licence", "creator")
-        paired = {key: described[key] for key in kept}
-        paired["group"] = sample["__key__"]
-        paired["captions"] = list(object_captions(record, use_label=named))
-        return encode_json(paired)
+        return SampleInfo(
+            name=record.name,
+            label=record.label,
+            group=sample["__key__"],
+            split=described["split"],
+            licence=record.licence,
+            creator=record.creator,
+            captions=object_captions(record, use_label=named),
+        )

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.execution.step import Step
+from vitlens_core import modalities
+from vitlens_core.modalities.base import LensedModality, SignalConfig
 
-OF_OBJECTS = ("point_cloud", "depth")  # modalities that rendered objects give
+
+@dataclass(frozen=True)
+class StoredSignal:
+    """What is stored of a modality's recordings; the network that sees it plays no part."""
+
+    modality: str
+    config: SignalConfig
+
+    @property
+    def kind(self) -> LensedModality[Any]:
+        return modalities.load_lensed(self.modality)
+
+    @property
+    def file(self) -> str:
+        """Extension of the signal in a sample."""
+        return self.kind.signal_file
+
+    def identity(self) -> dict[str, Any]:
+        return {"modality": self.modality, "signal": self.config.model_dump()}
 
 
 class ShardsConfig(BaseModel):
-    """What a paired sample holds."""
+    """What a paired sample holds beside its signal."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    points: int = Field(10_000, ge=16, description="points stored per cloud")
     views: int | None = Field(
-        None, ge=1, description="views of an object that become samples, for depth; all if unset"
+        None,
+        ge=1,
+        description="views of an object that become samples, where each is one; all if unset",
     )
     image_px: int = Field(224, ge=16, description="side of the images of a source")
     label_captions: bool = Field(
@@ -26,7 +50,7 @@ class ShardsConfig(BaseModel):
 
 STEP = Step(
     name="shards",
-    version=3,
+    version=4,
     description="Paired samples in WebDataset tars: signal, images, captions.",
     inputs=("renders", "source"),
     takes_one_input=True,
@@ -43,6 +67,6 @@ STEP = Step(
         "held-out samples never name the class",
     },
     promises="Names and bytes are deterministic, a shard is of bounded size, and plain webdataset "
-    "reads it. A sample of a rendered object is the whole object for point clouds and one view "
-    "for depth.",
+    "reads it. A sample of a rendered object is the whole object or one of its views, as the "
+    "modality says. No setting of the network decides a byte.",
 )

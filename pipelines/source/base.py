@@ -18,7 +18,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -29,6 +28,7 @@ from pipelines.store.files import made_once
 from pipelines.store.home import Home
 from pipelines.store.splits import Split
 from vitlens_core.errors import ConfigError
+from vitlens_core.modalities.base import Modality
 from vitlens_core.readers.pictures import read_rgb
 
 GENERATED, PACKAGE = "generated", "package"
@@ -93,7 +93,7 @@ class SourceSettings(BaseModel, ABC):
 
     kind: str
     root: str = Field(description="folder of the data set in its published layout")
-    pairs_per_shard: int = Field(256, ge=1)
+    pairs_per_shard: int = Field(256, ge=1, description="bound of a shard's size")
     count: int | None = Field(None, ge=1, description="pairs to take at most, of every class alike")
     held_out_fraction: float = Field(
         0.25, gt=0, lt=1, description="of the groups, where the data set states no test side"
@@ -118,7 +118,7 @@ class SourceSettings(BaseModel, ABC):
                 each other; the message names the file, what was found and what was expected.
         """
 
-    def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
+    def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """The pair's raw recording. Raises InputError."""
         return modality.read(self.folder() / pair.signal, **pair.reader_options)
 
@@ -126,7 +126,7 @@ class SourceSettings(BaseModel, ABC):
         """The pair's images, uint8 RGB [H, W, 3] each. Raises InputError."""
         return [read_rgb(self.folder() / path) for path in pair.images]
 
-    def teacher_signals(self, pair: Pair, modality: ModuleType) -> list[np.ndarray]:
+    def teacher_signals(self, pair: Pair, modality: Modality) -> list[np.ndarray]:
         """The pair's raw recordings of a teacher's modality. Raises InputError."""
         return [modality.read(self.folder() / path) for path in pair.teacher]
 

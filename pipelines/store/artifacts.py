@@ -17,9 +17,9 @@ import json
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from upath import UPath
 
 from pipelines.store.files import FileEntry, file_entry, write_atomic
@@ -27,6 +27,7 @@ from pipelines.store.shards import OpenShard, Sample, read_shard, read_sums
 from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
 MANIFEST = "manifest.json"
+M = TypeVar("M", bound=BaseModel)
 PLAN = ".plan.jsonl"  # ends the name of a file that a worker makes a shard of
 
 
@@ -39,9 +40,9 @@ class Quarantined(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    key: str
-    step: str
-    reason: str
+    key: str = Field(description="of the sample, or of the object")
+    step: str = Field(description="that left it out")
+    reason: str = Field(description="a sentence")
 
 
 class Manifest(BaseModel):
@@ -49,15 +50,15 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    step: str
-    version: int
-    fingerprint: str
-    config: dict[str, Any]
-    inputs: dict[str, str]
-    counts: dict[str, int]
-    quarantined: tuple[Quarantined, ...] = ()
-    files: tuple[FileEntry, ...]
-    seconds: float
+    step: str = Field(description="that made it")
+    version: int = Field(description="of the step")
+    fingerprint: str = Field(description="SHA-256 of what was computed, hexadecimal")
+    config: dict[str, Any] = Field(description="settings that decide the fingerprint")
+    inputs: dict[str, str] = Field(description="fingerprints of what it was made of, by step")
+    counts: dict[str, int] = Field(description="by what is counted, such as samples")
+    quarantined: tuple[Quarantined, ...] = Field((), description="what was left out")
+    files: tuple[FileEntry, ...] = Field(description="sorted by name")
+    seconds: float = Field(description="taken by the run that finished it")
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,20 @@ class Artifact:
     def _sums(self, path: UPath) -> dict[str, int] | None:
         return read_sums(path) if self.verify_reads else None
 
-    def read_json(self, name: str) -> Any:
-        return json.loads(self.path(name).read_text())
+    def read_model(self, name: str, model: type[M]) -> M:
+        """One of its JSON files as the type that states its content.
+
+        Raises:
+            IntegrityError: it has another content.
+        """
+        path = self.path(name)
+        try:
+            return model.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise IntegrityError(
+                f"{path} has another content than this release writes ({error.errors()[0]['msg']} "
+                f"at {error.errors()[0]['loc']}); delete {self.folder} and run again"
+            ) from error
 
     def verify(self) -> None:
         """Compare every file with its stated size and checksum (`IntegrityError`)."""
@@ -143,7 +156,7 @@ class Store:
         self,
         step: str,
         version: int,
-        config: BaseModel | Mapping[str, Any],
+        config: BaseModel | Mapping[str, object],
         inputs: Mapping[str, Artifact],
         content: str = "",
         *,
@@ -271,12 +284,12 @@ def load(folder: UPath, *, reused: bool = False) -> Artifact:
     return Artifact(folder, manifest, reused)
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(_canonical(value)).hexdigest()
 
 
-def digest_of_list(values: Iterable[Any]) -> str:
+def digest_of_list(values: Iterable[object]) -> str:
     """`digest(list(values))`, with one of them in memory at a time."""
     seen = hashlib.sha256(b"[")
     for number, value in enumerate(values):
@@ -285,7 +298,7 @@ def digest_of_list(values: Iterable[Any]) -> str:
     return seen.hexdigest()
 
 
-def _canonical(value: Any) -> bytes:
+def _canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 

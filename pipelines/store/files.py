@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from upath import UPath
 
 from vitlens_core.errors import StorageError
@@ -37,9 +37,9 @@ class FileEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
+    name: str = Field(description="in its folder")
     size_bytes: int
-    sha256: str
+    sha256: str = Field(description="of its bytes, hexadecimal")
 
 
 class HashedFile:

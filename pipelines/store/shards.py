@@ -26,6 +26,7 @@ from weakref import finalize
 
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel
 from upath import UPath
 
 from pipelines.store.files import FileEntry, atomic_file, write_atomic
@@ -231,8 +232,13 @@ def _sums_path(path: UPath) -> UPath:
     return path.with_suffix(".sums")
 
 
-def encode_json(value: Any) -> bytes:
+def encode_json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
+
+
+def encode_model(model: BaseModel) -> bytes:
+    """What a step states, as `Artifact.read_model` reads it."""
+    return encode_json(model.model_dump(mode="json"))
 
 
 def encode_array(array: np.ndarray) -> bytes:

@@ -9,24 +9,23 @@ Promises  the page is one file that asks nothing of the network; every file appe
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from pipelines.report.content import encode_readable
 from pipelines.store.files import write_atomic
 from pipelines.sweep import page, plot, runs
-from pipelines.sweep.facts import Outcome, Sweep, collect
+from pipelines.sweep.results import RESULTS_FILE, Sweep, SweepPoint, SweepResults
 
-__all__ = ["Outcome", "Sweep", "write"]
+__all__ = ["Sweep", "SweepPoint", "SweepResults", "write"]
 
 
 def write(home: Path, sweep: Sweep) -> Path:
     """Write the files, log them to MLflow, and return their folder."""
-    facts = collect(sweep)
+    results = SweepResults.of(sweep)
     folder = home / "sweeps" / f"{sweep.modality}-{sweep.axis}-{sweep.fingerprint[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
-    content = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomic(folder / "sweep.json", content.encode())
-    write_atomic(folder / "sweep.html", page.render(facts).encode())
-    write_atomic(folder / "plot.svg", plot.standalone(facts).encode())
-    runs.record(home, sweep, facts, folder)
+    write_atomic(folder / RESULTS_FILE, encode_readable(results))
+    write_atomic(folder / "sweep.html", page.render(results).encode())
+    write_atomic(folder / "plot.svg", plot.standalone(results).encode())
+    runs.record(home, sweep, results, folder)
     return folder

@@ -6,40 +6,41 @@ Left, the validation figure that is for choosing; right, what the held-out sampl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from pipelines.evaluation.presenter import figure_name
 from pipelines.report import theme
+from pipelines.sweep.results import FailedPoint, MadePoint, SweepResults
 
 _WIDTH_IN, _LINE_IN, _FRAME_IN = 8.6, 0.36, 1.15
 _LONGEST_LABEL = 40
 
 
-def inline(facts: Mapping[str, Any]) -> str:
+def inline(results: SweepResults) -> str:
     """As an element of a page, in its colours."""
     with mpl.rc_context(theme.STYLE):
-        return theme.inline(_figure(facts), f"Sweep over {facts['axis']}")
+        return theme.inline(_figure(results), f"Sweep over {results.axis}")
 
 
-def standalone(facts: Mapping[str, Any]) -> str:
+def standalone(results: SweepResults) -> str:
     """As an SVG file."""
     with mpl.rc_context(theme.STYLE):
-        return theme.standalone(_figure(facts))
+        return theme.standalone(_figure(results))
 
 
-def _figure(facts: Mapping[str, Any]) -> Figure:
-    points = facts["points"]
+def _figure(results: SweepResults) -> Figure:
+    points = results.points
     size = (_WIDTH_IN, _FRAME_IN + _LINE_IN * len(points))
     figure = Figure(figsize=size, layout="constrained")
     choosing, held_out = figure.subplots(1, 2, sharey=True)
-    _draw_validation(choosing, facts)
+    _draw_validation(choosing, results)
     _draw_held_out(held_out, points)
-    choosing.set_yticks(range(len(points)), [_short(point["label"]) for point in points])
+    choosing.set_yticks(range(len(points)), [_short(point.label) for point in points])
     choosing.set_ylim(len(points) - 0.5, -0.5)
     for axes in (choosing, held_out):
         axes.set_xlim(0, 1)
@@ -51,25 +52,25 @@ def _figure(facts: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _draw_validation(axes: Axes, facts: Mapping[str, Any]) -> None:
+def _draw_validation(axes: Axes, results: SweepResults) -> None:
     """Filled where a point is best."""
-    axes.set_title("Validation R@1: for choosing")
-    for line, point in enumerate(facts["points"]):
-        if point["validation"] is None:
+    axes.set_title(f"Validation {figure_name('r1')}: for choosing")
+    for line, point in enumerate(results.points):
+        if point.validation is None:
             continue
-        face = theme.ACCENT if point["label"] in facts["best_on_validation"] else "none"
-        axes.plot(point["validation"]["r1"], line, "o", color=theme.ACCENT, mfc=face, clip_on=False)
+        face = theme.ACCENT if point.label in results.best_on_validation else "none"
+        axes.plot(point.validation.r1, line, "o", color=theme.ACCENT, mfc=face, clip_on=False)
 
 
-def _draw_held_out(axes: Axes, points: list[dict[str, Any]]) -> None:
-    axes.set_title("Held-out top-1, 95 % interval")
+def _draw_held_out(axes: Axes, points: Sequence[MadePoint | FailedPoint]) -> None:
+    axes.set_title(f"Held-out {figure_name('top1')}, 95 % interval")
     for line, point in enumerate(points):
-        if point["failure"]:
+        if isinstance(point, FailedPoint):
             continue
-        scores = point["zero_shot"]
-        axes.plot(scores["ci95"]["top1"], [line, line], color=theme.SECOND)
-        axes.plot(scores["top1"], line, "s", color=theme.INK, markersize=5, clip_on=False)
-        axes.vlines(scores["chance"], line - 0.5, line + 0.5, theme.BAD, "dashed", linewidth=1)
+        top1, chance = point.zero_shot.top1, point.zero_shot.chance
+        axes.plot([top1.low, top1.high], [line, line], color=theme.SECOND)
+        axes.plot(top1.value, line, "s", color=theme.INK, markersize=5, clip_on=False)
+        axes.vlines(chance, line - 0.5, line + 0.5, theme.BAD, "dashed", linewidth=1)
 
 
 def _short(label: str) -> str:

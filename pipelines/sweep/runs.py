@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pydantic import JsonValue
+
+from pipelines.evaluation.presenter import figure_name
 from pipelines.registry.models import connect, experiment, model_name
 from pipelines.registry.tracking import FAILURE_TAG, code_revision, log_figures, log_params
-from pipelines.sweep.facts import Outcome, Sweep
+from pipelines.sweep.results import FailedPoint, MadePoint, Sweep, SweepPoint, SweepResults
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +25,7 @@ SWEEP_TAG = "vitlens.sweep"
 _PARENT_TAG = "mlflow.parentRunId"
 
 
-def record(home: Path, sweep: Sweep, facts: Mapping[str, Any], folder: Path) -> str:
+def record(home: Path, sweep: Sweep, results: SweepResults, folder: Path) -> str:
     """Log the sweep with the files of `folder`; the id of its run."""
     client = connect(home)
     where = experiment(client, home, f"{model_name(sweep.modality)}-sweeps")
@@ -36,22 +39,22 @@ def record(home: Path, sweep: Sweep, facts: Mapping[str, Any], folder: Path) -> 
     run_id = client.create_run(where, run_name=name, tags=tags).info.run_id
     for point in sweep.points:
         _record_point(client, where, point, tags | {_PARENT_TAG: run_id})
-    client.log_table(run_id, table(facts), "table.json")
+    client.log_table(run_id, table(results), "table.json")
     for file in sorted(folder.iterdir()):
         client.log_artifact(run_id, str(file))
     client.set_terminated(run_id)
     return run_id
 
 
-def table(facts: Mapping[str, Any]) -> dict[str, list[Any]]:
+def table(results: SweepResults) -> dict[str, list[JsonValue]]:
     """The sweep's table by column; what a failed point lacks is empty."""
-    rows = [_row(point) for point in facts["points"]]
+    rows = [_row(point) for point in results.points]
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
 
 def _record_point(
-    client: MlflowClient, experiment_id: str, point: Outcome, tags: Mapping[str, str]
+    client: MlflowClient, experiment_id: str, point: SweepPoint, tags: Mapping[str, str]
 ) -> None:
     failed = {FAILURE_TAG: point.failure} if point.failure else {}
     run = client.create_run(experiment_id, run_name=point.label, tags={**tags, **failed})
@@ -62,14 +65,14 @@ def _record_point(
     client.set_terminated(run_id, "FAILED" if point.failure else "FINISHED")
 
 
-def _row(point: Mapping[str, Any]) -> dict[str, Any]:
-    row = {"point": point["label"], "failure": point["failure"] or ""}
-    if validation := point["validation"]:
-        row |= {"validation R@1": validation["r1"], "validated against": validation["against"]}
-    if point["failure"]:
+def _row(point: MadePoint | FailedPoint) -> dict[str, JsonValue]:
+    row: dict[str, JsonValue] = {"point": point.label, "failure": point.failure or ""}
+    if isinstance(point, FailedPoint):
         return row
-    low, high = point["zero_shot"]["ci95"]["top1"]
-    row |= {"held-out top-1": point["zero_shot"]["top1"], "low": low, "high": high}
-    row |= {"emergent": point["emergent"], "chance": point["zero_shot"]["chance"]}
-    row |= {f"{name} R@1": recalls["r1"] for name, recalls in point["retrieval"].items()}
-    return row | point["training"]
+    if found := point.validation:
+        row |= {f"validation {figure_name('r1')}": found.r1, "validated against": found.against}
+    top1, chance = point.zero_shot.top1, point.zero_shot.chance
+    row |= {f"held-out {figure_name('top1')}": top1.value, "low": top1.low, "high": top1.high}
+    row |= {"emergent": point.emergent, "chance": chance}
+    row |= {figure_name(f"{way}_r1"): recalls.r1.value for way, recalls in point.retrieval.items()}
+    return row | point.training.model_dump()

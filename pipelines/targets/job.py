@@ -5,7 +5,6 @@ Axes: V views, C captions, K signals of the teacher, E embedding.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,20 +19,20 @@ from pipelines.execution.bulk import ShardTask, build_shards, tasks_of
 from pipelines.execution.prefetch import prefetch
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.features import Features, composite_views, fitted_features
+from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import has_teacher, open_foundation, open_lens
 from pipelines.foundation.teacher import LENS
+from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import (
     TEACHER_SIGNAL,
     Sample,
     decode_array,
     encode_array,
-    encode_json,
     targets_file,
 )
 from pipelines.targets.step import STEP
-from vitlens_core.foundation import LitFoundation
-from vitlens_core.model_files import FOUNDATION_FILE
+from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.precision import tf32
 
 _IMAGES_TOGETHER = 96  # keep a large GPU busy, and still fit beside a trunk
@@ -54,15 +53,16 @@ class Decoded:
     """A sample that is ready to be encoded.
 
     Attributes:
+        info: what is said of it.
         views: uint8 [V, H, W, 3].
-        shown: what the teacher sees [K, …].
+        teacher_signals: what the teacher sees [K, …].
         features: those of views and captions where the foundation was fitted on them.
     """
 
     sample: Sample
-    described: dict
+    info: SampleInfo
     views: Tensor
-    shown: Tensor
+    teacher_signals: Tensor
     features: Features | None
 
 
@@ -83,7 +83,7 @@ class TargetEncoder:
             self.teacher = tower.to(self.device), settings
         self.foundation.to(self.device)
         self.texts: dict[str, Tensor] = {}
-        self.background = foundation.read_json(FOUNDATION_FILE)["background"]
+        self.background = read_info(foundation).background
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
         self.texts = {}
@@ -103,30 +103,29 @@ class TargetEncoder:
 
     def _decoded(self, sample: Sample, features: Features | None) -> Decoded:
         views = composite_views(sample if features is None else {}, self.background)
-        shown = torch.zeros(0)
+        signals = torch.zeros(0)
         if self.teacher and TEACHER_SIGNAL in sample:
-            shown = torch.from_numpy(decode_array(sample[TEACHER_SIGNAL]).copy())
-        return Decoded(sample, json.loads(sample["json"]), views, shown, features)
+            signals = torch.from_numpy(decode_array(sample[TEACHER_SIGNAL]).copy())
+        return Decoded(sample, SampleInfo.of(sample), views, signals, features)
 
     def _encoded(self, group: list[Decoded]) -> Iterator[Sample]:
         new = [one for one in group if one.features is None]
         with tf32(self.device):
             images = self._by_sample(self.foundation.encode_image, [one.views for one in group])
-            taught = self._by_sample(self._taught, [one.shown for one in group])
-            self._learn_texts([text for one in new for text in one.described["captions"]])
-        for one, seen, teaching in zip(group, images, taught, strict=True):
+            teacher = self._by_sample(self._encode_teacher, [one.teacher_signals for one in group])
+            self._learn_texts([text for one in new for text in one.info.captions])
+        for one, of_images, of_teacher in zip(group, images, teacher, strict=True):
             signals = {n: d for n, d in one.sample.items() if n.endswith(".npy")}
-            shown = signals.pop(TEACHER_SIGNAL, None)
-            if self.teacher and shown is not None:
-                signals[targets_file("teacher")] = _encode(teaching)
-            own = (seen, self._of_texts(one)) if one.features is None else self._projected(one)
-            fields = ("name", "label", "group", "split", "captions")
+            has_signals = signals.pop(TEACHER_SIGNAL, None) is not None
+            if self.teacher and has_signals:
+                signals[targets_file("teacher")] = _encode(of_teacher)
+            own = (of_images, self._of_texts(one)) if one.features is None else self._projected(one)
             yield {
                 "__key__": one.sample["__key__"],
                 **signals,
                 targets_file("image"): _encode(own[0]),
                 targets_file("text"): _encode(own[1]),
-                "json": encode_json({field: one.described[field] for field in fields}),
+                "json": one.info.encode(without={"licence", "creator"}),
             }
 
     def _by_sample(self, encode: Callable[[Tensor], Tensor], items: list[Tensor]) -> list[Tensor]:
@@ -147,17 +146,17 @@ class TargetEncoder:
 
     def _of_texts(self, one: Decoded) -> Tensor:
         """[C, E]."""
-        captions = one.described["captions"]
-        if not captions:
+        if not one.info.captions:
             return torch.zeros(0, self.foundation.embed_dim)
-        return torch.stack([self.texts[text] for text in captions])
+        return torch.stack([self.texts[text] for text in one.info.captions])
 
     @torch.inference_mode()
-    def _taught(self, shown: Tensor) -> Tensor:
+    def _encode_teacher(self, signals: Tensor) -> Tensor:
         """The teacher's embeddings [K, E] of its stored signals [K, …]."""
         assert self.teacher is not None
         tower, settings = self.teacher
-        embedded = tower(settings.signal.prepare(shown).to(self.device))
+        prepared = settings.tokenizer_config.prepare(signals, settings.signal_needed)
+        embedded = tower(prepared.to(self.device))
         return F.normalize(embedded.float(), dim=-1)
 
     def _projected(self, one: Decoded) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,13 @@ Axes: V views, C captions, K signals of the teacher, E embedding.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from pipelines.execution.step import Step
+
+TargetKind = Literal["image", "text", "teacher"]
+# In this order of preference where one kind stands for all: validation is against the first.
+TARGET_KINDS: tuple[TargetKind, ...] = get_args(TargetKind)
 
 STEP = Step(
     name="targets",
@@ -21,7 +27,7 @@ STEP = Step(
         "text_targets.npy": "fp16 [C, E], unit norm; C = 0 without captions",
         "teacher_targets.npy": "fp16 [K, E], unit norm, of the teacher's signals; only if a lens "
         "teaches",
-        "json": "name, label, group, split, captions",
+        "json": "name, label, group, split, captions (`SampleInfo`)",
     },
     promises="Training reads these tars alone: the towers of the foundation never run there.",
 )

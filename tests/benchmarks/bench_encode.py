@@ -29,7 +29,8 @@ from torch import Tensor
 from tests.benchmarks.machine import device, multiplies_bf16, timed
 from vitlens_core import modalities
 from vitlens_core.foundation.clip import OpenClipFoundation
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.models.tower import build_tower
+from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.precision import Precision, autocast
 
 MODELS = {"B/16": "ViT-B-16", "L/14": "ViT-L-14"}
@@ -113,8 +114,8 @@ def _encoder(case: Case, device: torch.device) -> tuple[Callable[[], Tensor], in
         parameters = _size(model.clip) - _size(model.clip.visual)
         return lambda: model.encode_text(texts), parameters
     settings = tower_settings(case.modality, model)
-    tower = settings.build(model.trunk).eval().to(device)
-    signal = settings.signal.prepare(example(settings, case.batch)).to(device)
+    tower = build_tower(settings, model.trunk).eval().to(device)
+    signal = example(settings, case.batch).to(device)
     return lambda: tower(signal), _size(tower)
 
 
@@ -138,22 +139,23 @@ def foundation(size: str) -> OpenClipFoundation:
 
 def tower_settings(modality: str, model: OpenClipFoundation) -> TowerSettings:
     """The paper's tower on this trunk: tokens of the trunk's width and patches of its size."""
-    module = modalities.load_lensed(modality)
+    known = modalities.load_lensed(modality)
     width, patch = model.trunk.width, model.clip.visual.conv1.kernel_size[0]
-    fields = module.Tokenizer.model_fields
+    fields = known.Tokenizer.model_fields
     fitted = {"width": width, "patch_px": patch, "patch": patch}
     tokenizer = {name: value for name, value in fitted.items() if name in fields}
     if modality in ("point_cloud", "imu"):
         del tokenizer["width"]  # the lens takes tokens of another width there
     latents = len(model.trunk.positions) - 1
-    lens = module.LENS | {"latents": latents, "latent_heads": width // 64}
+    lens = known.lens.model_copy(update={"latents": latents, "latent_heads": width // 64})
     return TowerSettings.of(modality, tokenizer=tokenizer, lens=lens)
 
 
 def example(settings: TowerSettings, batch: int) -> Tensor:
-    """A batch of one made-up signal. Values don't matter to the time; shapes do."""
-    stored = torch.from_numpy(settings.signal.store(settings.signal.example()))
-    return stored.expand(batch, *stored.shape)
+    """A batch of one made-up signal as the tower sees it. Values don't matter to the time."""
+    signal = settings.signal_needed
+    stored = torch.from_numpy(signal.store(signal.example()))
+    return settings.tokenizer_config.prepare(stored.expand(batch, *stored.shape), signal)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,10 @@ from upath import UPath
 
 from pipelines.execution.bulk import FAST, ShardRecord
 from pipelines.lens.batches import Batch, TrainingBatches
+from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Store
 from pipelines.store.files import write_atomic
-from pipelines.store.shards import Sample, encode_array, encode_json, write_shard
+from pipelines.store.shards import Sample, encode_array, write_shard
 from tests.benchmarks.machine import timed
 
 POINTS, VIEWS, CAPTIONS, EMBED_DIM = 10_000, 12, 20, 768
@@ -84,7 +85,10 @@ def sample(rng: np.random.Generator, number: int, embed_dim: int) -> Sample:
         "points.npy": encode_array(rng.random((POINTS, 6), np.float32).astype(np.float16)),
         "image_targets.npy": encode_array(rng.random((VIEWS, embed_dim)).astype(np.float16)),
         "text_targets.npy": encode_array(rng.random((CAPTIONS, embed_dim)).astype(np.float16)),
-        "json": encode_json({"label": "chair", "captions": ["a photo of a chair"] * CAPTIONS}),
+        "json": SampleInfo.model_validate(
+            {"name": "", "label": "chair", "group": "", "split": "train"}
+            | {"captions": ["a photo of a chair"] * CAPTIONS}
+        ).encode(),
     }
 
 

@@ -25,7 +25,8 @@ from tests.benchmarks.bench_encode import example, foundation, tower_settings
 from tests.benchmarks.machine import SIZES, device, timed
 from vitlens_core.foundation.clip import OpenClipFoundation
 from vitlens_core.models.tokenizers import point_clouds
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.models.tower import build_tower
+from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.precision import autocast
 
 NAMED = {"fps": "farthest_point_sample", "knn": "knn"}
@@ -61,11 +62,11 @@ def _of_tower(
     *,
     presorted: bool,
 ) -> dict[str, dict[str, float]]:
-    tower = settings.build(model.trunk).to(device()).train()
+    tower = build_tower(settings, model.trunk).to(device()).train()
     for module in tower.modules():
         if isinstance(getattr(module, "presorted", None), bool):
             vars(module)["presorted"] = presorted
-    signal = settings.signal.prepare(example(settings, batch)).to(device())
+    signal = example(settings, batch).to(device())
 
     def forward() -> torch.Tensor:
         with autocast("auto", device()):

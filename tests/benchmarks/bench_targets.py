@@ -21,13 +21,15 @@ from upath import UPath
 
 from pipelines.execution.bulk import ShardTask
 from pipelines.foundation.features import composite_views
+from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Store
 from pipelines.store.files import write_atomic
-from pipelines.store.shards import Sample, encode_json, encode_png, write_shard
+from pipelines.store.shards import Sample, encode_model, encode_png, write_shard
 from pipelines.targets import job as targets
 from tests.benchmarks.bench_encode import foundation
 from tests.benchmarks.machine import SIZES, device, timed
 from vitlens_core.foundation.clip import OpenClipFoundation
+from vitlens_core.foundation.info import FoundationInfo
 
 VIEWS, NAME = 12, "train-00000"
 
@@ -86,15 +88,16 @@ def shards(store: Store, count: int) -> Artifact:
 def _sample(rng: np.random.Generator, number: int) -> Sample:
     views = np.zeros((VIEWS, 224, 224, 4), np.uint8)
     views[:, 48:176, 48:176] = rng.integers(256, size=(VIEWS, 128, 128, 4), dtype=np.uint8)
-    known = {"name": "", "label": "chair", "group": str(number), "split": "train", "captions": []}
+    info = SampleInfo(name="", label="chair", group=str(number), split="train")
     pictures = {f"view{view:02d}.png": encode_png(views[view]) for view in range(VIEWS)}
-    return {"__key__": f"object{number:06d}", **pictures, "json": encode_json(known)}
+    return {"__key__": f"object{number:06d}", **pictures, "json": info.encode()}
 
 
 def described(store: Store) -> Artifact:
     """What steps ask a foundation's artifact for, beside the model."""
     build = store.begin("foundation", 1, {}, {})
-    known = encode_json({"digest": "0" * 64, "background": 255})
+    info = FoundationInfo(spec="", embed_dim=1, image_size_px=1, digest="0" * 64)
+    known = encode_model(info)
     return build.commit([write_atomic(build.folder / "foundation.json", known)], {})
 
 

@@ -12,25 +12,23 @@ from upath import UPath
 from pipelines.execution.runtime import Resources, Runtime
 from pipelines.lens import job as lens
 from pipelines.lens import workers
-from pipelines.lens.step import LensConfig
+from pipelines.lens.settings import TrainConfig
 from pipelines.store.artifacts import Artifact, Store
 from tests.pipelines import synthetic
-from tests.tiny_models import LENS
 
 STEPS = 60
 TRAIN: dict[str, Any] = {"steps": STEPS, "batch_size": 6, "warmup_steps": 5, "learning_rate": 3e-3}
 TRAIN |= {"validate_every": 20, "checkpoint_every": 10, "precision": "fp32"}
-SMALL = {"length": 40, "window": 8, "width": 10}
 
 
 def train(store: Store, spec: str, **resources: int) -> Artifact:
     """A lens for an IMU, which has no batch norm: any number of workers trains the same one."""
     targets = synthetic.targets(store, {"train": (7, 5), "val": (5,)}, synthetic.moving)
     foundation = synthetic.foundation(store, spec)
-    settings = {"modality": "imu", "tokenizer": SMALL, "lens": LENS, "train": TRAIN}
-    config = LensConfig.model_validate(settings)
+    config, tower = TrainConfig.model_validate(TRAIN), synthetic.trained_tower("imu", trunk={})
     given = Resources.model_validate({"threads_per_train_worker": 1} | resources)
-    return lens.run(Runtime(store, given, Console(file=io.StringIO())), config, targets, foundation)
+    runtime = Runtime(store, given, Console(file=io.StringIO()))
+    return lens.run(runtime, config, tower, targets, foundation)
 
 
 if __name__ == "__main__":

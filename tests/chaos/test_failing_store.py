@@ -19,14 +19,14 @@ from pipelines.objects.step import ObjectsConfig
 from pipelines.renders import job as renders
 from pipelines.renders.step import RendersConfig
 from pipelines.shards import job as shards
-from pipelines.shards.step import ShardsConfig
+from pipelines.shards.step import ShardsConfig, StoredSignal
 from pipelines.store.artifacts import Quarantined, Store
 from pipelines.store.shards import Sample
 from tests.chaos import failing_s3
 from tests.chaos.small_build import SAMPLES, Slow
 from tests.pipelines.quiet import quiet_runtime
 from vitlens_core.errors import StorageError
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.modalities.point_cloud import PointCloudSignal
 
 BUCKET = "shards"
 TASKS = [ShardTask(f"train-{number:05d}") for number in range(6)]
@@ -62,8 +62,8 @@ def test_a_busy_object_store_gives_what_a_folder_gives(s3: failing_s3.Busy, tmp_
         rendered = renders.run(runtime, few, fetched)
         paired = shards.run(
             runtime,
-            ShardsConfig(points=64),
-            TowerSettings(modality="point_cloud"),
+            ShardsConfig(),
+            StoredSignal("point_cloud", PointCloudSignal(points=64)),
             renders=rendered,
         )
         paired.verify()

@@ -17,11 +17,13 @@ import numpy as np
 
 from tests.tiny_models import LENS
 from vitlens_core import modalities
+from vitlens_core.models.tower_settings import TowerSettings
 
 Rng = np.random.Generator
 
 # As many patches as the tiny trunk has positions, as wide as it is.
-PATCHES = {"side_px": 16, "patch_px": 4, "width": 24}
+SQUARE = {"side_px": 16}
+PATCHES = {"patch_px": 4, "width": 24}
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,15 @@ class Example:
     """A modality's example.
 
     Attributes:
-        tokenizer, lens: settings of a tiny tower; for modalities the foundation encodes unused.
+        signal, tokenizer, lens: settings of a tiny tower; unused for modalities that the
+            foundation encodes.
         raw: draws one raw recording; the modality's own `example()`, shuffled, where unset.
         refused: raw recordings of the right type that `store` must refuse at these sizes.
         malformed: ten or more: what is wrong, a raw array or a `File`, and a pattern of what the
             error must say, at the modality's default sizes.
     """
 
+    signal: dict[str, Any] = field(default_factory=dict)
     tokenizer: dict[str, Any] = field(default_factory=dict)
     lens: dict[str, Any] = field(default_factory=lambda: LENS)
     raw: Callable[[Rng], Any] | None = None
@@ -54,6 +58,13 @@ def example(name: str) -> Example:
     if find_spec(stated_in(name)) is None:
         return Example()
     return importlib.import_module(stated_in(name)).EXAMPLE
+
+
+def tower_settings(name: str, **changes: Any) -> TowerSettings:
+    """A tower of the modality's example, small enough for `TinyFoundation`."""
+    sizes = example(name)
+    stated = {"signal": sizes.signal, "tokenizer": sizes.tokenizer, "lens": sizes.lens}
+    return TowerSettings.of(name, **(stated | changes))
 
 
 def raws(name: str, count: int, seed: int = 0) -> list[Any]:
@@ -77,7 +88,7 @@ def pixels(*shape: int) -> Callable[[Rng], np.ndarray]:
 
 def shuffled(name: str) -> Callable[[Rng], np.ndarray]:
     """The modality's example, its long axes in another order: no value leaves its range."""
-    made_up = modalities.load_lensed(name).Tokenizer(**example(name).tokenizer).example()
+    made_up = modalities.load_lensed(name).Signal(**example(name).signal).example()
     long = [axis for axis, size in enumerate(made_up.shape) if 2 * size >= max(made_up.shape)]
 
     def draw(rng: Rng) -> np.ndarray:

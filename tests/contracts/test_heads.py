@@ -12,13 +12,15 @@ from pydantic import ValidationError
 from torch import Tensor
 
 import vitlens_core
-from tests.contracts.examples import example, raws
+from tests.contracts.examples import raws, tower_settings
 from tests.tiny_models import TinyFoundation
 from vitlens_core import modalities
 from vitlens_core.checkpoint import encode_lens, load_lens, read_settings
 from vitlens_core.errors import CheckpointError
-from vitlens_core.foundation import LitFoundation, load_foundation
-from vitlens_core.models.tower import Tower, TowerSettings
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.lit import LitFoundation
+from vitlens_core.models.tower import Tower, build_tower
+from vitlens_core.models.tower_settings import TowerSettings
 
 TENSORS = {
     "linear": {"head.norm.weight", "head.norm.bias", "head.projection.weight"},
@@ -30,18 +32,18 @@ trained = pytest.mark.parametrize("head", sorted(TENSORS))
 
 
 def _settings(name: str, head: str) -> TowerSettings:
-    sizes = example(name)
-    return TowerSettings.of(name, tokenizer=sizes.tokenizer, lens=sizes.lens, head=head)
+    return tower_settings(name, head=head)
 
 
 def _tower(settings: TowerSettings, seed: int = 0) -> Tower:
     torch.manual_seed(seed)
-    return settings.build(TinyFoundation().trunk)
+    return build_tower(settings, TinyFoundation().trunk)
 
 
 def _seen(settings: TowerSettings, count: int = 4) -> Tensor:
-    stored = [settings.signal.store(raw) for raw in raws(settings.modality, count)]
-    return settings.signal.prepare(torch.from_numpy(np.stack(stored)))
+    signal = settings.signal_config
+    stored = [signal.store(raw) for raw in raws(settings.modality, count)]
+    return settings.tokenizer_config.prepare(torch.from_numpy(np.stack(stored)), signal)
 
 
 def _write(path: Path, settings: TowerSettings, foundation: TinyFoundation) -> Path:
@@ -99,9 +101,9 @@ def test_weights_of_another_head_are_refused_by_name(head: str) -> None:
         _tower(_settings("thermal", head)).load_trained_state(state)
 
 
-def test_a_lens_without_a_head_is_stored_as_before_there_were_heads(tmp_path: Path) -> None:
+def test_a_lens_without_a_head_says_so_and_stores_none(tmp_path: Path) -> None:
     settings = _settings("thermal", "frozen")
-    assert "head" not in json.loads(settings.model_dump_json())
+    assert json.loads(settings.model_dump_json())["head"] == "frozen"
     assert not any("head" in name for name in _tower(settings).state_dict())
     path = _write(tmp_path / "lens.safetensors", settings, TinyFoundation())
     assert read_settings(path)[0].head == "frozen"
@@ -117,9 +119,9 @@ def test_a_head_stands_on_a_lit_foundation_too(head: str, tiny_lit: str) -> None
     foundation = load_foundation(tiny_lit, 8, 32)
     assert isinstance(foundation, LitFoundation)
     before = foundation.digest()
-    patches = {"side_px": 32, "patch_px": 16, "width": foundation.trunk.width}
-    settings = TowerSettings.of("thermal", tokenizer=patches, head=head)
-    tower = settings.build(foundation.trunk)
+    patches = {"patch_px": 16, "width": foundation.trunk.width}
+    settings = TowerSettings.of("thermal", signal={"side_px": 32}, tokenizer=patches, head=head)
+    tower = build_tower(settings, foundation.trunk)
     features = foundation.projections.image.in_features
     assert tower.trained_state()["head.norm.weight"].shape == (features,)
     assert tower(_seen(settings)).shape == (4, foundation.embed_dim)

@@ -9,6 +9,7 @@ from tests.contracts.examples import example, stated_in
 from tests.contracts.malformed import File
 from vitlens_core import modalities
 from vitlens_core.errors import InputError
+from vitlens_core.modalities.base import FoundationModality, LensedModality
 
 CASES = [
     pytest.param(name, given, words, id=f"{name}: {what}")
@@ -19,17 +20,16 @@ CASES = [
 
 def _accept(name: str, given: Any, folder: Path) -> None:
     """Read a file, then check the raw array, as `encode` does."""
-    module = modalities.load(name)
+    modality = modalities.load(name)
     if isinstance(given, File):
         path = folder / given.name
         given.write(path)
-        given = module.read(path, **given.options)
-    if module.ENCODER == "lens":
-        module.Tokenizer().store(given)
-    elif name == "text":
-        module.store(given)
+        given = modality.read(path, **given.options)
+    if isinstance(modality, LensedModality):
+        modality.Signal().store(given)
     else:
-        module.store(given, 32)
+        assert isinstance(modality, FoundationModality)
+        modality.store(given, 32)
 
 
 @pytest.mark.parametrize(("name", "given", "words"), CASES)

@@ -25,21 +25,21 @@ def test_every_profile_is_a_valid_run_that_a_gate_holds(name: str, profile: str)
     config = load_workflow(name).config(profile)
     assert config.modality == name
     assert config.gates
-    config.lens.tower()
+    config.tower()
 
 
 @lensed
 def test_a_registered_models_signature_takes_what_the_modality_takes(name: str) -> None:
     """`example()` of every size that is run is the registry's input example."""
     for profile in ("demo", "full", "tiny"):
-        signal = load_workflow(name).config(profile).lens.tower().signal
+        signal = load_workflow(name).config(profile).tower().signal_needed
         signal.store(signal.example())
 
 
 @lensed
 def test_a_stored_signal_can_be_drawn_for_the_report(name: str) -> None:
-    settings = modalities.load(name).Tokenizer(**example(name).tokenizer)
-    stored = settings.store(raws(name, 1)[0])
+    signal = modalities.load_lensed(name).Signal(**example(name).signal)
+    stored = signal.store(raws(name, 1)[0])
     data = encode_array(stored.astype(np.float16) if stored.dtype.kind == "f" else stored)
     picture = draw_signal(name, data, 64)
     assert picture.size == (64, 64)

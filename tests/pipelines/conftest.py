@@ -7,7 +7,6 @@ workers). Steps are built when a test first asks for them, and only read afterwa
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -16,21 +15,24 @@ from pipelines.evaluation import job as evaluation
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation import job as foundation
-from pipelines.foundation.step import FitConfig, FoundationConfig
+from pipelines.foundation.step import FoundationConfig
 from pipelines.lens import job as lens
-from pipelines.lens.step import LensConfig
+from pipelines.lens.settings import TrainConfig
 from pipelines.objects import job as objects
 from pipelines.objects.step import ObjectsConfig
-from pipelines.registry import models
 from pipelines.renders import job as renders
 from pipelines.renders.step import RendersConfig
 from pipelines.shards import job as shards
-from pipelines.shards.step import ShardsConfig
+from pipelines.shards.step import ShardsConfig, StoredSignal
 from pipelines.store.artifacts import Artifact
 from pipelines.targets import job as targets
 from tests.pipelines import small_mirror
 from tests.pipelines.quiet import quiet_runtime
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.foundation.settings import FitSettings
+from vitlens_core.modalities.point_cloud import PointCloudSignal
+from vitlens_core.models.tower_settings import TowerSettings
+
+CLOUDS = PointCloudSignal(points=256)
 
 
 @pytest.fixture
@@ -63,14 +65,13 @@ def renders_artifact(flow_runtime: Runtime, objects_artifact: Artifact) -> Artif
 
 @pytest.fixture(scope="session")
 def shards_artifact(flow_runtime: Runtime, renders_artifact: Artifact) -> Artifact:
-    config = ShardsConfig(points=256)
-    tower = TowerSettings(modality="point_cloud")
-    return shards.run(flow_runtime, config, tower, renders=renders_artifact)
+    signal = StoredSignal("point_cloud", CLOUDS)
+    return shards.run(flow_runtime, ShardsConfig(), signal, renders=renders_artifact)
 
 
 @pytest.fixture(scope="session")
 def foundation_artifact(flow_runtime: Runtime, shards_artifact: Artifact) -> Artifact:
-    fit = FitConfig(steps=40, batch_size=16, dropout=0.1, learning_rate=3e-3)
+    fit = FitSettings(steps=40, batch_size=16, dropout=0.1, learning_rate=3e-3)
     config = FoundationConfig(embed_dim=32, image_size_px=56, fit=fit)
     return foundation.run(flow_runtime, config, shards_artifact)
 
@@ -86,12 +87,13 @@ def targets_artifact(
 def lens_artifact(
     flow_runtime: Runtime, targets_artifact: Artifact, foundation_artifact: Artifact
 ) -> Artifact:
-    sizes = {"points": 128, "groups": 9, "group_size": 4, "encoder_dim": 16, "width": 16}
+    sizes = {"points_seen": 128, "groups": 9, "group_size": 4, "encoder_dim": 16, "width": 16}
     shape = {"latents": 4, "depth": 1, "latent_heads": 2, "latent_dim_head": 8, "cross_dim_head": 8}
     train = {"steps": 6, "batch_size": 6, "warmup_steps": 1, "precision": "fp32"}
-    settings = {"tokenizer": sizes, "lens": shape, "trunk": {"skip_first": 10}, "train": train}
-    config = LensConfig.model_validate({"modality": "point_cloud", **settings})
-    return lens.run(flow_runtime, config, targets_artifact, foundation_artifact)
+    given = {"signal": CLOUDS.model_dump(), "tokenizer": sizes, "lens": shape}
+    tower = TowerSettings.of("point_cloud", **given, trunk={"skip_first": 10})
+    config = TrainConfig.model_validate(train)
+    return lens.run(flow_runtime, config, tower, targets_artifact, foundation_artifact)
 
 
 @pytest.fixture(scope="session")
@@ -103,22 +105,3 @@ def evaluation_artifact(
 ) -> Artifact:
     inputs = (targets_artifact, foundation_artifact, lens_artifact)
     return evaluation.run(flow_runtime, EvaluationConfig(), *inputs)
-
-
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty registry; making its tables takes seconds, copying them none."""
-    home = tmp_path_factory.mktemp("registry")
-    models.connect(home).search_registered_models()
-    return home / "mlflow.db"
-
-
-@pytest.fixture
-def home(tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with a registry of its own, in the present folder."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    home = tmp_path / "home"
-    home.mkdir()
-    shutil.copy(database, home / "mlflow.db")
-    return home

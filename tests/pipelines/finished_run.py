@@ -5,27 +5,43 @@ Nothing is rendered or trained: clouds and views are drawn by numpy, figures are
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import JsonValue
 from safetensors.numpy import save as save_tensors
 from upath import UPath
 
+from pipelines.evaluation.result import (
+    EvaluationResult,
+    Prediction,
+    Predictions,
+    Recalls,
+    Scores,
+    Supervision,
+    read_result,
+)
+from pipelines.lens.curves import TrainingCurves, ValidationPoint
 from pipelines.registry.gates.base import GateResult
-from pipelines.registry.gates.threshold import Threshold, figures
+from pipelines.registry.gates.threshold import Threshold
+from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Quarantined, Store
 from pipelines.store.files import write_atomic
-from pipelines.store.shards import Sample, encode_array, encode_json, encode_png
+from pipelines.store.shards import Sample, encode_array, encode_model, encode_png
 from tests.pipelines.shard_bytes import encode_shard
 from vitlens_core.checkpoint import FORMAT
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.foundation.info import FoundationInfo
+from vitlens_core.metrics import Interval
+from vitlens_core.models.tower_settings import TowerSettings
 
-CONFIG = {"lens": {"train": {"steps": 4}, "tokenizer": {"points": 64}}, "objects": {"count": None}}
+CONFIG: dict[str, JsonValue] = {
+    "lens": {"train": {"steps": 4}, "tokenizer": {"points_seen": 64}},
+    "objects": {"count": None},
+}
+FOUNDATION = FoundationInfo(spec="lit:a+b", embed_dim=8, image_size_px=28, digest="0" * 64)
 SUPERVISION = {"image": 1.0, "text": 1.0}
-TOWER = TowerSettings(modality="point_cloud", tokenizer={"points": 64, "groups": 4})
+TOWER = TowerSettings(modality="point_cloud", tokenizer={"points_seen": 64, "groups": 4})
 
 
 def sample(key: str, label: str, size_px: int = 24) -> Sample:
@@ -38,7 +54,7 @@ def sample(key: str, label: str, size_px: int = 24) -> Sample:
     view[4:-4, 4:-4] = [*(rgb[0] * 255), 255]
     return {
         "__key__": key,
-        "json": encode_json({"label": label, "name": f"A <b>{key}</b>", "split": "test"}),
+        "json": SampleInfo(name=f"A <b>{key}</b>", label=label, group=key, split="test").encode(),
         "points.npy": encode_array(np.concatenate([xyz, rgb], 1).astype(np.float16)),
         "view00.png": encode_png(view),
     }
@@ -48,10 +64,11 @@ def samples(count: int = 12, classes: int = 3) -> list[Sample]:
     return [sample(f"object{i:02d}", f"class {i % classes}") for i in range(count)]
 
 
-def predictions(objects: Sequence[Sample], right: float) -> list[dict[str, Any]]:
+def predictions(objects: Sequence[Sample], right: float) -> list[Prediction]:
     """The first share `right` of the objects hit with every rank, the others miss with all."""
     keys = [s["__key__"] for s in objects]
-    labels = [json.loads(s["json"])["label"] for s in objects]
+    infos = [SampleInfo.of(s) for s in objects]
+    labels = [info.label or "" for info in infos]
     classes = sorted(set(labels))
     result = []
     for i, (key, label) in enumerate(zip(keys, labels, strict=True)):
@@ -59,61 +76,69 @@ def predictions(objects: Sequence[Sample], right: float) -> list[dict[str, Any]]
         wrong = [c for c in classes if c != label]
         others = [k for k, other in zip(keys, labels, strict=True) if other != label]
         result.append(
-            {
-                "key": key,
-                "group": key,
-                "correct": hit,
-                "label": label,
-                "name": json.loads(objects[i]["json"])["name"],
-                "predicted": ([label, *wrong] if hit else [*wrong, label])[:5],
-                "scores": [0.5, 0.4, 0.3, 0.2, 0.1][: len(classes)],
-                "neighbours": ([key, *others] if hit else others)[:5],
-            }
+            Prediction(
+                key=key,
+                group=key,
+                correct=hit,
+                label=label,
+                name=infos[i].name,
+                predicted=tuple([label, *wrong] if hit else [*wrong, label])[:5],
+                scores=(0.5, 0.4, 0.3, 0.2, 0.1)[: len(classes)],
+                neighbours=tuple([key, *others] if hit else others)[:5],
+            )
         )
     return result
 
 
-def zero_shot(top1: float, classes: int, n: int) -> dict[str, Any]:
-    names = ("top1", "top3", "top5", "class_mean")
-    values = dict(zip(names, (top1, top1**0.5, top1**0.25, top1), strict=True))
-    around = {k: [max(0, v - 0.1), min(1, v + 0.1)] for k, v in values.items()}
-    return {**values, "chance": 1 / classes, "ci95": around, "n": n}
+def around(value: float) -> Interval:
+    return Interval(value, max(0, value - 0.1), min(1, value + 0.1))
 
 
-def metrics(
-    found: Sequence[dict[str, Any]],
-    ceiling: float = 0.8,
+def zero_shot(top1: float, classes: int, n: int) -> Scores:
+    return Scores(
+        top1=around(top1),
+        top3=around(top1**0.5),
+        top5=around(top1**0.25),
+        class_mean=around(top1),
+        chance=1 / classes,
+        n=n,
+    )
+
+
+def evaluation(
+    found: Sequence[Prediction],
     supervision: Mapping[str, float] = SUPERVISION,
-) -> dict[str, Any]:
-    classes = sorted({p["label"] for p in found})
+    ceiling: float = 0.8,
+) -> EvaluationResult:
+    """What an evaluation with these predictions states."""
+    classes = sorted({p.label for p in found})
     confusion = np.zeros((len(classes), len(classes)), int)
     for p in found:
-        confusion[classes.index(p["label"]), classes.index(p["predicted"][0])] += 1
+        confusion[classes.index(p.label), classes.index(p.predicted[0])] += 1
     top1 = float(confusion.trace() / len(found))
-    values = {"r1": 0.3, "r5": 0.6, "r10": 0.8}
-    recalls = {**values, "ci95": {k: [v - 0.1, v + 0.1] for k, v in values.items()}}
-    return {
-        "modality": "point_cloud",
-        "supervision": dict(supervision),
-        "emergent": "text" not in supervision,
-        "split": "test",
-        "zero_shot": zero_shot(top1, len(classes), len(found)),
-        "foundation_image_zero_shot": zero_shot(ceiling, len(classes), len(found)),
-        "ratio_to_foundation": top1 / ceiling,
-        "times_chance": top1 * len(classes),
-        "retrieval": {"point_to_text": recalls, "point_to_image": recalls},
-        "classes": classes,
-        "confusion": confusion.tolist(),
-    }
+    recalls = Recalls(r1=around(0.3), r5=around(0.6), r10=around(0.8))
+    return EvaluationResult(
+        modality="point_cloud",
+        split="test",
+        classes=tuple(classes),
+        zero_shot=zero_shot(top1, len(classes), len(found)),
+        times_chance=top1 * len(classes),
+        retrieval={"point_to_text": recalls, "point_to_image": recalls},
+        supervision=Supervision.model_validate(supervision),
+        emergent="text" not in supervision,
+        foundation_image_zero_shot=zero_shot(ceiling, len(classes), len(found)),
+        ratio_to_foundation=top1 / ceiling,
+        confusion=tuple(map(tuple, confusion.tolist())),
+    )
 
 
-def curves(steps: int = 4) -> dict[str, list[dict[str, float]]]:
+def curves(steps: int = 4) -> TrainingCurves:
     train = [
         {"step": s, "loss": 6 / s, "loss_image": 3 / s, "loss_text": 3 / s, "lr": 1e-3 / s}
         for s in range(1, steps + 1)
     ]
-    val = [{"step": s, "loss": 7 / s, "r1": 1 - 1 / s} for s in range(2, steps + 1, 2)]
-    return {"train": train, "val": val}
+    val = [ValidationPoint(step=s, loss=7 / s, r1=1 - 1 / s) for s in range(2, steps + 1, 2)]
+    return TrainingCurves(train=tuple(train), val=tuple(val), validated_against="image")
 
 
 def lens_file(settings: TowerSettings = TOWER, spec: str = "lit:a+b") -> bytes:
@@ -133,18 +158,17 @@ def finished_run(
     """Every step's artifact under `home`, by step. `files` replaces foundation's and lens's."""
     objects = samples() if objects is None else objects
     found = predictions(objects, right)
-    foundation = {"spec": "lit:a+b", "embed_dim": 8, "image_size_px": 28, "digest": "0" * 64}
     shard = {"test-00000.tar": encode_shard(objects)}
     contents: dict[str, dict[str, bytes]] = {
         "objects": {},
         "renders": {},
         "shards": shard,
-        "foundation": {"foundation.json": encode_json(foundation), "projections.safetensors": b""},
+        "foundation": {"foundation.json": encode_model(FOUNDATION), "projections.safetensors": b""},
         "targets": {},
-        "lens": {"lens.safetensors": lens_file(), "curves.json": encode_json(curves())},
+        "lens": {"lens.safetensors": lens_file(), "curves.json": encode_model(curves())},
         "evaluation": {
-            "metrics.json": encode_json(metrics(found, supervision=supervision)),
-            "predictions.json": encode_json(found),
+            "metrics.json": encode_model(evaluation(found, supervision)),
+            "predictions.json": encode_model(Predictions(tuple(found))),
         },
     }
     store = Store(UPath(home / "artifacts"))
@@ -160,4 +184,4 @@ def finished_run(
 
 def gate_results(artifacts: dict[str, Artifact], at_least: float = 0.1) -> list[GateResult]:
     gate = Threshold(name="top1", metric="zero_shot.top1", min=at_least)
-    return [gate.compare(figures(artifacts["evaluation"].read_json("metrics.json")))]
+    return [gate.compare(read_result(artifacts["evaluation"]).figures())]

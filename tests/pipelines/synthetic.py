@@ -10,15 +10,25 @@ from safetensors.torch import save
 
 from pipelines.execution.bulk import ShardRecord
 from pipelines.foundation.step import STEP, FoundationConfig
+from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Store
 from pipelines.store.files import write_atomic
-from pipelines.store.shards import Sample, encode_array, encode_json, write_shard
-from vitlens_core.foundation import LitFoundation, load_foundation
+from pipelines.store.shards import Sample, encode_array, encode_model, write_shard
+from tests.contracts.examples import tower_settings
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.info import FoundationInfo
+from vitlens_core.foundation.lit import LitFoundation
+from vitlens_core.models.tower_settings import TowerSettings
 
 LABELS = ("ball", "pole", "disc")
 EXTENTS = np.array([[1, 1, 1], [0.2, 1, 0.2], [1, 0.2, 1]])
 EMBED_DIM = 8
 BROKEN = 4
+
+
+def trained_tower(modality: str = "point_cloud", **changes: object) -> TowerSettings:
+    """The tower of a modality's example on the packaged trunk, whose last two blocks serve."""
+    return tower_settings(modality, **({"trunk": {"skip_first": 10}} | changes))
 
 
 def sample(number: int, split: str, embed_dim: int = EMBED_DIM, points: int = 40) -> Sample:
@@ -34,15 +44,17 @@ def sample(number: int, split: str, embed_dim: int = EMBED_DIM, points: int = 40
     cloud = np.concatenate([xyz, rgb], axis=1)
     views = _unit(direction + rng.normal(size=(3, embed_dim)))
     texts = _unit(direction + rng.normal(size=(2, embed_dim)))
+    key = f"{split}{number:03d}"
+    info = SampleInfo.model_validate(
+        {"name": f"{label} {number}", "label": label, "group": key, "split": split}
+        | {"captions": ("a", "b")}
+    )
     return {
-        "__key__": f"{split}{number:03d}",
+        "__key__": key,
         "points.npy": encode_array(cloud.astype(np.float16)),
         "image_targets.npy": encode_array(views.astype(np.float16)),
         "text_targets.npy": encode_array(texts.astype(np.float16)),
-        "json": encode_json(
-            {"name": f"{label} {number}", "label": label, "group": f"{split}{number:03d}"}
-            | {"split": split, "captions": ["a", "b"]}
-        ),
+        "json": info.encode(without={"licence", "creator"}),
     }
 
 
@@ -92,10 +104,9 @@ def foundation(store: Store, spec: str) -> Artifact:
     loaded = load_foundation(spec, EMBED_DIM, 32)
     assert isinstance(loaded, LitFoundation)
     build = store.begin(STEP.name, STEP.version, config, {})
-    described = {"spec": spec, "embed_dim": EMBED_DIM, "image_size_px": 32, "background": 255}
-    described["digest"] = loaded.digest()
+    info = FoundationInfo(spec=spec, embed_dim=EMBED_DIM, image_size_px=32, digest=loaded.digest())
     entries = [
-        write_atomic(build.folder / "foundation.json", encode_json(described)),
+        write_atomic(build.folder / "foundation.json", encode_model(info)),
         write_atomic(
             build.folder / "projections.safetensors", save(loaded.projections.state_dict())
         ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from vitlens_core.errors import ConfigError
 
 BASE: dict[str, Any] = {
     "renders": {"size_px": 64, "points": 512},
-    "lens": {"tokenizer": {"points": 256}, "train": {"steps": 10}},
+    "signal": {"points": 512},
+    "lens": {"tokenizer": {"points_seen": 256}, "train": {"steps": 10}},
     "gates": {"top1": {"metric": "zero_shot.top1", "min": 0.3}},
 }
 
@@ -30,7 +33,7 @@ def test_layers_win_in_order_and_keep_what_they_do_not_name() -> None:
 
     assert (config.lens.train.steps, config.lens.train.seed) == (30, 7)
     assert config.renders.size_px == 64
-    assert config.lens.modality == config.modality == "point_cloud"
+    assert config.modality == "point_cloud"
 
 
 def test_values_are_yaml() -> None:
@@ -49,8 +52,9 @@ def test_a_threshold_is_moved_by_the_name_of_its_gate() -> None:
     assert gate == Threshold(name="top1", metric="zero_shot.top1", min=0.1)
 
 
-def test_the_tokenizer_is_held_against_its_modality_before_any_work() -> None:
-    assert load("lens.tokenizer.groups=16").lens.tokenizer["groups"] == 16
+def test_signal_and_tokenizer_are_held_against_their_modality_before_any_work() -> None:
+    tower = load("lens.tokenizer.groups=16", "signal.points=300").tower()
+    assert (tower.tokenizer["groups"], tower.signal["points"]) == (16, 300)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +107,16 @@ def test_the_tokenizer_is_held_against_its_modality_before_any_work() -> None:
         ("gates.top1.name=best", ["a gate is named by its key"]),
         ("gates=3", ["gates: expected", "found 3"]),
         ("modality=audio", ["modality: is the argument of the run"]),
-        ("lens.modality=audio", ["lens.modality: is the argument of the run"]),
-        ("lens.tokenizer.points=600", ["lens.tokenizer.points", "600 points, but only 512"]),
+        ("lens.modality=audio", ["lens.modality: unknown key"]),
+        ("signal.point=4", ["signal.point: unknown key", "did you mean points"]),
+        ("signal.points=3", ["signal.points: expected", "greater than or equal to 16"]),
+        ("signal=3", ["signal: expected a section", "found 3"]),
+        (
+            "lens.tokenizer.points_seen=600",
+            ["lens.tokenizer.points_seen", "600 points", "only 512"],
+        ),
+        ("signal.points=600", ["signal.points: 600 points", "only 512 are sampled"]),
+        ("renders.polar_deg=[200]", ["renders.polar_deg (200.0,): expected angles"]),
         ("objects.uids=/no/such/file", ["objects.uids: no readable text file"]),
     ],
 )
@@ -159,17 +171,36 @@ def test_an_unknown_modality_names_those_there_are() -> None:
 
 
 def test_only_what_objects_give_needs_no_source() -> None:
-    with pytest.raises(ConfigError, match="rendered objects give point_cloud and depth, not imu"):
+    with pytest.raises(ConfigError, match="rendered objects give depth and point_cloud, not imu"):
         load_run_config("imu", {}, {})
     assert load_run_config("depth", {}, {}).source is None
 
 
 def test_points_of_a_source_are_not_held_against_those_of_objects(tmp_path: Path) -> None:
     source = {"source": {"kind": "manifest", "root": str(tmp_path)}}
-    many = {"lens": {"tokenizer": {"points": 20_000}}}
+    many = {"signal": {"points": 20_000}}
     assert load_run_config("point_cloud", source, many).source is not None
-    with pytest.raises(ConfigError, match="the tower would see 20000 points"):
+    with pytest.raises(ConfigError, match=r"20000 points of an object .* only 10000 are sampled"):
         load_run_config("point_cloud", {}, many)
+    seen = {"lens": {"tokenizer": {"points_seen": 20_000}}}
+    with pytest.raises(ConfigError, match="the tower would see 20000 points, but only 10000"):
+        load_run_config("point_cloud", source, seen)
+
+
+_LIGHTLY = """
+import sys
+from pipelines.config import load_run_config
+from pipelines.flow import STEPS, settings_of
+config = load_run_config("point_cloud", {}, {})
+told = [settings_of(step, config) for step in STEPS]
+print(*({"torch", "ray", "timm", "mlflow", "dagster"} & set(sys.modules)))
+"""
+
+
+def test_settings_of_every_step_are_checked_without_torch_and_ray() -> None:
+    command = [sys.executable, "-c", _LIGHTLY]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
 _KEYS = st.sampled_from(["a", "b", "lens", "renders", "size_px", "train", "steps", "gates", "top1"])

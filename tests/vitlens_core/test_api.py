@@ -12,14 +12,13 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import vitlens_core
-from tests.contracts.examples import example, raws
+from tests.contracts.examples import raws, tower_settings
 from tests.tiny_models import TinyFoundation
-from tests.vitlens_core.rendering.glb_builder import cube
 from vitlens_core.api import sources
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import CheckpointError, ConfigError, InputError
 from vitlens_core.models.reference import build_imagebind, build_towers, load_openshape_tower
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.models.tower import build_tower
 
 ROOT = Path(__file__).parents[2]
 PARITY = ROOT / "tests" / "parity" / "data" / "tiny"
@@ -29,9 +28,8 @@ MODALITIES = ["point_cloud", "audio"]
 
 def _write_lens(folder: Path, name: str, foundation: TinyFoundation = FOUNDATION) -> Path:
     torch.manual_seed(0)
-    sizes = example(name)
-    settings = TowerSettings.of(name, tokenizer=sizes.tokenizer, lens=sizes.lens)
-    state = settings.build(foundation.trunk).trained_state()
+    settings = tower_settings(name)
+    state = build_tower(settings, foundation.trunk).trained_state()
     lens = encode_lens(state, settings, foundation.spec, foundation.digest())
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lens.safetensors"
@@ -55,23 +53,6 @@ def _inputs(count: int = 5) -> dict[str, list]:
 
 
 # --- encode ---------------------------------------------------------------------------------
-
-
-def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
-    _write_lens(tmp_path, "point_cloud")
-    (tmp_path / "chair.glb").write_bytes(cube().pack())
-    (tmp_path / "scan.ply").write_bytes(_ply(np.random.default_rng(0).random((64, 3))))
-    for name in ("chair.jpg", "lamp.jpg"):
-        Image.fromarray(raws("image", 1)[0]).save(tmp_path / name)
-    monkeypatch.chdir(tmp_path)
-    # The tiny foundation has no spec of its own to be loaded by.
-    monkeypatch.setattr("vitlens_core.api.lenses.open_foundation", lambda source: FOUNDATION)
-    example = ROOT / "docs" / "api_example.py"
-    assert f"```python\n{example.read_text()}```" in (ROOT / "README.md").read_text()
-    names: dict = {}
-    exec(compile(example.read_text(), example, "exec"), names)
-    assert names["probabilities"].shape == (2, 3)
-    assert names["nearest"].shape == (2,)
 
 
 def test_everything_lies_in_one_space_at_unit_norm(model):
@@ -121,17 +102,19 @@ def test_files_and_arrays_are_encoded_alike(model, tmp_path):
         torch.testing.assert_close(embeddings, expected[name])
 
 
-def test_what_files_do_not_say_is_said_by_reading(tmp_path):
+def test_what_files_do_not_say_is_said_by_options(tmp_path):
     path = _write_lens(tmp_path, "imu")
     model = vitlens_core.load(path, foundation=FOUNDATION)
     np.save(tmp_path / "a.npy", np.repeat(raws("imu", 1)[0], 2, axis=1))
     slow, fast = (
-        model.encode({"imu": [tmp_path / "a.npy"]}, reading={"imu": {"rate_hz": rate}})["imu"]
+        model.encode({"imu": [tmp_path / "a.npy"]}, reader_options={"imu": {"rate_hz": rate}})[
+            "imu"
+        ]
         for rate in (400, 800)
     )
     assert not torch.allclose(slow, fast, atol=1e-3)
     with pytest.raises(ConfigError, match="reading imu takes rate_hz; found hertz"):
-        model.encode({"imu": [tmp_path / "a.npy"]}, reading={"imu": {"hertz": 400}})
+        model.encode({"imu": [tmp_path / "a.npy"]}, reader_options={"imu": {"hertz": 400}})
 
 
 def test_a_wrong_input_is_named_by_its_place(model):
@@ -226,7 +209,7 @@ def test_a_registered_models_folder_and_scheme_are_followed(lenses, tmp_path, mo
 def test_a_foundation_beside_the_lens_is_found(lenses, tmp_path, monkeypatch):
     lens = tmp_path / "lens.safetensors"
     lens.write_bytes(lenses[0].read_bytes())
-    described = {"spec": "open_clip:tiny/x", "embed_dim": 10, "image_size_px": 16}
+    described = {"spec": "open_clip:tiny/x", "embed_dim": 10, "image_size_px": 16, "digest": "0"}
     (tmp_path / "foundation.json").write_text(json.dumps(described))
     loaded = []
     monkeypatch.setattr(
@@ -261,6 +244,22 @@ def test_options_of_the_other_kind_are_refused(lenses):
         vitlens_core.load(lenses[0], PARITY / "weights.safetensors", foundation=FOUNDATION)
     with pytest.raises(ConfigError, match="load what"):
         vitlens_core.load()
+
+
+def test_a_foundation_alone_has_its_own_modalities():
+    model = vitlens_core.load(foundation=FOUNDATION)
+    assert model.modalities == ["image", "video", "text"]
+    texts = ["a chair", "a lamp"]
+    torch.testing.assert_close(model.encode({"text": texts})["text"], FOUNDATION.encode_text(texts))
+    with pytest.raises(ConfigError, match="save_pretrained writes one lens"):
+        model.save_pretrained("nowhere")
+    with pytest.raises(ConfigError, match="cannot encode audio"):
+        vitlens_core.load(foundation=FOUNDATION, modalities=["audio"])
+
+
+def test_projections_that_were_never_fitted_are_no_foundation(tiny_lit):
+    with pytest.raises(ConfigError, match="no fitted projections: give the folder"):
+        vitlens_core.load(foundation=tiny_lit)
 
 
 # --- load: published checkpoints ----------------------------------------------------------------
@@ -339,9 +338,10 @@ def test_the_openshape_tower_sees_its_protocol(monkeypatch):
         vitlens_core.load(path)
     model = vitlens_core.load(path, config=config)
     cloud = np.random.default_rng(0).random((10_000, 6), dtype=np.float32)
-    from vitlens_core.modalities.point_cloud import OPENSHAPE
+    from vitlens_core.modalities.point_cloud import OPENSHAPE, PointCloudSignal
 
-    seen = OPENSHAPE.prepare(torch.from_numpy(OPENSHAPE.store(cloud))[None])
+    signal = PointCloudSignal(points=10_000)
+    seen = OPENSHAPE.prepare(torch.from_numpy(signal.store(cloud))[None], signal)
     expected = F.normalize(load_openshape_tower(path, config)(seen), dim=-1).detach()
     torch.testing.assert_close(model.encode({"point_cloud": [cloud]})["point_cloud"], expected)
 
@@ -355,21 +355,14 @@ def test_a_file_of_other_tensors_is_refused(tmp_path):
         vitlens_core.load(tmp_path / "broken.safetensors")
 
 
-def _ply(xyz: np.ndarray) -> bytes:
-    lines = "\n".join(" ".join(f"{c:.6f}" for c in point) for point in xyz)
-    properties = "".join(f"property float {axis}\n" for axis in "xyz")
-    header = f"ply\nformat ascii 1.0\nelement vertex {len(xyz)}\n{properties}end_header\n"
-    return f"{header}{lines}\n".encode()
-
-
 # --- another preparation ----------------------------------------------------------------------
 
 
 def test_another_preparation_has_the_same_weights(model):
     sounds = raws("audio", 2)
-    clips = model.settings("audio").clips
+    clips = model.settings("audio")["clips"]
     more = model.adjusted("audio", clips=clips + 3)
-    assert (model.settings("audio").clips, more.settings("audio").clips) == (clips, clips + 3)
+    assert (model.settings("audio")["clips"], more.settings("audio")["clips"]) == (clips, clips + 3)
     assert more.modalities == model.modalities
     assert more.temperature("audio") == model.temperature("audio")
     ours, theirs = (m.encode({"audio": sounds})["audio"] for m in (model, more))
@@ -385,4 +378,4 @@ def test_a_preparation_that_does_not_exist_is_refused(model):
         model.adjusted("audio", clips=0)
     with pytest.raises(ConfigError, match="the foundation encodes it"):
         model.adjusted("text", clips=2)
-    assert model.settings("text") is None
+    assert model.settings("text") == {}

@@ -33,7 +33,7 @@ def _encoded(foundation: TinyFoundation, **overrides) -> bytes:
 
 def test_a_loaded_lens_computes_as_the_stored_one(lens: Path, foundation: TinyFoundation) -> None:
     tower, settings = load_lens(lens, foundation)
-    clouds = settings.signal.prepare(stored_clouds(2))
+    clouds = settings.tokenizer_config.prepare(stored_clouds(2), settings.signal_config)
     assert not tower.training
     assert settings == tower_settings()
     assert torch.equal(tower(clouds), tiny_tower(foundation).eval()(clouds))
@@ -77,7 +77,7 @@ def test_other_tensors_are_refused(lens: Path, foundation: TinyFoundation) -> No
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"format": "vitlens-lens-0"}, f"not a lens checkpoint .{FORMAT}."),
+        ({"format": "vitlens-lens-1"}, f"not a lens checkpoint .{FORMAT}."),
         ({"settings": json.dumps({"modality": "point_cloud", "smell": 1})}, "smell"),
         ({"settings": "{"}, "settings"),
     ],

@@ -6,23 +6,22 @@ import pytest
 import torch
 from torch import nn
 
-from tests.contracts.examples import example, raws
+from tests.contracts.examples import example, raws, tower_settings
 from tests.tiny_models import TinyFoundation
 from vitlens_core import export, modalities
 from vitlens_core.errors import InputError, VitlensError
 from vitlens_core.export import TOLERANCE, export_onnx
-from vitlens_core.models.tower import Tower, TowerSettings
+from vitlens_core.models.tower import Tower, build_tower
 
 
 def _tower(name: str, head: str = "frozen", **tokenizer: object) -> tuple[Tower, torch.Tensor]:
     """A tiny tower and four prepared signals."""
     torch.manual_seed(0)
-    sizes = example(name)
-    given = {"tokenizer": sizes.tokenizer | tokenizer, "lens": sizes.lens, "head": head}
-    settings = TowerSettings.of(name, **given)
-    stored = np.stack([settings.signal.store(raw) for raw in raws(name, 4)])
-    tower = settings.build(TinyFoundation().trunk)
-    return tower, settings.signal.prepare(torch.from_numpy(stored))
+    settings = tower_settings(name, tokenizer=example(name).tokenizer | tokenizer, head=head)
+    signal = settings.signal_config
+    stored = torch.from_numpy(np.stack([signal.store(raw) for raw in raws(name, 4)]))
+    tower = build_tower(settings, TinyFoundation().trunk)
+    return tower, settings.tokenizer_config.prepare(stored, signal)
 
 
 def _run(path, signals: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from vitlens_core.errors import InputError
 from vitlens_core.metrics import (
+    Bootstrap,
     class_embeddings,
     expected_calibration_error,
     fit_temperature,
@@ -21,7 +22,7 @@ from vitlens_core.metrics import (
 
 seeds = st.integers(0, 2**31)
 quick = settings(deadline=None, max_examples=40)
-FEW: dict[str, Any] = {"resamples": 50}
+FEW = Bootstrap(resamples=50)
 
 
 def _unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -43,7 +44,7 @@ def test_accuracies_are_those_of_a_plain_ranking(seed, samples, classes):
     for embedding, label in zip(embeddings, labels, strict=True):
         order = sorted(range(classes), key=lambda k: -float(embedding @ centres[k]))
         ranks.append(order.index(label))
-    found = zero_shot(embeddings, centres, labels, **FEW)
+    found = zero_shot(embeddings, centres, labels, FEW)
     for k, figure in ((1, found.top1), (3, found.top3), (5, found.top5)):
         assert figure.value == pytest.approx(np.mean([r < k for r in ranks]))
     per_class = [
@@ -57,7 +58,7 @@ def test_accuracies_are_those_of_a_plain_ranking(seed, samples, classes):
 @given(seed=seeds)
 @quick
 def test_figures_lie_in_order_and_inside_their_intervals(seed):
-    found = zero_shot(*_problem(seed), **FEW)
+    found = zero_shot(*_problem(seed), FEW)
     assert found.top1.value <= found.top3.value <= found.top5.value
     for figure in (found.top1, found.top3, found.top5, found.class_mean):
         assert 0 <= figure.low <= figure.value + 1e-9
@@ -70,8 +71,8 @@ def test_order_of_classes_is_irrelevant(seed):
     embeddings, centres, labels = _problem(seed)
     order = np.random.default_rng(seed).permutation(len(centres))
     renamed = np.argsort(order)[labels]
-    first = zero_shot(embeddings, centres, labels, **FEW)
-    second = zero_shot(embeddings, centres[order], renamed, **FEW)
+    first = zero_shot(embeddings, centres, labels, FEW)
+    second = zero_shot(embeddings, centres[order], renamed, FEW)
     for name in ("top1", "top3", "top5", "class_mean"):
         one, other = getattr(first, name), getattr(second, name)
         np.testing.assert_allclose(
@@ -83,15 +84,17 @@ def test_order_of_classes_is_irrelevant(seed):
 @quick
 def test_the_confusion_matrix_counts_every_sample_once(seed):
     embeddings, centres, labels = _problem(seed)
-    found = zero_shot(embeddings, centres, labels, **FEW)
+    found = zero_shot(embeddings, centres, labels, FEW)
     assert found.confusion.sum(1).tolist() == np.bincount(labels, minlength=7).tolist()
     assert found.confusion.trace() / len(labels) == pytest.approx(found.top1.value)
 
 
 def test_equal_input_gives_equal_intervals_and_another_seed_others():
     problem = _problem(0)
-    assert zero_shot(*problem).as_dict() == zero_shot(*problem).as_dict()
-    assert zero_shot(*problem, seed=1).as_dict() != zero_shot(*problem).as_dict()
+    first, again, other = (zero_shot(*problem, Bootstrap(seed=seed)) for seed in (0, 0, 1))
+    assert (first.top1, first.class_mean) == (again.top1, again.class_mean)
+    assert (first.top1, first.class_mean) != (other.top1, other.class_mean)
+    assert first.top1.value == other.top1.value
 
 
 def test_an_interval_is_as_wide_as_that_of_a_proportion():
@@ -135,7 +138,7 @@ def test_recall_is_that_of_a_plain_search(seed, queries, items):
     asked, gallery = _unit(rng, queries, 4), _unit(rng, items, 4)
     relevant = rng.random((queries, items)) < 0.2
     relevant[np.arange(queries), rng.integers(items, size=queries)] = True
-    found = retrieval(asked, gallery, relevant, **FEW)
+    found = retrieval(asked, gallery, relevant, FEW)
     assert list(found) == ["r1", "r5", "r10"]
     for k, figure in zip((1, 5, 10), found.values(), strict=True):
         hits = [relevant[i, np.argsort(-gallery @ asked[i])[:k]].any() for i in range(queries)]
@@ -183,7 +186,7 @@ def test_samples_of_one_group_count_as_one_for_the_interval():
     alone = zero_shot(embeddings, centres, labels)
     four = [np.repeat(part, 4, axis=0) for part in (embeddings, labels)]
     groups = [str(i) for i in np.repeat(np.arange(len(labels)), 4)]
-    grouped = zero_shot(four[0], centres, four[1], groups=groups)
+    grouped = zero_shot(four[0], centres, four[1], Bootstrap(groups=groups))
     apart = zero_shot(four[0], centres, four[1])
     for name in ("top1", "class_mean"):
         whole, together, free = (getattr(f, name) for f in (alone, grouped, apart))
@@ -200,7 +203,7 @@ def test_samples_of_one_group_count_as_one_for_the_interval():
 @quick
 def test_the_mean_over_runs_is_the_mean_and_lies_inside_its_interval(seed, runs, samples):
     hits = np.random.default_rng(seed).random((runs, samples)) < 0.5
-    found = mean_over_runs(hits, **FEW)
+    found = mean_over_runs(hits, FEW)
     assert found.value == pytest.approx(np.mean(hits))
     assert 0 <= found.low <= found.high <= 1
 
@@ -236,14 +239,14 @@ def test_labels_drawn_by_their_probabilities_are_calibrated(seed, classes):
     rng = np.random.default_rng(seed)
     probabilities = softmax(2 * rng.normal(size=(20_000, classes)))
     labels = np.minimum(_drawn(rng, probabilities), classes - 1)
-    assert expected_calibration_error(probabilities, labels, resamples=10).value < 0.025
+    assert expected_calibration_error(probabilities, labels, Bootstrap(resamples=10)).value < 0.025
 
 
 def test_the_calibration_error_is_that_of_bins_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.45, 0.55], [0.3, 0.7]])
     labels = np.array([0, 1, 1, 1])
     # Two bins of (0.5, 0.75] and (0.75, 1]: |2 - 1.25| / 4 + |1 - 1.7| / 4.
-    found = expected_calibration_error(probabilities, labels, bins=4, resamples=50)
+    found = expected_calibration_error(probabilities, labels, FEW, bins=4)
     assert found.value == pytest.approx(0.75 / 4 + 0.7 / 4)
     assert found.low <= found.value <= found.high
 
@@ -259,7 +262,7 @@ def test_the_calibration_error_is_that_of_a_plain_loop(seed, bins):
         if inside.any():
             right = probabilities[inside].argmax(axis=1) == labels[inside]
             expected += abs(right.mean() - confidence[inside].mean()) * inside.mean()
-    found = expected_calibration_error(probabilities, labels, bins, **FEW)
+    found = expected_calibration_error(probabilities, labels, FEW, bins)
     assert found.value == pytest.approx(expected)
 
 

@@ -13,7 +13,8 @@ import vitlens_core
 from tests.tiny_models import stored_clouds, tiny_tower, tower_settings
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import CheckpointError, ConfigError
-from vitlens_core.foundation import Foundation, load_foundation
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.base import Foundation
 
 CLOUDS = list(stored_clouds(3).float().numpy())
 

@@ -50,7 +50,7 @@ def run(folder: Path, program: str, *arguments: str) -> subprocess.CompletedProc
 
 def write_recordings(science: Path, folder: Path, per_class: int) -> None:
     """Variations of the modality's own example with an image, a caption and a label each."""
-    example = runpy.run_path(str(science), run_name="science")["Tokenizer"]().example()
+    example = runpy.run_path(str(science), run_name="science")["MODALITY"].Signal().example()
     rng = np.random.default_rng(0)
     rows = []
     for number in range(per_class * len(CLASSES)):

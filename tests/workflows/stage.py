@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -11,43 +10,54 @@ from typing import Any
 
 import dagster as dg
 
+from pipelines.benchmarks.table import Table
 from pipelines.config import RunConfig
+from pipelines.evaluation.result import EvaluationResult, Recalls, Scores, Supervision
 from pipelines.execution.bulk import ShardRecord
 from pipelines.execution.runtime import Runtime
 from pipelines.flow import FlowStep
+from pipelines.lens.curves import TrainingCurves
 from pipelines.registry import models
 from pipelines.registry.models import ModelVersion
+from pipelines.report.content import PAGE_FILE, REPORT_FILE, Report, Run, encode_readable
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.pieces import Piece
+from pipelines.store.shards import encode_model
 from vitlens_core.errors import ConfigError
+from vitlens_core.foundation.info import FoundationInfo
+from vitlens_core.metrics import Interval
 from workflows.definitions import defs
 from workflows.settings import run_config
 
 CHANCE = 0.25
 # What reports read of some steps; here every step has them all.
 FILES = {
-    "foundation.json": {"spec": "lit:a+b", "digest": "0" * 64},
-    "curves.json": {"train": [{"step": 1, "loss": 1.0}], "val": []},
-    "benchmarks.json": {"rows": [], "failed": [], "skipped": []},
+    "foundation.json": FoundationInfo(
+        spec="lit:a+b", embed_dim=8, image_size_px=28, digest="0" * 64
+    ),
+    "curves.json": TrainingCurves(train=({"step": 1, "loss": 1.0},), validated_against=None),
+    "benchmarks.json": Table(modalities=("point_cloud",), rows=(), failed=(), skipped=()),
 }
 DEFINITIONS = defs()
 
 
-def metrics(top1: float, supervision: Mapping[str, float]) -> dict:
-    scores = {"top1": top1, "top3": top1, "top5": top1, "class_mean": top1, "chance": CHANCE}
-    scored = {**scores, "ci95": {name: [top1, top1] for name in scores}, "n": 8}
-    recalled = {"r1": top1, "r5": top1, "r10": top1}
-    recalls = {**recalled, "ci95": {name: [top1, top1] for name in recalled}}
-    return {
-        "supervision": supervision,
-        "emergent": "text" not in supervision,
-        "zero_shot": scored,
-        "foundation_image_zero_shot": scored,
-        "ratio_to_foundation": 1.0,
-        "times_chance": top1 / CHANCE,
-        "retrieval": {"point_to_text": recalls},
-    }
+def evaluation(top1: float, supervision: Mapping[str, float]) -> EvaluationResult:
+    same = Interval(top1, top1, top1)
+    scores = Scores(top1=same, top3=same, top5=same, class_mean=same, chance=CHANCE, n=8)
+    return EvaluationResult(
+        modality="point_cloud",
+        split="test",
+        classes=("a", "b", "c", "d"),
+        zero_shot=scores,
+        times_chance=top1 / CHANCE,
+        retrieval={"point_to_text": Recalls(r1=same, r5=same, r10=same)},
+        supervision=Supervision.model_validate(supervision),
+        emergent="text" not in supervision,
+        foundation_image_zero_shot=scores,
+        ratio_to_foundation=1.0,
+        confusion=((2, 0, 0, 0), (0, 2, 0, 0), (0, 0, 2, 0), (0, 0, 0, 2)),
+    )
 
 
 @dataclass
@@ -81,13 +91,13 @@ class Stage:
         if step.name == "lens":
             settings["lens"] = config.lens.model_dump(mode="json")
         supervision = config.lens.train.weights(taught=False)
-        scored = metrics(self.top1, supervision)
+        scored = evaluation(self.top1, supervision)
         part = piece is not None or any(artifact.is_part for artifact in inputs.values())
         build = runtime.store.begin(step.name, 1, settings, inputs, part=part)
         if build.existing:
             return build.existing
         files = [
-            write_atomic(build.folder / name, json.dumps(content).encode())
+            write_atomic(build.folder / name, encode_model(content))
             for name, content in {"metrics.json": scored, **FILES}.items()
         ]
         record = ShardRecord(file=files[0], samples=8)
@@ -127,23 +137,9 @@ class Stage:
         self.reports.append({"model": model, "gates": gates, "artifacts": artifacts})
         folder = Path(home, "latest")
         folder.mkdir(exist_ok=True)
-        scored = artifacts["evaluation"].read_json("metrics.json")
-        described = {
-            **scored,
-            "modality": config.modality,
-            "objects": {"ok": 8, "quarantined": 0},
-            "samples_are": "objects",
-            "is_generated": False,
-            "gates": [{**gate.model_dump(), "outcome": gate.outcome} for gate in gates],
-            "model": {
-                "name": model.name,
-                "version": model.version,
-                "aliases": list(model.aliases),
-            },
-            "seconds": {step: a.manifest.seconds for step, a in artifacts.items()},
-        }
-        (folder / "report.json").write_text(json.dumps(described))
-        (folder / "report.html").write_text("<html>")
+        report = Report.of(Run(config, artifacts, gates, model, profile))
+        (folder / REPORT_FILE).write_bytes(encode_readable(report))
+        (folder / PAGE_FILE).write_text("<html>")
         return folder
 
     def materialise(self, instance: dg.DagsterInstance, *names: str, sets: tuple[str, ...] = ()):

@@ -16,6 +16,7 @@ from tests.pipelines.benchmarks import small_clouds
 from tests.tiny_models import TinyFoundation, tower_settings
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import ConfigError
+from vitlens_core.models.tower import build_tower
 from workflows.cli import main
 from workflows.commands.benchmark import parse_roots, show
 from workflows.exit_codes import FAILED, MISTAKE
@@ -29,7 +30,7 @@ def lens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("vitlens_core.api.lenses.open_foundation", lambda source: FOUNDATION)
     settings = tower_settings()
     torch.manual_seed(0)
-    state = settings.build(FOUNDATION.trunk).trained_state()
+    state = build_tower(settings, FOUNDATION.trunk).trained_state()
     data = encode_lens(state, settings, FOUNDATION.spec, FOUNDATION.digest())
     path = tmp_path / "lens" / "lens.safetensors"
     path.parent.mkdir()

@@ -43,7 +43,8 @@ def smallest(foundation: str) -> dict[str, Any]:
     tiny["foundation"] = {"spec": foundation, "embed_dim": 8, "image_size_px": 32}
     tiny["foundation"]["fit"] = {"steps": 2, "batch_size": 8}
     tiny["shards"] = {"image_px": 32}
-    tiny["lens"]["tokenizer"] = {"side_px": 32, "patch_px": 16, "width": 192}
+    tiny["signal"] = {"side_px": 32}
+    tiny["lens"]["tokenizer"] = {"patch_px": 16, "width": 192}
     tiny["resources"] |= {"cpus": 2, "train_workers": 0, "threads_per_train_worker": 1}
     schedule = {"cron": "* * * * *", "profile": "tiny"}
     return {**attributes, "schedule": schedule, "sensor": None, "pieces": None}

@@ -21,7 +21,7 @@ from pipelines.store.home import Home
 from tests.pipelines.source.datasets import test_seglearn_watch
 from tests.pipelines.source.datasets.test_tuxpaint_stamps import write_stamp
 from vitlens_core import modalities
-from workflows.runner import Outcome, execute
+from workflows.runner import RunOutcome, execute
 from workflows.spec import load_workflow, modality_names
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -64,7 +64,7 @@ def _run(home: Home, modality: str, *overrides: str) -> dict[str, Any]:
         if not folder.exists():
             FETCHED[modality](folder)
         sets.append(f"source.root={folder}")
-    assert execute(home, modality, "tiny", sets) is Outcome.CHAMPION
+    assert execute(home, modality, "tiny", sets) is RunOutcome.CHAMPION
     return json.loads((home.latest / "report.json").read_text())
 
 
@@ -82,8 +82,8 @@ def test_a_workflow_ends_with_a_champion_that_loads(
     assert set(load_workflow(modality).step_names) <= set(report["seconds"])
     assert report["objects"]["quarantined"] == 0
     model = vitlens_core.load(f"models:/vitlens-{modality}@champion")
-    tokenizer = modalities.load_lensed(modality).Tokenizer(**report["config"]["lens"]["tokenizer"])
-    found = model.encode({modality: [tokenizer.example()], "text": ["a chair"]})
+    signal = modalities.load_lensed(modality).Signal(**report["config"]["signal"])
+    found = model.encode({modality: [signal.example()], "text": ["a chair"]})
     for embeddings in found.values():
         torch.testing.assert_close(embeddings.norm(dim=-1), torch.ones(1))
 

@@ -155,10 +155,13 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_diff_is_three_new_files_as_the_readme_shows(grown: Path) -> None:
+def test_the_diff_is_three_new_files_as_the_tutorial_shows(grown: Path) -> None:
     git(grown, "add", "--intent-to-add", ".")
     assert git(grown, "status", "--porcelain").split() == ["A", TEST, "A", SCIENCE, "A", WORKFLOW]
-    assert git(grown, "diff", "--stat=80") in (ROOT / "README.md").read_text()
+    assert (
+        git(grown, "diff", "--stat=80")
+        in (ROOT / "docs" / "tutorials" / "own-modality.md").read_text()
+    )
 
 
 def test_the_files_are_clean_as_written(grown: Path) -> None:

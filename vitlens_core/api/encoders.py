@@ -18,15 +18,54 @@ from torch import Tensor, nn
 
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
-from vitlens_core.foundation import Foundation
-from vitlens_core.modalities import image, text, video
+from vitlens_core.foundation.base import Foundation
+from vitlens_core.modalities.base import AnyTokenizer, SignalConfig
+from vitlens_core.modalities.image import MODALITY as IMAGE
+from vitlens_core.modalities.image import ImageEncoder
+from vitlens_core.modalities.text import MODALITY as TEXT
+from vitlens_core.modalities.text import TextEncoder
+from vitlens_core.modalities.video import MODALITY as VIDEO
 from vitlens_core.readers.files import as_file
 from vitlens_core.signals.pictures import normalised
-from vitlens_core.signals.settings import SignalSettings
 
 Embed = Callable[[Tensor], Tensor]
+Stored = np.ndarray | str
 
 _CLIP_VOCABULARY = 49408
+
+
+@dataclass(frozen=True)
+class SignalTower:
+    """A tower and what it is fed.
+
+    Attributes:
+        signal: what becomes of a raw recording.
+        tokenizer: how the signal is prepared.
+        tower: prepared signals [B, …] from the CPU → embeddings [B, E].
+    """
+
+    signal: SignalConfig
+    tokenizer: AnyTokenizer
+    tower: Embed
+
+    def embed(self, stored: Sequence[np.ndarray]) -> Tensor:
+        """Stored signals → unit-norm embeddings [B, E]."""
+        signals = torch.from_numpy(np.stack(stored))
+        return unit_norm(self.tower)(self.tokenizer.prepare(signals, self.signal))
+
+    def settings(self) -> dict[str, object]:
+        """Every setting of signal and tokenizer by name; no name is in both."""
+        return self.signal.model_dump() | self.tokenizer.model_dump()
+
+    def adjusted(self, **changes: object) -> SignalTower:
+        """With other settings of the signal or the preparation (`ValidationError`)."""
+        of_signal = {n: v for n, v in changes.items() if n in type(self.signal).model_fields}
+        of_tokenizer = {n: v for n, v in changes.items() if n not in of_signal}
+        signal = type(self.signal).model_validate(self.signal.model_dump() | of_signal)
+        stated = self.tokenizer.model_dump() | of_tokenizer
+        tokenizer = type(self.tokenizer).model_validate(stated)
+        tokenizer.check(signal)
+        return SignalTower(signal, tokenizer, self.tower)
 
 
 @dataclass(frozen=True)
@@ -37,14 +76,13 @@ class Encoder:
         store: one raw input → what is batched; raises InputError.
         embed: a batch of those → unit-norm embeddings [B, E].
         temperature: that its similarities to the other modalities are divided by.
-        settings, tower: how a signal is prepared, and what it then passes; of a lens only.
+        tower: of a lens; the foundation's own modalities have none.
     """
 
-    store: Callable[[Any], Any]
+    store: Callable[[Any], Stored]
     embed: Callable[[Sequence[Any]], Tensor]
     temperature: float
-    settings: SignalSettings | None = None
-    tower: Embed | None = None
+    tower: SignalTower | None = None
 
 
 @dataclass(frozen=True)
@@ -57,49 +95,42 @@ class Preparation:
     """
 
     modality: str
-    store: Callable[[Any], Any]
+    store: Callable[[Any], Stored]
 
-    def __call__(self, item: Any, options: Mapping[str, Any]) -> Any:
+    def __call__(self, item: object, options: Mapping[str, object]) -> Stored:
         """A path or file's bytes read; anything made what is batched (`InputError`)."""
         if isinstance(item, bytes):
             with as_file(item) as path:
                 return self(path, options)
-        is_path = isinstance(item, Path) or (isinstance(item, str) and self.modality != text.NAME)
+        is_path = isinstance(item, Path) or (isinstance(item, str) and self.modality != TEXT.name)
         raw = modalities.load(self.modality).read(item, **options) if is_path else item
         return self.store(raw)
 
 
-def signal_encoder(settings: SignalSettings, tower: Embed, temperature: float) -> Encoder:
-    """Through a tower, which takes prepared signals [B, …] from the CPU."""
-
-    def embed(stored: Sequence[np.ndarray]) -> Tensor:
-        return encode(settings.prepare(torch.from_numpy(np.stack(stored))))
-
-    encode = unit_norm(tower)
-    return Encoder(settings.store, embed, temperature, settings, tower)
+def signal_encoder(tower: SignalTower, temperature: float) -> Encoder:
+    """Through a tower of a modality's own."""
+    return Encoder(tower.signal.store, tower.embed, temperature, tower)
 
 
-def picture_encoders(
-    encoder: image.ImageEncoder, side_px: int, temperature: float
-) -> dict[str, Encoder]:
+def picture_encoders(encoder: ImageEncoder, side_px: int, temperature: float) -> dict[str, Encoder]:
     """Images and videos through one image tower of `side_px` pixels a side."""
     return {
-        module.NAME: Encoder(
-            partial(module.store, side_px=side_px), partial(module.embed, encoder), temperature
+        modality.name: Encoder(
+            partial(modality.store, side_px=side_px), partial(modality.embed, encoder), temperature
         )
-        for module in (image, video)
+        for modality in (IMAGE, VIDEO)
     }
 
 
-def text_encoder(encoder: text.TextEncoder, temperature: float) -> Encoder:
-    return Encoder(text.store, partial(text.embed, encoder), temperature)
+def text_encoder(encoder: TextEncoder, temperature: float) -> Encoder:
+    return Encoder(TEXT.store, partial(TEXT.embed, encoder), temperature)
 
 
 def foundation_encoders(foundation: Foundation) -> dict[str, Encoder]:
     """Image, video and text: the foundation's own."""
     temperature = 1 / foundation.logit_scale
     pictures = picture_encoders(foundation, foundation.image_size_px, temperature)
-    return {**pictures, text.NAME: text_encoder(foundation, temperature)}
+    return {**pictures, TEXT.name: text_encoder(foundation, temperature)}
 
 
 class ClipImages:
@@ -127,6 +158,7 @@ class ClipTexts:
                 f"states {vocab_size}. Choose the other modalities: modalities=[…]"
             )
         self._embed = unit_norm(tower)
+        # Late: open_clip takes seconds to import, and a model without text needs none.
         from open_clip.tokenizer import SimpleTokenizer
 
         self._tokenizer = SimpleTokenizer(context_length=context_length)

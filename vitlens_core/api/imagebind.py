@@ -16,16 +16,22 @@ from vitlens_core.api.encoders import (
     ClipTexts,
     Embed,
     Encoder,
+    SignalTower,
     picture_encoders,
     signal_encoder,
     text_encoder,
 )
 from vitlens_core.modalities import audio, depth, imu, thermal
-from vitlens_core.models.imagebind import LOGIT_SCALES, ImageBind
+from vitlens_core.modalities.base import AnyTokenizer, SignalConfig
+from vitlens_core.models.imagebind import ImageBind
 from vitlens_core.models.reference import IMAGEBIND_HUGE, load_imagebind
-from vitlens_core.models.reference_config import ConfigSource, ImageBindConfig, read_config
+from vitlens_core.models.reference_config import (
+    LOGIT_SCALES,
+    ConfigSource,
+    ImageBindConfig,
+    read_config,
+)
 from vitlens_core.models.weights import read_weights
-from vitlens_core.signals.settings import SignalSettings
 
 # Published names of the towers, by modality, where they differ.
 _TOWERS = {"image": "vision", "video": "vision"}
@@ -46,14 +52,11 @@ def imagebind_encoders(
     def tower(name: str) -> Embed:
         return lambda signals: model.embed(name, signals.to(device))
 
-    encoders = {
-        modality: signal_encoder(
-            signal,
-            _mel_first(tower(modality)) if signal.in_clips else tower(modality),
-            1 / LOGIT_SCALES[modality],
-        )
-        for modality, signal in _settings(sizes).items()
-    }
+    encoders = {}
+    for modality, (signal, tokenizer) in _settings(sizes).items():
+        embed = _mel_first(tower(modality)) if signal.in_clips else tower(modality)
+        fed = SignalTower(signal, tokenizer, embed)
+        encoders[modality] = signal_encoder(fed, 1 / LOGIT_SCALES[modality])
     temperature = 1 / LOGIT_SCALES["text"]
     if sizes.vision:
         pictures = ClipImages(tower("vision"))
@@ -85,23 +88,22 @@ def _tower_of(name: str) -> str:
     return name.partition(".")[2].partition(".")[0]
 
 
-def _settings(sizes: ImageBindConfig) -> dict[str, SignalSettings]:
+def _settings(sizes: ImageBindConfig) -> dict[str, tuple[SignalConfig, AnyTokenizer]]:
     """Preparation of each modality that the config has a tower for, but pictures and text."""
-    settings: dict[str, SignalSettings] = {}
+    settings: dict[str, tuple[SignalConfig, AnyTokenizer]] = {}
     if sizes.audio:
-        settings["audio"] = audio.Tokenizer(
-            clip_s=2.0,
-            mel_bins=sizes.audio.mel_bins,
-            frames=sizes.audio.target_len,
-            mean=-4.268,
-            std=9.138,
+        clips = audio.AudioSignal(
+            clip_s=2.0, mel_bins=sizes.audio.mel_bins, frames=sizes.audio.target_len
         )
+        settings["audio"] = clips, audio.AudioTokenizer(mean=-4.268, std=9.138)
     if sizes.depth:
-        settings["depth"] = depth.Tokenizer(side_px=sizes.depth.image_size)
+        disparity = depth.DepthSignal(side_px=sizes.depth.image_size)
+        settings["depth"] = disparity, depth.DepthTokenizer()
     if sizes.thermal:
-        settings["thermal"] = thermal.Tokenizer(side_px=sizes.thermal.image_size)
+        brightness = thermal.ThermalSignal(side_px=sizes.thermal.image_size)
+        settings["thermal"] = brightness, thermal.ThermalTokenizer()
     if sizes.imu:
-        settings["imu"] = imu.Tokenizer(length=sizes.imu.length)
+        settings["imu"] = imu.ImuSignal(length=sizes.imu.length), imu.ImuTokenizer()
     return settings
 
 

@@ -5,9 +5,10 @@ Axes: B inputs, A and C two sets to compare, E embedding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from inspect import signature
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +16,14 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from vitlens_core import modalities
-from vitlens_core.api.encoders import Encoder, Preparation, signal_encoder
-from vitlens_core.api.pretrained import Origin, Pretrained
-from vitlens_core.errors import ConfigError, InputError
+from vitlens_core.api.encoders import Encoder, Preparation, Stored, signal_encoder
+from vitlens_core.api.lenses import Origin
+from vitlens_core.api.loading import open_encoders
+from vitlens_core.api.pretrained import Pretrained
+from vitlens_core.errors import ConfigError, InputError, unknown
+from vitlens_core.foundation.base import Foundation
+from vitlens_core.models.reference_config import ConfigSource
 from vitlens_core.precision import Precision, autocast
-from vitlens_core.signals.settings import SignalSettings
 
 
 class Calibrated(NamedTuple):
@@ -48,41 +52,78 @@ class Model(Pretrained):
         self._device = device
         self._precision: Precision = precision
 
+    @classmethod
+    def load(
+        cls,
+        *sources: str | Path,
+        modalities: Collection[str] | None = None,
+        foundation: Foundation | str | Path | None = None,
+        config: ConfigSource | None = None,
+        device: str | torch.device = "cpu",
+        precision: Precision = "fp32",
+    ) -> Self:
+        """A model from lens checkpoints of one foundation, from one published checkpoint, or of
+        a foundation alone.
+
+        Args:
+            sources: a lens (`lens.safetensors`, its folder, a folder that `save_pretrained`
+                wrote, `models:/…`), several of them, or a
+                checkpoint of ViT-Lens, OpenShape or ImageBind (.safetensors or .pt). Without
+                any, the model has the image, video and text of `foundation`.
+            modalities: those to hold in memory; all that the sources offer where not given.
+                Image, video and text come with the foundation, whole or not at all.
+            foundation: of a lens: an object, a spec, or a folder with foundation.json. Where not
+                given it is looked for beside the lens, then loaded by its spec.
+            config: sizes of a published checkpoint; those of ViT-Lens-L or ImageBind-Huge where
+                not given.
+            precision: of the towers; embeddings are fp32.
+
+        Raises:
+            ConfigError: a source, modality or foundation that does not exist.
+            CheckpointError: weights that fit neither their config nor their foundation.
+        """
+        device = torch.device(device)
+        encoders, origin = open_encoders(sources, modalities, foundation, config, device)
+        return cls(encoders, device, precision, origin)
+
     @property
     def modalities(self) -> list[str]:
         return list(self._encoders)
 
-    def settings(self, modality: str) -> SignalSettings | None:
-        """How a modality's signals are prepared; None of image, video and text."""
-        return self._encoder(modality).settings
+    def settings(self, modality: str) -> Mapping[str, object]:
+        """How a modality's signals are stored and prepared; empty for image, video and text."""
+        tower = self._encoder(modality).tower
+        return tower.settings() if tower else {}
 
     def temperature(self, modality: str) -> float:
         """What a modality's similarities are divided by to be read as logits."""
         return self._encoder(modality).temperature
 
-    def adjusted(self, modality: str, **preparation: Any) -> Model:
+    def adjusted(self, modality: str, **preparation: object) -> Model:
         """The same weights with another preparation of one modality: `clips=6` of audio, say.
 
         Raises:
             ConfigError: no such setting, or a modality that has none.
         """
         encoder = self._encoder(modality)
-        if encoder.settings is None or encoder.tower is None:
+        if encoder.tower is None:
             raise ConfigError(f"{modality} has no preparation to adjust: the foundation encodes it")
-        kind = type(encoder.settings)
+        settings = encoder.tower.settings()
+        if odd := [name for name in preparation if name not in settings]:
+            raise ConfigError(f"{modality}: {unknown('setting', odd[0], settings)}")
         try:
-            settings = kind.model_validate({**encoder.settings.model_dump(), **preparation})
+            tower = encoder.tower.adjusted(**preparation)
         except ValidationError as error:
             raise ConfigError(f"{modality} cannot be prepared so: {error}") from error
-        changed = signal_encoder(settings, encoder.tower, encoder.temperature)
+        changed = signal_encoder(tower, encoder.temperature)
         return Model({**self._encoders, modality: changed}, self._device, self._precision)
 
     def encode(
         self,
-        inputs: Mapping[str, Sequence[Any]],
+        inputs: Mapping[str, Sequence[object]],
         *,
         batch_size: int = 32,
-        reading: Mapping[str, Mapping[str, Any]] | None = None,
+        reader_options: Mapping[str, Mapping[str, object]] | None = None,
     ) -> dict[str, Tensor]:
         """Embed each modality's inputs: {name: [B, E]}, unit norm, fp32, on the CPU.
 
@@ -90,13 +131,13 @@ class Model(Pretrained):
             inputs: lists of paths, bytes of files or raw arrays, as the modality's file
                 states them; for text, strings are the text itself.
             batch_size: inputs that pass a tower at a time; it changes no embedding.
-            reading: what the files do not say, by modality: {"imu": {"rate_hz": 50}}.
+            reader_options: what the files do not say, by modality: {"imu": {"rate_hz": 50}}.
 
         Raises:
             ConfigError: a modality that is not loaded, or unknown options.
             InputError: an input that cannot be read or does not fit; the message has its place.
         """
-        options = reading or {}
+        options = reader_options or {}
         for name in (*inputs, *options):
             self._encoder(name)
             check_options(name, options.get(name, {}))
@@ -117,7 +158,7 @@ class Model(Pretrained):
         return Preparation(name, self._encoder(name).store)
 
     @torch.inference_mode()
-    def embed(self, name: str, prepared: Sequence[Any]) -> Tensor:
+    def embed(self, name: str, prepared: Sequence[Stored]) -> Tensor:
         """One batch of what `preparation` gave: [B, E], unit norm, fp32, on the CPU.
 
         Raises:
@@ -200,7 +241,7 @@ class Model(Pretrained):
         return self._encoders[name]
 
     def _encode(
-        self, name: str, items: Sequence[Any], batch_size: int, options: Mapping[str, Any]
+        self, name: str, items: Sequence[object], batch_size: int, options: Mapping[str, object]
     ) -> Tensor:
         if not isinstance(items, list | tuple):
             found = type(items).__name__
@@ -220,17 +261,19 @@ class Model(Pretrained):
         return torch.cat(batches)
 
 
-def _prepared(prepare: Preparation, index: int, item: Any, options: Mapping[str, Any]) -> Any:
+def _prepared(
+    prepare: Preparation, index: int, item: object, options: Mapping[str, object]
+) -> Stored:
     try:
         return prepare(item, options)
     except InputError as error:
         raise InputError(f"{prepare.modality}[{index}]: {error}") from error
 
 
-def check_options(name: str, options: Mapping[str, Any]) -> None:
+def check_options(name: str, options: Mapping[str, object]) -> None:
     """Raise ConfigError on an option that the modality's reader does not have."""
     known = [*signature(modalities.load(name).read).parameters][1:]
-    if unknown := sorted(options.keys() - set(known)):
+    if odd := sorted(options.keys() - set(known)):
         raise ConfigError(
-            f"reading {name} takes {', '.join(known) or 'no options'}; found {', '.join(unknown)}"
+            f"reading {name} takes {', '.join(known) or 'no options'}; found {', '.join(odd)}"
         )

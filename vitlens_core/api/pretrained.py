@@ -12,32 +12,30 @@ from __future__ import annotations
 
 import json
 import shutil
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Self
 
 from huggingface_hub import ModelHubMixin, snapshot_download
 from safetensors.torch import save_file
 
-from vitlens_core.api.lenses import CONFIG_FILE, beside
+from vitlens_core.api.lenses import CONFIG_FILE, Origin, beside
 from vitlens_core.checkpoint import read_settings
 from vitlens_core.errors import ConfigError
-from vitlens_core.foundation import Foundation, LitFoundation
+from vitlens_core.foundation.info import FoundationInfo
+from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.model_files import CARD_FILE, PRETRAINED_FILE, PROJECTIONS_FILE
 
 
-class Origin(NamedTuple):
-    """What a model was loaded from, as far as it can be saved again: one lens."""
-
-    # No dataclass: the mixin would copy the foundation into the config it makes of arguments.
-
-    lens: Path
-    foundation: Foundation
-
-
-class Pretrained(ModelHubMixin, library_name="vitlens", pipeline_tag="feature-extraction"):
+class Pretrained(ModelHubMixin, ABC, library_name="vitlens", pipeline_tag="feature-extraction"):
     """`save_pretrained`, `from_pretrained` and `push_to_hub` of a model of one lens."""
 
     _origin: Origin | None = None
+
+    @classmethod
+    @abstractmethod
+    def load(cls, *sources: Any, **options: Any) -> Self:
+        """The model of a folder."""
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write the folder; `push_to_hub=True` uploads it too.
@@ -59,16 +57,17 @@ class Pretrained(ModelHubMixin, library_name="vitlens", pipeline_tag="feature-ex
         assert self._origin is not None
         lens, foundation = self._origin.lens, self._origin.foundation
         settings, spec, digest = read_settings(lens)
-        described: dict[str, Any] = {
+        info = FoundationInfo(
+            spec=spec,
+            digest=digest,
+            embed_dim=foundation.embed_dim,
+            image_size_px=foundation.image_size_px,
+        )
+        described = {
             "model_type": "vitlens",
             "modality": settings.modality,
             "settings": settings.model_dump(mode="json"),
-            "foundation": {
-                "spec": spec,
-                "digest": digest,
-                "embed_dim": foundation.embed_dim,
-                "image_size_px": foundation.image_size_px,
-            },
+            "foundation": info.model_dump(mode="json", exclude_unset=True),
             "calibration": beside(lens).get("calibration"),
         }
         shutil.copyfile(lens, save_directory / PRETRAINED_FILE)
@@ -81,16 +80,13 @@ class Pretrained(ModelHubMixin, library_name="vitlens", pipeline_tag="feature-ex
         (save_directory / CONFIG_FILE).write_text(json.dumps(described, indent=2))
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Any:
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
         """From a folder, or from the hub. Raises ConfigError, CheckpointError."""
-        # Late: loading knows every kind of model, this one among them.
-        from vitlens_core.api.loading import load
-
         fetch = {name: options.pop(name, None) for name in _OF_THE_HUB}
         if Path(model_id).is_dir():
-            return load(model_id, **options)
+            return cls.load(model_id, **options)
         kept = {name: value for name, value in fetch.items() if name in _FETCHED_WITH}
-        return load(snapshot_download(model_id, **kept), **options)
+        return cls.load(snapshot_download(model_id, **kept), **options)
 
 
 _FETCHED_WITH = ("revision", "cache_dir", "force_download", "local_files_only", "token")

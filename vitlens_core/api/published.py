@@ -16,6 +16,7 @@ from vitlens_core.api.encoders import (
     ClipTexts,
     Embed,
     Encoder,
+    SignalTower,
     on_device,
     picture_encoders,
     signal_encoder,
@@ -23,6 +24,7 @@ from vitlens_core.api.encoders import (
 )
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities import audio, depth, eeg, point_cloud, tactile
+from vitlens_core.modalities.base import AnyTokenizer, SignalConfig
 from vitlens_core.models.reference import (
     PREFIX,
     VITLENS_L,
@@ -37,10 +39,11 @@ from vitlens_core.models.reference_config import (
 )
 from vitlens_core.models.tower import mean_of_clips
 from vitlens_core.models.weights import read_weights
-from vitlens_core.signals.settings import SignalSettings
 
 # CLIP's learnt logit scale ends at its bound of 100; ViT-Lens publishes no other.
 CLIP_TEMPERATURE = 0.01
+# Touch is stored this much larger than the tower sees it, so that training can crop.
+_TACTILE_MARGIN = 8 / 7
 # Published names of the towers, by modality, where they differ.
 _TOWERS = {"point_cloud": "pc", "video": "image"}
 
@@ -64,8 +67,10 @@ def vitlens_encoders(
         for name, tower in load_towers(weights, sizes, only=only).items()
     }
     encoders = {
-        modality: signal_encoder(signal, _clipwise(towers[name], signal), CLIP_TEMPERATURE)
-        for modality, signal in _settings(sizes).items()
+        modality: signal_encoder(
+            SignalTower(signal, tokenizer, _clipwise(towers[name], signal)), CLIP_TEMPERATURE
+        )
+        for modality, (signal, tokenizer) in _settings(sizes).items()
         if (name := _TOWERS.get(modality, modality)) in towers
     }
     if "image" in towers:
@@ -77,24 +82,34 @@ def vitlens_encoders(
     return encoders
 
 
-def _settings(sizes: VitLensConfig) -> dict[str, SignalSettings]:
+def _settings(sizes: VitLensConfig) -> dict[str, tuple[SignalConfig, AnyTokenizer]]:
     """Preparation of each modality that the config has a tower for."""
     side_px = sizes.vit.image_size
-    settings: dict[str, SignalSettings] = {
-        "depth": depth.Tokenizer(side_px=side_px),
-        "tactile": tactile.Tokenizer(side_px=side_px),
-        "point_cloud": point_cloud.ULIP,
+    stored_px = round(side_px * _TACTILE_MARGIN)
+    settings: dict[str, tuple[SignalConfig, AnyTokenizer]] = {
+        "depth": (depth.DepthSignal(side_px=side_px), depth.DepthTokenizer()),
+        "tactile": (
+            tactile.TactileSignal(side_px=stored_px),
+            tactile.TactileTokenizer(crop_px=side_px),
+        ),
+        "point_cloud": _clouds(point_cloud.ULIP),
     }
     if sizes.audio:
-        settings["audio"] = audio.Tokenizer(
-            mel_bins=sizes.audio.mel_bins, frames=sizes.audio.target_length
-        )
+        clips = audio.AudioSignal(mel_bins=sizes.audio.mel_bins, frames=sizes.audio.target_length)
+        settings["audio"] = clips, audio.AudioTokenizer()
     if sizes.eeg:
-        settings["eeg"] = eeg.Tokenizer(channels=sizes.eeg.chans, length=sizes.eeg.time_len)
+        electrodes = eeg.EegSignal(channels=sizes.eeg.chans)
+        settings["eeg"] = electrodes, eeg.EegTokenizer(length=sizes.eeg.time_len)
     return settings
 
 
-def _clipwise(tower: Embed, signal: SignalSettings) -> Embed:
+def _clouds(
+    protocol: point_cloud.PointCloudTokenizer,
+) -> tuple[point_cloud.PointCloudSignal, point_cloud.PointCloudTokenizer]:
+    return protocol.signal_needed(point_cloud.PointCloudSignal()), protocol
+
+
+def _clipwise(tower: Embed, signal: SignalConfig) -> Embed:
     def embed(clips: Tensor) -> Tensor:
         return mean_of_clips(tower, clips)
 
@@ -113,4 +128,5 @@ def openshape_encoders(
     if config is None:
         raise ConfigError("an OpenShape checkpoint needs `config`: its sizes (JSON or a mapping)")
     tower = on_device(load_openshape_tower(path, read_config(config, OpenShapeConfig)), device)
-    return {"point_cloud": signal_encoder(point_cloud.OPENSHAPE, tower, CLIP_TEMPERATURE)}
+    fed = SignalTower(*_clouds(point_cloud.OPENSHAPE), tower)
+    return {"point_cloud": signal_encoder(fed, CLIP_TEMPERATURE)}

@@ -5,10 +5,9 @@ A tag is downloaded once into open_clip's cache; a path to a checkpoint file is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import open_clip
 from torch import Tensor
@@ -21,12 +20,14 @@ from vitlens_core.models.trunk import open_clip_trunk
 class OpenClipFoundation(Foundation):
     """open_clip's image and text towers behind the foundation's interface."""
 
-    def __init__(self, spec: str, clip: Any, tokenizer: Any) -> None:
+    def __init__(
+        self, spec: str, clip: open_clip.CLIP, tokenizer: Callable[[list[str]], Tensor]
+    ) -> None:
         visual = clip.visual
         super().__init__(visual.preprocess_cfg["mean"], visual.preprocess_cfg["std"])
         self.spec = spec
         self.image_size_px = visual.preprocess_cfg["size"][0]
-        self.clip: Any = clip
+        self.clip = clip
         self.tokenizer = tokenizer
         self.trunk = open_clip_trunk(visual)
         self.embed_dim = visual.proj.shape[1]
@@ -42,7 +43,7 @@ class OpenClipFoundation(Foundation):
         return self.clip.encode_text(self.tokenizer(list(texts)).to(self.mean.device))
 
 
-def parse_open_clip(spec: str) -> tuple[str, str]:
+def parse(spec: str) -> tuple[str, str]:
     """Check `open_clip:<model>/<tag or checkpoint path>` without loading it.
 
     Raises:
@@ -64,13 +65,16 @@ def parse_open_clip(spec: str) -> tuple[str, str]:
     return name, source
 
 
-def load_open_clip(spec: str) -> OpenClipFoundation:
-    """Build from an `open_clip:` spec (see `parse_open_clip`).
+def load(spec: str, **sizes: int) -> OpenClipFoundation:
+    """Build from an `open_clip:` spec (see `parse`).
 
     Raises:
-        ConfigError: also when the weights can be neither found nor downloaded.
+        ConfigError: sizes are given, which the model brings itself; also when the weights can be
+            neither found nor downloaded.
     """
-    name, source = parse_open_clip(spec)
+    if sizes:
+        raise ConfigError(f"{spec} brings its own {' and '.join(sizes)}: leave them unset")
+    name, source = parse(spec)
     try:
         clip, _, _ = open_clip.create_model_and_transforms(name, pretrained=source)
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:

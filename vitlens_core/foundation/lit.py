@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ from torch import Tensor, nn
 
 from vitlens_core.errors import CheckpointError
 from vitlens_core.foundation.base import Foundation
+from vitlens_core.foundation.settings import FitSettings
 from vitlens_core.losses.base import MAX_LOG_SCALE, Pairs
 from vitlens_core.losses.info_nce import info_nce
 from vitlens_core.models.trunk import ProjectedReadout, TapFeatures, timm_trunk
 
-EMBED_DIM = 256  # width of the space where none is asked for
 _TAPS = 2
 
 
@@ -72,6 +71,7 @@ class SentenceEncoder(nn.Module):
 
     def __init__(self, folder: Path, max_tokens: int = 64) -> None:
         super().__init__()
+        # Late: of the extra lit.
         from transformers import AutoModel, AutoTokenizer
 
         self.tokenizer = AutoTokenizer.from_pretrained(str(folder))
@@ -147,18 +147,6 @@ class LitFoundation(Foundation):
             self.projections.load_state_dict(dict(state), strict=True)
         except RuntimeError as error:
             raise CheckpointError(f"projections do not fit {self.spec}: {error}") from error
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How the projections are trained on frozen features."""
-
-    steps: int = 200
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.1
-    dropout: float = 0.5
-    seed: int = 0
 
 
 def fit_projections(

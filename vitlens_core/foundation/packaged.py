@@ -63,6 +63,7 @@ def dinov2_small_state() -> dict[str, Tensor]:
     The exported graph keeps names for biases, norms and embeddings; weight matrices are
     anonymous operands of named MatMul nodes, stored transposed; positions are two constants.
     """
+    # Late: of the extra lit.
     import onnx
     from onnx import numpy_helper
 

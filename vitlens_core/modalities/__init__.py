@@ -1,54 +1,55 @@
-"""One file per modality, found by its name.
+"""One file per modality, found by its name; `base` says what a modality is.
 
-Every module states `NAME`, `WORD` (in metric names), `TEMPLATES` (prompts for a class),
-`ENCODER`, and how to `read` a file into a raw array.
-
-    ENCODER = "lens"        perceived through tokenizer and lens. `Tokenizer` holds its settings
-                            (see `vitlens_core.signals.settings`), `SIGNAL` the extension of its
-                            stored signal, `LENS` and `TRUNK` the settings ViT-Lens trained with
-    ENCODER = "foundation"  image, video and text: the foundation's own. `store` checks one raw
-                            input, `embed` passes a batch of them through the foundation
-
-Nothing is registered anywhere: Ray workers import by name too.
+Each file defines one instance, `MODALITY`. Nothing is registered anywhere: a file that is there
+is a modality, on Ray workers too.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from types import ModuleType
-from typing import Any
 
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, unknown
+from vitlens_core.modalities.base import AnyLensed, LensedModality, Modality
+
+_NOT_A_MODALITY = "base"
 
 
 def names() -> list[str]:
     """The modalities that exist."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in found if name != _NOT_A_MODALITY)
 
 
-def load(name: str) -> ModuleType:
-    """The module of a modality; `ConfigError` names those that exist."""
+def load(name: str) -> Modality:
+    """A modality; `ConfigError` names those that exist."""
     if name not in names():
-        raise ConfigError(f"unknown modality {name!r}; there are: {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}")
+        raise ConfigError(unknown("modality", name, names()))
+    modality = importlib.import_module(f"{__name__}.{name}").MODALITY
+    assert isinstance(modality, Modality)
+    return modality
 
 
 def lensed() -> list[str]:
-    """The modalities that are perceived through a lens."""
-    return [name for name in names() if load(name).ENCODER == "lens"]
+    """The modalities that have a tower of their own."""
+    return [name for name in names() if isinstance(load(name), LensedModality)]
 
 
-def load_lensed(name: str) -> Any:
-    """The module of a modality that is perceived through a lens.
+def rendered() -> list[str]:
+    """The modalities that rendered objects give."""
+    return [name for name in lensed() if load_lensed(name).renders_as]
+
+
+def load_lensed(name: str) -> AnyLensed:
+    """A modality that has a tower of its own.
 
     Raises:
         ConfigError: unknown, or encoded by the foundation itself.
     """
-    module = load(name)
-    if module.ENCODER != "lens":
+    modality = load(name)
+    if not isinstance(modality, LensedModality):
         raise ConfigError(
             f"{name!r} is encoded by the foundation itself and has no lens; "
             f"choose from: {', '.join(lensed())}"
         )
-    return module
+    return modality

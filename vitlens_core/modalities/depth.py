@@ -14,77 +14,30 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from vitlens_core.errors import InputError
-from vitlens_core.models.tokenizers import PatchTokenizer
+from vitlens_core.late import tokenizers, torch
+from vitlens_core.modalities.base import LensedModality, Rendered, SignalConfig, TokenizerConfig
+from vitlens_core.models.settings import LensSettings, TrunkSettings
 from vitlens_core.readers.arrays import ENDINGS as ARRAY_ENDINGS
 from vitlens_core.readers.arrays import read_array
 from vitlens_core.readers.pictures import read_counts
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.pictures import square_map
-from vitlens_core.signals.settings import SignalSettings
-
-NAME = "depth"
-WORD = "depth"
-SIGNAL = "disparity.npy"
-ENCODER = "lens"
-TEMPLATES = (
-    "{}",
-    "a depth map of {}.",
-    "a depth image of {}.",
-    "a depth photo of {}.",
-    "a scene with {}.",
-    "a room: {}.",
-    "an indoor view of {}.",
-    "this is {}, seen by a depth camera.",
-)
-LENS = {"kind": "identity"}
-TRUNK = {"unlock_first": 4}
 
 Unit = Literal["disparity_px", "m", "mm", "sun_rgbd"]
 
 BASELINES_M = {"kv1": 0.075, "kv2": 0.075, "realsense": 0.095, "xtion": 0.095}
 """Distance between the two eyes of the cameras of SUN RGB-D."""
 
+# Of the imagined camera that sees a rendered object: a Kinect's.
+_RENDERED_BASELINE_M = 0.075
 _UNITS_OF_PICTURES = ("mm", "sun_rgbd")
 _UNITS_OF_ARRAYS = ("disparity_px", "m", "mm")
 _SUN_RGBD_LIMIT_M = 8.0
 _SMALLEST_PX, _LARGEST_PX = 0.01, 75.0
 _MEAN, _STD = 0.0418, 0.0295
-
-
-def read(
-    path: str | Path,
-    *,
-    unit: Unit = "disparity_px",
-    focal_px: float | None = None,
-    baseline_m: float | None = None,
-) -> np.ndarray:
-    """Disparity [H, W] of a PNG (mm or SUN RGB-D's rotated bits) or an array (any unit).
-
-    Args:
-        unit: of the numbers in the file; pictures of integers never hold disparity.
-        focal_px, baseline_m: of the camera, for every unit but disparity (`BASELINES_M`).
-
-    Raises:
-        InputError: unreadable, or a unit or camera that is missing or does not fit the file.
-    """
-    is_array = Path(path).suffix.lower() in ARRAY_ENDINGS
-    units = _UNITS_OF_ARRAYS if is_array else _UNITS_OF_PICTURES
-    if unit not in units:
-        raise InputError(
-            f"{path} cannot hold unit {unit!r}: state one of {', '.join(units)}, with the "
-            "camera's focal_px and baseline_m where it is not disparity"
-        )
-    stored = read_array(path) if is_array else read_counts(path)
-    if unit == "disparity_px":
-        return stored
-    if unit == "sun_rgbd":
-        return disparity(decode_sun_rgbd(stored), focal_px, baseline_m)
-    return disparity(stored * {"m": 1.0, "mm": 0.001}[unit], focal_px, baseline_m)
 
 
 def decode_sun_rgbd(counts: np.ndarray) -> np.ndarray:
@@ -121,18 +74,12 @@ def _positive(name: str, value: float | None) -> float:
     return value
 
 
-class Tokenizer(SignalSettings):
-    """Patches of one channel with a positional table of their own."""
+class DepthSignal(SignalConfig):
+    """The middle square of a disparity map."""
 
     raw_shape: ClassVar[tuple[int, ...]] = (-1, -1)
 
-    side_px: int = Field(224, ge=14, description="side of the square the tower sees")
-    patch_px: int = Field(14, ge=1, description="side of a patch")
-    width: int = Field(1024, ge=1, description="width of a token: the trunk's")
-
-    def build(self) -> PatchTokenizer:
-        size = (self.side_px, self.side_px)
-        return PatchTokenizer(width=self.width, patch=self.patch_px, size=size, in_channels=1)
+    side_px: int = Field(224, ge=14, description="side of the stored square")
 
     def example(self) -> np.ndarray:
         """A floor that recedes: disparity falls from 60 to 2 pixels."""
@@ -145,18 +92,99 @@ class Tokenizer(SignalSettings):
             raise InputError(f"expected disparities of 0 and above, found {values.min()}")
         return square_map(np.minimum(values, _LARGEST_PX), self.side_px)
 
-    def prepare(self, signals: Tensor) -> Tensor:
+
+class DepthTokenizer(TokenizerConfig[DepthSignal]):
+    """Patches of one channel with a positional table of their own."""
+
+    patch_px: int = Field(14, ge=1, description="side of a patch")
+    width: int = Field(1024, ge=1, description="width of a token: the trunk's")
+
+    def build(self, signal: DepthSignal) -> tokenizers.PatchTokenizer:
+        size = (signal.side_px, signal.side_px)
+        return tokenizers.PatchTokenizer(
+            width=self.width, patch=self.patch_px, size=size, in_channels=1
+        )
+
+    def prepare(self, signals: torch.Tensor, signal: DepthSignal) -> torch.Tensor:
         """[B, S, S] → [B, 1, S, S], clipped and normalised."""
-        scaled = self._checked(signals)[:, None].clamp(_SMALLEST_PX, _LARGEST_PX) / _LARGEST_PX
+        maps = _checked(signals, signal)
+        scaled = maps[:, None].clamp(_SMALLEST_PX, _LARGEST_PX) / _LARGEST_PX
         return (scaled - _MEAN) / _STD
 
-    def augment(self, signals: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(
+        self, signals: torch.Tensor, signal: DepthSignal, generator: torch.Generator
+    ) -> torch.Tensor:
         """[B, S, S] → [B, 1, S, S]: another baseline, up to a quarter.
 
         No geometry changes: the targets belong to the RGB picture as it is.
         """
         gain = torch.empty(len(signals), 1, 1).uniform_(0.8, 1.25, generator=generator)
-        return self.prepare(self._checked(signals) * gain)
+        return self.prepare(_checked(signals, signal) * gain, signal)
 
-    def _checked(self, signals: Tensor) -> Tensor:
-        return batch_of_numbers(signals, "disparity", self.side_px, self.side_px)
+
+def _checked(signals: torch.Tensor, signal: DepthSignal) -> torch.Tensor:
+    return batch_of_numbers(signals, "disparity", signal.side_px, signal.side_px)
+
+
+class Depth(LensedModality[DepthSignal]):
+    """Depth: how near each place of a picture is, as disparity."""
+
+    name = "depth"
+    metric_prefix = "depth"
+    templates = (
+        "{}",
+        "a depth map of {}.",
+        "a depth image of {}.",
+        "a depth photo of {}.",
+        "a scene with {}.",
+        "a room: {}.",
+        "an indoor view of {}.",
+        "this is {}, seen by a depth camera.",
+    )
+    signal_file = "disparity.npy"
+    Signal = DepthSignal
+    Tokenizer = DepthTokenizer
+    lens = LensSettings(kind="identity")
+    trunk = TrunkSettings(unlock_first=4)
+    renders_as = "view"
+
+    def read(
+        self,
+        path: str | Path,
+        *,
+        unit: Unit = "disparity_px",
+        focal_px: float | None = None,
+        baseline_m: float | None = None,
+    ) -> np.ndarray:
+        """Disparity [H, W] of a PNG (mm or SUN RGB-D's rotated bits) or an array (any unit).
+
+        Args:
+            unit: of the numbers in the file; pictures of integers never hold disparity.
+            focal_px, baseline_m: of the camera, for every unit but disparity (`BASELINES_M`).
+
+        Raises:
+            InputError: unreadable, or a unit or camera that is missing or does not fit the file.
+        """
+        is_array = Path(path).suffix.lower() in ARRAY_ENDINGS
+        units = _UNITS_OF_ARRAYS if is_array else _UNITS_OF_PICTURES
+        if unit not in units:
+            raise InputError(
+                f"{path} cannot hold unit {unit!r}: state one of {', '.join(units)}, with the "
+                "camera's focal_px and baseline_m where it is not disparity"
+            )
+        stored = read_array(path) if is_array else read_counts(path)
+        if unit == "disparity_px":
+            return stored
+        if unit == "sun_rgbd":
+            return disparity(decode_sun_rgbd(stored), focal_px, baseline_m)
+        return disparity(stored * {"m": 1.0, "mm": 0.001}[unit], focal_px, baseline_m)
+
+    def from_render(self, signal: DepthSignal, rendered: Rendered) -> np.ndarray:
+        """[V, S, S]: each view's disparity, as a Kinect in its place would see it."""
+        # float64 whatever the caller has: float32 would divide to other last bits.
+        focal_px = np.float64(rendered.focal_px)
+        maps = [disparity(depth, focal_px, _RENDERED_BASELINE_M) for depth in rendered.depth_m]
+        return np.stack([signal.store(one) for one in maps])
+
+
+MODALITY = Depth()

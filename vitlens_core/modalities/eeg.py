@@ -13,66 +13,31 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
 
 from vitlens_core.errors import InputError
-from vitlens_core.models.tokenizers import SeriesTokenizer
+from vitlens_core.late import F, tokenizers, torch
+from vitlens_core.modalities.base import LensedModality, SignalConfig, TokenizerConfig
+from vitlens_core.models.settings import LensSettings
 from vitlens_core.readers.arrays import read_array
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.series import resampled
-from vitlens_core.signals.settings import SignalSettings
-
-NAME = "eeg"
-WORD = "eeg"
-SIGNAL = "eeg.npy"
-ENCODER = "lens"
-TEMPLATES = ("an image of {}.",)
-LENS = {"depth": 1}
-TRUNK: dict[str, object] = {}
 
 RATE_HZ = 1000.0
 FIRST_SAMPLE, LAST_SAMPLE = 20, 460
 
 
-def read(path: str | Path, *, rate_hz: float = RATE_HZ) -> np.ndarray:
-    """[C, time] at 1 kHz of an array file, channels first.
-
-    Args:
-        rate_hz: the rate of the file.
-
-    Raises:
-        InputError: unreadable, not two axes, or a rate that is not positive.
-    """
-    return at_1_khz(read_array(path), rate_hz)
-
-
 def at_1_khz(series: np.ndarray, rate_hz: float) -> np.ndarray:
-    """A series [C, time] of another rate as `encode` and `store` take it."""
+    """A series [C, time] of another rate as `store` takes it."""
     return resampled(raw_numbers(series, "an EEG series", "C", "time"), rate_hz, RATE_HZ)
 
 
-class Tokenizer(SignalSettings):
-    """Windows of all channels."""
+class EegSignal(SignalConfig):
+    """The 440 samples of every channel in which the picture is seen."""
 
     raw_shape: ClassVar[tuple[int, ...]] = (-1, -1)
 
-    channels: int = Field(128, ge=1)
-    length: int = Field(512, ge=1, description="samples the tower sees")
-    window: int = Field(1, ge=1, description="samples of a token")
-    stride: int = Field(1, ge=1, description="samples between tokens")
-    width: int = Field(1024, ge=1, description="width of a token")
-
-    def build(self) -> SeriesTokenizer:
-        return SeriesTokenizer(
-            width=self.width,
-            in_channels=self.channels,
-            length=self.length,
-            window=self.window,
-            stride=self.stride,
-        )
+    channels: int = Field(128, ge=1, description="electrodes")
 
     def example(self) -> np.ndarray:
         """Half a second of alpha waves, each channel a little later."""
@@ -97,18 +62,64 @@ class Tokenizer(SignalSettings):
             raise InputError("expected an EEG recording, found constant channels only")
         return np.ascontiguousarray(seen)
 
-    def prepare(self, signals: Tensor) -> Tensor:
+
+class EegTokenizer(TokenizerConfig[EegSignal]):
+    """Windows of all channels."""
+
+    length: int = Field(512, ge=1, description="samples the tower sees: the stored ones stretched")
+    window: int = Field(1, ge=1, description="samples of a token")
+    stride: int = Field(1, ge=1, description="samples between tokens")
+    width: int = Field(1024, ge=1, description="width of a token")
+
+    def build(self, signal: EegSignal) -> tokenizers.SeriesTokenizer:
+        return tokenizers.SeriesTokenizer(
+            width=self.width,
+            in_channels=signal.channels,
+            length=self.length,
+            window=self.window,
+            stride=self.stride,
+        )
+
+    def prepare(self, signals: torch.Tensor, signal: EegSignal) -> torch.Tensor:
         """[B, C, 440] → [B, C, length], stretched linearly."""
         samples = LAST_SAMPLE - FIRST_SAMPLE
-        series = batch_of_numbers(signals, "EEG series", self.channels, samples)
+        series = batch_of_numbers(signals, "EEG series", signal.channels, samples)
         return F.interpolate(series, size=self.length, mode="linear")
 
-    def augment(self, signals: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(
+        self, signals: torch.Tensor, signal: EegSignal, generator: torch.Generator
+    ) -> torch.Tensor:
         """As `prepare`, with one gain per recording, noise, and one electrode in ten silent."""
-        series = self.prepare(signals)
+        series = self.prepare(signals, signal)
         batch, channels, _ = series.shape
         gain = torch.empty(batch, 1, 1).uniform_(0.9, 1.1, generator=generator)
         heard = torch.rand(batch, channels, 1, generator=generator) >= 0.1
         spread = series.std(dim=-1, keepdim=True)
         noisy = series + 0.05 * spread * torch.randn(series.shape, generator=generator)
         return noisy * gain * heard
+
+
+class Eeg(LensedModality[EegSignal]):
+    """EEG: 128 channels while a picture is seen."""
+
+    name = "eeg"
+    metric_prefix = "eeg"
+    templates = ("an image of {}.",)
+    signal_file = "eeg.npy"
+    Signal = EegSignal
+    Tokenizer = EegTokenizer
+    lens = LensSettings(depth=1)
+
+    def read(self, path: str | Path, *, rate_hz: float = RATE_HZ) -> np.ndarray:
+        """[C, time] at 1 kHz of an array file, channels first.
+
+        Args:
+            rate_hz: the rate of the file.
+
+        Raises:
+            InputError: unreadable, not two axes, or a rate that is not positive.
+        """
+        return at_1_khz(read_array(path), rate_hz)
+
+
+MODALITY = Eeg()

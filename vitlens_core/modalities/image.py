@@ -12,38 +12,41 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vitlens_core.captions import GENERAL_TEMPLATES
+from vitlens_core.late import torch
+from vitlens_core.modalities.base import FoundationModality
 from vitlens_core.readers.pictures import read_rgb
 from vitlens_core.signals.checks import raw_pixels
 from vitlens_core.signals.pictures import square_rgb
-
-NAME = "image"
-WORD = "image"
-TEMPLATES = GENERAL_TEMPLATES
-ENCODER = "foundation"
 
 
 class ImageEncoder(Protocol):
     """A foundation, or the image tower of a published checkpoint."""
 
-    def encode_image(self, images: Tensor, /) -> Tensor:
+    def encode_image(self, images: torch.Tensor, /) -> torch.Tensor:
         """uint8 RGB [B, H, W, 3] → unit-norm embeddings [B, E]."""
         ...
 
 
-def read(path: str | Path) -> np.ndarray:
-    """uint8 RGB [H, W, 3] of a picture file. Raises InputError."""
-    return read_rgb(path)
+class Image(FoundationModality[ImageEncoder, np.ndarray]):
+    """Images: RGB pictures, encoded by the foundation itself."""
+
+    name = "image"
+    metric_prefix = "image"
+    templates = GENERAL_TEMPLATES
+
+    def read(self, path: str | Path) -> np.ndarray:
+        """uint8 RGB [H, W, 3] of a picture file. Raises InputError."""
+        return read_rgb(path)
+
+    def store(self, raw: object, side_px: int) -> np.ndarray:
+        """uint8 RGB [H, W, 3] → [S, S, 3]. Raises InputError on another type or shape."""
+        return square_rgb(raw_pixels(raw, "an RGB image", "H", "W", 3), side_px)
+
+    def embed(self, encoder: ImageEncoder, stored: Sequence[np.ndarray]) -> torch.Tensor:
+        """Stored images → unit-norm embeddings [B, E]."""
+        return encoder.encode_image(torch.from_numpy(np.stack(stored)))
 
 
-def store(raw: np.ndarray, side_px: int) -> np.ndarray:
-    """uint8 RGB [H, W, 3] → [S, S, 3]. Raises InputError on another type or shape."""
-    return square_rgb(raw_pixels(raw, "an RGB image", "H", "W", 3), side_px)
-
-
-def embed(encoder: ImageEncoder, stored: Sequence[np.ndarray]) -> Tensor:
-    """Stored images → unit-norm embeddings [B, E]."""
-    return encoder.encode_image(torch.from_numpy(np.stack(stored)))
+MODALITY = Image()

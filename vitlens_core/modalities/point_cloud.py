@@ -12,75 +12,34 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from vitlens_core.captions import POINT_CLOUD_TEMPLATES
-from vitlens_core.errors import InputError
-from vitlens_core.models.tokenizers import PointBertTokenizer, SetAbstractionTokenizer
+from vitlens_core.errors import BadSampleError, ConfigError, InputError
+from vitlens_core.late import tokenizers, torch
+from vitlens_core.modalities.base import LensedModality, Rendered, SignalConfig, TokenizerConfig
+from vitlens_core.models.settings import LensSettings
 from vitlens_core.readers.clouds import read_cloud
 from vitlens_core.readers.files import optional
 from vitlens_core.rendering.points import farthest_point_order
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
-from vitlens_core.signals.settings import SignalSettings
 
-NAME = "point_cloud"
-WORD = "point"  # in metric names: point_to_text
-SIGNAL = "points.npy"
-ENCODER = "lens"
-TEMPLATES = POINT_CLOUD_TEMPLATES
-LENS = {"depth": 4}
-TRUNK: dict[str, object] = {}
+if TYPE_CHECKING:
+    from vitlens_core.rendering import RenderSettings
 
 # Colour of a cloud that has none (OpenShape's evaluation protocol).
 GREY = 0.4
 
 
-def read(path: str | Path, *, points: int = 10_000, seed: int = 0) -> np.ndarray:
-    """[N, 3] or [N, 6] of a .npy, .npz, .ply, or of the surface of a .glb.
-
-    Args:
-        points, seed: how many points a GLB's surface is sampled with, and by which draw.
-
-    Raises:
-        InputError: unreadable, no vertices, or a surface without area.
-    """
-    return read_cloud(path, points, seed)
-
-
-class Tokenizer(SignalSettings):
-    """Groups of neighbouring points, each made a token by a small shared network."""
+class PointCloudSignal(SignalConfig):
+    """The first points of a cloud in farthest-point order."""
 
     raw_shape: ClassVar[tuple[int, ...]] = (-1, 6)
 
-    kind: Literal["point_bert", "set_abstraction"] = Field(
-        "point_bert", description="nearest neighbours and mini-PointNet, or balls and PointNet++"
-    )
-    points: int = Field(8192, ge=16, description="points of a cloud that the tower sees")
-    groups: int = Field(512, ge=1, description="groups, so tokens, per cloud")
-    group_size: int = Field(32, ge=1, description="neighbours per group")
-    radius: float = Field(0.2, gt=0, description="of a ball of `set_abstraction`, unit sphere")
-    encoder_dim: int = Field(256, ge=1, description="width of the group encoder's output")
-    width: int = Field(384, ge=1, description="width of a token")
-    colour: bool = Field(True, description="whether rgb is seen beside xyz")
-    up: Literal["y", "z"] = Field("y", description="axis that points up in what the tower sees")
-
-    def build(self) -> PointBertTokenizer | SetAbstractionTokenizer:
-        sizes: dict[str, Any] = {
-            "num_groups": self.groups,
-            "group_size": self.group_size,
-            "encoder_dim": self.encoder_dim,
-            "width": self.width,
-            "in_channels": 6 if self.colour else 3,
-            "presorted": True,
-        }
-        if self.kind == "set_abstraction":
-            return SetAbstractionTokenizer(radius=self.radius, **sizes)
-        return PointBertTokenizer(**sizes)
+    points: int = Field(10_000, ge=16, description="points stored per cloud")
 
     def example(self) -> np.ndarray:
         """A grey sphere of `points` points."""
@@ -116,16 +75,69 @@ class Tokenizer(SignalSettings):
         optional("fpsample")
         return cloud[farthest_point_order(cloud, self.points)]
 
-    def prepare(self, signals: Tensor) -> Tensor:
-        """Stored clouds [B, N, 6] → what the tower sees: their first points, normalised."""
-        return self._seen(_in_unit_sphere(_checked(signals, self.points)[:, : self.points]))
 
-    def augment(self, signals: Tensor, generator: torch.Generator) -> Tensor:
+class PointCloudTokenizer(TokenizerConfig[PointCloudSignal]):
+    """Groups of neighbouring points, each made a token by a small shared network."""
+
+    kind: Literal["point_bert", "set_abstraction"] = Field(
+        "point_bert", description="nearest neighbours and mini-PointNet, or balls and PointNet++"
+    )
+    points_seen: int = Field(8192, ge=16, description="points of a cloud that the tower sees")
+    groups: int = Field(512, ge=1, description="groups, so tokens, per cloud")
+    group_size: int = Field(32, ge=1, description="neighbours per group")
+    radius: float = Field(0.2, gt=0, description="of a ball of `set_abstraction`, unit sphere")
+    encoder_dim: int = Field(256, ge=1, description="width of the group encoder's output")
+    width: int = Field(384, ge=1, description="width of a token")
+    colour: bool = Field(True, description="whether rgb is seen beside xyz")
+    up: Literal["y", "z"] = Field("y", description="axis that points up in what the tower sees")
+
+    def check(self, signal: PointCloudSignal) -> None:
+        if self.points_seen > signal.points:
+            raise ConfigError(
+                f"tokenizer.points_seen: the tower would see {self.points_seen} points, but only "
+                f"{signal.points} are stored (signal.points)"
+            )
+
+    def signal_needed(self, signal: PointCloudSignal) -> PointCloudSignal:
+        """Any prefix in farthest-point order is a sample: no more than the tower sees."""
+        return signal.model_copy(update={"points": self.points_seen})
+
+    def build(
+        self, signal: PointCloudSignal
+    ) -> tokenizers.PointBertTokenizer | tokenizers.SetAbstractionTokenizer:
+        in_channels = 6 if self.colour else 3
+        if self.kind == "set_abstraction":
+            return tokenizers.SetAbstractionTokenizer(
+                num_groups=self.groups,
+                group_size=self.group_size,
+                radius=self.radius,
+                encoder_dim=self.encoder_dim,
+                width=self.width,
+                in_channels=in_channels,
+                presorted=True,
+            )
+        return tokenizers.PointBertTokenizer(
+            num_groups=self.groups,
+            group_size=self.group_size,
+            encoder_dim=self.encoder_dim,
+            width=self.width,
+            in_channels=in_channels,
+            presorted=True,
+        )
+
+    def prepare(self, signals: torch.Tensor, signal: PointCloudSignal) -> torch.Tensor:
+        """Stored clouds [B, N, 6] → what the tower sees: their first points, normalised."""
+        clouds = _checked(signals, self.points_seen)
+        return self._seen(_in_unit_sphere(clouds[:, : self.points_seen]))
+
+    def augment(
+        self, signals: torch.Tensor, signal: PointCloudSignal, generator: torch.Generator
+    ) -> torch.Tensor:
         """Stored clouds [B, N, 6] → one random variant each, normalised."""
-        clouds = _checked(signals, self.points)
+        clouds = _checked(signals, self.points_seen)
         batch, count, _ = clouds.shape
         # A random subset in stored order: other points, still spread over the object.
-        drawn = torch.rand(batch, count, generator=generator).topk(self.points).indices
+        drawn = torch.rand(batch, count, generator=generator).topk(self.points_seen).indices
         index = drawn.sort().values[..., None].expand(-1, -1, 6)
         xyz, rgb = _in_unit_sphere(clouds.gather(1, index)).split(3, dim=-1)
         xyz = xyz @ _yaw(batch, generator)
@@ -136,22 +148,62 @@ class Tokenizer(SignalSettings):
         rgb = torch.where(colourless, torch.full_like(rgb, GREY), rgb)
         return self._seen(torch.cat([xyz, rgb], dim=-1))
 
-    def _seen(self, clouds: Tensor) -> Tensor:
+    def _seen(self, clouds: torch.Tensor) -> torch.Tensor:
         if self.up == "z":
             clouds = clouds[..., [0, 2, 1, 3, 4, 5]]
         return clouds if self.colour else clouds[..., :3]
 
 
-ULIP = Tokenizer(points=8192, colour=False)
+ULIP = PointCloudTokenizer(points_seen=8192, colour=False)
 """ULIP's protocol, which ViT-Lens-L follows: 8192 points, xyz only, y up."""
 
-OPENSHAPE = Tokenizer(
-    kind="set_abstraction", points=10_000, group_size=64, radius=0.2, width=256, up="z"
+OPENSHAPE = PointCloudTokenizer(
+    kind="set_abstraction", points_seen=10_000, group_size=64, radius=0.2, width=256, up="z"
 )
 """OpenShape's protocol, which ViT-Lens-G follows: 10,000 points, xyz + rgb, y and z swapped."""
 
 
-def _checked(clouds: Tensor, at_least: int) -> Tensor:
+class PointCloud(LensedModality[PointCloudSignal]):
+    """Point clouds: xyz + rgb of an object's surface."""
+
+    name = "point_cloud"
+    metric_prefix = "point"
+    templates = POINT_CLOUD_TEMPLATES
+    signal_file = "points.npy"
+    Signal = PointCloudSignal
+    Tokenizer = PointCloudTokenizer
+    lens = LensSettings(depth=4)
+    renders_as = "object"
+    drawn_as = "points"
+
+    def read(self, path: str | Path, *, points: int = 10_000, seed: int = 0) -> np.ndarray:
+        """[N, 3] or [N, 6] of a .npy, .npz, .ply, or of the surface of a .glb.
+
+        Args:
+            points, seed: how many points a GLB's surface is sampled with, and by which draw.
+
+        Raises:
+            InputError: unreadable, no vertices, or a surface without area.
+        """
+        return read_cloud(path, points, seed)
+
+    def from_render(self, signal: PointCloudSignal, rendered: Rendered) -> np.ndarray:
+        """[1, points, 6]: the object's own points are in farthest-point order already."""
+        if len(rendered.points) < signal.points:
+            raise BadSampleError(
+                f"expected {signal.points} rendered points, found {len(rendered.points)}"
+            )
+        return rendered.points[None, : signal.points]
+
+    def check_renders(self, signal: PointCloudSignal, settings: RenderSettings) -> None:
+        if settings.points < signal.points:
+            raise ConfigError(
+                f"signal.points: {signal.points} points of an object are to be stored, but only "
+                f"{settings.points} are sampled (renders.points)"
+            )
+
+
+def _checked(clouds: torch.Tensor, at_least: int) -> torch.Tensor:
     clouds = batch_of_numbers(clouds, "clouds of xyz + rgb", "N", 6)
     if clouds.shape[1] < at_least:
         raise InputError(
@@ -160,7 +212,7 @@ def _checked(clouds: Tensor, at_least: int) -> Tensor:
     return clouds
 
 
-def _in_unit_sphere(clouds: Tensor) -> Tensor:
+def _in_unit_sphere(clouds: torch.Tensor) -> torch.Tensor:
     """Centred at the mean of the points, the farthest one at distance 1."""
     xyz, rgb = clouds.split(3, dim=-1)
     xyz = xyz - xyz.mean(1, keepdim=True)
@@ -168,8 +220,11 @@ def _in_unit_sphere(clouds: Tensor) -> Tensor:
     return torch.cat([xyz / radius[:, None, None], rgb], dim=-1)
 
 
-def _yaw(batch: int, generator: torch.Generator) -> Tensor:
+def _yaw(batch: int, generator: torch.Generator) -> torch.Tensor:
     """Random rotations about the up axis y, [B, 3, 3]."""
     angle = torch.rand(batch, generator=generator) * 2 * math.pi
     cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros(batch), torch.ones(batch)
     return torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=-1).view(-1, 3, 3)
+
+
+MODALITY = PointCloud()

@@ -1,10 +1,10 @@
 """Touch: RGB pictures of a gel that a surface presses (GelSight).
 
-Raw: uint8 RGB [H, W, 3]. Stored: the middle square at 8/7 of the tower's side, which leaves
-room for crops. The tower sees CLIP-normalised pixels through CLIP-sized patches, without
+Raw: uint8 RGB [H, W, 3]. Stored: the middle square, larger than what the tower sees, which
+leaves room for crops. The tower sees CLIP-normalised pixels through CLIP-sized patches, without
 positions of their own: the trunk's serve.
 
-Axes: B batch, H height, W width, S side.
+Axes: B batch, H height, W width, S side of the stored square, C side of a crop.
 Source: ViT-Lens (arXiv 2311.16081) §4.1 (Touch-and-Go).
 """
 
@@ -14,58 +14,23 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from vitlens_core.models.tokenizers import PatchTokenizer
+from vitlens_core.errors import ConfigError
+from vitlens_core.late import tokenizers, torch
+from vitlens_core.modalities.base import LensedModality, SignalConfig, TokenizerConfig
+from vitlens_core.models.settings import LensSettings, TrunkSettings
 from vitlens_core.readers.pictures import read_rgb
 from vitlens_core.signals.checks import batch_of_pixels, raw_pixels
 from vitlens_core.signals.pictures import normalised, random_crops, random_turns, square_rgb
-from vitlens_core.signals.settings import SignalSettings
-
-NAME = "tactile"
-WORD = "touch"
-SIGNAL = "tactile.npy"
-ENCODER = "lens"
-TEMPLATES = ("an image of {}.",)
-LENS = {"kind": "identity"}
-TRUNK = {
-    "unlock_cls": True,
-    "unlock_positions": True,
-    "unlock_norm_pre": True,
-    "unlock_first": 4,
-}
 
 
-def read(path: str | Path) -> np.ndarray:
-    """uint8 RGB [H, W, 3] of a gel picture. Raises InputError."""
-    return read_rgb(path)
-
-
-class Tokenizer(SignalSettings):
-    """CLIP's patches of RGB, starting from CLIP's own kernel."""
+class TactileSignal(SignalConfig):
+    """The middle square of a gel's picture."""
 
     raw_shape: ClassVar[tuple[int, ...]] = (-1, -1, 3)
-    starts_as_patches: ClassVar[bool] = True
 
-    side_px: int = Field(224, ge=14, description="side of the square the tower sees")
-    patch_px: int = Field(14, ge=1, description="side of a patch")
-    width: int = Field(1024, ge=1, description="width of a token: the trunk's")
-
-    @property
-    def stored_px(self) -> int:
-        """Side of a stored picture: 256 for a tower of 224."""
-        return round(self.side_px * 8 / 7)
-
-    def build(self) -> PatchTokenizer:
-        return PatchTokenizer(
-            width=self.width,
-            patch=self.patch_px,
-            size=(self.side_px, self.side_px),
-            in_channels=3,
-            positions=False,
-        )
+    side_px: int = Field(256, ge=14, description="side of the stored square")
 
     def example(self) -> np.ndarray:
         """A gel that is pressed by a grid."""
@@ -74,19 +39,70 @@ class Tokenizer(SignalSettings):
         return height[..., None].repeat(3, axis=-1)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
-        """uint8 RGB [H, W, 3] → uint8 [stored_px, stored_px, 3]. Raises InputError."""
-        return square_rgb(raw_pixels(raw, "a gel picture", "H", "W", 3), self.stored_px)
+        """uint8 RGB [H, W, 3] → uint8 [S, S, 3]. Raises InputError."""
+        return square_rgb(raw_pixels(raw, "a gel picture", "H", "W", 3), self.side_px)
 
-    def prepare(self, signals: Tensor) -> Tensor:
-        """uint8 [B, stored_px, stored_px, 3] → their middles [B, 3, S, S], normalised."""
-        edge = (self.stored_px - self.side_px) // 2
-        end = edge + self.side_px
-        return normalised(self._checked(signals)[:, edge:end, edge:end])
 
-    def augment(self, signals: Tensor, generator: torch.Generator) -> Tensor:
+class TactileTokenizer(TokenizerConfig[TactileSignal]):
+    """CLIP's patches of RGB, starting from CLIP's own kernel."""
+
+    starts_as_patches: ClassVar[bool] = True
+
+    crop_px: int = Field(224, ge=14, description="side of the square the tower sees")
+    patch_px: int = Field(14, ge=1, description="side of a patch")
+    width: int = Field(1024, ge=1, description="width of a token: the trunk's")
+
+    def check(self, signal: TactileSignal) -> None:
+        if self.crop_px > signal.side_px:
+            raise ConfigError(
+                f"tokenizer.crop_px: the tower would see squares of {self.crop_px}, but those "
+                f"stored are of {signal.side_px} (signal.side_px)"
+            )
+
+    def build(self, signal: TactileSignal) -> tokenizers.PatchTokenizer:
+        return tokenizers.PatchTokenizer(
+            width=self.width,
+            patch=self.patch_px,
+            size=(self.crop_px, self.crop_px),
+            in_channels=3,
+            positions=False,
+        )
+
+    def prepare(self, signals: torch.Tensor, signal: TactileSignal) -> torch.Tensor:
+        """uint8 [B, S, S, 3] → their middles [B, 3, C, C], normalised."""
+        edge = (signal.side_px - self.crop_px) // 2
+        end = edge + self.crop_px
+        return normalised(_checked(signals, signal)[:, edge:end, edge:end])
+
+    def augment(
+        self, signals: torch.Tensor, signal: TactileSignal, generator: torch.Generator
+    ) -> torch.Tensor:
         """As `prepare`, with random crops, turns and mirror images: a texture has no up."""
-        crops = random_crops(self._checked(signals), self.side_px, generator)
+        crops = random_crops(_checked(signals, signal), self.crop_px, generator)
         return random_turns(normalised(crops), generator)
 
-    def _checked(self, signals: Tensor) -> Tensor:
-        return batch_of_pixels(signals, "gel pictures", self.stored_px, self.stored_px, 3)
+
+def _checked(signals: torch.Tensor, signal: TactileSignal) -> torch.Tensor:
+    return batch_of_pixels(signals, "gel pictures", signal.side_px, signal.side_px, 3)
+
+
+class Tactile(LensedModality[TactileSignal]):
+    """Touch: RGB pictures of a gel that a surface presses (GelSight)."""
+
+    name = "tactile"
+    metric_prefix = "touch"
+    templates = ("an image of {}.",)
+    signal_file = "tactile.npy"
+    Signal = TactileSignal
+    Tokenizer = TactileTokenizer
+    lens = LensSettings(kind="identity")
+    trunk = TrunkSettings(
+        unlock_cls=True, unlock_positions=True, unlock_norm_pre=True, unlock_first=4
+    )
+
+    def read(self, path: str | Path) -> np.ndarray:
+        """uint8 RGB [H, W, 3] of a gel picture. Raises InputError."""
+        return read_rgb(path)
+
+
+MODALITY = Tactile()

@@ -9,49 +9,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
-
-from torch import Tensor
+from typing import Protocol
 
 from vitlens_core.errors import InputError
+from vitlens_core.late import torch
+from vitlens_core.modalities.base import FoundationModality
 from vitlens_core.readers.files import existing, unreadable
-
-NAME = "text"
-WORD = "text"
-TEMPLATES = ("{}",)
-ENCODER = "foundation"
 
 
 class TextEncoder(Protocol):
     """A foundation, or the text tower of a published checkpoint."""
 
-    def encode_text(self, texts: Sequence[str], /) -> Tensor:
+    def encode_text(self, texts: Sequence[str], /) -> torch.Tensor:
         """Texts → unit-norm embeddings [B, E]."""
         ...
 
 
-def read(path: str | Path) -> str:
-    """The content of a UTF-8 .txt file, without blanks around it. Raises InputError."""
-    path = existing(path, {".txt"}, "a text file")
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise unreadable(path, "UTF-8 text", error) from error
+class Text(FoundationModality[TextEncoder, str]):
+    """Text: encoded by the foundation itself."""
+
+    name = "text"
+    metric_prefix = "text"
+    templates = ("{}",)
+
+    def read(self, path: str | Path) -> str:
+        """The content of a UTF-8 .txt file, without blanks around it. Raises InputError."""
+        path = existing(path, {".txt"}, "a text file")
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise unreadable(path, "UTF-8 text", error) from error
+
+    def store(self, raw: object, side_px: int = 0) -> str:
+        """A string with something to read in it. Raises InputError on anything else."""
+        if not isinstance(raw, str):
+            raise InputError(f"expected text as a string, found {type(raw).__name__}")
+        if not any(letter.isprintable() and not letter.isspace() for letter in raw):
+            raise InputError(f"expected text with something to read in it, found {raw[:20]!r}")
+        try:
+            raw.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError(f"expected valid Unicode text, found {raw[:20]!r}: {error}") from error
+        return raw
+
+    def embed(self, encoder: TextEncoder, stored: Sequence[str]) -> torch.Tensor:
+        """Texts → unit-norm embeddings [B, E]."""
+        return encoder.encode_text(stored)
 
 
-def store(raw: Any) -> str:
-    """A string with something to read in it. Raises InputError on anything else."""
-    if not isinstance(raw, str):
-        raise InputError(f"expected text as a string, found {type(raw).__name__}")
-    if not any(letter.isprintable() and not letter.isspace() for letter in raw):
-        raise InputError(f"expected text with something to read in it, found {raw[:20]!r}")
-    try:
-        raw.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"expected valid Unicode text, found {raw[:20]!r}: {error}") from error
-    return raw
-
-
-def embed(encoder: TextEncoder, stored: Sequence[str]) -> Tensor:
-    """Texts → unit-norm embeddings [B, E]."""
-    return encoder.encode_text(stored)
+MODALITY = Text()

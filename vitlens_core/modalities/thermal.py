@@ -13,72 +13,25 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from vitlens_core.errors import InputError
-from vitlens_core.models.tokenizers import PatchTokenizer
+from vitlens_core.late import tokenizers, torch
+from vitlens_core.modalities.base import LensedModality, SignalConfig, TokenizerConfig
+from vitlens_core.models.settings import LensSettings, TrunkSettings
 from vitlens_core.readers.arrays import ENDINGS as ARRAY_ENDINGS
 from vitlens_core.readers.arrays import read_array
 from vitlens_core.readers.pictures import read_counts
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.pictures import square_map
-from vitlens_core.signals.settings import SignalSettings
-
-NAME = "thermal"
-WORD = "thermal"
-SIGNAL = "thermal.npy"
-ENCODER = "lens"
-TEMPLATES = (
-    "{}",
-    "a thermal image of {}.",
-    "an infrared photo of {}.",
-    "a thermal photo of {}.",
-    "{} seen by a thermal camera.",
-    "the heat of {}.",
-)
-LENS = {"kind": "identity"}
-TRUNK = {"unlock_first": 4}
 
 
-def read(
-    path: str | Path, *, coldest: float | None = None, hottest: float | None = None
-) -> np.ndarray:
-    """Brightness [H, W] in 0..1 of a one-channel picture or an array.
-
-    Args:
-        coldest, hottest: the numbers in the file that become 0 and 1 (counts or degrees). An
-            8-bit picture needs none: 0..255.
-
-    Raises:
-        InputError: unreadable, colours, or 16 bit or an array without a stated range.
-    """
-    is_array = Path(path).suffix.lower() in ARRAY_ENDINGS
-    stored = read_array(path) if is_array else read_counts(path)
-    if coldest is None and hottest is None and stored.dtype == np.uint8:
-        coldest, hottest = 0, 255
-    if coldest is None or hottest is None or not coldest < hottest:
-        raise InputError(
-            f"{path} holds {stored.dtype}: state the numbers that mean coldest and hottest, "
-            f"found coldest={coldest}, hottest={hottest}"
-        )
-    values = raw_numbers(stored, "a thermal picture", "H", "W")
-    return np.clip((values - coldest) / (hottest - coldest), 0, 1)
-
-
-class Tokenizer(SignalSettings):
-    """Patches of one channel with a positional table of their own."""
+class ThermalSignal(SignalConfig):
+    """The middle square of a thermal picture."""
 
     raw_shape: ClassVar[tuple[int, ...]] = (-1, -1)
 
-    side_px: int = Field(224, ge=14, description="side of the square the tower sees")
-    patch_px: int = Field(14, ge=1, description="side of a patch")
-    width: int = Field(1024, ge=1, description="width of a token: the trunk's")
-
-    def build(self) -> PatchTokenizer:
-        size = (self.side_px, self.side_px)
-        return PatchTokenizer(width=self.width, patch=self.patch_px, size=size, in_channels=1)
+    side_px: int = Field(224, ge=14, description="side of the stored square")
 
     def example(self) -> np.ndarray:
         """A picture that warms from left to right."""
@@ -94,11 +47,26 @@ class Tokenizer(SignalSettings):
             )
         return square_map(values, self.side_px)
 
-    def prepare(self, signals: Tensor) -> Tensor:
-        """[B, S, S] in 0..1 → [B, 1, S, S] in −1..1."""
-        return self._checked(signals)[:, None] * 2 - 1
 
-    def augment(self, signals: Tensor, generator: torch.Generator) -> Tensor:
+class ThermalTokenizer(TokenizerConfig[ThermalSignal]):
+    """Patches of one channel with a positional table of their own."""
+
+    patch_px: int = Field(14, ge=1, description="side of a patch")
+    width: int = Field(1024, ge=1, description="width of a token: the trunk's")
+
+    def build(self, signal: ThermalSignal) -> tokenizers.PatchTokenizer:
+        size = (signal.side_px, signal.side_px)
+        return tokenizers.PatchTokenizer(
+            width=self.width, patch=self.patch_px, size=size, in_channels=1
+        )
+
+    def prepare(self, signals: torch.Tensor, signal: ThermalSignal) -> torch.Tensor:
+        """[B, S, S] in 0..1 → [B, 1, S, S] in −1..1."""
+        return _checked(signals, signal)[:, None] * 2 - 1
+
+    def augment(
+        self, signals: torch.Tensor, signal: ThermalSignal, generator: torch.Generator
+    ) -> torch.Tensor:
         """[B, S, S] → [B, 1, S, S]: another range of the camera (gain, offset).
 
         No geometry changes: the targets belong to the RGB picture as it is.
@@ -106,7 +74,55 @@ class Tokenizer(SignalSettings):
         shape = (len(signals), 1, 1)
         gain = torch.empty(shape).uniform_(0.8, 1.25, generator=generator)
         offset = torch.empty(shape).uniform_(-0.1, 0.1, generator=generator)
-        return self.prepare((self._checked(signals) * gain + offset).clamp(0, 1))
+        return self.prepare((_checked(signals, signal) * gain + offset).clamp(0, 1), signal)
 
-    def _checked(self, signals: Tensor) -> Tensor:
-        return batch_of_numbers(signals, "thermal brightness", self.side_px, self.side_px)
+
+def _checked(signals: torch.Tensor, signal: ThermalSignal) -> torch.Tensor:
+    return batch_of_numbers(signals, "thermal brightness", signal.side_px, signal.side_px)
+
+
+class Thermal(LensedModality[ThermalSignal]):
+    """Thermal: infrared pictures of one channel."""
+
+    name = "thermal"
+    metric_prefix = "thermal"
+    templates = (
+        "{}",
+        "a thermal image of {}.",
+        "an infrared photo of {}.",
+        "a thermal photo of {}.",
+        "{} seen by a thermal camera.",
+        "the heat of {}.",
+    )
+    signal_file = "thermal.npy"
+    Signal = ThermalSignal
+    Tokenizer = ThermalTokenizer
+    lens = LensSettings(kind="identity")
+    trunk = TrunkSettings(unlock_first=4)
+
+    def read(
+        self, path: str | Path, *, coldest: float | None = None, hottest: float | None = None
+    ) -> np.ndarray:
+        """Brightness [H, W] in 0..1 of a one-channel picture or an array.
+
+        Args:
+            coldest, hottest: the numbers in the file that become 0 and 1 (counts or degrees). An
+                8-bit picture needs none: 0..255.
+
+        Raises:
+            InputError: unreadable, colours, or 16 bit or an array without a stated range.
+        """
+        is_array = Path(path).suffix.lower() in ARRAY_ENDINGS
+        stored = read_array(path) if is_array else read_counts(path)
+        if coldest is None and hottest is None and stored.dtype == np.uint8:
+            coldest, hottest = 0, 255
+        if coldest is None or hottest is None or not coldest < hottest:
+            raise InputError(
+                f"{path} holds {stored.dtype}: state the numbers that mean coldest and hottest, "
+                f"found coldest={coldest}, hottest={hottest}"
+            )
+        values = raw_numbers(stored, "a thermal picture", "H", "W")
+        return np.clip((values - coldest) / (hottest - coldest), 0, 1)
+
+
+MODALITY = Thermal()

@@ -12,36 +12,44 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
+from vitlens_core.late import F, torch
+from vitlens_core.modalities.base import FoundationModality
 from vitlens_core.modalities.image import ImageEncoder
 from vitlens_core.readers.videos import read_frames
 from vitlens_core.signals.checks import raw_pixels
 from vitlens_core.signals.pictures import square_rgb
 
-NAME = "video"
-WORD = "video"
-TEMPLATES = ("{}", "a video of {}.", "a clip of {}.", "footage of {}.", "a video that shows {}.")
-ENCODER = "foundation"
-
 FRAMES = 8
 
 
-def read(path: str | Path, *, frames: int = FRAMES) -> np.ndarray:
-    """uint8 RGB [S, H, W, 3] of a video file, spread evenly. Raises InputError, ConfigError."""
-    return read_frames(path, frames)
+class Video(FoundationModality[ImageEncoder, np.ndarray]):
+    """Video: the mean of its frames' embeddings, each encoded by the foundation itself."""
+
+    name = "video"
+    metric_prefix = "video"
+    templates = (
+        "{}",
+        "a video of {}.",
+        "a clip of {}.",
+        "footage of {}.",
+        "a video that shows {}.",
+    )
+
+    def read(self, path: str | Path, *, frames: int = FRAMES) -> np.ndarray:
+        """uint8 RGB [S, H, W, 3] of a video file, spread evenly. Raises InputError, ConfigError."""
+        return read_frames(path, frames)
+
+    def store(self, raw: object, side_px: int) -> np.ndarray:
+        """uint8 RGB [S, H, W, 3] → [S, side, side, 3]. Raises InputError."""
+        frames = raw_pixels(raw, "a video", "S", "H", "W", 3)
+        return np.stack([square_rgb(frame, side_px) for frame in frames])
+
+    def embed(self, encoder: ImageEncoder, stored: Sequence[np.ndarray]) -> torch.Tensor:
+        """Stored videos → the normalised mean of their frames' unit-norm embeddings, [B, E]."""
+        frames = encoder.encode_image(torch.from_numpy(np.concatenate(stored)))
+        means = [part.mean(dim=0) for part in frames.split([len(video) for video in stored])]
+        return F.normalize(torch.stack(means), dim=-1)
 
 
-def store(raw: np.ndarray, side_px: int) -> np.ndarray:
-    """uint8 RGB [S, H, W, 3] → [S, side, side, 3]. Raises InputError."""
-    frames = raw_pixels(raw, "a video", "S", "H", "W", 3)
-    return np.stack([square_rgb(frame, side_px) for frame in frames])
-
-
-def embed(encoder: ImageEncoder, stored: Sequence[np.ndarray]) -> Tensor:
-    """Stored videos → the normalised mean of their frames' unit-norm embeddings, [B, E]."""
-    frames = encoder.encode_image(torch.from_numpy(np.concatenate(stored)))
-    means = [part.mean(dim=0) for part in frames.split([len(video) for video in stored])]
-    return F.normalize(torch.stack(means), dim=-1)
+MODALITY = Video()

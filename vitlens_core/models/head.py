@@ -11,24 +11,16 @@ Source: ImageBind (arXiv 2305.05665) §3.2, appendix B and the ablation of heads
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Annotated, Literal
 
-from pydantic import Field
 from torch import nn
 
-Head = Annotated[
-    Literal["frozen", "linear", "mlp"],
-    Field(
-        description="`frozen` keeps the foundation's projection; `linear` and `mlp` are trained",
-        # What is stored of a lens is the same as before there was a choice.
-        exclude_if=lambda head: head == "frozen",
-    ),
-]
+from vitlens_core.models.settings import HeadKind
+
 MLP_WIDTH = 768
 NORM_EPS = 1e-6
 
 
-def build_head(kind: Head, features: int, embed_dim: int) -> nn.Module:
+def build_head(kind: HeadKind, features: int, embed_dim: int) -> nn.Module:
     """[B, F] → [B, E], not normalised, with fresh weights; `frozen` adds nothing."""
     if kind == "frozen":
         return nn.Identity()

@@ -26,13 +26,12 @@ from torch import Tensor, nn
 from vitlens_core.errors import InputError
 from vitlens_core.models.attention import SelfAttention
 from vitlens_core.models.imagebind_inputs import build_preprocessor
-from vitlens_core.models.reference_config import ImageBindConfig, ImageBindTower
+from vitlens_core.models.reference_config import LOGIT_SCALES, ImageBindConfig, ImageBindTower
 from vitlens_core.models.text import at_end_of_text
 
 # The trunks and heads use this; the stems keep torch's 1e-5.
 NORM_EPS = 1e-6
 MAX_LOGIT_SCALE = 100.0
-LOGIT_SCALES = {"text": 1 / 0.07, "audio": 20.0, "depth": 5.0, "thermal": 10.0, "imu": 5.0}
 # Vision and text start from OpenCLIP's weights, which have no learned key and value.
 WITHOUT_BIAS_KV = ("vision", "text")
 # Published beside the weights; attention is causal by a flag here.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vitlens_core.errors import ConfigError
 from vitlens_core.models.attention import LatentAttention
 from vitlens_core.models.parameters import normal_parameter
+from vitlens_core.models.settings import LensSettings
 
 FEEDFORWARD_RATIO = 4
 
@@ -156,3 +157,26 @@ class IdentityLens(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, T, D] → [B, T, D]."""
         return tokens
+
+
+def build_lens(settings: LensSettings, trunk_width: int, token_width: int) -> nn.Module:
+    """The lens from tokens to the trunk's width; `ConfigError` if identity cannot fit."""
+    if settings.kind == "identity":
+        if token_width != trunk_width:
+            raise ConfigError(
+                f"an identity lens hands tokens of width {token_width} to a trunk of width "
+                f"{trunk_width}; set the tokenizer's width to {trunk_width}"
+            )
+        return IdentityLens()
+    return PerceiverLens(
+        trunk_width,
+        token_width,
+        num_latents=settings.latents,
+        depth=settings.depth,
+        latent_heads=settings.latent_heads,
+        latent_dim_head=settings.latent_dim_head,
+        cross_heads=settings.cross_heads,
+        cross_dim_head=settings.cross_dim_head,
+        self_per_cross=settings.self_per_cross,
+        tie_weights=settings.tie_weights,
+    )

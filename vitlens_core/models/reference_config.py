@@ -7,13 +7,16 @@ bins; heads, layers, latents and groups are counts.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vitlens_core.errors import ConfigError
 
 Count = Annotated[int, Field(gt=0)]
+
+# What ImageBind multiplies its unit-norm embeddings by, by modality (appendix B).
+LOGIT_SCALES = {"text": 1 / 0.07, "audio": 20.0, "depth": 5.0, "thermal": 10.0, "imu": 5.0}
 
 
 class Sizes(BaseModel):
@@ -270,7 +273,7 @@ class ImageBindConfig(Sizes):
 
 
 Config = TypeVar("Config", VitLensConfig, OpenShapeConfig, ImageBindConfig)
-ConfigSource = BaseModel | Mapping[str, Any] | str | Path
+ConfigSource = BaseModel | Mapping[str, object] | str | Path
 
 
 def read_config(source: ConfigSource, schema: type[Config]) -> Config:

@@ -1,5 +1,7 @@
 """The tower of a modality: tokenizer → lens → frozen trunk (→ trained head) → embedding.
 
+`build_tower` builds one from its settings (`tower_settings`).
+
 Axes: B batch, S clips, T tokens, L latents, W width, E embedding.
 """
 
@@ -8,141 +10,53 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from vitlens_core import modalities
 from vitlens_core.errors import CheckpointError, ConfigError
-from vitlens_core.models.head import Head, build_head
-from vitlens_core.models.lens import IdentityLens, PerceiverLens
+from vitlens_core.models.head import build_head
+from vitlens_core.models.lens import build_lens
+from vitlens_core.models.settings import TrunkSettings
 from vitlens_core.models.tokenizers import PatchTokenizer
+from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.models.trunk import ProjectedReadout, Trunk
-from vitlens_core.signals.settings import SignalSettings
 
 
-class LensSettings(BaseModel):
-    """Shape of the lens."""
+def build_tower(settings: TowerSettings, trunk: Trunk) -> Tower:
+    """A fresh tower on a copy of the foundation's trunk.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["perceiver", "identity"] = "perceiver"
-    latents: int = Field(256, ge=1, description="latents, so tokens of the trunk; a square")
-    depth: int = Field(4, ge=1, description="cross-attention layers")
-    self_per_cross: int = Field(1, ge=0, description="self-attention layers after each")
-    cross_heads: int = Field(1, ge=1)
-    cross_dim_head: int = Field(64, ge=1)
-    latent_heads: int = Field(16, ge=1)
-    latent_dim_head: int = Field(64, ge=1)
-    tie_weights: bool = Field(False, description="layers 1.. share one set of weights")
-
-    def build(self, trunk_width: int, token_width: int) -> nn.Module:
-        """The lens from tokens to the trunk's width; `ConfigError` if identity cannot fit."""
-        if self.kind == "identity":
-            if token_width != trunk_width:
-                raise ConfigError(
-                    f"an identity lens hands tokens of width {token_width} to a trunk of width "
-                    f"{trunk_width}; set the tokenizer's width to {trunk_width}"
-                )
-            return IdentityLens()
-        return PerceiverLens(
-            trunk_width,
-            token_width,
-            num_latents=self.latents,
-            depth=self.depth,
-            latent_heads=self.latent_heads,
-            latent_dim_head=self.latent_dim_head,
-            cross_heads=self.cross_heads,
-            cross_dim_head=self.cross_dim_head,
-            self_per_cross=self.self_per_cross,
-            tie_weights=self.tie_weights,
-        )
+    Raises:
+        ConfigError: settings that do not fit the trunk (width, patches, blocks, latents).
+    """
+    signal, of_tokens = settings.signal_config, settings.tokenizer_config
+    lens = build_lens(settings.lens, trunk.width, of_tokens.width)
+    tokenizer = of_tokens.build(signal)
+    if of_tokens.starts_as_patches:
+        _start_as_patches(tokenizer, trunk)
+    is_perceiver = settings.lens.kind == "perceiver"
+    tokens = settings.lens.latents if is_perceiver else len(trunk.positions) - 1
+    readout = trunk.readout
+    assert isinstance(readout, ProjectedReadout)
+    if settings.head != "frozen":
+        trunk = trunk.with_readout(readout.unprojected)
+    frozen = _unlocked(trunk, settings.trunk, tokens)
+    head = build_head(settings.head, *readout.sizes)
+    return Tower(tokenizer, lens, frozen, head, in_clips=signal.in_clips)
 
 
-class TrunkSettings(BaseModel):
-    """Which of the trunk's blocks the lens uses, and what of it is trained after all."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    skip_first: int = Field(0, ge=0, description="blocks dropped at the start")
-    skip_last: int = Field(0, ge=0, description="blocks dropped at the end")
-    unlock_cls: bool = Field(False, description="train the CLS token")
-    unlock_positions: bool = Field(False, description="train the positional table")
-    unlock_norm_pre: bool = Field(False, description="train the norm before the blocks")
-    unlock_first: int = Field(0, ge=0, description="blocks, from the first kept, to train")
-
-    def apply(self, trunk: Trunk, tokens: int) -> Trunk:
-        """A frozen trunk for `tokens` input tokens, unlocked as the plan says."""
-        trunk = trunk.without_blocks(self.skip_first, self.skip_last).resized(tokens)
-        # The foundation's own copy stays as it is, whatever is trained here.
-        trunk = copy.deepcopy(trunk).requires_grad_(False)
-        trunk.cls_token.requires_grad_(self.unlock_cls)
-        trunk.positions.requires_grad_(self.unlock_positions)
-        trunk.norm_pre.requires_grad_(self.unlock_norm_pre)
-        for block in list(trunk.blocks)[: self.unlock_first]:
-            block.requires_grad_(True)
-        return trunk
-
-
-class TowerSettings(BaseModel):
-    """Everything that determines a tower beside its foundation and its weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    modality: str
-    tokenizer: dict[str, Any] = Field(
-        default_factory=dict, validate_default=True, description="see the modality's file"
-    )
-    lens: LensSettings = LensSettings()
-    trunk: TrunkSettings = TrunkSettings()
-    head: Head = "frozen"
-
-    @field_validator("tokenizer")
-    @classmethod
-    def _complete(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        """Checked by the modality, and spelled out so that checkpoints keep its defaults."""
-        if "modality" not in info.data:  # missing: said by its own field
-            return value
-        return modalities.load_lensed(info.data["modality"]).Tokenizer(**value).model_dump()
-
-    @property
-    def signal(self) -> SignalSettings:
-        """The modality's tokenizer settings: `store`, `prepare`, `augment` and `build`."""
-        return modalities.load_lensed(self.modality).Tokenizer(**self.tokenizer)
-
-    @classmethod
-    def of(cls, modality: str, **settings: Any) -> TowerSettings:
-        """The tower ViT-Lens trained for a modality, but for `settings`.
-
-        Raises:
-            ConfigError: unknown, or encoded by the foundation itself.
-        """
-        module = modalities.load_lensed(modality)
-        given = {"lens": module.LENS, "trunk": module.TRUNK, **settings}
-        return cls.model_validate({"modality": modality, **given})
-
-    def build(self, trunk: Trunk) -> Tower:
-        """A fresh tower on a copy of the foundation's trunk.
-
-        Raises:
-            ConfigError: settings that do not fit the trunk (width, patches, blocks, latents).
-        """
-        signal = self.signal
-        lens = self.lens.build(trunk.width, signal.width)
-        tokenizer = signal.build()
-        if signal.starts_as_patches:
-            _start_as_patches(tokenizer, trunk)
-        tokens = self.lens.latents if self.lens.kind == "perceiver" else len(trunk.positions) - 1
-        readout = trunk.readout
-        assert isinstance(readout, ProjectedReadout)
-        if self.head != "frozen":
-            trunk = trunk.with_readout(readout.unprojected)
-        frozen = self.trunk.apply(trunk, tokens)
-        head = build_head(self.head, *readout.sizes)
-        return Tower(tokenizer, lens, frozen, head, in_clips=signal.in_clips)
+def _unlocked(trunk: Trunk, settings: TrunkSettings, tokens: int) -> Trunk:
+    """A frozen trunk for `tokens` input tokens, unlocked as the settings say."""
+    trunk = trunk.without_blocks(settings.skip_first, settings.skip_last).resized(tokens)
+    # The foundation's own copy stays as it is, whatever is trained here.
+    trunk = copy.deepcopy(trunk).requires_grad_(False)
+    trunk.cls_token.requires_grad_(settings.unlock_cls)
+    trunk.positions.requires_grad_(settings.unlock_positions)
+    trunk.norm_pre.requires_grad_(settings.unlock_norm_pre)
+    for block in list(trunk.blocks)[: settings.unlock_first]:
+        block.requires_grad_(True)
+    return trunk
 
 
 class Tower(nn.Module):

@@ -148,9 +148,21 @@ class Trunk(nn.Module):
         """The same trunk read out in another way."""
         return self._with(readout=readout)
 
-    def _with(self, **changes: Any) -> Trunk:
-        names = ("cls_token", "positions", "norm_pre", "blocks", "readout", "patch_kernel")
-        return Trunk(**{name: getattr(self, name) for name in names} | changes)
+    def _with(
+        self,
+        *,
+        positions: Tensor | None = None,
+        blocks: Iterable[nn.Module] | None = None,
+        readout: Readout | None = None,
+    ) -> Trunk:
+        return Trunk(
+            self.cls_token,
+            self.positions if positions is None else positions,
+            self.norm_pre,
+            self.blocks if blocks is None else blocks,
+            self.readout if readout is None else readout,
+            self.patch_kernel,
+        )
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, T, W] → [B, E], not normalised. T is a square; other grids are resampled."""
@@ -182,7 +194,7 @@ def resample_positions(table: Tensor, tokens: int) -> Tensor:
     return resized.flatten(2)[0].T
 
 
-def open_clip_trunk(visual: Any) -> Trunk:
+def open_clip_trunk(visual: nn.Module) -> Trunk:
     """The trunk of an open_clip vision tower that is CLIP's own ViT.
 
     Raises:

@@ -15,6 +15,7 @@ import numpy as np
 from vitlens_core.errors import BadSampleError, InputError
 from vitlens_core.readers.arrays import read_array
 from vitlens_core.readers.files import existing, optional, unreadable
+from vitlens_core.rendering import load_glb, normalise, sample_surface
 
 ENDINGS = frozenset({".npy", ".npz", ".ply", ".glb"})
 _XYZ = ("x", "y", "z")
@@ -63,8 +64,6 @@ def _unit_colour(values: np.ndarray) -> np.ndarray:
 
 
 def _sample_glb(path: Path, points: int, seed: int) -> np.ndarray:
-    from vitlens_core.rendering import load_glb, normalise, sample_surface
-
     try:
         mesh, _ = normalise(load_glb(path.read_bytes()))
         return sample_surface(mesh, points, seed)

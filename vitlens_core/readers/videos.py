@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Protocol
 
 import numpy as np
 
@@ -49,6 +50,10 @@ def spread(total: int, wanted: int) -> list[int]:
     return [int((i + 0.5) * total / wanted) for i in range(wanted)]
 
 
-def _decoded(av: Any, path: Path) -> Iterator[Any]:
+class _Frame(Protocol):
+    def to_ndarray(self, *, format: str) -> np.ndarray: ...
+
+
+def _decoded(av: ModuleType, path: Path) -> Iterator[_Frame]:
     with av.open(str(path)) as container:
         yield from container.decode(container.streams.video[0])

@@ -35,6 +35,7 @@ class DracoAttributes:
 def _decode(stream: bytes) -> tuple[dict[int, np.ndarray], np.ndarray]:
     """Attributes [P, C] by Draco id, and the vertex of each corner."""
     try:
+        # Late: of the extra render, and few objects are compressed.
         import DracoPy  # ty: ignore[import-not-found]
     except ImportError:
         raise BadSampleError(

@@ -45,7 +45,7 @@ def farthest_point_order(points: np.ndarray, count: int) -> np.ndarray:
 
     Points at places already taken come last, in their given order.
     """
-    import fpsample
+    import fpsample  # late: of the extras render and files
 
     xyz = np.ascontiguousarray(points[:, :3], dtype=np.float32)
     height = min(_FPS_TREE_HEIGHT, len(xyz).bit_length() - 1)

@@ -35,6 +35,11 @@ class RenderedObject:
     normalisation: Normalisation
     seconds: dict[str, float]
 
+    @property
+    def focal_px(self) -> float:
+        """Focal length, the same for all views."""
+        return self.cameras.intrinsics[0, 0]
+
 
 class ObjectRenderer:
     """Renders object after object with one open renderer; a context manager."""
@@ -91,6 +96,7 @@ def open_renderer(settings: RenderSettings) -> MeshRenderer:
     """
     try:
         import_module("fpsample")  # ordering the points needs it: fail before any object does
+        # Late, each: GL and Blender are extras, and one of them does.
         if settings.renderer == "cycles":
             from vitlens_core.rendering.cycles import CyclesRenderer
 

@@ -6,18 +6,15 @@ Axes: B batch.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import torch
-from torch import Tensor
 
 from vitlens_core.errors import InputError
+from vitlens_core.late import torch
 
 Size = int | str
 
 
-def raw_numbers(raw: Any, what: str, *sizes: Size) -> np.ndarray:
+def raw_numbers(raw: object, what: str, *sizes: Size) -> np.ndarray:
     """One raw array as contiguous float32, of the stated shape and finite.
 
     Raises:
@@ -37,7 +34,7 @@ def raw_numbers(raw: Any, what: str, *sizes: Size) -> np.ndarray:
     return array
 
 
-def raw_pixels(raw: Any, what: str, *sizes: Size) -> np.ndarray:
+def raw_pixels(raw: object, what: str, *sizes: Size) -> np.ndarray:
     """One raw array of uint8 pixels of the stated shape.
 
     Raises:
@@ -50,13 +47,13 @@ def raw_pixels(raw: Any, what: str, *sizes: Size) -> np.ndarray:
     return array
 
 
-def batch_of_numbers(signals: Tensor, what: str, *sizes: Size) -> Tensor:
+def batch_of_numbers(signals: torch.Tensor, what: str, *sizes: Size) -> torch.Tensor:
     """Signals [B, *sizes] as float32, finite.
 
     Raises:
         InputError: no tensor of integers or floats, another shape, empty, NaN or infinite.
     """
-    if not isinstance(signals, Tensor):
+    if not isinstance(signals, torch.Tensor):
         raise InputError(f"expected a tensor of {what}, found {type(signals).__name__}")
     if signals.is_complex() or signals.dtype == torch.bool:
         raise InputError(f"expected {what} of integers or floats, found {signals.dtype}")
@@ -67,10 +64,10 @@ def batch_of_numbers(signals: Tensor, what: str, *sizes: Size) -> Tensor:
     return signals
 
 
-def batch_of_pixels(signals: Tensor, what: str, *sizes: Size) -> Tensor:
+def batch_of_pixels(signals: torch.Tensor, what: str, *sizes: Size) -> torch.Tensor:
     """uint8 signals [B, *sizes]. Raises InputError on another type or shape."""
-    if not isinstance(signals, Tensor) or signals.dtype != torch.uint8:
-        found = signals.dtype if isinstance(signals, Tensor) else type(signals).__name__
+    if not isinstance(signals, torch.Tensor) or signals.dtype != torch.uint8:
+        found = signals.dtype if isinstance(signals, torch.Tensor) else type(signals).__name__
         raise InputError(f"expected {what} as a uint8 tensor, found {found}")
     check_sizes(signals.shape, what, ("B", *sizes))
     return signals
@@ -87,10 +84,10 @@ def check_sizes(shape: tuple[int, ...], what: str, sizes: tuple[Size, ...]) -> N
         raise InputError(f"expected {what} of shape [{expected}], found {list(shape)}")
 
 
-def _array(raw: Any, what: str, sizes: tuple[Size, ...]) -> np.ndarray:
-    if isinstance(raw, Tensor):
-        raw = raw.detach().cpu().numpy()
-    if not isinstance(raw, np.ndarray):
-        expected = ", ".join(str(size) for size in sizes)
-        raise InputError(f"expected {what} as an array [{expected}], found {type(raw).__name__}")
-    return raw
+def _array(raw: object, what: str, sizes: tuple[Size, ...]) -> np.ndarray:
+    if isinstance(raw, np.ndarray):  # asked first: it needs no torch
+        return raw
+    if isinstance(raw, torch.Tensor):
+        return raw.detach().cpu().numpy()
+    expected = ", ".join(str(size) for size in sizes)
+    raise InputError(f"expected {what} as an array [{expected}], found {type(raw).__name__}")

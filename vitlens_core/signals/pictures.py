@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+
+from vitlens_core.late import F, torch
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -36,14 +35,14 @@ def square_map(values: np.ndarray, side_px: int) -> np.ndarray:
 
 
 def normalised(
-    pixels: Tensor, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD
-) -> Tensor:
+    pixels: torch.Tensor, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD
+) -> torch.Tensor:
     """uint8 [B, H, W, C] → float [B, C, H, W], zero mean and unit variance per channel."""
     scaled = pixels.permute(0, 3, 1, 2).float() / 255
     return (scaled - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
 
 
-def random_crops(pictures: Tensor, side_px: int, generator: torch.Generator) -> Tensor:
+def random_crops(pictures: torch.Tensor, side_px: int, generator: torch.Generator) -> torch.Tensor:
     """[B, H, W, C] → [B, S, S, C]: another place in each picture."""
     batch, height, width, _ = pictures.shape
     tops = torch.randint(height - side_px + 1, (batch,), generator=generator).tolist()
@@ -52,7 +51,7 @@ def random_crops(pictures: Tensor, side_px: int, generator: torch.Generator) -> 
     return torch.stack([p[t : t + side_px, x : x + side_px] for p, t, x in crops])
 
 
-def random_turns(pictures: Tensor, generator: torch.Generator) -> Tensor:
+def random_turns(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """[B, C, S, S] turned by any angle, every second one mirrored; edges are repeated."""
     batch = len(pictures)
     angle = torch.rand(batch, generator=generator) * 2 * math.pi

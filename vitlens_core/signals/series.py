@@ -8,10 +8,9 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-import torch
-import torchaudio.functional
 
 from vitlens_core.errors import InputError
+from vitlens_core.late import audio, torch
 
 # Rates closer than this, as a share, are the same clock.
 _RATE_TOLERANCE = 1e-4
@@ -30,7 +29,7 @@ def resampled(series: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
         return series
     ratio = (Fraction(from_hz) / Fraction(to_hz)).limit_denominator(_LARGEST_RATIO)
     tensor = torch.from_numpy(np.ascontiguousarray(series, dtype=np.float32))
-    result = torchaudio.functional.resample(tensor, ratio.numerator, ratio.denominator)
+    result = audio.resample(tensor, ratio.numerator, ratio.denominator)
     return result.numpy()
 
 

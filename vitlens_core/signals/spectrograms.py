@@ -8,10 +8,8 @@ Source: AST (arXiv 2104.01778) §2; SpecAugment (arXiv 1904.08779); ImageBind
 from __future__ import annotations
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torchaudio.compliance import kaldi
+
+from vitlens_core.late import F, kaldi, torch
 
 _FRAME_SHIFT_MS = 10.0
 
@@ -40,7 +38,7 @@ def log_mel(clips: np.ndarray, rate_hz: int, mel_bins: int, frames: int) -> np.n
     return F.pad(banks, (0, 0, 0, frames - banks.shape[1])).numpy()
 
 
-def _bank(waveform: Tensor, rate_hz: int, mel_bins: int) -> Tensor:
+def _bank(waveform: torch.Tensor, rate_hz: int, mel_bins: int) -> torch.Tensor:
     return kaldi.fbank(
         waveform[None],
         htk_compat=True,
@@ -53,14 +51,16 @@ def _bank(waveform: Tensor, rate_hz: int, mel_bins: int) -> Tensor:
     )
 
 
-def masked(spectrograms: Tensor, mel_bins: int, frames: int, generator: torch.Generator) -> Tensor:
+def masked(
+    spectrograms: torch.Tensor, mel_bins: int, frames: int, generator: torch.Generator
+) -> torch.Tensor:
     """[B, frames, M] with one band and one span set to 0, of random widths up to those given."""
     bands = _random_span(spectrograms, 2, mel_bins, generator)[:, None, :]
     spans = _random_span(spectrograms, 1, frames, generator)[:, :, None]
     return spectrograms.masked_fill(bands | spans, 0.0)
 
 
-def rolled(spectrograms: Tensor, frames: int, generator: torch.Generator) -> Tensor:
+def rolled(spectrograms: torch.Tensor, frames: int, generator: torch.Generator) -> torch.Tensor:
     """[B, frames, M] shifted along time by up to `frames` either way; the ends join."""
     length = spectrograms.shape[1]
     shift = torch.randint(-frames, frames + 1, (len(spectrograms), 1), generator=generator)
@@ -68,7 +68,9 @@ def rolled(spectrograms: Tensor, frames: int, generator: torch.Generator) -> Ten
     return spectrograms.gather(1, index[..., None].expand_as(spectrograms))
 
 
-def _random_span(x: Tensor, axis: int, longest: int, generator: torch.Generator) -> Tensor:
+def _random_span(
+    x: torch.Tensor, axis: int, longest: int, generator: torch.Generator
+) -> torch.Tensor:
     """Per sample a mask [B, size of the axis], true on a random span of 0..longest."""
     batch, size = len(x), x.shape[axis]
     length = torch.randint(min(longest, size) + 1, (batch, 1), generator=generator)

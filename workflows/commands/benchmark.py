@@ -20,7 +20,7 @@ from pipelines.benchmarks.table import Row, Table, figure_cells, markdown
 from pipelines.execution.runtime import Runtime
 from pipelines.store.artifacts import Store
 from pipelines.store.files import storage_errors, write_atomic
-from pipelines.store.shards import encode_json
+from pipelines.store.shards import encode_model
 from vitlens_core.api import load
 from vitlens_core.errors import ConfigError
 from workflows.exit_codes import FAILED
@@ -80,7 +80,7 @@ def benchmark(
         table = suites.measure(suite, model, config, bar.advance)
     show(console, table)
     if out is not None:
-        _write(out, {TABLE: encode_json(table.model_dump(mode="json")), PAGE: markdown(table)})
+        _write(out, {TABLE: encode_model(table), PAGE: markdown(table)})
         console.print(f"table {out / PAGE}", soft_wrap=True)
     return bool(table.failed)
 

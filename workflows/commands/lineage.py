@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.evaluation.presenter import figure_name, fraction
 from pipelines.registry import lineage as lineages
 from pipelines.registry.models import CHAMPION
 from workflows.console import MARKS
@@ -34,7 +35,10 @@ def command(modality: str, version: str) -> None:
             f"{gate.tier}: {gate.name} {MARKS[gate.outcome]}: {escape(gate.reason)}", soft_wrap=True
         )
     for evaluation in found.evaluations:
-        figures = ", ".join(f"{k.split('.')[-1]} {v:.3f}" for k, v in evaluation.figures.items())
+        figures = ", ".join(
+            f"{figure_name(path.rpartition('.')[2])} {fraction(value)}"
+            for path, value in evaluation.figures.items()
+        )
         console.print(
             f"evaluated {evaluation.at:%Y-%m-%d %H:%M}Z {evaluation.fingerprint[:16]}: {figures}"
         )

@@ -41,7 +41,7 @@ def mount(root: str) -> Mounted:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    return {"audio": audio.read(path)}
+    return {"audio": audio.MODALITY.read(path)}
 
 
 BENCHMARKS = (

@@ -192,7 +192,7 @@ BENCHMARKS = (
         published={
             "top1": {"ViT-Lens-G": 0.876, "OpenShape": 0.844, "Uni3D-g": 0.882, "OmniBind": 0.866}
         },
-        expected={"points": OPENSHAPE_POINTS, "colour": True},
+        expected={"points_seen": OPENSHAPE_POINTS, "colour": True},
     ),
     Benchmark(
         name="modelnet40_ulip",
@@ -210,6 +210,6 @@ BENCHMARKS = (
                 "ViT-Lens-B (ShapeNet)": 0.654,
             }
         },
-        expected={"points": ULIP_POINTS, "colour": False},
+        expected={"points_seen": ULIP_POINTS, "colour": False},
     ),
 )

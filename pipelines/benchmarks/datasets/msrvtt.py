@@ -64,8 +64,8 @@ def _video(folder: Path, name: str, where: str) -> Path:
 
 
 def _read(seen: Path, heard: Path | None = None) -> dict[str, np.ndarray]:
-    raws = {"video": video.read(seen)}
-    return raws | {"audio": audio.read(heard)} if heard else raws
+    raws = {"video": video.MODALITY.read(seen)}
+    return raws | {"audio": audio.MODALITY.read(heard)} if heard else raws
 
 
 BENCHMARKS = (

@@ -106,6 +106,6 @@ BENCHMARKS = (
                 "OmniBind": 0.540,
             }
         },
-        expected={"points": OPENSHAPE_POINTS, "colour": True},
+        expected={"points_seen": OPENSHAPE_POINTS, "colour": True},
     ),
 )

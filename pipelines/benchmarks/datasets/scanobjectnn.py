@@ -93,7 +93,7 @@ def _of_npy(path: Path, changed_ns: int) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=1)
 def _of_h5(path: Path, changed_ns: int) -> Mapping[str, Any]:
-    h5py = optional("h5py", "pipelines")
+    h5py = optional("h5py", extra="datasets")
     try:
         with h5py.File(path, "r") as file:
             return {"xyz": file["data"][()], "label": file["label"][()]}
@@ -125,7 +125,7 @@ def _read(path: Path, read: Any, index: int) -> dict[str, np.ndarray]:
     return {"point_cloud": drawn(coloured, OPENSHAPE_POINTS, seed=index)}
 
 
-_EXPECTED = {"points": OPENSHAPE_POINTS, "colour": True}
+_EXPECTED = {"points_seen": OPENSHAPE_POINTS, "colour": True}
 
 BENCHMARKS = (
     Benchmark(

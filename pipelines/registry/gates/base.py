@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.benchmarks.step import STEP as BENCHMARKS
 from pipelines.benchmarks.step import TABLE
+from pipelines.benchmarks.table import Table
+from pipelines.evaluation.result import EvaluationResult, read_result
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
 from pipelines.store.artifacts import Artifact
@@ -74,14 +76,14 @@ class GateContext:
         return self.artifacts["evaluation"]
 
     @cached_property
-    def metrics(self) -> Mapping[str, Any]:
-        """The figures of the evaluation, as `metrics.json` has them."""
-        return self.evaluation.read_json("metrics.json")
+    def result(self) -> EvaluationResult:
+        """What the evaluation found; its `figures()` by dotted path."""
+        return read_result(self.evaluation)
 
     @cached_property
-    def benchmarks(self) -> Mapping[str, Any]:
-        """The table of public data sets: `rows`, `failed`, `skipped`."""
-        return self.artifacts[BENCHMARKS.name].read_json(TABLE)
+    def benchmarks(self) -> Table:
+        """The table of public data sets."""
+        return self.artifacts[BENCHMARKS.name].read_model(TABLE, Table)
 
 
 class Gate(BaseModel, ABC):

@@ -18,14 +18,14 @@ class Benchmarks(Gate):
 
     def check(self, context: GateContext) -> GateResult:
         table = context.benchmarks
-        failed = [f"{item['benchmark']}: {item['reason']}" for item in table["failed"]]
-        names = sorted({row["benchmark"] for row in table["rows"]})
+        failed = [f"{item.benchmark}: {item.reason}" for item in table.failed]
+        names = sorted({row.benchmark for row in table.rows})
         if not failed and not names:
-            others = ", ".join(item["benchmark"] for item in table["skipped"])
+            others = ", ".join(item.benchmark for item in table.skipped)
             return self.skip(
                 f"no data set is mounted ({others})" if others else "there is none of this modality"
             )
-        reason = "; ".join(failed) or f"{len(table['rows'])} figures of {', '.join(names)}"
+        reason = "; ".join(failed) or f"{len(table.rows)} figures of {', '.join(names)}"
         return self.result(
             not failed, reason, metric="data sets that failed", value=len(failed), threshold=0
         )

@@ -16,11 +16,13 @@ from typing import Literal
 
 import numpy as np
 
+from pipelines.evaluation.result import read_predictions
 from pipelines.registry import models
 from pipelines.registry.gates.base import Gate, GateContext, GateResult, Tier
 from pipelines.registry.settings import NonInferiorityConfig
 from vitlens_core import metrics, modalities
 from vitlens_core.errors import CheckpointError, ConfigError, InputError
+from vitlens_core.metrics import Bootstrap
 
 
 class NonInferiority(NonInferiorityConfig, Gate):
@@ -37,16 +39,14 @@ class NonInferiority(NonInferiorityConfig, Gate):
         if champion is None or champion.version == context.challenger.version:
             return self.skip("there is no other champion to compare with")
         title = f"version {champion.version}"
-        found = {p["key"]: p for p in context.evaluation.read_json("predictions.json")}
+        found = {prediction.key: prediction for prediction in read_predictions(context.evaluation)}
         try:
             keys, theirs = _champion_hits(context, models.download(champion.uri, context.home))
         except (InputError, CheckpointError, ConfigError) as error:
             return self._result(math.nan, f"{title} cannot be shown these samples: {error}")
-        ours = np.array([found[key]["correct"] for key in keys])
-        groups = [found[key]["group"] for key in keys]
-        difference, bound = metrics.paired_difference(
-            ours, theirs, self.confidence, self.resamples, self.seed, groups
-        )
+        ours = np.array([found[key].correct for key in keys])
+        bootstrap = Bootstrap(self.resamples, self.seed, [found[key].group for key in keys])
+        difference, bound = metrics.paired_difference(ours, theirs, self.confidence, bootstrap)
         return self._result(
             bound,
             f"top-1 {ours.mean():.3f} against {theirs.mean():.3f} of {title} on the same "
@@ -67,7 +67,8 @@ class NonInferiority(NonInferiorityConfig, Gate):
 def _champion_hits(context: GateContext, folder: Path) -> tuple[list[str], np.ndarray]:
     """Keys of the held-out samples, and bool [B] what the champion gets right of them."""
     # Late: they need torch, and a gate's settings are checked without it.
-    from pipelines.evaluation.job import class_embeddings, hits, perceive
+    from pipelines.evaluation.embedding import class_embeddings, embed_split
+    from pipelines.evaluation.scoring import Classes, hits
     from vitlens_core.api.lenses import open_foundation
     from vitlens_core.api.sources import locate
     from vitlens_core.checkpoint import load_lens
@@ -75,9 +76,8 @@ def _champion_hits(context: GateContext, folder: Path) -> tuple[list[str], np.nd
     lens = locate(folder)
     foundation = open_foundation(lens.parent)
     tower, settings = load_lens(lens, foundation)
-    evaluated = perceive(
-        context.runtime, context.split, context.artifacts["targets"], tower, settings
-    )
-    names = sorted(set(evaluated.labels))
-    classes = class_embeddings(foundation, names, modalities.load(settings.modality).TEMPLATES)
-    return evaluated.keys, hits(evaluated, names, classes)
+    targets = context.artifacts["targets"]
+    embedded = embed_split(context.runtime, context.split, targets, tower, settings)
+    names, templates = embedded.class_names, modalities.load(settings.modality).templates
+    classes = Classes(names, class_embeddings(foundation, names, templates))
+    return embedded.keys, hits(embedded, classes)

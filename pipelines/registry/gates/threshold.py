@@ -7,12 +7,13 @@ Promises  a gate on a figure that does not exist is refused, and a figure that i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipelines.benchmarks.step import STEP as BENCHMARKS
+from pipelines.benchmarks.table import Table
 from pipelines.registry.gates.base import Gate, GateContext, GateResult, Tier
 from vitlens_core.errors import ConfigError, unknown
 
@@ -46,7 +47,7 @@ class Threshold(Gate):
 
     def check(self, context: GateContext) -> GateResult:
         if self.benchmark is None:
-            return self.compare(figures(context.metrics))
+            return self.compare(context.result.figures())
         return self._check_benchmark(self.benchmark, context.benchmarks)
 
     def compare(self, available: Mapping[str, float]) -> GateResult:
@@ -70,36 +71,14 @@ class Threshold(Gate):
         reason = f"{self.metric} is {value:.6g}, {verdict}"
         return self.result(passed, reason, metric=self.metric, value=value, threshold=threshold)
 
-    def _check_benchmark(self, name: str, table: Mapping[str, Any]) -> GateResult:
-        rows = [row for row in table["rows"] if row["benchmark"] == name]
-        if rows:
-            found = {f"{row['kind']}.{row['metric']}": row["value"] for row in rows}
-            return self.compare(figures({BENCHMARKS.name: {name: found}}))
-        failed = [item["reason"] for item in table["failed"] if item["benchmark"] == name]
-        if failed:
-            reason = f"{name}: {failed[0]}"
-            return self.result(False, reason, metric="data sets that failed", value=1, threshold=0)
+    def _check_benchmark(self, name: str, table: Table) -> GateResult:
+        if any(row.benchmark == name for row in table.rows):
+            prefix = BENCHMARKS.name
+            figures = {f"{prefix}.{r.benchmark}.{r.kind}.{r.metric}": r.value for r in table.rows}
+            return self.compare(figures)
+        for item in table.failed:
+            if item.benchmark == name:
+                reason = f"{name}: {item.reason}"
+                failed = "data sets that failed"
+                return self.result(False, reason, metric=failed, value=1, threshold=0)
         return self.skip(f"{name} is not mounted")
-
-
-def figures(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Every number of `metrics.json` by dotted path; an interval gives `….low` and `….high`.
-
-    Texts, lists of labels and the confusion matrix are no figures.
-    """
-    return dict(_leaves(metrics, ""))
-
-
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, float]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(item, f"{path}.{key}" if path else str(key))
-    elif _is_number(value):
-        yield path, float(value)
-    elif ".ci95." in f".{path}" and isinstance(value, Sequence) and all(map(_is_number, value)):
-        low, high = value
-        yield from ((f"{path}.low", float(low)), (f"{path}.high", float(high)))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -14,7 +14,6 @@ import string
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -22,7 +21,9 @@ from pydantic import Field
 
 from pipelines.source.base import Pair, SourceSettings
 from vitlens_core.errors import ConfigError, InputError
-from vitlens_core.readers.files import existing, unreadable
+from vitlens_core.modalities.base import Modality
+from vitlens_core.modalities.imu import at_400_hz
+from vitlens_core.readers.files import existing, optional, unreadable
 
 RATE_HZ = 200.0  # nominal; sensors run at 198 to 202 Hz and their clocks jitter
 LONGEST_GAP_S = 0.1
@@ -96,7 +97,7 @@ class Ego4dImu(SourceSettings):
             for index, (second, texts) in enumerate(moments):
                 yield self._pair(uid, index, second, texts, scenarios.get(uid))
 
-    def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
+    def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """[6, time] at 400 Hz. Raises InputError: a gap, or numbers that are missing."""
         path = self.folder() / pair.signal
         samples = _samples(path)
@@ -110,7 +111,7 @@ class Ego4dImu(SourceSettings):
             raise InputError(f"{path} has empty cells between {start_s:.2f} and {end_s:.2f} s")
         grid = start_s + np.arange(round(self.window_s * RATE_HZ)) / RATE_HZ
         even = np.stack([np.interp(grid, seconds, channel) for channel in values.T])
-        return modality.at_400_hz(even, RATE_HZ)
+        return at_400_hz(even, RATE_HZ)
 
     def _pair(
         self, uid: str, index: int, second: float, texts: tuple[str, ...], label: str | None
@@ -202,11 +203,11 @@ def _mapping(path: Path) -> dict[str, Any]:
 @lru_cache(maxsize=2)  # a video is read for each of its hundreds of windows
 def _samples(path: Path) -> Samples:
     """A video's rows with a time, in order of time."""
-    import pandas as pd  # late: takes seconds, and settings are checked without it
+    pandas = optional("pandas", extra="datasets")
 
     existing(path, {".csv"}, "a table of IMU samples")
     try:
-        table = pd.read_csv(path, usecols=[TIME, *CHANNELS], dtype=np.float64)
+        table = pandas.read_csv(path, usecols=[TIME, *CHANNELS], dtype=np.float64)
     except ValueError as error:  # pandas' own parser errors too
         raise unreadable(path, f"a CSV with {TIME}, {', '.join(CHANNELS)}", error) from error
     table = table.dropna(subset=[TIME]).sort_values(TIME, kind="stable")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -18,6 +17,8 @@ from pydantic import Field
 from pipelines.source.base import Pair, SourceSettings
 from pipelines.store.splits import Split
 from vitlens_core.errors import ConfigError, InputError
+from vitlens_core.modalities.base import Modality
+from vitlens_core.modalities.imu import G_M_S2, at_400_hz
 from vitlens_core.readers.files import existing, unreadable
 
 RATE_HZ = 50.0
@@ -90,12 +91,12 @@ class Hapt(SourceSettings):
                     creator=_CREATOR,
                 )
 
-    def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
+    def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """[6, time] at 400 Hz, acceleration first. Raises InputError."""
         first, samples = pair.reader_options["first"], pair.reader_options["samples"]
-        acceleration = _rows(self.folder() / pair.signal, first, samples) * modality.G_M_S2
+        acceleration = _rows(self.folder() / pair.signal, first, samples) * G_M_S2
         rotation = _rows(self.folder() / pair.reader_options["gyroscope"], first, samples)
-        return modality.at_400_hz(np.concatenate([acceleration, rotation], axis=1).T, RATE_HZ)
+        return at_400_hz(np.concatenate([acceleration, rotation], axis=1).T, RATE_HZ)
 
     def _window_starts(self, stretch: Stretch, samples: int) -> list[int]:
         """First rows, counted from 1, of a stretch's windows."""

@@ -12,17 +12,17 @@ import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from pipelines.source.base import Pair, SourceSettings
 from pipelines.store.splits import SPLITS, Split
 from vitlens_core.errors import ConfigError, InputError
+from vitlens_core.late import torch
+from vitlens_core.modalities.base import Modality
+from vitlens_core.modalities.eeg import at_1_khz
 
 RATE_HZ = 1000.0
 SHORTEST, LONGEST = 450, 600  # samples; the publishers' own filter
@@ -79,7 +79,7 @@ class Recording(NamedTuple):
 
     number: int
     """its place in the file"""
-    eeg: Tensor
+    eeg: torch.Tensor
     """[128, time] at 1 kHz"""
     image: str
     synset: str
@@ -136,7 +136,7 @@ class ImagenetEeg(SourceSettings):
             if place in sides and SHORTEST <= recording.eeg.shape[1] <= LONGEST:
                 yield self._pair(recording, sides[place])
 
-    def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
+    def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """[128, time] at 1 kHz. Raises InputError."""
         recordings = _recordings(self.folder() / pair.signal)
         number = pair.reader_options["recording"]
@@ -144,7 +144,7 @@ class ImagenetEeg(SourceSettings):
             raise InputError(
                 f"expected recording {number} in {pair.signal}, found {len(recordings)} in all"
             )
-        return modality.at_1_khz(recordings[number].eeg.numpy(), RATE_HZ)
+        return at_1_khz(recordings[number].eeg.numpy(), RATE_HZ)
 
     @property
     def _signals(self) -> str:
@@ -189,7 +189,7 @@ def _recording(
         raise ConfigError(
             f"{where} expected eeg, image, label and subject, found {error!r}"
         ) from error
-    if not isinstance(eeg, Tensor) or eeg.ndim != 2:
+    if not isinstance(eeg, torch.Tensor) or eeg.ndim != 2:
         raise ConfigError(f"{where} expected a tensor [128, time] of eeg, found {type(eeg)}")
     if not (0 <= label < len(labels) and 0 <= image < len(images)):
         raise ConfigError(

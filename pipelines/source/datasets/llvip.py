@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import ClassVar, Literal
 from xml.etree import ElementTree
 
@@ -16,6 +15,7 @@ import numpy as np
 from pipelines.source.base import Pair, SourceSettings
 from pipelines.store.splits import Split
 from vitlens_core.errors import ConfigError, InputError
+from vitlens_core.modalities.base import Modality
 from vitlens_core.readers.pictures import read_rgb
 
 PERSON, BACKGROUND = "person", "background"
@@ -65,7 +65,7 @@ class Llvip(SourceSettings):
                 if background:
                     yield _pair(frame, side, BACKGROUND, number, background)
 
-    def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
+    def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """Brightness [H, W] in 0..1 of the crop. Raises InputError."""
         path = self.folder() / pair.signal
         crop = _crop(read_rgb(path), pair, path).astype(np.float32)

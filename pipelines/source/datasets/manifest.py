@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from types import ModuleType
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -20,6 +19,7 @@ from pydantic import Field, ValidationError, validate_call
 from pipelines.source.base import Pair, SourceSettings, is_key, plain_key
 from pipelines.store.splits import SPLITS, Split
 from vitlens_core.errors import ConfigError
+from vitlens_core.modalities.base import Modality
 
 SEVERAL = "|"
 READING = "reader_options."
@@ -86,12 +86,12 @@ class Manifest(SourceSettings):
             raise ConfigError(f"{path}: expected rows under the header, found none")
         return pairs
 
-    def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
+    def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """The recording, read with the row's options. Raises InputError, ConfigError."""
         return read_with(modality, self.folder() / pair.signal, pair.reader_options)
 
 
-def read_with(modality: ModuleType, path: Path, options: Mapping[str, Any]) -> np.ndarray:
+def read_with(modality: Modality, path: Path, options: Mapping[str, Any]) -> np.ndarray:
     """`modality.read(path, **options)`, its options checked against what it takes.
 
     Raises:
@@ -107,7 +107,7 @@ def read_with(modality: ModuleType, path: Path, options: Mapping[str, Any]) -> n
             f"{name}: {hint}" for name, hint in hints.items() if name not in ("path", "return")
         ]
         raise ConfigError(
-            f"the reader of {modality.NAME} cannot take {dict(options)}: {wrong}. It takes "
+            f"the reader of {modality.name} cannot take {dict(options)}: {wrong}. It takes "
             f"{', '.join(takes) or 'no options'}"
         ) from error
 

@@ -13,7 +13,6 @@ import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -22,6 +21,8 @@ from pydantic import Field
 from pipelines.source.base import PACKAGE, Pair, SourceSettings
 from pipelines.store.files import file_entry, made_once
 from vitlens_core.errors import ConfigError, InputError, IntegrityError, TransientError
+from vitlens_core.modalities.base import Modality
+from vitlens_core.modalities.imu import G_M_S2, at_400_hz
 from vitlens_core.readers.pickled import read_npy
 
 REQUIREMENT = "seglearn==1.2.5"
@@ -114,7 +115,7 @@ class SeglearnWatch(SourceSettings):
                     creator="David M. Burns",
                 )
 
-    def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
+    def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """[6, time] at 400 Hz, acceleration first. Raises InputError."""
         start, samples = pair.reader_options["start"], pair.reader_options["samples"]
         series = _recordings(self.folder() / RECORDINGS).series[pair.reader_options["series"]]
@@ -124,8 +125,8 @@ class SeglearnWatch(SourceSettings):
                 f"expected samples {start}..{start + samples - 1} of series "
                 f"{pair.reader_options['series']}, found {len(series)} in all; list the pairs again"
             )
-        units = np.array([modality.G_M_S2] * 3 + [1.0] * 3)[:, None]
-        return modality.at_400_hz(window * units, RATE_HZ)
+        units = np.array([G_M_S2] * 3 + [1.0] * 3)[:, None]
+        return at_400_hz(window * units, RATE_HZ)
 
 
 @lru_cache(maxsize=1)

@@ -16,6 +16,7 @@ from pipelines.source.base import Pair, SourceSettings, plain_key
 from pipelines.store.splits import Split
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.depth import BASELINES_M
+from vitlens_core.readers.files import optional
 
 DATA = "SUNRGBD"
 SPLIT_FILE = "SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat"
@@ -129,13 +130,10 @@ def scene_pair(folder: Path, scene: str, side: Split, label: str) -> Pair:
 
 def _cells(path: Path, variable: str) -> list[str]:
     """The strings of one cell array of a MATLAB file."""
-    # Late: takes seconds, and settings are checked without it.
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
+    matlab = optional("scipy.io.matlab", extra="datasets")
     try:
-        content = loadmat(path, squeeze_me=True)
-    except (MatReadError, NotImplementedError, ValueError, TypeError, OSError) as error:
+        content = matlab.loadmat(path, squeeze_me=True)
+    except (matlab.MatReadError, NotImplementedError, ValueError, TypeError, OSError) as error:
         raise ConfigError(f"{path} cannot be read as a MATLAB 5 file: {error}. {_FETCH}") from error
     if variable not in content:
         found = ", ".join(name for name in content if not name.startswith("__"))

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import IO, Any, Literal
 
 import numpy as np
@@ -24,6 +23,7 @@ from pipelines.source.base import Pair, SourceSettings, plain_key
 from pipelines.source.datasets.manifest import read_with
 from pipelines.store.splits import Split
 from vitlens_core.errors import ConfigError, InputError
+from vitlens_core.modalities.base import Modality
 from vitlens_core.readers.pictures import read_rgb
 
 TEXT, CLASS, DETAILS = "txt", "cls", "json"
@@ -94,7 +94,7 @@ class WebdatasetTars(SourceSettings):
                 seen[pair.key] = f"{tar}, sample {sample.name}"
                 yield pair
 
-    def read(self, pair: Pair, modality: ModuleType) -> np.ndarray:
+    def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """The recording. Raises InputError, ConfigError: an option that its reader lacks."""
         with _copy(self.folder() / pair.signal, pair.reader_options["signal"]) as file:
             return read_with(modality, Path(file.name), self.reader_options)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from pipelines.benchmarks.base import Example
-from vitlens_core.api.encoders import Encoder, signal_encoder
+from vitlens_core.api.encoders import Encoder, SignalTower, signal_encoder
 from vitlens_core.api.model import Model
+from vitlens_core.modalities.base import SignalConfig, TokenizerConfig
 from vitlens_core.models.tower import mean_of_clips
-from vitlens_core.signals.settings import SignalSettings
 
 
 def listed(counts: Mapping[str, int], read: Callable[[], Any] = dict) -> list[Example]:
@@ -27,7 +27,8 @@ def listed(counts: Mapping[str, int], read: Callable[[], Any] = dict) -> list[Ex
 
 
 def model_of(
-    settings: SignalSettings,
+    signal: SignalConfig,
+    tokenizer: TokenizerConfig[Any],
     name: str,
     tower: Callable[[Tensor], Tensor],
     words: Mapping[str, Sequence[float]],
@@ -40,13 +41,13 @@ def model_of(
     """
 
     def whole(signals: Tensor) -> Tensor:
-        return mean_of_clips(tower, signals) if settings.in_clips else tower(signals)
+        return mean_of_clips(tower, signals) if signal.in_clips else tower(signals)
 
     def texts(stored: Sequence[str]) -> Tensor:
         rows = [next(v for word, v in words.items() if word in text) for text in stored]
         return torch.nn.functional.normalize(torch.tensor(rows, dtype=torch.float32), dim=-1)
 
-    own = signal_encoder(settings, whole, temperature)
+    own = signal_encoder(SignalTower(signal, tokenizer, whole), temperature)
     encoders = {name: own, "text": Encoder(lambda raw: raw, texts, temperature), **others}
     return Model(encoders, torch.device("cpu"), "fp32")
 

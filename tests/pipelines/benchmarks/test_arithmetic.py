@@ -5,9 +5,9 @@ import pytest
 
 from pipelines.benchmarks.arithmetic import composed, queries
 from pipelines.benchmarks.embedded import Embedded
-from pipelines.benchmarks.protocols import Sure
+from vitlens_core.metrics import Bootstrap
 
-SURE = Sure(resamples=100)
+BOOTSTRAP = Bootstrap(resamples=100)
 CLASSES = ("rain", "dog", "car")
 DIRECTIONS = dict(zip(CLASSES, np.eye(3), strict=True))
 
@@ -36,7 +36,9 @@ def test_every_ordered_pair_that_is_there_is_asked_for_once():
 
 
 def test_the_sum_finds_both_and_each_alone_does_not():
-    found = {f.metric: f for f in composed(WHOLE, CLASSES, np.stack([*DIRECTIONS.values()]), SURE)}
+    found = {
+        f.metric: f for f in composed(WHOLE, CLASSES, np.stack([*DIRECTIONS.values()]), BOOTSTRAP)
+    }
     assert found["composed_r1"].interval.value == 1
     # Alone, a word is as near to two recordings that hold it; a tie counts against.
     assert found["recording_alone_r1"].interval.value == 0
@@ -59,6 +61,6 @@ def test_the_draw_is_seeded():
 
 def test_nothing_to_compose_gives_no_figure():
     alone = recordings(("rain",), ("dog",))
-    assert composed(alone, CLASSES, np.eye(3), SURE) == []
+    assert composed(alone, CLASSES, np.eye(3), BOOTSTRAP) == []
     together = recordings(("rain", "dog"))
-    assert composed(together, CLASSES, np.eye(3), SURE) == []
+    assert composed(together, CLASSES, np.eye(3), BOOTSTRAP) == []

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from pipelines.benchmarks.embedded import Embedded, of_classes, sampled
 from pipelines.benchmarks.protocols import (
     Figure,
-    Sure,
     by_luck,
     calibration,
     distinct_captions,
@@ -25,9 +24,9 @@ from pipelines.benchmarks.protocols import (
     zero_shot,
 )
 from tests.pipelines.benchmarks.made_up import listed
-from vitlens_core.metrics import softmax
+from vitlens_core.metrics import Bootstrap, softmax
 
-SURE = Sure(resamples=100)
+BOOTSTRAP = Bootstrap(resamples=100)
 quick = settings(deadline=None, max_examples=25)
 seeds = st.integers(0, 2**31)
 
@@ -52,7 +51,7 @@ def values(figures: list[Figure]) -> dict[str, float]:
 
 def test_zero_shot_by_hand():
     scores = np.array([[3, 2, 1, 0], [1, 2, 3, 0], [0, 1, 2, 3], [3, 2, 1, 0]], dtype=float)
-    figures = zero_shot(scores, np.array([0, 1, 0, 0]), list("abcd"), SURE)
+    figures = zero_shot(scores, np.array([0, 1, 0, 0]), list("abcd"), BOOTSTRAP)
     assert values(figures) == {
         "top1": pytest.approx(2 / 4),
         "top3": pytest.approx(3 / 4),
@@ -82,7 +81,7 @@ def plain_average_precision(scores: np.ndarray, relevant: np.ndarray) -> float:
 def test_map_by_hand():
     scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
     relevant = np.array([[1, 1], [0, 0], [1, 0]], dtype=bool)
-    [figure] = mean_average_precision(scores, relevant, list("abc"), SURE)
+    [figure] = mean_average_precision(scores, relevant, list("abc"), BOOTSTRAP)
     # Ranks 1 and 3 of the first class, 3 of the second.
     assert figure.interval.value == pytest.approx(((1 + 2 / 3) / 2 + 1 / 3) / 2)
     assert figure.chance == pytest.approx((2 / 3 + 1 / 3) / 2)
@@ -94,7 +93,7 @@ def test_map_is_that_of_a_plain_ranking(seed, count, classes):
     rng = np.random.default_rng(seed)
     scores, relevant = rng.normal(size=(count, classes)), rng.random((count, classes)) < 0.4
     relevant[0] = True
-    few = Sure(resamples=5)
+    few = Bootstrap(resamples=5)
     [figure] = mean_average_precision(scores, relevant, [str(i) for i in range(count)], few)
     plain = [plain_average_precision(scores[:, k], relevant[:, k]) for k in range(classes)]
     assert figure.interval.value == pytest.approx(np.mean(plain))
@@ -103,7 +102,7 @@ def test_map_is_that_of_a_plain_ranking(seed, count, classes):
 
 def test_classes_that_nobody_has_are_left_out_and_said_so():
     relevant = np.array([[1, 0], [0, 0]], dtype=bool)
-    [figure] = mean_average_precision(np.eye(2), relevant, list("ab"), SURE)
+    [figure] = mean_average_precision(np.eye(2), relevant, list("ab"), BOOTSTRAP)
     assert figure.interval.value == 1
     assert figure.notes == ("1 classes have no recording and are left out",)
 
@@ -114,7 +113,7 @@ def test_classes_that_nobody_has_are_left_out_and_said_so():
 def test_retrieval_by_hand_both_ways():
     recordings = embedded(np.eye(3), texts=[("a", "b"), ("c",), ("d",)])
     captions = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]], dtype=float)
-    found = values(retrieval(recordings, captions, "audio", SURE))
+    found = values(retrieval(recordings, captions, "audio", BOOTSTRAP))
     # Of four captions "b" lies on another recording; every recording meets one of its own,
     # but "b" is as near to the second as its own "c": a tie counts against.
     assert found["text_to_audio_r1"] == pytest.approx(3 / 4)
@@ -142,7 +141,7 @@ def test_luck_is_that_of_every_order(seed, gallery, k):
 def test_a_resample_without_a_positive_has_no_map():
     relevant = np.eye(8, 1, dtype=bool)
     scores = np.linspace(1, 0, 8)[:, None]
-    [figure] = mean_average_precision(scores, relevant, list("abcdefgh"), SURE)
+    [figure] = mean_average_precision(scores, relevant, list("abcdefgh"), BOOTSTRAP)
     assert (figure.interval.low, figure.interval.high) == (1, 1)
 
 
@@ -159,7 +158,7 @@ def _two_classes(seed: int, count: int = 40, apart: float = 1.0) -> Embedded:
 def test_few_shot_takes_all_of_a_class_where_it_has_no_more():
     support = embedded([[1, 0], [0, 1], [1, 1], [0, 1]], ["cat", "dog", "cat", "dog"])
     query = embedded([[1, 0.1], [0.4, 1], [1, 0.9]], ["cat", "dog", "cat"])
-    [figure] = few_shot(support, query, [2], 3, SURE)
+    [figure] = few_shot(support, query, [2], 3, BOOTSTRAP)
     # Prototypes: cat between (1, 0) and (1, 1), dog at (0, 1); the second query is a dog's.
     assert (figure.kind, figure.interval.value, figure.chance) == ("2-shot", 1.0, 0.5)
     assert figure.n == 3
@@ -167,9 +166,9 @@ def test_few_shot_takes_all_of_a_class_where_it_has_no_more():
 
 def test_few_shot_is_a_mean_of_seeded_draws():
     support, query = _two_classes(0), _two_classes(1)
-    first, again = (few_shot(support, query, [1, 4], 5, SURE) for _ in range(2))
+    first, again = (few_shot(support, query, [1, 4], 5, BOOTSTRAP) for _ in range(2))
     assert first == again
-    other = few_shot(support, query, [1, 4], 5, Sure(resamples=100, seed=7))
+    other = few_shot(support, query, [1, 4], 5, Bootstrap(resamples=100, seed=7))
     assert values(other[:1]) != values(first[:1])
     assert first[1].interval.value > 0.7
     share = first[0].interval.value * 5 * len(query)
@@ -179,11 +178,11 @@ def test_few_shot_is_a_mean_of_seeded_draws():
 def test_shots_that_a_class_has_not_are_left_out():
     support = embedded(np.eye(3), ["cat", "dog", "cat"])
     query = embedded(np.eye(3)[:2], ["cat", "dog"])
-    assert [f.kind for f in few_shot(support, query, [1, 2], 2, SURE)] == ["1-shot"]
+    assert [f.kind for f in few_shot(support, query, [1, 2], 2, BOOTSTRAP)] == ["1-shot"]
 
 
 def test_more_shots_help():
-    found = few_shot(_two_classes(0, 80), _two_classes(1, 80), [1, 16], 10, SURE)
+    found = few_shot(_two_classes(0, 80), _two_classes(1, 80), [1, 16], 10, BOOTSTRAP)
     assert found[1].interval.value > found[0].interval.value
 
 
@@ -197,14 +196,14 @@ def test_a_linear_probe_finds_what_prototypes_cannot():
     half = 100
     raw = Embedded(vectors, [(x,) for x in labels], [()] * 200, [str(i) for i in range(200)])
     support, query = raw.take(range(half)), raw.take(range(half, 200))
-    [probe] = linear_probe(support, query, 1.0, SURE)
+    [probe] = linear_probe(support, query, 1.0, BOOTSTRAP)
     assert probe.interval.value == 1
     assert (probe.n, probe.chance, probe.notes) == (100, 0.5, ("on 100 recordings",))
 
 
 def test_a_support_of_one_class_has_no_probe():
     one = embedded(np.eye(2), ["cat", "cat"])
-    assert linear_probe(one, one, 1.0, SURE) == []
+    assert linear_probe(one, one, 1.0, BOOTSTRAP) == []
 
 
 # --- calibration ------------------------------------------------------------------------------
@@ -220,7 +219,7 @@ def test_a_temperature_fitted_elsewhere_mends_overconfidence():
 
     validation, test = part(3000), part(3000)
     groups = [str(i) for i in range(3000)]
-    before, after = calibration(validation, test, groups, 0.01, SURE)
+    before, after = calibration(validation, test, groups, 0.01, BOOTSTRAP)
     assert (before.metric, after.metric) == ("ece", "ece_fitted")
     assert before.interval.value > 0.2
     assert after.interval.value < 0.05

@@ -10,18 +10,20 @@ import torch
 
 from pipelines.benchmarks import job as benchmarks
 from pipelines.benchmarks.job import BenchmarksConfig
+from pipelines.benchmarks.step import TABLE
+from pipelines.benchmarks.table import Table
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation
 from pipelines.store.artifacts import Artifact, Store
 from pipelines.store.files import write_atomic
-from pipelines.store.shards import encode_json
-from tests.pipelines import synthetic
+from pipelines.store.shards import encode_model
+from tests.pipelines import finished_run, synthetic
 from tests.pipelines.benchmarks import small_clouds
-from tests.tiny_models import LENS, TOKENIZER
+from tests.pipelines.synthetic import trained_tower
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import ConfigError
 from vitlens_core.model_files import LENS_FILE
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.models.tower import build_tower
 
 POINTS_BENCHMARKS = {
     *("modelnet40_openshape", "modelnet40_ulip", "objaverse_lvis"),
@@ -32,12 +34,9 @@ POINTS_BENCHMARKS = {
 def lens_of(store: Store, foundation: Artifact) -> Artifact:
     """An untrained tiny lens of point clouds."""
     encoder = open_foundation(foundation)
-    settings = TowerSettings.model_validate(
-        {"modality": "point_cloud", "tokenizer": TOKENIZER, "lens": LENS}
-        | {"trunk": {"skip_first": 10}}
-    )
+    settings = trained_tower()
     torch.manual_seed(0)
-    state = settings.build(encoder.trunk).trained_state()
+    state = build_tower(settings, encoder.trunk).trained_state()
     data = encode_lens(state, settings, encoder.spec, encoder.digest())
     build = store.begin("lens", 1, {"modality": "point_cloud"}, {"foundation": foundation})
     return build.commit([write_atomic(build.folder / LENS_FILE, data)], {"steps": 0})
@@ -45,8 +44,10 @@ def lens_of(store: Store, foundation: Artifact) -> Artifact:
 
 def evaluated(store: Store, lens: Artifact, *, emergent: bool, seed: int = 0) -> Artifact:
     build = store.begin("evaluation", 1, {"emergent": emergent, "seed": seed}, {"lens": lens})
-    data = encode_json({"emergent": emergent})
-    return build.commit([write_atomic(build.folder / "metrics.json", data)], {"samples": 0})
+    made_up = finished_run.evaluation(finished_run.predictions(finished_run.samples(), right=0.5))
+    stated = made_up.model_copy(update={"emergent": emergent})
+    file = write_atomic(build.folder / "metrics.json", encode_model(stated))
+    return build.commit([file], {"samples": 0})
 
 
 @pytest.fixture
@@ -72,10 +73,10 @@ def test_nothing_mounted_opens_no_model_and_lists_what_there_is(
     made = benchmarks.run(runtime, BenchmarksConfig(), **inputs)
     made.verify()
     assert made.manifest.counts == {"rows": 0, "failed": 0, "skipped": 5}
-    found = made.read_json("benchmarks.json")
-    assert (found["rows"], found["failed"]) == ([], [])
-    assert {item["benchmark"] for item in found["skipped"]} == POINTS_BENCHMARKS
-    assert {item["reason"] for item in found["skipped"]} == {"not mounted"}
+    found = made.read_model(TABLE, Table)
+    assert (found.rows, found.failed) == ((), ())
+    assert {item.benchmark for item in found.skipped} == POINTS_BENCHMARKS
+    assert {item.reason for item in found.skipped} == {"not mounted"}
     assert "not mounted" in made.path("benchmarks.md").read_text()
     assert benchmarks.run(runtime, BenchmarksConfig(), **inputs).reused
 
@@ -86,13 +87,13 @@ def test_a_mounted_data_set_is_measured(
     root = small_clouds.openshape_modelnet(tmp_path / "data", ["airplane", "bed"] * 3)
     config = _config(roots={"modelnet40_openshape": str(root)})
     made = benchmarks.run(runtime, config, **inputs)
-    found = made.read_json("benchmarks.json")
-    assert found["failed"] == []
-    [top1] = [row for row in found["rows"] if (row["kind"], row["metric"]) == ("zero-shot", "top1")]
-    assert (top1["n"], top1["chance"]) == (6, 1 / 40)
-    assert top1["published"]["ViT-Lens-G"] == 0.876
-    assert "the lens sees points 32, the protocol 10000" in top1["notes"]
-    assert len(found["skipped"]) == 4
+    found = made.read_model(TABLE, Table)
+    assert found.failed == ()
+    [top1] = [row for row in found.rows if (row.kind, row.metric) == ("zero-shot", "top1")]
+    assert (top1.n, top1.chance) == (6, 1 / 40)
+    assert top1.published["ViT-Lens-G"] == 0.876
+    assert "the lens sees points 32, the protocol 10000" in top1.notes
+    assert len(found.skipped) == 4
     page = made.path("benchmarks.md").read_text()
     assert "OpenShape protocol: 10,000 points" in page
     assert "ViT-Lens-G 0.876" in page
@@ -111,7 +112,7 @@ def test_place_does_not_decide_the_fingerprint_and_content_does(
     small_clouds.openshape_modelnet(roots[0], ["bed"] * 3)
     more = benchmarks.run(runtime, _config(roots={"modelnet40_openshape": str(roots[0])}), **inputs)
     assert more.fingerprint != here.fingerprint
-    assert more.read_json("benchmarks.json") != here.read_json("benchmarks.json")
+    assert more.read_model(TABLE, Table) != here.read_model(TABLE, Table)
     none = benchmarks.run(runtime, _config(), **inputs)
     assert none.fingerprint not in {here.fingerprint, more.fingerprint}
 
@@ -126,9 +127,9 @@ def test_a_data_set_that_fails_is_named_and_tried_again(
     config = _config(roots={"modelnet40_openshape": str(root)})
     made = benchmarks.run(runtime, config, **inputs)
     assert made.manifest.counts["failed"] == 1
-    [failure] = made.read_json("benchmarks.json")["failed"]
-    assert "test_pc.npy" in failure["reason"]
-    assert failure["reason"] in made.path("benchmarks.md").read_text()
+    [failure] = made.read_model(TABLE, Table).failed
+    assert "test_pc.npy" in failure.reason
+    assert failure.reason in made.path("benchmarks.md").read_text()
     clouds.write_bytes(whole)
     mended = benchmarks.run(runtime, config, **inputs)
     assert (mended.manifest.counts["failed"], mended.reused) == (0, False)

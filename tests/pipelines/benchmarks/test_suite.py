@@ -21,39 +21,45 @@ from tests.pipelines.benchmarks.made_up import file_in, model_of, point, vectors
 from tests.pipelines.source.datasets.small_sounds import write_sound, write_text
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError, InputError
-from vitlens_core.modalities import audio, point_cloud
-from vitlens_core.signals.settings import SignalSettings
+from vitlens_core.modalities import point_cloud
+from vitlens_core.modalities.audio import AudioSignal, AudioTokenizer
+from vitlens_core.modalities.base import SignalConfig, TokenizerConfig
 
 CONFIG = BenchmarksConfig(resamples=100, shots=(1, 2), draws=2)
-SOUND = audio.Tokenizer(clips=3, clip_s=0.1, mel_bins=16, frames=20)
+SOUND = AudioSignal(clips=3, clip_s=0.1, mel_bins=16, frames=20)
 WORDS = {"dog": (1.0, 0.0), "vacuum": (0.0, 1.0)}
 
 
-class Plain(SignalSettings):
+class Plain(SignalConfig):
     """A signal that is what the tower sees: a few numbers."""
 
     raw_shape = (-1,)
-    width: int = 2
-    points: int = 4
 
     def store(self, raw: np.ndarray) -> np.ndarray:
         return raw
 
-    def prepare(self, signals: torch.Tensor) -> torch.Tensor:
-        return signals
-
-    def augment(self, signals: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        raise AssertionError("nothing is augmented in a benchmark")
-
     def example(self) -> np.ndarray:
         return np.zeros(2, dtype=np.float32)
 
-    def build(self) -> torch.nn.Module:
+
+class AsItIs(TokenizerConfig[Plain]):
+    width: int = 2
+    points_seen: int = 4
+
+    def prepare(self, signals: torch.Tensor, signal: Plain) -> torch.Tensor:
+        return signals
+
+    def augment(
+        self, signals: torch.Tensor, signal: Plain, generator: torch.Generator
+    ) -> torch.Tensor:
+        raise AssertionError("nothing is augmented in a benchmark")
+
+    def build(self, signal: Plain) -> torch.nn.Module:
         return torch.nn.Identity()
 
 
 def plain_model(**others: Any) -> Any:
-    return model_of(Plain(), "point_cloud", lambda signals: signals, WORDS, **others)
+    return model_of(Plain(), AsItIs(), "point_cloud", lambda signals: signals, WORDS, **others)
 
 
 def _example(folder: Path, key: str, values: tuple[float, ...], **more: Any) -> Example:
@@ -103,9 +109,9 @@ def test_every_benchmark_is_of_a_modality_and_states_what_a_reader_needs():
         assert stated.title
         assert stated.protocol
         assert stated.licence
-        tokenizer = modalities.load_lensed(stated.modality).Tokenizer()
-        for setting in (*stated.preparation, *stated.expected):
-            assert hasattr(tokenizer, setting)
+        modality = modalities.load_lensed(stated.modality)
+        settings = {*modality.Signal.model_fields, *modality.Tokenizer.model_fields}
+        assert settings >= {*stated.preparation, *stated.expected}
         for figures in stated.published.values():
             assert all(0 < value < 1 for value in figures.values())
 
@@ -208,7 +214,7 @@ def test_the_training_side_is_what_is_learnt_from(monkeypatch, tmp_path):
 
 def test_kinds_are_counted_as_their_label(monkeypatch, tmp_path):
     words = {**WORDS, "poodle": (0.9, 0.5)}
-    model = model_of(Plain(), "point_cloud", lambda signals: signals, words)
+    model = model_of(Plain(), AsItIs(), "point_cloud", lambda signals: signals, words)
     test = [
         _example(tmp_path, "a", (0.9, 0.5), labels=("others",)),
         _example(tmp_path, "b", (0, 1), labels=("vacuum",)),
@@ -261,10 +267,10 @@ def test_a_recording_that_cannot_be_read_fails_its_data_set_by_name(monkeypatch,
 
 def test_a_lens_that_sees_less_is_told_of(monkeypatch, tmp_path):
     model = plain_model()
-    assert deviations(model, _benchmark(expected={"points": 4})) == []
-    [note] = deviations(model, _benchmark(expected={"points": 10_000}))
-    assert note == "the lens sees points 4, the protocol 10000"
-    table = _measured(monkeypatch, _made(tmp_path), expected={"points": 10_000})
+    assert deviations(model, _benchmark(expected={"points_seen": 4})) == []
+    [note] = deviations(model, _benchmark(expected={"points_seen": 10_000}))
+    assert note == "the lens sees points_seen 4, the protocol 10000"
+    table = _measured(monkeypatch, _made(tmp_path), expected={"points_seen": 10_000})
     assert all(note in row.notes for row in table.rows)
 
 
@@ -310,7 +316,7 @@ def _loudness(clips: torch.Tensor) -> torch.Tensor:
 
 def test_clips_are_averaged_before_normalising():
     """A loud and a quiet clip: afterwards they would weigh the same, and lie in between."""
-    model = model_of(SOUND, "audio", _loudness, WORDS)
+    model = model_of(SOUND, AudioTokenizer(), "audio", _loudness, WORDS)
     rng = np.random.default_rng(0)
     loud, quiet = 0.5 * rng.normal(size=1600), 1e-4 * rng.normal(size=1600)
     sound = np.concatenate([loud, quiet]).astype(np.float32)
@@ -364,8 +370,7 @@ def _pitch(clips: torch.Tensor) -> torch.Tensor:
 
 
 def test_esc50_is_tested_on_all_folds(esc50):
-    settings = SOUND.model_copy(update={"mean": 0.0, "std": 1.0})
-    model = model_of(settings, "audio", _pitch, WORDS)
+    model = model_of(SOUND, AudioTokenizer(mean=0.0, std=1.0), "audio", _pitch, WORDS)
     suite = mount({"esc50": str(esc50)}, ["audio"])
     told: list[int] = []
     table = measure(suite, model, CONFIG, told.append)
@@ -380,6 +385,7 @@ def test_esc50_is_tested_on_all_folds(esc50):
 
 
 def test_point_clouds_of_a_protocol_s_lens_need_no_note():
-    tower = model_of(point_cloud.ULIP, "point_cloud", lambda s: s, WORDS)
+    clouds, protocol = point_cloud.PointCloudSignal(), point_cloud.ULIP
+    tower = model_of(clouds, protocol, "point_cloud", lambda s: s, WORDS)
     assert deviations(tower, benchmarks()["modelnet40_ulip"]) == []
     assert len(deviations(tower, benchmarks()["modelnet40_openshape"])) == 2

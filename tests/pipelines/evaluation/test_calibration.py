@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.evaluation.calibration import fit
+from vitlens_core.metrics import Bootstrap
 
-SURE = {"resamples": 100, "seed": 0, "groups": None}
+BOOTSTRAP = Bootstrap(resamples=100)
 Split = tuple[np.ndarray, np.ndarray]
 
 
@@ -24,22 +25,22 @@ def drawn(rng: np.random.Generator, count: int, classes: int, temperature: float
 def test_the_temperature_that_made_the_labels_is_found(temperature: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     splits = [drawn(rng, 2000, 5, temperature) for _ in range(2)]
-    found = fit(splits[0], splits[1], trained_with=0.01, sure=SURE)
+    found = fit(splits[0], splits[1], 0.01, BOOTSTRAP)
     assert found is not None
-    assert found["temperature"] == pytest.approx(temperature, rel=0.25)
-    assert found["ece"] < 0.06  # what 15 bins of 2,000 draws leave
-    assert found["ece"] < found["ece_before"]
+    assert found.temperature == pytest.approx(temperature, rel=0.25)
+    assert found.ece.value < 0.06  # what 15 bins of 2,000 draws leave
+    assert found.ece.value < found.ece_before.value
 
 
 @pytest.mark.parametrize("right", [0, 12])
 def test_all_right_and_all_wrong_fit_nothing(right: int) -> None:
     scores = np.eye(12)[:, :3].repeat(1, axis=1) + np.arange(3) * 1e-3
     labels = scores.argmax(axis=1) if right else (scores.argmax(axis=1) + 1) % 3
-    assert fit((scores, labels), (scores, labels), 0.07, SURE) is None
+    assert fit((scores, labels), (scores, labels), 0.07, BOOTSTRAP) is None
 
 
 def test_a_few_samples_fit_nothing() -> None:
     few = drawn(np.random.default_rng(0), 9, 3, 0.5)
-    assert fit(few, few, 0.07, SURE) is None
+    assert fit(few, few, 0.07, BOOTSTRAP) is None
     none = np.zeros((0, 3)), np.zeros(0, dtype=int)
-    assert fit(none, few, 0.07, SURE) is None
+    assert fit(none, few, 0.07, BOOTSTRAP) is None

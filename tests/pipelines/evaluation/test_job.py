@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines.evaluation import embedding
 from pipelines.evaluation import job as evaluation
-from pipelines.evaluation.job import Evaluated, predictions, score
+from pipelines.evaluation.embedding import EmbeddedSplit
+from pipelines.evaluation.result import Recalls, Supervision, read_predictions, read_result
+from pipelines.evaluation.scoring import Classes, predict, score
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
 from pipelines.store.artifacts import Artifact
@@ -18,11 +21,12 @@ from pipelines.store.shards import decode_array, read_shard
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
 from vitlens_core.errors import ConfigError
+from vitlens_core.metrics import Interval
 
-FIGURES = {"top1", "top3", "top5", "class_mean", "chance", "ci95", "n"}
+BOTH = Supervision(image=1.0, text=1.0)
 
 
-def _evaluated(embeddings: np.ndarray | None = None) -> tuple[Evaluated, list[str], np.ndarray]:
+def _embedded(embeddings: np.ndarray | None = None) -> tuple[EmbeddedSplit, Classes]:
     """Six objects of three classes whose images lie on their class, two captions each."""
     rng = np.random.default_rng(0)
     names = ["car", "chair", "lamp"]
@@ -31,7 +35,7 @@ def _evaluated(embeddings: np.ndarray | None = None) -> tuple[Evaluated, list[st
     images /= np.linalg.norm(images, axis=1, keepdims=True)
     texts = np.repeat(images, 2, axis=0)
     return (
-        Evaluated(
+        EmbeddedSplit(
             keys=[f"k{i}" for i in range(6)],
             names=[f"object {i}" for i in range(6)],
             labels=[name for name in names for _ in range(2)],
@@ -39,55 +43,62 @@ def _evaluated(embeddings: np.ndarray | None = None) -> tuple[Evaluated, list[st
             embeddings=images if embeddings is None else embeddings,
             images=images,
             texts=texts,
-            described_by=[[2 * i, 2 * i + 1] for i in range(6)],
+            captions_of=[[2 * i, 2 * i + 1] for i in range(6)],
         ),
-        names,
-        classes,
+        Classes(names, classes),
     )
 
 
 def test_a_lens_that_gives_the_image_targets_reaches_the_ceiling() -> None:
-    evaluated, names, classes = _evaluated()
-    found = score("point_cloud", evaluated, names, classes, EvaluationConfig())
-    assert found["zero_shot"] == found["foundation_image_zero_shot"]
-    assert (found["zero_shot"]["top1"], found["ratio_to_foundation"]) == (1, 1)
-    assert found["times_chance"] == pytest.approx(3)
-    assert found["confusion"] == [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
-    for ways in found["retrieval"].values():
-        assert ways == {
-            "r1": 1,
-            "r5": 1,
-            "r10": 1,
-            "ci95": {k: [1, 1] for k in ("r1", "r5", "r10")},
-        }
+    split, classes = _embedded()
+    found = score("point_cloud", EvaluationConfig(), split, classes, BOTH)
+    assert found.zero_shot == found.foundation_image_zero_shot
+    assert (found.zero_shot.top1.value, found.ratio_to_foundation) == (1, 1)
+    assert found.times_chance == pytest.approx(3)
+    assert found.confusion == ((2, 0, 0), (0, 2, 0), (0, 0, 2))
+    always = Interval(1, 1, 1)
+    assert found.retrieval == dict.fromkeys(
+        ("point_to_text", "point_to_image"), Recalls(r1=always, r5=always, r10=always)
+    )
 
 
 def test_a_lens_that_sees_nothing_scores_chance() -> None:
-    evaluated, names, classes = _evaluated(np.tile(np.eye(1, 8), (6, 1)))
-    found = score("point_cloud", evaluated, names, classes, EvaluationConfig())
-    assert found["zero_shot"]["top1"] == pytest.approx(1 / 3)
-    assert found["ratio_to_foundation"] == pytest.approx(1 / 3)
-    assert found["retrieval"]["point_to_image"]["r1"] <= 1 / 6
+    split, classes = _embedded(np.tile(np.eye(1, 8), (6, 1)))
+    found = score("point_cloud", EvaluationConfig(), split, classes, BOTH)
+    assert found.zero_shot.top1.value == pytest.approx(1 / 3)
+    assert found.ratio_to_foundation == pytest.approx(1 / 3)
+    assert found.retrieval["point_to_image"].r1.value <= 1 / 6
 
 
 def test_a_foundation_that_sees_nothing_does_not_divide_by_zero() -> None:
-    evaluated, names, classes = _evaluated()
-    assert evaluated.images is not None
-    blind = replace(evaluated, images=-evaluated.images)
-    found = score("point_cloud", blind, names, classes, EvaluationConfig())
-    assert np.isfinite(found["ratio_to_foundation"])
+    split, classes = _embedded()
+    assert split.images is not None
+    blind = replace(split, images=-split.images)
+    found = score("point_cloud", EvaluationConfig(), blind, classes, BOTH)
+    assert found.ratio_to_foundation is not None
+    assert np.isfinite(found.ratio_to_foundation)
+
+
+def test_without_images_and_captions_what_needs_them_is_left_out() -> None:
+    split, classes = _embedded()
+    bare = replace(split, images=None, texts=None)
+    found = score("point_cloud", EvaluationConfig(), bare, classes, Supervision(teacher=1.0))
+    assert found.retrieval == {}
+    assert (found.foundation_image_zero_shot, found.ratio_to_foundation) == (None, None)
+    assert found.emergent
+    assert predict(bare, classes)[0].neighbours[0] == "k0"
 
 
 def test_predictions_are_ranked_and_point_at_the_nearest_images() -> None:
-    evaluated, names, classes = _evaluated()
-    found = predictions(evaluated, names, classes)
-    assert [p["key"] for p in found] == evaluated.keys
-    for entry in found:
-        assert entry["predicted"][0] == entry["label"]
-        assert sorted(entry["predicted"]) == names
-        assert entry["scores"] == sorted(entry["scores"], reverse=True)
-        assert entry["neighbours"][0] == entry["key"]
-        assert len(set(entry["neighbours"])) == 5
+    split, classes = _embedded()
+    found = predict(split, classes)
+    assert [prediction.key for prediction in found] == split.keys
+    for prediction in found:
+        assert prediction.predicted[0] == prediction.label
+        assert sorted(prediction.predicted) == classes.names
+        assert list(prediction.scores) == sorted(prediction.scores, reverse=True)
+        assert prediction.neighbours[0] == prediction.key
+        assert len(set(prediction.neighbours)) == 5
 
 
 # --- of the flow ----------------------------------------------------------------------------
@@ -97,16 +108,17 @@ def test_the_held_out_objects_are_evaluated(
     evaluation_artifact: Artifact, targets_artifact: Artifact
 ) -> None:
     evaluation_artifact.verify()
-    found = evaluation_artifact.read_json("metrics.json")
+    found = read_result(evaluation_artifact)
     keys = [s["__key__"] for path in targets_artifact.shards("test") for s in read_shard(path)]
-    assert [p["key"] for p in evaluation_artifact.read_json("predictions.json")] == keys
-    assert (found["modality"], found["split"]) == ("point_cloud", "test")
-    for figures in (found["zero_shot"], found["foundation_image_zero_shot"]):
-        assert set(figures) == FIGURES
-        assert (figures["n"], figures["chance"]) == (len(keys), pytest.approx(1 / 3))
-    assert set(found["retrieval"]) == {"point_to_text", "point_to_image"}
-    assert np.sum(found["confusion"]) == len(keys)
-    assert found["classes"] == ["box", "chair", "table"]
+    assert [prediction.key for prediction in read_predictions(evaluation_artifact)] == keys
+    assert (found.modality, found.split) == ("point_cloud", "test")
+    for scores in (found.zero_shot, found.foundation_image_zero_shot):
+        assert scores is not None
+        assert (scores.n, scores.chance) == (len(keys), pytest.approx(1 / 3))
+    assert set(found.retrieval) == {"point_to_text", "point_to_image"}
+    assert np.sum(found.confusion) == len(keys)
+    assert found.classes == ("box", "chair", "table")
+    assert found.supervision.kinds == ("image", "text")
 
 
 def _again(
@@ -130,7 +142,7 @@ def test_neither_place_nor_batch_size_changes_a_figure(
     assert again.fingerprint == evaluation_artifact.fingerprint
     assert again.manifest.files == evaluation_artifact.manifest.files
     one_by_one = _again(tmp_path / "there", inputs, batch_size=1)
-    assert one_by_one.read_json("metrics.json") == again.read_json("metrics.json")
+    assert read_result(one_by_one) == read_result(again)
 
 
 def test_tuning_has_a_split_of_its_own(
@@ -138,8 +150,8 @@ def test_tuning_has_a_split_of_its_own(
 ) -> None:
     found = _again(tmp_path, inputs, split="val")
     keys = {s["__key__"] for path in inputs[0].shards("val") for s in read_shard(path)}
-    assert {p["key"] for p in found.read_json("predictions.json")} == keys
-    assert found.read_json("metrics.json")["split"] == "val"
+    assert {prediction.key for prediction in read_predictions(found)} == keys
+    assert read_result(found).split == "val"
 
 
 def test_the_ceiling_is_that_of_the_mean_view(
@@ -154,11 +166,11 @@ def test_the_ceiling_is_that_of_the_mean_view(
         views = [decode_array(s["image_targets.npy"]).astype(np.float32).mean(0) for s in samples]
         return np.stack([view / np.linalg.norm(view) for view in views])
 
-    monkeypatch.setattr(evaluation, "embed", perfect)
-    found = _again(tmp_path, inputs).read_json("metrics.json")
-    ceiling = evaluation_artifact.read_json("metrics.json")["foundation_image_zero_shot"]
-    assert found["zero_shot"] == found["foundation_image_zero_shot"] == ceiling
-    assert found["retrieval"]["point_to_image"]["r1"] == 1
+    monkeypatch.setattr(embedding, "embed", perfect)
+    found = read_result(_again(tmp_path, inputs))
+    ceiling = read_result(evaluation_artifact).foundation_image_zero_shot
+    assert found.zero_shot == found.foundation_image_zero_shot == ceiling
+    assert found.retrieval["point_to_image"].r1.value == 1
 
 
 def test_a_split_without_objects_is_refused(

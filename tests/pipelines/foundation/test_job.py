@@ -19,13 +19,15 @@ from upath import UPath
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation import job as foundation
 from pipelines.foundation.features import composite_views, fitted_features
+from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation
 from pipelines.foundation.step import DEFAULT_SPEC, FoundationConfig
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import encode_png, read_shard
 from tests.pipelines import synthetic
 from vitlens_core.errors import CheckpointError, ConfigError
-from vitlens_core.foundation import Foundation
+from vitlens_core.foundation.base import Foundation
+from vitlens_core.foundation.info import FoundationInfo
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +37,14 @@ def opened(foundation_artifact: Artifact) -> Foundation:
 
 def test_it_is_described_as_it_is(foundation_artifact: Artifact, opened: Foundation) -> None:
     foundation_artifact.verify()
-    described = foundation_artifact.read_json("foundation.json")
-    assert described == {
-        "spec": DEFAULT_SPEC,
-        "embed_dim": 32,
-        "image_size_px": 56,
-        "background": 255,
-        "logit_scale": opened.logit_scale,
-        "digest": opened.digest(),
-    }
+    assert read_info(foundation_artifact) == FoundationInfo(
+        spec=DEFAULT_SPEC,
+        embed_dim=32,
+        image_size_px=56,
+        background=255,
+        logit_scale=opened.logit_scale,
+        digest=opened.digest(),
+    )
     assert opened.embed_dim == opened.encode_text(["a chair"]).shape[1] == 32
 
 
@@ -90,7 +91,7 @@ def test_features_are_known_of_the_shards_it_was_fitted_on(
 
 def test_other_weights_than_those_stored_are_refused(runtime: Runtime, tiny_lit: str) -> None:
     made = synthetic.foundation(runtime.store, tiny_lit)
-    assert open_foundation(made).digest() == made.read_json("foundation.json")["digest"]
+    assert open_foundation(made).digest() == read_info(made).digest
     path = Path(str(made.path("projections.safetensors")))
     state = load_file(path)
     save_file(state | {"log_scale": state["log_scale"] + 1}, path)
@@ -108,7 +109,7 @@ def test_an_open_clip_foundation_depends_on_nothing_but_its_spec(
     assert [f.name for f in made.manifest.files] == ["foundation.json"]
     assert open_foundation(made).encode_text(["a chair"]).shape == (1, 12)
     moved = replace(made, folder=UPath(shutil.copytree(str(made.folder), tmp_path / "moved")))
-    assert open_foundation(moved).digest() == made.read_json("foundation.json")["digest"]
+    assert open_foundation(moved).digest() == read_info(made).digest
 
 
 @pytest.mark.parametrize("spec", ["clip:ViT-B-16", "open_clip:ViT-B-16/openia", "lit:vit_x.y+z"])

@@ -12,41 +12,44 @@ from PIL import Image
 
 from pipelines.execution.bulk import ShardTask
 from pipelines.foundation import job as foundation_step
+from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import has_teacher, open_foundation, open_lens
 from pipelines.foundation.step import FoundationConfig
 from pipelines.foundation.teacher import LENS, find_teacher
 from pipelines.lens import job as lens
-from pipelines.lens.step import LensConfig
+from pipelines.lens.curves import read_curves
+from pipelines.lens.settings import TrainConfig
 from pipelines.registry import models
 from pipelines.shards import job as shards
 from pipelines.shards.recorded import RecordedPairs
 from pipelines.shards.rendered import RenderedPairs
-from pipelines.shards.step import ShardsConfig
+from pipelines.shards.step import ShardsConfig, StoredSignal
 from pipelines.source import job as source
 from pipelines.source.datasets.manifest import Manifest
 from pipelines.source.job import tasks_of_source
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import TEACHER_SIGNAL, decode_array, encode_array
 from pipelines.targets.job import TargetEncoder
-from tests.contracts.examples import example
+from tests.contracts.examples import example, tower_settings
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
 from tests.pipelines.shard_bytes import encode_shard
-from tests.tiny_models import LENS as LENS_SHAPE
-from tests.tiny_models import TOKENIZER
+from tests.pipelines.synthetic import trained_tower
 from vitlens_core import modalities
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import CheckpointError, ConfigError
+from vitlens_core.modalities.audio import AudioSignal
+from vitlens_core.modalities.depth import DepthSignal
+from vitlens_core.modalities.point_cloud import PointCloudSignal
+from vitlens_core.modalities.thermal import ThermalSignal
 from vitlens_core.model_files import LENS_FILE
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.models.tower import build_tower
 
 SPEC = "models:/vitlens-depth@champion"
-DEPTH = TowerSettings.model_validate(
-    {"modality": "depth", "tokenizer": example("depth").tokenizer, "lens": LENS_SHAPE}
-)
-CLOUDS = TowerSettings.model_validate(
-    {"modality": "point_cloud", "tokenizer": TOKENIZER, "lens": LENS_SHAPE}
-)
+DEPTH = tower_settings("depth", lens=example("point_cloud").lens, trunk={})
+CLOUDS = tower_settings("point_cloud")
+MAPS = StoredSignal("depth", DepthSignal(side_px=16))
+POINTS = StoredSignal("point_cloud", PointCloudSignal(points=64))
 
 
 @pytest.fixture
@@ -69,7 +72,7 @@ def registered(tmp_path: Path, plain: Artifact, monkeypatch: pytest.MonkeyPatch)
 def _write_lens(folder: Path, plain: Artifact, seed: int) -> None:
     foundation = open_foundation(plain)
     torch.manual_seed(seed)
-    tower = DEPTH.build(foundation.trunk)
+    tower = build_tower(DEPTH, foundation.trunk)
     (folder / LENS_FILE).write_bytes(
         encode_lens(tower.trained_state(), DEPTH, foundation.spec, foundation.digest())
     )
@@ -100,7 +103,7 @@ def test_the_teachers_foundation_is_the_runs(
     assert opened.digest() == open_foundation(plain).digest()
     _, settings = open_lens(made, LENS, opened)
     assert settings == DEPTH
-    assert made.read_json("foundation.json")["teacher"] == "depth"
+    assert read_info(made) == read_info(plain).model_copy(update={"teacher": "depth"})
     # The alias stands still and the champion behind it changes: that is another foundation.
     _write_lens(registered, plain, seed=1)
     assert foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain) != made
@@ -115,13 +118,12 @@ def test_a_shared_foundation_is_handed_on(tmp_path: Path, plain: Artifact) -> No
 
 
 def test_a_cloud_comes_with_the_depth_map_of_every_view(renders_artifact: Artifact) -> None:
-    processor = RenderedPairs(ShardsConfig(points=64), CLOUDS, renders_artifact, DEPTH)
-    alone = RenderedPairs(ShardsConfig(points=64), CLOUDS, renders_artifact)
-    maps = RenderedPairs(ShardsConfig(), DEPTH, renders_artifact)
+    stage = RenderedPairs(ShardsConfig(), POINTS, renders_artifact, MAPS)
+    alone = RenderedPairs(ShardsConfig(), POINTS, renders_artifact)
+    maps = RenderedPairs(ShardsConfig(), MAPS, renders_artifact)
     task = ShardTask("train-00000")
-    signal = modalities.load("depth").SIGNAL
-    by_view = {s["__key__"]: s[signal] for s in maps.samples(task) if isinstance(s, dict)}
-    for taught, untaught in zip(processor.samples(task), alone.samples(task), strict=True):
+    by_view = {s["__key__"]: s[MAPS.file] for s in maps.samples(task) if isinstance(s, dict)}
+    for taught, untaught in zip(stage.samples(task), alone.samples(task), strict=True):
         assert isinstance(taught, dict)
         shown = decode_array(taught.pop(TEACHER_SIGNAL))
         assert taught == untaught
@@ -132,8 +134,8 @@ def test_a_cloud_comes_with_the_depth_map_of_every_view(renders_artifact: Artifa
 
 
 def test_a_depth_map_comes_with_the_whole_cloud(renders_artifact: Artifact) -> None:
-    processor = RenderedPairs(ShardsConfig(points=64), DEPTH, renders_artifact, CLOUDS)
-    for sample in processor.samples(ShardTask("train-00000")):
+    stage = RenderedPairs(ShardsConfig(), MAPS, renders_artifact, POINTS)
+    for sample in stage.samples(ShardTask("train-00000")):
         assert isinstance(sample, dict)
         assert decode_array(sample[TEACHER_SIGNAL]).shape == (1, 64, 6)
 
@@ -141,11 +143,9 @@ def test_a_depth_map_comes_with_the_whole_cloud(renders_artifact: Artifact) -> N
 def test_a_lens_for_what_is_not_rendered_cannot_teach(
     tmp_path: Path, renders_artifact: Artifact
 ) -> None:
-    audio = TowerSettings.of("audio")
+    sound, runtime = StoredSignal("audio", AudioSignal()), quiet_runtime(tmp_path)
     with pytest.raises(ConfigError, match="a lens for audio cannot teach with rendered objects"):
-        shards.run(
-            quiet_runtime(tmp_path), ShardsConfig(), CLOUDS, None, audio, renders=renders_artifact
-        )
+        shards.run(runtime, ShardsConfig(), POINTS, None, sound, renders=renders_artifact)
 
 
 def test_a_manifest_names_what_the_teacher_is_shown(tmp_path: Path) -> None:
@@ -157,13 +157,13 @@ def test_a_manifest_names_what_the_teacher_is_shown(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("signal,teacher,label\na.png,a.npy,x\nb.png,,y\n")
     settings = Manifest(root=str(tmp_path))
     made = source.run(quiet_runtime(tmp_path), settings, "thermal")
-    thermal = TowerSettings.of("thermal", tokenizer=example("thermal").tokenizer)
-    processor = RecordedPairs(ShardsConfig(), thermal, settings, made, DEPTH)
-    found = [sample for task in tasks_of_source(made) for sample in processor.samples(task)]
+    warmth = StoredSignal("thermal", ThermalSignal(side_px=16))
+    stage = RecordedPairs(ShardsConfig(), warmth, settings, made, MAPS)
+    found = [sample for task in tasks_of_source(made) for sample in stage.samples(task)]
     shown = {s["__key__"]: s for s in found if isinstance(s, dict)}
     raw = modalities.load("depth").read(tmp_path / "a.npy")
     np.testing.assert_allclose(
-        decode_array(shown["a"][TEACHER_SIGNAL])[0], DEPTH.signal.store(raw), atol=1e-3
+        decode_array(shown["a"][TEACHER_SIGNAL])[0], MAPS.config.store(raw), atol=1e-3
     )
     (dropped,) = [s for s in found if not isinstance(s, dict)]
     assert dropped.key == "b"
@@ -178,7 +178,7 @@ def test_its_embeddings_are_targets(
 ) -> None:
     runtime = quiet_runtime(tmp_path)
     taught = foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain)
-    pairs = RenderedPairs(ShardsConfig(points=64), CLOUDS, renders_artifact, DEPTH)
+    pairs = RenderedPairs(ShardsConfig(), POINTS, renders_artifact, MAPS)
     samples = [s for s in pairs.samples(ShardTask("train-00000")) if isinstance(s, dict)]
     folder = tmp_path / "shards"
     folder.mkdir()
@@ -190,7 +190,8 @@ def test_its_embeddings_are_targets(
         assert TEACHER_SIGNAL not in after
         shown = torch.from_numpy(decode_array(before[TEACHER_SIGNAL]))
         with torch.inference_mode():
-            expected = tower(settings.signal.prepare(shown)).numpy()
+            seen = settings.tokenizer_config.prepare(shown, settings.signal_config)
+            expected = tower(seen).numpy()
         found = decode_array(after["teacher_targets.npy"]).astype(np.float32)
         np.testing.assert_allclose(found, expected, atol=2e-3)
         np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, atol=2e-3)
@@ -233,10 +234,37 @@ def test_a_lens_learns_from_the_teacher_alone(
     taught = foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain)
     train = {"steps": 2, "batch_size": 6, "warmup_steps": 1, "precision": "fp32"}
     train |= {"image_weight": 0, "text_weight": 0}
-    settings = {"modality": "point_cloud", "tokenizer": TOKENIZER, "lens": LENS_SHAPE}
-    config = LensConfig.model_validate(settings | {"trunk": {"skip_first": 10}, "train": train})
-    made = lens.run(runtime, config, data, taught)
-    curves = made.read_json("curves.json")
-    assert set(curves["train"][0]) == {"step", "loss", "loss_teacher", "lr"}
+    config, tower = TrainConfig.model_validate(train), trained_tower()
+    made = lens.run(runtime, config, tower, data, taught)
+    curves = read_curves(made)
+    assert set(curves.train[0]) == {"step", "loss", "loss_teacher", "lr"}
+    assert curves.validated_against == "teacher"
     with pytest.raises(ConfigError, match="nothing to train against"):
-        lens.run(runtime, config, data, plain)
+        lens.run(runtime, config, tower, data, plain)
+
+
+def test_of_text_and_teacher_validation_is_against_the_text(
+    tmp_path: Path,
+    registered: Path,
+    plain: Artifact,
+    local_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Validation samples have no targets of the teacher: it could not be against those."""
+    whole = synthetic.sample
+
+    def with_teacher(number: int, split: str) -> dict:
+        made = whole(number, split)
+        taught = {"teacher_targets.npy": made["image_targets.npy"]}
+        return made | (taught if split == "train" else {})
+
+    monkeypatch.setattr(synthetic, "sample", with_teacher)
+    runtime = quiet_runtime(tmp_path, train_workers=0)
+    data = synthetic.targets(runtime.store, {"train": (6,), "val": (3,)})
+    taught = foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain)
+    train = {"steps": 2, "batch_size": 6, "warmup_steps": 1, "precision": "fp32", "image_weight": 0}
+    config = TrainConfig.model_validate(train)
+    curves = read_curves(lens.run(runtime, config, trained_tower(), data, taught))
+    assert set(curves.train[0]) == {"step", "loss", "loss_text", "loss_teacher", "lr"}
+    assert [point.step for point in curves.val] == [2]
+    assert curves.validated_against == "text"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.evaluation import job as evaluation
+from pipelines.evaluation.embedding import embed
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation, open_lens
 from pipelines.index import job as index
 from pipelines.index.catalogue import Catalogue
+from pipelines.index.items import KINDS
 from pipelines.index.step import IndexConfig
+from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
-from pipelines.store.shards import decode_array, encode_array, encode_json, view_names, write_shard
+from pipelines.store.shards import decode_array, encode_array, view_names, write_shard
 from vitlens_core.errors import ConfigError
 from vitlens_core.model_files import LENS_FILE
 
@@ -49,20 +50,20 @@ def test_every_sample_of_every_split_is_an_item(
 ) -> None:
     items = [catalogue.item(number) for number in range(len(catalogue))]
     samples = corpus(targets_artifact)
-    assert [item["key"] for item in items] == [s["__key__"] for s in samples]
-    assert {item["split"] for item in items} == {"train", "val", "test"}
+    assert [item.key for item in items] == [s["__key__"] for s in samples]
+    assert {item.split for item in items} == {"train", "val", "test"}
     assert index_artifact.manifest.counts == {
         "samples": len(samples),
-        **{f"{kind}_vectors": len(samples) for kind in index.KINDS},
+        **{f"{kind}_vectors": len(samples) for kind in KINDS},
     }
     for item, sample in zip(items, samples, strict=True):
-        described = json.loads(sample["json"])
-        assert {k: item[k] for k in ("name", "label", "group", "split")} == {
-            k: described[k] for k in ("name", "label", "group", "split")
-        }
-        assert item["licence"]
-        assert item["creator"]
-    assert catalogue.labels == sorted({item["label"] for item in items})
+        info = SampleInfo.of(sample)
+        known = (info.name, info.label, info.group, info.split)
+        assert (item.name, item.label, item.group, item.split) == known
+        assert item.licence
+        assert item.creator
+        assert item.captions == ()
+    assert catalogue.labels == sorted({item.label or "" for item in items})
     assert catalogue.modality == "point_cloud"
 
 
@@ -74,7 +75,7 @@ def test_vectors_are_the_lens_and_the_means_of_the_targets(
 ) -> None:
     tower, settings = open_lens(lens_artifact, LENS_FILE, open_foundation(foundation_artifact))
     samples = corpus(targets_artifact)
-    signal = evaluation.embed(tower, settings, samples)
+    signal = embed(tower, settings, samples)
     stored = [s for tar in index_artifact.shards() for s in index_artifact.read(tar)]
     for sample, found, own in zip(samples, stored, signal, strict=True):
         # Batches of another size: floating-point sums in another order.
@@ -89,7 +90,7 @@ def test_a_vector_finds_its_own_item_by_every_kind(
     catalogue: Catalogue, index_artifact: Artifact
 ) -> None:
     stored = [s for tar in index_artifact.shards() for s in index_artifact.read(tar)]
-    for kind in index.KINDS:
+    for kind in KINDS:
         queries = np.stack([decode_array(s[f"{kind}.npy"]) for s in stored])
         for number, found in enumerate(catalogue.nearest(queries, kind, 3)):
             assert len(found) == 3
@@ -158,17 +159,17 @@ def test_samples_without_images_have_no_thumbnail_and_no_image_vector(
     runtime: Runtime,
 ) -> None:
     rng = np.random.default_rng(0)
-    described = dict.fromkeys(("name", "group", "split", "licence", "creator"), "x")
+    info = SampleInfo(name="x", label="", group="x", split="test")
     sample = {
         "__key__": "a",
         "signal.npy": encode_array(unit(rng, 1, 8)[0]),
-        "json": encode_json({**described, "label": ""}),
+        "json": info.encode(without={"captions"}),
     }
     build = runtime.store.begin("index", 1, {}, {})
     entry, _ = write_shard(build.folder / "test-00000.tar", [sample])
     gathered = index._Gathered(build, IndexConfig(), 8)
     gathered.add(build.folder / "test-00000.tar")
-    files, counts = gathered.write({"modality": "imu", "embed_dim": 8})
+    files, counts = gathered.write("imu")
     assert counts == {"samples": 1, "signal_vectors": 1}
     made = build.commit([entry, *files], counts)
     stated = made.manifest.model_copy(update={"inputs": {"lens": "0"}})

@@ -13,14 +13,14 @@ from upath import UPath
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens import job as lens
+from pipelines.lens.curves import TrainingCurves, read_curves
 from pipelines.lens.not_finite import LossError
-from pipelines.lens.step import LensConfig
+from pipelines.lens.settings import TrainConfig
 from pipelines.registry.loggers.json_lines import JsonLines
 from pipelines.store.artifacts import Artifact, Store
 from pipelines.store.home import Home
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
-from tests.tiny_models import LENS, TOKENIZER
 from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.model_files import LENS_FILE
@@ -28,11 +28,8 @@ from vitlens_core.model_files import LENS_FILE
 TRAIN = {"steps": 4, "batch_size": 6, "warmup_steps": 1, "validate_every": 2, "precision": "fp32"}
 
 
-def _config(**train: int) -> LensConfig:
-    settings = {"modality": "point_cloud", "tokenizer": TOKENIZER, "lens": LENS}
-    return LensConfig.model_validate(
-        settings | {"trunk": {"skip_first": 10}, "train": TRAIN | train}
-    )
+CONFIG = TrainConfig.model_validate(TRAIN)
+TOWER = synthetic.trained_tower()
 
 
 def test_a_lens_is_stored_with_its_curves_and_nothing_else(
@@ -43,8 +40,9 @@ def test_a_lens_is_stored_with_its_curves_and_nothing_else(
     assert {path.name for path in lens_artifact.folder.iterdir()} == {
         *(LENS_FILE, "curves.json", "manifest.json")
     }
-    curves = lens_artifact.read_json("curves.json")
-    assert [entry["step"] for entry in curves["train"]] == [1, 2, 3, 4, 5, 6]
+    curves = read_curves(lens_artifact)
+    assert [point["step"] for point in curves.train] == [1, 2, 3, 4, 5, 6]
+    assert curves.validated_against == "image"
     path = Path(str(lens_artifact.path(LENS_FILE)))
     load_lens(path, open_foundation(foundation_artifact))
     other = synthetic.foundation(runtime.store, tiny_lit)
@@ -62,13 +60,14 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def _assert_told(folder: Path, curves: dict[str, list[dict[str, float]]]) -> None:
+def _assert_told(folder: Path, curves: TrainingCurves) -> None:
     lines = _lines(folder)
-    for part, entries in curves.items():
+    train = {point["step"]: point["loss"] for point in curves.train}
+    for part, losses in {"train": train, "val": {p.step: p.loss for p in curves.val}}.items():
         told = [line for line in lines if f"{part}.loss" in line]
         found = {line["step"]: line[f"{part}.loss"] for line in told}
         assert len(told) == len(found), "told twice"
-        assert found == {entry["step"]: entry["loss"] for entry in entries}
+        assert found == losses
     assert [line["error"] for line in lines if line.get("event") == "ended"] == [None]
 
 
@@ -78,10 +77,10 @@ def test_loggers_are_told_of_a_training_and_not_of_a_lens_that_is_reused(
     runtime = _logged(quiet_runtime(tmp_path), tmp_path)
     targets = synthetic.targets(runtime.store, {"train": (6, 6), "val": (3,)})
     foundation = synthetic.foundation(runtime.store, tiny_lit)
-    made = lens.run(runtime, _config(), targets, foundation)
-    _assert_told(tmp_path, made.read_json("curves.json"))
+    made = lens.run(runtime, CONFIG, TOWER, targets, foundation)
+    _assert_told(tmp_path, read_curves(made))
     before = _lines(tmp_path)
-    assert lens.run(runtime, _config(), targets, foundation).reused
+    assert lens.run(runtime, CONFIG, TOWER, targets, foundation).reused
     assert _lines(tmp_path) == before
 
 
@@ -91,11 +90,11 @@ def test_two_workers_train_one_lens(tmp_path: Path, local_ray: None, tiny_lit: s
     targets = synthetic.targets(store, {"train": (6, 6), "val": (3,)})
     foundation = synthetic.foundation(store, tiny_lit)
     runtime = _logged(quiet_runtime(tmp_path, train_workers=2), tmp_path)
-    made = lens.run(runtime, _config(), targets, foundation)
-    curves = made.read_json("curves.json")
+    made = lens.run(runtime, CONFIG, TOWER, targets, foundation)
+    curves = read_curves(made)
     _assert_told(tmp_path, curves)
-    assert [entry["step"] for entry in curves["train"]] == [1, 2, 3, 4]
-    assert [entry["step"] for entry in curves["val"]] == [2, 4]
+    assert [point["step"] for point in curves.train] == [1, 2, 3, 4]
+    assert [point.step for point in curves.val] == [2, 4]
     load_lens(Path(str(made.path(LENS_FILE))), open_foundation(foundation))
 
 
@@ -109,7 +108,7 @@ def test_a_loss_that_is_no_number_ends_two_workers_at_once(
     foundation = synthetic.foundation(store, tiny_lit)
     runtime = quiet_runtime(tmp_path, train_workers=2)
     with pytest.raises(LossError, match=r"nan at step 0: .* targets of train004$") as raised:
-        lens.run(runtime, _config(), targets, foundation)
+        lens.run(runtime, CONFIG, TOWER, targets, foundation)
     assert raised.value.__cause__ is None, "it came as a value, not as a failure to be mended"
 
 
@@ -120,4 +119,4 @@ def test_a_batch_that_does_not_divide_is_refused_before_any_work(
     targets = synthetic.targets(runtime.store, {"train": (6,)})
     foundation = synthetic.foundation(runtime.store, tiny_lit)
     with pytest.raises(ConfigError, match="batch_size 6 does not divide over 4 workers"):
-        lens.run(runtime, _config(), targets, foundation)
+        lens.run(runtime, CONFIG, TOWER, targets, foundation)

@@ -24,13 +24,10 @@ from pipelines.lens.settings import TrainConfig
 from pipelines.lens.training import Trainer, TrainJob
 from pipelines.store.artifacts import Artifact, Store
 from tests.pipelines import synthetic, together
-from tests.tiny_models import LENS
-from vitlens_core.models.tower import TowerSettings
 
 TRAIN: dict[str, Any] = {"steps": 8, "batch_size": 6, "warmup_steps": 2, "learning_rate": 3e-3}
 TRAIN |= {"validate_every": 4, "checkpoint_every": 4, "precision": "fp32"}
 BANK: dict[str, Any] = {"negatives": {"kind": "bank", "size": 9}}
-SMALL = {"length": 40, "window": 8, "width": 10}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +48,7 @@ def foundation(store: Store, tiny_lit: str) -> Artifact:
 @pytest.fixture
 def job(targets: Artifact, foundation: Artifact):
     def make(resources: dict[str, Any] | None = None, **train: Any) -> TrainJob:
-        tower = TowerSettings(modality="imu", tokenizer=SMALL, lens=LENS)
+        tower = synthetic.trained_tower("imu", trunk={})
         config = TrainConfig.model_validate(TRAIN | train)
         return TrainJob(tower, config, targets, foundation, Resources(**(resources or {})))
 

@@ -280,7 +280,7 @@ def test_without_augmentation_signals_are_seen_as_in_evaluation(
     def refuse(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(type(plain.signal), "augment", refuse)
+    monkeypatch.setattr(type(plain.tokenizer), "augment", refuse)
     with pytest.raises(ZeroDivisionError):
         varied.run()
     plain.run()

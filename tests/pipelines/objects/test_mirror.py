@@ -13,7 +13,8 @@ import fsspec
 import objaverse
 import pytest
 
-from pipelines.objects.mirror import EMBEDDED, ObjectRecord, is_remote, open_mirror
+from pipelines.objects.mirror import EMBEDDED, is_remote, open_mirror
+from pipelines.objects.records import ObjectRecord
 from pipelines.objects.transfer import UnreachableError, transfer_errors
 from tests.pipelines.misbehaving_server import (
     QUICK,

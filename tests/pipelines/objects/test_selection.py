@@ -3,8 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipelines.objects.mirror import ObjectRecord, open_mirror
-from pipelines.objects.selection import UNLABELLED, select, split_counts
+from pipelines.objects.mirror import open_mirror
+from pipelines.objects.records import ObjectRecord, RecordTable
+from pipelines.objects.selection import UNLABELLED, split_counts
+from pipelines.objects.selection import select as select_from
 from pipelines.objects.step import Selection
 from pipelines.store.splits import SPLITS
 from vitlens_core.errors import ConfigError
@@ -12,6 +14,11 @@ from vitlens_core.errors import ConfigError
 
 def record(uid, label="chair", licence="by"):
     return ObjectRecord(uid=uid, path=f"glbs/000-000/{uid}.glb", label=label, licence=licence)
+
+
+def select(records, selection):
+    with RecordTable(records) as table:
+        return select_from(table, selection)
 
 
 def labels_of(selected):

@@ -13,10 +13,11 @@ from pipelines.benchmarks import job as benchmarks
 from pipelines.benchmarks.job import BenchmarksConfig
 from pipelines.benchmarks.step import STEP as BENCHMARKS
 from pipelines.benchmarks.step import TABLE
+from pipelines.benchmarks.table import Row, Table, Unscored
 from pipelines.config import RunConfig, load_run_config
+from pipelines.evaluation.result import Predictions, read_predictions, read_result
 from pipelines.evaluation.step import STEP as EVALUATION
 from pipelines.execution.runtime import Runtime
-from pipelines.lens.step import LensConfig
 from pipelines.registry import acceptance, gates, models, promotion
 from pipelines.registry.gates.base import TIERS
 from pipelines.registry.gates.sanity import Sanity
@@ -25,10 +26,25 @@ from pipelines.registry.models import ModelVersion
 from pipelines.registry.settings import AcceptanceConfig
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
-from pipelines.store.shards import encode_json
+from pipelines.store.shards import encode_model
 from tests.pipelines.quiet import quiet_runtime
 from vitlens_core.errors import ConfigError
 
+ROW = Row(
+    benchmark="modelnet40",
+    title="ModelNet40",
+    modality="point_cloud",
+    kind="zero-shot",
+    protocol="",
+    licence="",
+    metric="top1",
+    value=0.7,
+    ci95=(0.6, 0.8),
+    n=10,
+    chance=0.025,
+    published={},
+    notes=(),
+)
 MODALITY, NAME = "point_cloud", "vitlens-point_cloud"
 Flow = dict[str, Artifact]
 
@@ -66,7 +82,6 @@ def runtime(tmp_path: Path) -> Runtime:
 def config(at_least: float = 0, **tiers: Any) -> RunConfig:
     return RunConfig(
         modality=MODALITY,
-        lens=LensConfig.model_validate({"modality": MODALITY}),
         gates={"top1": Threshold(name="top1", metric="zero_shot.top1", min=at_least)},
         acceptance=AcceptanceConfig.model_validate({"sanity": None, **tiers}),
     )
@@ -79,14 +94,11 @@ def checked(home: Path, runtime: Runtime, flow: Flow, told: RunConfig) -> ModelV
 
 def worse(runtime: Runtime, flow: Flow) -> Flow:
     """The same lens on the same samples, stated to get none of them right."""
-    found = flow["evaluation"].read_json("predictions.json")
-    metrics = flow["evaluation"].read_json("metrics.json")
+    found = read_predictions(flow["evaluation"])
     build = runtime.store.begin(EVALUATION.name, 0, {"worse": True}, flow)
-    contents = {
-        "predictions.json": [{**p, "correct": False} for p in found],
-        "metrics.json": metrics,
-    }
-    files = [write_atomic(build.folder / n, encode_json(c)) for n, c in contents.items()]
+    wrong = Predictions(tuple(p.model_copy(update={"correct": False}) for p in found))
+    contents = {"predictions.json": wrong, "metrics.json": read_result(flow["evaluation"])}
+    files = [write_atomic(build.folder / n, encode_model(c)) for n, c in contents.items()]
     return {**flow, "evaluation": build.commit(files, {"samples": len(found)})}
 
 
@@ -121,7 +133,7 @@ def test_a_challenger_that_is_worse_is_rejected_and_the_champion_stays(
     promotion.promote(home, NAME, first.version)
     rejected = checked(home, runtime, worse(runtime, flow), config())
     held = {gate.name: gate for gate in rejected.gates}["non_inferiority"]
-    hits = [p["correct"] for p in flow["evaluation"].read_json("predictions.json")]
+    hits = [prediction.correct for prediction in read_predictions(flow["evaluation"])]
     assert any(hits)
     assert not held.passed
     assert f"top-1 0.000 against {np.mean(hits):.3f} of version 1 on the same" in held.reason
@@ -187,11 +199,10 @@ def _never(*_: object) -> None:
     raise AssertionError("checked again")
 
 
-def measured(runtime: Runtime, flow: Flow, **table: Any) -> Flow:
-    """The flow with benchmarks of these rows and failures."""
-    whole = {"rows": [], "failed": [], "skipped": [], **table}
-    build = runtime.store.begin(BENCHMARKS.name, 0, whole, {})
-    file = write_atomic(build.folder / TABLE, encode_json(whole))
+def measured(runtime: Runtime, flow: Flow, table: Table) -> Flow:
+    """The flow with these benchmarks."""
+    build = runtime.store.begin(BENCHMARKS.name, 0, table, {})
+    file = write_atomic(build.folder / TABLE, encode_model(table))
     return {**flow, "benchmarks": build.commit([file], {})}
 
 
@@ -207,15 +218,20 @@ def measured(runtime: Runtime, flow: Flow, **table: Any) -> Flow:
 def test_a_gate_on_a_benchmark(
     home: Path, runtime: Runtime, flow: Flow, name: str, at_least: float, outcome: str
 ) -> None:
-    row = {"benchmark": "modelnet40", "kind": "zero-shot", "metric": "top1", "value": 0.7}
-    failed = {"benchmark": "scanobjectnn", "reason": "no xyz_label.npy"}
-    given = measured(runtime, flow, rows=[row], failed=[failed])
+    broken = {"benchmark": "scanobjectnn", "title": "", "protocol": "", "reason": "no labels"}
+    table = Table(
+        modalities=(MODALITY,),
+        rows=(ROW,),
+        failed=(Unscored.model_validate(broken),),
+        skipped=(),
+    )
+    given = measured(runtime, flow, table)
     gate = Threshold(name="public", metric=f"benchmarks.{name}.zero-shot.top1", min=at_least)
     told = config().model_copy(update={"gates": {"public": gate}})
     model = checked(home, runtime, given, told)
     assert outcomes(model)["public"] == outcome
     assert outcomes(model)["benchmarks"] == "failed"
-    assert model.gates[-1].reason == "scanobjectnn: no xyz_label.npy"
+    assert model.gates[-1].reason == "scanobjectnn: no labels"
 
 
 GATE = """

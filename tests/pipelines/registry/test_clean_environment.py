@@ -14,7 +14,7 @@ import torch
 from pipelines.registry import models
 from tests.pipelines.finished_run import finished_run
 from tests.pipelines.registered import NAME, challenge
-from tests.pipelines.registry.test_models import real_lens
+from tests.pipelines.registry.test_models import real_lens, seen
 from tests.vitlens_core.rendering.glb_builder import cube
 
 CONSUMER = """
@@ -65,9 +65,8 @@ def test_a_model_needs_its_own_requirements_and_nothing_else(home: Path, tmp_pat
     )
     assert not done.returncode, done.stderr[-3000:]
     found = np.load(tmp_path / "found.npy")
-    stored = np.stack([settings.signal.store(cloud) for cloud in clouds])
     with torch.inference_mode():
-        expected = tower(settings.signal.prepare(torch.from_numpy(stored))).numpy()
+        expected = tower(seen(settings, list(clouds))).numpy()
     np.testing.assert_allclose(found[:2], expected, atol=1e-6)
     np.testing.assert_allclose(found[2], found[3], atol=0)  # a path and its bytes
     refused = done.stdout.strip().splitlines()[-1]

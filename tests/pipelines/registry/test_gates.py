@@ -9,15 +9,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipelines.registry.gates.base import GateResult
-from pipelines.registry.gates.threshold import Threshold, figures
+from pipelines.registry.gates.threshold import Threshold
+from tests.pipelines.finished_run import evaluation, predictions, samples
 from vitlens_core.errors import ConfigError
 
-METRICS = {
-    "modality": "point_cloud",
-    "zero_shot": {"top1": 0.5, "ci95": {"top1": [0.4, 0.6]}, "n": 73},
-    "classes": ["chair", "sofa"],
-    "confusion": [[1, 2], [3, 4]],
-}
+FIGURES = evaluation(predictions(samples(), right=0.5)).figures()
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -49,19 +45,10 @@ def test_a_result_is_json() -> None:
     assert json.loads(hold(0.25, min=0.5).model_dump_json())["threshold"] == 0.5
 
 
-def test_figures_are_numbers_and_bounds_of_intervals() -> None:
-    assert figures(METRICS) == {
-        "zero_shot.top1": 0.5,
-        "zero_shot.ci95.top1.low": 0.4,
-        "zero_shot.ci95.top1.high": 0.6,
-        "zero_shot.n": 73,
-    }
-
-
 @pytest.mark.parametrize("metric", ["zero_shot.top2", "zero_shot", "modality", "confusion"])
 def test_what_is_no_figure_is_refused_with_those_that_are(metric: str) -> None:
     with pytest.raises(ConfigError, match=r"'accuracy'.*zero_shot\.ci95\.top1\.low"):
-        Threshold(name="accuracy", metric=metric, min=0.1).compare(figures(METRICS))
+        Threshold(name="accuracy", metric=metric, min=0.1).compare(FIGURES)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from mlflow.entities import Run
 
 from pipelines.config import load_run_config
-from pipelines.execution.logger import Training, points_of, report_to
+from pipelines.execution.logger import Point, Training, points_of, report_to
 from pipelines.registry import lineage, models
 from pipelines.registry.loggers.json_lines import JsonLines
 from pipelines.registry.loggers.mlflow import Mlflow
@@ -44,12 +44,17 @@ def train(home: Path, training: Training) -> Tell:
 
     def tell(until: int = 4, error: BaseException | None = None) -> None:
         with report_to([Mlflow().open(Home(home))], training) as report:
-            for part, entries in curves().items():
-                report(points_of(part, [entry for entry in entries if entry["step"] <= until]))
+            report([point for point in measured() if point.step <= until])
             if error:
                 raise error
 
     return tell
+
+
+def measured() -> list[Point]:
+    """The made-up run's curves."""
+    validated = [point.model_dump() for point in curves().val]
+    return [*points_of("train", curves().train), *points_of("val", validated)]
 
 
 def runs(home: Path) -> list[Run]:
@@ -64,7 +69,7 @@ def steps(home: Path, run: Run, name: str = "train.loss") -> list[int]:
 
 def test_curves_are_there_while_training_goes_on(home: Path, training: Training) -> None:
     with report_to([Mlflow().open(Home(home))], training) as report:
-        report(points_of("train", curves()["train"][:2]))
+        report(points_of("train", curves().train[:2]))
         until = time.monotonic() + 60
         while not (found := runs(home)) or not found[0].data.metrics:
             assert time.monotonic() < until, "nothing was logged"
@@ -158,7 +163,7 @@ def test_a_server_that_is_away_costs_a_warning(
         caplog.at_level(logging.WARNING, "pipelines.execution.logger"),
         report_to([Mlflow().open(Home(home)), beside], training) as report,
     ):
-        report(points_of("train", curves()["train"]))
+        report(points_of("train", curves().train))
     [record] = caplog.records
     assert "MlflowLogger takes no more figures" in record.getMessage()
     assert [line["step"] for line in lines(home, training) if "step" in line] == [1, 2, 3, 4]
@@ -177,7 +182,7 @@ def test_figures_are_lines_and_a_killed_training_goes_on_in_its_file(
 ) -> None:
     def train_until_killed() -> None:
         with report_to([JsonLines().open(Home(home))], training) as report:
-            report(points_of("train", curves()["train"][:2]))
+            report(points_of("train", curves().train[:2]))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -186,8 +191,7 @@ def test_figures_are_lines_and_a_killed_training_goes_on_in_its_file(
     with path.open("a") as file:
         file.write('{"step": 3, "train.lo')  # the process died here
     with report_to([JsonLines().open(Home(home))], training) as report:
-        for part, entries in curves().items():
-            report(points_of(part, entries))
+        report(measured())
     found = lines(home, training)
     assert [line.get("event", line.get("step")) for line in found] == [
         *("started", 1, 2, "ended", "started", 3, 4, 2, 4, "ended")

@@ -23,8 +23,11 @@ from tests.pipelines.finished_run import finished_run
 from tests.pipelines.registered import NAME, challenge, register
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import ConfigError
-from vitlens_core.foundation import LitFoundation, load_foundation
-from vitlens_core.models.tower import LensSettings, Tower, TowerSettings, TrunkSettings
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.lit import LitFoundation
+from vitlens_core.models.settings import LensSettings, TrunkSettings
+from vitlens_core.models.tower import Tower, build_tower
+from vitlens_core.models.tower_settings import TowerSettings
 
 
 def test_a_home_without_a_run_has_no_versions_and_gets_no_database(tmp_path: Path) -> None:
@@ -46,6 +49,7 @@ def test_a_registered_lens_carries_its_lineage(home: Path) -> None:
     assert run.data.tags["vitlens.tier.thresholds"] == "passed"
     assert run.data.params["lens.train.steps"] == "4"
     assert run.data.metrics["zero_shot.ci95.top1.low"] == pytest.approx(0.4)
+    assert run.data.tags["vitlens.validated_against"] == "image"
     assert run.info.status == "FINISHED"
 
 
@@ -128,9 +132,8 @@ def test_a_consumer_loads_the_lens_elsewhere_without_pickle(home: Path, tmp_path
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         },
     )
-    stored = np.stack([settings.signal.store(cloud) for cloud in clouds])
     with torch.inference_mode():
-        expected = tower(settings.signal.prepare(torch.from_numpy(stored))).numpy()
+        expected = tower(seen(settings, list(clouds))).numpy()
     # Same tensors, same operations, another process.
     np.testing.assert_allclose(np.load(embeddings), expected, atol=1e-6)
 
@@ -140,12 +143,11 @@ def test_the_api_follows_a_registered_model(home: Path, monkeypatch: pytest.Monk
     tower, settings, files = real_lens()
     challenge(home, finished_run(home, files=files))
     clouds = list(np.random.default_rng(0).uniform(size=(2, 100, 6)).astype(np.float32))
-    stored = torch.from_numpy(np.stack([settings.signal.store(cloud) for cloud in clouds]))
     for source in ("models:/vitlens-point_cloud@challenger", "models:/vitlens-point_cloud/1"):
         model = vitlens_core.load(source)
         found = model.encode({"point_cloud": clouds, "text": ["a chair"]})
         with torch.inference_mode():
-            torch.testing.assert_close(found["point_cloud"], tower(settings.signal.prepare(stored)))
+            torch.testing.assert_close(found["point_cloud"], tower(seen(settings, clouds)))
         assert found["text"].shape == (1, 8)
 
 
@@ -219,17 +221,24 @@ def _server(home: Path, files: Path) -> Generator[str]:
             os.killpg(process.pid, signal.SIGTERM)
 
 
+def seen(settings: TowerSettings, clouds: list[np.ndarray]) -> torch.Tensor:
+    """What a tower sees of recordings that are handed to it."""
+    signal = settings.signal_needed
+    stored = torch.from_numpy(np.stack([signal.store(cloud) for cloud in clouds]))
+    return settings.tokenizer_config.prepare(stored, signal)
+
+
 def real_lens() -> tuple[Tower, TowerSettings, dict[str, bytes]]:
     """An untrained tower on the embedded default's own trunk, and the files that hold it."""
     foundation = load_foundation(DEFAULT_SPEC, embed_dim=8, image_size_px=28)
     assert isinstance(foundation, LitFoundation)
     settings = TowerSettings(
         modality="point_cloud",
-        tokenizer={"points": 64, "groups": 4, "group_size": 8, "encoder_dim": 16, "width": 16},
+        tokenizer={"points_seen": 64, "groups": 4, "group_size": 8, "encoder_dim": 16, "width": 16},
         lens=LensSettings(latents=4, depth=1, latent_heads=2, latent_dim_head=16),
         trunk=TrunkSettings(skip_first=10),
     )
-    tower = settings.build(foundation.trunk).eval()
+    tower = build_tower(settings, foundation.trunk).eval()
     digest = foundation.digest()
     described = {"spec": DEFAULT_SPEC, "embed_dim": 8, "image_size_px": 28, "digest": digest}
     files = {

@@ -19,6 +19,7 @@ from upath import UPath
 from pipelines import report
 from pipelines.registry.models import ModelVersion
 from pipelines.report import confusion, gallery, pictures
+from pipelines.report.content import Report, Run, encode_readable
 from pipelines.report.page import duration
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import encode_array
@@ -82,6 +83,16 @@ def test_the_json_holds_what_programs_read(tmp_path: Path) -> None:
     assert found["fingerprints"]["lens"] == artifacts["lens"].fingerprint
     assert found["foundation"]["spec"] == "lit:a+b"
     assert found["training"]["steps"] == 4
+
+
+def test_the_json_comes_back_as_the_report_it_was(tmp_path: Path) -> None:
+    artifacts = finished_run(tmp_path, quarantined=[BAD])
+    folder = write(tmp_path, artifacts)
+    found = Report.read(folder)
+    again = Report.of(Run(CONFIG, artifacts, gate_results(artifacts), MODEL, "demo"))
+    assert again.model_copy(update={"written_at": found.written_at}) == found
+    assert (folder / "report.json").read_bytes() == encode_readable(found)
+    assert found.training.validated_against == "image"
 
 
 def test_a_run_without_a_version_is_reported_too(tmp_path: Path) -> None:
@@ -158,17 +169,17 @@ def test_examples_are_half_hits_and_do_not_depend_on_the_order(
     found = predictions(samples(), right)
     chosen = gallery.choose(found, count)
     shuffled = data.draw(st.permutations(found))
-    assert [p["key"] for p in gallery.choose(shuffled, count)] == [p["key"] for p in chosen]
-    assert len(chosen) == count == len({p["key"] for p in chosen})
-    hits = sum(p["predicted"][0] == p["label"] for p in found)
-    chosen_hits = sum(p["predicted"][0] == p["label"] for p in chosen)
+    assert [p.key for p in gallery.choose(shuffled, count)] == [p.key for p in chosen]
+    assert len(chosen) == count == len({p.key for p in chosen})
+    hits = sum(p.predicted[0] == p.label for p in found)
+    chosen_hits = sum(p.predicted[0] == p.label for p in chosen)
     fair = max(count - count // 2, count - (len(found) - hits))
     assert chosen_hits == min(hits, fair)
 
 
 def test_examples_show_every_class_before_one_twice() -> None:
     chosen = gallery.choose(predictions(samples(12, classes=3), right=1), 3)
-    assert {p["label"] for p in chosen} == {"class 0", "class 1", "class 2"}
+    assert {p.label for p in chosen} == {"class 0", "class 1", "class 2"}
 
 
 def test_only_the_wanted_members_are_read(tmp_path: Path) -> None:
@@ -215,7 +226,7 @@ def test_the_nearest_point_hides_the_others() -> None:
 )
 def test_a_signal_of_any_shape_is_drawn(shape: list[int], kind: type) -> None:
     signal = np.random.default_rng(0).integers(255, size=shape).astype(kind)
-    assert pictures.draw_signal("a new one", encode_array(signal), 24).size == (24, 24)
+    assert pictures.draw_signal("eeg", encode_array(signal), 24).size == (24, 24)
 
 
 def test_a_small_matrix_is_whole() -> None:

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 import vitlens_core
-from pipelines.evaluation.job import class_embeddings
+from pipelines.evaluation.embedding import class_embeddings
 from pipelines.service.app import create_app
 from pipelines.service.config import ServiceConfig
 from pipelines.service.engine import Engine
@@ -127,7 +127,7 @@ def test_classes_have_the_models_calibrated_probabilities(
         def encode_text(self, texts: Sequence[str], /) -> torch.Tensor:
             return model.encode({"text": list(texts)})["text"]
 
-    classes = torch.from_numpy(class_embeddings(Texts(), names, point_cloud.TEMPLATES))
+    classes = torch.from_numpy(class_embeddings(Texts(), names, point_cloud.MODALITY.templates))
     cosines = model.similarity(model.encode({"point_cloud": [glbs[0]]})["point_cloud"], classes)
     probabilities, temperature = model.calibrated(cosines, "point_cloud")
     expected = dict(zip(names, probabilities[0].tolist(), strict=True))

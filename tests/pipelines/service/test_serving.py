@@ -25,7 +25,7 @@ from pipelines.evaluation import job as evaluation
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
 from pipelines.lens import job as lens
-from pipelines.lens.step import LensConfig
+from pipelines.lens.settings import TrainConfig
 from pipelines.registry import models
 from pipelines.service.config import Limits, ServiceConfig
 from pipelines.store.artifacts import Artifact
@@ -34,6 +34,7 @@ from tests.chaos.test_fuzzed_glbs import corpus
 from tests.pipelines.service.browser import CHROMIUM, browser
 from tests.pipelines.service.conftest import SOURCE, make_index, register
 from vitlens_core.errors import InputError
+from vitlens_core.models.tower_settings import TowerSettings
 
 pytestmark = [
     pytest.mark.slow,
@@ -274,10 +275,10 @@ def test_the_explorer_in_a_browser(url: str, glbs: list[Path], tmp_path: Path) -
 @pytest.fixture(scope="module")
 def second(flow_runtime: Runtime, flow: dict[str, Artifact]) -> dict[str, Artifact]:
     """The flow with another lens, and its index."""
-    settings = LensConfig.model_validate(flow["lens"].manifest.config)
-    train = settings.train.model_copy(update={"seed": settings.train.seed + 1})
-    config = settings.model_copy(update={"train": train})
-    other = lens.run(flow_runtime, config, flow["targets"], flow["foundation"])
+    trained = dict(flow["lens"].manifest.config)
+    train = TrainConfig.model_validate(trained.pop("train"))
+    config, tower = train.model_copy(update={"seed": train.seed + 1}), TowerSettings(**trained)
+    other = lens.run(flow_runtime, config, tower, flow["targets"], flow["foundation"])
     scored = evaluation.run(
         flow_runtime,
         EvaluationConfig(),

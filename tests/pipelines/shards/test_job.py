@@ -10,16 +10,16 @@ import pytest
 from webdataset.compat import WebDataset
 
 from pipelines.execution.bulk import ShardTask
-from pipelines.objects.mirror import ObjectRecord
+from pipelines.objects.records import ObjectRecord
 from pipelines.shards.rendered import RenderedPairs
-from pipelines.shards.step import ShardsConfig
+from pipelines.shards.step import ShardsConfig, StoredSignal
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample, decode_array, read_shard, view_names
 from tests.pipelines.shard_bytes import encode_shard
 from vitlens_core.captions import object_captions
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.modalities.point_cloud import PointCloudSignal
 
-CLOUDS = TowerSettings(modality="point_cloud")
+CLOUDS = StoredSignal("point_cloud", PointCloudSignal(points=256))
 
 
 def _by_key(artifact: Artifact) -> dict[str, Sample]:
@@ -69,8 +69,8 @@ def test_captions_may_leave_the_class_out(renders_artifact: Artifact) -> None:
 def test_the_same_renders_give_the_same_bytes(
     shards_artifact: Artifact, renders_artifact: Artifact, name: str
 ) -> None:
-    processor = RenderedPairs(ShardsConfig(points=256), CLOUDS, renders_artifact)
-    again = [sample for sample in processor.samples(ShardTask(name)) if isinstance(sample, dict)]
+    stage = RenderedPairs(ShardsConfig(), CLOUDS, renders_artifact)
+    again = [sample for sample in stage.samples(ShardTask(name)) if isinstance(sample, dict)]
     assert encode_shard(again) == shards_artifact.path(f"{name}.tar").read_bytes()
 
 

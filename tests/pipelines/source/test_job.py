@@ -18,16 +18,15 @@ from PIL import Image
 
 from pipelines.execution.runtime import Runtime
 from pipelines.shards.recorded import RecordedPairs
-from pipelines.shards.step import ShardsConfig
+from pipelines.shards.step import ShardsConfig, StoredSignal
 from pipelines.source import job as source
 from pipelines.source.base import Pair, SourceSettings
 from pipelines.source.job import divide, listed, read_pairs, tasks_of_source
 from pipelines.store.artifacts import Quarantined
 from pipelines.store.shards import Sample, decode_array, view_names
-from tests.contracts.examples import example
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.modalities.thermal import ThermalSignal
 
 CLASSES = ("cold", "warm", "hot")
 
@@ -184,15 +183,14 @@ def test_a_group_never_stands_on_two_sides(groups: list[int], seed: int, stated:
 # --- and its shards --------------------------------------------------------------------------
 
 
-def _tower() -> TowerSettings:
-    return TowerSettings.of("thermal", tokenizer=example("thermal").tokenizer)
+WARMTH = StoredSignal("thermal", ThermalSignal(side_px=16))
 
 
 def _samples(folder: Path, runtime: Runtime, **config: Any) -> list[Sample | Quarantined]:
     settings = _pictures(folder)
     made = source.run(runtime, settings, "thermal")
-    processor = RecordedPairs(ShardsConfig(image_px=16, **config), _tower(), settings, made)
-    return [sample for task in tasks_of_source(made) for sample in processor.samples(task)]
+    stage = RecordedPairs(ShardsConfig(image_px=16, **config), WARMTH, settings, made)
+    return [sample for task in tasks_of_source(made) for sample in stage.samples(task)]
 
 
 def test_a_sample_holds_the_signal_the_image_and_prompts_of_its_class(
@@ -205,7 +203,7 @@ def test_a_sample_holds_the_signal_the_image_and_prompts_of_its_class(
         raw = _pictures(folder).read(
             Pair("k", f"{sample['__key__']}.png"), modalities.load("thermal")
         )
-        np.testing.assert_allclose(signal, _tower().signal.store(raw), atol=1e-3)
+        np.testing.assert_allclose(signal, WARMTH.config.store(raw), atol=1e-3)
         assert view_names(sample) == ["view00.png"]
         named = described["label"] in " ".join(described["captions"])
         assert named == (described["split"] != "test")

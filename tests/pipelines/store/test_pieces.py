@@ -16,7 +16,7 @@ from pipelines.objects.step import ObjectsConfig
 from pipelines.renders import job as renders
 from pipelines.renders.step import RendersConfig
 from pipelines.shards import job as shards
-from pipelines.shards.step import ShardsConfig
+from pipelines.shards.step import ShardsConfig, StoredSignal
 from pipelines.source import job as source
 from pipelines.source.datasets.esc50 import Esc50
 from pipelines.store.artifacts import Artifact
@@ -24,12 +24,11 @@ from pipelines.store.pieces import Piece, pieces
 from tests.pipelines.quiet import quiet_runtime
 from tests.pipelines.source.datasets.small_sounds import write_sound, write_text
 from vitlens_core.errors import ConfigError
-from vitlens_core.models.tower import TowerSettings
+from vitlens_core.modalities.audio import AudioSignal
+from vitlens_core.modalities.point_cloud import PointCloudSignal
 
-CLOUDS = TowerSettings(modality="point_cloud")
-TONES = TowerSettings(
-    modality="audio", tokenizer={"clips": 1, "clip_s": 0.2, "mel_bins": 16, "frames": 20}
-)
+CLOUDS = StoredSignal("point_cloud", PointCloudSignal(points=256))
+TONES = StoredSignal("audio", AudioSignal(clips=1, clip_s=0.2, mel_bins=16, frames=20))
 
 
 @given(shards=st.integers(0, 200), total=st.integers(1, 60))
@@ -83,7 +82,7 @@ def test_objects_built_in_pieces_are_those_of_one_go(
     for piece in reversed(pieces(2)):
         fetched = objects.run(runtime, objects_config, piece)
         rendered = renders.run(runtime, renders_config, fetched)
-        paired = shards.run(runtime, ShardsConfig(points=256), CLOUDS, renders=rendered)
+        paired = shards.run(runtime, ShardsConfig(), CLOUDS, renders=rendered)
         names = [path.name for path in fetched.shards()]
         assert len(names) > 1
         for part in (fetched, rendered, paired):
@@ -100,7 +99,7 @@ def test_objects_built_in_pieces_are_those_of_one_go(
     )
     fetched = objects.run(runtime, objects_config)
     rendered = renders.run(runtime, renders_config, fetched)
-    paired = shards.run(runtime, ShardsConfig(points=256), CLOUDS, renders=rendered)
+    paired = shards.run(runtime, ShardsConfig(), CLOUDS, renders=rendered)
     _same(fetched, objects_artifact)
     _same(rendered, renders_artifact)
     _same(paired, shards_artifact)

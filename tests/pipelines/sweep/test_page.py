@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.sweep import page, plot
-from pipelines.sweep.facts import collect
+from pipelines.sweep.results import SweepResults
 from tests.pipelines.sweep.made_up import failed, point, sweep
 
 
@@ -35,13 +35,13 @@ class Rows(HTMLParser):
 
 
 @pytest.fixture
-def facts(tmp_path: Path) -> dict:
+def results(tmp_path: Path) -> SweepResults:
     points = [point(tmp_path, "a", 0.5, 0.25), point(tmp_path, "b", 0.25, 0.75, text_weight=0)]
-    return collect(sweep(*points, failed("c", "no <weights> for it")))
+    return SweepResults.of(sweep(*points, failed("c", "no <weights> for it")))
 
 
-def test_the_table_has_a_row_for_every_point(facts: dict) -> None:
-    rows = Rows(page.render(facts)).rows
+def test_the_table_has_a_row_for_every_point(results: SweepResults) -> None:
+    rows = Rows(page.render(results)).rows
     a, b, c = (next(r for r in rows if r and r[0].startswith(label)) for label in "abc")
     assert "profile" in a[0]
     assert "25.0 % to image, of 4" in a[1]
@@ -52,8 +52,8 @@ def test_the_table_has_a_row_for_every_point(facts: dict) -> None:
     assert "failed no <weights> for it" in c[1]
 
 
-def test_the_page_says_which_figure_chooses_and_what_it_chooses(facts: dict) -> None:
-    text = re.sub(r"\s+", " ", page.render(facts))
+def test_the_page_says_which_figure_chooses_and_what_it_chooses(results: SweepResults) -> None:
+    text = re.sub(r"\s+", " ", page.render(results))
     assert "On the validation objects, <b>b</b> is best." in text
     assert "For choosing" in text
     assert "Held out, for reporting" in text
@@ -70,11 +70,11 @@ def test_where_no_single_point_is_best_the_page_says_so(
     tmp_path: Path, figures: tuple[float | None, ...], said: str
 ) -> None:
     points = [point(tmp_path, label, 0.5, r1) for label, r1 in zip("ab", figures, strict=True)]
-    assert said in re.sub(r"\s+", " ", page.render(collect(sweep(*points))))
+    assert said in re.sub(r"\s+", " ", page.render(SweepResults.of(sweep(*points))))
 
 
-def test_nothing_is_asked_of_the_network_and_names_are_escaped(facts: dict) -> None:
-    text = page.render(facts)
+def test_nothing_is_asked_of_the_network_and_names_are_escaped(results: SweepResults) -> None:
+    text = page.render(results)
     assert all(address.startswith(("data:", "#")) for address in Rows(text).addresses)
     assert not re.search(r"@import|url\((?!#)|<script", text)
     assert "no &lt;weights&gt; for it" in text
@@ -82,27 +82,27 @@ def test_nothing_is_asked_of_the_network_and_names_are_escaped(facts: dict) -> N
 
 
 def test_a_sweep_in_which_all_failed_has_a_page() -> None:
-    facts = collect(sweep(failed("a", "one reason"), failed("b", "another")))
-    text = page.render(facts)
+    results = SweepResults.of(sweep(failed("a", "one reason"), failed("b", "another")))
+    text = page.render(results)
     assert "0 of 2 points made" in text
     assert "one reason" in text
     assert "another" in text
 
 
-def test_the_plot_marks_every_point_that_was_made(facts: dict) -> None:
-    svg = plot.standalone(facts)
+def test_the_plot_marks_every_point_that_was_made(results: SweepResults) -> None:
+    svg = plot.standalone(results)
     assert svg.startswith("<?xml")
     for label in "abc":
         assert f">{label}</text>" in svg
     assert "#00000" not in svg
     assert "var(--" not in svg
-    assert plot.standalone(facts) == svg
-    alone = plot.standalone({**facts, "points": facts["points"][2:]})
+    assert plot.standalone(results) == svg
+    alone = plot.standalone(results.model_copy(update={"points": results.points[2:]}))
     assert svg.count("<use") > alone.count("<use")
 
 
 def test_a_long_label_is_shortened_in_the_plot_alone(tmp_path: Path) -> None:
     long = "open_clip:ViT-L-14/" + "x" * 60
-    facts = collect(sweep(failed(long, "no weights"), point(tmp_path, "b", 0.5, 0.5)))
-    assert long not in plot.inline(facts)
-    assert long in page.render(facts)
+    results = SweepResults.of(sweep(failed(long, "no weights"), point(tmp_path, "b", 0.5, 0.5)))
+    assert long not in plot.inline(results)
+    assert long in page.render(results)

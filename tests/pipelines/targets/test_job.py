@@ -16,7 +16,7 @@ from pipelines.foundation.step import FoundationConfig
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample, decode_array, read_shard, view_names
 from pipelines.targets.job import TargetEncoder
-from vitlens_core.foundation import Foundation
+from vitlens_core.foundation.base import Foundation
 
 # fp16 keeps 11 bits of numbers below 1.
 TOLERANCE = 1e-3

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from vitlens_core.errors import ConfigError
-from vitlens_core.foundation import Foundation, load_foundation
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.base import Foundation
 
 NAME = "vitlens-tiny"
 

@@ -1,6 +1,5 @@
 """`lit:` foundations: frozen towers as their libraries compute them, and the fit between them."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,14 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from vitlens_core.errors import CheckpointError, ConfigError
-from vitlens_core.foundation import LitFoundation, load_foundation
-from vitlens_core.foundation.lit import FitSettings, Projections, SentenceEncoder, fit_projections
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.lit import (
+    LitFoundation,
+    Projections,
+    SentenceEncoder,
+    fit_projections,
+)
+from vitlens_core.foundation.settings import FitSettings
 from vitlens_core.losses.base import MAX_LOG_SCALE
 
 QUICK = FitSettings(steps=80, batch_size=16, learning_rate=3e-2, dropout=0.1)
@@ -109,12 +114,12 @@ def test_the_fit_is_a_function_of_its_seed_and_leaves_no_trace() -> None:
     second, _ = _fitted()
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name])
-    _, others = _fitted(replace(QUICK, seed=1))
+    _, others = _fitted(QUICK.model_copy(update={"seed": 1}))
     assert losses != others
 
 
 def test_the_logit_scale_stays_within_clips_bound() -> None:
-    projections, _ = _fitted(replace(QUICK, learning_rate=1.0))
+    projections, _ = _fitted(QUICK.model_copy(update={"learning_rate": 1.0}))
     assert projections.log_scale.item() <= MAX_LOG_SCALE + 1e-6
 
 

@@ -18,8 +18,8 @@ WAVE = np.random.default_rng(0).normal(size=16_000).astype(np.float32)
 EXAMPLE = Example(
     raw=noise(4000),
     refused=(np.zeros(4000), np.ones(100), np.ones((2, 4000))),
-    tokenizer={"clips": 2, "clip_s": 0.1, "mel_bins": 16, "frames": 16}
-    | {"patch": 6, "stride": 4, "width": 10},
+    signal={"clips": 2, "clip_s": 0.1, "mel_bins": 16, "frames": 16},
+    tokenizer={"patch": 6, "stride": 4, "width": 10},
     malformed=(
         ("absent", no_file("a.wav"), "found nothing"),
         ("empty file", file_of_bytes("a.flac", b""), "empty file"),
@@ -42,7 +42,7 @@ def _tone(hertz: float, seconds: float, rate_hz: int = RATE_HZ) -> np.ndarray:
 @pytest.mark.parametrize("rate_hz", [8000, 22_050, 44_100, 48_000])
 def test_any_rate_becomes_16_khz(tmp_path, rate_hz):
     soundfile.write(tmp_path / "a.wav", _tone(1000, 1, rate_hz), rate_hz)
-    waveform = audio.read(tmp_path / "a.wav")
+    waveform = audio.MODALITY.read(tmp_path / "a.wav")
     assert abs(len(waveform) - RATE_HZ) <= 1
     middle = slice(2000, 14_000)  # the filter rings at the ends
     np.testing.assert_allclose(waveform[middle], _tone(1000, 1)[middle], atol=0.01)
@@ -54,11 +54,12 @@ def test_what_lies_above_the_new_band_is_gone():
 
 
 def test_a_recording_becomes_three_clips_of_512_frames():
-    stored = audio.Tokenizer().store(_tone(440, 12))
+    signal = audio.AudioSignal()
+    stored = signal.store(_tone(440, 12))
     assert stored.shape == (3, 512, 128)
     assert stored.dtype == np.float32
     assert not stored[:, 498:].any()  # 5 s are 498 frames, the rest is filled with 0
-    seen = audio.Tokenizer().prepare(torch.from_numpy(stored)[None])
+    seen = audio.AudioTokenizer().prepare(torch.from_numpy(stored)[None], signal)
     torch.testing.assert_close(seen[0, 0, -1], torch.full((128,), 4.2677 / 4.5690))
 
 

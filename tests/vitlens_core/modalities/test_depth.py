@@ -1,5 +1,7 @@
 """Depth: units, the SUN RGB-D decoding, and what the tower sees."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from tests.contracts.examples import PATCHES, Example, between_0_and_1
+from tests.contracts.examples import PATCHES, SQUARE, Example, between_0_and_1
 from tests.contracts.malformed import COUNTS, MAP, RGB, file_of_array, file_of_picture, with_one
 from vitlens_core.modalities import depth
 
@@ -18,6 +20,7 @@ DISPARITY_PX = np.array([[0, 85.5, 42.75], [21.375, 10.6875, 5.34375]])
 EXAMPLE = Example(
     raw=between_0_and_1(20, 30),
     refused=(np.full((20, 30), -1.0), np.ones((20, 30, 1)), np.ones((0, 30))),
+    signal=SQUARE,
     tokenizer=PATCHES,
     lens={"kind": "identity"},
     malformed=(
@@ -54,7 +57,7 @@ EXAMPLE = Example(
 def test_millimetres_become_disparity_and_nothing_stays_nothing(tmp_path):
     Image.fromarray(DEPTH_MM).save(tmp_path / "a.png")
     np.testing.assert_allclose(
-        depth.read(tmp_path / "a.png", unit="mm", **CAMERA), DISPARITY_PX, rtol=1e-6
+        depth.MODALITY.read(tmp_path / "a.png", unit="mm", **CAMERA), DISPARITY_PX, rtol=1e-6
     )
 
 
@@ -62,7 +65,7 @@ def test_sun_rgbd_pngs_hold_rotated_bits(tmp_path):
     rotated = (DEPTH_MM << 3) | (DEPTH_MM >> 13)
     Image.fromarray(rotated).save(tmp_path / "a.png")
     np.testing.assert_allclose(
-        depth.read(tmp_path / "a.png", unit="sun_rgbd", **CAMERA), DISPARITY_PX, rtol=1e-6
+        depth.MODALITY.read(tmp_path / "a.png", unit="sun_rgbd", **CAMERA), DISPARITY_PX, rtol=1e-6
     )
 
 
@@ -81,17 +84,17 @@ def test_metres_and_millimetres_agree(metres):
 
 def test_arrays_state_their_unit(tmp_path):
     np.save(tmp_path / "a.npy", DISPARITY_PX)
-    np.testing.assert_array_equal(depth.read(tmp_path / "a.npy"), DISPARITY_PX)
+    np.testing.assert_array_equal(depth.MODALITY.read(tmp_path / "a.npy"), DISPARITY_PX)
     np.save(tmp_path / "b.npy", DEPTH_MM / 1000)
     np.testing.assert_allclose(
-        depth.read(tmp_path / "b.npy", unit="m", **CAMERA), DISPARITY_PX, rtol=1e-6
+        depth.MODALITY.read(tmp_path / "b.npy", unit="m", **CAMERA), DISPARITY_PX, rtol=1e-6
     )
 
 
 def test_the_tower_sees_clipped_and_normalised_disparity():
-    settings = depth.Tokenizer(side_px=14)
+    signal = depth.DepthSignal(side_px=14)
     levels = torch.tensor([0.0, 0.01, 30.0, 75.0, 900.0])
-    seen = settings.prepare(levels[:, None, None].expand(-1, 14, 14))
+    seen = depth.DepthTokenizer().prepare(levels[:, None, None].expand(-1, 14, 14), signal)
     expected = (torch.tensor([0.01, 0.01, 30.0, 75.0, 75.0]) / 75 - 0.0418) / 0.0295
     assert seen.shape == (5, 1, 14, 14)
     torch.testing.assert_close(seen[:, 0, 0, 0], expected)
@@ -100,12 +103,21 @@ def test_the_tower_sees_clipped_and_normalised_disparity():
 def test_the_middle_square_is_kept():
     raw = np.zeros((28, 56), np.float32)
     raw[:, 14:42] = 7.0
-    np.testing.assert_allclose(depth.Tokenizer(side_px=14).store(raw), 7.0, atol=1e-5)
+    np.testing.assert_allclose(depth.DepthSignal(side_px=14).store(raw), 7.0, atol=1e-5)
 
 
 def test_one_place_far_beyond_the_range_leaves_the_others_alone():
     raw = np.ones((28, 28), np.float32)
     raw[3, 3] = 1e30
-    stored = depth.Tokenizer(side_px=14).store(raw)
+    stored = depth.DepthSignal(side_px=14).store(raw)
     assert stored.max() <= 75
     np.testing.assert_allclose(stored[4:, 4:], 1)
+
+
+def test_each_view_of_a_rendered_object_becomes_a_map_as_a_kinect_sees_it():
+    depth_m = np.stack([np.full((28, 28), 1.5, np.float32), np.zeros((28, 28), np.float32)])
+    rendered = SimpleNamespace(depth_m=depth_m, focal_px=600.0)
+    stored = depth.MODALITY.from_render(depth.DepthSignal(side_px=14), rendered)
+    assert stored.shape == (2, 14, 14)
+    np.testing.assert_allclose(stored[0], 600 * 0.075 / 1.5)
+    assert not stored[1].any()

@@ -13,7 +13,8 @@ EEG = RNG.normal(size=(128, 500)).astype(np.float32)
 EXAMPLE = Example(
     raw=noise(4, 500),
     refused=(np.ones((4, 500)), np.ones((3, 500)), np.ones((4, 100))),
-    tokenizer={"channels": 4, "length": 32, "window": 4, "stride": 4, "width": 10},
+    signal={"channels": 4},
+    tokenizer={"length": 32, "window": 4, "stride": 4, "width": 10},
     malformed=(
         ("absent", no_file("a.npy"), "found nothing"),
         ("two arrays", File("a.npz", lambda p: np.savez(p, a=EEG, b=EEG)), "found 2: a, b"),
@@ -35,9 +36,10 @@ EXAMPLE = Example(
 
 def test_eeg_is_cut_to_20_to_460_and_stretched_linearly_to_512():
     raw = np.tile(np.arange(500, dtype=np.float32), (128, 1))
-    stored = eeg.Tokenizer().store(raw)
+    signal = eeg.EegSignal()
+    stored = signal.store(raw)
     np.testing.assert_array_equal(stored[0], np.arange(20, 460))
-    seen = eeg.Tokenizer().prepare(torch.from_numpy(stored)[None])
+    seen = eeg.EegTokenizer().prepare(torch.from_numpy(stored)[None], signal)
     position = (torch.arange(512) + 0.5) * 440 / 512 - 0.5
     assert seen.shape == (1, 128, 512)
     torch.testing.assert_close(seen[0, 5], 20 + position.clamp(0, 439), atol=1e-3, rtol=0)
@@ -45,4 +47,4 @@ def test_eeg_is_cut_to_20_to_460_and_stretched_linearly_to_512():
 
 def test_eeg_of_another_rate_becomes_1_khz(tmp_path):
     np.save(tmp_path / "a.npy", RNG.normal(size=(4, 250)))
-    assert eeg.read(tmp_path / "a.npy", rate_hz=500).shape == (4, 500)
+    assert eeg.MODALITY.read(tmp_path / "a.npy", rate_hz=500).shape == (4, 500)

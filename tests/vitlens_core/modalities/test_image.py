@@ -6,7 +6,7 @@ from PIL import Image
 from tests.contracts.examples import Example, pixels
 from tests.contracts.malformed import PICTURE_FILES, RGB
 from tests.tiny_models import TinyFoundation
-from vitlens_core.modalities import image
+from vitlens_core.modalities.image import MODALITY
 
 RNG = np.random.default_rng(0)
 SIDE_PX = TinyFoundation().image_size_px
@@ -33,4 +33,4 @@ def test_images_are_seen_as_clip_sees_them():
     for size in ((37, 61), (61, 37), (16, 16), (5, 9)):
         picture = RNG.integers(256, size=(*size, 3), dtype=np.uint8)
         expected = np.asarray(clip(Image.fromarray(picture)))
-        np.testing.assert_array_equal(image.store(picture, SIDE_PX), expected)
+        np.testing.assert_array_equal(MODALITY.store(picture, SIDE_PX), expected)

@@ -10,7 +10,8 @@ from vitlens_core.modalities import tactile
 EXAMPLE = Example(
     raw=pixels(20, 30, 3),
     refused=(np.ones((20, 30, 3), np.float32), np.ones((20, 30), np.uint8)),
-    tokenizer=PATCHES,
+    signal={"side_px": 18},
+    tokenizer=PATCHES | {"crop_px": 16},
     lens={"kind": "identity"},
     malformed=(
         *PICTURE_FILES,
@@ -24,9 +25,10 @@ EXAMPLE = Example(
 
 
 def test_the_tower_of_touch_sees_the_middle_and_training_other_crops():
-    settings = tactile.Tokenizer(side_px=14)
+    signal, tokenizer = tactile.TactileSignal(side_px=16), tactile.TactileTokenizer(crop_px=14)
     stored = torch.zeros(1, 16, 16, 3, dtype=torch.uint8)
     stored[:, 1:15, 1:15] = 255
-    assert settings.prepare(stored).unique().numel() == 3  # one value per channel
-    crops = settings.augment(stored.expand(16, -1, -1, -1), torch.Generator().manual_seed(0))
+    assert tokenizer.prepare(stored, signal).unique().numel() == 3  # one value per channel
+    generator = torch.Generator().manual_seed(0)
+    crops = tokenizer.augment(stored.expand(16, -1, -1, -1), signal, generator)
     assert crops.unique().numel() > 3

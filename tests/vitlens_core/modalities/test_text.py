@@ -2,7 +2,7 @@
 
 from tests.contracts.examples import Example, Rng
 from tests.contracts.malformed import file_of_bytes, no_file
-from vitlens_core.modalities import text
+from vitlens_core.modalities.text import MODALITY
 
 
 def _sentence(rng: Rng) -> str:
@@ -29,4 +29,4 @@ EXAMPLE = Example(
 
 def test_a_file_is_read_without_the_blanks_around_it(tmp_path):
     (tmp_path / "a.txt").write_text(" zwei Stühle\n", encoding="utf-8")
-    assert text.read(tmp_path / "a.txt") == "zwei Stühle"
+    assert MODALITY.read(tmp_path / "a.txt") == "zwei Stühle"

@@ -7,7 +7,8 @@ import torch
 from tests.contracts.examples import Example, pixels
 from tests.contracts.malformed import RGB, File, file_of_bytes, no_file
 from tests.tiny_models import TinyFoundation
-from vitlens_core.modalities import image, video
+from vitlens_core.modalities.image import MODALITY as IMAGE
+from vitlens_core.modalities.video import MODALITY as VIDEO
 
 RNG = np.random.default_rng(0)
 FOUNDATION = TinyFoundation()
@@ -41,14 +42,14 @@ def _picture(height: int = 20, width: int = 30) -> np.ndarray:
 
 def test_a_video_of_one_frame_is_an_image():
     picture = _picture()
-    as_image = image.embed(FOUNDATION, [image.store(picture, SIDE_PX)])
-    as_video = video.embed(FOUNDATION, [video.store(picture[None], SIDE_PX)])
+    as_image = IMAGE.embed(FOUNDATION, [IMAGE.store(picture, SIDE_PX)])
+    as_video = VIDEO.embed(FOUNDATION, [VIDEO.store(picture[None], SIDE_PX)])
     torch.testing.assert_close(as_video, as_image)
 
 
 def test_a_video_is_the_mean_of_its_frames():
     frames = np.stack([_picture() for _ in range(3)])
-    embedded = image.embed(FOUNDATION, [image.store(frame, SIDE_PX) for frame in frames])
-    both = video.embed(FOUNDATION, [video.store(frames, SIDE_PX), video.store(frames[:1], SIDE_PX)])
+    embedded = IMAGE.embed(FOUNDATION, [IMAGE.store(frame, SIDE_PX) for frame in frames])
+    both = VIDEO.embed(FOUNDATION, [VIDEO.store(frames, SIDE_PX), VIDEO.store(frames[:1], SIDE_PX)])
     expected = torch.nn.functional.normalize(embedded.mean(0), dim=0)
     torch.testing.assert_close(both, torch.stack([expected, embedded[0]]))

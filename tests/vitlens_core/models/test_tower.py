@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from tests.tiny_models import (
     LENS,
+    SIGNAL,
     TOKENIZER,
     TinyFoundation,
     stored_clouds,
@@ -13,11 +14,13 @@ from tests.tiny_models import (
     tower_settings,
 )
 from vitlens_core.errors import CheckpointError, ConfigError
-from vitlens_core.models.tower import Tower, TowerSettings
+from vitlens_core.models.tower import Tower, build_tower
+from vitlens_core.models.tower_settings import TowerSettings
 
 
 def _seen(clouds: torch.Tensor) -> torch.Tensor:
-    return tower_settings().signal.prepare(clouds)
+    settings = tower_settings()
+    return settings.tokenizer_config.prepare(clouds, settings.signal_config)
 
 
 def _trained(tower: Tower) -> set[str]:
@@ -112,15 +115,17 @@ def test_tied_layers_are_stored_once():
 
 def test_touch_starts_from_the_trunks_own_patches():
     foundation = TinyFoundation()
-    sizes = {"side_px": 16, "patch_px": 4, "width": 24}
-    tower = TowerSettings.of("tactile", tokenizer=sizes).build(foundation.trunk).eval()
+    sizes = {"crop_px": 16, "patch_px": 4, "width": 24}
+    settings = TowerSettings.of("tactile", signal={"side_px": 18}, tokenizer=sizes)
+    tower = build_tower(settings, foundation.trunk).eval()
     pictures = torch.randint(256, (2, 18, 18, 3), dtype=torch.uint8)
-    seen = TowerSettings.of("tactile", tokenizer=sizes).signal.prepare(pictures)
+    seen = settings.tokenizer_config.prepare(pictures, settings.signal_config)
     torch.testing.assert_close(tower.tokenizer(seen), foundation.image_tokens(seen))
     torch.testing.assert_close(tower.embed(seen), foundation.visual(seen))
     assert _trained(tower) > {"tokenizer.conv1.weight", "trunk.norm_pre.weight", "trunk.cls_token"}
+    other = TowerSettings.of("tactile", signal={"side_px": 18}, tokenizer=sizes | {"patch_px": 8})
     with pytest.raises(ConfigError, match=r"patches of \[24, 3, 4, 4\].*fit patch_px and width"):
-        TowerSettings.of("tactile", tokenizer=sizes | {"patch_px": 8}).build(foundation.trunk)
+        build_tower(other, foundation.trunk)
 
 
 def test_skipped_blocks_are_gone():
@@ -146,19 +151,45 @@ def test_sizes_that_do_not_fit_the_trunk_are_refused(wrong):
         tiny_tower(TinyFoundation(), **wrong)
 
 
-def test_settings_spell_out_the_tokenizers_defaults():
+def test_settings_spell_out_the_modalitys_defaults():
     """Else a checkpoint would change with the defaults of a later release."""
-    for settings in (TowerSettings(modality="point_cloud"), tower_settings(tokenizer={})):
-        assert settings.tokenizer["points"] == 8192
+    unset = tower_settings(signal={}, tokenizer={})
+    for settings in (TowerSettings(modality="point_cloud"), unset):
+        assert settings.signal == {"points": 10_000}
+        assert settings.tokenizer["points_seen"] == 8192
         assert settings.tokenizer["colour"] is True
+
+
+def test_a_tower_needs_no_more_of_a_recording_than_it_sees():
+    settings = tower_settings(signal={"points": 10_000})
+    assert settings.signal_needed.model_dump() == {"points": 32}
+    thermal = TowerSettings.of("thermal")
+    assert thermal.signal_needed == thermal.signal_config
+
+
+@pytest.mark.parametrize(
+    ("modality", "sizes", "words"),
+    [
+        (
+            "point_cloud",
+            {"signal": {"points": 20}, "tokenizer": {"points_seen": 21}},
+            "21.*only 20",
+        ),
+        ("tactile", {"signal": {"side_px": 30}, "tokenizer": {"crop_px": 31}}, "31.*are of 30"),
+    ],
+)
+def test_a_tower_cannot_see_more_than_is_stored(modality, sizes, words):
+    with pytest.raises(ConfigError, match=words):
+        TowerSettings.of(modality, **sizes)
 
 
 def test_mistakes_in_the_settings_are_named():
     with pytest.raises(ConfigError, match=r"'smell'; there are: .*point_cloud"):
         TowerSettings(modality="smell")
-    with pytest.raises(ValidationError, match="point_count"):
-        TowerSettings(modality="point_cloud", tokenizer={"point_count": 3})
+    for section in ("signal", "tokenizer"):
+        with pytest.raises(ValidationError, match="point_count"):
+            TowerSettings.model_validate({"modality": "point_cloud", section: {"point_count": 3}})
     with pytest.raises(ValidationError, match="latent_count"):
         tower_settings(lens={"latent_count": 3})
     with pytest.raises(ValidationError, match="modality"):
-        TowerSettings.model_validate({"tokenizer": TOKENIZER})
+        TowerSettings.model_validate({"signal": SIGNAL, "tokenizer": TOKENIZER})

@@ -11,7 +11,12 @@ import torch
 from pipelines.benchmarks.datasets.modelnet40 import CLASSES, mount_openshape, mount_ulip
 from tests.pipelines.benchmarks import small_clouds
 from vitlens_core.errors import ConfigError, InputError
-from vitlens_core.modalities.point_cloud import OPENSHAPE, ULIP
+from vitlens_core.modalities.point_cloud import (
+    OPENSHAPE,
+    ULIP,
+    PointCloudSignal,
+    PointCloudTokenizer,
+)
 
 
 def openshape_input(xyz: np.ndarray, rgb: np.ndarray) -> np.ndarray:
@@ -25,6 +30,12 @@ def by_place(cloud: np.ndarray) -> np.ndarray:
     return cloud[np.lexsort(cloud.T[::-1])]
 
 
+def seen_by(protocol: PointCloudTokenizer, raw: np.ndarray) -> torch.Tensor:
+    """What a tower of a protocol sees of a cloud [N, C]."""
+    signal = protocol.signal_needed(PointCloudSignal())
+    return protocol.prepare(torch.from_numpy(signal.store(raw))[None], signal)[0]
+
+
 def test_there_are_forty_classes():
     assert len(set(CLASSES)) == 40
 
@@ -35,7 +46,7 @@ def test_the_tower_sees_what_openshape_s_protocol_states(tmp_path):
     assert mounted.classes == CLASSES
     raw = mounted.test[1].read()["point_cloud"]
     assert raw.shape == (10_000, 6)
-    seen = OPENSHAPE.prepare(torch.from_numpy(OPENSHAPE.store(raw))[None])[0].numpy()
+    seen = seen_by(OPENSHAPE, raw).numpy()
     expected = openshape_input(small_clouds.points(10_000, 1), np.full((10_000, 3), 100.0))
     np.testing.assert_allclose(by_place(seen), by_place(expected), atol=1e-5)
     np.testing.assert_allclose(seen[:, 3:], 100 / 255, atol=1e-6)
@@ -57,7 +68,7 @@ def test_both_of_ulip_s_forms_give_xyz_with_y_up(tmp_path, write):
     raw = mounted.test[0].read()["point_cloud"]
     count = len(raw)
     np.testing.assert_allclose(raw[:, :3], small_clouds.points(count, 0), atol=1e-6)
-    seen = ULIP.prepare(torch.from_numpy(ULIP.store(raw))[None])[0]
+    seen = seen_by(ULIP, raw)
     assert seen.shape == (8192, 3)
     assert seen.norm(dim=1).max() == pytest.approx(1, abs=1e-5)
     assert seen.mean(dim=0).abs().max() < 1e-5

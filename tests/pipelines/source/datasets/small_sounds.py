@@ -9,7 +9,7 @@ from PIL import Image
 from pipelines.source.base import Pair, SourceSettings
 from vitlens_core.modalities import audio
 
-TOKENIZER = audio.Tokenizer(clips=2, clip_s=0.2, mel_bins=16, frames=20)
+SIGNAL = audio.AudioSignal(clips=2, clip_s=0.2, mel_bins=16, frames=20)
 
 
 def write_sound(path: Path, rate_hz: int = 16_000, hz: float = 440.0) -> None:
@@ -30,5 +30,5 @@ def write_text(path: Path, *lines: str) -> None:
 
 
 def stored(source: SourceSettings, pair: Pair) -> np.ndarray:
-    """The signal of a pair, through the modality's own reader and tokenizer."""
-    return TOKENIZER.store(source.read(pair, audio))
+    """The signal of a pair, through the modality's own reader."""
+    return SIGNAL.store(source.read(pair, audio.MODALITY))

@@ -158,14 +158,14 @@ def test_tags_are_taken_off_and_others_are_left_out(sentence: str, said: str) ->
 def test_a_window_follows_the_clock_of_the_video(written: Path) -> None:
     source = Ego4dImu(root=str(written))
     pair = list(source.pairs())[2]
-    raw = source.read(pair, imu)
+    raw = source.read(pair, imu.MODALITY)
     assert raw.shape == (6, 2000)
     seconds = 3.75 + np.arange(2000) / 400
     middle = slice(200, 1800)  # away from the ends, where resampling rings
     np.testing.assert_allclose(raw[0, middle], seconds[middle], atol=0.02)  # accl_x
     np.testing.assert_allclose(raw[5, middle], -seconds[middle], atol=0.02)  # gyro_z
     np.testing.assert_allclose(raw[1:5, middle], 1, atol=0.01)
-    assert imu.Tokenizer(width=16).store(raw).shape == (6, 2000)
+    assert imu.ImuSignal().store(raw).shape == (6, 2000)
 
 
 def test_rows_in_disorder_or_without_a_time_change_nothing(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_rows_in_disorder_or_without_a_time_change_nothing(tmp_path: Path) -> No
     shuffled = pd.concat([lost, table().sample(frac=1, random_state=1)])
     shuffled.to_csv(_csv(untidy), index=False)
     first, second = (
-        source.read(list(source.pairs())[2], imu)
+        source.read(list(source.pairs())[2], imu.MODALITY)
         for source in (Ego4dImu(root=str(tidy)), Ego4dImu(root=str(untidy)))
     )
     np.testing.assert_array_equal(first, second)
@@ -198,13 +198,13 @@ def test_windows_with_a_fault_are_refused(
     fault(table()).to_csv(_csv(written), index=False)
     source = Ego4dImu(root=str(written))
     with pytest.raises(InputError, match=message):
-        source.read(list(source.pairs())[2], imu)
+        source.read(list(source.pairs())[2], imu.MODALITY)
 
 
 def test_a_sentence_after_the_recording_is_refused(written: Path) -> None:
     source = Ego4dImu(root=str(written))
     with pytest.raises(InputError, match=r"from 17\.50 to 22\.50 s"):
-        source.read(list(source.pairs())[3], imu)
+        source.read(list(source.pairs())[3], imu.MODALITY)
 
 
 def _narrations(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:

@@ -127,7 +127,7 @@ def test_windows_stay_inside_or_hold_the_whole_stretch(
 def test_a_window_holds_its_rows_in_si_units(written: Path) -> None:
     source = Hapt(root=str(written))
     pair = _pairs(written)[1]
-    raw = source.read(pair, imu)
+    raw = source.read(pair, imu.MODALITY)
     assert raw.shape == (6, 2000)
     middle = slice(400, 1600)  # away from the ends, where resampling rings
     # 400 Hz sample 8k is row 375 + k.
@@ -136,7 +136,7 @@ def test_a_window_holds_its_rows_in_si_units(written: Path) -> None:
     np.testing.assert_allclose(raw[2, middle], imu.G_M_S2, atol=0.01)
     np.testing.assert_allclose(raw[3, middle], -row[middle], atol=0.001)
     np.testing.assert_allclose(raw[5, middle], 2, atol=0.002)
-    stored = imu.Tokenizer(width=16).store(raw)
+    stored = imu.ImuSignal().store(raw)
     assert stored.shape == (6, 2000)
     assert stored.dtype == np.float32
 
@@ -146,10 +146,14 @@ def test_rows_beyond_the_recording_are_refused(own: Path) -> None:
     labels.write_text(LABELS + "3 2 1 1400 1700\n")
     source = Hapt(root=str(own))
     with pytest.raises(InputError, match=r"rows 1400..1649 of three columns .* found 101 rows"):
-        source.read(next(p for p in source.pairs() if p.reader_options["first"] == 1400), imu)
+        source.read(
+            next(p for p in source.pairs() if p.reader_options["first"] == 1400), imu.MODALITY
+        )
     labels.write_text(LABELS + "3 2 1 1600 1900\n")
     with pytest.raises(InputError, match="found 0 rows"):
-        source.read(next(p for p in source.pairs() if p.reader_options["first"] == 1600), imu)
+        source.read(
+            next(p for p in source.pairs() if p.reader_options["first"] == 1600), imu.MODALITY
+        )
 
 
 @pytest.mark.parametrize("content", ["1 2\n" * 1500, "1 2 three\n" * 1500, ""])
@@ -158,7 +162,7 @@ def test_a_damaged_recording_is_refused(own: Path, content: str) -> None:
     pair = next(iter(source.pairs()))
     (own / pair.reader_options["gyroscope"]).write_text(content)
     with pytest.raises(InputError, match=r"gyro_exp01_user01\.txt"):
-        source.read(pair, imu)
+        source.read(pair, imu.MODALITY)
 
 
 def _write_labels(text: str) -> Callable[[Path], object]:

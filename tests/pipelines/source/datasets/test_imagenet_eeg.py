@@ -95,11 +95,11 @@ def test_a_recording_is_read_from_either_format(tmp_path: Path, zipped: bool) ->
     folder = write(tmp_path, _use_new_zipfile_serialization=zipped)
     source = ImagenetEeg(root=str(folder))
     pair = next(p for p in source.pairs() if p.key == "recording-00003")
-    raw = source.read(pair, eeg)
+    raw = source.read(pair, eeg.MODALITY)
     assert raw.shape == (128, 600)
     assert raw.dtype == np.float32
     np.testing.assert_allclose(raw.mean(), 3, atol=0.01)
-    assert eeg.Tokenizer(width=16).store(raw).shape == (128, 440)
+    assert eeg.EegSignal().store(raw).shape == (128, 440)
     (image,) = source.images(pair)
     assert image.shape == (6, 8, 3)
 
@@ -116,14 +116,14 @@ def test_the_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch, "load", counted)
     source = ImagenetEeg(root=str(write(tmp_path)))
     for pair in source.pairs():
-        source.read(pair, eeg)
+        source.read(pair, eeg.MODALITY)
     assert opened == {"eeg_5_95_std.pth": 1, "block_splits_by_image_all.pth": 1}
 
 
 def test_a_pair_of_another_file_is_refused(tmp_path: Path) -> None:
     source = ImagenetEeg(root=str(write(tmp_path)))
     with pytest.raises(InputError, match=r"recording 6 in eeg_5_95_std\.pth, found 6 in all"):
-        source.read(Pair("k", "eeg_5_95_std.pth", {"recording": 6}), eeg)
+        source.read(Pair("k", "eeg_5_95_std.pth", {"recording": 6}), eeg.MODALITY)
 
 
 def test_objects_are_not_unpickled(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_generated_classes_can_be_told_apart_in_recordings_and_pictures(made: Im
     pairs = list(made.pairs())
     labels = np.array([pair.label for pair in pairs])
     learnt = np.array([pair.split == "train" for pair in pairs])
-    stored = [eeg.Tokenizer().store(made.read(pair, eeg))[::4] for pair in pairs]
+    stored = [eeg.EegSignal().store(made.read(pair, eeg.MODALITY))[::4] for pair in pairs]
     shared = np.stack([np.cov(recording).ravel() for recording in stored])
     assert _nearest_mean(shared, labels, learnt) > 0.5  # chance is 0.1
     colours = np.stack([made.images(pair)[0].mean((0, 1)) for pair in pairs])

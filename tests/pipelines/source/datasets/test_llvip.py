@@ -94,7 +94,7 @@ def test_boxes_end_at_the_edge_of_the_picture(root: Path) -> None:
 
 def test_a_crop_is_the_same_place_in_both_lights(root: Path) -> None:
     person, background = list(source(root).pairs())[-2:]
-    warm, cool = (source(root).read(pair, thermal) for pair in (person, background))
+    warm, cool = (source(root).read(pair, thermal.MODALITY) for pair in (person, background))
     assert warm.shape == cool.shape == (40, 16)
     assert warm.dtype == np.float32
     # JPEG rings at the edge of the person.
@@ -103,25 +103,25 @@ def test_a_crop_is_the_same_place_in_both_lights(root: Path) -> None:
     (seen,) = source(root).images(person)
     assert seen.shape == (40, 16, 3)
     np.testing.assert_allclose(seen[8:-8, 5:-5].mean((0, 1)), (200, 30, 30), atol=8)
-    stored = thermal.Tokenizer(side_px=28, width=8).store(warm)
+    stored = thermal.ThermalSignal(side_px=28).store(warm)
     assert stored.shape == (28, 28)
     assert stored.mean() == pytest.approx(0.8, abs=0.05)
 
 
 def test_grey_in_three_channels_reads_as_grey_in_one(root: Path) -> None:
     pair = next(iter(source(root).pairs()))
-    one = source(root).read(pair, thermal)
+    one = source(root).read(pair, thermal.MODALITY)
     path = root / pair.signal
     Image.open(path).convert("RGB").save(path.with_suffix(".png"))
     path.with_suffix(".png").rename(path)
-    np.testing.assert_array_equal(source(root).read(pair, thermal), one)
+    np.testing.assert_array_equal(source(root).read(pair, thermal.MODALITY), one)
 
 
 def test_false_colours_are_an_input_error(root: Path) -> None:
     pair = next(iter(source(root).pairs()))
     Image.new("RGB", (WIDTH, HEIGHT), (250, 120, 10)).save(root / pair.signal)
     with pytest.raises(InputError, match="expected a grey infrared picture, found colours"):
-        source(root).read(pair, thermal)
+        source(root).read(pair, thermal.MODALITY)
 
 
 def test_a_picture_smaller_than_its_annotation_is_an_input_error(root: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_picture_smaller_than_its_annotation_is_an_input_error(root: Path) -> 
         Image.new("L", (20, 20)).save(root / light / "train" / "010002.jpg")
     message = "is 20×20, but its annotation has a box up to 26, 48"
     with pytest.raises(InputError, match=message):
-        source(root).read(pair, thermal)
+        source(root).read(pair, thermal.MODALITY)
     with pytest.raises(InputError, match=message):
         source(root).images(pair)
 
@@ -251,7 +251,7 @@ def test_the_made_up_set_is_of_this_layout(made: Path) -> None:
     assert min(counts.values()) >= 20
     assert len({pair.group for pair in pairs}) == 5
     for pair in pairs[:6]:
-        warmth, (seen,) = source(made).read(pair, thermal), source(made).images(pair)
+        warmth, (seen,) = source(made).read(pair, thermal.MODALITY), source(made).images(pair)
         assert warmth.shape == seen.shape[:2]
         assert min(warmth.shape) >= 30
 
@@ -272,7 +272,9 @@ def test_made_up_people_are_told_from_the_background_in_both_lights(made: Path, 
     set_ = source(made)
     contrasts: dict[str, list[float]] = {"person": [], "background": []}
     for pair in set_.pairs():
-        crop = set_.read(pair, thermal) * 255 if light == "infrared" else set_.images(pair)[0]
+        crop = (
+            set_.read(pair, thermal.MODALITY) * 255 if light == "infrared" else set_.images(pair)[0]
+        )
         crop = crop.reshape(*crop.shape[:2], -1)
         middle = crop[:, crop.shape[1] // 3 : -(crop.shape[1] // 3)].mean((0, 1))
         contrasts[str(pair.label)].append(float(np.abs(middle - crop[:, :4].mean((0, 1))).mean()))

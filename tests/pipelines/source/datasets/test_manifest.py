@@ -115,24 +115,24 @@ def test_a_recording_is_read_with_its_options(tmp_path: Path) -> None:
         Image.new("RGB", (8, 6), "red").save(tmp_path / name)
     source = write(tmp_path, HEADER, FIRST)
     (pair,) = source.pairs()
-    raw = source.read(pair, imu)
+    raw = source.read(pair, imu.MODALITY)
     assert raw.shape == (6, 2400)  # 300 samples at 50 Hz are 2,400 at 400 Hz
-    assert imu.Tokenizer(width=16).store(raw).shape == (6, 2000)
+    assert imu.ImuSignal().store(raw).shape == (6, 2000)
     assert [image.shape for image in source.images(pair)] == [(6, 8, 3), (6, 8, 3)]
 
 
 def test_options_that_the_reader_lacks_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     with pytest.raises(ConfigError, match=r"rat_hz: Unexpected .* It takes rate_hz: float"):
-        read_with(imu, path, {"rat_hz": 50})
+        read_with(imu.MODALITY, path, {"rat_hz": 50})
     with pytest.raises(ConfigError, match=r"rate_hz: Input should be a valid number"):
-        read_with(imu, path, {"rate_hz": "fast"})
+        read_with(imu.MODALITY, path, {"rate_hz": "fast"})
     with pytest.raises(ConfigError, match=r"unit: Input should be 'disparity_px', 'm'"):
-        read_with(depth, path, {"unit": "feet"})
+        read_with(depth.MODALITY, path, {"unit": "feet"})
     with pytest.raises(ConfigError, match="It takes no options"):
-        read_with(audio, path, {"rate_hz": 16_000})
+        read_with(audio.MODALITY, path, {"rate_hz": 16_000})
     with pytest.raises(InputError, match="found nothing"):
-        read_with(imu, path, {"rate_hz": 50})
+        read_with(imu.MODALITY, path, {"rate_hz": 50})
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_a_pair_reads_its_disparity_and_its_picture(root: Path) -> None:
     assert pair.signal == f"{folder}/depth_bfx/NYU0001.png"
     assert pair.images == (f"{folder}/image/NYU0001.jpg",)
     assert pair.reader_options == {"unit": "sun_rgbd", "focal_px": 518.857901, "baseline_m": 0.075}
-    stored = depth.Tokenizer(side_px=28, width=8).store(source.read(pair, depth))
+    stored = depth.DepthSignal(side_px=28).store(source.read(pair, depth.MODALITY))
     np.testing.assert_allclose(stored, 0.075 * 518.857901 / 4, rtol=1e-5)
     assert source.images(pair)[0].shape == (32, 40, 3)
 

@@ -81,20 +81,20 @@ def test_every_series_is_cut_into_windows(tmp_path: Path) -> None:
 
 def test_a_window_holds_its_samples_in_si_units(tmp_path: Path) -> None:
     source = SeglearnWatch(root=str(write(tmp_path, content())))
-    raw = source.read(list(source.pairs())[1], imu)
+    raw = source.read(list(source.pairs())[1], imu.MODALITY)
     assert raw.shape == (6, 2000)
     middle = slice(400, 1600)  # away from the ends, where resampling rings
     ramp = (125 + np.arange(2000) / 8) / 1000
     np.testing.assert_allclose(raw[0, middle], imu.G_M_S2 * ramp[middle], atol=0.01)
     np.testing.assert_allclose(raw[3, middle], ramp[middle], atol=0.001)
-    assert imu.Tokenizer(width=16).store(raw).shape == (6, 2000)
+    assert imu.ImuSignal().store(raw).shape == (6, 2000)
 
 
 def test_a_pair_of_other_recordings_is_refused(tmp_path: Path) -> None:
     source = SeglearnWatch(root=str(write(tmp_path, content())))
     pair = Pair("k", RECORDINGS, {"series": 2, "start": 0, "samples": 250})
     with pytest.raises(InputError, match=r"samples 0\.\.249 of series 2, found 100 in all"):
-        source.read(pair, imu)
+        source.read(pair, imu.MODALITY)
 
 
 class _Harm:

@@ -111,11 +111,11 @@ def test_the_pictures_of_one_walk_are_one_group(root: Path) -> None:
 
 def test_disparity_is_baseline_times_focal_over_depth(root: Path) -> None:
     pair = next(iter(source(root).pairs()))
-    raw = source(root).read(pair, depth)
+    raw = source(root).read(pair, depth.MODALITY)
     assert raw.shape == (48, 64)
     assert (raw[:, :32] == 0).all()
     np.testing.assert_allclose(raw[:, 32:], 0.075 * 529.5 / 2, rtol=1e-6)
-    stored = depth.Tokenizer(side_px=28, width=8).store(raw)
+    stored = depth.DepthSignal(side_px=28).store(raw)
     assert stored.shape == (28, 28)
     assert math.isclose(stored.max(), 0.075 * 529.5 / 2, rel_tol=1e-5)
 

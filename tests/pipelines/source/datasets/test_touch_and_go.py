@@ -85,9 +85,9 @@ def test_another_video_is_another_touch(root: Path) -> None:
 
 def test_pictures_are_read_by_the_modality(root: Path) -> None:
     pair = next(iter(source(root).pairs()))
-    raw = source(root).read(pair, tactile)
+    raw = source(root).read(pair, tactile.MODALITY)
     assert raw.shape == (48, 64, 3)
-    stored = tactile.Tokenizer(side_px=28, width=8).store(raw)
+    stored = tactile.TactileSignal(side_px=32).store(raw)
     assert stored.shape == (32, 32, 3)
     np.testing.assert_allclose(stored.mean((0, 1)), (90, 120, 150), atol=3)
     (image,) = source(root).images(pair)
@@ -97,7 +97,7 @@ def test_pictures_are_read_by_the_modality(root: Path) -> None:
 def test_a_frame_that_was_never_extracted_is_an_input_error(root: Path) -> None:
     pair = list(source(root).pairs())[1]
     with pytest.raises(InputError, match="found nothing"):
-        source(root).read(pair, tactile)
+        source(root).read(pair, tactile.MODALITY)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_the_made_up_set_is_of_this_layout(made: Path) -> None:
     assert counts == {(side, name): 6 for side in TOUCHES for name in SURFACES}
     assert len({pair.group for pair in pairs}) == 40
     for pair in pairs[:5]:
-        assert source(made).read(pair, tactile).shape == (120, 160, 3)
+        assert source(made).read(pair, tactile.MODALITY).shape == (120, 160, 3)
         assert source(made).images(pair)[0].shape == (120, 160, 3)
 
 
@@ -169,7 +169,9 @@ def test_made_up_materials_are_told_apart_in_both_pictures(made: Path, look: str
     """Nearest class by the energy of the picture at each fineness; chance is 0.1."""
     set_ = source(made)
     pairs = list(set_.pairs())
-    pictures = [set_.read(p, tactile) if look == "gel" else set_.images(p)[0] for p in pairs]
+    pictures = [
+        set_.read(p, tactile.MODALITY) if look == "gel" else set_.images(p)[0] for p in pairs
+    ]
     looks = np.stack([_fineness(picture) for picture in pictures])
     train = np.array([pair.split == "train" for pair in pairs])
     labels = np.array([pair.label for pair in pairs])

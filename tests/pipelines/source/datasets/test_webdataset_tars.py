@@ -116,11 +116,11 @@ def test_a_sample_is_a_pair_by_place(folder: Path) -> None:
 def test_recordings_and_images_are_read_by_place(folder: Path) -> None:
     source = _source(folder)
     first, second = source.pairs()
-    waveform = source.read(first, audio)
+    waveform = source.read(first, audio.MODALITY)
     assert waveform.shape == (8000,)
-    tokenizer = audio.Tokenizer(clips=1, clip_s=0.5, mel_bins=16, frames=64, width=16)
-    assert tokenizer.store(waveform).shape == (1, 64, 16)
-    assert not np.array_equal(waveform, source.read(second, audio))
+    signal = audio.AudioSignal(clips=1, clip_s=0.5, mel_bins=16, frames=64)
+    assert signal.store(waveform).shape == (1, 64, 16)
+    assert not np.array_equal(waveform, source.read(second, audio.MODALITY))
     assert [image.shape for image in source.images(first)] == [(8, 8, 3), (6, 4, 3)]
     assert source.images(second) == []
 
@@ -135,7 +135,7 @@ def test_no_tar_is_searched_when_a_pair_is_read(
         raise AssertionError("a tar was opened as one")
 
     monkeypatch.setattr(tarfile, "open", search)
-    source.read(pair, audio)
+    source.read(pair, audio.MODALITY)
     source.images(pair)
 
 
@@ -144,11 +144,11 @@ def test_options_go_to_the_reader(tmp_path: Path) -> None:
     write_tar(tmp_path / "x.tar", {"k.imu.npy": encode_array(series), "k.cls": b"walking"})
     source = _source(tmp_path, train=("x.tar",), signal="imu.npy", reader_options={"rate_hz": 50})
     (pair,) = source.pairs()
-    raw = source.read(pair, imu)
+    raw = source.read(pair, imu.MODALITY)
     assert raw.shape == (6, 2400)
-    assert imu.Tokenizer(width=16).store(raw).shape == (6, 2000)
+    assert imu.ImuSignal().store(raw).shape == (6, 2000)
     with pytest.raises(ConfigError, match="rate: Unexpected keyword"):
-        _source(tmp_path, train=("x.tar",), reader_options={"rate": 50}).read(pair, imu)
+        _source(tmp_path, train=("x.tar",), reader_options={"rate": 50}).read(pair, imu.MODALITY)
 
 
 _NAMES = st.text("abc-_0", min_size=1, max_size=120)  # long ones take headers of their own
@@ -278,7 +278,7 @@ def test_a_tar_that_shrank_since_is_refused(folder: Path) -> None:
     path = folder / "dogs-000000.tar"
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(InputError, match=r"expected 16044 bytes at \d+ of .*, found"):
-        source.read(pair, audio)
+        source.read(pair, audio.MODALITY)
     path.unlink()
     with pytest.raises(InputError, match="cannot be read"):
-        source.read(pair, audio)
+        source.read(pair, audio.MODALITY)

@@ -1,0 +1,163 @@
+"""embedding: the labelled samples of a split as a tower sees them, beside their targets.
+
+Axes: B samples, C captions in all, K classes, E embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from pipelines.evaluation.step import STEP, EvaluationConfig
+from pipelines.execution.runtime import Runtime
+from pipelines.shards.sample import SampleInfo
+from pipelines.store.artifacts import Artifact
+from pipelines.store.shards import Sample, decode_array, targets_file
+from vitlens_core import metrics, modalities
+from vitlens_core.captions import class_prompts
+from vitlens_core.errors import ConfigError
+from vitlens_core.modalities.text import TextEncoder
+from vitlens_core.models.tower import Tower
+from vitlens_core.models.tower_settings import TowerSettings
+from vitlens_core.precision import autocast
+
+
+@dataclass(frozen=True)
+class EmbeddedSplit:
+    """The split's labelled samples and their embeddings."""
+
+    keys: list[str]
+    names: list[str]
+    labels: list[str]
+    groups: list[str]
+    embeddings: np.ndarray  # [B, E] of the modality
+    images: np.ndarray | None  # [B, E] mean of the views' targets; None if any has none
+    texts: np.ndarray | None  # [C, E] of the distinct captions; None if any sample has none
+    captions_of: list[list[int]]  # [B] which of the captions are each sample's
+    teacher_embeddings: np.ndarray | None = None  # [B, E] mean of its targets, if a lens taught
+
+    @property
+    def class_names(self) -> list[str]:
+        """Every label once, sorted."""
+        return sorted(set(self.labels))
+
+    def label_ids(self, names: Sequence[str]) -> np.ndarray:
+        """int [B]: the place of each sample's label among the classes."""
+        place = {name: number for number, name in enumerate(names)}
+        return np.array([place[label] for label in self.labels])
+
+
+def embed_split(
+    runtime: Runtime,
+    config: EvaluationConfig,
+    targets: Artifact,
+    tower: Tower,
+    settings: TowerSettings,
+) -> EmbeddedSplit:
+    """The labelled samples of `config.split` (`ConfigError`: there are none)."""
+    tower.to(runtime.resources.device)
+    shards, collector = targets.shards(config.split), _SplitCollector()
+    with runtime.progress(STEP.name, len(shards), "shards") as bar:
+        for path in shards:
+            labelled = _labelled(targets.read(path))
+            while batch := list(islice(labelled, config.batch_size)):
+                embeddings = embed(tower, settings, [sample for sample, _ in batch])
+                collector.add(batch, embeddings)
+            bar.advance()
+    if not collector.keys:
+        raise ConfigError(
+            f"no labelled objects in the {config.split!r} split: select more objects per class, "
+            "or see the quarantined ones"
+        )
+    return collector.whole()
+
+
+def has_labels(targets: Artifact, split: str) -> bool:
+    """Whether any sample of the split has a label."""
+    read = (targets.read(path, only=("json",)) for path in targets.shards(split))
+    return any(True for samples in read for _ in _labelled(samples))
+
+
+@torch.inference_mode()
+def embed(tower: Tower, settings: TowerSettings, samples: Sequence[Sample]) -> np.ndarray:
+    """Unit-norm embeddings [B, E] of the samples' signals, on the tower's device."""
+    device = next(tower.parameters()).device
+    file = modalities.load_lensed(settings.modality).signal_file
+    signal, tokenizer = settings.signal_config, settings.tokenizer_config
+    stored = torch.from_numpy(np.stack([decode_array(s[file]) for s in samples]))
+    with autocast("auto", device):
+        embedded = tower(tokenizer.prepare(stored, signal).to(device))
+    return F.normalize(embedded.float(), dim=-1).cpu().numpy()
+
+
+def class_embeddings(
+    encoder: TextEncoder, names: Sequence[str], templates: tuple[str, ...]
+) -> np.ndarray:
+    """[K, E]: per class the mean over prompts, normalised before and after."""
+    prompts = [encoder.encode_text(class_prompts(name, templates)) for name in names]
+    return metrics.class_embeddings(torch.stack(prompts).cpu().numpy())
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors [..., E] at unit norm."""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+class _SplitCollector:
+    """What is kept of every sample once it was embedded: a few vectors, and not its signal."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.infos: list[SampleInfo] = []
+        self.embeddings: list[np.ndarray] = []
+        self.means: dict[str, list[np.ndarray]] = {"image": [], "teacher": []}
+        # Views of one object share its captions: a caption is one item of the gallery.
+        self.texts: dict[str, np.ndarray] = {}
+
+    def add(self, samples: Sequence[tuple[Sample, SampleInfo]], embeddings: np.ndarray) -> None:
+        self.embeddings.append(embeddings)
+        for sample, info in samples:
+            self.keys.append(sample["__key__"])
+            self.infos.append(info)
+            for kind, means in self.means.items():
+                file = targets_file(kind)
+                if file in sample and len(targets := _decoded(sample[file])):
+                    means.append(unit(targets.mean(0)))
+            texts = _decoded(sample[targets_file("text")])
+            self.texts.update(zip(info.captions, texts, strict=True))
+
+    def whole(self) -> EmbeddedSplit:
+        number = {caption: place for place, caption in enumerate(self.texts)}
+        captions = [info.captions for info in self.infos]
+        return EmbeddedSplit(
+            keys=self.keys,
+            names=[info.name for info in self.infos],
+            labels=[info.label or "" for info in self.infos],
+            groups=[info.group for info in self.infos],
+            embeddings=np.concatenate(self.embeddings),
+            images=self._of_all("image"),
+            texts=np.stack(list(self.texts.values())) if all(captions) else None,
+            captions_of=[[number[caption] for caption in dict.fromkeys(own)] for own in captions],
+            teacher_embeddings=self._of_all("teacher"),
+        )
+
+    def _of_all(self, kind: str) -> np.ndarray | None:
+        """[B, E] means of a kind of targets, or None if a sample has none."""
+        means = self.means[kind]
+        return np.stack(means) if len(means) == len(self.keys) else None
+
+
+def _labelled(samples: Iterator[Sample]) -> Iterator[tuple[Sample, SampleInfo]]:
+    for sample in samples:
+        info = SampleInfo.of(sample)
+        if info.label:
+            yield sample, info
+
+
+def _decoded(data: bytes) -> np.ndarray:
+    return decode_array(data).astype(np.float32)

@@ -1,0 +1,126 @@
+"""presenter: figures as people read them, the same in every output.
+
+terminal, model card, Dagster, benchmarks   0.421 (0.32–0.53)     markdown, str(cell)
+pages of report and sweep                   42.1 %, 31.6–52.6 %   percent, percent_bounds
+drawings, tables of numbers                 the names alone       figure_name
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines.evaluation.result import EvaluationSummary, Recalls, Scores
+from vitlens_core.metrics import Interval
+
+_SCORES = ("top1", "top3", "top5", "class_mean")
+_RECALLS = ("r1", "r5", "r10")
+_NAMES = {"top1": "top-1", "top3": "top-3", "top5": "top-5", "map": "mAP", "ece": "ECE"}
+_NAMES |= {rank: rank.replace("r", "R@") for rank in _RECALLS}
+GENERATED = "generated data: no figure here says anything of real recordings"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure and its bounds as texts."""
+
+    value: str
+    bounds: str
+
+    def __str__(self) -> str:
+        return f"{self.value} ({self.bounds})"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of one thing, a column each."""
+
+    title: str
+    figures: tuple[Interval, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return tuple(map(cell, self.figures))
+
+
+@dataclass(frozen=True)
+class FigureTable:
+    """Figures of one kind.
+
+    Attributes:
+        columns: names of the figures, as `figure_name` has them.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def zero_shot_table(summary: EvaluationSummary) -> FigureTable:
+    """The lens and, where there are any, its teacher and its ceiling."""
+    found = {
+        "lens": summary.zero_shot,
+        "its teacher": summary.teacher_zero_shot,
+        "foundation, on images": summary.foundation_image_zero_shot,
+    }
+    rows = tuple(_row(title, scores, _SCORES) for title, scores in found.items() if scores)
+    title = "emergent zero-shot" if summary.emergent else "zero-shot"
+    return FigureTable(title, tuple(map(figure_name, _SCORES)), rows)
+
+
+def retrieval_table(summary: EvaluationSummary) -> FigureTable:
+    """A row for each way; none of recordings without pictures and texts."""
+    found = summary.retrieval.items()
+    rows = tuple(_row(words(way), recalls, _RECALLS) for way, recalls in found)
+    return FigureTable("retrieval", tuple(map(figure_name, _RECALLS)), rows)
+
+
+def trained_against(summary: EvaluationSummary) -> str:
+    """`image, text`."""
+    return ", ".join(summary.supervision.kinds)
+
+
+def figure_name(name: str) -> str:
+    """`top1` → `top-1`; `text_to_audio_r1` → `text → audio R@1`."""
+    return " ".join(_NAMES.get(part, part) for part in words(name).split(" "))
+
+
+def words(name: str) -> str:
+    """`point_to_image` → `point → image`; `point_cloud` → `point cloud`."""
+    return name.replace("_to_", " → ").replace("_", " ")
+
+
+def fraction(share: float, digits: int = 3) -> str:
+    """0.5479 → `0.548`."""
+    return f"{share:.{digits}f}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.5479 → `54.8 %`, with a space that does not break; `–` where there is none."""
+    return "–" if share is None else f"{100 * share:.{digits}f}\u00a0%"
+
+
+def percent_bounds(figure: Interval) -> str:
+    """`32.0–53.1 %`."""
+    return f"{100 * figure.low:.1f}–{percent(figure.high)}"
+
+
+def cell(figure: Interval, digits: int = 2) -> Cell:
+    """As fractions.
+
+    Args:
+        digits: of the bounds.
+    """
+    bounds = f"{fraction(figure.low, digits)}–{fraction(figure.high, digits)}"
+    return Cell(fraction(figure.value), bounds)
+
+
+def markdown(table: FigureTable) -> str:
+    """The table with its title over the rows."""
+    lines = [[table.title, *table.columns], ["---"] * (len(table.columns) + 1)]
+    lines += [[row.title, *map(str, row.cells)] for row in table.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _row(title: str, figures: Scores | Recalls, names: Sequence[str]) -> Row:
+    return Row(title, tuple(getattr(figures, name) for name in names))

@@ -1,0 +1,39 @@
+"""items: what an index states of the corpus and of each item, as types."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.shards.sample import SampleInfo
+
+ITEMS_FILE, INDEX_FILE = "items.jsonl", "index.json"
+VectorKind = Literal["signal", "image", "text"]
+KINDS: tuple[VectorKind, ...] = get_args(VectorKind)
+
+
+class IndexItem(SampleInfo):
+    """A line of `items.jsonl`: one sample of the corpus, without its captions."""
+
+    key: str
+    vectors: tuple[VectorKind, ...] = Field(description="kinds it has")
+    thumbnail: tuple[str, int, int] | None = Field(
+        description="tar, first byte and size of its picture; null without views"
+    )
+
+
+class IndexInfo(BaseModel):
+    """The content of `index.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    modality: str = Field(description="of the lens that made the `signal` vectors")
+    embed_dim: int = Field(description="width E of a vector")
+    vectors: dict[VectorKind, int] = Field(description="how many there are, by kind")
+    labels: tuple[str, ...] = Field(description="every class of the corpus, sorted")
+    items: int
+
+
+def graph_file(kind: VectorKind) -> str:
+    return f"{kind}.usearch"

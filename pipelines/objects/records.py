@@ -1,0 +1,91 @@
+"""records: what a mirror says of its objects, as columns on the local disk.
+
+Writes    an Arrow file in the folder for temporary files, gone with the table.
+Promises  memory holds what is looked at: the file is mapped, and rows are read in batches.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+_BATCH_ROWS = 4096  # written, and read, at a time
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class ObjectRecord:
+    """What a mirror says of one object. Absent annotations are None or empty."""
+
+    uid: str
+    path: str  # relative to the mirror's layout folder
+    label: str | None = None  # LVIS class
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    licence: str | None = None  # as Objaverse spells it: by, by-sa, by-nc, by-nc-sa, cc0
+    creator: str | None = None
+    size_bytes: int | None = None
+
+
+_SCHEMA = pa.schema(
+    {
+        "uid": pa.string(),
+        "path": pa.string(),
+        "label": pa.string(),
+        "name": pa.string(),
+        "tags": pa.list_(pa.string()),
+        "categories": pa.list_(pa.string()),
+        "licence": pa.string(),
+        "creator": pa.string(),
+        "size_bytes": pa.int64(),
+    }
+)
+
+
+class RecordTable:
+    """Object records by row; close it, or use it in a `with`."""
+
+    def __init__(self, records: Iterable[ObjectRecord]) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="vitlens-records-")
+        path = str(Path(self._folder.name, "records.arrow"))
+        with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
+            for rows in _batches(records):
+                fields = [vars(record) for record in rows]
+                writer.write_batch(pa.RecordBatch.from_pylist(fields, _SCHEMA))
+        self._table = pa.ipc.open_file(pa.memory_map(path)).read_all()
+
+    def __enter__(self) -> RecordTable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A field of every record, in the order they came in."""
+        return self._table[name]
+
+    def uids(self) -> Iterator[str]:
+        for chunk in self.column("uid").chunks:
+            yield from chunk.to_pylist()
+
+    def rows(self, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """The fields of some records, in the order asked for; a tuple is a list."""
+        for some in _batches(numbers):
+            yield from self._table.take(pa.array(some, pa.int64())).to_pylist()
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    items = iter(items)
+    while batch := list(islice(items, _BATCH_ROWS)):
+        yield batch

@@ -1,0 +1,236 @@
+"""results: what `sweep.json` states, which the page, the plot and MLflow show too.
+
+Two kinds of figures stand side by side. Training measured the validation figures: they are for
+choosing a point. The held-out ones say what a point is worth, once it has been chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.evaluation.result import Recalls, Scores
+from pipelines.execution.bulk import read_record
+from pipelines.lens.settings import TrainConfig
+from pipelines.report.content import Report, Run, SamplesAre
+from pipelines.store.artifacts import Artifact, digest
+from pipelines.targets.step import TargetKind
+from vitlens_core.foundation.info import FoundationInfo
+
+_WHERE = {"resources", "tracking"}  # sections that say nothing of what is computed
+
+RESULTS_FILE = "sweep.json"
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One point as it came out.
+
+    Attributes:
+        label: its name in the table.
+        overrides: what makes it of the profile.
+        config: everything it was run with.
+        is_profile: whether it is what the profile states anyway.
+        artifacts: by step, up to `evaluation`; none if it failed.
+        failure: why it failed; empty if it did not.
+    """
+
+    label: str
+    overrides: Sequence[str]
+    config: BaseModel
+    is_profile: bool
+    artifacts: Mapping[str, Artifact]
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that was run: its axis, what it started from, and every point."""
+
+    modality: str
+    axis: str
+    varied: str
+    profile: str
+    overrides: Sequence[str]
+    points: Sequence[SweepPoint]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of what is compared; where it ran never enters."""
+        configs = [p.config.model_dump(mode="json", exclude=_WHERE) for p in self.points]
+        labels = [point.label for point in self.points]
+        return digest([self.modality, self.axis, self.profile, labels, configs])
+
+
+class _Stated(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Validation(_Stated):
+    """What training measured at its last step."""
+
+    r1: float
+    loss: float
+    against: TargetKind = Field(description="the kind of target, as training states it")
+    n: int = Field(description="samples of the validation split")
+
+
+class PointTraining(_Stated):
+    """How long a point was trained."""
+
+    steps: int
+    batch_size: int
+    epochs: float
+    seconds: float
+
+
+class _PointResult(_Stated):
+    label: str
+    overrides: tuple[str, ...]
+    is_profile: bool
+
+
+class FailedPoint(_PointResult):
+    """A point that has no figures, and why."""
+
+    failure: str = Field(min_length=1)
+    validation: None = None
+
+
+class MadePoint(_PointResult):
+    """A point with its figures."""
+
+    failure: None = None
+    validation: Validation | None = Field(description="null without validation samples")
+    zero_shot: Scores
+    times_chance: float
+    retrieval: dict[str, Recalls]
+    emergent: bool
+    fingerprints: dict[str, str]
+    foundation: FoundationInfo
+    training: PointTraining
+
+
+class SweepResults(_Stated):
+    """A sweep's table."""
+
+    modality: str
+    axis: str
+    varied: str
+    profile: str
+    overrides: tuple[str, ...]
+    fingerprint: str
+    written_at: str = Field(description="ISO 8601, UTC")
+    samples_are: SamplesAre
+    is_generated: bool
+    best_on_validation: tuple[str, ...] = Field(description="labels; see `best_on_validation`")
+    points: tuple[MadePoint | FailedPoint, ...]
+
+    @classmethod
+    def of(cls, sweep: Sweep) -> Self:
+        """Those of a sweep."""
+        reports = [_report(point, sweep.profile) for point in sweep.points]
+        made = [report for report in reports if report]
+        points = tuple(_result(*both) for both in zip(sweep.points, reports, strict=True))
+        return cls(
+            modality=sweep.modality,
+            axis=sweep.axis,
+            varied=sweep.varied,
+            profile=sweep.profile,
+            overrides=tuple(sweep.overrides),
+            fingerprint=sweep.fingerprint,
+            written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            samples_are=made[0].samples_are if made else "samples",
+            is_generated=any(report.is_generated for report in made),
+            best_on_validation=best_on_validation(points),
+            points=points,
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Those in a folder that `sweep.write` made."""
+        return cls.model_validate_json((folder / RESULTS_FILE).read_bytes())
+
+    @property
+    def made(self) -> list[MadePoint]:
+        return [point for point in self.points if isinstance(point, MadePoint)]
+
+    @property
+    def failed(self) -> list[FailedPoint]:
+        return [point for point in self.points if isinstance(point, FailedPoint)]
+
+
+def best_on_validation(points: Sequence[MadePoint | FailedPoint]) -> tuple[str, ...]:
+    """Labels of the points to choose: all with the highest validation R@1.
+
+    Empty where it was not measured, or not against the same kind of target in all points.
+    """
+    measured = {point.label: point.validation for point in points if point.validation}
+    if len({validation.against for validation in measured.values()}) != 1:
+        return ()
+    highest = max(validation.r1 for validation in measured.values())
+    return tuple(label for label, found in measured.items() if found.r1 == highest)
+
+
+def _report(point: SweepPoint, profile: str) -> Report | None:
+    """What a report of the point would say; None if it failed."""
+    if point.failure:
+        return None
+    return Report.of(Run(point.config, point.artifacts, (), None, profile))
+
+
+def _result(point: SweepPoint, report: Report | None) -> MadePoint | FailedPoint:
+    label, overrides, is_profile = point.label, tuple(point.overrides), point.is_profile
+    if report is None:
+        return FailedPoint(
+            label=label, overrides=overrides, is_profile=is_profile, failure=point.failure
+        )
+    return MadePoint(
+        label=label,
+        overrides=overrides,
+        is_profile=is_profile,
+        validation=_validation(report, point.artifacts["targets"]),
+        zero_shot=report.zero_shot,
+        times_chance=report.times_chance,
+        retrieval=report.retrieval,
+        emergent=report.emergent,
+        fingerprints=report.fingerprints,
+        foundation=report.foundation,
+        training=_training(point, report),
+    )
+
+
+def _training(point: SweepPoint, report: Report) -> PointTraining:
+    train = TrainConfig.model_validate(point.config.model_dump()["lens"]["train"])
+    drawn = train.steps * train.batch_size
+    return PointTraining(
+        steps=train.steps,
+        batch_size=train.batch_size,
+        epochs=drawn / _samples(point.artifacts["targets"], "train"),
+        seconds=report.seconds["lens"],
+    )
+
+
+def _validation(report: Report, targets: Artifact) -> Validation | None:
+    measured = report.training
+    if measured.val_r1_last is None:
+        return None
+    assert measured.val_loss_last is not None
+    assert measured.validated_against is not None
+    return Validation(
+        r1=measured.val_r1_last,
+        loss=measured.val_loss_last,
+        against=measured.validated_against,
+        n=_samples(targets, "val"),
+    )
+
+
+def _samples(targets: Artifact, split: str) -> int:
+    names = [path.name.removesuffix(".tar") for path in targets.shards(split)]
+    return sum(read_record(targets.folder, name).samples for name in names)

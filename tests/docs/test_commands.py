@@ -1,0 +1,134 @@
+"""What the pages tell people to type exists: commands, settings, jobs, targets, files."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import click
+import pytest
+from pydantic import BaseModel
+
+from docs.generators.tables import section_in
+from pipelines.config import RunConfig
+from pipelines.store.pieces import Piece
+from tests.docs.pages import MADE_UP, PAGES, ROOT, Command, commands, name_of, quoted, shell_lines
+from vitlens_core.errors import ConfigError
+from workflows.axes import points_of
+from workflows.cli import main
+from workflows.spec import load_workflow
+
+COMMANDS = commands()
+# Shown as a mistake, with the message it gives.
+MISTAKES = {
+    "docs/tutorials/own-meshes.md": ("point_cloud", "tiny", "renders.size=64"),
+    "docs/how/setting.md": ("point_cloud", "demo", "lens.train.step=400"),
+}
+COMING = {"measure", "quick"}  # targets that are added with what they run
+_SECTIONS = "|".join(RunConfig.model_fields)
+_SETTING = re.compile(rf"(?:{_SECTIONS})(?:\.[a-z_]+)+")
+_ENDINGS = {"json", "jsonl", "npy", "py", "safetensors", "tar"}  # `lens.safetensors` is a file
+_FILE = re.compile(r"(?:docs|infra|pipelines|tests|vitlens_core|workflows)/[\w./-]+")
+
+
+def settings_commands() -> list[Command]:
+    """Those that state settings and are meant to work."""
+    mistaken = {override for *_, override in MISTAKES.values()}
+    return [
+        command
+        for command in COMMANDS
+        if command.words[0] in ("run", "sweep")
+        and command.words[1] != MADE_UP
+        and not mistaken & set(command.overrides)
+    ]
+
+
+def test_there_are_commands_to_look_at():
+    assert len(COMMANDS) > 30
+    assert len(settings_commands()) > 15
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_the_command_line_takes_it(command: Command):
+    context = click.Context(main, info_name="vitlens")
+    name, found, rest = main.resolve_command(context, [w for w in command.words if w != "--debug"])
+    assert found is not None
+    found.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize("command", settings_commands(), ids=str)
+def test_its_settings_are_valid(command: Command):
+    workflow = load_workflow(command.words[1])
+    profile = (command.values("--profile") or ["demo"])[0]
+    config = workflow.config(profile, command.overrides)
+    for axis in command.values("--axis"):
+        values = ",".join(command.values("--values"))
+        points = points_of(axis, workflow, config, values.split(",") if values else [])
+        for point in points:
+            workflow.config(profile, [*command.overrides, *point.overrides])
+
+
+@pytest.mark.parametrize("page", MISTAKES)
+def test_the_mistake_it_shows_is_told_so(page: str):
+    modality, profile, override = MISTAKES[page]
+    with pytest.raises(ConfigError) as error:
+        load_workflow(modality).config(profile, [override])
+    shown = str(error.value).partition("?")[0] + "?"
+    assert f"```text\n{shown}\n```" in (ROOT / page).read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_settings_it_names_exist(page: Path):
+    for name in quoted(page):
+        if _SETTING.fullmatch(name) and name.rpartition(".")[2] not in _ENDINGS:
+            assert _exists(RunConfig, name.split(".")), f"{name_of(page)}: no setting {name}"
+
+
+def _exists(model: type[BaseModel], parts: list[str]) -> bool:
+    head, *rest = parts
+    if head not in model.model_fields:
+        return False
+    if head in ("source", "gates", "tokenizer", "signal"):
+        return True  # of the data set, the workflow or the modality: no fixed keys
+    inner = section_in(model.model_fields[head].annotation)
+    return not rest or (inner is not None and _exists(inner, rest))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_files_it_names_exist(page: Path):
+    named = [name for text in quoted(page) for name in _FILE.findall(text)]
+    missing = [n for n in named if MADE_UP not in n and not (ROOT / n.rstrip(".")).exists()]
+    assert not missing
+
+
+def test_the_targets_it_names_exist():
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        name
+        for page in PAGES
+        for text in [*quoted(page), *(" ".join(words) for words in shell_lines(page))]
+        for name in re.findall(r"^make (\w+)$", text)
+    }
+    assert named - COMING <= targets
+
+
+def test_the_jobs_of_dagster_it_names_exist():
+    from workflows.definitions import defs
+
+    known = defs().resolve_all_job_defs()
+    repository = defs().get_repository_def()
+    names = {
+        "-j": {job.name for job in known},
+        "schedule": {schedule.name for schedule in repository.schedule_defs},
+        "sensor": {sensor.name for sensor in repository.sensor_defs},
+    }
+    lines = [w for page in PAGES for w in shell_lines(page) if w[0] == ".venv/bin/dagster"]
+    assert lines
+    for words in lines:
+        if words[1] in ("schedule", "sensor"):
+            assert words[3] in names[words[1]]
+            continue
+        options = dict(pairwise(words))
+        assert options["-j"] in names["-j"]
+        assert [str(Piece.parse(name)) for name in options["--partitions"].split(",")]

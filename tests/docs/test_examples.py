@@ -1,0 +1,72 @@
+"""The examples of the pages run as they stand there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pipelines.registry import promotion
+from pipelines.registry.models import CHAMPION
+from pipelines.source import datasets
+from tests.docs.pages import PAGES, ROOT, blocks, commands, name_of
+from tests.pipelines.registered import aliases, register
+from workflows.cli import main
+
+EXAMPLES = ("README.md", "docs/tutorials/using-a-model.md")
+
+
+def python_blocks(page: str) -> list[str]:
+    """Those that run; the others say in their first line why not."""
+    return [body for body in blocks(ROOT / page, "python") if not body.startswith("# not run")]
+
+
+@pytest.mark.parametrize("page", EXAMPLES)
+def test_the_examples_of_a_page_run_in_their_order(page: str, workplace: Path):
+    names: dict[str, Any] = {"points": np.random.default_rng(0).random((64, 6))}
+    for number, body in enumerate(python_blocks(page)):
+        exec(compile(body, f"{page}, block {number}", "exec"), names)
+    assert names["probabilities"].shape == (2, 3)
+    assert names["probabilities"].sum(dim=1).tolist() == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "csv")], ids=name_of)
+def test_the_tables_are_manifests(page: Path, tmp_path: Path):
+    for table in blocks(page, "csv"):
+        (tmp_path / "manifest.csv").write_text(table)
+        settings = datasets.load("manifest").model_validate({"root": str(tmp_path)})
+        assert len(list(settings.pairs())) == len(table.strip().splitlines()) - 1
+
+
+def test_pages_with_examples_are_run():
+    with_python = {
+        page.relative_to(ROOT).as_posix()
+        for page in PAGES
+        if python_blocks(page.relative_to(ROOT).as_posix())
+    }
+    # That page shows the form of a source, not a whole one.
+    assert with_python - {"docs/contributing/extend.md"} == set(EXAMPLES)
+
+
+def test_the_commands_about_versions_do_what_the_page_says(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In the page's order, on a home with a champion and a challenger."""
+    monkeypatch.setenv("VITLENS_HOME", str(home))
+    monkeypatch.setenv("VITLENS_USER", "ada")
+    first = register(home, right=0.5)
+    promotion.promote(home, first.name, first.version)
+    register(home, right=0.75)
+    seen = {}
+    for command in commands():
+        if command.page == "docs/tutorials/champions.md" and command.words[0] != "run":
+            result = CliRunner().invoke(main, list(command.words), catch_exceptions=False)
+            assert result.exit_code == 0, f"{command}: {result.output}"
+            seen[command.words[0]] = (result.output, aliases(home))
+    assert CHAMPION in seen["promote"][1][2]
+    assert CHAMPION in seen["rollback"][1][1]
+    assert "field test" in seen["history"][0]
+    assert "ada" in seen["history"][0]

@@ -1,0 +1,30 @@
+"""info: what `foundation.json` states of a foundation; read without torch."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+def _is_unset(value: object) -> bool:
+    return value is None
+
+
+class FoundationInfo(BaseModel):
+    """Which foundation a lens lives on, and what it takes to open it again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    spec: str = Field(description="`open_clip:…` or `lit:…`")
+    embed_dim: int = Field(ge=1, description="width E of the space")
+    image_size_px: int = Field(ge=1, description="side of the square images it sees")
+    digest: str = Field(description="SHA-256 of its weights, hexadecimal")
+    background: int = Field(255, ge=0, le=255, description="grey level behind a view")
+    logit_scale: float | None = Field(
+        None,
+        gt=0,
+        exclude_if=_is_unset,
+        description="inverse temperature that image and text were trained with",
+    )
+    teacher: str | None = Field(
+        None, exclude_if=_is_unset, description="modality of the lens that teaches, if one does"
+    )

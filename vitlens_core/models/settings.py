@@ -1,0 +1,43 @@
+"""Settings of a tower's lens, trunk and head. Checked without torch; `tower` builds from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+HeadKind = Annotated[
+    Literal["frozen", "linear", "mlp"],
+    Field(description="`frozen` keeps the foundation's projection; `linear` and `mlp` are trained"),
+]
+
+
+class LensSettings(BaseModel):
+    """Shape of the lens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["perceiver", "identity"] = Field(
+        "perceiver", description="`identity` hands the tokenizer's tokens to the trunk"
+    )
+    latents: int = Field(256, ge=1, description="latents, so tokens of the trunk; a square")
+    depth: int = Field(4, ge=1, description="cross-attention layers")
+    self_per_cross: int = Field(1, ge=0, description="self-attention layers after each")
+    cross_heads: int = Field(1, ge=1, description="heads of a cross-attention")
+    cross_dim_head: int = Field(64, ge=1, description="width of such a head")
+    latent_heads: int = Field(16, ge=1, description="heads of a self-attention")
+    latent_dim_head: int = Field(64, ge=1, description="width of such a head")
+    tie_weights: bool = Field(False, description="layers 1.. share one set of weights")
+
+
+class TrunkSettings(BaseModel):
+    """Which of the trunk's blocks the lens uses, and what of it is trained after all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    skip_first: int = Field(0, ge=0, description="blocks dropped at the start")
+    skip_last: int = Field(0, ge=0, description="blocks dropped at the end")
+    unlock_cls: bool = Field(False, description="train the CLS token")
+    unlock_positions: bool = Field(False, description="train the positional table")
+    unlock_norm_pre: bool = Field(False, description="train the norm before the blocks")
+    unlock_first: int = Field(0, ge=0, description="blocks, from the first kept, to train")
