@@ -13,7 +13,6 @@ from vitlens_core.errors import InputError, VitlensError
 from vitlens_core.export import TOLERANCE, export_onnx
 from vitlens_core.models.tower import Tower, build_tower
 
-
 # One block of three: they are alike, and the export takes as long as the graph has nodes.
 TRUNK = {"skip_first": 2}
 
