@@ -33,6 +33,7 @@ from tests.pipelines.quiet import quiet_runtime
 from tests.pipelines.small_mirror import write_json
 from vitlens_core.errors import TransientError
 
+ON_RAY = [pytest.mark.slow, pytest.mark.xdist_group("local_ray")]
 UIDS = [f"object{number:02d}" for number in range(24)]
 PASSING = {
     "object00.glb": [fails(429, retry_after="1")],
@@ -102,7 +103,7 @@ def _assert_the_rest_is_complete(made: Artifact, site: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=ON_RAY)])
 def test_every_object_but_those_broken_for_ever_is_complete(
     server: Server,
     site: Path,
