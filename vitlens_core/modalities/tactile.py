@@ -96,6 +96,7 @@ class Tactile(LensedModality[TactileSignal]):
     Signal = TactileSignal
     Tokenizer = TactileTokenizer
     lens = LensSettings(kind="identity")
+    # ViT-Lens tunes these parts of the image tower for touch.
     trunk = TrunkSettings(
         unlock_cls=True, unlock_positions=True, unlock_norm_pre=True, unlock_first=4
     )

@@ -112,13 +112,14 @@ class Thermal(LensedModality[ThermalSignal]):
         Raises:
             InputError: the file cannot be read, has colours, or its range is needed and missing.
         """
+        # A range is never guessed from a picture's extremes: equal heat would get other numbers.
         is_array = Path(path).suffix.lower() in ARRAY_ENDINGS
         stored = read_array(path) if is_array else read_counts(path)
         if coldest is None and hottest is None and stored.dtype == np.uint8:
             coldest, hottest = 0, 255
         if coldest is None or hottest is None or not coldest < hottest:
             raise InputError(
-                f"{path} holds {stored.dtype}: state its coldest and its hottest number, "
+                f"{path} holds {stored.dtype}: state its coldest and hottest numbers, "
                 f"found coldest={coldest}, hottest={hottest}"
             )
         values = raw_numbers(stored, "a thermal picture", "H", "W")

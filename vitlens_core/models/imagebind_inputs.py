@@ -61,6 +61,7 @@ class WindowStem(Stem):
         self.window = window
 
     def forward(self, x: Tensor) -> Tensor:
+        # The published layer is linear over windows, where a convolution would do the same.
         windows = x.unfold(-1, self.window, self.window).transpose(1, 2)
         return self.norm_layer(self.proj(windows.flatten(2)))
 
@@ -98,6 +99,7 @@ class GridPreprocessor(nn.Module):
         self.stem_name = stem_name
         self.shapes = shapes
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        # By name, since the published name differs between modalities.
         self.add_module(stem_name, stem)
         self.pos_embedding_helper = PositionTable(1 + tokens, width)
 

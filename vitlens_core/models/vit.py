@@ -29,6 +29,7 @@ class ResidualBlock(nn.Module):
         self, width: int, heads: int, mlp_ratio: float = 4.0, *, causal: bool = False
     ) -> None:
         super().__init__()
+        # All names here are those of CLIP's published weights, which load strictly.
         hidden = int(width * mlp_ratio)
         self.ln_1 = nn.LayerNorm(width)
         self.attn = SelfAttention(width, heads, causal=causal)
@@ -70,7 +71,7 @@ class ClipVit(nn.Module):
     def __init__(self, sizes: VitSizes) -> None:
         super().__init__()
         width = sizes.width
-        std = width**-0.5
+        std = width**-0.5  # as CLIP starts
         self.class_embedding = normal_parameter(width, std=std)
         self.positional_embedding = normal_parameter(1 + sizes.num_tokens, width, std=std)
         self.ln_pre = nn.LayerNorm(width)

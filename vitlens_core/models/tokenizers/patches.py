@@ -57,6 +57,7 @@ class PatchTokenizer(nn.Module):
         stride = stride or (patch, patch)
         self.in_channels = in_channels
         self.size = size
+        # Without bias, as CLIP's own patch embedding, whose kernel touch starts from.
         self.conv1 = nn.Conv2d(in_channels, width, patch, stride, bias=False)
         rows, columns = (
             count_windows(s, patch, step) for s, step in zip(size, stride, strict=True)
@@ -93,6 +94,7 @@ class SpectrogramTokenizer(PatchTokenizer):
         """Raises InputError on another number of frames or mel bins."""
         mel_bins, frames = self.size
         check_shape(signal, frames, mel_bins)
+        # The kernel's rows run over mel bins, so that tokens of one band follow each other.
         return super().forward(signal.transpose(1, 2)[:, None])
 
 

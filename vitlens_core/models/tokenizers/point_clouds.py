@@ -49,6 +49,7 @@ class PointTokenizer(nn.Module):
                 f"expected points of shape [B, N, {self.in_channels}], found {list(points.shape)}"
             )
         xyz = points[..., :3]
+        # A random start in training varies the groups; in evaluation a cloud has one embedding.
         if not self.presorted:
             start = None if self.training else 0
             return gather_points(xyz, farthest_point_sample(xyz, self.num_groups, start=start))
@@ -107,6 +108,7 @@ class GroupEncoder(nn.Module):
         )
 
     def forward(self, groups: Tensor) -> Tensor:
+        # Points of all groups are rows of one matrix; groups are told apart for the maximum only.
         points = self.first_conv(groups.flatten(0, 2)).unflatten(0, (-1, groups.shape[2]))
         return self.second_conv(points).unflatten(0, groups.shape[:3]).amax(dim=2)
 
@@ -201,6 +203,7 @@ class SetAbstractionTokenizer(PointTokenizer):
         super().__init__(num_groups, in_channels, presorted=presorted)
         self.group_size = group_size
         self.radius = radius
+        # 3 for the coordinates relative to the centre.
         self.sa = SetAbstraction(3 + in_channels, encoder_dim)
         self.lift = nn.Sequential(
             nn.Conv1d(3 + encoder_dim, width, 1), ChannelsLast(), nn.LayerNorm(width)
