@@ -175,7 +175,7 @@ def with_article(phrase: str) -> str:
 
 
 def _cleaned(texts: Sequence[str]) -> list[str]:
-    """The phrases of `texts` that say something, each once."""
+    """Return the phrases of `texts` that say something, each once."""
     return list(dict.fromkeys(phrase for text in texts if (phrase := clean_phrase(text))))
 
 

@@ -20,7 +20,7 @@ from torch.export import Dim
 from vitlens_core.errors import InputError, VitlensError
 from vitlens_core.readers.files import optional
 
-# Of an entry of a unit-norm embedding: the two runtimes sum in different orders.
+# For an entry of a unit-norm embedding: the two runtimes sum in different orders.
 TOLERANCE = 1e-4
 # Protobuf ends at 2 GiB, of which 64 MiB are left for the graph itself. Larger weights go into a
 # file beside it, <name>.data.

@@ -293,7 +293,7 @@ def _ahead(queries: Floats, gallery: Floats, items: Sequence[Ints]) -> Ints:
     """Count the irrelevant items at least as near as each query's nearest relevant one, [B]."""
     scores = _similarities(queries, gallery)
     best = np.array([row[own].max() for row, own in zip(scores, items, strict=True)])
-    # Relevant items that tie with the best do not stand in its way.
+    # Relevant items that tie with the best are no wrong answers.
     tied = [(row[own] >= top).sum() for row, own, top in zip(scores, items, best, strict=True)]
     return (scores >= best[:, None]).sum(axis=1) - np.array(tied)
 

@@ -55,7 +55,7 @@ class SignalTower:
         return unit_norm(self.tower)(self.tokenizer.prepare(signals, self.signal))
 
     def settings(self) -> dict[str, object]:
-        """All settings of signal and tokenizer by name; they have no name in common."""
+        """Return all settings of signal and tokenizer by name; they have no name in common."""
         return self.signal.model_dump() | self.tokenizer.model_dump()
 
     def adjusted(self, **changes: object) -> SignalTower:
@@ -154,7 +154,7 @@ class ClipImages:
         self._embed = unit_norm(tower)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """uint8 RGB [B, S, S, 3] → unit-norm embeddings [B, E]."""
+        """Embed uint8 RGB images [B, S, S, 3]: unit norm, [B, E]."""
         return self._embed(normalised(images))
 
 
@@ -178,7 +178,7 @@ class ClipTexts:
         self._tokenizer = SimpleTokenizer(context_length=context_length)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts → unit-norm embeddings [B, E]."""
+        """Embed texts: unit norm, [B, E]."""
         return self._embed(self._tokenizer(list(texts)))
 
 

@@ -57,7 +57,7 @@ def imagebind_encoders(
         embed = _mel_first(tower(modality)) if signal.in_clips else tower(modality)
         signal_tower = SignalTower(signal, tokenizer, embed)
         encoders[modality] = signal_encoder(signal_tower, 1 / LOGIT_SCALES[modality])
-    # Vision has no scale of its own; its similarities to text take text's.
+    # Vision has no scale of its own: similarities of pictures and text take the scale of text.
     temperature = 1 / LOGIT_SCALES["text"]
     if sizes.vision:
         pictures = ClipImages(tower("vision"))
@@ -91,7 +91,7 @@ def _tower_of(name: str) -> str:
 
 
 def _settings(sizes: ImageBindConfig) -> dict[str, tuple[SignalConfig, AnyTokenizer]]:
-    """Signal and tokenizer of each modality with a tower, except pictures and text."""
+    """Return signal and tokenizer of each modality with a tower, except pictures and text."""
     settings: dict[str, tuple[SignalConfig, AnyTokenizer]] = {}
     if sizes.audio:
         # ImageBind's own clip length, mean and deviation; the modality's defaults are ViT-Lens's.

@@ -68,7 +68,7 @@ def beside(lens: Path) -> Stated:
 
 def _stated(folder: Path) -> Stated:
     config, stated = folder / CONFIG_FILE, Stated()
-    # Many folders hold a config.json; only with the hub's weights beside it is it ours.
+    # Many folders hold a config.json; it is ours only if the hub's weights lie beside it.
     if config.is_file() and (folder / PRETRAINED_FILE).is_file():
         content = json.loads(config.read_text())
     else:
@@ -121,7 +121,7 @@ def _lens_encoder(path: Path, foundation: Foundation, device: torch.device) -> E
     trained = CalibrationStated(temperature=1 / tower.log_scale.exp().item())
     temperature = beside(path).get("calibration", trained)["temperature"]
     embed = on_device(tower, device)
-    # Of a recording handed in here, only what the tokenizer sees is stored: 512 of 10,000 points.
+    # A recording handed in here is stored as far as the tokenizer sees it: 512 of 10,000 points.
     signal_tower = SignalTower(settings.signal_needed, settings.tokenizer_config, embed)
     return signal_encoder(signal_tower, temperature)
 

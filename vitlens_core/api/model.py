@@ -219,7 +219,7 @@ class Model(Pretrained):
         *,
         temperature: float | None = None,
     ) -> Calibrated:
-        """Turn similarities [A, C] into probabilities that candidate c is right for query a.
+        """Turn similarities [A, C] into probabilities, if one of C candidates is right for each A.
 
         Args:
             modality: its temperature applies; by default that of the model's first modality.

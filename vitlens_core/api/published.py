@@ -84,7 +84,7 @@ def vitlens_encoders(
 
 
 def _settings(sizes: VitLensConfig) -> dict[str, tuple[SignalConfig, AnyTokenizer]]:
-    """Signal and tokenizer of each modality that the config has a tower for."""
+    """Return signal and tokenizer of each modality that the config has a tower for."""
     side_px = sizes.vit.image_size
     stored_px = round(side_px * _TACTILE_MARGIN)
     settings: dict[str, tuple[SignalConfig, AnyTokenizer]] = {
@@ -107,7 +107,7 @@ def _settings(sizes: VitLensConfig) -> dict[str, tuple[SignalConfig, AnyTokenize
 def _clouds(
     protocol: point_cloud.PointCloudTokenizer,
 ) -> tuple[point_cloud.PointCloudSignal, point_cloud.PointCloudTokenizer]:
-    """Signal and tokenizer of a protocol; no more points are stored than it sees."""
+    """Return signal and tokenizer of a protocol; no more points are stored than it sees."""
     return protocol.signal_needed(point_cloud.PointCloudSignal()), protocol
 
 

@@ -80,11 +80,11 @@ class Foundation(nn.Module, ABC):
         return F.normalize(self.text_embeddings(texts), dim=-1)
 
     def freeze(self) -> Foundation:
-        """Put it into evaluation mode and make no parameter trainable; returns itself."""
+        """Set evaluation mode and make all parameters untrainable; returns itself."""
         return self.eval().requires_grad_(False)
 
     def digest(self) -> str:
-        """Identify the space: SHA-256 of every tensor's name, shape, type and bytes."""
+        """Compute the space's identity: SHA-256 of every tensor's name, shape, type and bytes."""
         sha = hashlib.sha256()
         # Sorted: the order in which modules are registered is no part of the identity.
         for name, tensor in sorted(self.state_dict().items()):

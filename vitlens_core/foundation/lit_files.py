@@ -104,7 +104,7 @@ def _read_vit(model: str, checkpoint: Path) -> nn.Module:
     try:
         return timm.create_model(model, num_classes=0, checkpoint_path=str(checkpoint))
     except (OSError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
-        # Cut: torch lists every tensor that does not fit.
+        # Cut to 300 characters: torch lists every tensor that does not fit.
         raise ConfigError(
             f"{checkpoint} does not hold the weights of timm's {model}: {error!s:.300}"
         ) from error

@@ -101,7 +101,7 @@ class PointCloudTokenizer(TokenizerConfig[PointCloudSignal]):
             )
 
     def signal_needed(self, signal: PointCloudSignal) -> PointCloudSignal:
-        """Store only the points that are seen: a prefix in farthest-point order is a sample."""
+        """Return a signal of the points seen: any prefix in farthest-point order is a sample."""
         return signal.model_copy(update={"points": self.points_seen})
 
     def build(

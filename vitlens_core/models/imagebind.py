@@ -29,7 +29,7 @@ from vitlens_core.models.imagebind_inputs import build_preprocessor
 from vitlens_core.models.reference_config import LOGIT_SCALES, ImageBindConfig, ImageBindTower
 from vitlens_core.models.text import at_end_of_text
 
-# Of the published trunks and heads; the stems have torch's default, 1e-5.
+# The published trunks and heads have this; the stems have torch's default, 1e-5.
 NORM_EPS = 1e-6
 MAX_LOGIT_SCALE = 100.0
 # Vision and text start from OpenCLIP's weights, which have no learned key and value.

@@ -27,7 +27,7 @@ from vitlens_core.models.tokenizers.patches import check_shape, count_windows
 
 
 class RepeatFrames(nn.Module):
-    """Repeat an image as a short video, [B, C, frames, H, W]; videos pass unchanged."""
+    """Repeats an image as a short video, [B, C, frames, H, W]; videos pass unchanged."""
 
     def __init__(self, frames: int) -> None:
         super().__init__()

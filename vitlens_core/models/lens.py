@@ -166,7 +166,7 @@ def build_lens(settings: LensSettings, trunk_width: int, token_width: int) -> nn
     """Build the lens from tokens to the trunk's width.
 
     Raises:
-        ConfigError: the tokens of an identity lens have not the trunk's width.
+        ConfigError: the tokens of an identity lens do not have the trunk's width.
     """
     if settings.kind == "identity":
         if token_width != trunk_width:

@@ -121,7 +121,7 @@ class Tower(nn.Module):
         }
 
     def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
-        """Load the tensors of `trained_state`. Raises CheckpointError if any is missing or odd."""
+        """Load exactly the tensors that `trained_state` names. Raises CheckpointError otherwise."""
         expected, loaded = set(self.trained_state()), set(state)
         if expected != loaded:
             raise CheckpointError(

@@ -23,7 +23,7 @@ from vitlens_core.models.settings import HeadKind, LensSettings, TrunkSettings
 
 
 class TowerSettings(BaseModel):
-    """The settings of a modality's tower; frozen, unknown keys refused.
+    """The settings of a modality's tower; they are frozen and refuse unknown keys.
 
     Raises:
         ConfigError: the modality is unknown, the foundation encodes it, or the tokenizer would see

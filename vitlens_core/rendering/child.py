@@ -18,7 +18,7 @@ from vitlens_core.rendering.limits import limit_memory
 from vitlens_core.rendering.renderer import ObjectRenderer
 from vitlens_core.rendering.settings import RenderSettings
 
-# How much later than the parent the child ends itself.
+# The child ends itself this much later than the parent would have killed it.
 _GRACE_S = 10.0
 
 

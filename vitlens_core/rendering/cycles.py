@@ -59,7 +59,7 @@ class CyclesRenderer:
         self, cameras: Cameras
     ) -> tuple["bpy.types.Scene", "bpy.types.Object", "bpy.types.Object"]:
         """Make an empty scene with its camera and key light."""
-        # Nothing of the object before may stay in Blender's memory.
+        # Nothing of the previous object may stay in Blender's memory.
         bpy.ops.wm.read_factory_settings(use_empty=True)
         scene = bpy.context.scene
         scene.render.threads_mode, scene.render.threads = "FIXED", self._threads
@@ -68,7 +68,7 @@ class CyclesRenderer:
         camera.data.angle = 2 * np.arctan(cameras.size_px / 2 / cameras.intrinsics[0, 0])
         camera.data.clip_start = 0.01
         sun = bpy.data.lights.new("key", "SUN")
-        # A wide sun has soft shadows.
+        # A sun this wide casts soft shadows.
         sun.energy, sun.angle = _KEY_IRRADIANCE, np.radians(30)
         key = bpy.data.objects.new("key", sun)
         for thing in (camera, key):
@@ -196,7 +196,7 @@ def _image(texture: Texture, textures: dict[int, "bpy.types.Image"]) -> "bpy.typ
 def _sun_pose(towards_light: np.ndarray) -> np.ndarray:
     """Compute a pose [4, 4] whose −z, along which a sun shines, points away from the light."""
     z = towards_light / np.linalg.norm(towards_light)
-    # Any axis serves that is not (nearly) parallel to z.
+    # Any axis that is not nearly parallel to z serves.
     x = np.cross([0.0, 1.0, 0.0] if abs(z[1]) < 0.9 else [1.0, 0.0, 0.0], z)
     x /= np.linalg.norm(x)
     pose = np.eye(4)

@@ -244,7 +244,7 @@ def as_floats(values: np.ndarray, normalized: bool) -> np.ndarray:
     if values.dtype.kind == "f" or not normalized:
         return values.astype(np.float32)
     top = np.float32(np.iinfo(values.dtype).max)
-    # −128 / 127 is less than −1.
+    # The lowest integer would become less than −1: −128 / 127.
     return np.maximum(values.astype(np.float32) / top, np.float32(-1))
 
 

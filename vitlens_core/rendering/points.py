@@ -10,7 +10,7 @@ from vitlens_core.errors import BadSampleError
 from vitlens_core.rendering.colour import linear_to_srgb, srgb_to_linear
 from vitlens_core.rendering.mesh import Material, Mesh, Part, Texture
 
-# Hidden points are drawn again this often; each time the hidden share of them is missing again.
+# Rounds of drawing: each draws again as many points as the material hid in the one before.
 _ROUNDS = 16
 _FPS_TREE_HEIGHT = 6  # fastest of 3..9 for 10,000 points
 # A table of the 256 values is faster than a power for every texel.
@@ -76,7 +76,7 @@ def _draw(
 ) -> np.ndarray:
     """Draw `count` points and return those that are visible, [n, 6]."""
     faces = np.searchsorted(edges, rng.random(count) * edges[-1], side="right")
-    # A product that rounds up to the last edge would give a face too many.
+    # A draw that rounds up to the last edge would give an index beyond the last face.
     faces = np.minimum(faces, len(edges) - 1)
     # The square root makes the points uniform in the triangle; without it they crowd at a corner.
     root, second = np.sqrt(rng.random(count)), rng.random(count)
