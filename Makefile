@@ -1,10 +1,15 @@
 # make demo    sets up and runs the main job on the shipped objects
+# make quick   at every change: lints, type-checks, checks the layers, runs the quick tests
 # make test    sets up, lints, type-checks, checks the layers, builds the pages, runs the tests
 # make nightly the tests that take another 23 to 26 minutes
 # make docs    builds the documentation into site/
-.PHONY: setup demo test nightly lint docs bench lock clean
+# make measure the structure of the code in figures; REV=263c4ac puts that revision beside it
+# make coverage the share of lines that the tests run, by package
+.PHONY: setup demo quick test nightly lint docs measure coverage bench lock clean
 
 BIN := .venv/bin
+# Else every process compiles whatever it imports, which is most of a short test.
+unexport PYTHONDONTWRITEBYTECODE
 # Two files side by side; more threads in each would only take the cores from one another.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
 
@@ -13,6 +18,10 @@ setup:
 
 demo: setup
 	@$(BIN)/vitlens run point_cloud --profile demo
+
+# A test is quick unless it says otherwise: marked slow, nightly, or on Ray (tests/conftest.py).
+quick: setup lint
+	$(PYTEST) -m "not slow and not nightly"
 
 test: export VITLENS_WITH_BROWSER = 1
 test: setup lint docs
@@ -34,6 +43,16 @@ docs: export NO_MKDOCS_2_WARNING = 1
 docs: setup
 	$(BIN)/python -m mkdocs build --strict
 
+measure:
+	@$(BIN)/python -m infra.measure $(if $(REV),--compare $(REV))
+
+# Child processes are measured too, but for those that are killed or given an empty environment.
+coverage: setup
+	$(BIN)/coverage erase
+	$(PYTEST:pytest=coverage run -m pytest) -m "not nightly"
+	$(BIN)/coverage combine -q
+	@$(BIN)/coverage json -q -o - | $(BIN)/python -m infra.covered
+
 bench: setup
 	$(BIN)/python -m tests.benchmarks
 
@@ -45,4 +64,4 @@ lock:
 		infra/weights.txt -o weights.lock
 
 clean:
-	rm -rf .venv build dist site *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist site .coverage* *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

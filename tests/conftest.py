@@ -5,35 +5,36 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from tests.tiny_models import write_lit, write_open_clip
-
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("vitlens", deadline=None)
 settings.load_profile("vitlens")
 
-_SHARED = ("local_ray", "flow_runtime")  # each is made once, and costs a while
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests stay together, and so do all that share something (`--dist loadgroup`).
+    """Marks of what the fixtures of a test say, and an order in which two workers end together.
 
-    Groups with slow tests come last, the longest of them first, so that two cores end together.
+    What needs Ray is slow, and shares one. A file's other tests stay together (`--dist loadgroup`).
+    Groups with the most slow tests come first: the many short files fill what time is left.
     """
     for item in items:
-        if item.get_closest_marker("xdist_group"):
-            continue
-        shared = [name for name in _SHARED if name in getattr(item, "fixturenames", ())]
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
-    slow = {_group(item) for item in items if _is_slow(item)}
-    items.sort(key=lambda item: (_group(item) in slow, _group(item) not in _SHARED))
+        if "local_ray" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group("local_ray"))
+        elif item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+    slow = Counter(_group(item) for item in items if _is_slow(item))
+    items.sort(key=lambda item: (_group(item) != "local_ray", -slow[_group(item)]))
 
 
 def _group(item: pytest.Item) -> str:
@@ -66,23 +67,39 @@ def local_ray() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_lit(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Spec of a `lit` foundation whose two towers are tiny, random and read from files."""
+    from tests.tiny_models import write_lit  # late: open_clip and timm take seconds
+
     return write_lit(tmp_path_factory.mktemp("tiny-lit"))
 
 
 @pytest.fixture(scope="session")
 def tiny_open_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Spec of a tiny, random model of open_clip, its weights in a file."""
+    from tests.tiny_models import write_open_clip
+
     return write_open_clip(tmp_path_factory.mktemp("tiny-open-clip"))
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty registry; making its tables takes seconds, copying them none."""
-    from pipelines.registry import models  # late: not every test needs MLflow
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of all workers of this session of pytest."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
-    home = tmp_path_factory.mktemp("registry")
-    models.connect(home).search_registered_models()
-    return home / "mlflow.db"
+
+@pytest.fixture(scope="session")
+def database(pytestconfig: pytest.Config) -> Path:
+    """An empty registry; making its tables takes seconds, so that it is kept for next time."""
+    from pipelines.registry import models  # late: not every test needs MLflow
+    from pipelines.store.files import made_once
+
+    def make(home: Path) -> Path:
+        models.connect(home / "made").search_registered_models()
+        return home / "made"
+
+    assert pytestconfig.cache is not None
+    kept = pytestconfig.cache.mkdir("vitlens-registry")
+    return made_once(kept / version("mlflow"), make) / "mlflow.db"
 
 
 @pytest.fixture

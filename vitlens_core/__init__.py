@@ -7,7 +7,7 @@
     models/       tokenizers, lenses, trunk, tower; the published towers
     foundation/   the frozen dual encoder that defines the embedding space
     api/          load, encode, compare, fuse
-    captions.py   losses.py   metrics.py   checkpoint.py   export.py   precision.py   errors.py
+    captions.py   losses/   metrics.py   checkpoint.py   export.py   precision.py   errors.py
 
 The package installs without Ray, MLflow and Dagster, and imports none of them.
 

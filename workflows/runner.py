@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import cache
 
 import dagster as dg
 
@@ -29,6 +30,12 @@ class RunOutcome(Enum):
     CHALLENGER = "challenger"  # a gate failed
 
 
+@cache  # half a second, and a sweep runs many times
+def definitions() -> dg.Definitions:
+    """Every workflow, as this process found them first."""
+    return defs()
+
+
 def execute(home: Home, modality: str, profile: str, overrides: Sequence[str]) -> RunOutcome:
     """Run every step; finished ones are reused.
 
@@ -36,7 +43,7 @@ def execute(home: Home, modality: str, profile: str, overrides: Sequence[str]) -
         Whatever a step raised, as it raised it.
         KeyboardInterrupt: stopped by the user.
     """
-    job = defs().resolve_job_def(modality)
+    job = definitions().resolve_job_def(modality)
     try:
         _run(home, job, run_config(modality, profile, overrides))
     except DagsterAssetCheckFailedError:
@@ -58,7 +65,7 @@ def evaluate(
     Raises:
         As `execute` does.
     """
-    job = defs().resolve_job_def(modality)
+    job = definitions().resolve_job_def(modality)
     wanted = STEP_NAMES[: STEP_NAMES.index("evaluation") + 1]
     keys = [key for key in job.asset_layer.selected_asset_keys if key.path[-1] in wanted]
     settings = run_config(modality, profile, overrides)

@@ -73,7 +73,9 @@ class Workflow(BaseModel):
     description: str
     base: dict[str, Any] = Field(default_factory=dict, description="what all profiles share")
     profiles: dict[str, dict[str, Any]] = Field(description="settings by name, over the base")
-    gates: dict[str, dict[str, Any]] = Field(description="name → metric, and min or max")
+    gates: dict[str, dict[str, Any]] = Field(
+        description="name → settings; `kind` names a module of pipelines.registry.gates"
+    )
     schedule: Schedule | None = None
     sensor: Sensor | None = None
     pieces: Pieces | None = None

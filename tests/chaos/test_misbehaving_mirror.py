@@ -33,6 +33,7 @@ from tests.pipelines.quiet import quiet_runtime
 from tests.pipelines.small_mirror import write_json
 from vitlens_core.errors import TransientError
 
+ON_RAY = [pytest.mark.slow, pytest.mark.xdist_group("local_ray")]
 UIDS = [f"object{number:02d}" for number in range(24)]
 PASSING = {
     "object00.glb": [fails(429, retry_after="1")],
@@ -102,7 +103,7 @@ def _assert_the_rest_is_complete(made: Artifact, site: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=ON_RAY)])
 def test_every_object_but_those_broken_for_ever_is_complete(
     server: Server,
     site: Path,
@@ -202,6 +203,6 @@ def test_a_mirror_may_lack_many_objects_but_not_itself(site: Path, tmp_path: Pat
     items = [{**vars(record), "split": "train"} for record in mirror.records()]
     objects.write_plan(UPath(tmp_path), "train-00000", items)
     site.rename(tmp_path / "unmounted")
-    stage = objects.FetchStage(mirror, config, UPath(tmp_path))
+    processor = objects.ObjectFetcher(mirror, config, UPath(tmp_path))
     with pytest.raises(TransientError, match=r"no longer answers.*no such file"):
-        list(stage.samples(objects.ShardTask("train-00000")))
+        list(processor.samples(objects.ShardTask("train-00000")))

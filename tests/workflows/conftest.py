@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,20 @@ from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from pipelines import report
 from pipelines.flow import FlowStep
-from pipelines.registry import models, noninferiority, promotion
+from pipelines.registry import models, promotion
+from pipelines.registry.gates.non_inferiority import NonInferiority
+from pipelines.store.home import Home
 from tests.workflows.stage import Stage
+from workflows.environment import dagster_folder
+
+# Runs and schedules on disk, events in memory: written one by one they take most of a run.
+HISTORY = """\
+run_storage: {{module: dagster._core.storage.runs, class: SqliteRunStorage,
+  config: {{base_dir: '{0}/history'}}}}
+event_log_storage: {{module: dagster._core.storage.event_log, class: InMemoryEventLogStorage}}
+schedule_storage: {{module: dagster._core.storage.schedules, class: SqliteScheduleStorage,
+  config: {{base_dir: '{0}/schedules'}}}}
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -22,18 +35,36 @@ def own_context() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dagster's folder before its first run; making the tables takes seconds, copying none."""
+    folder = dagster_folder(Home(tmp_path_factory.mktemp("dagster")))
+    with dg.DagsterInstance.from_config(str(folder)) as instance:
+        instance.get_runs()
+    return folder
+
+
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+def light_history(tmp_path: Path, databases: Path) -> None:
+    """Of the home in `tmp_path`: no event of a run waits for the disk."""
+    folder = tmp_path / "dagster"
+    shutil.copytree(databases, folder)
+    (folder / "dagster.yaml").write_text(HISTORY.format(folder))
+
+
+@pytest.fixture
+def stage(tmp_path: Path, light_history: None, monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setenv("VITLENS_HOME", str(tmp_path))
     stage = Stage(tmp_path)
     monkeypatch.setattr(FlowStep, "run", lambda step, *given: stage.run_step(step, *given))
     monkeypatch.setattr(models, "register_challenger", stage.register)
     monkeypatch.setattr(models, "state_gates", stage.state_gates)
     monkeypatch.setattr(promotion, "promote", stage.promote)
+    monkeypatch.setattr(promotion, "rolled_back", lambda home, name, version: None)
     monkeypatch.setattr(models, "versions", lambda home, modality: stage.versions)
     monkeypatch.setattr(models, "download", lambda source, home: Path("nowhere"))
-    alike = noninferiority.skipped("lenses of this stage are all alike")
-    monkeypatch.setattr(noninferiority, "hold", lambda *_: alike)
+    alike = "lenses of this stage are all alike"
+    monkeypatch.setattr(NonInferiority, "check", lambda gate, _: gate.skip(alike))
     monkeypatch.setattr(models, "log_report", lambda home, model, folder: None)
     monkeypatch.setattr(report, "write", stage.write_report)
     return stage

@@ -27,7 +27,7 @@ from pipelines.store.shards import encode_model
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.metrics import Interval
-from workflows.definitions import defs
+from workflows.runner import definitions
 from workflows.settings import run_config
 
 CHANCE = 0.25
@@ -39,7 +39,7 @@ FILES = {
     "curves.json": TrainingCurves(train=({"step": 1, "loss": 1.0},), validated_against=None),
     "benchmarks.json": Table(modalities=("point_cloud",), rows=(), failed=(), skipped=()),
 }
-DEFINITIONS = defs()
+DEFINITIONS = definitions()
 
 
 def evaluation(top1: float, supervision: Mapping[str, float]) -> EvaluationResult:

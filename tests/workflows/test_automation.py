@@ -24,7 +24,7 @@ JOB = dg.define_asset_job("any")
 
 
 @pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+def instance(tmp_path: Path, light_history: None) -> Iterator[dg.DagsterInstance]:
     """Kept on disk: schedules open it anew by its address."""
     with dg.DagsterInstance.from_config(str(dagster_folder(Home(tmp_path)))) as instance:
         yield instance

@@ -105,6 +105,7 @@ def test_debug_shows_the_traceback(stage: Stage) -> None:
 
 
 def test_runs_of_the_command_line_are_in_the_history_of_the_ui(stage: Stage) -> None:
+    (stage.home / "dagster" / "dagster.yaml").unlink()  # what is written by default
     vitlens(*TINY)
     from dagster import DagsterInstance, DagsterRunStatus
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,9 +27,12 @@ SOURCE = "models:/vitlens-point_cloud@champion"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Artifact]]:
+def made(
+    tmp_path_factory: pytest.TempPathFactory, database: Path
+) -> tuple[Path, dict[str, Artifact]]:
     """A home with a champion whose weights are none: settings are checked without them."""
-    home = tmp_path_factory.mktemp("serve") / "home"
+    home = tmp_path_factory.mktemp("serve")
+    shutil.copy(database, home)
     artifacts = finished_run(home)
     model = models.register_challenger(home, "point_cloud", CONFIG, artifacts)
     promotion.promote(home, model.name, model.version, force=True)

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from vitlens_core.errors import CheckpointError
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.foundation.settings import FitSettings
-from vitlens_core.losses import MAX_LOG_SCALE, info_nce
+from vitlens_core.losses.base import MAX_LOG_SCALE, Pairs
+from vitlens_core.losses.info_nce import info_nce
 from vitlens_core.models.trunk import ProjectedReadout, TapFeatures, timm_trunk
 
 _TAPS = 2
@@ -183,11 +184,11 @@ def fit_projections(
             view = torch.randint(image_features.shape[1], (settings.batch_size,))
             image = F.dropout(image_features[objects, view], settings.dropout)
             text = F.dropout(text_features[captions], settings.dropout)
-            loss = info_nce(
+            pairs = Pairs(
                 F.normalize(projections.image(image), dim=-1),
                 F.normalize(projections.text(text), dim=-1),
-                projections.log_scale.exp(),
             )
+            loss = info_nce(pairs, projections.log_scale.exp())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

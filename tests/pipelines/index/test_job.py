@@ -25,18 +25,6 @@ from vitlens_core.model_files import LENS_FILE
 
 
 @pytest.fixture(scope="module")
-def index_artifact(
-    flow_runtime: Runtime,
-    shards_artifact: Artifact,
-    targets_artifact: Artifact,
-    foundation_artifact: Artifact,
-    lens_artifact: Artifact,
-) -> Artifact:
-    inputs = (shards_artifact, targets_artifact, foundation_artifact, lens_artifact)
-    return index.run(flow_runtime, IndexConfig(thumbnail_px=32), *inputs)
-
-
-@pytest.fixture(scope="module")
 def catalogue(index_artifact: Artifact) -> Catalogue:
     return Catalogue(index_artifact)
 

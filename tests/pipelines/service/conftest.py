@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,19 +55,17 @@ def make_index(runtime: Runtime, flow: dict[str, Artifact]) -> Artifact:
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory, flow: dict[str, Artifact]) -> Iterator[Path]:
+def home(
+    tmp_path_factory: pytest.TempPathFactory, database: Path, flow: dict[str, Artifact]
+) -> Iterator[Path]:
     """A home whose champion is the flow's lens; VITLENS_HOME while the session lasts."""
     folder = tmp_path_factory.mktemp("served")
+    shutil.copy(database, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("VITLENS_HOME", str(folder))
         register(folder, flow)
         yield folder
-
-
-@pytest.fixture(scope="session")
-def index_artifact(flow_runtime: Runtime, flow: dict[str, Artifact]) -> Artifact:
-    return make_index(flow_runtime, flow)
 
 
 @pytest.fixture(scope="session")

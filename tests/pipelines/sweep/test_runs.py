@@ -5,19 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from pipelines import sweep as results
 from pipelines.registry import models
 from pipelines.sweep.runs import FAILURE_TAG
 from tests.pipelines.sweep.made_up import failed, point, sweep
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "home"
 
 
 def test_a_sweep_is_one_run_with_its_points_below_it(home: Path) -> None:
