@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from workflows.scaffold import checkout, create
+from workflows import scaffold
 
 
 @click.command("new")
@@ -12,8 +12,8 @@ from workflows.scaffold import checkout, create
 @click.option("--description", metavar="LINE", help="What it is, for the UI.")
 def command(name: str, description: str | None) -> None:
     """Add a modality that works as it is: its science, its workflow and its test."""
-    root = checkout()
-    for path in create(root, name, description):
+    root = scaffold.checkout()
+    for path in scaffold.create(root, name, description):
         click.echo(f"wrote {path}")
     click.echo(
         f"in {root}; what is particular to {name} is marked CHANGE\n"
