@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from workflows import scaffold
@@ -10,9 +12,14 @@ from workflows import scaffold
 @click.command("new")
 @click.argument("name")
 @click.option("--description", metavar="LINE", help="What it is, for the UI.")
-def command(name: str, description: str | None) -> None:
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path),
+    help="The source checkout to add to; by default the one that runs.",
+)
+def command(name: str, description: str | None, into: Path | None) -> None:
     """Add a modality that works as it is: its science, its workflow and its test."""
-    root = scaffold.checkout()
+    root = scaffold.checkout(into) if into else scaffold.checkout()
     for path in scaffold.create(root, name, description):
         click.echo(f"wrote {path}")
     click.echo(
