@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -71,9 +71,10 @@ class Workflow(BaseModel):
 
     modality: str = Field(description="a module of vitlens_core.modalities")
     description: str
-    base: dict[str, object] = Field(default_factory=dict, description="what all profiles share")
-    profiles: dict[str, dict[str, object]] = Field(description="settings by name, over the base")
-    gates: dict[str, dict[str, object]] = Field(
+    # `Any`, not `object`: Dagster's components resolve no other type of unknown values.
+    base: dict[str, Any] = Field(default_factory=dict, description="what all profiles share")
+    profiles: dict[str, dict[str, Any]] = Field(description="settings by name, over the base")
+    gates: dict[str, dict[str, Any]] = Field(
         description="name → settings; `kind` names a module of pipelines.registry.gates"
     )
     schedule: Schedule | None = None
