@@ -106,7 +106,7 @@ def test_signal_and_tokenizer_are_held_against_their_modality_before_any_work() 
         ("gates.top1=3", ["gates.top1: expected a section", "found 3"]),
         ("gates.top1.name=best", ["a gate is named by its key"]),
         ("gates=3", ["gates: expected", "found 3"]),
-        ("modality=audio", ["modality: is the argument of the run"]),
+        ("modality=audio", ["modality: this is an argument of the run"]),
         ("lens.modality=audio", ["lens.modality: unknown key"]),
         ("signal.point=4", ["signal.point: unknown key", "did you mean points"]),
         ("signal.points=3", ["signal.points: expected", "greater than or equal to 16"]),
