@@ -63,7 +63,7 @@ def test_a_file_given_up_leaves_nothing(tmp_path: Path, kind: str) -> None:
         (errno.ENOSPC, "No space left on device; free some space"),
         (errno.EACCES, "Permission denied; let this user"),
         (errno.EROFS, "Read-only file system; make it writable"),
-        (errno.EIO, "Input/output error; see to the store"),
+        (errno.EIO, "Input/output error; check the store"),
     ],
 )
 def test_a_failing_disk_is_named_with_what_to_do(number: int, advice: str) -> None:
