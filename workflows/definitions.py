@@ -1,4 +1,4 @@
-"""definitions: every folder of `workflows/modalities` as Dagster sees it.
+"""definitions: Dagster's definitions of every folder of `workflows/modalities`.
 
     dagster dev -m workflows.definitions
 
@@ -22,7 +22,7 @@ LOG_FILE = "log_file"
 
 @dg.logger
 def log_file(context: dg.InitLoggerContext) -> logging.Logger:
-    """Python's own logging, which the command line sends to the run's log file."""
+    """Return a logger of Python's logging, which the command line writes to the run's log."""
     logger = logging.getLogger("vitlens.dagster")
     logger.setLevel(logging.DEBUG)
     return logger
@@ -37,7 +37,7 @@ def defs() -> dg.Definitions:
 
 
 def shared() -> dg.Definitions:
-    """What all workflows need beside their own definitions."""
+    """Return the resources, loggers and executor that all workflows share."""
     return dg.Definitions(
         resources={RESOURCE: RunSettings.configure_at_launch(), ARTIFACTS: ArtifactIOManager()},
         loggers={LOG_FILE: log_file},

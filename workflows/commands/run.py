@@ -1,4 +1,4 @@
-"""From objects to a registered lens; steps already made are reused."""
+"""Run a workflow from objects to a registered lens; finished steps are reused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from workflows.summary import show_summary
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Settings to run with.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change one setting.")
 def command(modality: str, profile: str, overrides: tuple[str, ...]) -> None:
-    """From objects to a registered lens; steps already made are reused."""
+    """Run a workflow from objects to a registered lens; finished steps are reused."""
     check(load_workflow(modality), profile, overrides)
     home = Home.from_environment()
     log = home.logs() / f"{modality}-{time.strftime('%Y%m%d-%H%M%S')}.log"
@@ -38,8 +38,8 @@ def command(modality: str, profile: str, overrides: tuple[str, ...]) -> None:
 
 
 def _execute(home: Home, modality: str, profile: str, overrides: Sequence[str], log: Path) -> Any:
-    """Run the job; a failure that is no message of ours points to the log."""
-    # Late: Dagster and torch take seconds to import, and a mistake is told without them.
+    """Run the job; an unexpected failure points to the log."""
+    # Late: Dagster and torch take seconds to import, and settings are checked without them.
     from workflows.runner import execute
 
     try:
