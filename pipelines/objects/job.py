@@ -44,8 +44,8 @@ def run(
     """Select, split and fetch.
 
     Args:
-    piece: fetch only its shards; the artifact stays unfinished, and a part is returned.
-    policy: patience with a remote mirror.
+        piece: fetch only its shards; the artifact stays unfinished, and a part is returned.
+        policy: patience with a remote mirror.
 
     Raises:
         ConfigError: no such mirror, unknown classes or licences, or nothing selected.
