@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from pipelines.lens.negatives.base import NegativeSampling
+from pipelines.lens.negatives.base import BatchRows, NegativeSampling
 from pipelines.lens.shard_table import draw_target, label_of, stable_id
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import targets_file
@@ -63,17 +63,11 @@ class TargetBank:
     sample_ids: torch.Tensor
     label_ids: torch.Tensor
 
-    def sample(
-        self,
-        kind: str,
-        targets: torch.Tensor,
-        sample_ids: torch.Tensor,
-        label_ids: torch.Tensor | None,
-    ) -> Negatives:
-        """All entries, but for those that are a row's own target, sample or label."""
-        entries = self.targets[kind]
-        own = sample_ids[:, None] == self.sample_ids
-        own |= targets @ entries.T > _SAME
-        if label_ids is not None:
-            own |= label_ids[:, None] == self.label_ids
+    def sample(self, rows: BatchRows) -> Negatives:
+        """All entries, but for those that are a row's own target or sample, or its positives."""
+        entries = self.targets[rows.kind]
+        own = rows.sample_ids[:, None] == self.sample_ids
+        own |= rows.targets @ entries.T > _SAME
+        if rows.label_positives:
+            own |= rows.label_ids[:, None] == self.label_ids
         return Negatives(entries, own)
