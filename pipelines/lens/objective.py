@@ -57,6 +57,8 @@ class Objective:
                 negatives = self.sampler.sample(rows)
             pairs = Pairs(embeddings, targets, of_positives, negatives)
             losses[kind] = self.loss(pairs, log_scale, self.parameters)
+            if not self.loss.takes_scale:  # workers wait for a gradient of every parameter
+                losses[kind] = losses[kind] + 0 * log_scale
         return losses
 
     def total(
