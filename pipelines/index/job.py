@@ -41,6 +41,7 @@ from pipelines.store.shards import (
     encode_model,
     targets_file,
 )
+from pipelines.targets.stored import decode_targets
 from vitlens_core.model_files import LENS_FILE
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _means(sample: Sample) -> dict[VectorKind, np.ndarray]:
     means: dict[VectorKind, np.ndarray] = {}
     of_targets: tuple[VectorKind, ...] = ("image", "text")
     for kind in of_targets:
-        targets = decode_array(sample[targets_file(kind)]).astype(np.float32)
+        targets = decode_targets(sample[targets_file(kind)])
         if len(targets):
             means[kind] = unit(targets.mean(axis=0))
     return means

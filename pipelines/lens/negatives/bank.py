@@ -49,7 +49,7 @@ class Bank(NegativeSampling):
             sample_ids.append(stable_id(key))
             label_ids.append(stable_id(label_of(sample)))
         return TargetBank(
-            {k: torch.from_numpy(np.stack(rows)).to(device).float() for k, rows in drawn.items()},
+            {k: torch.from_numpy(np.stack(rows)).to(device) for k, rows in drawn.items()},
             torch.tensor(sample_ids, device=device),
             torch.tensor(label_ids, device=device),
         )
