@@ -202,9 +202,8 @@ def test_a_teacher_is_taken_to_the_stages_device(
     tmp_path: Path, registered: Path, plain: Artifact, renders_artifact: Artifact
 ) -> None:
     taught = foundation_step.run(quiet_runtime(tmp_path), FoundationConfig(spec=SPEC), plain)
-    processor = TargetEncoder(
-        TargetsConfig(), renders_artifact, taught, device="meta"
-    )  # stands for a GPU
+    gpu = "meta"  # stands for one
+    processor = TargetEncoder(TargetsConfig(), renders_artifact, taught, device=gpu)
     assert processor.teacher
     tensors = [
         *processor.foundation.state_dict().values(),
