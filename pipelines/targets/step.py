@@ -1,4 +1,4 @@
-"""targets: what the step is; `job` does it.
+"""step: declares the step `targets`; `job` does the work.
 
 Axes: V views, C captions, K signals of the teacher, E embedding.
 """
@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from pipelines.execution.step import Step
 
 TargetKind = Literal["image", "text", "teacher"]
-# In this order of preference where one kind stands for all: validation is against the first.
+# In order of preference: validation uses the first kind that is trained against.
 TARGET_KINDS: tuple[TargetKind, ...] = get_args(TargetKind)
 
 STEP = Step(
@@ -29,5 +29,5 @@ STEP = Step(
         "teaches",
         "json": "name, label, group, split, captions (`SampleInfo`)",
     },
-    promises="Training reads these tars alone: the towers of the foundation never run there.",
+    promises="Training reads only these tars, so the towers of the foundation never run there.",
 )

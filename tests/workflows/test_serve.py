@@ -101,7 +101,7 @@ def test_a_short_token_is_told_before_ray_starts(
     monkeypatch.setenv("VITLENS_TOKEN", "short")
     code, output = serve(SOURCE)
     assert code == MISTAKE
-    assert "16 ASCII characters or more" in output
+    assert "16 or more ASCII characters" in output
 
 
 @pytest.mark.slow
