@@ -1,4 +1,4 @@
-"""Settings of which there are several kinds, each a module of one package, found by its name.
+"""Settings that have several kinds, each a module of one package that is found by its name.
 
     Loss = Annotated[LossConfig, OneOf(LossConfig, "loss", "vitlens_core.losses")]
 
@@ -6,8 +6,7 @@
     loss: sigmoid                                the same module with its defaults
 
 A new kind is a new module with one subclass of the base, whose `kind` is the module's name. Only
-the module that is named is imported. Nothing is registered anywhere: Ray workers import by name
-too.
+the named module is imported. There is no registry, so that Ray workers find the same kinds.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from pydantic_core import PydanticCustomError, core_schema
 from vitlens_core.errors import ConfigError, unknown
 
 Kind = TypeVar("Kind", bound=BaseModel)
-_BASE = "base"  # what all kinds of a package share
+_BASE = "base"  # the module that the kinds of a package share, which is no kind
 
 
 class OneOf(Generic[Kind]):
     """Annotation of a field that takes the settings of any kind.
 
     Attributes:
-        base: what all kinds are subclasses of.
-        noun: what a kind is called in messages.
-        package: whose modules are the kinds; `base` and names with an underscore are not.
-        default: the kind of settings that state none.
+        base: the class that all kinds are subclasses of.
+        noun: the word for a kind in messages.
+        package: its modules are the kinds, except `base` and names that begin with an underscore.
+        default: the kind of settings that do not state one.
     """
 
     def __init__(
@@ -43,23 +42,24 @@ class OneOf(Generic[Kind]):
         self.base, self.noun, self.package, self.default = base, noun, package, default
 
     def names(self) -> list[str]:
-        """The kinds there are."""
+        """List the kinds that exist."""
         path = importlib.import_module(self.package).__path__
-        found = (module.name for module in pkgutil.iter_modules(path))
-        return sorted(name for name in found if name != _BASE and not name.startswith("_"))
+        modules = (module.name for module in pkgutil.iter_modules(path))
+        return sorted(name for name in modules if name != _BASE and not name.startswith("_"))
 
     def load(self, kind: str) -> type[Kind]:
-        """The settings of a kind.
+        """Import the settings class of a kind.
 
         Raises:
-            ConfigError: there is no such module (the message lists those there are), or it does
-                not define one subclass of the base under its own name.
+            ConfigError: there is no such module (the message lists the kinds), or it does not
+                define exactly one subclass of the base with its own name as `kind`.
         """
         if kind not in self.names():
             raise ConfigError(unknown(self.noun, kind, self.names()))
         name = f"{self.package}.{kind}"
         module = importlib.import_module(name)
-        found = [
+        # Classes that the module only imports, its base among them, are of other modules.
+        classes = [
             value
             for value in vars(module).values()
             if isinstance(value, type)
@@ -67,21 +67,21 @@ class OneOf(Generic[Kind]):
             and value.__module__ == name
             and value.model_fields["kind"].default == kind
         ]
-        if len(found) != 1:
+        if len(classes) != 1:
             raise ConfigError(
                 f"{name}: expected one subclass of {self.base.__name__} whose `kind` is "
-                f"{kind!r}, found {len(found)}"
+                f"{kind!r}, found {len(classes)}"
             )
-        return found[0]
+        return classes[0]
 
     def chosen(self, value: Any) -> type[Kind] | None:
-        """The settings that `value` is checked by; None if it names no kind there is."""
+        """Return the settings class that checks `value`; None if it names no existing kind."""
         kind = self._kind(value)
         return self.load(kind) if kind in self.names() else None
 
     @staticmethod
     def of(field: FieldInfo) -> OneOf | None:
-        """The kinds that a field takes, alone or within a mapping or list."""
+        """Return the kinds that a field takes, alone or in a mapping or a list."""
         return _first([*field.metadata, *get_args(field.annotation)])
 
     def _kind(self, value: Any) -> str | None:
@@ -98,21 +98,23 @@ class OneOf(Generic[Kind]):
         kind = self._kind(value)
         if kind not in self.names():
             missing = f"missing; there are: {', '.join(self.names())}"
-            said = missing if kind is None else unknown(self.noun, kind, self.names())
-            raise PydanticCustomError("unknown_kind", "{message}", {"message": said})
+            message = missing if kind is None else unknown(self.noun, kind, self.names())
+            # As a parameter, since braces in a name would be read as placeholders.
+            raise PydanticCustomError("unknown_kind", "{message}", {"message": message})
         settings = {} if isinstance(value, str) else {**value, "kind": kind}
         return self.load(kind).model_validate(settings)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
             self._check,
-            # As what it is, not as its base: else the settings of the kind would be left out.
+            # By its own class: serialised as its base, it would lose the settings of the kind.
             serialization=core_schema.simple_ser_schema("any"),
         )
 
 
-def _first(found: Iterable[Any]) -> OneOf | None:
-    for item in found:
+def _first(annotations: Iterable[Any]) -> OneOf | None:
+    """Find the first `OneOf` among annotations and their arguments."""
+    for item in annotations:
         if isinstance(item, OneOf):
             return item
         if one_of := _first(get_args(item)):

@@ -33,19 +33,17 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _LONGEST_NAME = 32  # every line of the templates then stays within the line length
 
 
-def checkout() -> Path:
-    """Return the root of the source checkout that this code runs from.
+def checkout(root: Path = Path(__file__).parents[1]) -> Path:
+    """Return `root` if it is a source checkout; by default the one that this code runs from.
 
     Raises:
-        ConfigError: vitlens is installed as a package, so there is no checkout to add files to.
+        ConfigError: it is none; vitlens may be installed as a package.
     """
-    root = Path(__file__).parents[1]
-    science = Path(modalities.__file__).parents[2]
-    tests = root / "tests" / "vitlens_core" / "modalities"
-    if science != root or not (root / "pyproject.toml").is_file() or not tests.is_dir():
+    folders = [root / path.format(name="").rpartition("/")[0] for path in FILES.values()]
+    if not (root / "pyproject.toml").is_file() or not all(f.parent.is_dir() for f in folders):
         raise ConfigError(
-            f"vitlens runs from {root}, which is no source checkout; clone the repository, install "
-            "it with `pip install -e .` and run `vitlens new` again"
+            f"{root} is no source checkout to add to; clone the repository, install it with "
+            "`pip install -e .` and run it from there, or name the checkout with --into"
         )
     return root
 

@@ -57,7 +57,7 @@ def composed(
     fused = (x + t) / np.linalg.norm(x + t, axis=1, keepdims=True).clip(1e-12)
     figures = []
     for name, vectors in (("composed", fused), ("recording_alone", x), ("text_alone", t)):
-        found = metrics.retrieval(
+        recalls = metrics.retrieval(
             vectors, embedded.embeddings[gallery], asked.relevant, bootstrap.of(asked.pairs)
         )
         figures += [
@@ -68,7 +68,7 @@ def composed(
                 len(asked.pairs),
                 by_luck(asked.relevant, int(k[1:])),
             )
-            for k, interval in found.items()
+            for k, interval in recalls.items()
         ]
     return figures
 

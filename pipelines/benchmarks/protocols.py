@@ -81,7 +81,8 @@ def mean_average_precision(
 ) -> list[Figure]:
     """Compute mAP of scores [B, K] for relevant bool [B, K].
 
-    Classes without a positive are left out. Its interval has 100 resamples at most, since each is a whole mAP.
+    Classes without a positive are left out. Its interval has 100 resamples at most, since each is
+    a whole mAP.
     """
     present = relevant.any(axis=0)
     scores, relevant = scores[:, present], relevant[:, present]

@@ -170,15 +170,15 @@ def _calibrated(
     scores: np.ndarray, names: list[str], test: Embedded, temperature: float, bootstrap: Bootstrap
 ) -> list[Figure]:
     """Fit a temperature on one half of the groups, and measure it on the other."""
-    validation, held = test.halves(bootstrap.seed)
-    if not len(validation) or not len(held):
+    validation, measured = test.halves(bootstrap.seed)
+    if not len(validation) or not len(measured):
         return []
     first = np.isin(test.groups, list(set(validation.groups)))
     parts = [
         (scores[chosen], of_classes(part, names))
-        for chosen, part in ((first, validation), (~first, held))
+        for chosen, part in ((first, validation), (~first, measured))
     ]
-    return calibration(parts[0], parts[1], held.groups, temperature, bootstrap)
+    return calibration(parts[0], parts[1], measured.groups, temperature, bootstrap)
 
 
 def _several_labels(

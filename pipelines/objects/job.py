@@ -21,7 +21,7 @@ from pipelines.objects.mirror import Mirror, open_mirror
 from pipelines.objects.records import ObjectRecord, RecordTable
 from pipelines.objects.selection import Selected, select
 from pipelines.objects.step import STEP, ObjectsConfig
-from pipelines.objects.transfer import WrongSizeError
+from pipelines.objects.transfer import FetchPolicy, WrongSizeError
 from pipelines.store.artifacts import PLAN, Artifact, Build, Quarantined, digest_of_list
 from pipelines.store.files import write_atomic
 from pipelines.store.pieces import Piece
@@ -35,16 +35,22 @@ FAILURES_IN_A_ROW = 8
 _GO_ON = "run again when the mirror is available: finished shards are kept"
 
 
-def run(runtime: Runtime, config: ObjectsConfig, piece: Piece | None = None) -> Artifact:
+def run(
+    runtime: Runtime,
+    config: ObjectsConfig,
+    piece: Piece | None = None,
+    policy: FetchPolicy | None = None,
+) -> Artifact:
     """Select, split and fetch.
 
     Args:
         piece: fetch only its shards; the artifact stays unfinished, and a part is returned.
+        policy: retries and timeouts for a remote mirror.
 
     Raises:
         ConfigError: no such mirror, unknown classes or licences, or nothing selected.
     """
-    mirror = open_mirror(config.mirror, runtime.home.mirrors)
+    mirror = open_mirror(config.mirror, runtime.home.mirrors, policy)
     labelled_only = config.labelled_only and config.uids is None
     with RecordTable(mirror.records(config.uids, labelled_only=labelled_only)) as records:
         selected = select(records, config)

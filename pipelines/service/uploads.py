@@ -123,8 +123,8 @@ def _valid(kind: type[Asked], body: bytes | dict[str, Any]) -> Asked:
             return kind.model_validate_json(body)
         return kind.model_validate(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in found[:_SHOWN]]
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in details[:_SHOWN]]
         fields = ", ".join(kind.model_fields)
         raise RefusedError(422, "body", "; ".join(lines), f"JSON or a form of {fields}") from error
 

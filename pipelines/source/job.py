@@ -125,8 +125,8 @@ def divide(pairs: Sequence[Pair], config: SourceSettings) -> list[Pair]:
         )
     if "val" not in stated and config.validation_fraction:
         training = [pair for pair in pairs if sides[pair.key] == "train"]
-        held = _drawn(training, config.validation_fraction, config.seed, "val")
-        sides |= {pair.key: "val" for pair in training if _group(pair) in held}
+        validation = _drawn(training, config.validation_fraction, config.seed, "val")
+        sides |= {pair.key: "val" for pair in training if _group(pair) in validation}
     return [replace(pair, split=sides[pair.key]) for pair in pairs]
 
 

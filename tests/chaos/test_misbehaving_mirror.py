@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
+from pipelines.execution.runtime import Runtime
 from pipelines.objects import job as objects
 from pipelines.objects.mirror import open_mirror
 from pipelines.objects.step import ObjectsConfig
@@ -55,12 +56,13 @@ LASTING = {
 
 
 @pytest.fixture(autouse=True)
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for a broken server, and no proxy before it."""
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(
-        objects, "open_mirror", lambda url: open_mirror(url, tmp_path / "cache", QUICK)
-    )
+
+
+def fetch(runtime: Runtime, config: ObjectsConfig) -> Artifact:
+    """Run the step without waiting for a broken server."""
+    return objects.run(runtime, config, policy=QUICK)
 
 
 @pytest.fixture
@@ -119,7 +121,7 @@ def test_every_object_but_those_broken_for_ever_is_complete(
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     runtime = quiet_runtime(tmp_path, data_workers=workers)
     config = ObjectsConfig(mirror=server.url, objects_per_shard=4)
-    made = objects.run(runtime, config)
+    made = fetch(runtime, config)
     _assert_the_rest_is_complete(made, site)
 
     quarantined = {f"{q.key}.glb": q.reason for q in made.manifest.quarantined}
@@ -131,7 +133,7 @@ def test_every_object_but_those_broken_for_ever_is_complete(
     assert names == {"tar", "sums", "record.json", "json"}
     assert list(scratch.iterdir()) == []
     asked = len(server.requests)
-    again = objects.run(runtime, config)
+    again = fetch(runtime, config)
     assert again.reused
     assert again.fingerprint == made.fingerprint
     assert len(server.requests) == asked
@@ -144,16 +146,16 @@ def test_a_mirror_that_goes_down_ends_the_job_which_goes_on_later(
     """Down or shut: what it refuses then is no fault of the object it was asked for."""
     with serving(site) as server:
         config = ObjectsConfig(mirror=server.url, objects_per_shard=4)
-        undisturbed = objects.run(quiet_runtime(tmp_path / "other", data_workers=0), config)
+        undisturbed = fetch(quiet_runtime(tmp_path / "other", data_workers=0), config)
         in_turn = _fetched(server)
 
         server.faults = {in_turn[9]: [goes_down(status)]}
         runtime = quiet_runtime(tmp_path, data_workers=0)
         with pytest.raises(TransientError, match=r"no longer answers.*run again"):
-            objects.run(runtime, config)
+            fetch(runtime, config)
         server.refuses_all = None
         server.requests.clear()
-        made = objects.run(runtime, config)
+        made = fetch(runtime, config)
         again = _fetched(server)
 
     assert made.manifest.files == undisturbed.manifest.files
@@ -174,7 +176,7 @@ def test_objects_that_fail_in_a_row_are_not_quarantined_one_by_one(
         server.faults = {".glb": [fails(500)] * 999}
         config = ObjectsConfig(mirror=server.url, objects_per_shard=4)
         with pytest.raises(TransientError, match=r"8 objects in a row did not arrive.*HTTP 500"):
-            objects.run(quiet_runtime(tmp_path, data_workers=0), config)
+            fetch(quiet_runtime(tmp_path, data_workers=0), config)
 
 
 def test_objects_of_other_sizes_in_a_row_say_how_to_take_them(site: Path, tmp_path: Path) -> None:
@@ -185,8 +187,8 @@ def test_objects_of_other_sizes_in_a_row_say_how_to_take_them(site: Path, tmp_pa
     runtime = quiet_runtime(tmp_path, data_workers=0)
     config = ObjectsConfig(mirror=str(site), objects_per_shard=4)
     with pytest.raises(TransientError, match=r"annotation says.*objects\.check_size=false"):
-        objects.run(runtime, config)
-    made = objects.run(runtime, config.model_copy(update={"check_size": False}))
+        fetch(runtime, config)
+    made = fetch(runtime, config.model_copy(update={"check_size": False}))
     assert made.manifest.counts["samples"] == len(UIDS)
 
 
@@ -196,7 +198,7 @@ def test_a_mirror_may_lack_many_objects_but_not_itself(site: Path, tmp_path: Pat
     for uid in UIDS[1:18:2]:
         (site / "hf-objaverse-v1" / "glbs" / "000-000" / f"{uid}.glb").unlink()
     config = ObjectsConfig(mirror=str(site), objects_per_shard=24)
-    made = objects.run(quiet_runtime(tmp_path / "some", data_workers=0), config)
+    made = fetch(quiet_runtime(tmp_path / "some", data_workers=0), config)
     assert (made.manifest.counts["samples"], len(made.manifest.quarantined)) == (3, 21)
 
     mirror = open_mirror(str(site))

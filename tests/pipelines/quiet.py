@@ -10,6 +10,7 @@ from upath import UPath
 
 from pipelines.execution.runtime import Resources, Runtime
 from pipelines.store.artifacts import Store
+from pipelines.store.home import Home
 
 
 def quiet_runtime(folder: Path, **resources: int) -> Runtime:
@@ -21,4 +22,5 @@ def quiet_runtime(folder: Path, **resources: int) -> Runtime:
         "threads_per_train_worker": 1,
     } | resources
     store = Store(UPath(folder / "artifacts"))
-    return Runtime(store, Resources.model_validate(given), Console(file=io.StringIO()))
+    console = Console(file=io.StringIO())
+    return Runtime(store, Resources.model_validate(given), console, Home(folder))

@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.contracts.examples import example, raws, tower_settings
 from tests.tiny_models import TinyFoundation
-from vitlens_core import export, modalities
+from vitlens_core import modalities
 from vitlens_core.errors import InputError, VitlensError
 from vitlens_core.export import TOLERANCE, export_onnx
 from vitlens_core.models.tower import Tower, build_tower
@@ -61,17 +61,15 @@ def test_the_mode_is_restored(training, tmp_path):
     assert layer[1].training is training
 
 
-def test_a_file_that_does_not_agree_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+def test_a_file_that_does_not_agree_is_not_written(tmp_path):
     with pytest.raises(VitlensError, match="differ by"):
-        export_onnx(nn.Linear(3, 2), torch.ones(2, 3), tmp_path / "tower.onnx")
+        export_onnx(nn.Linear(3, 2), torch.ones(2, 3), tmp_path / "tower.onnx", tolerance=-1.0)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_beyond_protobufs_limit_lie_beside_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "_LARGEST_FILE_BYTES", 16)
+def test_weights_beyond_protobufs_limit_lie_beside_the_file(tmp_path):
     layer, signals = nn.Linear(64, 32), torch.randn(2, 64)
-    export_onnx(layer, signals, tmp_path / "tower.onnx")
+    export_onnx(layer, signals, tmp_path / "tower.onnx", largest_file_bytes=16)
     assert {file.name for file in tmp_path.iterdir()} == {"tower.onnx", "tower.onnx.data"}
     with torch.no_grad():
         torch.testing.assert_close(_run(tmp_path / "tower.onnx", signals), layer(signals))

@@ -17,7 +17,7 @@ def _product_dtype(asked: precision.Precision) -> torch.dtype:
 
 @pytest.mark.parametrize("native", [True, False])
 def test_auto_asks_the_processor(monkeypatch, native):
-    monkeypatch.setattr(precision, "_cpu_multiplies_bf16", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: native)
     assert _product_dtype("auto") == (torch.bfloat16 if native else torch.float32)
     assert _product_dtype("fp32") == torch.float32
     assert _product_dtype("bf16") == torch.bfloat16

@@ -26,27 +26,29 @@ SHORTEST, LONGEST = "x", "very_long_wave_infrared_radiance"
 
 
 @pytest.fixture
-def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bare(tmp_path: Path) -> Path:
     """The folders of a checkout, without what lies in them."""
+    (tmp_path / "pyproject.toml").touch()
     for path in (SCIENCE, TEST, WORKFLOW.replace("/sonar", "")):
         (tmp_path / path).parent.mkdir(parents=True)
-    monkeypatch.setattr(scaffold, "checkout", lambda: tmp_path)
     return tmp_path
 
 
-def new(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ("new", *arguments))
+def new(into: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ("new", "--into", str(into), *arguments))
 
 
 def files(root: Path) -> set[str]:
-    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    """All but the project's own."""
+    found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    return found - {"pyproject.toml"}
 
 
 # --- what is written --------------------------------------------------------------------------
 
 
 def test_three_files_are_written_and_the_next_steps_said(bare: Path) -> None:
-    result = new("sonar", "--description", "Echoes, heard on the sea's floor.")
+    result = new(bare, "sonar", "--description", "Echoes, heard on the sea's floor.")
     assert result.exit_code == 0, result.output
     assert files(bare) == {SCIENCE, WORKFLOW, TEST}
     for words in (SCIENCE, WORKFLOW, TEST, "CHANGE", "vitlens run sonar --profile tiny"):
@@ -96,7 +98,7 @@ def test_any_line_can_describe_a_modality(line: str) -> None:
     ],
 )
 def test_a_name_that_cannot_be_is_refused(bare: Path, name: str, words: str) -> None:
-    result = new("--", name)
+    result = new(bare, "--", name)
     assert result.exit_code == MISTAKE
     assert words in result.output
     assert not files(bare)
@@ -104,7 +106,7 @@ def test_a_name_that_cannot_be_is_refused(bare: Path, name: str, words: str) -> 
 
 @pytest.mark.parametrize("line", ["", "  ", "two\nlines", "a bell\a"])
 def test_a_description_is_one_line(bare: Path, line: str) -> None:
-    result = new("sonar", "--description", line)
+    result = new(bare, "sonar", "--description", line)
     assert result.exit_code == MISTAKE
     assert "expected one line of text" in result.output
     assert not files(bare)
@@ -114,7 +116,7 @@ def test_a_description_is_one_line(bare: Path, line: str) -> None:
 def test_what_exists_is_not_touched(bare: Path, path: str) -> None:
     (bare / path).parent.mkdir(exist_ok=True)
     (bare / path).write_text("mine")
-    result = new("sonar")
+    result = new(bare, "sonar")
     assert result.exit_code == MISTAKE
     assert f"{path} exist already" in result.output
     assert files(bare) == {path}
@@ -127,20 +129,19 @@ def test_nothing_is_left_of_an_attempt_that_fails(bare: Path, folder: str) -> No
     if blocked.exists():
         blocked.rmdir()
     blocked.write_text("a file where a folder must be")
-    result = new("sonar")
+    result = new(bare, "sonar")
     assert result.exit_code == MISTAKE
     assert "nothing was added: cannot write" in result.output
     assert files(bare) == {str(blocked.relative_to(bare))}
     assert not (bare / WORKFLOW).parent.is_dir()
 
 
-def test_an_installed_package_is_no_place_for_a_modality(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_package_is_no_place_for_a_modality(bare: Path) -> None:
     assert scaffold.checkout() == ROOT
-    monkeypatch.setattr(scaffold, "__file__", str(tmp_path / "workflows" / "scaffold.py"))
-    with pytest.raises(ConfigError, match=f"runs from {tmp_path}, which is no source checkout"):
-        scaffold.checkout()
+    assert scaffold.checkout(bare) == bare
+    (bare / "pyproject.toml").unlink()  # as in site-packages
+    with pytest.raises(ConfigError, match=f"{bare} is no source checkout"):
+        scaffold.checkout(bare)
 
 
 # --- in a copy of the checkout ----------------------------------------------------------------

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from workflows.scaffold import checkout, create
+from workflows import scaffold
 
 
 @click.command("new")
 @click.argument("name")
 @click.option("--description", metavar="LINE", help="What it is, for the UI.")
-def command(name: str, description: str | None) -> None:
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path),
+    help="The source checkout to add to; by default that of this command.",
+)
+def command(name: str, description: str | None, into: Path | None) -> None:
     """Add a working modality: its science, its workflow and its test."""
-    root = checkout()
-    for path in create(root, name, description):
+    root = scaffold.checkout(into) if into else scaffold.checkout()
+    for path in scaffold.create(root, name, description):
         click.echo(f"wrote {path}")
     click.echo(
         f"in {root}; the places to adapt for {name} are marked CHANGE\n"

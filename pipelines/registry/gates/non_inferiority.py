@@ -11,7 +11,6 @@ Promises  both are compared sample by sample; the challenger passes if its top-1
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,7 +19,7 @@ from pipelines.evaluation.result import read_predictions
 from pipelines.registry import models
 from pipelines.registry.gates.base import Gate, GateContext, GateResult, Tier
 from pipelines.registry.settings import NonInferiorityConfig
-from vitlens_core import metrics, modalities
+from vitlens_core import metrics
 from vitlens_core.errors import CheckpointError, ConfigError, InputError
 from vitlens_core.metrics import Bootstrap
 
@@ -43,7 +42,12 @@ class NonInferiority(NonInferiorityConfig, Gate):
             prediction.key: prediction for prediction in read_predictions(context.evaluation)
         }
         try:
-            keys, theirs = _champion_hits(context, models.download(champion.uri, context.home))
+            # Late: it needs torch, and a gate's settings are checked without it.
+            from pipelines.evaluation.other_lens import hits_of
+
+            folder = models.download(champion.uri, context.home)
+            targets = context.artifacts["targets"]
+            keys, theirs = hits_of(folder, context.runtime, context.split, targets)
         except (InputError, CheckpointError, ConfigError) as error:
             return self._result(math.nan, f"{title} cannot embed these samples: {error}")
         ours = np.array([predictions[key].correct for key in keys])
@@ -64,22 +68,3 @@ class NonInferiority(NonInferiorityConfig, Gate):
             value=bound,
             threshold=-self.margin,
         )
-
-
-def _champion_hits(context: GateContext, folder: Path) -> tuple[list[str], np.ndarray]:
-    """Return the keys of the held-out samples, and bool [B] whether the champion is right."""
-    # Late: these modules need torch, and a gate's settings are checked without it.
-    from pipelines.evaluation.embedding import class_embeddings, embed_split
-    from pipelines.evaluation.scoring import Classes, hits
-    from vitlens_core.api.lenses import open_foundation
-    from vitlens_core.api.sources import locate
-    from vitlens_core.checkpoint import load_lens
-
-    lens = locate(folder)
-    foundation = open_foundation(lens.parent)
-    tower, settings = load_lens(lens, foundation)
-    targets = context.artifacts["targets"]
-    embedded = embed_split(context.runtime, context.split, targets, tower, settings)
-    names, templates = embedded.class_names, modalities.load(settings.modality).templates
-    classes = Classes(names, class_embeddings(foundation, names, templates))
-    return embedded.keys, hits(embedded, classes)

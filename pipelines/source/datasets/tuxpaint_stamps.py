@@ -100,6 +100,7 @@ class TuxpaintStamps(SourceSettings):
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("audio",)
+    package: ClassVar[DebianPackage] = STAMPS
 
     kind: Literal["tuxpaint_stamps"] = "tuxpaint_stamps"
     root: str = Field(PACKAGE, description="`package`, or the folder of the stamps")
@@ -117,7 +118,7 @@ class TuxpaintStamps(SourceSettings):
         """
         if self.root != PACKAGE:
             return super().folder()
-        return unpacked(STAMPS, self._home.packages) / "usr/share/tuxpaint/stamps"
+        return unpacked(self.package, self._home.packages) / "usr/share/tuxpaint/stamps"
 
     def pairs(self) -> Iterator[Pair]:
         """Stamps in the order of their paths. Raises ConfigError."""

@@ -7,7 +7,7 @@ Promises  both pictures of a frame come from one list of parts: people are warm 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,10 +38,10 @@ class Part:
     colour: Colour
 
 
-def write(folder: Path) -> None:
-    """120 frames for training and 60 for the test, with their annotations."""
+def write(folder: Path, scenes_of: Mapping[str, range] = SCENES) -> None:
+    """Ten frames a scene, by default 120 for training and 60 for the test, with annotations."""
     (folder / "Annotations").mkdir(parents=True)
-    for side, scenes in SCENES.items():
+    for side, scenes in scenes_of.items():
         for light in ("infrared", "visible"):
             (folder / light / side).mkdir(parents=True)
         for scene in scenes:

@@ -8,7 +8,7 @@ Axes: H height, W width of a picture.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +27,10 @@ Patch = tuple[np.ndarray, np.ndarray]
 """Places of a patch's pixels on the material, turned and scaled: x and y [H, W]."""
 
 
-def write(folder: Path) -> None:
-    """240 frames for training and 120 for the test, with the two lists."""
+def write(folder: Path, touches_of: Mapping[Split, int] = TOUCHES) -> None:
+    """By default 240 frames for training and 120 for the test, with the two lists."""
     video = 0
-    for side, touches in TOUCHES.items():
+    for side, touches in touches_of.items():
         lines = []
         for _ in range(touches):
             lines += _write_video(folder / "dataset", video)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,17 +127,17 @@ def test_the_child_is_recycled() -> None:
     assert pids[0] == pids[1] != pids[2]
 
 
-def test_an_interrupted_answer_is_not_taken_for_the_next_one(
-    worker: RenderWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_args: object) -> None:
-        raise KeyboardInterrupt
-
+def test_an_interrupted_answer_is_not_taken_for_the_next_one(worker: RenderWorker) -> None:
     worker.render(CUBE, seed=0)
-    with monkeypatch.context() as patch:
-        patch.setattr("vitlens_core.rendering.wire.receive", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    try:
         with pytest.raises(KeyboardInterrupt):
-            worker.render(CUBE, seed=1)
+            worker.render(_slow(), seed=1)
+    finally:
+        interrupt.join()
+        signal.signal(signal.SIGINT, before)
     fresh = worker.render(CUBE, seed=2)
     _assert_equal(fresh, worker.render(CUBE, seed=2))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.source.datasets.llvip import Llvip, _background, _Frame
-from pipelines.source.made_up import llvip as generated_llvip
+from pipelines.source.made_up import llvip as made_up_llvip
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities import thermal
 
@@ -238,9 +238,7 @@ def test_mistakes_are_refused(root: Path, mistake: str) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The made-up set with fewer scenes, to save time."""
     folder = tmp_path_factory.mktemp("llvip")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generated_llvip, "SCENES", {"train": range(1, 4), "test": range(19, 21)})
-        source(folder).generate(folder)
+    made_up_llvip.write(folder, {"train": range(1, 4), "test": range(19, 21)})
     return folder
 
 
@@ -257,9 +255,7 @@ def test_the_made_up_set_is_of_this_layout(made: Path) -> None:
 
 
 def test_the_made_up_set_is_the_same_every_time(made: Path, tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generated_llvip, "SCENES", {"train": range(2, 3)})
-        source(tmp_path).generate(tmp_path)
+    made_up_llvip.write(tmp_path, {"train": range(2, 3)})
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) == 30
     for path in written:

@@ -9,14 +9,13 @@ import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from pipelines.source.base import Pair
-from pipelines.source.datasets import seglearn_watch
-from pipelines.source.datasets.seglearn_watch import RECORDINGS, WHEEL, SeglearnWatch
+from pipelines.source.datasets.seglearn_watch import RECORDINGS, WHEEL, SeglearnWatch, _recordings
 from pipelines.store.files import file_entry
 from vitlens_core.errors import ConfigError, InputError, IntegrityError, TransientError
 from vitlens_core.modalities import imu
@@ -111,7 +110,7 @@ def test_a_pickle_that_would_run_something_is_refused_unrun(tmp_path: Path) -> N
     touched = tmp_path / "touched"
     for harm in (_Harm(os.mkdir, str(touched)), _Harm(eval, f"__import__('os').mkdir({touched})")):
         write(tmp_path, content() | {"X": harm})
-        seglearn_watch._recordings.cache_clear()
+        _recordings.cache_clear()
         with pytest.raises(ConfigError, match="only arrays are opened"):
             _pairs(tmp_path)
         assert not touched.exists()
@@ -189,9 +188,12 @@ def test_the_package_is_fetched_once(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = Registry(_wheel(tmp_path / WHEEL))
-    monkeypatch.setattr(seglearn_watch, "SHA256", file_entry(tmp_path / WHEEL).sha256)
     monkeypatch.setattr(subprocess, "run", registry)
-    first, second = list(SeglearnWatch().pairs()), list(SeglearnWatch().pairs())
+
+    class OfThisWheel(SeglearnWatch):
+        sha256: ClassVar[str] = file_entry(tmp_path / WHEEL).sha256
+
+    first, second = list(OfThisWheel().pairs()), list(OfThisWheel().pairs())
     assert len(first) == 7
     assert first == second
     assert registry.asked == 1

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pipelines.source.datasets.touch_and_go import MATERIALS, TouchAndGo
+from pipelines.source.made_up import touch_and_go as made_up_touches
 from pipelines.source.made_up.touch_and_go import SURFACES, TOUCHES
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities import tactile
@@ -138,9 +139,7 @@ def test_a_missing_list_says_where_it_is_published(root: Path) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The made-up set with two touches of each material on a side, to save time."""
     folder = tmp_path_factory.mktemp("touch")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.source.made_up.touch_and_go.TOUCHES", {"train": 2, "test": 2})
-        source(folder).generate(folder)
+    made_up_touches.write(folder, {"train": 2, "test": 2})
     return folder
 
 
@@ -155,9 +154,7 @@ def test_the_made_up_set_is_of_this_layout(made: Path) -> None:
 
 
 def test_the_made_up_set_is_the_same_every_time(made: Path, tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipelines.source.made_up.touch_and_go.TOUCHES", {"train": 1, "test": 0})
-        source(tmp_path).generate(tmp_path)
+    made_up_touches.write(tmp_path, {"train": 1, "test": 0})
     written = [path for path in tmp_path.rglob("*.jpg") if path.is_file()]
     assert len(written) == 60
     for path in written:

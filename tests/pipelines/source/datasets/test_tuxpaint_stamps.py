@@ -3,13 +3,13 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import soundfile
 
 from pipelines.source.base import Pair
-from pipelines.source.datasets import tuxpaint_stamps
 from pipelines.source.datasets.tuxpaint_stamps import DebianPackage, TuxpaintStamps, unpacked
 from tests.pipelines.source.datasets.small_sounds import (
     stored,
@@ -151,10 +151,14 @@ def answer(apt_get: Path, *lines: str) -> None:
 
 
 def test_a_package_is_fetched_once_and_read(deb, package, apt_get, tmp_path, monkeypatch):
+    package_of_one = package
     answer(apt_get, '[ "$*" = "download stamps=1-1" ] || exit 1', f"cp {deb} .")
-    monkeypatch.setattr(tuxpaint_stamps, "STAMPS", package)
     monkeypatch.setenv("VITLENS_HOME", str(tmp_path / "home"))
-    source = TuxpaintStamps()
+
+    class OneStamp(TuxpaintStamps):
+        package: ClassVar[DebianPackage] = package_of_one
+
+    source = OneStamp()
     (pair,) = source.pairs()
     assert stored(source, pair).shape == (2, 20, 16)
     answer(apt_get, "exit 1")
