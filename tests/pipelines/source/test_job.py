@@ -146,7 +146,9 @@ def test_lists_that_contradict_themselves_are_refused(
 
 
 def test_a_source_of_another_modality_is_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="'pictures' holds thermal; audio needs another"):
+    with pytest.raises(
+        ConfigError, match="'pictures' has recordings of thermal; audio needs another"
+    ):
         listed(_pictures(folder), "audio")
 
 

@@ -131,7 +131,7 @@ def test_mistakes_are_refused(root: Path, name: str, content: str, message: str)
 
 def test_a_missing_list_says_where_it_is_published(root: Path) -> None:
     (root / "test.txt").unlink()
-    with pytest.raises(ConfigError, match=r"test list at .*: copy it from https://github\.com"):
+    with pytest.raises(ConfigError, match=r"test list at .*; copy it from https://github\.com"):
         list(source(root).pairs())
 
 
