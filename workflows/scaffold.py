@@ -34,10 +34,10 @@ _LONGEST_NAME = 32  # every line of the templates then stays within the line len
 
 
 def checkout(root: Path = Path(__file__).parents[1]) -> Path:
-    """`root` if it is a source checkout; by default that this code runs from.
+    """Return `root` if it is a source checkout; by default the one that this code runs from.
 
     Raises:
-        ConfigError: it is not, as where vitlens is installed as a package.
+        ConfigError: it is none; vitlens may be installed as a package.
     """
     folders = [root / path.format(name="").rpartition("/")[0] for path in FILES.values()]
     if not (root / "pyproject.toml").is_file() or not all(f.parent.is_dir() for f in folders):

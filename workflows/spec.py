@@ -72,7 +72,7 @@ class Workflow(BaseModel):
     modality: str = Field(description="a module of vitlens_core.modalities")
     description: str
     # `Any`, not `object`: Dagster's components resolve no other type of unknown values.
-    base: dict[str, Any] = Field(default_factory=dict, description="what all profiles share")
+    base: dict[str, Any] = Field(default_factory=dict, description="settings of all profiles")
     profiles: dict[str, dict[str, Any]] = Field(description="settings by name, over the base")
     gates: dict[str, dict[str, Any]] = Field(
         description="name → settings; `kind` names a module of pipelines.registry.gates"

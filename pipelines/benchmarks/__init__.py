@@ -1,1 +1,1 @@
-"""benchmarks: the lens on public data sets, by the protocols that published figures are of."""
+"""benchmarks: measures the lens on public data sets, by the protocols of published figures."""

@@ -1,17 +1,17 @@
-"""arithmetic: does a recording of one thing plus the word for another find both together?
+"""arithmetic: measures whether a recording of one thing plus the word for another finds both.
 
-Definition. Let a and b be two classes, and the gallery all recordings with two labels or more.
-The query is normalise(x + t): x the embedding of a recording whose only label is a, t the class
-embedding (mean of prompts) of b, both unit norm. Relevant are the recordings of the gallery that
-are labelled a and b. There is one query for each ordered pair (a, b) that some recording of the
-gallery has and some recording has a of alone; x is drawn by seed. R@1/5/10 is the share of
-queries with a relevant recording among the nearest k. Beside it stand the same queries with x
-alone and with t alone: composition helps where the sum is above both.
+Definition. Let a and b be two classes, and the gallery all recordings with two or more labels.
+The query is normalise(x + t): x is the embedding of a recording whose only label is a, t the class
+embedding (mean of prompts) of b, both of unit norm. A recording of the gallery is relevant if it is
+labelled a and b. There is one query for each ordered pair (a, b) for which the gallery has a
+relevant recording and some recording has the label a alone; x is drawn by seed. R@1/5/10 is the
+share of queries with a relevant recording among the nearest k. The same queries are scored with x
+alone and with t alone: composition helps if the sum is above both.
 
-No recording is in the gallery and in a query. Intervals resample unordered pairs {a, b}.
+No recording is both in the gallery and in a query. Intervals resample unordered pairs {a, b}.
 
-Source: the idea, with pictures found by a picture and a sound, is of ImageBind (arXiv 2305.05665)
-§4.4, which shows examples and scores none; the definition is ours.
+Source: the idea, with pictures found by a picture and a sound, is from ImageBind (arXiv 2305.05665)
+§4.4, which shows examples without scores; the definition is ours.
 
 Axes: B recordings, Q queries, K classes, E embedding.
 """
@@ -33,7 +33,7 @@ KIND = "embedding arithmetic"
 
 @dataclass(frozen=True)
 class Queries:
-    """What is asked: places of x in the recordings [Q], of b in the classes [Q], its pair [Q]."""
+    """The queries: indices of x among the recordings and of b among the classes, and the pairs."""
 
     recordings: list[int]
     words: list[int]
@@ -44,10 +44,10 @@ class Queries:
 def composed(
     embedded: Embedded, classes: Sequence[str], class_embeddings: np.ndarray, bootstrap: Bootstrap
 ) -> list[Figure]:
-    """Figures of the definition above; none where no pair of classes can be asked for.
+    """Compute the figures defined above; there are none if no pair of classes can be queried.
 
     Args:
-        class_embeddings: [K, E], of `classes`.
+        class_embeddings: embeddings [K, E] of `classes`.
     """
     gallery = [i for i, labels in enumerate(embedded.labels) if len(labels) > 1]
     asked = queries(embedded.labels, gallery, classes, bootstrap.seed)
@@ -57,7 +57,7 @@ def composed(
     fused = (x + t) / np.linalg.norm(x + t, axis=1, keepdims=True).clip(1e-12)
     figures = []
     for name, vectors in (("composed", fused), ("recording_alone", x), ("text_alone", t)):
-        found = metrics.retrieval(
+        recalls = metrics.retrieval(
             vectors, embedded.embeddings[gallery], asked.relevant, bootstrap.of(asked.pairs)
         )
         figures += [
@@ -68,7 +68,7 @@ def composed(
                 len(asked.pairs),
                 by_luck(asked.relevant, int(k[1:])),
             )
-            for k, interval in found.items()
+            for k, interval in recalls.items()
         ]
     return figures
 
@@ -76,7 +76,7 @@ def composed(
 def queries(
     labels: Sequence[tuple[str, ...]], gallery: Sequence[int], classes: Sequence[str], seed: int
 ) -> Queries:
-    """Every ordered pair that can be asked for, in the order of the classes."""
+    """Return a query for every possible ordered pair, in the order of the classes."""
     alone: dict[str, list[int]] = {}
     for place, own in enumerate(labels):
         if len(own) == 1:

@@ -1,11 +1,11 @@
-"""What a benchmark is: a public data set, the protocol it is scored by, and what others reached.
+"""base: a benchmark: a public data set, its protocol, and published figures.
 
-    Benchmark   stated by a module of `datasets`: task, protocol, licence, published figures
-    Mounted     what its folder holds: recordings, labels, captions, listed and not yet read
-    Example     one recording of it
+    Benchmark   defined by a module of `datasets`: task, protocol, licence, published figures
+    Mounted     the content of its folder: recordings, labels, captions, listed but not read
+    Example     one recording
 
-A figure is comparable to a published one only under the same protocol, so a benchmark is a data
-set *and* a protocol: ModelNet40 is two.
+A figure can be compared with a published one only under the same protocol, so a benchmark is a
+data set *and* a protocol: ModelNet40 is two benchmarks.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Example:
 
     Attributes:
         key: unique within the benchmark.
-        read: its raw arrays by modality, as `Model.encode` takes them; raises InputError.
-        files: what `read` opens.
-        labels: its classes; one, but of `multilabel`.
-        texts: its captions, of `retrieval`.
-        group: what it is not independent of (a video, a subject); itself if empty.
+        read: reads its raw arrays by modality, as `Model.encode` takes them; raises InputError.
+        files: the files that `read` opens.
+        labels: its classes; exactly one, except for the task `multilabel`.
+        texts: its captions, for the task `retrieval`.
+        group: the unit it shares with dependent recordings (a video, a subject); empty: itself.
     """
 
     key: str
@@ -53,14 +53,14 @@ class Example:
 
 @dataclass(frozen=True)
 class Mounted:
-    """What a benchmark's folder holds.
+    """The content of a benchmark's folder.
 
     Attributes:
-        test: what is scored.
-        training: the data set's own training side, for few-shot and linear probe; may be empty.
-        classes: all that may be chosen among, in order; empty of `retrieval`.
-        notes: what a reader of the figures must know of these files.
-        generated: they are made up, in the data set's layout.
+        test: the recordings that are scored.
+        training: the data set's own training split, for few-shot and linear probe; may be empty.
+        classes: all classes to choose from, in order; empty for `retrieval`.
+        notes: what a reader of the figures must know about these files.
+        generated: whether the files are made up, in the data set's layout.
     """
 
     test: list[Example]
@@ -70,7 +70,7 @@ class Mounted:
     generated: bool = False
 
     def digest(self) -> str:
-        """Of the listing and of the names and sizes of its files; not of where they lie."""
+        """Return a digest of the listing and of the files' names and sizes, not of their place."""
         examples = (*self.test, *self.training)
         files = {path for example in examples for path in example.files}
         common = os.path.commonpath(files)
@@ -87,17 +87,17 @@ class Benchmark:
     """A data set under one protocol.
 
     Attributes:
-        name: as `roots` has it.
-        modality: the lens that is measured.
+        name: its key in `roots`.
+        modality: modality of the lens that is measured.
         mount: lists the folder; raises VitlensError, with what was found and expected.
-        protocol: what is done, in a line of the table.
-        published: figure → model → its value, in 0..1, all under this protocol.
-        templates: prompts of a class; the modality's own where None.
-        merged: class → label it counts as, where classes are finer than labels.
+        protocol: the protocol, in one line of the table.
+        published: figure → model → value in 0..1, all under this protocol.
+        templates: prompts of a class; None: those of the modality.
+        merged: class → label that it counts as, if classes are finer than labels.
         preparation: settings of signal or tokenizer that the protocol fixes (clips).
-        expected: those it presumes of the lens; a lens with others is noted in its rows.
-        word: what a recording is called in figures of retrieval.
-        caveat: what a reader must know of every figure.
+        expected: settings that the protocol assumes of the lens; rows note different ones.
+        word: name of a recording in figures of retrieval.
+        caveat: what a reader must know about every figure.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Benchmark:
 
 
 def folder_of(root: str) -> Path:
-    """The folder a benchmark is mounted at. Raises ConfigError: there is none."""
+    """Return the folder of a mounted benchmark (`ConfigError`: there is none)."""
     folder = Path(root).expanduser().absolute()
     if not folder.is_dir():
         raise ConfigError(f"no folder {folder}; name the folder of the data set")
@@ -125,10 +125,10 @@ def folder_of(root: str) -> Path:
 
 
 def read_json(path: Path, *, holds: str) -> object:
-    """The content of a data set's list.
+    """Read the content of a data set's JSON list.
 
     Args:
-        holds: what lies in the folder to mount, for the message.
+        holds: what the folder to mount contains, for the message.
 
     Raises:
         ConfigError: no such file, or no JSON.
@@ -149,24 +149,24 @@ def of_source(
     classes: tuple[str, ...] = (),
     label: Callable[[Pair], str | None] = lambda pair: pair.label,
 ) -> Mounted:
-    """One side of a data set that `pipelines.source.datasets` reads, and its training side.
+    """List one split of a data set of `pipelines.source.datasets`, and its training split.
 
-    Recordings without a label are left out where there are classes.
+    If there are classes, recordings without a label are left out.
 
     Args:
-        classes: all there are; those of the pairs' labels, sorted, where empty and some have one.
+        classes: all classes; if empty, the labels of the pairs, sorted.
 
     Raises:
-        ConfigError: what listing the data set raises, or a side without recordings.
+        ConfigError: the data set cannot be listed, or the split has no recordings.
     """
     listing = source.listed(settings, modality)
     labelled = [pair for pair in listing.pairs if label(pair)]
-    kept = labelled or listing.pairs
+    scored = labelled or listing.pairs
     of_side: dict[str, list[Example]] = {}
-    for pair in kept:
+    for pair in scored:
         of_side.setdefault(str(pair.split), []).append(_example(settings, pair, modality, label))
     if side not in of_side:
-        raise ConfigError(f"{settings.folder()} holds no recording for {side}")
+        raise ConfigError(f"{settings.folder()} has no recording for {side}")
     classes = classes or tuple(sorted({str(label(pair)) for pair in labelled}))
     return Mounted(
         of_side[side],
@@ -191,5 +191,5 @@ def _example(
 
 
 def left_out(count: int) -> tuple[str, ...]:
-    """The note on listed recordings that are not there."""
+    """Make the note on listed recordings that are missing."""
     return (f"{count} listed recordings are not there and were left out",) if count else ()

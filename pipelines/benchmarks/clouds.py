@@ -1,8 +1,8 @@
-"""Clouds of the benchmarks of 3D, checked and drawn to the number of points of a protocol.
+"""clouds: checks the point clouds of 3D benchmarks, and draws the protocol's number of points.
 
-The protocols centre a cloud, scale it into the unit sphere and, OpenShape's, swap y and z: the
-tower's own preparation does that (`modalities.point_cloud`: `up="z"` swaps). A cloud is handed
-on as stored, y up, so that a lens trained with y up is measured too.
+The protocols centre a cloud and scale it into the unit sphere; OpenShape's also swaps y and z. The
+tower's own preparation does all this (`modalities.point_cloud`: `up="z"` swaps). A cloud is passed
+on as stored, with y up, so that a lens trained with y up can be measured too.
 
 Axes: N points.
 """
@@ -24,13 +24,13 @@ OPENSHAPE = (
 
 
 def cloud(xyz: Any, rgb: Any, where: str, *, largest_rgb: float = 1.0) -> np.ndarray:
-    """float32 [N, 6], colours in 0..1; .4 grey where there are none.
+    """Return float32 [N, 6] with colours in 0..1; .4 grey without colours.
 
     Args:
         rgb: [N, 3] in 0..largest_rgb, or None.
 
     Raises:
-        InputError: other shapes, not numbers, not finite, or colours out of range.
+        InputError: a wrong shape, no numbers, numbers that are not finite, or colours out of range.
     """
     places = _numbers(xyz, "xyz", where)
     if rgb is None:
@@ -38,7 +38,9 @@ def cloud(xyz: Any, rgb: Any, where: str, *, largest_rgb: float = 1.0) -> np.nda
     else:
         colours = _numbers(rgb, "rgb", where) / np.float32(largest_rgb)
     if len(places) != len(colours):
-        raise InputError(f"{where}: expected a colour a point, found {len(colours)} and {len(xyz)}")
+        raise InputError(
+            f"{where}: expected as many colours as points, found {len(colours)} and {len(xyz)}"
+        )
     if colours.min() < 0 or colours.max() > 1:
         raise InputError(
             f"{where}: expected rgb in 0..{largest_rgb:g}, found up to "
@@ -48,7 +50,7 @@ def cloud(xyz: Any, rgb: Any, where: str, *, largest_rgb: float = 1.0) -> np.nda
 
 
 def drawn(points: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """[N, C] → [count, C]: a seeded draw; with repetition where N is smaller (as OpenShape's)."""
+    """Draw `count` of the points [N, C] by seed, with repetition if N is smaller (as OpenShape)."""
     if len(points) == count:
         return points
     rng = np.random.default_rng(seed)
@@ -56,7 +58,7 @@ def drawn(points: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def array_of(values: Any, what: str, where: str) -> np.ndarray:
-    """As one array. Raises InputError: rows of several lengths."""
+    """Convert to one array (`InputError`: rows of different lengths)."""
     try:
         return np.asarray(values)
     except ValueError as error:
@@ -64,12 +66,12 @@ def array_of(values: Any, what: str, where: str) -> np.ndarray:
 
 
 def _numbers(values: Any, what: str, where: str) -> np.ndarray:
-    found = array_of(values, what, where)
-    if found.ndim != 2 or found.shape[1] != 3 or not len(found) or found.dtype.kind not in "fiu":
+    array = array_of(values, what, where)
+    if array.ndim != 2 or array.shape[1] != 3 or not len(array) or array.dtype.kind not in "fiu":
         raise InputError(
-            f"{where}: expected {what} as numbers [N, 3], found {found.dtype} {list(found.shape)}"
+            f"{where}: expected {what} as numbers [N, 3], found {array.dtype} {list(array.shape)}"
         )
-    numbers = found.astype(np.float32)
+    numbers = array.astype(np.float32)
     if not np.isfinite(numbers).all():
         raise InputError(f"{where}: {what} holds NaN or infinite numbers")
     return numbers

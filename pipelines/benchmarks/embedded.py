@@ -1,4 +1,4 @@
-"""embedded: a benchmark's recordings and texts through a model, batch by batch.
+"""embedded: embeds a benchmark's recordings and texts, batch by batch.
 
 Axes: B recordings, K classes, E embedding.
 """
@@ -33,7 +33,7 @@ class Embedded:
         return len(self.labels)
 
     def take(self, places: Sequence[int]) -> Embedded:
-        """Those at the places given, in their order."""
+        """Return the recordings at these indices, in their order."""
         return Embedded(
             self.embeddings[list(places)],
             [self.labels[i] for i in places],
@@ -42,7 +42,7 @@ class Embedded:
         )
 
     def halves(self, seed: int) -> tuple[Embedded, Embedded]:
-        """Two parts with every class in both where it has two groups; a group is in one."""
+        """Divide into two halves; no group is in both, and every class of two groups is in both."""
         first: set[str] = set()
         seen: set[str] = set()
         groups_of: dict[str, set[str]] = {}
@@ -69,20 +69,20 @@ class Texts:
 
 
 def prompted(model: Model, benchmark: Benchmark, names: Sequence[str], batch: int) -> np.ndarray:
-    """[K, E]: per class the mean over the benchmark's prompts, as in the evaluation."""
+    """Embed classes, [K, E]: the mean over the benchmark's prompts, as in the evaluation."""
     templates = benchmark.templates or modalities.load(benchmark.modality).templates
     return class_embeddings(Texts(model, batch), names, templates)
 
 
 def prepared(model: Model, benchmark: Benchmark) -> Model:
-    """The model with the preparation that the protocol fixes (`ConfigError` as `adjusted`)."""
+    """Return the model with the protocol's preparation (`ConfigError` as `adjusted`)."""
     if not benchmark.preparation:
         return model
     return model.adjusted(benchmark.modality, **benchmark.preparation)
 
 
 def deviations(model: Model, benchmark: Benchmark) -> list[str]:
-    """What the lens sees otherwise than the protocol presumes."""
+    """List the settings in which the lens differs from the protocol."""
     settings = model.settings(benchmark.modality)
     return [
         f"{name}: {settings[name]} here, {value} in the protocol"
@@ -94,10 +94,10 @@ def deviations(model: Model, benchmark: Benchmark) -> list[str]:
 def embed(
     model: Model, examples: Sequence[Example], batch: int, advance: Callable[[int], None]
 ) -> Embedded:
-    """Every recording, read and embedded; of several modalities fused, all with weight 1.
+    """Read and embed every recording; several modalities are fused with weight 1 each.
 
     Raises:
-        InputError: one that cannot be read or does not fit; the message has its key.
+        InputError: a recording cannot be read or does not fit; the message has its key.
     """
     rows = []
     for start in range(0, len(examples), batch):
@@ -113,7 +113,7 @@ def embed(
 
 
 def sampled(examples: Sequence[Example], most: int, seed: int) -> list[Example]:
-    """At most so many, of every class in turn, drawn by key; in their own order."""
+    """Choose at most `most` examples, from every class in turn, by key; in their own order."""
     by_class: dict[tuple[str, ...], list[str]] = {}
     for example in examples:
         by_class.setdefault(example.labels, []).append(example.key)
@@ -122,12 +122,12 @@ def sampled(examples: Sequence[Example], most: int, seed: int) -> list[Example]:
         for labels, keys in by_class.items()
         for turn, key in enumerate(ranked(set(keys), seed, f"training {labels}"))
     ]
-    kept = {key for _, key in sorted(turns)[:most]}
-    return [example for example in examples if example.key in kept]
+    chosen = {key for _, key in sorted(turns)[:most]}
+    return [example for example in examples if example.key in chosen]
 
 
 def of_classes(embedded: Embedded, classes: Sequence[str]) -> np.ndarray:
-    """Each recording's one class as its place among `classes`, [B]."""
+    """Return the index of each recording's class among `classes`, [B]."""
     places = {name: index for index, name in enumerate(classes)}
     return np.array([places[labels[0]] for labels in embedded.labels])
 
@@ -140,7 +140,7 @@ def _read(example: Example) -> Mapping[str, np.ndarray]:
 
 
 def _fused(model: Model, raws: Sequence[Mapping[str, np.ndarray]], batch: int) -> Tensor:
-    """[B, E], each of all modalities it was recorded in."""
+    """Embed recordings, [B, E], each with all its modalities."""
     rows: list[Tensor] = [torch.empty(0)] * len(raws)
     for names, places in _by_modalities(raws):
         inputs = {name: [raws[i][name] for i in places] for name in names}
@@ -154,8 +154,8 @@ def _fused(model: Model, raws: Sequence[Mapping[str, np.ndarray]], batch: int) -
 def _by_modalities(
     raws: Sequence[Mapping[str, np.ndarray]],
 ) -> Iterator[tuple[tuple[str, ...], list[int]]]:
-    """Places of those that were recorded in the same modalities."""
-    found: dict[tuple[str, ...], list[int]] = {}
+    """Group recordings that have the same modalities, and yield their indices."""
+    groups: dict[tuple[str, ...], list[int]] = {}
     for place, raw in enumerate(raws):
-        found.setdefault(tuple(sorted(raw)), []).append(place)
-    yield from found.items()
+        groups.setdefault(tuple(sorted(raw)), []).append(place)
+    yield from groups.items()

@@ -1,4 +1,4 @@
-"""benchmarks: measure the lens on what is mounted; see `step`."""
+"""job: measures the lens on the mounted data sets; `step` declares it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def run(
     lens: Artifact,
     evaluation: Artifact,
 ) -> Artifact:
-    """Measure the lens on what is mounted.
+    """Measure the lens on the mounted data sets.
 
     Args:
-        evaluation: of the lens, which says whether its figures are emergent ones; its own
-            settings do not decide the fingerprint.
+        evaluation: evaluation of the lens; only whether its figures are emergent is used, so its
+            settings do not enter the fingerprint.
 
     Raises:
-        ConfigError: a root for a benchmark that does not exist, or of another modality.
+        ConfigError: a root names no benchmark, or one of another modality.
     """
     suite = suites.mount(config.roots, [lens.manifest.config["modality"]])
     identity = {
@@ -45,6 +45,8 @@ def run(
     if build.existing and not build.existing.manifest.counts["failed"]:
         return build.existing
     if build.existing:
+        # A data set that failed is tried again: repaired files may have the size they had, so
+        # the fingerprint does not show the repair.
         runtime.store.make_again(build)
     model = open_model(runtime, foundation, lens) if suite.mounted else None
     with runtime.progress(STEP.name, suite.recordings, "recordings") as bar:
@@ -58,7 +60,7 @@ def run(
 
 
 def open_model(runtime: Runtime, foundation: Artifact, lens: Artifact) -> Model:
-    """A lens on its foundation, as people load it."""
+    """Open a lens on its foundation, as consumers load it."""
     with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
         local = Path(folder, LENS_FILE)
         local.write_bytes(lens.path(LENS_FILE).read_bytes())

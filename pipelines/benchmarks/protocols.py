@@ -1,13 +1,13 @@
-"""protocols: how embeddings of a benchmark become figures.
+"""protocols: computes figures from the embeddings of a benchmark.
 
     zero-shot        the nearest class embedding is the prediction
     mAP              of several labels: average precision of each class, averaged
     retrieval        caption → recording, and back
     few-shot         the nearest mean of k labelled recordings of a class
     linear probe     logistic regression on frozen embeddings
-    calibration      whether softmax confidences are met, before and after fitting a temperature
+    calibration      error of softmax confidences, before and after fitting a temperature
 
-Each gives `Figure`s with 95 % intervals that resample whole groups.
+Each returns `Figure`s with 95 % intervals that resample whole groups.
 
 Axes: B recordings, C captions, K classes, E embedding.
 """
@@ -33,9 +33,9 @@ class Figure:
     Attributes:
         kind: "zero-shot", "4-shot", …
         metric: "top1", "map", "text_to_audio_r1", …
-        n: recordings, or captions, that it is the figure of.
-        chance: what guessing gives; None where that has no meaning.
-        with_text: whether it compares with text; few-shot and linear probe do not.
+        n: number of recordings, or captions.
+        chance: the value of guessing; None if that has no meaning.
+        with_text: whether text is compared with; not so for few-shot and linear probe.
     """
 
     kind: str
@@ -50,42 +50,46 @@ class Figure:
 def zero_shot(
     scores: np.ndarray, labels: np.ndarray, groups: Sequence[str], bootstrap: Bootstrap
 ) -> list[Figure]:
-    """Top-1/3/5 and class mean of scores [B, K] against labels [B]; no k of all K classes."""
+    """Compute top-1/3/5 and class mean of scores [B, K] for labels [B].
+
+    A top-k over all K classes is left out, as it is always 1.
+    """
     count = scores.shape[1]
-    # Scores against the unit vectors are the scores: one ranking, one set of intervals.
-    found = metrics.zero_shot(
+    # Compared with the unit vectors, scores stay scores; so the metric takes them unchanged.
+    result = metrics.zero_shot(
         scores, np.eye(count, dtype=scores.dtype), labels, bootstrap.of(groups)
     )
-    by_k = {1: found.top1, 3: found.top3, 5: found.top5}
+    by_k = {1: result.top1, 3: result.top3, 5: result.top5}
     figures = [
-        Figure("zero-shot", f"top{k}", interval, found.n, k / count)
+        Figure("zero-shot", f"top{k}", interval, result.n, k / count)
         for k, interval in by_k.items()
         if k < count or k == 1
     ]
-    return [*figures, Figure("zero-shot", "class_mean", found.class_mean, found.n, found.chance)]
+    return [*figures, Figure("zero-shot", "class_mean", result.class_mean, result.n, result.chance)]
 
 
 def merged(scores: np.ndarray, labels_of_classes: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """[B, K] of fine classes → [B, M] of the labels they count as: the best of each."""
+    """Merge scores [B, K] of fine classes to scores [B, M] of labels: the best of each label."""
     names = list(dict.fromkeys(labels_of_classes))
-    own = np.array([names.index(label) for label in labels_of_classes])
-    best = [scores[:, own == place].max(axis=1) for place in range(len(names))]
+    label_of = np.array([names.index(label) for label in labels_of_classes])
+    best = [scores[:, label_of == place].max(axis=1) for place in range(len(names))]
     return np.stack(best, axis=1), names
 
 
 def mean_average_precision(
     scores: np.ndarray, relevant: np.ndarray, groups: Sequence[str], bootstrap: Bootstrap
 ) -> list[Figure]:
-    """mAP of scores [B, K] against relevant bool [B, K]: classes without a positive are left out.
+    """Compute mAP of scores [B, K] for relevant bool [B, K].
 
-    Its interval is of 100 resamples at most: each is a whole mAP.
+    Classes without a positive are left out. Its interval has 100 resamples at most, since each is
+    a whole mAP.
     """
     present = relevant.any(axis=0)
     scores, relevant = scores[:, present], relevant[:, present]
     value = _map(scores, relevant, np.ones(len(scores)))
     few = replace(bootstrap.of(groups), resamples=min(bootstrap.resamples, _MAP_RESAMPLES))
     draws = few.draws(len(scores))
-    # A draw without a positive of any class has no mAP.
+    # A draw that has no positive at all has no mAP.
     resampled = [_map(scores, relevant, draw) for draw in draws if (draw @ relevant).any()]
     low, high = np.percentile(resampled or [value], [2.5, 97.5])
     absent = int((~present).sum())
@@ -96,7 +100,7 @@ def mean_average_precision(
 
 
 def _map(scores: np.ndarray, relevant: np.ndarray, times: np.ndarray) -> float:
-    """Each recording counted `times` often; of the classes that were drawn at all."""
+    """Compute mAP with each recording counted `times` often, over classes with a positive."""
     from sklearn.metrics import average_precision_score  # late: takes seconds
 
     drawn = times @ relevant > 0
@@ -110,44 +114,47 @@ def _map(scores: np.ndarray, relevant: np.ndarray, times: np.ndarray) -> float:
 def retrieval(
     embedded: Embedded, captions: np.ndarray, word: str, bootstrap: Bootstrap
 ) -> list[Figure]:
-    """R@1/5/10 of captions → recordings and back.
+    """Compute R@1/5/10 of captions → recordings and back.
 
     Args:
-        captions: [C, E], of `distinct_captions`.
-        word: what a recording is called in metrics ("audio").
+        captions: embeddings [C, E] of `distinct_captions`.
+        word: name of a recording in metrics ("audio").
     """
-    distinct, own = distinct_captions(embedded)
-    caption_groups = [embedded.groups[int(own[place].argmax())] for place in range(len(distinct))]
+    distinct, belongs = distinct_captions(embedded)
+    # A caption of several recordings counts with the group of the first.
+    first = [int(belongs[place].argmax()) for place in range(len(distinct))]
+    caption_groups = [embedded.groups[recording] for recording in first]
     ways = (
-        (f"text_to_{word}", captions, embedded.embeddings, own, caption_groups),
-        (f"{word}_to_text", embedded.embeddings, captions, own.T, embedded.groups),
+        (f"text_to_{word}", captions, embedded.embeddings, belongs, caption_groups),
+        (f"{word}_to_text", embedded.embeddings, captions, belongs.T, embedded.groups),
     )
     figures = []
     for name, queries, gallery, relevant, groups in ways:
-        found = metrics.retrieval(queries, gallery, relevant, bootstrap.of(groups))
+        recalls = metrics.retrieval(queries, gallery, relevant, bootstrap.of(groups))
         figures += [
             Figure(
                 "retrieval", f"{name}_{k}", interval, len(queries), by_luck(relevant, int(k[1:]))
             )
-            for k, interval in found.items()
+            for k, interval in recalls.items()
         ]
     return figures
 
 
 def distinct_captions(embedded: Embedded) -> tuple[list[str], np.ndarray]:
-    """Every caption once, and whose it is: bool [C, B]. Several recordings may share one."""
+    """Return the distinct captions, and bool [C, B]: whether a caption is a recording's."""
     distinct = list(dict.fromkeys(text for texts in embedded.texts for text in texts))
     places = {text: index for index, text in enumerate(distinct)}
-    own = np.zeros((len(distinct), len(embedded)), dtype=bool)
+    belongs = np.zeros((len(distinct), len(embedded)), dtype=bool)
     for recording, texts in enumerate(embedded.texts):
-        own[[places[text] for text in texts], recording] = True
-    return distinct, own
+        belongs[[places[text] for text in texts], recording] = True
+    return distinct, belongs
 
 
 def by_luck(relevant: np.ndarray, k: int) -> float:
-    """R@k of a random order of the gallery: relevant bool [queries, gallery]."""
+    """Return R@k of a random order of the gallery, for relevant bool [queries, gallery]."""
     gallery = relevant.shape[1]
     wrong = gallery - relevant.sum(axis=1)
+    # Probability that the first k items, drawn without replacement, are all wrong.
     missed = np.ones(len(relevant))
     for drawn in range(min(k, gallery)):
         missed *= np.clip(wrong - drawn, 0, None) / (gallery - drawn)
@@ -157,10 +164,10 @@ def by_luck(relevant: np.ndarray, k: int) -> float:
 def few_shot(
     support: Embedded, query: Embedded, shots: Sequence[int], draws: int, bootstrap: Bootstrap
 ) -> list[Figure]:
-    """k-shot top-1: the nearest class prototype, the normalised mean of k recordings of a class.
+    """Compute k-shot top-1 with the nearest prototype: the normalised mean of k recordings.
 
-    Mean over `draws` seeded draws of the k; the interval draws anew which of them, too. A k that
-    some class of `query` has not enough recordings for is left out.
+    It is the mean over `draws` seeded draws of the k recordings, which the interval resamples too.
+    A k is left out if a class of `query` has fewer recordings.
 
     Source: Snell et al., NeurIPS 2017, on frozen embeddings.
     """
@@ -199,7 +206,7 @@ def few_shot(
 def _prototypes(
     support: Embedded, pools: dict[str, list[int]], k: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """[K, E] of one draw."""
+    """Return the prototypes [K, E] of one draw."""
     drawn = [rng.choice(pool, k, replace=False) for pool in pools.values()]
     means = np.stack([support.embeddings[places].mean(axis=0) for places in drawn])
     return means / np.linalg.norm(means, axis=1, keepdims=True).clip(1e-12)
@@ -208,10 +215,10 @@ def _prototypes(
 def linear_probe(
     support: Embedded, query: Embedded, strength: float, bootstrap: Bootstrap
 ) -> list[Figure]:
-    """Top-1 of a logistic regression on standardised embeddings of the support.
+    """Compute top-1 of a logistic regression on standardised embeddings of the support.
 
     Args:
-        strength: inverse of the L2 penalty, fixed beforehand: nothing is chosen on `query`.
+        strength: inverse of the L2 penalty, fixed beforehand, so that nothing is tuned on `query`.
     """
     from sklearn.linear_model import LogisticRegression  # late: takes seconds
     from sklearn.pipeline import make_pipeline
@@ -237,13 +244,14 @@ def calibration(
     temperature: float,
     bootstrap: Bootstrap,
 ) -> list[Figure]:
-    """Expected calibration error of softmax(cosine / T) on `test`, with two temperatures.
+    """Compute the expected calibration error of softmax(cosine / T) on `test`.
+
+    There are two figures: with the model's temperature, and with one fitted on `validation`.
 
     Args:
-        validation, test: scores [B, K] and labels [B] of recordings that share no group; the
-            temperature is fitted on the former.
-        groups: of `test`.
-        temperature: the model's own.
+        validation, test: scores [B, K] and labels [B] of recordings that share no group.
+        groups: groups of `test`.
+        temperature: the model's own temperature.
     """
     fitted = metrics.fit_temperature(*validation)
     scores, labels = test

@@ -1,4 +1,4 @@
-"""benchmarks: what the step is and what it is told; `job` does it."""
+"""step: declares the step `benchmarks` and its settings; `job` does the work."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class BenchmarksConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     roots: dict[str, str] = Field(
-        default_factory=dict, description="benchmark → folder it is mounted at; never identity"
+        default_factory=dict, description="benchmark → its folder; never part of the fingerprint"
     )
     batch_size: int = Field(32, ge=1, description="signals that pass the tower at a time")
     resamples: int = Field(2000, ge=100, description="bootstrap resamples of an interval")
-    seed: int = Field(0, description="of the intervals and of what is drawn")
-    few_shot: bool = Field(True, description="prototypes of a few labelled recordings a class")
+    seed: int = Field(0, description="seed of the intervals and of all draws")
+    few_shot: bool = Field(True, description="classify by prototypes of a few recordings a class")
     shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (1, 2, 4, 8, 16), min_length=1, description="labelled recordings of a class, few-shot"
     )
-    draws: int = Field(5, ge=1, description="draws of those recordings that are averaged")
-    linear_probe: bool = Field(True, description="logistic regression on frozen embeddings")
+    draws: int = Field(5, ge=1, description="draws of these recordings, whose results are averaged")
+    linear_probe: bool = Field(True, description="classify by a logistic regression")
     probe_strength: float = Field(
         1.0, gt=0, description="inverse of its L2 penalty, on standardised embeddings"
     )
     training_recordings: int = Field(
-        5000, ge=2, description="of the training side, drawn for few-shot and linear probe"
+        5000, ge=2, description="most training recordings, for few-shot and linear probe"
     )
 
 
@@ -50,7 +50,7 @@ STEP = Step(
         "failed, with the reader's message; those that are not mounted",
         PAGE: "the same as a table",
     },
-    promises="Deterministic. Costs nothing where nothing is mounted. Nothing is trained on or "
-    "chosen by what is tested. Where a data set lies does not change the artifact. A data set that "
+    promises="Deterministic. Costs nothing if no data set is mounted. Nothing is trained or chosen "
+    "on test recordings. The place of a data set does not change the artifact. A data set that "
     "failed is tried again by the next run.",
 )

@@ -1,7 +1,7 @@
-"""suite: a model measured on the benchmarks that are mounted.
+"""suite: measures a model on the mounted benchmarks.
 
-Promises  a data set that cannot be listed or read fails its own rows, with its reader's message;
-          the others are measured.
+Promises  a data set that cannot be listed or read loses only its own rows, and its reader's
+          message is shown; the others are measured.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _EMERGENT = "emergent: the lens was never trained against text"
 
 @dataclass(frozen=True)
 class Suite:
-    """The benchmarks of some modalities: those mounted, those that failed to be, the others."""
+    """The benchmarks of some modalities: mounted, failed to mount, and not mounted."""
 
     modalities: tuple[str, ...]
     mounted: Mapping[str, Mounted]
@@ -57,11 +57,11 @@ class Suite:
 
     @property
     def content(self) -> str:
-        """Digest of what is mounted, wherever it lies; empty if nothing is."""
+        """Digest of the mounted data sets, without their places; empty if there are none."""
         if not self.mounted and not self.failed:
             return ""
-        found = {name: mounted.digest() for name, mounted in self.mounted.items()}
-        return digest([found, [item.benchmark for item in self.failed]])
+        digests = {name: mounted.digest() for name, mounted in self.mounted.items()}
+        return digest([digests, [item.benchmark for item in self.failed]])
 
     @property
     def recordings(self) -> int:
@@ -69,10 +69,10 @@ class Suite:
 
 
 def mount(roots: Mapping[str, str], of_modalities: Collection[str]) -> Suite:
-    """List what `roots` names; nothing is opened but lists.
+    """List the data sets that `roots` names; only their lists are opened.
 
     Raises:
-        ConfigError: a name that is no benchmark, or one of another modality.
+        ConfigError: a name is no benchmark, or one of another modality.
     """
     check(roots, of_modalities)
     mounted, failed, skipped = {}, [], []
@@ -97,12 +97,12 @@ def measure(
     *,
     emergent: bool = False,
 ) -> Table:
-    """The table of a suite.
+    """Measure a suite and return its table.
 
     Args:
-        model: may be None where nothing is mounted.
-        advance: told how many test recordings were embedded.
-        emergent: the lens never saw text: figures that compare with text say so.
+        model: may be None if nothing is mounted.
+        advance: called with the number of test recordings that were embedded.
+        emergent: whether the lens was trained without text; figures with text then say so.
     """
     rows: list[Row] = []
     failed = list(suite.failed)
@@ -142,7 +142,7 @@ def _figures(
 def _notes(
     benchmark: Benchmark, mounted: Mounted, model: Model, figure: Figure, emergent: bool
 ) -> tuple[str, ...]:
-    """What is said of a figure beside what its protocol says."""
+    """Return the notes of a figure beside its protocol."""
     notes = [*mounted.notes, *deviations(model, benchmark)]
     notes += [benchmark.caveat] if benchmark.caveat else []
     notes += [_GENERATED] if mounted.generated else []
@@ -157,7 +157,7 @@ def _classified(
     model: Model,
     bootstrap: Bootstrap,
 ) -> list[Figure]:
-    """Zero-shot, and how well its confidences are calibrated."""
+    """Compute zero-shot figures and the calibration of their confidences."""
     scores, names = test.embeddings @ classes.T, list(mounted.classes)
     if benchmark.merged:
         scores, names = merged(scores, [benchmark.merged[name] for name in names])
@@ -169,16 +169,16 @@ def _classified(
 def _calibrated(
     scores: np.ndarray, names: list[str], test: Embedded, temperature: float, bootstrap: Bootstrap
 ) -> list[Figure]:
-    """A temperature fitted on one half of the groups, measured on the other."""
-    validation, held = test.halves(bootstrap.seed)
-    if not len(validation) or not len(held):
+    """Fit a temperature on one half of the groups, and measure it on the other."""
+    validation, measured = test.halves(bootstrap.seed)
+    if not len(validation) or not len(measured):
         return []
     first = np.isin(test.groups, list(set(validation.groups)))
     parts = [
         (scores[chosen], of_classes(part, names))
-        for chosen, part in ((first, validation), (~first, held))
+        for chosen, part in ((first, validation), (~first, measured))
     ]
-    return calibration(parts[0], parts[1], held.groups, temperature, bootstrap)
+    return calibration(parts[0], parts[1], measured.groups, temperature, bootstrap)
 
 
 def _several_labels(
@@ -203,7 +203,7 @@ def _retrieved(
 def _trained(
     mounted: Mounted, test: Embedded, model: Model, config: BenchmarksConfig, bootstrap: Bootstrap
 ) -> list[Figure]:
-    """Few-shot and linear probe, on the data set's training side or on half of what is tested."""
+    """Compute few-shot and linear probe, from the training split or from half of the test."""
     if not (config.few_shot or config.linear_probe):
         return []
     support, query = test.halves(config.seed)
@@ -212,9 +212,9 @@ def _trained(
         support, query = embed(model, chosen, config.batch_size, lambda _: None), test
     if not len(support) or not len(query):
         return []
-    found = (
+    figures = (
         few_shot(support, query, config.shots, config.draws, bootstrap) if config.few_shot else []
     )
     if config.linear_probe:
-        found += linear_probe(support, query, config.probe_strength, bootstrap)
-    return found
+        figures += linear_probe(support, query, config.probe_strength, bootstrap)
+    return figures

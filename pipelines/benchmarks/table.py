@@ -1,6 +1,6 @@
-"""table: what the benchmarks found, as data and as Markdown.
+"""table: the results of the benchmarks, as data and as Markdown.
 
-`benchmarks.json` is a `Table`; `benchmarks.md` shows the same, published figures beside ours.
+`benchmarks.json` is a `Table`; `benchmarks.md` shows the same, with published figures beside ours.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Row(BaseModel):
     """One figure.
 
     Attributes:
-        kind: how it is scored: "zero-shot", "4-shot", …
-        protocol: of the data set.
-        published: what others reached by the same kind and protocol, in 0..1.
+        kind: kind of scoring: "zero-shot", "4-shot", …
+        protocol: protocol of the data set.
+        published: published figures of the same kind and protocol, in 0..1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,7 +57,7 @@ class Unscored(BaseModel):
 
 
 class Table(BaseModel):
-    """Everything the benchmarks found of one model."""
+    """All results of the benchmarks for one model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,10 +68,10 @@ class Table(BaseModel):
 
 
 def row(benchmark: Benchmark, figure: Figure, notes: tuple[str, ...], *, comparable: bool) -> Row:
-    """A figure with what is published by its protocol.
+    """Make a row of a figure, with the published figures of its protocol.
 
     Args:
-        comparable: False of generated files: nothing published stands beside them.
+        comparable: False for generated files, which are not compared with published figures.
     """
     stated = benchmark.published.get(figure.metric, {})
     published = stated if comparable and figure.kind in ("zero-shot", "retrieval") else {}
@@ -102,7 +102,7 @@ def unscored(benchmark: Benchmark, reason: str) -> Unscored:
 
 
 def markdown(table: Table) -> str:
-    """The table for people; what failed and what was skipped stand below it."""
+    """Format the table as Markdown, with failed and skipped data sets below it."""
     lines = [
         f"# Benchmarks: {', '.join(table.modalities)}",
         "",
@@ -123,11 +123,11 @@ def markdown(table: Table) -> str:
 
 
 def figure_cells(row: Row) -> list[str]:
-    """What is scored, its value with interval, how many, chance, published; as texts."""
+    """Return name, value with interval, number, chance and published figures as texts."""
     figure = Interval(row.value, *row.ci95)
     return [
         f"{row.kind} {figure_name(row.metric)}",
-        # Thousands of recordings: two digits would not tell the bounds from the value.
+        # With thousands of recordings, bounds of two digits would equal the value.
         str(cell(figure, digits=3)),
         f"{row.n:,}",
         "" if row.chance is None else fraction(row.chance),

@@ -1,1 +1,1 @@
-"""evaluation: what the lens perceives of objects it has never seen."""
+"""evaluation: measures the lens on held-out samples."""

@@ -1,7 +1,7 @@
-"""calibration: the temperature by which a lens's similarities become probabilities.
+"""calibration: fits the temperature that turns a lens's similarities into probabilities.
 
-Fitted on validation samples against the classes of the held-out ones, and judged on those: the
-expected calibration error before (with the temperature the lens was trained with) and after.
+It is fitted on validation samples with the classes of the held-out ones. The expected calibration
+error is measured on the held-out samples, with the fitted and with the trained temperature.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pipelines.evaluation.result import Calibration
 from vitlens_core import metrics
 from vitlens_core.metrics import Bootstrap, Interval
 
-_FEWEST = 10  # validation samples below which a fit says nothing
+_FEWEST = 10  # validation samples needed for a fit
 
 
 def fit(
@@ -21,7 +21,7 @@ def fit(
     trained_with: float,
     bootstrap: Bootstrap,
 ) -> Calibration | None:
-    """The fit and its errors; None where validation cannot tell a temperature.
+    """Return the fit and its errors, or None if validation samples do not decide a temperature.
 
     Args:
         validation, held_out: similarities [B, K] to the classes, and labels [B], of each split.
@@ -31,7 +31,7 @@ def fit(
     scores, labels = validation
     right = scores.argmax(axis=1) == labels if len(labels) else np.zeros(0, dtype=bool)
     if len(labels) < _FEWEST or right.all() or not right.any():
-        return None  # too few, or no temperature is the likeliest
+        return None  # too few samples; or all right or all wrong: no temperature is most likely
     temperature = metrics.fit_temperature(scores, labels)
     return Calibration(
         temperature=temperature,

@@ -1,4 +1,4 @@
-"""embedding: the labelled samples of a split as a tower sees them, beside their targets.
+"""embedding: embeds the labelled samples of a split, and collects their targets.
 
 Axes: B samples, C captions in all, K classes, E embedding.
 """
@@ -37,10 +37,10 @@ class EmbeddedSplit:
     labels: list[str]
     groups: list[str]
     embeddings: np.ndarray  # [B, E] of the modality
-    images: np.ndarray | None  # [B, E] mean of the views' targets; None if any has none
-    texts: np.ndarray | None  # [C, E] of the distinct captions; None if any sample has none
-    captions_of: list[list[int]]  # [B] which of the captions are each sample's
-    teacher_embeddings: np.ndarray | None = None  # [B, E] mean of its targets, if a lens taught
+    images: np.ndarray | None  # [B, E] mean image targets; None if a sample has no image
+    texts: np.ndarray | None  # [C, E] of the distinct captions; None if a sample has none
+    captions_of: list[list[int]]  # [B] indices of each sample's captions
+    teacher_embeddings: np.ndarray | None = None  # [B, E] mean teacher targets, if a lens taught
 
     @property
     def class_names(self) -> list[str]:
@@ -48,7 +48,7 @@ class EmbeddedSplit:
         return sorted(set(self.labels))
 
     def label_ids(self, names: Sequence[str]) -> np.ndarray:
-        """int [B]: the place of each sample's label among the classes."""
+        """Return int [B]: the index of each sample's label among the classes."""
         place = {name: number for number, name in enumerate(names)}
         return np.array([place[label] for label in self.labels])
 
@@ -60,7 +60,7 @@ def embed_split(
     tower: Tower,
     settings: TowerSettings,
 ) -> EmbeddedSplit:
-    """The labelled samples of `config.split` (`ConfigError`: there are none)."""
+    """Embed the labelled samples of `config.split` (`ConfigError`: there are none)."""
     tower.to(runtime.resources.device)
     shards, collector = targets.shards(config.split), _SplitCollector()
     with runtime.progress(STEP.name, len(shards), "shards") as bar:
@@ -72,8 +72,8 @@ def embed_split(
             bar.advance()
     if not collector.keys:
         raise ConfigError(
-            f"no labelled objects in the {config.split!r} split: select more objects per class, "
-            "or see the quarantined ones"
+            f"no labelled objects in the {config.split!r} split; select more objects per class, "
+            "or see which were quarantined"
         )
     return collector.whole()
 
@@ -86,7 +86,7 @@ def has_labels(targets: Artifact, split: str) -> bool:
 
 @torch.inference_mode()
 def embed(tower: Tower, settings: TowerSettings, samples: Sequence[Sample]) -> np.ndarray:
-    """Unit-norm embeddings [B, E] of the samples' signals, on the tower's device."""
+    """Embed the samples' signals on the tower's device: [B, E], unit norm."""
     device = next(tower.parameters()).device
     file = modalities.load_lensed(settings.modality).signal_file
     signal, tokenizer = settings.signal_config, settings.tokenizer_config
@@ -99,25 +99,26 @@ def embed(tower: Tower, settings: TowerSettings, samples: Sequence[Sample]) -> n
 def class_embeddings(
     encoder: TextEncoder, names: Sequence[str], templates: tuple[str, ...]
 ) -> np.ndarray:
-    """[K, E]: per class the mean over prompts, normalised before and after."""
+    """Embed classes, [K, E]: the mean over a class's prompts, normalised before and after."""
     prompts = [encoder.encode_text(class_prompts(name, templates)) for name in names]
     return metrics.class_embeddings(torch.stack(prompts).cpu().numpy())
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors [..., E] at unit norm."""
+    """Normalise vectors [..., E] to unit norm."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 class _SplitCollector:
-    """What is kept of every sample once it was embedded: a few vectors, and not its signal."""
+    """Collects a few vectors of every sample, so that its signal need not stay in memory."""
 
     def __init__(self) -> None:
         self.keys: list[str] = []
         self.infos: list[SampleInfo] = []
         self.embeddings: list[np.ndarray] = []
         self.means: dict[str, list[np.ndarray]] = {"image": [], "teacher": []}
-        # Views of one object share its captions: a caption is one item of the gallery.
+        # Views of one object share its captions, so a caption is one item of the gallery. With a
+        # copy per view, a sample's own copy would hardly ever be the nearest.
         self.texts: dict[str, np.ndarray] = {}
 
     def add(self, samples: Sequence[tuple[Sample, SampleInfo]], embeddings: np.ndarray) -> None:
@@ -148,7 +149,7 @@ class _SplitCollector:
         )
 
     def _of_all(self, kind: str) -> np.ndarray | None:
-        """[B, E] means of a kind of targets, or None if a sample has none."""
+        """Return the means of a kind of targets [B, E], or None if a sample has none."""
         means = self.means[kind]
         return np.stack(means) if len(means) == len(self.keys) else None
 

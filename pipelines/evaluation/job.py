@@ -1,4 +1,4 @@
-"""evaluation: embed the held-out split and score it; see `step`."""
+"""job: embeds the held-out split and scores it; `step` declares it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def run(
 
 
 def _supervision(lens: Artifact, foundation: Artifact) -> Supervision:
-    """What a lens was trained against."""
+    """Return the weights of the targets that a lens was trained against."""
     train = TrainConfig.model_validate(lens.manifest.config["train"])
     return Supervision.model_validate(train.weights(taught=has_teacher(foundation)))
 
@@ -79,7 +79,7 @@ def _calibration(
     held_out: EmbeddedSplit,
     classes: Classes,
 ) -> Calibration | None:
-    """Fitted on the validation samples of the held-out classes, where there are enough."""
+    """Fit a calibration on the validation samples of the held-out classes, if they suffice."""
     if config.split == "val" or not has_labels(targets, "val"):
         return None
     of_validation = config.model_copy(update={"split": "val"})

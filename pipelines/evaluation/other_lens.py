@@ -1,4 +1,4 @@
-"""other_lens: what a lens of another run gets right of this run's held-out samples."""
+"""other_lens: classifies this run's held-out samples with a lens of another run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from vitlens_core.checkpoint import load_lens
 def hits_of(
     folder: Path, runtime: Runtime, split: EvaluationConfig, targets: Artifact
 ) -> tuple[list[str], np.ndarray]:
-    """Keys of the samples, and bool [B]: whether the lens gives each its own class.
+    """Return the keys of the samples, and bool [B]: whether the lens predicts each one's class.
 
     Args:
-        folder: a registered model's.
-        split: which samples of the targets, and how they are embedded.
+        folder: folder of a registered model.
+        split: which samples of the targets are used, and how they are embedded.
 
     Raises:
-        CheckpointError: the folder holds no lens, or not its foundation.
-        InputError: the samples hold signals that the lens does not take.
+        CheckpointError: the folder has no lens, or not its foundation.
+        InputError: the samples have signals that the lens does not take.
     """
     lens = locate(folder)
     foundation = open_foundation(lens.parent)

@@ -1,4 +1,4 @@
-"""presenter: figures as people read them, the same in every output.
+"""presenter: formats figures for people, the same way in every output.
 
 terminal, model card, Dagster, benchmarks   0.421 (0.32–0.53)     markdown, str(cell)
 pages of report and sweep                   42.1 %, 31.6–52.6 %   percent, percent_bounds
@@ -57,21 +57,21 @@ class FigureTable:
 
 
 def zero_shot_table(summary: EvaluationSummary) -> FigureTable:
-    """The lens and, where there are any, its teacher and its ceiling."""
-    found = {
+    """Build the table of the lens and, if there are any, its teacher and its ceiling."""
+    scores_of = {
         "lens": summary.zero_shot,
         "its teacher": summary.teacher_zero_shot,
         "foundation, on images": summary.foundation_image_zero_shot,
     }
-    rows = tuple(_row(title, scores, _SCORES) for title, scores in found.items() if scores)
+    rows = tuple(_row(title, scores, _SCORES) for title, scores in scores_of.items() if scores)
     title = "emergent zero-shot" if summary.emergent else "zero-shot"
     return FigureTable(title, tuple(map(figure_name, _SCORES)), rows)
 
 
 def retrieval_table(summary: EvaluationSummary) -> FigureTable:
-    """A row for each way; none of recordings without pictures and texts."""
-    found = summary.retrieval.items()
-    rows = tuple(_row(words(way), recalls, _RECALLS) for way, recalls in found)
+    """Build the table of retrieval, a row per way; empty without pictures and texts."""
+    recalls_of = summary.retrieval.items()
+    rows = tuple(_row(words(way), recalls, _RECALLS) for way, recalls in recalls_of)
     return FigureTable("retrieval", tuple(map(figure_name, _RECALLS)), rows)
 
 
@@ -106,10 +106,10 @@ def percent_bounds(figure: Interval) -> str:
 
 
 def cell(figure: Interval, digits: int = 2) -> Cell:
-    """As fractions.
+    """Format a figure and its bounds as fractions.
 
     Args:
-        digits: of the bounds.
+        digits: number of digits of the bounds.
     """
     bounds = f"{fraction(figure.low, digits)}–{fraction(figure.high, digits)}"
     return Cell(fraction(figure.value), bounds)

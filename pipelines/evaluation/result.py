@@ -1,4 +1,4 @@
-"""result: what an evaluation states, as types.
+"""result: the types of an evaluation's files.
 
     metrics.json       EvaluationResult
     predictions.json   Predictions
@@ -29,7 +29,7 @@ def _is_unset(value: object) -> bool:
 
 
 class _WithIntervals(BaseModel):
-    """Figures of which some have intervals."""
+    """Figures, some of them with intervals."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,16 +48,16 @@ class _WithIntervals(BaseModel):
         parted: dict[str, object] = {}
         bounds: dict[str, list[float]] = {}
         for name in type(self).model_fields:
-            found = getattr(self, name)
-            if isinstance(found, Interval):
-                bounds[name] = [found.low, found.high]
-                found = found.value
-            parted[name] = found
+            value = getattr(self, name)
+            if isinstance(value, Interval):
+                bounds[name] = [value.low, value.high]
+                value = value.value
+            parted[name] = value
         return parted | {_BOUNDS: bounds}
 
 
 class Scores(_WithIntervals):
-    """Classification: shares of n samples whose own class is among the first k."""
+    """Classification: shares of n samples whose class is among the k nearest."""
 
     top1: Interval
     top3: Interval
@@ -68,7 +68,7 @@ class Scores(_WithIntervals):
 
     @classmethod
     def of(cls, found: metrics.ZeroShot) -> Self:
-        """Those of a classification, without its confusion matrix."""
+        """Take the scores of a classification, without its confusion matrix."""
         return cls(
             top1=found.top1,
             top3=found.top3,
@@ -88,7 +88,7 @@ class Recalls(_WithIntervals):
 
 
 class Calibration(_WithIntervals):
-    """The temperature that makes probabilities of similarities, and how good they are."""
+    """The temperature that turns similarities into probabilities, and their errors."""
 
     temperature: float = Field(gt=0)
     fitted_on: Literal["val"] = "val"
@@ -100,7 +100,7 @@ class Calibration(_WithIntervals):
 
 
 class Supervision(BaseModel):
-    """Weight of each kind of target that a lens was trained against; None: of no weight."""
+    """Weight of each kind of target that a lens was trained against; None: not used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -110,12 +110,12 @@ class Supervision(BaseModel):
 
     @property
     def kinds(self) -> tuple[TargetKind, ...]:
-        """Those of weight, in the order of `TARGET_KINDS`."""
+        """The kinds with a weight, in the order of `TARGET_KINDS`."""
         return tuple(kind for kind in TARGET_KINDS if getattr(self, kind) is not None)
 
 
 class EvaluationSummary(BaseModel):
-    """Everything an evaluation found but the confusion matrix, which grows with K²."""
+    """All results of an evaluation except the confusion matrix, which grows with K²."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -139,13 +139,13 @@ class EvaluationSummary(BaseModel):
     calibration: Calibration | None = Field(None, exclude_if=_is_unset)
 
     def figures(self) -> dict[str, float]:
-        """Every number by dotted path, such as `zero_shot.top1` and `zero_shot.ci95.top1.low`."""
-        found = self.model_dump(mode="json", include=set(EvaluationSummary.model_fields))
-        return dict(_numbers(found, ""))
+        """Return every number by dotted path, as `zero_shot.top1` and `zero_shot.ci95.top1.low`."""
+        content = self.model_dump(mode="json", include=set(EvaluationSummary.model_fields))
+        return dict(_numbers(content, ""))
 
 
 class EvaluationResult(EvaluationSummary):
-    """Everything an evaluation found."""
+    """All results of an evaluation."""
 
     confusion: tuple[tuple[int, ...], ...] = Field(
         description="[K, K] samples by true class (rows) and predicted class (columns)"
@@ -153,7 +153,7 @@ class EvaluationResult(EvaluationSummary):
 
 
 class Prediction(BaseModel):
-    """What a lens made of one sample."""
+    """A lens's prediction for one sample."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -161,7 +161,7 @@ class Prediction(BaseModel):
     group: str
     name: str
     label: str
-    correct: bool = Field(description="whether no other class lies as near as its own")
+    correct: bool = Field(description="whether its own class is nearer than every other")
     predicted: tuple[str, ...] = Field(description="its nearest classes, best first; five at most")
     scores: tuple[float, ...] = Field(description="their cosines")
     neighbours: tuple[str, ...] = Field(description="keys of the samples with the nearest images")
@@ -172,17 +172,17 @@ class Predictions(RootModel[tuple[Prediction, ...]]):
 
 
 def read_result(evaluation: Artifact) -> EvaluationResult:
-    """The content of `metrics.json`."""
+    """Read `metrics.json`."""
     return evaluation.read_model(METRICS_FILE, EvaluationResult)
 
 
 def read_predictions(evaluation: Artifact) -> tuple[Prediction, ...]:
-    """The content of `predictions.json`."""
+    """Read `predictions.json`."""
     return evaluation.read_model(PREDICTIONS_FILE, Predictions).root
 
 
 def _numbers(value: object, path: str) -> Iterator[tuple[str, float]]:
-    """The numbers of a JSON value; of lists only bounds are figures."""
+    """Yield the numbers of a JSON value; lists are left out, except bounds."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _numbers(item, f"{path}.{key}" if path else str(key))

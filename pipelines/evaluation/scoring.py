@@ -1,4 +1,4 @@
-"""scoring: an embedded split against classes, captions and images.
+"""scoring: scores an embedded split against classes, captions and images.
 
 Axes: B samples, C captions in all, K classes, E embedding.
 """
@@ -23,19 +23,19 @@ from pipelines.evaluation.step import EvaluationConfig
 from vitlens_core import metrics, modalities
 from vitlens_core.metrics import Bootstrap
 
-_BLOCK = 1024  # samples that are compared with all others at a time
+_BLOCK = 1024  # samples compared with all others at a time, to bound memory
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes that samples are held against."""
+    """The classes that samples are compared with."""
 
     names: list[str]
     embeddings: np.ndarray  # [K, E]
 
 
 def bootstrap_of(config: EvaluationConfig, split: EmbeddedSplit) -> Bootstrap:
-    """How the intervals of a split's figures are drawn."""
+    """Return the bootstrap of a split's figures, which resamples whole groups."""
     return Bootstrap(config.resamples, config.seed, split.groups)
 
 
@@ -47,36 +47,36 @@ def score(
     supervision: Supervision,
     calibration: Calibration | None = None,
 ) -> EvaluationResult:
-    """Everything in `metrics.json`."""
+    """Compute everything in `metrics.json`."""
     label_ids, bootstrap = split.label_ids(classes.names), bootstrap_of(config, split)
 
     def classified(embeddings: np.ndarray) -> metrics.ZeroShot:
         return metrics.zero_shot(embeddings, classes.embeddings, label_ids, bootstrap)
 
-    own = classified(split.embeddings)
-    taught_by, images = split.teacher_embeddings, split.images
+    scores = classified(split.embeddings)
+    teacher, images = split.teacher_embeddings, split.images
     ceiling = None if images is None else classified(images)
     return EvaluationResult(
         modality=modality,
         split=config.split,
         classes=tuple(classes.names),
-        zero_shot=Scores.of(own),
-        times_chance=own.top1.value / own.chance,
+        zero_shot=Scores.of(scores),
+        times_chance=scores.top1.value / scores.chance,
         retrieval=_retrieval(modalities.load(modality).metric_prefix, split, bootstrap),
         supervision=supervision,
         emergent=supervision.text is None,
-        teacher_zero_shot=None if taught_by is None else Scores.of(classified(taught_by)),
+        teacher_zero_shot=None if teacher is None else Scores.of(classified(teacher)),
         foundation_image_zero_shot=None if ceiling is None else Scores.of(ceiling),
-        ratio_to_foundation=None if ceiling is None else _ratio(own, ceiling),
+        ratio_to_foundation=None if ceiling is None else _ratio(scores, ceiling),
         calibration=calibration,
-        confusion=tuple(map(tuple, own.confusion.tolist())),
+        confusion=tuple(map(tuple, scores.confusion.tolist())),
     )
 
 
 def predict(split: EmbeddedSplit, classes: Classes) -> tuple[Prediction, ...]:
-    """Per sample: its five best classes, and the five samples whose images lie nearest.
+    """Return each sample's five best classes, and the five samples with the nearest images.
 
-    Without images nearness is that of the modality's own embeddings.
+    Without images, the modality's own embeddings are compared instead.
     """
     scores = split.embeddings @ classes.embeddings.T
     gallery = split.embeddings if split.images is None else split.images
@@ -99,36 +99,36 @@ def predict(split: EmbeddedSplit, classes: Classes) -> tuple[Prediction, ...]:
 
 
 def hits(split: EmbeddedSplit, classes: Classes) -> np.ndarray:
-    """bool [B]: whether a sample's nearest class is its own."""
+    """Return bool [B]: whether a sample's nearest class is its own."""
     label_ids = split.label_ids(classes.names)
     return metrics.ranks(split.embeddings, classes.embeddings, label_ids) == 0
 
 
 def _ratio(own: metrics.ZeroShot, ceiling: metrics.ZeroShot) -> float:
-    # A foundation below chance is no ceiling: nothing would pass a gate more easily.
+    # Chance as the least ceiling: a foundation below it would make the gate easy to pass.
     return own.top1.value / max(ceiling.top1.value, own.chance)
 
 
 def _retrieval(prefix: str, split: EmbeddedSplit, bootstrap: Bootstrap) -> dict[str, Recalls]:
-    """Recalls of the sample's own captions and of its own image, where there are any."""
-    count, found = len(split.keys), {}
+    """Compute the recall of each sample's own captions and own image, if there are any."""
+    count, by_way = len(split.keys), {}
 
     def recalls(gallery: np.ndarray, own: Sequence[Sequence[int]]) -> Recalls:
         return Recalls(**metrics.retrieval(split.embeddings, gallery, own, bootstrap))
 
     if split.texts is not None:
-        found[f"{prefix}_to_text"] = recalls(split.texts, split.captions_of)
+        by_way[f"{prefix}_to_text"] = recalls(split.texts, split.captions_of)
     if split.images is not None:
-        found[f"{prefix}_to_image"] = recalls(split.images, [[number] for number in range(count)])
-    return found
+        by_way[f"{prefix}_to_image"] = recalls(split.images, [[number] for number in range(count)])
+    return by_way
 
 
 def _nearest(embeddings: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """[B, 5]: the numbers of the nearest items, in blocks that fit into memory."""
-    most, found = min(5, len(gallery)), []
+    """Return the indices of the nearest items [B, 5], computed in blocks that fit into memory."""
+    most, blocks = min(5, len(gallery)), []
     for start in range(0, len(embeddings), _BLOCK):
         distances = -embeddings[start : start + _BLOCK] @ gallery.T
         some = np.argpartition(distances, most - 1, axis=1)[:, :most]
         order = np.argsort(np.take_along_axis(distances, some, axis=1), axis=1, kind="stable")
-        found.append(np.take_along_axis(some, order, axis=1))
-    return np.concatenate(found)
+        blocks.append(np.take_along_axis(some, order, axis=1))
+    return np.concatenate(blocks)

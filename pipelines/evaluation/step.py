@@ -1,4 +1,4 @@
-"""evaluation: what the step is and what it is told; `job` does it."""
+"""step: declares the step `evaluation` and its settings; `job` does the work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipelines.execution.step import Step
 
 
 class EvaluationConfig(BaseModel):
-    """What is evaluated, and how the intervals of its figures are drawn."""
+    """What is evaluated, and how the intervals of the figures are computed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

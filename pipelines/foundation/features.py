@@ -1,4 +1,4 @@
-"""features: frozen features of views and captions, and the fit of a `lit` foundation on them.
+"""features: computes frozen features of views and captions, and fits a `lit` foundation on them.
 
 Axes: V views, C captions, Fi and Ft widths of image and text features.
 """
@@ -37,14 +37,14 @@ _MOST_FITTED = 10_000  # samples whose features are in memory; two projections n
 
 
 def fitted_features(foundation: Artifact, shards: Artifact, name: str) -> dict[str, Features]:
-    """By key, the features of a shard that `foundation` was fitted on; empty for any other."""
+    """Return the features of a shard that `foundation` was fitted on, by key; else nothing."""
     path = foundation.path(f"{name}.tar")
     fitted_here = foundation.manifest.inputs.get("shards") == shards.fingerprint
     return _features(path) if fitted_here and path.exists() else {}
 
 
 def composite_views(sample: Sample, background: int) -> torch.Tensor:
-    """The sample's views, RGBA ones over a grey level: uint8 RGB [V, H, W, 3]."""
+    """Return the sample's views, RGBA ones over a grey level: uint8 RGB [V, H, W, 3]."""
     names = view_names(sample)
     if not names:
         return torch.zeros(0, 1, 1, 3, dtype=torch.uint8)
@@ -77,7 +77,7 @@ class FeatureEncoder:
         for sample in self.shards.read(task.name):
             captions = SampleInfo.of(sample).captions
             if not view_names(sample) or not captions:
-                continue  # no pair to fit on; `targets` encodes what there is
+                continue  # not a pair to fit on; `targets` encodes such samples
             images = self.foundation.image_features(composite_views(sample, self.background))
             texts = self.foundation.text_features(list(captions))
             yield {
@@ -114,7 +114,7 @@ def _fit(
 
 
 def _fitted_on(shards: Artifact) -> list[ShardTask]:
-    """The first training shards, of `_MOST_FITTED` samples or a little more."""
+    """Return tasks for the first training shards, up to some `_MOST_FITTED` samples."""
     tasks, samples = [], 0
     for task in tasks_of(shards):
         if task.name.startswith("train-") and samples < _MOST_FITTED:
@@ -126,22 +126,22 @@ def _fitted_on(shards: Artifact) -> list[ShardTask]:
 def _read_features(
     folder: UPath, tasks: list[ShardTask]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Image features [P, V, Fi], text features [C, Ft], sample of each text [C].
+    """Read image features [P, V, Fi], text features [C, Ft] and the sample of each text [C].
 
     Raises:
         ConfigError: no sample has both, or samples differ in their number of images.
     """
-    found = [f for task in tasks for f in _features(folder / f"{task.name}.tar").values()]
-    views = sorted({len(features.images) for features in found})
+    by_sample = [f for task in tasks for f in _features(folder / f"{task.name}.tar").values()]
+    views = sorted({len(features.images) for features in by_sample})
     if len(views) != 1:
         raise ConfigError(
-            "a `lit` foundation is fitted on training samples with images and captions, the same "
-            f"number of images each; found {views or 'none'}. Share the foundation of another "
-            "workflow (foundation_of in its defs.yaml), or choose an open_clip one"
+            "a `lit` foundation is fitted on training samples with captions and an equal number of "
+            f"images; found {views or 'none'}. Share the foundation of another workflow "
+            "(foundation_of in defs.yaml), or choose an open_clip foundation"
         )
-    sample_ids = [number for number, features in enumerate(found) for _ in features.texts]
-    images = torch.stack([features.images for features in found])
-    return images, torch.cat([features.texts for features in found]), torch.tensor(sample_ids)
+    sample_ids = [number for number, features in enumerate(by_sample) for _ in features.texts]
+    images = torch.stack([features.images for features in by_sample])
+    return images, torch.cat([features.texts for features in by_sample]), torch.tensor(sample_ids)
 
 
 def _features(path: UPath) -> dict[str, Features]:

@@ -1,4 +1,4 @@
-"""info: what a foundation's artifact states of it; read without torch."""
+"""info: reads the description in a foundation's artifact, without torch."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from vitlens_core.model_files import FOUNDATION_FILE
 
 
 def read_info(foundation: Artifact) -> FoundationInfo:
-    """The content of `foundation.json`."""
+    """Read `foundation.json`."""
     return foundation.read_model(FOUNDATION_FILE, FoundationInfo)

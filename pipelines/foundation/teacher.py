@@ -1,8 +1,8 @@
 """teacher: a trained lens whose embeddings of its own modality teach another modality.
 
 `foundation: models:/vitlens-depth@champion` names one. Its foundation becomes the run's, so that
-both live in one space; samples hold its modality's signal beside their own (`teacher.npy`), and
-its embeddings of them are targets beside, or instead of, those of images and captions.
+both share one embedding space. Samples also store the signal of its modality (`teacher.npy`), and
+its embeddings of these are targets beside, or instead of, those of images and captions.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Teacher:
 
 
 def find_teacher(spec: str) -> Teacher | None:
-    """The lens that `models:/…` names now; None for the spec of a plain foundation.
+    """Return the lens that `models:/…` names now, or None for the spec of a plain foundation.
 
     Raises:
-        ConfigError: no such model, version or alias; the message names those there are.
-        CheckpointError: a model that is no lens with its foundation beside it.
+        ConfigError: no such model, version or alias; the message names the existing ones.
+        CheckpointError: the model is no lens with its foundation beside it.
     """
     if not names_a_lens(spec):
         return None

@@ -1,1 +1,1 @@
-"""index: every sample of the corpus, to be found by an embedding of any modality."""
+"""index: makes every sample of the corpus searchable by an embedding of any modality."""

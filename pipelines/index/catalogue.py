@@ -1,9 +1,9 @@
 """catalogue: an index opened for searching.
 
 Reads     an index artifact: `index.json`, `items.jsonl`, its graphs and, one at a time, the
-          thumbnails in its tars. What lies in an object store is copied to a local folder first,
-          but for the thumbnails.
-Promises  graphs and items are mapped, not loaded; safe to use from several threads.
+          thumbnails in its tars. Files in an object store, except thumbnails, are copied to a
+          local folder first.
+Promises  graphs and items are mapped, not loaded; several threads may use it at once.
 Axes: Q queries, E embedding.
 """
 
@@ -40,7 +40,7 @@ _NEWLINE = 10
 
 @dataclass(frozen=True)
 class Found:
-    """One item and the cosine of its vector and the query's."""
+    """One item, with the cosine between its vector and the query's."""
 
     number: int
     score: float
@@ -52,15 +52,17 @@ class Catalogue:
 
     Attributes:
         name: beginning of the index's fingerprint.
-        modality: of the lens that made the `signal` vectors.
-        kinds: of vectors there are, out of `pipelines.index.items.KINDS`.
+        modality: modality of the lens that made the `signal` vectors.
+        kinds: the kinds of vectors it has, of `pipelines.index.items.KINDS`.
         label_counts: items of every class of the corpus, by name.
     """
 
     def __init__(self, artifact: Artifact) -> None:
         """Open the index (`ConfigError`: the artifact is another step's)."""
         if artifact.manifest.step != STEP.name:
-            raise ConfigError(f"{artifact.folder} is no index but {artifact.manifest.step}")
+            raise ConfigError(
+                f"{artifact.folder} is no index but an artifact of {artifact.manifest.step}"
+            )
         info = artifact.read_model(INDEX_FILE, IndexInfo)
         self.modality, self.embed_dim = info.modality, info.embed_dim
         self.label_counts = info.labels
@@ -83,9 +85,10 @@ class Catalogue:
         return len(self._bounds) - 1
 
     def kind_for(self, modality: str) -> VectorKind:
-        """The vectors that a query of `modality` is best compared with, of those there are.
+        """Return the best kind of vectors for a query of `modality`.
 
-        Its own modality's; for any other query the images', which live nearest to all.
+        These are lens vectors for the lens's own modality, and for any other query images, which
+        lie nearest to all modalities.
         """
         others: tuple[VectorKind, ...] = ("image", "text", "signal")
         wanted: tuple[VectorKind, ...] = ("signal", *others)
@@ -93,12 +96,12 @@ class Catalogue:
         return next(kind for kind in ordered if kind in self.kinds)
 
     def nearest(self, queries: np.ndarray, kind: VectorKind, count: int) -> list[list[Found]]:
-        """The `count` items whose vectors of `kind` are nearest to each of [Q, E], best first.
+        """Return the `count` items whose vectors of `kind` are nearest to each query [Q, E].
 
         Raises:
             ConfigError: no item has such vectors.
         """
-        from usearch.index import BatchMatches  # late: only a service that has an index needs it
+        from usearch.index import BatchMatches  # late: only a service with an index needs it
 
         if kind not in self._graphs:
             raise ConfigError(f"no {kind} vectors in this index; there are {', '.join(self.kinds)}")
@@ -106,17 +109,17 @@ class Catalogue:
         matches = self._graphs[kind].search(queries, count)
         if isinstance(matches, BatchMatches):
             return [self._found(matches[row]) for row in range(len(queries))]
-        return [self._found(matches)]  # of a single query
+        return [self._found(matches)]  # usearch returns no batch for a single query
 
     def item(self, number: int) -> IndexItem:
-        """What `items.jsonl` says of an item (`IndexError`: there is none of that number)."""
+        """Return the record of an item (`IndexError`: no item has this number)."""
         if not 0 <= number < len(self):
             raise IndexError(number)
         start, end = self._bounds[number : number + 2]
         return IndexItem.model_validate_json(self._lines[start:end])
 
     def thumbnail(self, number: int) -> bytes | None:
-        """WebP of an item's first view; None without views (`IndexError`: no such item)."""
+        """Return an item's first view as WebP, or None without views (`IndexError`: no item)."""
         place = self.item(number).thumbnail
         if place is None:
             return None

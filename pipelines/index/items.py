@@ -1,4 +1,4 @@
-"""items: what an index states of the corpus and of each item, as types."""
+"""items: the types of an index's description and of its items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""index: embed every sample, and build one graph per kind of vectors; see `step`."""
+"""job: embeds every sample, and builds one graph per kind of vectors; `step` declares it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def run(
 
 
 class IndexBuilder:
-    """Holds the tower; embeds one shard and gathers what is shown of its samples."""
+    """Embeds the samples of a shard, and adds their records and thumbnails."""
 
     def __init__(
         self,
@@ -106,18 +106,18 @@ class IndexBuilder:
             return
         vectors = self._vectors(embedded)
         paired = self.shards.read(task.name, only=("json", _VIEW))
-        for sample, own, vector in zip(embedded, paired, vectors, strict=True):
-            assert sample["__key__"] == own["__key__"], "targets have the order of their shards"
-            found = {"signal": vector, **_means(sample)}
+        for sample, pair, vector in zip(embedded, paired, vectors, strict=True):
+            assert sample["__key__"] == pair["__key__"], "targets have the order of their shards"
+            by_kind = {"signal": vector, **_means(sample)}
             yield {
-                "__key__": own["__key__"],
-                **{f"{kind}.npy": encode_array(found[kind]) for kind in found},
-                **self._thumbnail(own),
-                "json": SampleInfo.of(own).encode(without=_LEFT_OUT),
+                "__key__": pair["__key__"],
+                **{f"{kind}.npy": encode_array(by_kind[kind]) for kind in by_kind},
+                **self._thumbnail(pair),
+                "json": SampleInfo.of(pair).encode(without=_LEFT_OUT),
             }
 
     def _vectors(self, samples: list[Sample]) -> np.ndarray:
-        """Of all samples of a shard [B, E], a batch through the tower at a time."""
+        """Embed all samples of a shard [B, E], one batch at a time."""
         size = self.config.batch_size
         batches = [samples[start : start + size] for start in range(0, len(samples), size)]
         return np.concatenate([embed(self.tower, self.settings, batch) for batch in batches])
@@ -131,7 +131,7 @@ class IndexBuilder:
 
 
 def _means(sample: Sample) -> dict[VectorKind, np.ndarray]:
-    """Unit-norm means of the targets of images and of captions, where there are any."""
+    """Return the unit-norm means of the image and caption targets, if there are any."""
     means: dict[VectorKind, np.ndarray] = {}
     of_targets: tuple[VectorKind, ...] = ("image", "text")
     for kind in of_targets:
@@ -142,7 +142,7 @@ def _means(sample: Sample) -> dict[VectorKind, np.ndarray]:
 
 
 class _Gathered:
-    """The graphs, the labels and the lines of `items.jsonl`, as tars are added in order."""
+    """Gathers the graphs, the labels and the lines of `items.jsonl` as tars are added in order."""
 
     def __init__(self, build: Build, config: IndexConfig, width: int) -> None:
         self._folder, self._width = build.folder, width
@@ -157,20 +157,20 @@ class _Gathered:
         numbers: dict[VectorKind, list[int]] = {kind: [] for kind in KINDS}
         for row in range(len(shard)):
             sample = shard.read(row, _OF_ITEMS)
-            found = [kind for kind in KINDS if f"{kind}.npy" in sample]
-            for kind in found:
+            kinds = [kind for kind in KINDS if f"{kind}.npy" in sample]
+            for kind in kinds:
                 vectors[kind].append(decode_array(sample[f"{kind}.npy"]))
                 numbers[kind].append(self._count)
             place = shard.places(row).get(THUMBNAIL)
-            self._write_line(tar.name, sample, found, place)
+            self._write_line(tar.name, sample, kinds, place)
             self._count += 1
         for kind, rows in vectors.items():
             if rows:
-                # One thread: the order of insertion decides the graph, and so its bytes.
+                # One thread: the order of insertion decides the graph and its bytes.
                 self._graphs[kind].add(np.array(numbers[kind]), np.stack(rows), threads=1)
 
     def _write_line(
-        self, tar: str, sample: Sample, found: list[VectorKind], place: tuple[int, int] | None
+        self, tar: str, sample: Sample, kinds: list[VectorKind], place: tuple[int, int] | None
     ) -> None:
         info = SampleInfo.of(sample)
         if info.label:
@@ -178,13 +178,13 @@ class _Gathered:
         item = IndexItem(
             **info.model_dump(),
             key=sample["__key__"],
-            vectors=tuple(found),
+            vectors=tuple(kinds),
             thumbnail=(tar, *place) if place else None,
         )
         self._lines.write(item.encode(without=_LEFT_OUT) + b"\n")
 
     def write(self, modality: str) -> tuple[list[FileEntry], dict[str, int]]:
-        """Everything but the tars, and the artifact's counts."""
+        """Write everything but the tars, and return the files and the artifact's counts."""
         kinds = {kind: len(graph) for kind, graph in self._graphs.items() if len(graph)}
         info = IndexInfo(
             modality=modality,
@@ -204,7 +204,7 @@ class _Gathered:
 
 
 def new_graph(width: int, config: IndexConfig) -> Index:
-    """An empty usearch index: inner products of fp16 vectors [width]."""
+    """Create an empty usearch index: inner products of fp16 vectors [width]."""
     from usearch.index import Index
 
     return Index(

@@ -1,4 +1,4 @@
-"""index: what the step is and what it is told; `job` does it.
+"""step: declares the step `index` and its settings; `job` does the work.
 
 Axes: E embedding.
 """
@@ -11,15 +11,15 @@ from pipelines.execution.step import Step
 
 
 class IndexConfig(BaseModel):
-    """How the corpus is embedded, and how finely its graphs are woven."""
+    """How the corpus is embedded, and the sizes of its graphs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch_size: int = Field(32, ge=1, description="signals that pass the tower at a time")
     thumbnail_px: int = Field(160, ge=16, description="side of a thumbnail")
     connectivity: int = Field(16, ge=2, description="neighbours of a vector in the graph")
-    expansion_add: int = Field(128, ge=8, description="candidates looked at to insert a vector")
-    expansion_search: int = Field(96, ge=8, description="candidates looked at by a search")
+    expansion_add: int = Field(128, ge=8, description="candidates examined to insert a vector")
+    expansion_search: int = Field(96, ge=8, description="candidates examined by a search")
 
 
 STEP = Step(

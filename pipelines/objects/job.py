@@ -45,7 +45,7 @@ def run(
 
     Args:
         piece: fetch only its shards; the artifact stays unfinished, and a part is returned.
-        policy: patience with a remote mirror.
+        policy: retries and timeouts for a remote mirror.
 
     Raises:
         ConfigError: no such mirror, unknown classes or licences, or nothing selected.

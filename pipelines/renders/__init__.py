@@ -1,1 +1,1 @@
-"""renders: every object as views, depth and surface points."""
+"""renders: renders every object to views, depth and surface points."""

@@ -1,4 +1,4 @@
-"""renders: a renderer child per worker, one object after the other; see `step`."""
+"""job: renders objects one after the other, with a child process per worker; see `step`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(runtime: Runtime, config: RendersConfig, objects: Artifact) -> Artifact:
 
 
 class ShardRenderer:
-    """Holds one renderer child and renders one shard's objects after the other."""
+    """Renders the objects of a shard one after the other in a child process."""
 
     def __init__(self, settings: RenderSettings, objects: Artifact) -> None:
         self.objects = objects

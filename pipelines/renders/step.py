@@ -1,4 +1,4 @@
-"""renders: what the step is and what it is told; `job` does it.
+"""step: declares the step `renders` and its settings; `job` does the work.
 
 Axes: V views, H height, W width, N points.
 """
@@ -29,14 +29,16 @@ class RendersConfig(BaseModel):
     )
     azimuths: int = Field(RenderSettings.azimuths, ge=1, description="cameras per ring")
     distance_m: float = Field(
-        RenderSettings.distance_m, gt=0, description="camera to the centre of the unit stage"
+        RenderSettings.distance_m,
+        gt=0,
+        description="camera to the centre of the unit cube that objects are scaled into",
     )
     fov_deg: float = Field(
         RenderSettings.fov_deg, gt=0, lt=170, description="field of view, both axes"
     )
     points: int = Field(RenderSettings.points, ge=16, description="surface points per object")
     time_limit_s: float = Field(
-        RenderSettings.time_limit_s, gt=0, description="per object; then its child is killed"
+        RenderSettings.time_limit_s, gt=0, description="per object; its child is then killed"
     )
     memory_limit_mb: int = Field(RenderSettings.memory_limit_mb, ge=64, description="per object")
 
@@ -55,11 +57,12 @@ STEP = Step(
     writes={
         "<split>-NNNNN.tar": "one per shard of objects; the files of an object follow",
         "view00.png …": "RGBA [H, W, 4], straight alpha",
-        "depth.npz": "`depth_m` float32 [V, H, W]: planar depth in stage metres, 0 = nothing",
-        "points.npy": "float32 [N, 6]: xyz (stage metres, y up) and sRGB in 0..1, sampled by area, "
-        "in farthest-point order",
+        "depth.npz": "`depth_m` float32 [V, H, W]: planar depth, 0 = nothing; its unit is that of "
+        "the unit cube that objects are scaled into",
+        "points.npy": "float32 [N, 6]: xyz (in the same unit, y up) and sRGB in 0..1, sampled by "
+        "area, in farthest-point order",
         "cameras.npz": "`intrinsics_px` [3, 3] and `cam_to_world` [V, 4, 4] (OpenCV axes)",
-        "json": "the annotations of the object, and the scale from stage to source units",
+        "json": "the annotations of the object, and the scale from the unit cube to its own units",
     },
     promises="Every object is rendered in a child process with limits on time and memory; an "
     "object that fails is quarantined with its reason.",

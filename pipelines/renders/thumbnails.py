@@ -1,4 +1,4 @@
-"""thumbnails: a view as a small square picture, for pages and indexes."""
+"""thumbnails: makes small square pictures of views, for pages and indexes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import io
 
 from PIL import Image
 
-_MARGIN = 0.06  # of a picture's side, around what it shows
+_MARGIN = 0.06  # around the object, as a share of the picture's side
 
 
 def thumbnail(png: bytes, size_px: int) -> Image.Image:
-    """A view, cut to the square around what is not transparent."""
+    """Cut a view to the square around its opaque part, and resize it."""
     image = Image.open(io.BytesIO(png)).convert("RGBA")
     left, top, right, bottom = image.getchannel("A").getbbox() or (0, 0, *image.size)
     half = max(right - left, bottom - top) / 2 / (1 - 2 * _MARGIN)

@@ -1,9 +1,9 @@
-"""report: what a run found, for people (`report.html`) and programs (`report.json`).
+"""report: reports a run's results to people (`report.html`) and programs (`report.json`).
 
 Reads     the artifacts of a run, its gate results and the registered version.
 Writes    `<home>/reports/<evaluation fingerprint>/report.{json,html}`; `<home>/latest` is a
           link to the newest one.
-Promises  the page is one file that asks nothing of the network; both files appear whole.
+Promises  the page is one file that needs no network; both files appear whole.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def write(
     """Write both files and point `latest` at them.
 
     Args:
-        config: everything the run was configured with, shown as it is.
-        artifacts: every step of the flow by name, up to `evaluation`.
-        model: the version registered, with its present aliases; None if there is none.
-        profile: name of the profile that the config came from.
+        config: all settings of the run.
+        artifacts: the artifacts of the flow by step, up to `evaluation`.
+        model: the registered version with its present aliases; None if there is none.
+        profile: name of the profile of the settings.
 
     Returns:
         The folder of the two files.
@@ -52,7 +52,7 @@ def write(
 
 
 def _point(link: Path, folder: Path) -> None:
-    """Make `link` lead to `folder` in one step, so that it never leads nowhere."""
+    """Point `link` at `folder` by a rename, so that it always leads somewhere."""
     fresh = link.with_name(f".{link.name}.{os.getpid()}.tmp")
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(folder.relative_to(link.parent))

@@ -1,4 +1,4 @@
-"""confusion: what is taken for what, at a size people can read.
+"""confusion: reduces the confusion matrix to a readable size.
 
 Reads     the confusion matrix of `metrics.json`: rows are true classes.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEGIBLE = 40  # classes a matrix shows before it keeps the most confused ones only
+LEGIBLE = 40  # most classes of a shown matrix; with more, only the most confused are shown
 _PAIRS = 10
 
 
@@ -20,8 +20,8 @@ class Matrix:
 
     labels: list[str]
     counts: list[list[int]]
-    totals: list[int]  # objects of each class, those outside of the part included
-    classes: int  # how many there are in all
+    totals: list[int]  # objects of each class, including those outside the part
+    classes: int  # number of all classes
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,20 @@ class Pair:
 
 
 def matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> Matrix:
-    """All classes where they are legible, else those most involved in confusions."""
+    """Return all classes if they are legible, or else those with the most confusions."""
     counts = np.asarray(confusion)
     wrong = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
-    kept = np.sort(np.argsort(-wrong, kind="stable")[:LEGIBLE])
+    shown = np.sort(np.argsort(-wrong, kind="stable")[:LEGIBLE])
     return Matrix(
-        labels=[classes[k] for k in kept],
-        counts=counts[np.ix_(kept, kept)].tolist(),
-        totals=counts.sum(1)[kept].tolist(),
+        labels=[classes[k] for k in shown],
+        counts=counts[np.ix_(shown, shown)].tolist(),
+        totals=counts.sum(1)[shown].tolist(),
         classes=len(classes),
     )
 
 
 def most_frequent(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[Pair]:
-    """The confusions of most objects, most first; up to ten."""
+    """Return up to ten confusions with the most objects, most first."""
     counts = np.asarray(confusion)
     wrong = counts - np.diag(counts.diagonal())
     order = np.argsort(-wrong, axis=None, kind="stable")[:_PAIRS]

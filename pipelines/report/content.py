@@ -1,4 +1,4 @@
-"""content: what `report.json` states, which the page and the terminal show too."""
+"""content: the content of `report.json`, which the page and the terminal show too."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SamplesAre = Literal["objects", "views", "samples"]
 
 @dataclass(frozen=True)
 class Run:
-    """What there is to report: `artifacts` by step, up to `evaluation`."""
+    """A run to report: `artifacts` by step, up to `evaluation`."""
 
     config: BaseModel | Mapping[str, JsonValue]
     artifacts: Mapping[str, Artifact]
@@ -53,7 +53,7 @@ class SampleCounts(_Stated):
 
 
 class ReportedGate(_Stated):
-    """A gate as it was held; a figure that is not finite is null."""
+    """A checked gate; a figure that is not finite is null."""
 
     name: str
     tier: Tier
@@ -114,13 +114,13 @@ class Report(EvaluationSummary):
     written_at: str = Field(description="ISO 8601, UTC")
     profile: str | None
     samples_are: SamplesAre = Field(description="what a sample is")
-    is_generated: bool = Field(description="whether the recordings are made up")
+    is_generated: bool = Field(description="whether the recordings are generated")
     objects: SampleCounts
     quarantined: tuple[Quarantined, ...]
     gates: tuple[ReportedGate, ...]
     model: ReportedModel | None
-    seconds: dict[str, float] = Field(description="by step, what it took when it was made")
-    reused: tuple[str, ...] = Field(description="steps that stood already")
+    seconds: dict[str, float] = Field(description="time to make each artifact, by step [s]")
+    reused: tuple[str, ...] = Field(description="steps whose artifacts were reused")
     training: TrainingSummary
     foundation: FoundationInfo
     fingerprints: dict[str, str] = Field(description="by step")
@@ -128,7 +128,7 @@ class Report(EvaluationSummary):
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """That of a run."""
+        """Make the report of a run."""
         made, result = run.artifacts, read_result(run.artifacts["evaluation"])
         quarantined = [q for artifact in made.values() for q in artifact.manifest.quarantined]
         used = made["shards"].manifest.counts["samples"]
@@ -152,22 +152,24 @@ class Report(EvaluationSummary):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The one in a folder that `report.write` made."""
+        """Read the report in a folder that `report.write` made."""
         return cls.model_validate_json((folder / REPORT_FILE).read_bytes())
 
 
 def encode_readable(stated: BaseModel) -> bytes:
-    """JSON for people too; what is not finite, which JSON has not, becomes null."""
+    """Encode as indented JSON; numbers that are not finite become null, as JSON has none."""
     content = _finite(stated.model_dump(mode="json"))
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _samples_are(artifacts: Mapping[str, Artifact]) -> SamplesAre:
-    """An object or one view of it, or whatever the data set holds."""
+    """Say what a sample is: an object, one view of it, or a sample of a data set."""
     if "objects" not in artifacts:
         return "samples"
-    made, shown = (artifacts[step].manifest.counts["samples"] for step in ("renders", "shards"))
-    return "objects" if made == shown else "views"
+    objects, samples = (
+        artifacts[step].manifest.counts["samples"] for step in ("renders", "shards")
+    )
+    return "objects" if objects == samples else "views"
 
 
 def _is_generated(artifacts: Mapping[str, Artifact]) -> bool:

@@ -1,4 +1,4 @@
-"""curves: the course of training as a drawing that follows the page's colours.
+"""curves: draws the course of training in the page's colours.
 
 Reads     `curves.json` of the lens artifact.
 """
@@ -19,7 +19,7 @@ Line = Sequence[tuple[float, float]]  # step, value
 
 
 def drawings(curves: TrainingCurves) -> list[str]:
-    """The loss, and validation retrieval where there is any, as inline SVG."""
+    """Draw the loss, and validation retrieval if there is any, as inline SVG."""
     train = [(point["step"], point["loss"]) for point in curves.train]
     drawn = [_svg("Loss", train, [(point.step, point.loss) for point in curves.val])]
     if curves.val:

@@ -1,7 +1,7 @@
-"""gallery: held-out objects, and what the lens finds nearest to them.
+"""gallery: shows held-out objects with the nearest objects that the lens finds.
 
-Reads     predictions and, for the objects shown alone, members of the shards' tars.
-Promises  which objects are shown depends on their keys only, never on how they look.
+Reads     predictions and, only for the shown objects, members of the shards' tars.
+Promises  the choice of objects depends on their keys and results only, never on how they look.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Example:
 def examples(
     modality: str, shards: Iterable[UPath], predictions: Sequence[Prediction], count: int = 8
 ) -> list[Example]:
-    """Up to `count` queries with the pictures of their nearest objects."""
+    """Return up to `count` queries with the pictures of their nearest objects."""
     chosen = choose(predictions, count)
     signal = signal_file(modality)
     wanted: dict[str, set[str]] = {}
@@ -67,9 +67,9 @@ def examples(
 
 
 def choose(predictions: Sequence[Prediction], count: int) -> list[Prediction]:
-    """Half of them recognised, half not, as far as there are; in each half by hash of the key.
+    """Choose examples, half of them recognised if possible, in each half by hash of the key.
 
-    Classes not shown yet come first, so that the examples are not all chairs. Hits and
+    Classes that are not shown yet come first, so that the examples are not all chairs. Hits and
     misses alternate.
     """
     ordered = sorted(predictions, key=lambda p: hashlib.sha256(p.key.encode()).digest())
@@ -82,21 +82,21 @@ def choose(predictions: Sequence[Prediction], count: int) -> list[Prediction]:
 
 
 def read_members(shards: Iterable[UPath], wanted: Mapping[str, set[str]]) -> Files:
-    """The wanted files of the wanted samples; everything else is skipped, not read."""
+    """Read the wanted files of the wanted samples; all others are skipped unread."""
     extensions = set().union(*wanted.values())
-    found: Files = {}
+    files: Files = {}
     for path in shards:
         for sample in read_shard(path, only=extensions):
             key = sample["__key__"]
             if key in wanted:
-                found[key] = {name: sample[name] for name in wanted[key] & sample.keys()}
-            if len(found) == len(wanted):
-                return found
-    return found
+                files[key] = {name: sample[name] for name in wanted[key] & sample.keys()}
+            if len(files) == len(wanted):
+                return files
+    return files
 
 
 def _varied(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """In the given order, but the n-th of any class after every class's (n−1)-th."""
+    """Reorder so that the n-th of any class comes after the (n−1)-th of every class."""
     before: dict[str, int] = {}
     turns = []
     for prediction in predictions:
@@ -107,7 +107,7 @@ def _varied(predictions: Sequence[Prediction]) -> list[Prediction]:
 
 
 def _picture(modality: str, files: Mapping[str, bytes]) -> Image.Image:
-    """A sample's first image, or its signal where it has none."""
+    """Return a sample's first image, or a drawing of its signal if it has none."""
     if _VIEW in files:
         return thumbnail(files[_VIEW], _NEIGHBOUR_PX)
     return draw_signal(modality, files[signal_file(modality)], _NEIGHBOUR_PX)

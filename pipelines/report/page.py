@@ -1,4 +1,4 @@
-"""page: `report.html` out of the report, the drawings and the examples.
+"""page: renders `report.html` from the report, the drawings and the examples.
 
 The template draws bars and the confusion matrix from plain numbers with the page's own
 colours; only clouds, views and curves come as pictures.
@@ -22,7 +22,7 @@ _TEMPLATES = Path(__file__).parent
 
 
 def render(run: Run, report: Report) -> str:
-    """The whole page; everything from outside is escaped."""
+    """Render the whole page; all text from outside is escaped."""
     result = read_result(run.artifacts["evaluation"])
     drawn = curves.drawings(read_curves(run.artifacts["lens"]))
     return (
@@ -51,10 +51,10 @@ def render(run: Run, report: Report) -> str:
 
 
 def templates(*more: Path) -> Environment:
-    """Where the pages' templates come from, with the filters they use.
+    """Return the environment of the pages' templates, with their filters.
 
     Args:
-        more: folders to look into beside the report's own.
+        more: further folders of templates beside the report's own.
     """
     environment = Environment(
         loader=FileSystemLoader([_TEMPLATES, *more]),
@@ -74,7 +74,7 @@ def templates(*more: Path) -> Environment:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: `0.4 s`, `48 s`, `3 min 20 s`, `2 h 05 min`."""
+    """Format a duration for people: `0.4 s`, `48 s`, `3 min 20 s`, `2 h 05 min`."""
     if seconds < 10:
         return f"{seconds:.1f}\u00a0s"
     whole = round(seconds)

@@ -1,6 +1,6 @@
-"""pictures: signals and views as small images that travel inside the page.
+"""pictures: draws signals and views as small images inside the page.
 
-A modality says how its signals are drawn: as projected points, or by their shape.
+A modality states how its signals are drawn: as projected points, or by their shape.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pipelines.store.shards import decode_array
 from vitlens_core import modalities
 from vitlens_core.rendering import RenderSettings
 
-_OVERSAMPLED = 2  # drawn larger, then reduced: smooth edges
-_MARGIN = 0.06  # of a picture's side, around what it shows
-_CLOSED = 1.4  # radius of a disc, in mean distances of points: surfaces look closed
-_CHANNELS_SHOWN = 8  # of a series
-_SERIES_RATIO = 3  # a map this much wider than high is a series of channels
+_OVERSAMPLED = 2  # drawn larger, then reduced, for smooth edges
+_MARGIN = 0.06  # around the content, as a share of the picture's side
+_CLOSED = 1.4  # radius of a disc in mean distances of points, so that surfaces look closed
+_CHANNELS_SHOWN = 8  # most channels of a series
+_SERIES_RATIO = 3  # an array this much wider than high is drawn as a series of channels
 _SHADE = 0.35  # how much darker the farthest point is than the nearest
 
 
@@ -31,25 +31,25 @@ def signal_file(modality: str) -> str:
 
 
 def draw_signal(modality: str, data: bytes, size_px: int) -> Image.Image:
-    """A stored signal as an RGBA picture, transparent where there is nothing."""
+    """Draw a stored signal as an RGBA picture with a transparent background."""
     if modalities.load_lensed(modality).drawn_as == "points":
         return _draw_cloud(data, size_px)
     return _draw_array(decode_array(data), size_px)
 
 
 def data_uri(image: Image.Image) -> str:
-    """An image as the `src` of an `img` that needs no request."""
+    """Encode an image as the `src` of an `img`, so that the page needs no request for it."""
     buffer = io.BytesIO()
     image.save(buffer, format="webp", quality=80, method=4)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _draw_cloud(data: bytes, size_px: int) -> Image.Image:
-    """Points [N, 6] as discs in their own colours, seen from where the first view looks."""
+    """Draw points [N, 6] as discs in their own colours, seen by the camera of the first view."""
     points = decode_array(data).astype(np.float32)
     side_px = size_px * _OVERSAMPLED
     pixels, depth_m = _project(points[:, :3], side_px)
-    # Far to near: where discs overlap, the last one written stays.
+    # From far to near: where discs overlap, the one written last stays.
     order = np.argsort(-depth_m)
     nearness = 1 - (depth_m - depth_m.min()) / max(np.ptp(depth_m), 1e-6)
     shade = 1 - _SHADE * (1 - nearness)
@@ -109,7 +109,7 @@ def _rendered(figure: Figure) -> Image.Image:
 
 
 def _draw_array(signal: np.ndarray, size_px: int) -> Image.Image:
-    """Any other signal by its shape: a picture, a map (the first of its clips), or series."""
+    """Draw any other signal by its shape: a picture, a map (of the first clip), or a series."""
     if signal.dtype == np.uint8 and signal.ndim > 2 and signal.shape[-1] == 3:
         drawn = Image.fromarray(signal.reshape(-1, *signal.shape[-3:])[0]).convert("RGBA")
     else:

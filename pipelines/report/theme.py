@@ -1,7 +1,7 @@
-"""theme: drawings that follow the page's colours, light or dark.
+"""theme: makes drawings follow the page's colours, light or dark.
 
-A drawing is made in the code colours of this module (`INK`, `ACCENT`, …) under `STYLE`; `inline`
-gives it the page's own, `standalone` fixed ones for where there is no page.
+A drawing is made with the placeholder colours of this module (`INK`, `ACCENT`, …) and `STYLE`;
+`inline` replaces them by the page's variables, `standalone` by fixed colours for a file of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-# Code colour: the page's variable, and what stands for it in a file of its own.
+# Placeholder: the page's variable, and the fixed colour for a file of its own.
 _COLOURS = {
     "#000001": ("var(--ink)", "#1a1e24"),
     "#000002": ("var(--muted)", "#5b6572"),

@@ -1,17 +1,17 @@
-"""service: registered lenses behind HTTP.
+"""service: serves registered lenses over HTTP.
 
-config        what a service is told: sources, index, limits
+config        settings of a service: sources, index, limits
 schemas       requests and answers, with examples
-uploads       a request's body → inputs; its files in a folder that ends with the request
-decoding      strangers' files are opened in children that may be killed
-decode_child  such a child
-versions      what the sources name now; a model opened with its index and class embeddings
-engine        inputs → embeddings in batches, similarities, classes, neighbours
-answers       a question's items → the answer that goes out
-refusal       what a client is told that asked for what there is not
-guard         token, sizes, numbers and times; what is counted of every request
-metrics       what Prometheus is told
+uploads       reads a request's body; its files lie in a folder that is deleted with the request
+decoding      opens uploaded files in child processes that may be killed
+decode_child  such a child process
+versions      resolves the sources, and opens a model with its index and class embeddings
+engine        embeds inputs in batches
+answers       makes the answers: embeddings, similarities, classes, neighbours
+refusal       the error of a request that cannot be answered
+guard         checks token, sizes, numbers and times of every request, and counts it
+metrics       counters for Prometheus
 app           the routes; knows no Ray
-deployment    the one that knows Ray Serve
+deployment    the only module that knows Ray Serve
 page/         the explorer: plain HTML, CSS and JavaScript
 """

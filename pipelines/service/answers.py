@@ -1,4 +1,4 @@
-"""answers: from a question's items to the answer that goes out."""
+"""answers: makes the answer to a question from its items."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ async def zero_shot(engine: Engine, loaded: Loaded, question: ZeroShotQuestion) 
 
 
 def _classes(engine: Engine, loaded: Loaded, question: ZeroShotQuestion) -> list[str]:
-    """Those asked for, or those of the corpus; each once."""
+    """Return the classes of the question, or else those of the corpus, without repeats."""
     limits = engine.config.limits
     if not question.classes and loaded.catalogue and loaded.catalogue.labels:
         return loaded.catalogue.labels
     names = list(dict.fromkeys(name.strip() for name in question.classes))
     if not names:
         raise RefusedError(
-            422, "input", "no classes, and no corpus that has any", "`classes`: names"
+            422, "input", "no classes, and no corpus with classes", "names in `classes`"
         )
     if len(names) > limits.classes:
         raise RefusedError(413, "inputs", f"{len(names)} classes", f"{limits.classes} or fewer")
@@ -107,8 +107,8 @@ async def search(engine: Engine, loaded: Loaded, question: SearchQuestion) -> Se
     results = []
     for item, vector in zip(question.inputs, vectors, strict=True):
         kind = question.vectors or catalogue.kind_for(item.modality)
-        found = (await asyncio.to_thread(catalogue.nearest, vector, kind, question.count))[0]
-        items = [_neighbour(catalogue, one) for one in found]
+        nearest = (await asyncio.to_thread(catalogue.nearest, vector, kind, question.count))[0]
+        items = [_neighbour(catalogue, found) for found in nearest]
         results.append(
             Neighbours(modality=item.modality, name=item.name, vectors=kind, items=items)
         )
@@ -117,7 +117,7 @@ async def search(engine: Engine, loaded: Loaded, question: SearchQuestion) -> Se
 
 def _neighbour(catalogue: Catalogue, found: Found) -> Neighbour:
     item = found.item
-    # With the index's name: the next one has another object at this number.
+    # With the index's name, since another index has another object at this number.
     place = f"thumbnails/{catalogue.name}/{found.number}"
     return Neighbour(
         number=found.number,
@@ -139,7 +139,11 @@ def _catalogue(loaded: Loaded) -> Catalogue:
 
 
 async def thumbnail(loaded: Loaded, index: str, number: int) -> bytes:
-    """WebP of an item (`RefusedError`: no such item, it has none, or another index is open)."""
+    """Return an item's picture as WebP.
+
+    Raises:
+        RefusedError: there is no such item, it has no picture, or another index is open.
+    """
     catalogue = _catalogue(loaded)
     try:
         known = index == catalogue.name
@@ -152,7 +156,7 @@ async def thumbnail(loaded: Loaded, index: str, number: int) -> bytes:
 
 
 def described(engine: Engine) -> Described:
-    """What is served now."""
+    """Describe what is served now."""
     loaded = engine.current
     served, catalogue = loaded.model.modalities, loaded.catalogue
     return Described(

@@ -54,7 +54,7 @@ Answered = TypeVar("Answered")
 
 
 def create_app(engine: Engine) -> ASGIApp:
-    """The whole service over an engine, which ends with it."""
+    """Build the service over an engine; the engine is closed with it."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -81,11 +81,11 @@ def _questions(app: FastAPI, engine: Engine) -> None:
         kind: type[Asked],
         work: Callable[[Engine, Loaded, Asked], Awaitable[Answered]],
     ) -> Answered:
-        """Read the question, answer it within the limit, and remove its files."""
+        """Read the question, answer it within the time limit, and remove its files."""
         limits = engine.config.limits
         with tempfile.TemporaryDirectory(prefix="vitlens-request-") as folder:
             question = await read(request, kind, limits, Path(folder))
-            loaded = engine.current  # also if another replaces it meanwhile
+            loaded = engine.current  # for the whole request, also if a new version replaces it
             request.scope[ANSWERED_BY] = loaded.label
             try:
                 async with asyncio.timeout(limits.request_s):
@@ -108,7 +108,7 @@ def _questions(app: FastAPI, engine: Engine) -> None:
 
     @app.post("/zero_shot", responses=_MISTAKES, openapi_extra=_body(ZeroShotQuestion))
     async def zero_shot(request: Request) -> ZeroShot:
-        """Calibrated probabilities of classes, known by their names alone."""
+        """Calibrated probabilities of classes that are given by name only."""
         return await answered(request, ZeroShotQuestion, answers.zero_shot)
 
     @app.post("/search", responses=_MISTAKES, openapi_extra=_body(SearchQuestion))
@@ -125,7 +125,7 @@ def _state(app: FastAPI, engine: Engine) -> None:
 
     @app.get("/ready")
     async def ready() -> Ready:
-        """Which version answers, whether it can search, and why a newer one does not answer."""
+        """The version that answers, whether it can search, and why a newer one is not served."""
         now = engine.current
         return Ready(model=list(now.versions), search=now.search, reload=engine.reload)
 
@@ -136,14 +136,14 @@ def _state(app: FastAPI, engine: Engine) -> None:
 
     @app.get("/metrics", response_class=Response)
     async def counts() -> Response:
-        """Everything that is counted, in Prometheus's text format."""
+        """All counters, in Prometheus's text format."""
         return Response(engine.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     @app.get(
         "/thumbnails/{index}/{number}", response_class=Response, responses={404: {"model": Mistake}}
     )
     async def thumbnail(index: str, number: int) -> Response:
-        """The picture of an item of the corpus, as a search named it."""
+        """The picture of an item of the corpus, by the path that a search gave."""
         picture = await answers.thumbnail(engine.current, index, number)
         return Response(picture, media_type="image/webp")
 
@@ -184,12 +184,12 @@ def _errors(app: FastAPI, engine: Engine) -> None:
         LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
         kind = type(error).__name__
         return answer(
-            RefusedError(500, "fault", f"a fault of ours: {kind}", "see log"), engine.metrics
+            RefusedError(500, "fault", f"an internal error: {kind}", "see log"), engine.metrics
         )
 
 
 def _body(kind: type[Question]) -> dict[str, Any]:
-    """A question as JSON, with its example, and as a form of files."""
+    """Describe a question for OpenAPI: as JSON, with its example, and as a form with files."""
     schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
     item = schema.pop("$defs")["Item"]
     for group in kind.GROUPS:

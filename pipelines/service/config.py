@@ -1,4 +1,4 @@
-"""config: everything a service is told. Read from the command line and the environment."""
+"""config: the settings of a service, from the command line and the environment."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _SHORTEST_TOKEN = 16
 
 
 class Limits(BaseModel):
-    """What one request, and all at once, may take."""
+    """Limits of one request, and of the number of requests."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    body_mb: float = Field(64, gt=0, description="of a request")
-    inputs: int = Field(32, ge=1, description="of a request")
-    classes: int = Field(256, ge=1, description="of a request")
-    text_characters: int = Field(2000, ge=1, description="of a text or a class")
+    body_mb: float = Field(64, gt=0, description="size of a request's body [MB]")
+    inputs: int = Field(32, ge=1, description="inputs of a request")
+    classes: int = Field(256, ge=1, description="classes of a request")
+    text_characters: int = Field(2000, ge=1, description="length of a text or a class")
     neighbours: int = Field(100, ge=1, description="items found per input")
-    upload_s: float = Field(60, gt=0, description="to receive a body")
-    decode_s: float = Field(20, gt=0, description="to read one file")
-    decode_mb: int = Field(2048, ge=64, description="memory to read one file")
-    request_s: float = Field(120, gt=0, description="from the body to the answer")
+    upload_s: float = Field(60, gt=0, description="time to receive a body [s]")
+    decode_s: float = Field(20, gt=0, description="time to read one file [s]")
+    decode_mb: int = Field(2048, ge=64, description="memory to read one file [MB]")
+    request_s: float = Field(120, gt=0, description="time from the body to the answer [s]")
     waiting: int = Field(64, ge=1, description="requests of a replica at a time")
 
 
@@ -38,19 +38,21 @@ class ServiceConfig(BaseModel):
 
     sources: tuple[str, ...] = Field(min_length=1, description="as vitlens_core.load takes them")
     index: str = Field("auto", description="auto, none, or the folder of an index")
-    store: str = Field("", description="folder or URL that `auto` looks for the index in")
+    store: str = Field("", description="folder or URL in which `auto` looks for the index")
     limits: Limits = Limits()
     token: SecretStr | None = None
     decoders: int = Field(2, ge=1, description="children of a replica that read files")
     threads: int = Field(1, ge=1, description="torch threads of a replica")
     batch_size: int = Field(16, ge=1, description="inputs that pass a tower at a time")
-    batch_wait_s: float = Field(0.01, ge=0, description="how long an input waits for others")
-    poll_s: float = Field(5, gt=0, description="between two looks at the registry")
-    retry_s: float = Field(60, gt=0, description="before a version that failed is tried again")
+    batch_wait_s: float = Field(0.01, ge=0, description="how long an input waits for a batch [s]")
+    poll_s: float = Field(5, gt=0, description="time between two queries of the registry [s]")
+    retry_s: float = Field(60, gt=0, description="time before a failed version is retried [s]")
 
 
 def token_from(environment: Mapping[str, str] = os.environ) -> SecretStr | None:
-    """The bearer token of the environment, or of the file it names; None: the service is open.
+    """Read the bearer token from the environment, or from the file that it names.
+
+    Without a token (None) the service is open to everybody who reaches it.
 
     Raises:
         ConfigError: both are given, the file cannot be read, or a token is too short.
@@ -67,7 +69,7 @@ def token_from(environment: Mapping[str, str] = os.environ) -> SecretStr | None:
         return None
     if len(given) < _SHORTEST_TOKEN or not given.isascii():
         raise ConfigError(
-            f"a token needs {_SHORTEST_TOKEN} ASCII characters or more, found {len(given)}; "
+            f"a token needs {_SHORTEST_TOKEN} or more ASCII characters, found {len(given)}; "
             "`openssl rand -hex 24` makes one"
         )
     return SecretStr(given)

@@ -1,14 +1,14 @@
-"""The child that reads files: `python -m pipelines.service.decode_child <fd> <MB>`.
+"""decode_child: a child process that reads files.
 
-Takes (preparation, path, options) from the inherited pipe, answers each with an array or a
-reason, and leaves when the pipe closes.
+`python -m pipelines.service.decode_child <fd> <MB>` receives (preparation, path, options) from the
+inherited pipe, answers each with an array or a reason, and ends when the pipe closes.
 """
 
 import sys
 import traceback
 from multiprocessing.connection import Connection
 
-# Before memory is limited: what any modality needs to be read.
+# Imported before memory is limited: the libraries that reading any modality needs.
 import vitlens_core.api.encoders  # noqa: F401
 from vitlens_core import late
 from vitlens_core.errors import VitlensError
@@ -33,7 +33,7 @@ def main(connection: Connection, memory_limit_mb: int) -> None:
         except MemoryError:
             reason = f"{path} needs more than {memory_limit_mb} MB to be read"
             wire.send(connection, {"refused": reason})
-        except Exception as error:  # whatever one file provokes must not end the service
+        except Exception as error:  # no file may end the child: the next one waits
             where = traceback.extract_tb(error.__traceback__)[-1]
             reason = f"{path} cannot be read: {type(error).__name__}: {error} ({where.name})"
             wire.send(connection, {"refused": reason})

@@ -1,9 +1,9 @@
-"""decoding: files from strangers are opened in children that may be killed.
+"""decoding: opens uploaded files in child processes that may be killed.
 
-A child reads a file and makes it what a tower batches; nothing else. One that takes too long, too
-much memory or that crashes ends alone: the file is refused, and a fresh child takes its place.
-Only JSON and plain arrays come back. A child has this user's rights and none of the environment's
-secrets: what it is told is where Python and its libraries lie.
+A child only reads a file and prepares it for a tower. If it takes too long, needs too much memory
+or crashes, only the child ends: the file is refused, and a new child replaces it. Only JSON and
+plain arrays come back. A child has this user's rights but none of the environment's secrets: its
+environment only says where Python and its libraries are.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Decoders:
-    """A number of children and the threads that wait for them."""
+    """Several children, and the threads that wait for them."""
 
     def __init__(self, count: int, limits: Limits) -> None:
         self._limits = limits
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
-        # Apart: every thread of the others may wait for a child that is to be started.
+        # A pool of their own: all threads of the other may wait for a child to be started.
         self._starters = ThreadPoolExecutor(count, thread_name_prefix="decode-start")
         self._free: queue.SimpleQueue[_Child] = queue.SimpleQueue()
         self._children: set[_Child] = set()
@@ -48,15 +48,16 @@ class Decoders:
         self._starting = [self._starters.submit(self._start) for _ in range(count)]
 
     def wait(self) -> None:
-        """Until every child is ready (`VitlensError`: one does not start)."""
+        """Wait until every child is ready (`VitlensError`: one does not start)."""
         for started in self._starting:
             started.result()
 
     async def prepare(self, preparation: Preparation, path: Path, options: Mapping) -> np.ndarray:
-        """What a tower batches of the file at `path`.
+        """Read the file at `path`, and prepare it for a tower.
 
         Raises:
-            InputError: broken, hostile, too slow or too large; or an option its reader lacks.
+            InputError: the file is broken, hostile, too slow or too large, or its reader lacks
+                an option.
         """
         loop = asyncio.get_running_loop()
         arguments = (preparation, path, dict(options))
@@ -75,7 +76,7 @@ class Decoders:
         return sorted(child.pid for child in self._children)
 
     def _restart(self) -> None:
-        """A child in place of one that was lost, however often it takes."""
+        """Start a child in place of a lost one; retry until it succeeds."""
         wait_s = 1.0
         while not self._is_closed:
             try:
@@ -90,7 +91,7 @@ class Decoders:
     def _start(self) -> None:
         child = _Child(self._limits)
         self._children.add(child)
-        if self._is_closed:  # meanwhile
+        if self._is_closed:  # `close` ran while the child started, and did not see it
             child.close()
         self._free.put(child)
 
@@ -100,17 +101,17 @@ class Decoders:
         except queue.Empty:
             raise VitlensError("no process to read files could be started") from None
         try:
-            found = child.ask(*arguments)
-        except BaseException:  # dead, or an answer is still under way: never reuse this child
+            prepared = child.ask(*arguments)
+        except BaseException:  # dead, or its late answer would be taken for that of the next file
             self._children.discard(child)
             child.close()
             if not self._is_closed:
                 self._starters.submit(self._restart)
             raise
         self._free.put(child)
-        if isinstance(found, str):
-            raise InputError(found)
-        return found
+        if isinstance(prepared, str):
+            raise InputError(prepared)
+        return prepared
 
 
 class _Child:
@@ -127,7 +128,7 @@ class _Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C in a terminal is for the service, which ends it
+            start_new_session=True,  # Ctrl-C in a terminal must reach the service only
         )
         theirs.close()
         try:
@@ -145,7 +146,7 @@ class _Child:
         return self._process.pid
 
     def ask(self, preparation: Preparation, path: Path, options: dict) -> np.ndarray | str:
-        """What the file holds, or why it is refused; an InputError means the child is lost."""
+        """Return the prepared file, or why it is refused; an InputError means a lost child."""
         limit_s = self._limits.decode_s
         try:
             self._pipe.send((preparation, path, options))
@@ -164,7 +165,7 @@ class _Child:
 
 
 def _environment() -> dict[str, str]:
-    """What Python needs to start, the parent's import path, and one thread."""
+    """Return the variables that Python needs, the parent's import path, and one thread."""
     return {
         **{name: os.environ[name] for name in _HANDED_ON if name in os.environ},
         **dict.fromkeys(_ONE_THREAD, "1"),

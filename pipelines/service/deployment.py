@@ -1,7 +1,7 @@
-"""deployment: the one that knows Ray Serve.
+"""deployment: runs the service with Ray Serve; the only module that knows it.
 
-Writes    nothing but a temporary folder of counters, which ends with the service.
-Promises  a replica answers once its model is open; when `running` ends, none is left.
+Writes    nothing but a temporary folder of counters, which is deleted with the service.
+Promises  a replica answers once its model is open; no replica is left when `running` ends.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from pipelines.store.home import Home
 from vitlens_core.errors import VitlensError
 
 _NAME = "vitlens"
-_REPLICA_CPUS = 0.5  # of Ray's bookkeeping: Serve's own actors need some of a small machine
+_REPLICA_CPUS = 0.5  # reserved in Ray: Serve's own actors must also fit on a small machine
 _STOP_S = 10
 _PASSED_ON = ("MLFLOW_TRACKING_URI", "VITLENS_STORE")
 
 
 @serve.ingress()
 class Replica:
-    """One engine behind HTTP; Ray gathers the inputs of its requests into batches."""
+    """One engine behind HTTP; Ray gathers the inputs of several requests into batches."""
 
     def __init__(self, config: ServiceConfig) -> None:
         logging.getLogger("vitlens.service").setLevel(logging.INFO)
@@ -48,7 +48,7 @@ class Replica:
 
     @serve.batch
     async def _together(self, works: list[Work]) -> list[tuple[EmbeddingOrError]]:
-        # In tuples: an exception as such would be raised here, before it is known whose it is.
+        # In tuples: serve.batch would raise an exception that is returned for an item.
         return [(outcome,) for outcome in await self._engine.embed_all(works)]
 
     def __serve_build_asgi_app__(self):
@@ -63,10 +63,10 @@ def join(replicas: int) -> None:
 
 @contextmanager
 def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Generator[None]:
-    """The service under http://host:port while the block lasts.
+    """Run the service at http://host:port while the block lasts.
 
     Raises:
-        VitlensError: a replica cannot be started; the message is its own.
+        VitlensError: a replica cannot be started; the message is the replica's.
     """
     join(replicas)
     with tempfile.TemporaryDirectory(prefix="vitlens-metrics-") as folder:
@@ -75,7 +75,7 @@ def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Gener
             yield
         finally:
             if "RAY_ADDRESS" in os.environ:
-                serve.delete(_NAME)  # what else runs on the cluster is other people's
+                serve.delete(_NAME)  # the cluster may run applications of other people
             else:
                 serve.shutdown()
 
@@ -92,7 +92,7 @@ def _start(config: ServiceConfig, host: str, port: int, replicas: int, counters:
         Replica,
         name=_NAME,
         num_replicas=replicas,
-        # More than the guard admits: it is the guard who refuses, with a reason.
+        # More than the guard admits, so that the guard refuses requests, with a reason.
         max_ongoing_requests=4 * waiting,
         ray_actor_options={
             "num_cpus": _REPLICA_CPUS,
@@ -108,7 +108,7 @@ def _start(config: ServiceConfig, host: str, port: int, replicas: int, counters:
 
 
 def state() -> str:
-    """What Ray says of the service: RUNNING, or what is wrong."""
+    """Return Ray's status of the service: RUNNING, or what is wrong."""
     application = serve.status().applications.get(_NAME)
     if application is None:
         return "gone"

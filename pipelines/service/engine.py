@@ -1,7 +1,7 @@
-"""engine: questions → answers, over the model that is current when a question comes.
+"""engine: embeds the inputs of questions with the model that is current when they arrive.
 
-Files are read in children, inputs of all requests pass the towers in batches on one thread, and a
-version that replaces another is opened beside it.
+Files are read in children, the inputs of all requests pass the towers in batches on one thread,
+and a new version is opened beside the present one before it replaces it.
 Axes: B inputs, K classes, E embedding.
 """
 
@@ -28,7 +28,7 @@ from vitlens_core.api.model import check_options
 from vitlens_core.errors import ConfigError, InputError
 
 LOG = logging.getLogger("vitlens.service")
-_UTF8_BYTES = 4  # of a character, at most
+_UTF8_BYTES = 4  # most bytes of a character
 CURRENT = "current"
 
 
@@ -49,7 +49,7 @@ class Engine:
     """One replica's model, its decoders and its torch thread.
 
     Attributes:
-        current: the model that new requests meet.
+        current: the model that new requests use.
         reload: `current`, or why a newer version is not served.
     """
 
@@ -57,8 +57,8 @@ class Engine:
         """Open the model and start the decoders; errors: `versions.open_model`.
 
         Args:
-            batch: gathers the inputs of several requests and hands them to `embed_all`; each
-                goes alone where not given.
+            batch: gathers the inputs of several requests and passes them to `embed_all`; without
+                it, each input is embedded by itself.
         """
         torch.set_num_threads(config.threads)
         self.config = config
@@ -80,10 +80,10 @@ class Engine:
         self._torch.shutdown(wait=False, cancel_futures=True)
 
     async def embed(self, loaded: Loaded, items: Sequence[Item]) -> np.ndarray:
-        """[B, E], unit norm.
+        """Embed items: [B, E], unit norm.
 
         Raises:
-            RefusedError: an input of a modality that is not served, or that cannot be read.
+            RefusedError: an input cannot be read, or its modality is not served.
         """
         for item in items:
             _check(loaded, item)
@@ -97,18 +97,18 @@ class Engine:
         return np.stack(outcomes)
 
     async def embed_all(self, works: list[Work]) -> list[EmbeddingOrError]:
-        """One outcome per work, in order; whatever one input does, the others get theirs."""
+        """Return one outcome per work, in order; an input that fails does not affect others."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._torch, self._embed_all, works)
 
     async def classes(self, loaded: Loaded, modality: str, names: Sequence[str]) -> np.ndarray:
-        """[K, E] of classes in a modality's prompts.
+        """Embed classes with a modality's prompts: [K, E].
 
         Raises:
-            RefusedError: a name that no prompt can be made of, or no text tower.
+            RefusedError: no prompt can be made of a name, or there is no text tower.
         """
-        loop, found = asyncio.get_running_loop(), []
-        for name in names:  # one by one: other requests come in between
+        loop, embeddings = asyncio.get_running_loop(), []
+        for name in names:  # one by one, so that other requests can use the thread in between
             known = loaded.known_class(modality, name)
             if known is None:
                 try:
@@ -117,24 +117,24 @@ class Engine:
                     )
                 except ConfigError as error:
                     raise RefusedError(422, "input", str(error), "names of classes") from error
-            found.append(known)
-        return np.stack(found)
+            embeddings.append(known)
+        return np.stack(embeddings)
 
     async def follow(self) -> None:
-        """Serve what the sources' aliases name, until cancelled."""
+        """Follow the sources' aliases to new versions, until cancelled."""
         while is_followed(self.config.sources):
             await asyncio.sleep(self.config.poll_s)
             await self.look()
 
     async def look(self) -> None:
-        """Open and swap in the versions that the sources name now, if they are others.
+        """Ask the registry once, and replace the model if the sources name other versions.
 
-        Requests under way keep the model they met. What fails is told by `reload`, and tried
-        again after `retry_s`.
+        Requests in progress keep their model. A failure is stated in `reload` and retried after
+        `retry_s`.
         """
         try:
             versions = await asyncio.to_thread(resolve, self.config.sources)
-        except Exception as error:  # the registry may be away: what is served stays
+        except Exception as error:  # the registry may be down: the present model stays
             self.reload = f"the registry cannot be asked: {error}"
             LOG.warning("%s", self.reload)
             return
@@ -147,7 +147,7 @@ class Engine:
         names = ", ".join(f"{version.name}/{version.version}" for version in versions)
         try:
             loaded = await asyncio.to_thread(open_model, self.config, versions)
-        except Exception as error:  # whatever a version provokes, the present one goes on
+        except Exception as error:  # a version that fails in any way must not end the present one
             self._failed = (versions, time.monotonic())
             self.reload = f"{names} cannot be opened: {error}"
             self.metrics.reloads.labels("failed").inc()
@@ -186,14 +186,14 @@ class Engine:
         outcomes: list[EmbeddingOrError] = [RuntimeError("not embedded")] * len(works)
         for (_, modality), numbers in groups.items():
             self.metrics.batch_size.labels(modality).observe(len(numbers))
-            found = _embedded([works[number] for number in numbers])
-            for number, outcome in zip(numbers, found, strict=True):
+            of_group = _embedded([works[number] for number in numbers])
+            for number, outcome in zip(numbers, of_group, strict=True):
                 outcomes[number] = outcome
         return outcomes
 
 
 def _embedded(works: list[Work]) -> list[EmbeddingOrError]:
-    """Outcomes of works of one model and modality, in one batch; one by one if that fails."""
+    """Embed works of one model and modality in one batch, or one by one if the batch fails."""
     try:
         first = works[0]
         embedded = first.loaded.model.embed(first.modality, [w.prepared for w in works]).numpy()
@@ -221,7 +221,7 @@ def _expected(item: Item) -> str:
 
 
 def _text(item: Item, most: int) -> str:
-    """The text in a file. As long a text as a body may hold would keep the tokenizer for hours."""
+    """Read the text of a file, within a limit: the tokenizer would take hours for a long text."""
     assert item.path is not None
     if item.path.stat().st_size > _UTF8_BYTES * most:
         raise RefusedError(413, "inputs", "a text file that is too long", f"{most:,} characters")
@@ -235,7 +235,7 @@ def _text(item: Item, most: int) -> str:
 
 
 async def _all(coroutines: Any) -> list[Any]:
-    """Results of all, in order; the first error once all have ended."""
+    """Return all results in order; raise the first error after all have ended."""
     results = await asyncio.gather(*coroutines, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, InputError):

@@ -1,7 +1,7 @@
-"""guard: what every request passes before any route sees it.
+"""guard: checks every request before its route, and counts every answer.
 
-Checks the token, the size of the body as it is declared and as it comes, the time it takes to
-come, and how many requests are under way; counts every answer.
+It checks the token, the declared and the received size of the body, the time that the body takes,
+and the number of requests in progress.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from pipelines.service.refusal import RefusedError
 LOG = logging.getLogger("vitlens.service")
 _PAGE = ("/", "/explorer.css", "/explorer.js", "/report.css")
 OPEN = (*_PAGE, "/health", "/ready", "/docs", "/openapi.json")
-_BUSY_S = "1"
-ANSWERED_BY = "vitlens.model"  # in a request's scope: the model it met
+_BUSY_S = "1"  # Retry-After of a refusal for load
+ANSWERED_BY = "vitlens.model"  # key in a request's scope: the model that answers it
 
 
 class Guard:
-    """An ASGI app around another."""
+    """An ASGI app that wraps another."""
 
     def __init__(
         self, app: Starlette, config: ServiceConfig, metrics: Metrics, label: Callable[[], str]
     ) -> None:
-        """`label` names the present model, for the header `x-vitlens-model` of requests that do
-        not say in their scope which one they met."""
+        """`label` names the present model, for the header `x-vitlens-model` of requests without
+        `ANSWERED_BY` in their scope."""
         self._app = app
         self._routes = list(app.routes)
         self._limits = config.limits
@@ -89,7 +89,7 @@ class Guard:
         if self._token is None or scope["path"] in OPEN:
             return
         scheme, _, given = _header(scope, b"authorization").partition(b" ")
-        # Compared in constant time, and even if the scheme is another.
+        # Compared in constant time, also for another scheme, so that time reveals nothing.
         fits = hmac.compare_digest(given.strip(), self._token)
         if scheme.lower() != b"bearer" or not fits:
             raise RefusedError(
@@ -116,13 +116,13 @@ class Guard:
             raise RefusedError(413, "size", found, f"{self._limits.body_mb:g} MB or less")
 
     def _limited(self, receive: Receive) -> Receive:
-        """`receive` that stops a body which grows too large or comes too slowly."""
+        """Wrap `receive` so that it stops a body that is too large or too slow."""
         deadline = time.monotonic() + self._limits.upload_s
         received, is_whole = 0, False
 
         async def limited() -> Message:
             nonlocal received, is_whole
-            if is_whole:  # from here on this waits for the client to leave
+            if is_whole:  # further calls wait for the client to disconnect, without a limit
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), max(0, deadline - time.monotonic()))
@@ -138,7 +138,7 @@ class Guard:
 
 
 def answer(refusal: RefusedError, metrics: Metrics) -> JSONResponse:
-    """The JSON of a refusal, counted by its reason."""
+    """Return the JSON answer of a refusal, and count it by its reason."""
     metrics.rejected.labels(refusal.reason).inc()
     headers = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": _BUSY_S}}
     body = {"error": refusal.error, "expected": refusal.expected}

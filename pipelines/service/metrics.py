@@ -1,8 +1,7 @@
-"""metrics: what Prometheus is told.
+"""metrics: counters for Prometheus.
 
-With PROMETHEUS_MULTIPROC_DIR set, as `deployment` does, all replicas of a machine are counted
-together, whichever of them answers; those of other nodes of a cluster in a folder of that name
-there.
+With PROMETHEUS_MULTIPROC_DIR set, as by `deployment`, any replica of a machine reports the sum of
+all its replicas. Other nodes of a cluster have a folder, and sums, of their own.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class Metrics:
         )
 
     def text(self) -> bytes:
-        """All of it in Prometheus's text format."""
+        """Return all counters in Prometheus's text format."""
         if FOLDER not in os.environ:
             return generate_latest(self._registry)
         registry = CollectorRegistry()

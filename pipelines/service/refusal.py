@@ -7,9 +7,9 @@ class RefusedError(Exception):
     """An answer of 4xx or 503.
 
     Attributes:
-        status: of HTTP.
-        reason: one word, counted by Prometheus.
-        error, expected: what was found, and what would have been right.
+        status: HTTP status.
+        reason: one word, by which Prometheus counts refusals.
+        error, expected: what was found, and what was expected.
     """
 
     def __init__(self, status: int, reason: str, error: str, expected: str) -> None:

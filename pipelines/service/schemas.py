@@ -16,13 +16,13 @@ class Item(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     modality: str = Field(description="one that /model lists")
-    text: str | None = Field(None, description="of the modality text")
+    text: str | None = Field(None, description="the text, for the modality text")
     base64: str | None = Field(None, description="a file's bytes", repr=False)
-    name: str = Field("", max_length=200, description="file name; its ending says what it is")
+    name: str = Field("", max_length=200, description="file name; its ending states the format")
     reader_options: dict[str, bool | int | float | str] = Field(
-        default_factory=dict, description="what the file does not say, as {'rate_hz': 50}"
+        default_factory=dict, description="what the file does not state, such as {'rate_hz': 50}"
     )
-    _path: Path | None = PrivateAttr(None)  # where its bytes lie; never a client's to set
+    _path: Path | None = PrivateAttr(None)  # where its bytes lie; private, so no client sets it
 
     @property
     def path(self) -> Path | None:
@@ -76,7 +76,7 @@ class ZeroShotQuestion(Question):
 
     inputs: list[Item] = Field(min_length=1)
     classes: list[str] = Field(
-        default_factory=list, description="those of the indexed corpus where not given"
+        default_factory=list, description="names of classes; by default those of the corpus"
     )
 
 
@@ -88,7 +88,7 @@ class SearchQuestion(Question):
     inputs: list[Item] = Field(min_length=1)
     count: int = Field(12, ge=1, description="items per input")
     vectors: Vectors | None = Field(
-        None, description="what inputs are compared with; where not given, what suits each best"
+        None, description="vectors to compare inputs with; by default the best kind for each"
     )
 
 
@@ -101,7 +101,7 @@ class Version(BaseModel):
 
 
 class Answer(BaseModel):
-    """Every answer says who gave it."""
+    """An answer, with the versions that gave it."""
 
     model: list[Version]
 
@@ -130,7 +130,7 @@ class ClassScore(BaseModel):
 class Classified(BaseModel):
     modality: str
     name: str
-    temperature: float = Field(description="that similarities were divided by")
+    temperature: float = Field(description="divisor of the similarities")
     classes: list[ClassScore] = Field(description="most probable first")
 
 
@@ -153,7 +153,7 @@ class Neighbour(BaseModel):
 class Neighbours(BaseModel):
     modality: str
     name: str
-    vectors: str = Field(description="what it was compared with: signal, image or text")
+    vectors: str = Field(description="kind of vectors compared with: signal, image or text")
     items: list[Neighbour]
 
 
@@ -167,7 +167,7 @@ class Health(BaseModel):
 
 class Ready(Answer):
     ready: bool = True
-    search: str = Field(description="`ready`, or why there is none")
+    search: str = Field(description="`ready`, or why there is no search")
     reload: str = Field(description="`current`, or why a newer version is not served")
 
 
@@ -175,9 +175,9 @@ class Described(Answer):
     """What is served."""
 
     modalities: list[str]
-    lensed: list[str] = Field(description="those with a tower of their own")
-    labels: list[str] = Field(description="of the indexed corpus; the default classes")
-    items: int = Field(description="in the indexed corpus")
+    lensed: list[str] = Field(description="modalities with a tower of their own")
+    labels: list[str] = Field(description="labels of the indexed corpus, the default classes")
+    items: int = Field(description="number of items in the indexed corpus")
     corpus: str | None = Field(description="modality of the indexed corpus")
     vectors: list[str]
     search: str

@@ -1,7 +1,7 @@
-"""uploads: a request's body → a question whose files lie in a folder.
+"""uploads: reads a request's body as a question, and writes its files to a folder.
 
-JSON carries files as base64. A form's fields are named after modalities (files, or the text
-itself), after `a.` and `b.` for /similarity, or after the question's settings.
+JSON carries files as base64. The fields of a form are named after modalities (they hold files, or
+the text itself), with the prefix `a.` or `b.` for /similarity, or after the question's settings.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from vitlens_core import modalities
 
 _ENDING = re.compile(r"\.[a-z0-9]{1,8}")
 _JSON, _FORM = "application/json", "multipart/form-data"
-_SHOWN = 3  # mistakes of a body that are told
+_SHOWN = 3  # most mistakes of a body that a message lists
 Asked = TypeVar("Asked", bound=Question)
 
 
 async def read(request: Request, kind: type[Asked], limits: Limits, folder: Path) -> Asked:
-    """The question of a request; its files are written into `folder`.
+    """Read the question of a request; its files are written into `folder`.
 
     Raises:
-        RefusedError: another type of content, a body that is none, or too many inputs.
+        RefusedError: another content type, an invalid body, or too many inputs.
     """
     content = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content == _JSON:
@@ -92,7 +92,7 @@ def _from_form(form: FormData, kind: type[Asked], limits: Limits, folder: Path) 
 
 
 def _set(body: dict[str, Any], field: str, value: Any, kind: type[Question]) -> None:
-    """A setting of the question; a list's values come one by one."""
+    """Set a setting of the question; each value of a list is a field of its own."""
     settings = kind.model_fields.keys() - set(kind.GROUPS)
     if field not in settings or isinstance(value, UploadFile):
         groups = f", prefixed by {' or '.join(kind.GROUPS)}" if len(kind.GROUPS) > 1 else ""
@@ -123,14 +123,14 @@ def _valid(kind: type[Asked], body: bytes | dict[str, Any]) -> Asked:
             return kind.model_validate_json(body)
         return kind.model_validate(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in found[:_SHOWN]]
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in details[:_SHOWN]]
         fields = ", ".join(kind.model_fields)
         raise RefusedError(422, "body", "; ".join(lines), f"JSON or a form of {fields}") from error
 
 
 def _check(question: Question, limits: Limits, *, are_files: bool = False) -> None:
-    """Refuse more inputs than one request may have, and inputs of two contents or none."""
+    """Refuse too many inputs, and inputs with two contents or none."""
     items = question.items()
     if len(items) > limits.inputs:
         raise RefusedError(413, "inputs", f"{len(items)} inputs", f"{limits.inputs} or fewer")
@@ -152,6 +152,6 @@ def _check(question: Question, limits: Limits, *, are_files: bool = False) -> No
 
 
 def _path(folder: Path, number: int, item: Item) -> Path:
-    """Nothing of the client's name is used but a plain ending."""
+    """Return the path for an input's file; it takes only a plain ending from the client's name."""
     ending = Path(item.name).suffix.lower()
     return folder / f"{number}{ending if _ENDING.fullmatch(ending) else ''}"

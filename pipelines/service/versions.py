@@ -1,8 +1,8 @@
-"""versions: what the sources name now, and a model opened with what goes with it.
+"""versions: resolves the sources to versions, and opens a model with its index.
 
 Reads     the registry, model folders or files, and the index made with the lens.
-Promises  a model never meets an index that another lens made; a version that cannot be opened
-          leaves the present one in place.
+Promises  a model never uses an index of another lens; if a version cannot be opened, the present
+          one stays.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from vitlens_core.errors import ConfigError
 
 AUTO, NONE = "auto", "none"
 READY = "ready"
-_FILE = "file"  # the version of what no registry counts
-_MOST_CLASSES = 20_000  # embeddings of classes kept
+_FILE = "file"  # stands for the version of a file or folder, which has none
+_MOST_CLASSES = 20_000  # class embeddings in memory; clients choose the names
 
 
 def resolve(sources: Sequence[str]) -> tuple[Version, ...]:
-    """What the sources name now.
+    """Return the versions that the sources name now.
 
     Raises:
         ConfigError: no such model, version, alias or file.
@@ -45,8 +45,8 @@ def resolve(sources: Sequence[str]) -> tuple[Version, ...]:
 
 def _resolved(source: str) -> Version:
     if source.startswith(SCHEME):
-        found = models.find(source)
-        return Version(source=source, name=found.name, version=str(found.version))
+        registered = models.find(source)
+        return Version(source=source, name=registered.name, version=str(registered.version))
     if not Path(source).exists():
         raise ConfigError(
             f"{source}: no such file or folder; expected one, or models:/<name>@<alias>"
@@ -60,10 +60,10 @@ def is_followed(sources: Sequence[str]) -> bool:
 
 
 def find_index(config: ServiceConfig, versions: Sequence[Version]) -> Artifact | str:
-    """The index that goes with the versions, or why there is none.
+    """Return the index of the versions' lens, or why there is none.
 
     Raises:
-        ConfigError: the folder that was asked for holds no index.
+        ConfigError: the folder that `--index` names is no index.
     """
     if config.index == NONE:
         return "switched off (--index none)"
@@ -77,9 +77,9 @@ def find_index(config: ServiceConfig, versions: Sequence[Version]) -> Artifact |
     if config.index != AUTO:
         return _asked_for(UPath(config.index), lenses)
     if not lenses:
-        return f"{versions[0].name} is a file: name its index with --index FOLDER"
-    made = [a for a in Store(UPath(config.store)).artifacts() if a.manifest.step == STEP.name]
-    fitting = [a for a in made if a.manifest.inputs["lens"] in lenses]
+        return f"{versions[0].name} is a file; name its index with --index FOLDER"
+    indexes = [a for a in Store(UPath(config.store)).artifacts() if a.manifest.step == STEP.name]
+    fitting = [a for a in indexes if a.manifest.inputs["lens"] in lenses]
     if fitting:
         return max(fitting, key=lambda a: (a.manifest.version, a.manifest.counts["samples"]))
     names = ", ".join(f"{v.name} version {v.version}" for v in lenses.values())
@@ -88,10 +88,10 @@ def find_index(config: ServiceConfig, versions: Sequence[Version]) -> Artifact |
 
 def _asked_for(folder: UPath, lenses: dict[str | None, Version]) -> Artifact | str:
     if not (folder / MANIFEST).exists():
-        raise ConfigError(f"no index at {folder}: expected the folder of a finished one")
+        raise ConfigError(f"no index at {folder}; expected the folder of a finished index")
     artifact = load(folder)
     if artifact.manifest.step != STEP.name:
-        raise ConfigError(f"{folder} is no index but {artifact.manifest.step}")
+        raise ConfigError(f"{folder} is no index but an artifact of {artifact.manifest.step}")
     if lenses and artifact.manifest.inputs["lens"] not in lenses:
         names = ", ".join(f"{v.name} version {v.version}" for v in lenses.values())
         return f"the index at {folder} was made with another lens than {names}"
@@ -99,16 +99,16 @@ def _asked_for(folder: UPath, lenses: dict[str | None, Version]) -> Artifact | s
 
 
 def open_model(config: ServiceConfig, versions: tuple[Version, ...]) -> Loaded:
-    """The model of exactly these versions, its index, and the corpus's classes embedded.
+    """Open the model of exactly these versions with its index, and embed the corpus's classes.
 
     Raises:
-        ConfigError: a version or index that is gone.
-        CheckpointError: weights that do not fit.
+        ConfigError: a version or index no longer exists.
+        CheckpointError: the weights do not fit.
     """
     model = vitlens_core.load(*map(_exact, versions))
-    found = find_index(config, versions)
-    catalogue = Catalogue(found) if isinstance(found, Artifact) else None
-    loaded = Loaded(model, versions, catalogue, READY if catalogue else str(found))
+    index = find_index(config, versions)
+    catalogue = Catalogue(index) if isinstance(index, Artifact) else None
+    loaded = Loaded(model, versions, catalogue, READY if catalogue else str(index))
     if catalogue:
         for name in catalogue.labels:
             loaded.class_embedding(model.modalities[0], name)
@@ -116,7 +116,7 @@ def open_model(config: ServiceConfig, versions: tuple[Version, ...]) -> Loaded:
 
 
 def _exact(version: Version) -> str:
-    """A source that names this version whatever its alias does meanwhile."""
+    """Return a source that names this version, also if its alias moves meanwhile."""
     if version.version == _FILE:
         return version.source
     return f"{SCHEME}{version.name}/{version.version}"
@@ -124,7 +124,7 @@ def _exact(version: Version) -> str:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in memory with its versions and its index; requests hold on to the one they met.
+    """A model in memory with its versions and its index; a request keeps it to its end.
 
     Attributes:
         search: `ready`, or why there is no index.
@@ -144,18 +144,18 @@ class Loaded:
         return self._classes.get((modality, name))
 
     def class_embedding(self, modality: str, name: str) -> np.ndarray:
-        """[E] of a class in a modality's prompts; computed once.
+        """Embed a class with a modality's prompts, [E]; computed once.
 
         Raises:
-            ConfigError: a name without a letter in it, or no text tower.
+            ConfigError: the name has no letter, or there is no text tower.
         """
-        found = self.known_class(modality, name)
-        if found is None:
+        embedding = self.known_class(modality, name)
+        if embedding is None:
             templates = modalities.load(modality).templates
-            found = class_embeddings(_Texts(self.model), [name], templates)[0]
+            embedding = class_embeddings(_Texts(self.model), [name], templates)[0]
             if len(self._classes) < _MOST_CLASSES:
-                self._classes[modality, name] = found
-        return found
+                self._classes[modality, name] = embedding
+        return embedding
 
 
 class _Texts:

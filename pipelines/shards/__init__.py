@@ -1,1 +1,1 @@
-"""shards: paired samples of a modality, ready for training and evaluation."""
+"""shards: makes the paired samples of a modality for training and evaluation."""

@@ -1,4 +1,4 @@
-"""shards: pairs of renders or of recordings, shard by shard; see `step`."""
+"""job: pairs signals with images and captions, shard by shard; `step` declares it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def run(
     """Pair every signal with its images and captions.
 
     Args:
-        signal: what is stored of a recording.
-        source_settings: where the files of `source` lie.
-        teacher: what is stored for the lens that teaches as well.
+        signal: the signal to store.
+        source_settings: settings of the data set whose pairs `source` lists.
+        teacher: the signal to store for the lens that teaches, if there is one.
 
     Raises:
         ConfigError: rendered objects have no signal of the teacher's modality.

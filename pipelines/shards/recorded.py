@@ -1,4 +1,4 @@
-"""recorded: pairs of a data set's recordings."""
+"""recorded: makes pairs from the recordings of a data set."""
 
 from __future__ import annotations
 
@@ -69,19 +69,20 @@ class RecordedPairs:
         }
 
     def _teacher_signals(self, pair: Pair) -> Sample:
-        """What the teacher is shown. Raises InputError: the pair has nothing for it."""
+        """Read the signals for the teacher (`InputError`: the pair has none)."""
         if self.teacher is None:
             return {}
         raws = self.settings.teacher_signals(pair, self.teacher.kind)
         if not raws:
-            raise InputError(f"no {self.teacher.modality} goes with it, to be taught by")
+            raise InputError(f"the pair has no {self.teacher.modality} for the lens that teaches")
         stored = np.stack([self.teacher.config.store(raw) for raw in raws])
         return {TEACHER_SIGNAL: encode_signal(stored)}
 
     def _captions(self, pair: Pair) -> list[str]:
-        """The data set's own; for training also its label in the modality's prompts.
+        """Return the data set's captions, and for training also prompts with the label.
 
-        Validation has those prompts where it would have no caption at all.
+        Validation samples get these prompts only if they have no caption. Test samples never do:
+        a caption with the class would give the answer away.
         """
         may_be_named = pair.split == "train" or (pair.split == "val" and not pair.texts)
         if not (self.config.label_captions and may_be_named and pair.label):

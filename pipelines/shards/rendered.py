@@ -1,4 +1,4 @@
-"""rendered: pairs of rendered objects."""
+"""rendered: makes pairs from rendered objects."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vitlens_core.errors import BadSampleError, InputError
 
 
 class ObjectFiles:
-    """A rendered object's files, each decoded once, when it is asked for."""
+    """A rendered object's files; each is decoded when first needed, and once."""
 
     def __init__(self, sample: Sample) -> None:
         self._sample = sample
@@ -55,7 +55,7 @@ class ObjectFiles:
 
 @dataclass(frozen=True)
 class SeenObject:
-    """A rendered object as some of its views see it: what `from_render` of a modality takes."""
+    """A rendered object seen from some of its views, for `from_render` of a modality."""
 
     files: ObjectFiles
     views: Sequence[int]
@@ -77,7 +77,7 @@ class SeenObject:
         return self.files.focal_px
 
     def stored(self, signal: StoredSignal) -> np.ndarray:
-        """The signals of the object [K, …]: of the whole, or of each of these views."""
+        """Return the signals of the object [K, …]: one of the whole, or one per view."""
         return signal.kind.from_render(signal.config, self)
 
 
@@ -105,7 +105,7 @@ class RenderedPairs:
                 yield from pairs
 
     def _pairs(self, sample: Sample) -> Iterator[Sample]:
-        """The whole object with all its views, or a sample of each view."""
+        """Yield one sample of the whole object with all its views, or a sample per view."""
         files, views = ObjectFiles(sample), range(len(view_names(sample)))
         if self.signal.kind.renders_as == "object":
             yield self._pair(sample, sample["__key__"], SeenObject(files, views))

@@ -1,7 +1,7 @@
-"""sample: what is known of a sample beside its signal and images: its member `json`.
+"""sample: the record of a sample beside its signal and images, its member `json`.
 
-Shards hold the whole record. Targets leave out who made a thing and under which licence, the index
-its captions: `encode` is told what a step leaves out, and what was left out has its default.
+Shards have the whole record. Targets leave out creator and licence, and the index the captions:
+each step tells `encode` what to leave out, and a field that was left out has its default.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pipelines.store.splits import Split
 
 
 class SampleInfo(BaseModel):
-    """One sample in words."""
+    """The record of one sample."""
 
     model_config = ConfigDict(frozen=True)
 
-    name: str = Field(description="what people call it")
-    label: str | None = Field(description="its class; null or empty where it has none")
-    group: str = Field(description="what must not stand on two sides: an object, a subject")
+    name: str = Field(description="name for people")
+    label: str | None = Field(description="its class; null or empty if it has none")
+    group: str = Field(description="what must not be in two splits: an object, a subject")
     split: Split
     licence: str | None = Field(None, description="as its data set states it")
     creator: str | None = Field(None, description="as its data set states it")
@@ -30,14 +30,14 @@ class SampleInfo(BaseModel):
 
     @classmethod
     def of(cls, sample: Sample) -> Self:
-        """That of a stored sample."""
-        # A long record is a view of the tar.
+        """Read the record of a stored sample."""
+        # `bytes`, since a long record is a view of the tar, which pydantic does not take.
         return cls.model_validate_json(bytes(sample["json"]))
 
     def encode(self, without: Set[str] = frozenset()) -> bytes:
-        """The member `json`.
+        """Encode the member `json`.
 
         Args:
-            without: names of the fields that are left out.
+            without: names of fields to leave out.
         """
         return encode_json(self.model_dump(mode="json", exclude=set(without)))

@@ -1,4 +1,4 @@
-"""shards: what the step is and what it is told; `rendered` and `recorded` make the pairs."""
+"""step: declares the step `shards` and its settings; `rendered` and `recorded` make the pairs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vitlens_core.modalities.base import LensedModality, SignalConfig
 
 @dataclass(frozen=True)
 class StoredSignal:
-    """What is stored of a modality's recordings; the network that sees it plays no part."""
+    """The stored form of a modality's recordings; it does not depend on the network."""
 
     modality: str
     config: SignalConfig
@@ -33,14 +33,14 @@ class StoredSignal:
 
 
 class ShardsConfig(BaseModel):
-    """What a paired sample holds beside its signal."""
+    """What a paired sample has beside its signal."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     views: int | None = Field(
         None,
         ge=1,
-        description="views of an object that become samples, where each is one; all if unset",
+        description="views per object, if each view is a sample; unset: all",
     )
     image_px: int = Field(224, ge=16, description="side of the images of a source")
     label_captions: bool = Field(
@@ -66,7 +66,7 @@ STEP = Step(
         "json": "name, label, group, split, captions, licence, creator (`SampleInfo`); captions of "
         "held-out samples never name the class",
     },
-    promises="Names and bytes are deterministic, a shard is of bounded size, and plain webdataset "
-    "reads it. A sample of a rendered object is the whole object or one of its views, as the "
-    "modality says. No setting of the network decides a byte.",
+    promises="Names and bytes are deterministic, a shard has a bounded size, and plain webdataset "
+    "reads it. A sample of a rendered object is the whole object or one of its views, which the "
+    "modality decides. No setting of the network changes a byte.",
 )

@@ -1,10 +1,10 @@
-"""What every source offers: its pairs, listed first and read later.
+"""base: the interface of a source, whose pairs are listed first and read later.
 
-A source is a data set on disk in its own published layout. Its settings are its code: one
-frozen model per layout, which `pipelines.source` lists and `pipelines.shards` reads.
+A source is a data set on disk in its own published layout. The class of its settings is also its
+code: one frozen model per layout, which `pipelines.source` lists and `pipelines.shards` reads.
 
-    pairs()   every recording with what goes with it; nothing is opened but the data set's own
-              lists and annotations
+    pairs()   every recording with its images, texts and label; only the data set's own lists and
+              annotations are opened
     read()    one pair's raw recording, as its modality's `store` takes it
     images()  one pair's images
 """
@@ -37,20 +37,20 @@ _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]+")
 
 @dataclass(frozen=True)
 class Pair:
-    """One recording and what goes with it, by reference.
+    """One recording with its images, texts and label, by reference.
 
     Attributes:
         key: unique within the source; letters, digits, `-` and `_`.
         signal: file of the recording, relative to the source's folder.
-        reader_options: what the file itself does not say, for the source's `read`; plain JSON
+        reader_options: facts that the file does not state, for the source's `read`; plain JSON
             values.
         images: files of images of the same thing, relative to the source's folder.
         texts: captions of the same thing.
         teacher: files of the same thing in the modality of a lens that teaches, relative too.
         label: its class, for zero-shot evaluation.
-        split: the side the data set states; None leaves it to `pipelines.source`.
-        group: what must not stand on two sides (a subject, a scene, a video); the key if empty.
-        name: what people call it, for the report.
+        split: the split that the data set states; None: `pipelines.source` decides.
+        group: what must not be in two splits (a subject, a scene, a video); the key if empty.
+        name: name for people, in the report.
         licence, creator: as the data set states them.
     """
 
@@ -69,21 +69,21 @@ class Pair:
 
 
 def is_key(text: str) -> bool:
-    """Whether a pair's key may be so: ASCII letters, digits, `-` and `_`, one at least."""
+    """Whether a text is a valid key: at least one of ASCII letters, digits, `-` and `_`."""
     return bool(text) and not _NOT_IN_KEYS.search(text)
 
 
 def plain_key(name: str) -> str:
-    """The name with a `-` for every run of what a key may not hold; two names may become one."""
+    """Replace every run of invalid characters by `-`; different names may give the same key."""
     return _NOT_IN_KEYS.sub("-", name)
 
 
 class SourceSettings(BaseModel, ABC):
-    """Where a data set lies and how its pairs are divided; frozen, unknown keys refused.
+    """Where a data set lies and how its pairs are divided; frozen, unknown keys are refused.
 
     Attributes:
         kind: the layout; each subclass fixes it to one literal.
-        modalities: those whose signals it holds; empty for any.
+        modalities: the modalities of its signals; empty: any.
         root: folder of the data set.
     """
 
@@ -93,55 +93,55 @@ class SourceSettings(BaseModel, ABC):
 
     kind: str
     root: str = Field(description="folder of the data set in its published layout")
-    pairs_per_shard: int = Field(256, ge=1, description="bound of a shard's size")
-    count: int | None = Field(None, ge=1, description="pairs to take at most, of every class alike")
+    pairs_per_shard: int = Field(256, ge=1, description="most pairs of a shard")
+    count: int | None = Field(None, ge=1, description="most pairs, taken from each class in turn")
     held_out_fraction: float = Field(
-        0.25, gt=0, lt=1, description="of the groups, where the data set states no test side"
+        0.25, gt=0, lt=1, description="share of groups for test, if the data set states no split"
     )
     validation_fraction: float = Field(
-        0.1, ge=0, lt=1, description="of the training groups, where it states no validation side"
+        0.1, ge=0, lt=1, description="share of training groups for validation, if none is stated"
     )
     missing: Literal["refuse", "quarantine"] = Field(
-        "refuse", description="what becomes of pairs whose files are not there"
+        "refuse", description="how to treat pairs whose files are missing"
     )
-    seed: int = Field(0, description="of the division")
+    seed: int = Field(0, description="seed of the division into splits")
 
     # Read where settings are made, in the driver, and carried to the workers.
     _home: Home = PrivateAttr(default_factory=Home.from_environment)
 
     @abstractmethod
     def pairs(self) -> Iterable[Pair]:
-        """Every pair, in an order that does not depend on the file system.
+        """List every pair, in an order that does not depend on the file system.
 
         Raises:
-            ConfigError: the folder is missing or not of this layout, or its lists contradict
+            ConfigError: the folder is missing or has another layout, or its lists contradict
                 each other; the message names the file, what was found and what was expected.
         """
 
     def read(self, pair: Pair, modality: Modality) -> np.ndarray:
-        """The pair's raw recording. Raises InputError."""
+        """Read the pair's raw recording (`InputError`)."""
         return modality.read(self.folder() / pair.signal, **pair.reader_options)
 
     def images(self, pair: Pair) -> list[np.ndarray]:
-        """The pair's images, uint8 RGB [H, W, 3] each. Raises InputError."""
+        """Read the pair's images, uint8 RGB [H, W, 3] each (`InputError`)."""
         return [read_rgb(self.folder() / path) for path in pair.images]
 
     def teacher_signals(self, pair: Pair, modality: Modality) -> list[np.ndarray]:
-        """The pair's raw recordings of a teacher's modality. Raises InputError."""
+        """Read the pair's raw recordings in a teacher's modality (`InputError`)."""
         return [modality.read(self.folder() / path) for path in pair.teacher]
 
     @property
     def generated(self) -> bool:
-        """Whether the recordings are made up: figures from them must say so."""
+        """Whether the recordings are generated; their figures must say so."""
         return self.root == GENERATED
 
     @property
     def is_local(self) -> bool:
-        """Whether it lies in a folder of the user's: nothing to be made or fetched first."""
+        """Whether it lies in a folder of the user, so that nothing must be made or fetched."""
         return self.root not in (GENERATED, PACKAGE)
 
     def folder(self) -> Path:
-        """The data set's folder; a generated one is written first, once per machine.
+        """Return the data set's folder; a generated one is written first, once per machine.
 
         Raises:
             ConfigError: no such folder.
@@ -154,7 +154,7 @@ class SourceSettings(BaseModel, ABC):
         return folder
 
     def generate(self, folder: Path) -> None:
-        """Write a small made-up data set in exactly this layout, the same files every time.
+        """Write a small generated data set in exactly this layout, with the same files every time.
 
         Raises:
             ConfigError: `made_up` has no module for this kind.
@@ -162,7 +162,7 @@ class SourceSettings(BaseModel, ABC):
         if self.kind not in _made_up_kinds():
             raise ConfigError(
                 f"source.root: there are no generated files for {self.kind}; name the folder of "
-                f"the data set. Generated ones exist for {', '.join(_made_up_kinds())}"
+                f"the data set. Generated files exist for {', '.join(_made_up_kinds())}"
             )
         importlib.import_module(f"{made_up.__name__}.{self.kind}").write(folder)
 

@@ -1,7 +1,7 @@
-"""What the sources of recorded sound share: numbered CSV rows, names of clips, frames of videos.
+"""clips: helpers for sources of recorded sound: CSV rows, names of clips, frames of videos.
 
 Reads     a data set's own CSVs; the names in its folder of frames.
-Promises  a list that is not as published is refused with its file and line.
+Promises  a list that differs from its published form is refused with its file and line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 
 
 def _checked_template(template: str) -> str:
-    """Refuse what does not name one file per clip."""
+    """Refuse a template that does not give every clip a file of its own."""
     try:
         names = {
             template.format(split=split, youtube_id=youtube_id, start=start)
@@ -43,14 +43,14 @@ ClipTemplate = Annotated[str, AfterValidator(_checked_template)]
 def read_rows(
     path: Path, columns: Sequence[str], *, header: bool = True, encoding: str = "utf-8-sig"
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of a CSV by column name, each with where it stands ("…/train.csv, line 7").
+    """Yield the rows of a CSV by column name, each with its place ("…/train.csv, line 7").
 
     Args:
-        columns: those asked for; a file with a header may have more.
-        header: False where the file's first line is a row already.
+        columns: the columns needed; a file with a header may have more.
+        header: False if the file's first line is a row.
 
     Raises:
-        ConfigError: no such file, not UTF-8, no row, a column or a cell is missing.
+        ConfigError: no such file, not UTF-8, no row, or a missing column or cell.
     """
     if not path.is_file():
         raise ConfigError(f"source.root: no file {path}, a list of the data set")
@@ -64,7 +64,7 @@ def read_rows(
                     f"{', '.join(names) or 'an empty file'}; {', '.join(missing)} missing"
                 )
             where = ""
-            for cells in filter(None, reader):  # blank lines are passed over
+            for cells in filter(None, reader):  # skips blank lines
                 where = f"{path}, line {reader.line_num}"
                 if len(cells) != len(names):
                     raise ConfigError(
@@ -81,39 +81,40 @@ def read_rows(
 
 
 def take_note(seen: dict[str, str], name: str, where: str) -> None:
-    """Remember where `name` stands. Raises ConfigError: it stands somewhere already."""
+    """Note the place of `name` (`ConfigError`: the name occurred before)."""
     if name in seen:
         raise ConfigError(f"{where}: {name!r} a second time, after {seen[name]}; remove one")
     seen[name] = where
 
 
 def checked_youtube_id(text: str, where: str) -> str:
-    """Raises ConfigError: spreadsheets turn ids that start with - or = into formulas."""
+    """Return a YouTube id (`ConfigError`: it is none)."""
+    # Checked, since spreadsheets turn ids that start with - or = into formulas.
     if not _YOUTUBE_ID.fullmatch(text):
         raise ConfigError(f"{where}: expected a YouTube id of 11 characters, found {text!r}")
     return text
 
 
 def whole_number(text: str, where: str, what: str) -> int:
-    """Raises ConfigError: not a whole number from 0."""
+    """Parse a whole number from 0 (`ConfigError`: it is none)."""
     if not (text.isascii() and text.isdigit()):
         raise ConfigError(f"{where}: expected {what}, a whole number, found {text!r}")
     return int(text)
 
 
 def key_of(name: str) -> str:
-    """A pair's key from a file's name: itself if it may be one, else with a digest of the name."""
+    """Make a pair's key from a file's name; a name that is no valid key gets a digest of itself."""
     plain = plain_key(name)
     return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
 class MidFrames:
-    """One frame from the middle of each video, `images/<stem of the clip>.jpg`, where there."""
+    """The optional middle frames of videos, `images/<stem of the clip>.jpg`."""
 
     def __init__(self, root: Path) -> None:
         self._stems = {path.stem for path in (root / FRAMES).glob("*.jpg")}
 
     def of(self, clip: str) -> tuple[str, ...]:
-        """Images of a clip's pair, relative to root."""
+        """Return the images of a clip's pair, relative to root."""
         stem = Path(clip).stem
         return (f"{FRAMES}/{stem}.jpg",) if stem in self._stems else ()

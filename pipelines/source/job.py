@@ -1,4 +1,4 @@
-"""source: list, check and divide a data set before a recording is opened; see `step`."""
+"""job: lists, checks and divides a data set before a recording is opened; `step` declares it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from pipelines.store.pieces import Piece
 from pipelines.store.splits import cut_into_shards, ranked
 from vitlens_core.errors import ConfigError
 
-# Where the files lie and how they are cut is not what they are.
+# The place of the files and the size of shards do not change what the data set is.
 _NOT_IDENTITY = {"root", "missing", "pairs_per_shard"}
 
 
-_SHOWN = 5
+_SHOWN = 5  # most missing files that a message lists
 
 
 _PAIR = TypeAdapter(Pair)
@@ -35,7 +35,7 @@ Shards = dict[str, list[Pair]]  # by name
 
 @dataclass(frozen=True)
 class Listing:
-    """Pairs that are whole, each with its split, and those that lack a file."""
+    """The complete pairs, each with its split, and the pairs that lack a file."""
 
     pairs: list[Pair]
     missing: list[Quarantined]
@@ -47,10 +47,10 @@ def run(
     """List the data set's pairs.
 
     Args:
-        piece: hand on these shards only; the list itself is always finished.
+        piece: pass on its shards only; the list itself is always finished.
 
     Raises:
-        ConfigError: no such data set, one of another modality, or lists that contradict
+        ConfigError: the data set does not exist or has another modality, or its lists contradict
             themselves or the files.
     """
     listing = listed(config, modality)
@@ -63,8 +63,8 @@ def run(
         "listing": _digest(config, shards, lines),
     }
     build = STEP.begin(runtime, identity, {})
-    made = build.existing or _write(build, lines, listing)
-    return piece.of_artifact(made) if piece else made
+    artifact = build.existing or _write(build, lines, listing)
+    return piece.of_artifact(artifact) if piece else artifact
 
 
 def _write(build: Build, lines: Mapping[str, bytes], listing: Listing) -> Artifact:
@@ -74,15 +74,15 @@ def _write(build: Build, lines: Mapping[str, bytes], listing: Listing) -> Artifa
 
 
 def listed(config: SourceSettings, modality: str) -> Listing:
-    """The pairs of a data set, checked and divided; errors as `run`."""
+    """List the pairs of a data set, check and divide them; errors as `run`."""
     if config.modalities and modality not in config.modalities:
         raise ConfigError(
-            f"source.kind {config.kind!r} holds {', '.join(config.modalities)}; {modality} needs "
-            "another"
+            f"source.kind {config.kind!r} has recordings of {', '.join(config.modalities)}; "
+            f"{modality} needs another kind"
         )
     pairs = sorted(config.pairs(), key=lambda pair: pair.key)
     if not pairs:
-        raise ConfigError(f"source.root: {config.folder()} holds no pairs of {config.kind}")
+        raise ConfigError(f"source.root: {config.folder()} has no pairs of {config.kind}")
     _refuse_keys(pairs)
     whole, missing = _parted(pairs, config)
     if missing and config.missing == "refuse":
@@ -95,22 +95,22 @@ def listed(config: SourceSettings, modality: str) -> Listing:
 
 
 def tasks_of_source(source: Artifact) -> list[ShardTask]:
-    """One task per index file: shards keep their names from here to the targets."""
+    """Return one task per index file; shards keep their names from here to the targets."""
     names = [file.name for file in source.manifest.files]
     return [ShardTask(name.removesuffix(".jsonl")) for name in names]
 
 
 def read_pairs(source: Artifact, name: str) -> list[Pair]:
-    """The pairs of one shard."""
-    # Split as bytes: texts may hold characters that only a text's splitlines() breaks at.
+    """Read the pairs of one shard."""
+    # Split as bytes: `str.splitlines` also breaks at characters that texts may contain.
     lines = source.path(f"{name}.jsonl").read_bytes().splitlines()
     return [_PAIR.validate_json(line) for line in lines]
 
 
 def divide(pairs: Sequence[Pair], config: SourceSettings) -> list[Pair]:
-    """Give every pair a side: the data set's own where it states one, else by hash of its group.
+    """Give every pair a split: the data set's if it states one, else by the hash of its group.
 
-    Groups of one label are divided among themselves, so that every class stands on every side.
+    The groups of each label are divided separately, so that every class is in every split.
     """
     stated = {pair.split for pair in pairs} - {None}
     sides = {pair.key: pair.split for pair in pairs if pair.split}
@@ -120,18 +120,18 @@ def divide(pairs: Sequence[Pair], config: SourceSettings) -> list[Pair]:
     elif None in {pair.split for pair in pairs}:
         unsure = sum(pair.split is None for pair in pairs)
         raise ConfigError(
-            f"the data set states a side for {len(pairs) - unsure} pairs and none for {unsure}: "
+            f"the data set states a split for {len(pairs) - unsure} pairs and none for {unsure}; "
             "state one for all or for none"
         )
     if "val" not in stated and config.validation_fraction:
         training = [pair for pair in pairs if sides[pair.key] == "train"]
-        held = _drawn(training, config.validation_fraction, config.seed, "val")
-        sides |= {pair.key: "val" for pair in training if _group(pair) in held}
+        validation = _drawn(training, config.validation_fraction, config.seed, "val")
+        sides |= {pair.key: "val" for pair in training if _group(pair) in validation}
     return [replace(pair, split=sides[pair.key]) for pair in pairs]
 
 
 def _drawn(pairs: Sequence[Pair], fraction: float, seed: int, purpose: str) -> set[str]:
-    """That fraction of the groups of every label, one at least where there are two."""
+    """Draw a fraction of the groups of every label, at least one if there are two."""
     by_label: dict[str, set[str]] = defaultdict(set)
     labels: dict[str, set[str]] = defaultdict(set)
     for pair in pairs:
@@ -150,7 +150,7 @@ def _group(pair: Pair) -> str:
 
 
 def _counted(pairs: list[Pair], config: SourceSettings) -> list[Pair]:
-    """At most `count` pairs, of every class in turn."""
+    """Choose at most `count` pairs, from every class in turn."""
     if config.count is None or config.count >= len(pairs):
         return pairs
     order = sorted(pairs, key=lambda p: hashlib.sha256(f"{config.seed}/{p.key}".encode()).digest())
@@ -159,8 +159,8 @@ def _counted(pairs: list[Pair], config: SourceSettings) -> list[Pair]:
     for pair in order:
         turns.append((seen[pair.label, pair.split], pair.key))
         seen[pair.label, pair.split] += 1
-    kept = {key for _, key in sorted(turns)[: config.count]}
-    return [pair for pair in pairs if pair.key in kept]
+    chosen = {key for _, key in sorted(turns)[: config.count]}
+    return [pair for pair in pairs if pair.key in chosen]
 
 
 def _parted(pairs: list[Pair], config: SourceSettings) -> tuple[list[Pair], list[Quarantined]]:
@@ -193,11 +193,11 @@ def _refuse_keys(pairs: list[Pair]) -> None:
             raise ConfigError(f"key {pair.key!r}: expected letters, digits, `-` and `_` only")
     twice = [key for key, count in Counter(pair.key for pair in pairs).items() if count > 1]
     if twice:
-        raise ConfigError(f"{len(twice)} keys stand twice in the data set, such as {twice[0]!r}")
+        raise ConfigError(f"{len(twice)} keys occur twice in the data set, such as {twice[0]!r}")
 
 
 def _refuse_leaks(pairs: list[Pair]) -> None:
-    """No subject, scene, video or recording may be seen in training and in evaluation."""
+    """Refuse a subject, scene, video or recording that is in more than one split."""
     sides: dict[tuple[str, str], set[str]] = defaultdict(set)
     for pair in pairs:
         sides["group", _group(pair)].add(str(pair.split))
@@ -205,17 +205,17 @@ def _refuse_leaks(pairs: list[Pair]) -> None:
         sides["recording", f"{pair.signal} {json.dumps(pair.reader_options, sort_keys=True)}"].add(
             str(pair.split)
         )
-    leaks = [(what, found) for what, found in sides.items() if len(found) > 1]
+    leaks = [(what, splits) for what, splits in sides.items() if len(splits) > 1]
     if leaks:
-        (kind, name), found = leaks[0]
+        (kind, name), splits = leaks[0]
         raise ConfigError(
-            f"{len(leaks)} leaks between splits, such as the {kind} {name.strip()!r}, which stands "
-            f"in {' and '.join(sorted(found))}; mend the data set's lists"
+            f"{len(leaks)} leaks between splits, such as the {kind} {name.strip()!r}, which is "
+            f"in {' and '.join(sorted(splits))}; correct the data set's lists"
         )
 
 
 def _shards(pairs: list[Pair], pairs_per_shard: int) -> Shards:
-    """Each side cut into shards."""
+    """Cut each split into shards."""
     splits, keys = (pair.split for pair in pairs), [pair.key for pair in pairs]
     shards = cut_into_shards(splits, keys, pairs_per_shard)
     return {name: [pairs[index] for index in members] for name, members in shards}
@@ -227,7 +227,7 @@ def _lines(pairs: Sequence[Pair]) -> bytes:
 
 
 def _digest(config: SourceSettings, shards: Shards, lines: dict[str, bytes]) -> str:
-    """Of the listing and of the sizes of the files it names: other files, another artifact."""
+    """Return a digest of the listing and of the files' sizes: other files give another artifact."""
     digest, folder = hashlib.sha256(), config.folder()
     for name, pairs in shards.items():
         digest.update(f"{name}\n".encode() + lines[name])

@@ -1,4 +1,4 @@
-"""source: what the step is; `base` has what a data set is told, `job` lists it."""
+"""step: declares the step `source`; `base` has its settings, `job` does the work."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ STEP = Step(
     description="The pairs that a data set offers, listed, checked and divided.",
     made_by="driver",
     reads="a data set in its own layout (`datasets`, one module each)",
-    writes={"<split>-NNNNN.jsonl": "one per shard to come; a line is a `Pair` with its split"},
-    promises="Every file that is named exists and keys are unique. No group and no recording "
-    "stands on two sides. The same data set and settings give the same division, wherever the "
-    "data set lies. No recording is opened.",
+    writes={"<split>-NNNNN.jsonl": "one per later shard; a line is a `Pair` with its split"},
+    promises="Every named file exists and keys are unique. No group and no recording is in two "
+    "splits. The same data set and settings give the same division, wherever the data set lies. "
+    "No recording is opened.",
 )

@@ -1,10 +1,10 @@
-"""sweep: what one setting changes, as one table and one plot.
+"""sweep: shows the effect of one setting in a table and a plot.
 
 Reads     the artifacts of every point of a sweep, up to `evaluation`.
 Writes    `<home>/sweeps/<modality>-<axis>-<fingerprint>/sweep.{json,html}` and `plot.svg`, and
-          the same as MLflow runs: one of the sweep, one of every point below it.
-Promises  the page is one file that asks nothing of the network; every file appears whole; the
-          same sweep replaces what it wrote before.
+          the same as MLflow runs: one of the sweep, and below it one of every point.
+Promises  the page is one file that needs no network; every file appears whole; the same sweep
+          replaces its earlier files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""page: `sweep.html` out of the results, with the report's styles."""
+"""page: renders `sweep.html` from the results, with the report's styles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.sweep.results import SweepResults
 
 
 def render(results: SweepResults) -> str:
-    """The whole page; everything from outside is escaped."""
+    """Render the whole page; all text from outside is escaped."""
     ways = dict.fromkeys(way for point in results.made for way in point.retrieval)
     return (
         templates(Path(__file__).parent)

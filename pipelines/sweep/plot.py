@@ -1,7 +1,7 @@
-"""plot: a sweep as one drawing, a line per point.
+"""plot: draws a sweep, with one line per point.
 
-Left, the validation figure that is for choosing; right, what the held-out samples say, with its
-95 % interval and chance. Failed points have their line and no mark.
+The left side shows the validation figure, which is for choosing; the right side the held-out
+figure with its 95 % interval and chance. A failed point has a line without a mark.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _LONGEST_LABEL = 40
 
 
 def inline(results: SweepResults) -> str:
-    """As an element of a page, in its colours."""
+    """Draw the sweep as an element of a page, in the page's colours."""
     with mpl.rc_context(theme.STYLE):
         return theme.inline(_figure(results), f"Sweep over {results.axis}")
 
 
 def standalone(results: SweepResults) -> str:
-    """As an SVG file."""
+    """Draw the sweep as an SVG file."""
     with mpl.rc_context(theme.STYLE):
         return theme.standalone(_figure(results))
 
@@ -53,7 +53,7 @@ def _figure(results: SweepResults) -> Figure:
 
 
 def _draw_validation(axes: Axes, results: SweepResults) -> None:
-    """Filled where a point is best."""
+    """Draw the validation figures; the best points are filled."""
     axes.set_title(f"Validation {figure_name('r1')}: for choosing")
     for line, point in enumerate(results.points):
         if point.validation is None:

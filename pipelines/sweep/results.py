@@ -1,7 +1,7 @@
-"""results: what `sweep.json` states, which the page, the plot and MLflow show too.
+"""results: the content of `sweep.json`, which the page, the plot and MLflow show too.
 
-Two kinds of figures stand side by side. Training measured the validation figures: they are for
-choosing a point. The held-out ones say what a point is worth, once it has been chosen.
+It has two kinds of figures. Validation figures, measured by training, are for choosing a point.
+Held-out figures say how good a point is once it has been chosen.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from pipelines.store.artifacts import Artifact, digest
 from pipelines.targets.step import TargetKind
 from vitlens_core.foundation.info import FoundationInfo
 
-_WHERE = {"resources", "tracking"}  # sections that say nothing of what is computed
+_WHERE = {"resources", "tracking"}  # sections that do not change what is computed
 
 RESULTS_FILE = "sweep.json"
 
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One point as it came out.
+    """One point after its run.
 
     Attributes:
         label: its name in the table.
-        overrides: what makes it of the profile.
-        config: everything it was run with.
-        is_profile: whether it is what the profile states anyway.
-        artifacts: by step, up to `evaluation`; none if it failed.
+        overrides: overrides that turn the profile into the point.
+        config: all its settings.
+        is_profile: whether its settings are those of the profile.
+        artifacts: by step, up to `evaluation`; empty if it failed.
         failure: why it failed; empty if it did not.
     """
 
@@ -62,7 +62,7 @@ class Sweep:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of what is compared; where it ran never enters."""
+        """The identity of the comparison; where it ran does not enter."""
         configs = [p.config.model_dump(mode="json", exclude=_WHERE) for p in self.points]
         labels = [point.label for point in self.points]
         return digest([self.modality, self.axis, self.profile, labels, configs])
@@ -134,7 +134,7 @@ class SweepResults(_Stated):
 
     @classmethod
     def of(cls, sweep: Sweep) -> Self:
-        """Those of a sweep."""
+        """Compute the results of a sweep."""
         reports = [_report(point, sweep.profile) for point in sweep.points]
         made = [report for report in reports if report]
         points = tuple(_result(*both) for both in zip(sweep.points, reports, strict=True))
@@ -154,7 +154,7 @@ class SweepResults(_Stated):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Those in a folder that `sweep.write` made."""
+        """Read the results in a folder that `sweep.write` made."""
         return cls.model_validate_json((folder / RESULTS_FILE).read_bytes())
 
     @property
@@ -167,19 +167,19 @@ class SweepResults(_Stated):
 
 
 def best_on_validation(points: Sequence[MadePoint | FailedPoint]) -> tuple[str, ...]:
-    """Labels of the points to choose: all with the highest validation R@1.
+    """Return the labels of the points with the highest validation R@1.
 
-    Empty where it was not measured, or not against the same kind of target in all points.
+    Empty if it was not measured, or if points were validated against different kinds of targets.
     """
     measured = {point.label: point.validation for point in points if point.validation}
     if len({validation.against for validation in measured.values()}) != 1:
         return ()
     highest = max(validation.r1 for validation in measured.values())
-    return tuple(label for label, found in measured.items() if found.r1 == highest)
+    return tuple(label for label, validation in measured.items() if validation.r1 == highest)
 
 
 def _report(point: SweepPoint, profile: str) -> Report | None:
-    """What a report of the point would say; None if it failed."""
+    """Return the report of a point, or None if it failed."""
     if point.failure:
         return None
     return Report.of(Run(point.config, point.artifacts, (), None, profile))

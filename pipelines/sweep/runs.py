@@ -1,8 +1,8 @@
-"""runs: a sweep as MLflow runs.
+"""runs: logs a sweep as MLflow runs.
 
-Writes    into the experiment `vitlens-<modality>-sweeps` one run of the sweep (table, plot, page)
+Writes    to the experiment `vitlens-<modality>-sweeps` one run of the sweep (table, plot, page)
           and below it one of every point (params, figures, training curves).
-Promises  the same sweep again replaces its runs; nothing is registered.
+Promises  a repeated sweep replaces its runs; nothing is registered.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PARENT_TAG = "mlflow.parentRunId"
 
 
 def record(home: Path, sweep: Sweep, results: SweepResults, folder: Path) -> str:
-    """Log the sweep with the files of `folder`; the id of its run."""
+    """Log the sweep with the files of `folder`, and return the id of its run."""
     client = connect(home)
     where = experiment(client, home, f"{model_name(sweep.modality)}-sweeps")
     for former in client.search_runs([where], f"tags.`{SWEEP_TAG}` = '{sweep.fingerprint}'"):
@@ -47,7 +47,7 @@ def record(home: Path, sweep: Sweep, results: SweepResults, folder: Path) -> str
 
 
 def table(results: SweepResults) -> dict[str, list[JsonValue]]:
-    """The sweep's table by column; what a failed point lacks is empty."""
+    """Return the sweep's table by column; missing figures of a failed point are empty."""
     rows = [_row(point) for point in results.points]
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
@@ -69,8 +69,11 @@ def _row(point: MadePoint | FailedPoint) -> dict[str, JsonValue]:
     row: dict[str, JsonValue] = {"point": point.label, "failure": point.failure or ""}
     if isinstance(point, FailedPoint):
         return row
-    if found := point.validation:
-        row |= {f"validation {figure_name('r1')}": found.r1, "validated against": found.against}
+    if validation := point.validation:
+        row |= {
+            f"validation {figure_name('r1')}": validation.r1,
+            "validated against": validation.against,
+        }
     top1, chance = point.zero_shot.top1, point.zero_shot.chance
     row |= {f"held-out {figure_name('top1')}": top1.value, "low": top1.low, "high": top1.high}
     row |= {"emergent": point.emergent, "chance": chance}

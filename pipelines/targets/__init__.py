@@ -1,1 +1,1 @@
-"""targets: the frozen foundation's embeddings of every view and caption, computed once."""
+"""targets: computes the frozen foundation's embeddings of every view and caption, once."""

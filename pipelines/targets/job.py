@@ -1,4 +1,4 @@
-"""targets: workers hold the frozen towers and encode shard by shard; see `step`.
+"""job: encodes shards in workers that hold the frozen towers; `step` declares it.
 
 Axes: V views, C captions, K signals of the teacher, E embedding.
 """
@@ -34,7 +34,7 @@ from pipelines.targets.stored import encode_targets
 from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.precision import tf32
 
-_IMAGES_TOGETHER = 96  # keep a large GPU busy, and still fit beside a trunk
+_IMAGES_TOGETHER = 96  # enough to keep a large GPU busy, and few enough to fit beside a trunk
 
 
 def run(
@@ -54,10 +54,10 @@ class Decoded:
     """A sample that is ready to be encoded.
 
     Attributes:
-        info: what is said of it.
+        info: its record.
         views: uint8 [V, H, W, 3].
-        teacher_signals: what the teacher sees [K, …].
-        features: those of views and captions where the foundation was fitted on them.
+        teacher_signals: stored signals for the teacher [K, …].
+        features: features of views and captions, if the foundation was fitted on them.
     """
 
     sample: Sample
@@ -70,7 +70,7 @@ class Decoded:
 class TargetEncoder:
     """Holds the foundation and encodes one shard after the other.
 
-    Samples are decoded in a thread, several at a time, while those before are encoded.
+    The next group of samples is decoded in a thread while the present one is encoded.
     """
 
     def __init__(
@@ -132,30 +132,30 @@ class TargetEncoder:
             }
 
     def _by_sample(self, encode: Callable[[Tensor], Tensor], items: list[Tensor]) -> list[Tensor]:
-        """Embeddings [n, E] of each sample's items [n, …]; those of one shape together."""
-        found = [torch.zeros(0, self.foundation.embed_dim)] * len(items)
+        """Return embeddings [n, E] of each sample's items [n, …], encoded together by shape."""
+        by_sample = [torch.zeros(0, self.foundation.embed_dim)] * len(items)
         for shape in dict.fromkeys(own.shape[1:] for own in items if len(own)):
             alike = [n for n, own in enumerate(items) if len(own) and own.shape[1:] == shape]
             encoded = encode(torch.cat([items[n] for n in alike]))
             for n, rows in zip(alike, encoded.split([len(items[n]) for n in alike]), strict=True):
-                found[n] = rows
-        return found
+                by_sample[n] = rows
+        return by_sample
 
     def _learn_texts(self, captions: list[str]) -> None:
-        """Samples of one class share most captions: each of a shard's is encoded once."""
+        """Encode each caption of a shard once: samples of one class share most captions."""
         new = [text for text in dict.fromkeys(captions) if text not in self.texts]
         if new:
             self.texts |= zip(new, self.foundation.encode_text(new), strict=True)
 
     def _of_texts(self, one: Decoded) -> Tensor:
-        """[C, E]."""
+        """Return the embeddings of a sample's captions [C, E]."""
         if not one.info.captions:
             return torch.zeros(0, self.foundation.embed_dim)
         return torch.stack([self.texts[text] for text in one.info.captions])
 
     @torch.inference_mode()
     def _encode_teacher(self, signals: Tensor) -> Tensor:
-        """The teacher's embeddings [K, E] of its stored signals [K, …]."""
+        """Return the teacher's embeddings [K, E] of its stored signals [K, …]."""
         assert self.teacher is not None
         tower, settings = self.teacher
         prepared = settings.tokenizer_config.prepare(signals, settings.signal_needed)
@@ -163,7 +163,10 @@ class TargetEncoder:
         return F.normalize(embedded.float(), dim=-1)
 
     def _projected(self, one: Decoded) -> tuple[Tensor, Tensor]:
-        """What a `lit` foundation was fitted on is not run through its towers again."""
+        """Project the stored features of a sample that a `lit` foundation was fitted on.
+
+        This gives its targets without running the towers again.
+        """
         assert isinstance(self.foundation, LitFoundation)
         assert one.features is not None
         images, texts = one.features.images, one.features.texts

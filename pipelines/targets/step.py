@@ -1,4 +1,4 @@
-"""targets: what the step is; `job` does it.
+"""step: declares the step `targets`; `job` does the work.
 
 Axes: V views, C captions, K signals of the teacher, E embedding.
 """
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.execution.step import Step
 
 TargetKind = Literal["image", "text", "teacher"]
-# In this order of preference where one kind stands for all: validation is against the first.
+# In order of preference: validation uses the first kind that is trained against.
 TARGET_KINDS: tuple[TargetKind, ...] = get_args(TargetKind)
 
 StoredAs = Literal["fp16", "fp32"]
@@ -24,7 +24,7 @@ class TargetsConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     stored_as: StoredAs = Field(
-        "fp16", description="float type of targets; `fp32` takes twice the room"
+        "fp16", description="float type of targets; `fp32` takes twice the space"
     )
 
 
@@ -44,6 +44,6 @@ STEP = Step(
         "teaches",
         "json": "name, label, group, split, captions (`SampleInfo`)",
     },
-    promises="Targets are fp16 unless the settings say otherwise. Training reads these tars alone: "
-    "the towers of the foundation never run there.",
+    promises="Targets are fp16 unless the settings say otherwise. Training reads only these tars, "
+    "so the towers of the foundation never run there.",
 )

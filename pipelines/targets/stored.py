@@ -1,4 +1,4 @@
-"""stored: targets as a sample holds them, in the float type of the settings, and read as fp32.
+"""stored: stores targets in the float type of the settings, and reads them as fp32.
 
 Axes: n targets of one kind, E embedding.
 """
@@ -15,16 +15,16 @@ _TYPES: dict[StoredAs, type[np.floating]] = {"fp16": np.float16, "fp32": np.floa
 
 
 def encode_targets(embeddings: torch.Tensor, stored_as: StoredAs) -> bytes:
-    """Embeddings [n, E] as a `.npy` file."""
+    """Encode embeddings [n, E] as a `.npy` file."""
     return encode_array(embeddings.cpu().numpy().astype(_TYPES[stored_as]))
 
 
 def decode_targets(data: bytes | memoryview) -> np.ndarray:
-    """Targets of a `.npy` file as fp32 [n, E], whatever they are stored as."""
+    """Decode the targets of a `.npy` file to fp32 [n, E], from any stored type."""
     return as_floats(decode_array(data)).numpy()
 
 
 def as_floats(stored: np.ndarray) -> torch.Tensor:
-    """Stored values as fp32, for readers of many files' values at a time."""
-    # torch's conversion: numpy's of fp16 takes five times as long.
+    """Convert stored values, of one or many files, to fp32."""
+    # With torch: numpy's conversion of fp16 takes five times as long.
     return torch.tensor(stored).float()

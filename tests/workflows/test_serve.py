@@ -81,7 +81,7 @@ def test_an_artifact_of_another_step_is_no_index(
 ) -> None:
     code, output = serve(SOURCE, "--index", str(made[1]["lens"].folder))
     assert code == MISTAKE
-    assert "is no index but lens" in output
+    assert "is no index but an artifact of lens" in output
 
 
 def test_a_busy_port_is_told_before_ray_starts(home: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_short_token_is_told_before_ray_starts(
     monkeypatch.setenv("VITLENS_TOKEN", "short")
     code, output = serve(SOURCE)
     assert code == MISTAKE
-    assert "16 ASCII characters or more" in output
+    assert "16 or more ASCII characters" in output
 
 
 @pytest.mark.slow
@@ -122,7 +122,7 @@ def test_a_signal_ends_the_service_and_its_processes(tmp_path: Path) -> None:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         ready = _answer(f"http://127.0.0.1:{port}/ready", process)
-        assert "is a file: name its index with --index FOLDER" in ready["search"]
+        assert "is a file; name its index with --index FOLDER" in ready["search"]
         asked = {"inputs": [{"modality": "text", "text": "a chair"}]}
         url = f"http://127.0.0.1:{port}"
         assert httpx.post(f"{url}/embed", json=asked, timeout=60).status_code == 200

@@ -15,10 +15,10 @@ from workflows import scaffold
 @click.option(
     "--into",
     type=click.Path(path_type=Path),
-    help="The source checkout to add to; by default the one that runs.",
+    help="The source checkout to add to; by default that of this command.",
 )
 def command(name: str, description: str | None, into: Path | None) -> None:
-    """Add a modality that works as it is: its science, its workflow and its test."""
+    """Add a working modality: its science, its workflow and its test."""
     root = scaffold.checkout(into) if into else scaffold.checkout()
     for path in scaffold.create(root, name, description):
         click.echo(f"wrote {path}")

@@ -1,6 +1,6 @@
 """datasets: the benchmarks, one module per data set, found by name.
 
-A module states `BENCHMARKS`; its docstring has the layout expected, the licence and the source.
+A module defines `BENCHMARKS`; its docstring has the expected layout, the licence and the source.
 A new data set is a new module.
 """
 
@@ -17,14 +17,14 @@ from vitlens_core.errors import ConfigError, unknown
 
 @lru_cache(maxsize=1)
 def benchmarks() -> dict[str, Benchmark]:
-    """All there are, by name."""
+    """Return all benchmarks, by name."""
     modules = sorted(module.name for module in pkgutil.iter_modules(__path__))
     stated = [importlib.import_module(f"{__name__}.{name}").BENCHMARKS for name in modules]
     return {benchmark.name: benchmark for group in stated for benchmark in group}
 
 
 def check(roots: Collection[str], of_modalities: Collection[str] | None = None) -> None:
-    """Refuse names that are no benchmark (ConfigError), or one of none of the modalities."""
+    """Refuse names that are no benchmark, or one of another modality (`ConfigError`)."""
     known = benchmarks()
     for name in roots:
         if name not in known:

@@ -1,8 +1,8 @@
 """AudioCaps' test side; layout and licence in `source.datasets.audiocaps`.
 
-Protocol: each caption → its recording among those there; three clips of 5 s, averaged before
-normalising. Figures are published over 963 clips and over 813 (a list without VGGSound's): the
-rows say how many these are.
+Protocol: each caption → its recording among the present ones; three clips of 5 s, averaged before
+normalising. Published figures are over 963 clips and over 813 (a list without VGGSound's); each row
+states the number here.
 """
 
 from __future__ import annotations

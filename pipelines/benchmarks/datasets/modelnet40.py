@@ -141,12 +141,12 @@ def _points_and_labels(path: Path) -> tuple[list[np.ndarray], list[int]]:
 
 
 def _ulip_cloud(points: object, where: str) -> dict[str, np.ndarray]:
-    found = array_of(points, "points", where)
-    if found.ndim != 2 or found.shape[1] not in (3, 6):
-        raise InputError(f"{where}: expected [N, 3] or [N, 6], found {list(found.shape)}")
-    if len(found) < ULIP_POINTS:
-        raise InputError(f"{where}: expected {ULIP_POINTS} points or more, found {len(found)}")
-    return {"point_cloud": cloud(found[:, :3], None, where)}
+    array = array_of(points, "points", where)
+    if array.ndim != 2 or array.shape[1] not in (3, 6):
+        raise InputError(f"{where}: expected [N, 3] or [N, 6], found {list(array.shape)}")
+    if len(array) < ULIP_POINTS:
+        raise InputError(f"{where}: expected {ULIP_POINTS} points or more, found {len(array)}")
+    return {"point_cloud": cloud(array[:, :3], None, where)}
 
 
 def _texts(folder: Path) -> list[Example]:

@@ -6,11 +6,11 @@ Expects OpenShape's files:
     Objaverse/<group>/<uid>.npy         a pickled dictionary in an array of no axes: {"xyz":
                                         [N, 3] y up, "rgb": [N, 3] in 0..1, …}; group 000-000
 
-`data_path` is one of its authors' machine: what follows `Objaverse/` counts.
+`data_path` is a path on its authors' machine: only the part from `Objaverse/` on is used.
 
 Protocol: 10,000 points, y and z swapped, centred, unit sphere, rgb kept; all objects of the list,
-among all its categories. A lens that was trained on Objaverse has seen these objects, if without
-their category, unless LVIS was left out: ViT-Lens-G reached 50.1 % without.
+among all its categories. A lens trained on Objaverse has seen these objects, though not their
+category, unless LVIS was left out of its training: ViT-Lens-G reached 50.1 % without LVIS.
 
 Licence: ODC-BY for the collection; each object under its own Creative Commons licence.
 Source: Deitke et al. (arXiv 2212.08051); OpenShape (arXiv 2305.10764).

@@ -16,10 +16,10 @@ AnySource = Annotated[SourceSettings, _SOURCES]
 
 
 def kinds() -> list[str]:
-    """The data sets that can be read."""
+    """Return the kinds of data sets that can be read."""
     return _SOURCES.names()
 
 
 def load(kind: str) -> type[SourceSettings]:
-    """The settings of a kind of source (`ConfigError` names those there are)."""
+    """Return the settings of a kind of source (`ConfigError` names the existing kinds)."""
     return _SOURCES.load(kind)

@@ -1,7 +1,7 @@
 """AudioCaps: captions of ten-second clips of AudioSet.
 
 Reads     train.csv, val.csv, test.csv; later one sound file per clip.
-Promises  one pair per clip with all its captions; a clip stands on one side.
+Promises  one pair per clip with all its captions; a clip is in one split.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class AudioCaps(SourceSettings):
             for (youtube_id, start), captions in self._clips(split).items():
                 if sides.setdefault(youtube_id, split) != split:
                     raise ConfigError(
-                        f"{split}.csv names {youtube_id}, which stands in {sides[youtube_id]}.csv "
+                        f"{split}.csv names {youtube_id}, which is in {sides[youtube_id]}.csv "
                         "too; remove it from one of them"
                     )
                 clip = self.clip.format(split=split, youtube_id=youtube_id, start=start)

@@ -1,7 +1,7 @@
 """AudioSet: two million clips of YouTube with one or more of 527 labels.
 
 Reads     class_labels_indices.csv and the lists in JSON; later one sound file per clip.
-Promises  only labels of the class list; a clip stands on one side.
+Promises  only labels of the class list; a clip is in one split.
 """
 
 from __future__ import annotations
@@ -89,17 +89,17 @@ def class_names(path: Path) -> dict[str, str]:
 
 
 def entries(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Entries of a list, each with where it stands."""
+    """Yield the entries of a list, each with its place."""
     if not path.is_file():
         raise ConfigError(f"source.root: no file {path}; name another list, or null for none")
     try:
         content: object = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
-    found = content.get("data") if isinstance(content, dict) else None
-    if not isinstance(found, list):
+    listed = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(listed, list):
         raise ConfigError(f'{path}: expected {{"data": [{{"wav", "labels"}}, …]}}')
-    for index, entry in enumerate(found):
+    for index, entry in enumerate(listed):
         where = f"{path}, entry {index}"
         fields = entry if isinstance(entry, dict) else {}
         if not all(isinstance(fields.get(name), str) for name in ("wav", "labels")):
@@ -119,8 +119,8 @@ def clip_path(wav: str, folder: Path, where: str) -> str:
 
 
 def labels_of(mids: str, names: dict[str, str], where: str) -> list[str]:
-    """The names of a clip's labels, each once."""
-    found = dict.fromkeys(mids.split(","))
-    if unknown := [mid for mid in found if mid not in names]:
+    """Return the names of a clip's labels, without repeats."""
+    distinct = dict.fromkeys(mids.split(","))
+    if unknown := [mid for mid in distinct if mid not in names]:
         raise ConfigError(f"{where}: labels {unknown} are not among the {len(names)} of {CLASSES}")
-    return [names[mid] for mid in found]
+    return [names[mid] for mid in distinct]

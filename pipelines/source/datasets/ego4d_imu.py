@@ -2,7 +2,7 @@
 
 Reads     narration.json, ego4d.json (if there) and the names in v2/imu; later one CSV per video.
 Promises  windows around a sentence, acceleration in m/s² and angular rate in rad/s at 400 Hz; a
-          video stands on one side.
+          video is in one split.
 """
 
 from __future__ import annotations
@@ -62,13 +62,12 @@ class Ego4dImu(SourceSettings):
     2110.07058); ego4d-data.org/docs/data/imu.
 
     Protocol: ImageBind (arXiv 2305.05665) trains on clips of 5 s and classifies them by scenario;
-    its list of clips is not published, so figures are not comparable. Only sentences on the
-    wearer (`#C …`) of the first annotator are taken: the sensor does not feel what others
-    (`#O …`) do, and the second annotator describes the same moments. Windows overlap where
-    sentences are close. Videos without a CSV are passed over. A label is set where a video has
-    one scenario; several are no class. Units are those of the cameras (GoPro: m/s², rad/s; Ego4D
-    states none). The CSVs have known faults (missing acceleration, gaps, clocks that jump): such
-    windows are refused when they are read.
+    its list of clips is not published, so figures are not comparable. Only the first annotator's
+    sentences on the wearer (`#C …`) are used: the sensor does not measure what others (`#O …`)
+    do, and the second annotator describes the same moments. Windows overlap if sentences are
+    close. Videos without a CSV are skipped. A video has a label if it has exactly one scenario.
+    Units are those of the cameras (GoPro: m/s², rad/s; Ego4D states none). The CSVs have known
+    faults (missing acceleration, gaps, clocks that jump); such windows are refused when read.
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("imu",)
@@ -104,8 +103,8 @@ class Ego4dImu(SourceSettings):
         start_s = pair.reader_options["start_s"]
         end_s = start_s + self.window_s
         first, last = np.searchsorted(samples.seconds, [start_s, end_s])
-        kept = slice(max(0, first - 1), last + 1)  # one more at each end, to interpolate from
-        seconds, values = samples.seconds[kept], samples.values[kept]
+        around = slice(max(0, first - 1), last + 1)  # one more at each end, to interpolate from
+        seconds, values = samples.seconds[around], samples.values[around]
         _check_covered(seconds, start_s, end_s, path)
         if not np.isfinite(values).all():
             raise InputError(f"{path} has empty cells between {start_s:.2f} and {end_s:.2f} s")
@@ -131,7 +130,7 @@ class Ego4dImu(SourceSettings):
 
 
 def said_of_wearer(sentence: str) -> str:
-    """A sentence without its tags, or "" if it is not on the wearer.
+    """Return a sentence without its tags, or "" if it is not on the wearer.
 
     "#C C picks a #unsure from the floor." → "picks a something from the floor"
     """
@@ -143,14 +142,14 @@ def said_of_wearer(sentence: str) -> str:
 
 
 def _moments(video: Any, where: str) -> list[tuple[float, tuple[str, ...]]]:
-    """What is said of the wearer by time; sentences of one moment stand together."""
+    """Return the sentences on the wearer by time; those of one moment are together."""
     if not isinstance(video, dict):
         raise ConfigError(f"{where}: expected an object, found {type(video).__name__}")
-    told = video.get("narration_pass_1", {"narrations": []})
-    if not isinstance(told, dict) or not isinstance(told.get("narrations"), list):
+    narration = video.get("narration_pass_1", {"narrations": []})
+    if not isinstance(narration, dict) or not isinstance(narration.get("narrations"), list):
         raise ConfigError(f'{where}: expected "narration_pass_1" with a list of "narrations"')
     moments: dict[float, tuple[str, ...]] = {}
-    for index, entry in enumerate(told["narrations"]):
+    for index, entry in enumerate(narration["narrations"]):
         second, sentence = _second_and_sentence(entry, f"{where}, narration {index}")
         if said := said_of_wearer(sentence):
             moments[second] = tuple(dict.fromkeys((*moments.get(second, ()), said)))
@@ -170,7 +169,7 @@ def _second_and_sentence(entry: Any, where: str) -> tuple[float, str]:
 
 
 def _scenarios(path: Path) -> dict[str, str | None]:
-    """The scenario of each video, None where it has not exactly one; nothing without the file."""
+    """Return the scenario of each video, None if it has several; nothing without the file."""
     if not path.is_file():
         return {}
     videos = _mapping(path).get("videos")
@@ -179,12 +178,12 @@ def _scenarios(path: Path) -> dict[str, str | None]:
     labels: dict[str, str | None] = {}
     for index, video in enumerate(videos):
         fields = video if isinstance(video, dict) else {}
-        uid, found = fields.get("video_uid"), fields.get("scenarios")
-        if not isinstance(uid, str) or not isinstance(found, list):
+        uid, scenarios = fields.get("video_uid"), fields.get("scenarios")
+        if not isinstance(uid, str) or not isinstance(scenarios, list):
             raise ConfigError(f'{path}, video {index}: expected "video_uid" and "scenarios"')
         if uid in labels:
-            raise ConfigError(f"{path}, video {index}: {uid} is there twice")
-        labels[uid] = str(found[0]).replace("_", " ").lower() if len(found) == 1 else None
+            raise ConfigError(f"{path}, video {index}: {uid} is listed twice")
+        labels[uid] = str(scenarios[0]).replace("_", " ").lower() if len(scenarios) == 1 else None
     return labels
 
 

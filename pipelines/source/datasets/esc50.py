@@ -1,7 +1,7 @@
 """ESC-50: environmental sounds in 50 classes and five folds.
 
 Reads     meta/esc50.csv; later one WAV per clip.
-Promises  clips cut from one recording stand on one side.
+Promises  all clips cut from one recording are in one split.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Esc50(SourceSettings):
     Licence: CC BY-NC 3.0; the clips marked esc10 CC BY. Source: Piczak, "ESC: Dataset for
     Environmental Sound Classification", ACM Multimedia 2015.
 
-    Protocol: trained and tested within the data set, the figure is the mean of five runs that
-    test one fold each (`test_folds=[1]` … `[5]`). Zero-shot, with a lens that never heard
-    ESC-50, it is of all 2,000 clips (`test_folds=[1, 2, 3, 4, 5]`): ViT-Lens-L 75.9, ImageBind
-    66.9, two clips of 5 s each. No images and no captions: labels only.
+    Protocol: for training within the data set, the figure is the mean of five runs that test one
+    fold each (`test_folds=[1]` … `[5]`). Zero-shot, with a lens that was not trained on ESC-50, it
+    is over all 2,000 clips (`test_folds=[1, 2, 3, 4, 5]`): ViT-Lens-L 75.9, ImageBind 66.9, two
+    clips of 5 s each. There are no images and no captions, only labels.
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("audio",)

@@ -1,7 +1,7 @@
 """HAPT: a phone on the waist, twelve activities and changes of posture.
 
 Reads     labels.txt, activity_labels.txt and the two lists of subjects; later rows of RawData.
-Promises  acceleration in m/s² and angular rate in rad/s at 400 Hz; a person stands on one side.
+Promises  acceleration in m/s² and angular rate in rad/s at 400 Hz; a person is in one split.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CREATOR = "Reyes-Ortiz, Oneto, Samà, Parra, Anguita"
 
 
 class Stretch(NamedTuple):
-    """One row of labels.txt: rows `first`..`last` of a recording, counted from 1, both taken."""
+    """One row of labels.txt: rows `first` to `last` of a recording, inclusive, counted from 1."""
 
     experiment: int
     user: int
@@ -52,10 +52,10 @@ class Hapt(SourceSettings):
     use. Source: Reyes-Ortiz et al., "Transition-Aware Human Activity Recognition Using
     Smartphones", Neurocomputing 2015.
 
-    Protocol: the published split by person. Published figures are of filtered windows of 2.56 s;
-    here a labelled stretch is cut into windows of `window_s`. A stretch shorter than that (the
-    changes of posture mostly last 2 to 7 s) is seen once, in its middle, with what surrounds it. No
-    images: labels only.
+    Protocol: the published split by person. Published figures use filtered windows of 2.56 s; here
+    a labelled stretch is cut into windows of `window_s`. A shorter stretch (changes of posture
+    mostly last 2 to 7 s) gives one window around its middle, with the surrounding samples. There
+    are no images, only labels.
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("imu",)
@@ -151,8 +151,8 @@ def _stretches(path: Path, words: dict[int, str]) -> list[Stretch]:
             )
         if (place := (stretch.experiment, stretch.first)) in seen:
             raise ConfigError(
-                f"{where} experiment {stretch.experiment} has a row from sample {stretch.first} "
-                "already"
+                f"{where} experiment {stretch.experiment} already has a row from sample "
+                f"{stretch.first}"
             )
         seen.add(place)
         stretches.append(stretch)
@@ -182,14 +182,14 @@ def _integers(path: Path, columns: int) -> Iterator[tuple[int, list[int]]]:
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Numbered lines, split at blanks; empty lines are passed over."""
+    """Return numbered lines, split at blanks, without empty lines."""
     if not path.is_file():
         raise ConfigError(f"source.root: no file {path}; name the folder that holds RawData")
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
-    found = [(number, line.split()) for number, line in lines if line.strip()]
-    if not found:
+    numbered = [(number, line.split()) for number, line in lines if line.strip()]
+    if not numbered:
         raise ConfigError(f"{path} is empty")
-    return found
+    return numbered
 
 
 def _rows(path: Path, first: int, count: int) -> np.ndarray:
@@ -197,7 +197,7 @@ def _rows(path: Path, first: int, count: int) -> np.ndarray:
     existing(path, {".txt"}, "a recording of three columns")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # no row left: found below
+            warnings.simplefilter("ignore", UserWarning)  # about no rows, which is refused below
             rows = np.loadtxt(path, skiprows=first - 1, max_rows=count, ndmin=2)
     except ValueError as error:
         raise unreadable(path, "three columns of numbers", error) from error

@@ -1,8 +1,8 @@
 """ImageNet-EEG: what 128 electrodes record while people look at pictures.
 
 Reads     one .pth of recordings, one .pth of splits, and the pictures.
-Promises  nothing pickled but tensors, numbers, texts, lists and dictionaries is opened; the
-          recordings are opened once per process, and memory-mapped if the file allows it.
+Promises  only pickled tensors, numbers, texts, lists and dictionaries are opened; the recordings
+          are opened once per process, and memory-mapped if the file allows it.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class ImagenetEeg(SourceSettings):
         number = pair.reader_options["recording"]
         if number >= len(recordings):
             raise InputError(
-                f"expected recording {number} in {pair.signal}, found {len(recordings)} in all"
+                f"expected recording {number} in {pair.signal}, found {len(recordings)} recordings"
             )
         return at_1_khz(recordings[number].eeg.numpy(), RATE_HZ)
 
@@ -217,7 +217,7 @@ def _sides(path: Path, split: int, recordings: int) -> dict[int, Split]:
         for number in map(int, splits[split][side]):
             if not 0 <= number < recordings:
                 raise ConfigError(
-                    f"{where}, {side}: recording {number} is not there; found {recordings}, "
+                    f"{where}, {side}: there is no recording {number}; found {recordings}, "
                     "counted from 0"
                 )
             if number in sides:

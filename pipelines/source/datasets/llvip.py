@@ -1,4 +1,4 @@
-"""LLVIP: people in dark streets, in infrared and in visible light, as crops."""
+"""LLVIP: crops of people in dark streets, in infrared and in visible light."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PERSON, BACKGROUND = "person", "background"
 LICENCE = "LLVIP terms of use (non-commercial)"
 SIDES: tuple[Split, ...] = ("train", "test")
 _FRAME = re.compile(r"\d{6}")
-_DRAWS = 100
-_GREY_LEVELS = 8.0
+_DRAWS = 100  # attempts to find a place without a person
+_GREY_LEVELS = 8.0  # largest mean difference of the channels of a grey picture
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are the first outside."""
@@ -40,7 +40,7 @@ class Llvip(SourceSettings):
 
     Protocol: ImageBind's binary classification. Every box of a person is a crop; for each, a box
     of the same size that touches no person is drawn in the same frame, seeded by its name.
-    Where 100 draws find no place, the frame is too crowded and the person has no counterpart.
+    If 100 draws find no place, the frame is too crowded, and the person has no counterpart.
     The test frames hold 7,931 people; ImageBind's own draws were never published, so its 63.4 %
     is matched in kind, not crop by crop. Boxes without area (five as published) are left out,
     and frames without a person give no crop.
@@ -127,7 +127,7 @@ def _some(names: set[str]) -> str:
 
 def _read_frame(path: Path, name: str) -> _Frame:
     try:
-        # Expat refuses entity bombs by itself, and nothing external is fetched.
+        # Expat itself refuses entity bombs, and ElementTree fetches nothing external.
         root = ElementTree.parse(path).getroot()  # noqa: S314
     except ElementTree.ParseError as error:
         raise ConfigError(f"{path} cannot be read as XML: {error}") from error
@@ -158,7 +158,7 @@ def _number(node: ElementTree.Element, tag: str, path: Path) -> int:
 
 
 def _background(frame: _Frame, person: Box, number: int) -> Box | None:
-    """A box of the person's size that touches nobody; None where the frame is too crowded."""
+    """Draw a box of the person's size that touches nobody; None if the frame is too crowded."""
     width, height = person[2] - person[0], person[3] - person[1]
     seed = hashlib.sha256(f"{frame.name}-{number}".encode()).digest()[:8]
     draws = np.random.default_rng(int.from_bytes(seed, "big"))

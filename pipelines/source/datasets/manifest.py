@@ -1,7 +1,8 @@
-"""Your own data: one table, one row per recording.
+"""manifest: your own data, listed in a table with one row per recording.
 
 Reads     a CSV (UTF-8, commas) or Parquet file in the folder of the data.
-Promises  every mistake in the table is told at once, with its row, before anything else is read.
+Promises  all mistakes of the table are reported at once, with their rows, before any other file
+          is read.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ COLUMNS = (
     "licence",
     "creator",
 )
-_TOLD = 20
-_WIDTHS = ""  # no column may be called so: cells of a CSV's row and of its header
+_TOLD = 20  # most mistakes that a message lists
+_WIDTHS = ""  # key for the numbers of cells of a bad row; no column can have this name
 
 Row = Mapping[str, Any]
 
@@ -48,18 +49,18 @@ class Manifest(SourceSettings):
     Layout: `root` holds the table and the files that it names, each by its path in `root`.
 
         signal          the recording (needed)
-        image, text     what goes with it; several are separated by `|`, or a list in Parquet
-        teacher         what a lens that teaches is shown (`foundation: models:/…`)
+        image, text     its images and captions; several are separated by `|`, or a list in Parquet
+        teacher         recordings for a lens that teaches (`foundation: models:/…`)
         label           its class
         split           train, val, test, or empty: then the split is made for you
-        key             letters, digits, - and _; without this column it is made of `signal`
-        group           what must not stand on two sides: a person, a scene, a video
+        key             letters, digits, - and _; without this column it is made from `signal`
+        group           what must not be in two splits: a person, a scene, a video
         name, licence, creator
         reader_options.<name>  options of the modality's reader, as reader_options.rate_hz; where
                         empty, its default
 
-    A row is a recording: it needs an image, a text, a teacher or a label, and no key comes twice.
-    Rows are counted as a spreadsheet does, the header being row 1. Licence: your own.
+    A row is a recording. It needs an image, a text, a teacher or a label, and a unique key. Rows
+    are counted as in a spreadsheet: the header is row 1. Licence: your own.
     """
 
     kind: Literal["manifest"] = "manifest"
@@ -75,10 +76,10 @@ class Manifest(SourceSettings):
         first_row: dict[str, int] = {}
         for number, row in rows:
             pair = _pair(row)
-            found = _mistakes(row, pair)
+            of_row = _mistakes(row, pair)
             if (first := first_row.setdefault(pair.key, number)) != number and pair.key:
-                found.append(f"key {pair.key!r} is that of row {first} already")
-            mistakes += [f"row {number}: {mistake}" for mistake in found]
+                of_row.append(f"key {pair.key!r} is already that of row {first}")
+            mistakes += [f"row {number}: {mistake}" for mistake in of_row]
             pairs.append(pair)
         if mistakes:
             raise ConfigError(_told(mistakes, path))
@@ -92,11 +93,11 @@ class Manifest(SourceSettings):
 
 
 def read_with(modality: Modality, path: Path, options: Mapping[str, Any]) -> np.ndarray:
-    """`modality.read(path, **options)`, its options checked against what it takes.
+    """Call `modality.read(path, **options)` after checking the options against its signature.
 
     Raises:
-        ConfigError: an option that the reader does not know, or of another type.
-        InputError: the file.
+        ConfigError: the reader has no such option, or the option has another type.
+        InputError: the file cannot be read.
     """
     try:
         return validate_call(modality.read)(path, **options)
@@ -113,7 +114,7 @@ def read_with(modality: Modality, path: Path, options: Mapping[str, Any]) -> np.
 
 
 def _table(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
-    """Names of the columns, and numbered rows; empty lines of a CSV are passed over."""
+    """Return the names of the columns and the numbered rows; empty CSV lines are skipped."""
     if not path.is_file():
         raise ConfigError(f"source.table: no file {path}; name the table in source.root")
     try:
@@ -149,13 +150,13 @@ def _check_columns(columns: list[str], path: Path) -> None:
     if unknown:
         raise ConfigError(f"{path}: unknown columns {', '.join(map(repr, unknown))}; {takes}")
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
-        raise ConfigError(f"{path}: columns that come twice: {', '.join(twice)}")
+        raise ConfigError(f"{path}: columns that occur twice: {', '.join(twice)}")
     if not {"image", "text", "teacher", "label"} & set(columns):
         raise ConfigError(f"{path}: expected a column image, text, teacher or label; {takes}")
 
 
 def _pair(row: Row) -> Pair:
-    """The pair a row states, whether or not it may."""
+    """Make the pair of a row, without checking it."""
     signal = _text(row, "signal")
     made_key = plain_key(str(PurePosixPath(signal).with_suffix(""))) if signal else ""
     return Pair(
@@ -179,23 +180,23 @@ def _pair(row: Row) -> Pair:
 
 
 def _mistakes(row: Row, pair: Pair) -> list[str]:
-    found: list[str] = []
+    mistakes: list[str] = []
     if _WIDTHS in row:
-        found.append("found {} cells under a header of {}".format(*row[_WIDTHS]))
+        mistakes.append("found {} cells under a header of {}".format(*row[_WIDTHS]))
     if not pair.signal:
-        found.append("no signal")
+        mistakes.append("no signal")
     if not (pair.images or pair.texts or pair.teacher or pair.label):
-        found.append("expected an image, a text, a teacher or a label, found none")
+        mistakes.append("expected an image, a text, a teacher or a label, found none")
     if pair.split not in (None, *SPLITS):
-        found.append(f"split {pair.split!r} is none of {', '.join(SPLITS)}")
+        mistakes.append(f"split {pair.split!r} is none of {', '.join(SPLITS)}")
     if not is_key(pair.key) and (pair.key or "key" in row):
-        found.append(f"key {pair.key!r}: expected letters, digits, - and _")
-    found += [
+        mistakes.append(f"key {pair.key!r}: expected letters, digits, - and _")
+    mistakes += [
         f"{path!r}: expected a path in the folder of the data"
         for path in (pair.signal, *pair.images, *pair.teacher)
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
     ]
-    return found
+    return mistakes
 
 
 def _told(mistakes: list[str], path: Path) -> str:
@@ -216,12 +217,13 @@ def _several(value: Any) -> tuple[str, ...]:
 
 
 def _value(value: Any) -> Any:
-    """A CSV's cell as the number or truth value it spells, if it spells one."""
+    """Convert a CSV's cell to the number or truth value that it spells, if it spells one."""
     if not isinstance(value, str):
         return value
     try:
         spelt = json.loads(value)
     except ValueError:
         return value
+    # `json` also reads NaN and Infinity; they stay texts.
     is_number = isinstance(spelt, int | float) and math.isfinite(spelt)
     return spelt if is_number else value

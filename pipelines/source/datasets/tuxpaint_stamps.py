@@ -2,8 +2,8 @@
 
 Reads     <name>.txt beside <name>.png and <name>.ogg; fetches Debian's package if asked to.
 Writes    the unpacked package under $VITLENS_HOME/packages, once.
-Promises  stamps in the order of their paths; stamps that share a caption, or a recording, stand
-          on one side.
+Promises  stamps in the order of their paths; stamps that share a caption, or a recording, are in
+          one split.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipelines.source.clips import key_of
 from pipelines.store.files import file_entry, made_once
 from vitlens_core.errors import ConfigError, IntegrityError, TransientError
 
-# Where the collection keeps one kind of thing; what lies elsewhere has no label.
+# Folders of the collection with one kind of thing; stamps in other folders have no label.
 KINDS = {
     "animals/birds/": "bird",
     "animals/insects/": "insect",
@@ -40,7 +40,7 @@ KINDS = {
 }
 # Letters, digits and the sides of a dreidel: the recording is their name, read aloud.
 _READ_ALOUD = ("symbols/alphabets/", "symbols/math/", "seasonal/hanukkah/dreydl")
-# One recording, or cuts of one, under several stamps (found by cross-correlation).
+# Several stamps with the same recording or with cuts of it (found by cross-correlation).
 _SHARED_RECORDINGS = {
     "animals/mammals/badger": "badger and beaver",
     "animals/mammals/rodents/beaver": "badger and beaver",
@@ -109,11 +109,11 @@ class TuxpaintStamps(SourceSettings):
     )
 
     def folder(self) -> Path:
-        """The stamps' folder; the package is fetched first, once per machine.
+        """Return the stamps' folder; the package is fetched first, once per machine.
 
         Raises:
             ConfigError: no such folder, or no apt-get or dpkg-deb here.
-            IntegrityError: another build than the one that is pinned.
+            IntegrityError: it is not the pinned build.
             TransientError: the package could not be fetched.
         """
         if self.root != PACKAGE:
@@ -188,7 +188,7 @@ def _run(command: list[str], folder: Path, by_hand: str) -> None:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{command[0]} is not installed, which {' '.join(command)} needs: install it, "
+            f"{command[0]} is not installed, but {' '.join(command)} needs it; install it, "
             "or unpack the package elsewhere and name its usr/share/tuxpaint/stamps as source.root"
         ) from error
     if done.returncode:

@@ -41,8 +41,8 @@ class VggSound(SourceSettings):
 
     Protocol: top-1 over 309 classes on the published test clips that can still be fetched; give
     their number: ViT-Lens-L 31.7, ImageBind 27.8, three clips of 5 s each. AudioCaps and AudioSet
-    share videos with it. Some videos give several clips; if one stands on both published sides,
-    the published sides count.
+    share videos with it. Some videos give several clips; if a video is in both published splits,
+    its clips stay there.
     """
 
     modalities: ClassVar[tuple[str, ...]] = ("audio",)

@@ -1,4 +1,4 @@
-"""WebDataset tars: recordings of any modality with images, captions and labels beside them.
+"""webdataset_tars: recordings of any modality in WebDataset tars, with images, captions and labels.
 
 Reads     the headers and the small texts of every tar once, to index them; later single files by
           their place in the tar.
@@ -53,21 +53,21 @@ class WebdatasetTars(SourceSettings):
             sample0001.txt      captions, one per line
             sample0001.cls      its class in words, or a number in `classes`
             sample0001.json     {"label": …, "group": …}: class (without .cls), and what must not
-                                stand on two sides
+                                be in two splits
 
-    Further endings, folders and names like __meta__ are passed over. A sample needs the
-    recording, and an image, a caption or a class. Licence: your own. Source:
+    Other endings, folders and names like __meta__ are skipped. A sample needs the recording, and
+    an image, a caption or a class. Licence: your own. Source:
     github.com/webdataset/webdataset.
     """
 
     kind: Literal["webdataset_tars"] = "webdataset_tars"
     signal: str = Field("wav", min_length=1, description="ending of the recording")
     pictures: tuple[str, ...] = Field(("jpg", "jpeg", "png"), description="endings of images")
-    train: tuple[str, ...] = Field((), description="globs in root of tars to learn from")
-    val: tuple[str, ...] = Field((), description="globs of tars to choose settings by")
-    test: tuple[str, ...] = Field((), description="globs of tars for the final figures")
+    train: tuple[str, ...] = Field((), description="globs in root of the training tars")
+    val: tuple[str, ...] = Field((), description="globs of the validation tars")
+    test: tuple[str, ...] = Field((), description="globs of the test tars")
     unsplit: tuple[str, ...] = Field((), description="globs of tars that are split for you")
-    classes: tuple[str, ...] = Field((), description="words of the numbers in .cls, in order")
+    classes: tuple[str, ...] = Field((), description="names of the numbers in .cls, in order")
     reader_options: dict[str, float | int | bool | str] = Field(
         default_factory=dict, description="options of the modality's reader, for every recording"
     )
@@ -88,7 +88,7 @@ class WebdatasetTars(SourceSettings):
                 pair = self._pair(tar, sample, side)
                 if pair.key in seen:
                     raise ConfigError(
-                        f"{path}: the key of sample {sample.name} is {pair.key}, as that of "
+                        f"{path}: sample {sample.name} has the key {pair.key}, as has "
                         f"{seen[pair.key]}; files of a sample must lie side by side"
                     )
                 seen[pair.key] = f"{tar}, sample {sample.name}"
@@ -101,11 +101,11 @@ class WebdatasetTars(SourceSettings):
 
     def images(self, pair: Pair) -> list[np.ndarray]:
         """Its images, uint8 RGB [H, W, 3] each. Raises InputError."""
-        found: list[np.ndarray] = []
+        read: list[np.ndarray] = []
         for tar, place in zip(pair.images, pair.reader_options["images"], strict=True):
             with _copy(self.folder() / tar, place) as file:
-                found.append(read_rgb(file.name))
-        return found
+                read.append(read_rgb(file.name))
+        return read
 
     def _tars(self, folder: Path) -> dict[Path, Split | None]:
         tars: dict[Path, Split | None] = {}
@@ -117,15 +117,15 @@ class WebdatasetTars(SourceSettings):
         }
         for side, globs in sides.items():
             for glob in globs:
-                found = [] if glob.startswith("/") or not glob else sorted(folder.glob(glob))
-                if not found:
+                matches = [] if glob.startswith("/") or not glob else sorted(folder.glob(glob))
+                if not matches:
                     raise ConfigError(f"source.{side or 'unsplit'}: no tar {glob!r} in {folder}")
-                if twice := [path for path in found if tars.get(path, side) != side]:
+                if twice := [path for path in matches if tars.get(path, side) != side]:
                     raise ConfigError(
-                        f"source.{side or 'unsplit'}: {glob!r} takes {twice[0].name}, which stands "
-                        f"in {tars[twice[0]] or 'unsplit'} already"
+                        f"source.{side or 'unsplit'}: {glob!r} takes {twice[0].name}, which is "
+                        f"already in {tars[twice[0]] or 'unsplit'}"
                     )
-                tars |= dict.fromkeys(found, side)
+                tars |= dict.fromkeys(matches, side)
         return tars
 
     def _pair(self, tar: str, sample: Sample, side: Split | None) -> Pair:
@@ -173,7 +173,7 @@ def _details(sample: Sample, where: str) -> dict[str, Any]:
     try:
         details = json.loads(sample.texts.get(DETAILS, "{}"))
     except ValueError as error:
-        raise ConfigError(f"{where}: its .json is none: {error}") from error
+        raise ConfigError(f"{where}: its .json is not JSON: {error}") from error
     if not isinstance(details, dict):
         raise ConfigError(f"{where}: expected an object in .json, found {type(details).__name__}")
     return details
@@ -216,7 +216,7 @@ def _last(ending: str) -> str:
 
 
 def _copy(tar: Path, place: Place) -> IO[bytes]:
-    """A file of a tar as a temporary one with its ending, gone when closed."""
+    """Copy a file of a tar to a temporary file with its ending, which is deleted when closed."""
     offset, size, ending = place
     try:
         with tar.open("rb") as file:
@@ -233,12 +233,12 @@ def _copy(tar: Path, place: Place) -> IO[bytes]:
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Members of any tar opened by `r:`, in stored order, up to the mark of its end.
+    """Yield the members of a tar opened by `r:`, in stored order, up to its end mark.
 
-    tarfile takes a damaged header, or none, for the end; a whole tar marks its end.
+    tarfile takes a damaged or missing header for the end, so the end mark is checked here.
 
     Raises:
-        tarfile.TarError: the tar is damaged, or has no such mark.
+        tarfile.TarError: the tar is damaged, or has no end mark.
     """
     end = 0
     for member in tar:

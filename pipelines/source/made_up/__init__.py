@@ -1,1 +1,1 @@
-"""Published layouts with generated content: one module per data set, `write(folder)`."""
+"""made_up: generates small data sets in published layouts; one module each, `write(folder)`."""

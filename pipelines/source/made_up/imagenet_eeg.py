@@ -1,8 +1,8 @@
-"""Made-up recordings in ImageNet-EEG's layout, so that the steps run without the data set.
+"""Generated recordings in ImageNet-EEG's layout, so that the steps run without the data set.
 
 A class is a thing drawn in its own shape and colours, and a set of waves with its own places on
-the scalp. Where, how large and how turned the thing is drawn also shifts, amplifies and mixes its
-waves: what belongs together is more than the class. People differ in how their scalps mix.
+the scalp. Position, size and angle of the drawing also shift, amplify and mix the waves, so that a
+recording and its picture share more than the class. People differ in how their scalps mix waves.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def test_a_manifest_names_what_the_teacher_is_shown(tmp_path: Path) -> None:
     )
     (dropped,) = [s for s in found if not isinstance(s, dict)]
     assert dropped.key == "b"
-    assert dropped.reason == "no depth goes with it, to be taught by"
+    assert dropped.reason == "the pair has no depth for the lens that teaches"
 
 
 # --- what it teaches --------------------------------------------------------------------------

@@ -171,7 +171,7 @@ def test_samples_without_images_have_no_thumbnail_and_no_image_vector(
 
 
 def test_another_artifact_is_no_index(lens_artifact: Artifact) -> None:
-    with pytest.raises(ConfigError, match="is no index but lens"):
+    with pytest.raises(ConfigError, match="is no index but an artifact of lens"):
         Catalogue(lens_artifact)
 
 

@@ -166,7 +166,7 @@ def test_small_classes_are_reported_and_train_only(caplog):
         ({"classes": ["Street lamp"]}, "did you mean street_lamp"),
         ({"classes": ["zzz"]}, "there are: animal, armchair"),
         ({"licences": ["cc-0"]}, "unknown licence.*did you mean cc0"),
-        ({"uids": ["0" * 32]}, "1 in the selection not found: unknown uid.*, and 184 more"),
+        ({"uids": ["0" * 32]}, "1 of the selection not found: unknown uid.*, and 184 more"),
         ({"licences": ["by-nc"]}, "keeps none of the mirror's 224 objects"),
     ],
 )

@@ -137,7 +137,7 @@ def test_a_challenger_that_is_worse_is_rejected_and_the_champion_stays(
     assert any(hits)
     assert not held.passed
     assert f"top-1 0.000 against {np.mean(hits):.3f} of version 1 on the same" in held.reason
-    with pytest.raises(ConfigError, match="version 2 stays challenger; non_inferiority: top-1"):
+    with pytest.raises(ConfigError, match="version 2 stays challenger: non_inferiority: top-1"):
         promotion.promote(home, NAME, rejected.version)
     versions = {v.version: v.aliases for v in models.versions(home, MODALITY)}
     assert versions == {1: ("champion",), 2: ("challenger",)}

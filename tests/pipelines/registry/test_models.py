@@ -156,8 +156,8 @@ def test_the_api_follows_a_registered_model(home: Path, monkeypatch: pytest.Monk
     [
         ("models:/vitlens-point_cloud", "expected models:/<name>@<alias> or"),
         ("models:/vitlens-point_cloud/latest", "expected models:/<name>@<alias> or"),
-        ("models:/vitlens-point_cloud/7", "of vitlens-point_cloud there are /1, @challenger"),
-        ("models:/vitlens-point_cloud@champion", "there are /1, @challenger"),
+        ("models:/vitlens-point_cloud/7", "vitlens-point_cloud has /1, @challenger"),
+        ("models:/vitlens-point_cloud@champion", "has /1, @challenger"),
         ("models:/vitlens-audio@champion", "there is no vitlens-audio"),
     ],
 )

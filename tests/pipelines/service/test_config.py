@@ -29,7 +29,7 @@ def test_a_token_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "reason"),
     [
-        ({"VITLENS_TOKEN": "short"}, "16 ASCII characters or more, found 5"),
+        ({"VITLENS_TOKEN": "short"}, "16 or more ASCII characters, found 5"),
         ({"VITLENS_TOKEN": "é" * 20}, "ASCII"),
         ({"VITLENS_TOKEN_FILE": "/nowhere/token"}, "cannot be read: No such file"),
         ({"VITLENS_TOKEN": TOKEN, "VITLENS_TOKEN_FILE": "x"}, "both set"),

@@ -80,7 +80,7 @@ def test_the_index_of_a_version_is_found_by_its_lineage(
     assert "no index of vitlens-point_cloud version 1" in str(asked("auto", store=str(tmp_path)))
     with pytest.raises(ConfigError, match="no index at"):
         asked(str(tmp_path))
-    with pytest.raises(ConfigError, match="is no index but lens"):
+    with pytest.raises(ConfigError, match="is no index but an artifact of lens"):
         asked(str(flow["lens"].folder))
 
 

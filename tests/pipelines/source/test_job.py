@@ -121,11 +121,11 @@ def _changed(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p: replace(p, key="same"), "1 keys stand twice"),
+        (lambda p: replace(p, key="same"), "1 keys occur twice"),
         (lambda p: replace(p, key=f"{p.key}/x"), "expected letters, digits"),
         (
             lambda p: replace(p, group="one", split="test" if "0" in p.key else "train"),
-            "leaks between splits, such as the group 'one', which stands in te.* and train",
+            "leaks between splits, such as the group 'one', which is in te.* and train",
         ),
         (
             lambda p: replace(p, signal="hot-0.png", split="test" if "0" in p.key else "train"),
@@ -146,7 +146,9 @@ def test_lists_that_contradict_themselves_are_refused(
 
 
 def test_a_source_of_another_modality_is_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="'pictures' holds thermal; audio needs another"):
+    with pytest.raises(
+        ConfigError, match="'pictures' has recordings of thermal; audio needs another"
+    ):
         listed(_pictures(folder), "audio")
 
 

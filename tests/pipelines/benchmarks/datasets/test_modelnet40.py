@@ -112,7 +112,7 @@ XYZ, GREY = np.ones((5, 3)), np.full((5, 3), 100)
         (XYZ, "expected a dictionary with xyz and rgb"),
         ({"xyz": XYZ}, "expected a dictionary with xyz and rgb"),
         ({"xyz": XYZ.T, "rgb": GREY}, r"expected xyz as numbers \[N, 3\]"),
-        ({"xyz": XYZ, "rgb": GREY[:4]}, "a colour a point, found 4 and 5"),
+        ({"xyz": XYZ, "rgb": GREY[:4]}, "as many colours as points, found 4 and 5"),
         ({"xyz": XYZ, "rgb": GREY * 3}, "rgb in 0..255, found up to 300"),
         ({"xyz": XYZ, "rgb": -GREY}, "down to -100"),
         ({"xyz": XYZ * np.nan, "rgb": GREY}, "NaN"),

@@ -94,9 +94,7 @@ def test_a_wrong_row_is_refused_by_its_line(root, row, message):
 
 def test_a_clip_on_two_sides_is_refused(root):
     write_text(root / "val.csv", HEADER, "1,r1nicOVtvkQ,0,From the same video")
-    with pytest.raises(
-        ConfigError, match=r"val\.csv names r1nicOVtvkQ, which stands in train\.csv"
-    ):
+    with pytest.raises(ConfigError, match=r"val\.csv names r1nicOVtvkQ, which is in train\.csv"):
         list(AudioCaps(root=str(root)).pairs())
 
 

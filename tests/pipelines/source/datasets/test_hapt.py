@@ -180,7 +180,10 @@ def _write_labels(text: str) -> Callable[[Path], object]:
         (_write_labels(LABELS + "1 1 1 9 3\n"), r"line 5: expected 1 ≤ first ≤ last .* 9\.\.3"),
         (_write_labels(LABELS + "1 1 1 0 3\n"), r"line 5: expected 1 ≤ first"),
         (_write_labels(LABELS + "1 2 1 2 3\n"), r"experiment 1 is of user 1 above, of user 2"),
-        (_write_labels(LABELS + "1 1 5 250 1232\n"), r"line 5: .* from sample 250 already"),
+        (
+            _write_labels(LABELS + "1 1 5 250 1232\n"),
+            r"line 5: .* already has a row from sample 250",
+        ),
         (_write_labels(LABELS + "9 7 5 1 9\n"), r"neither .* nor .* names: \[7\]"),
         (
             lambda f: (f / "Train" / "subject_id_train.txt").write_text("1\n8\n"),

@@ -122,7 +122,7 @@ def test_the_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_pair_of_another_file_is_refused(tmp_path: Path) -> None:
     source = ImagenetEeg(root=str(write(tmp_path)))
-    with pytest.raises(InputError, match=r"recording 6 in eeg_5_95_std\.pth, found 6 in all"):
+    with pytest.raises(InputError, match=r"recording 6 in eeg_5_95_std\.pth, found 6 recordings"):
         source.read(Pair("k", "eeg_5_95_std.pth", {"recording": 6}), eeg.MODALITY)
 
 
@@ -168,8 +168,8 @@ def test_recordings_that_contradict_the_lists_are_refused(
     [
         ({"val": [0]}, "split 0: recording 0 is in train and val"),
         ({"train": [0, 0]}, "split 0: recording 0 is in train and train"),
-        ({"test": [6]}, "test: recording 6 is not there; found 6, counted from 0"),
-        ({"test": [-1]}, "recording -1 is not there"),
+        ({"test": [6]}, "test: there is no recording 6; found 6, counted from 0"),
+        ({"test": [-1]}, "there is no recording -1"),
     ],
 )
 def test_splits_that_contradict_the_recordings_are_refused(

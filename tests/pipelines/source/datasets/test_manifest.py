@@ -144,7 +144,7 @@ def test_options_that_the_reader_lacks_are_refused(tmp_path: Path) -> None:
         ),
         ("signal,label,", "unknown columns ''"),
         ("file,label", "no column signal, found file, label"),
-        ("signal,label,label", "columns that come twice: label"),
+        ("signal,label,label", "columns that occur twice: label"),
         ("signal,split", "expected a column image, text, teacher or label"),
         ("", "no column signal"),
     ],
@@ -163,7 +163,7 @@ def test_columns_that_are_wrong_are_refused(tmp_path: Path, header: str, message
         ("a.npy,x,,Train,k,", "row 3: split 'Train' is none of"),
         ("a.npy,x,,,k 2,", "row 3: key 'k 2': expected letters, digits, - and _"),
         ("a.npy,x,,,,", "row 3: key '': expected letters"),
-        ("a.npy,x,,,good,", "row 3: key 'good' is that of row 2 already"),
+        ("a.npy,x,,,good,", "row 3: key 'good' is already that of row 2"),
         ("/data/a.npy,x,,,k,", "row 3: '/data/a.npy': expected a path in the folder of the data"),
         ("a.npy,x,b.png|../c.png,,k,", "row 3: '../c.png': expected a path in the folder"),
         ("a.npy,x,,,k", "row 3: found 5 cells under a header of 6"),
@@ -178,7 +178,7 @@ def test_a_row_that_is_wrong_is_told(tmp_path: Path, row: str, mistake: str) -> 
 
 def test_signals_named_twice_need_keys(tmp_path: Path) -> None:
     told = _refusal(tmp_path, "signal,label", "a/b.npy,x", "", "a-b.npy,y")
-    assert "row 4: key 'a-b' is that of row 2 already" in told
+    assert "row 4: key 'a-b' is already that of row 2" in told
 
 
 def test_all_mistakes_are_told_at_once_up_to_twenty(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_the_order_of_the_split_file_does_not_matter(root: Path) -> None:
 MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no split file": (
         lambda root: (root / SPLIT_FILE).unlink(),
-        "allsplit.mat, found nothing: unpack SUNRGBD.zip",
+        "allsplit.mat, found no file; unpack SUNRGBD.zip",
     ),
     "no MATLAB file": (
         lambda root: (root / SPLIT_FILE).write_bytes(b"<html>not found</html>" * 20),
@@ -160,7 +160,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a scene on two sides": (
         lambda root: write_split(root, [KV2], [KV2]),
-        r"alltest lists kv2/.* on the side 'train' already",
+        r"alltest lists kv2/.* already in the split 'train'",
     ),
     "an unknown camera": (
         lambda root: write_split(root, ["kv3/a"], [KV2]),
@@ -188,11 +188,11 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no depth": (
         lambda root: (root / "SUNRGBD" / KV2 / "depth_bfx" / "0000103-depth.png").unlink(),
-        r"depth_bfx holds 0 files \*.png; expected one",
+        r"depth_bfx has 0 files \*.png; expected one",
     ),
     "two pictures": (
         lambda root: (root / "SUNRGBD" / KV2 / "image" / "other.jpg").touch(),
-        r"image holds 2 files \*.jpg; expected one",
+        r"image has 2 files \*.jpg; expected one",
     ),
 }
 

@@ -114,12 +114,12 @@ def test_a_frame_that_was_never_extracted_is_an_input_error(root: Path) -> None:
         (
             "test.txt",
             f"{WOOD}/0000000001.jpg,3\n{WOOD}/0000000001.jpg,3",
-            r"test.txt:2: .*stands in .*test.txt:1 already",
+            r"test.txt:2: .*is already in .*test.txt:1",
         ),
         (
             "test.txt",
             f"{WOOD}/0000033833.jpg,3",
-            r"test.txt:1: .*stands in .*pretrain.txt:3 already; .*on one side",
+            r"test.txt:1: .*is already in .*pretrain.txt:3; .*in one split",
         ),
     ],
 )
@@ -131,7 +131,7 @@ def test_mistakes_are_refused(root: Path, name: str, content: str, message: str)
 
 def test_a_missing_list_says_where_it_is_published(root: Path) -> None:
     (root / "test.txt").unlink()
-    with pytest.raises(ConfigError, match=r"test list at .*: copy it from https://github\.com"):
+    with pytest.raises(ConfigError, match=r"test list at .*; copy it from https://github\.com"):
         list(source(root).pairs())
 
 

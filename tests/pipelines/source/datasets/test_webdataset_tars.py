@@ -228,7 +228,7 @@ def test_settings_that_do_not_fit_the_tars_are_refused(
         ({"k.txt": b"x"}, r"sample k: no \.wav, found txt"),
         ({"k.wav": b"x", "k.xyz": b""}, "expected an image, a caption or a class, found none"),
         ({"k.wav": b"x", "k.txt": b" \n"}, "expected an image, a caption or a class"),
-        ({"k.wav": b"x", "k.json": b"{"}, r"sample k: its \.json is none"),
+        ({"k.wav": b"x", "k.json": b"{"}, r"sample k: its \.json is not JSON"),
         ({"k.wav": b"x", "k.json": b"[]"}, r"expected an object in \.json, found list"),
         ({"k.wav": b"x", "k.txt": b"\xff"}, "cannot be read as an uncompressed tar"),
         (
@@ -237,7 +237,7 @@ def test_settings_that_do_not_fit_the_tars_are_refused(
         ),
         (
             {"k l.wav": b"x", "k l.txt": b"x", "k-l.wav": b"x", "k-l.txt": b"x"},
-            r"the key of sample k-l is x-k-l, as that of x\.tar, sample k l",
+            r"sample k-l has the key x-k-l, as has x\.tar, sample k l",
         ),
     ],
 )
