@@ -23,7 +23,7 @@ from pipelines.service.decoding import Decoders
 from pipelines.service.metrics import Metrics
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item, Version
-from pipelines.service.versions import Loaded, is_followed, open_model, resolve
+from pipelines.service.versions import Loaded, Models, is_followed
 from vitlens_core.api.model import check_options
 from vitlens_core.errors import ConfigError, InputError
 
@@ -49,6 +49,7 @@ class Engine:
     """One replica's model, its decoders and its torch thread.
 
     Attributes:
+        models: where versions come from.
         current: the model that new requests meet.
         reload: `current`, or why a newer version is not served.
     """
@@ -67,9 +68,10 @@ class Engine:
         self._torch = ThreadPoolExecutor(1, thread_name_prefix="torch")
         self._failed: tuple[tuple[Version, ...], float] | None = None
         self.reload = CURRENT
+        self.models = Models(config)
         self.decoders = Decoders(config.decoders, config.limits)
         try:
-            self.current = open_model(config, resolve(config.sources))
+            self.current = self.models.open(self.models.now())
             self.decoders.wait()
         except BaseException:
             self.close()
@@ -133,7 +135,7 @@ class Engine:
         again after `retry_s`.
         """
         try:
-            versions = await asyncio.to_thread(resolve, self.config.sources)
+            versions = await asyncio.to_thread(self.models.now)
         except Exception as error:  # the registry may be away: what is served stays
             self.reload = f"the registry cannot be asked: {error}"
             LOG.warning("%s", self.reload)
@@ -146,7 +148,7 @@ class Engine:
     async def _swap(self, versions: tuple[Version, ...]) -> None:
         names = ", ".join(f"{version.name}/{version.version}" for version in versions)
         try:
-            loaded = await asyncio.to_thread(open_model, self.config, versions)
+            loaded = await asyncio.to_thread(self.models.open, versions)
         except Exception as error:  # whatever a version provokes, the present one goes on
             self._failed = (versions, time.monotonic())
             self.reload = f"{names} cannot be opened: {error}"
