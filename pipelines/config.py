@@ -11,14 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializeAsAny,
-    ValidationError,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipelines.benchmarks.step import BenchmarksConfig
 from pipelines.evaluation.step import EvaluationConfig
@@ -27,14 +20,16 @@ from pipelines.foundation.step import FoundationConfig
 from pipelines.index.step import IndexConfig
 from pipelines.lens.step import LensConfig
 from pipelines.objects.step import ObjectsConfig
-from pipelines.registry.gates import GateConfig
-from pipelines.registry.settings import StagingConfig
+from pipelines.registry.acceptance import STANDING
+from pipelines.registry.gates.base import AnyGate
+from pipelines.registry.gates.threshold import Threshold
+from pipelines.registry.settings import AcceptanceConfig, TrackingConfig
 from pipelines.renders.step import RendersConfig
 from pipelines.shards.step import ShardsConfig
-from pipelines.source import datasets
-from pipelines.source.base import SourceSettings
+from pipelines.source.datasets import AnySource
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError, unknown
+from vitlens_core.kinds import OneOf
 from vitlens_core.modalities.base import SignalConfig
 from vitlens_core.models.tower_settings import TowerSettings
 
@@ -47,14 +42,14 @@ _SHOWN_CHARACTERS = 60
 
 
 class RunConfig(BaseModel):
-    """One run of one modality: a section per step, the gates, and the resources."""
+    """One run of one modality: a section per step, the gates, loggers and resources."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     modality: str
     objects: ObjectsConfig = ObjectsConfig()
     renders: RendersConfig = RendersConfig()
-    source: SerializeAsAny[SourceSettings] | None = Field(
+    source: AnySource | None = Field(
         None, description="data set to read instead of objects; `kind` names it"
     )
     signal: dict[str, Any] = Field(
@@ -66,17 +61,12 @@ class RunConfig(BaseModel):
     evaluation: EvaluationConfig = EvaluationConfig()
     benchmarks: BenchmarksConfig = BenchmarksConfig()
     index: IndexConfig = IndexConfig()
-    gates: dict[str, GateConfig] = Field(default_factory=dict, description="by name")
-    staging: StagingConfig = StagingConfig()
+    gates: dict[str, AnyGate] = Field(
+        default_factory=dict, description="by name; `kind` is a threshold where none is stated"
+    )
+    acceptance: AcceptanceConfig = AcceptanceConfig()
+    tracking: TrackingConfig = TrackingConfig()
     resources: Resources = Field(default_factory=Resources)
-
-    @field_validator("source", mode="before")
-    @classmethod
-    def _find_source(cls, value: Any) -> Any:
-        """Its settings are those of the data set that `kind` names."""
-        if not isinstance(value, Mapping):
-            return value
-        return datasets.load(str(value.get("kind"))).model_validate(value)
 
     @field_validator("gates", mode="before")
     @classmethod
@@ -121,10 +111,8 @@ def load_run_config(
         tokenizer = _section(_section(settings, "lens"), "tokenizer")
         mistakes += _mistakes(known.Signal, _section(settings, "signal"), ("signal",))
         mistakes += _mistakes(known.Tokenizer, tokenizer, ("lens", "tokenizer"))
-        mistakes += _source_mistakes(settings.get("source"))
         settings |= {"modality": modality}
-        # What was checked above by its own model is left out: a mistake is told once.
-        mistakes += _mistakes(RunConfig, {k: v for k, v in settings.items() if k != "source"})
+        mistakes += _mistakes(RunConfig, settings)
     if not mistakes:
         config = RunConfig.model_validate(settings)
         mistakes += _contradictions(config)
@@ -181,21 +169,10 @@ def _reserved(settings: Settings, base: Mapping[str, Any]) -> Iterator[str]:
     for name, gate in _section(settings, "gates").items():
         if name not in declared:
             yield f"gates: {unknown('gate', name, declared)}"
+        elif name in STANDING:
+            yield f"gates.{name}: is checked of every modality (`acceptance`); choose another name"
         elif isinstance(gate, Mapping) and "name" in gate:
             yield f"gates.{name}.name: a gate is named by its key"
-
-
-def _source_mistakes(source: Any) -> list[str]:
-    """What is wrong with the section `source`, by the settings of the data set it names."""
-    if source is None:
-        return []
-    if not isinstance(source, Mapping):
-        return [f"source: expected a section of keys and values; found {_shown(source)}"]
-    try:
-        settings = datasets.load(str(source.get("kind")))
-    except ConfigError as error:
-        return [f"source.kind: {error}"]
-    return _mistakes(settings, source, ("source",))
 
 
 def _mistakes(model: type[BaseModel], value: Any, prefix: Path = ()) -> list[str]:
@@ -204,42 +181,58 @@ def _mistakes(model: type[BaseModel], value: Any, prefix: Path = ()) -> list[str
         model.model_validate(value)
     except ValidationError as error:
         found = error.errors(include_url=False)
-        return [_line(model, prefix, detail) for detail in found]
+        return [_line(model, value, prefix, detail) for detail in found]
     return []
 
 
-def _line(model: type[BaseModel], prefix: Path, detail: Any) -> str:
+def _line(model: type[BaseModel], value: Any, prefix: Path, detail: Any) -> str:
     location, kind = detail["loc"], detail["type"]
     path = ".".join(map(str, prefix + location))
     if kind == "extra_forbidden":
-        return _unknown_key(model, prefix, location)
+        return _unknown_key(model, value, prefix, location)
     if kind == "missing":
         return f"{path}: missing"
+    if kind == "unknown_kind":
+        return f"{path}.kind: {detail['msg']}"
     if kind == "value_error":
         return f"{path}: {detail['ctx']['error']}"
     expected = detail["msg"].removeprefix("Input should be ")
     if kind in {"model_type", "dict_type"}:
-        keys = _keys(_model_at(model, location), prefix + location)
+        keys = _keys(_model_at(model, value, location), prefix + location)
         expected = f"a section with the keys {', '.join(keys)}"
     elif kind == "tuple_type":
         expected = "a list, such as [a, b]"
     return f"{path}: expected {expected}; found {_shown(detail['input'])}"
 
 
-def _unknown_key(model: type[BaseModel], prefix: Path, location: Path) -> str:
+def _unknown_key(model: type[BaseModel], value: Any, prefix: Path, location: Path) -> str:
     section, key = location[:-1], str(location[-1])
     path = ".".join(map(str, prefix + section))
-    keys = _keys(_model_at(model, section), prefix + section)
+    keys = _keys(_model_at(model, value, section), prefix + section)
     elsewhere = [p for p in _paths(RunConfig) if p.rpartition(".")[2] == key]
     return f"{path + '.' if path else ''}{key}: {unknown('key', key, keys, near=elsewhere)}"
 
 
-def _model_at(model: type[BaseModel], location: Path) -> type[BaseModel]:
-    """The model of a section; keys of a mapping and positions in a list are passed over."""
+def _model_at(model: type[BaseModel], value: Any, location: Path) -> type[BaseModel]:
+    """The model of a section; keys of a mapping and positions in a list are passed over.
+
+    Where there are several kinds of a section, it is that of the kind that `value` names.
+    """
+    one_of = None
     for part in location:
         if part in model.model_fields:
-            model = _model_in(model.model_fields[str(part)].annotation) or model
+            field = model.model_fields[str(part)]
+            one_of = OneOf.of(field)
+            model = _model_in(field.annotation) or model
+        value = _part(value, part)
+        model = (one_of.chosen(value) if one_of else None) or model
     return model
+
+
+def _part(value: Any, part: str | int) -> Any:
+    if isinstance(value, Mapping):
+        return value.get(part)
+    return value[part] if isinstance(value, list) and isinstance(part, int) else None
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -275,7 +268,8 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         config.lens.train.weights(taught=config.foundation.has_teacher)
     except ConfigError as error:
         yield str(error)
-    measured = [gate.metric.split(".")[1] for gate in config.gates.values() if gate.on_benchmark]
+    bounds = [gate for gate in config.gates.values() if isinstance(gate, Threshold)]
+    measured = [bound.benchmark for bound in bounds if bound.benchmark]
     if config.benchmarks.roots or measured:
         # Late: a module per data set, and most runs mount none.
         from pipelines.benchmarks.datasets import check

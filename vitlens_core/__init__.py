@@ -7,9 +7,9 @@
     models/       tokenizers, lenses, trunk, tower; the published towers
     foundation/   the frozen dual encoder that defines the embedding space
     api/          load, encode, compare, fuse
-    captions.py   losses.py   metrics.py   checkpoint.py   export.py   precision.py   errors.py
+    captions.py   losses/   metrics.py   checkpoint.py   export.py   precision.py   errors.py
 
-Installs without Ray, MLflow or Dagster, and knows nothing of them.
+The package installs without Ray, MLflow and Dagster, and imports none of them.
 
     model = vitlens_core.load("lens.safetensors")
 """
@@ -23,7 +23,7 @@ __all__ = ["Calibrated", "Model", "load"]
 
 
 def __getattr__(name: str) -> object:
-    """The API, imported when it is first asked for: torch takes seconds."""
+    """Import the API when one of its names is first used: torch takes seconds."""
     if name in __all__:
         from vitlens_core import api
 

@@ -1,8 +1,8 @@
 """The text paired with an object: captions to train on, prompts to classify with.
 
 Reads     an object's annotations (name, tags, categories, class), or a class name.
-Promises  plain English phrases in a fixed order, without duplicates; names that say nothing
-          ("Untitled", "model 12", file names, hashes) never reach a caption.
+Promises  plain English phrases in a fixed order, without duplicates; no caption holds a name
+          that says nothing ("Untitled", "model 12", file names, hashes).
 
 Templates hold one `{}` for the noun with its article ("an armchair", "scissors").
 The 64 point-cloud templates follow the prompt ensembling of CLIP (arXiv 2103.00020, 3.1.4) and
@@ -55,11 +55,13 @@ _FILE_NAME_END = re.compile(
 )
 _URL = re.compile(r"\b(?:https?://|www\.)\S+|\S+@\S+", re.I)
 _ODD = re.compile(r"[^A-Za-z0-9 '.,/-]+")
+# Between the words of "ArmChair" and after the 3D of "3DModel".
 _RUN_TOGETHER = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])|(?<=3[dD])(?=[A-Za-z])")
 _VERSION = re.compile(r"v\d[\d.]*|ver|version|rev\d*|copy|final|wip", re.I)
+# 8 or more hexadecimal digits, or characters where three digits precede a letter: "x7k2m9qa".
 _HASH_LIKE = re.compile(r"(?=.*\d)[0-9a-f]{8,}|(?=(?:.*?\d[a-z]){3})[0-9a-z]{8,}", re.I)
 _WORD = re.compile(r"[A-Za-z]{2,}")
-# Words that name the file, the tool or the upload rather than the object.
+# Words that name the file, the tool or the upload instead of the object.
 _EMPTY_WORDS_TEXT = (
     "the my new old test untitled unnamed noname none null default asdf qwerty object objects "
     "model models mesh scene asset assets file export exported scan capture project work result "
@@ -70,11 +72,13 @@ _EMPTY_WORDS_TEXT = (
 )
 _EMPTY_WORDS = frozenset(_EMPTY_WORDS_TEXT.split())
 
+# "an 8", "an 11", "an hour", "an x-ray"; but "a unicorn", "a user", "a euro", "a one-way street".
 _SOUNDS_LIKE_A_VOWEL = re.compile(
     r"8|1[18](?!\d)|hour|honest|heir|honou?r|[fhlmnrsx]-"
     r"|(?!uni(?!n|m)|us[aeiu]|ut[ei]|urin|ukulele|e[uw]|one\b|once\b)[aeiou]",
     re.I,
 )
+# An acronym is spelt out: "an SUV", "a USB stick".
 _LETTERS_SAID_WITH_A_VOWEL = "AEFHILMNORSX"
 _IRREGULAR_PLURALS = frozenset(
     {"people", "men", "women", "children", "feet", "teeth", "mice", "geese", "dice"}
@@ -83,7 +87,7 @@ _SINGULAR_ON_S = frozenset({"gas", "lens", "canvas", "atlas", "christmas", "seri
 
 
 class Described(Protocol):
-    """What captions are made from; absent annotations are empty or None."""
+    """The annotations captions are made from; those that are absent are empty or None."""
 
     @property
     def name(self) -> str: ...
@@ -96,11 +100,11 @@ class Described(Protocol):
 
 
 def object_captions(described: Described, *, use_label: bool) -> tuple[str, ...]:
-    """Captions of one object, from the most to the least specific; one at least.
+    """Write captions of one object, from the most to the least specific; at least one.
 
     Args:
         described: the object's annotations.
-        use_label: also speak of the class. For training objects only: on a held-out object it
+        use_label: use the class as well. Only for training objects: for a held-out object it
             would put the answer into the evaluation.
     """
     name = clean_phrase(described.name)
@@ -122,10 +126,10 @@ def object_captions(described: Described, *, use_label: bool) -> tuple[str, ...]
 
 
 def class_prompts(label: str, templates: Sequence[str] = POINT_CLOUD_TEMPLATES) -> list[str]:
-    """One prompt per template for the class `label`; their mean embedding classifies.
+    """Write one prompt per template for the class `label`; their mean embedding classifies.
 
     Raises:
-        ConfigError: no template, or one without exactly one `{}`.
+        ConfigError: there is no template, or a template has not exactly one `{}`.
     """
     faulty = [template for template in templates if template.count("{}") != 1]
     if faulty or not templates:
@@ -138,8 +142,9 @@ def class_prompts(label: str, templates: Sequence[str] = POINT_CLOUD_TEMPLATES) 
 
 
 def clean_phrase(text: str) -> str:
-    """`text` as a plain phrase of at most 12 words, or "" if it says nothing about an object."""
+    """Turn `text` into a plain phrase of at most 12 words, or "" if it names no object."""
     text = _FILE_NAME_END.sub("", html.unescape(text).strip()).replace("&", " and ")
+    # é becomes e: the filter of characters below would split the word there.
     text = unicodedata.normalize("NFKD", _URL.sub(" ", text))
     text = "".join(letter for letter in text if not unicodedata.combining(letter))
     text = _RUN_TOGETHER.sub(" ", _ODD.sub(" ", text))
@@ -149,6 +154,7 @@ def clean_phrase(text: str) -> str:
         words.pop()
     if not any(_says_something(word) for word in words):
         return ""
+    # In a name all in capitals, short words are words ("OLD CAR") and not acronyms.
     shouted = text.isupper()
     return " ".join(
         word if _is_acronym(word) and not shouted else word.lower() for word in words[:_MAX_WORDS]
@@ -156,7 +162,8 @@ def clean_phrase(text: str) -> str:
 
 
 def with_article(phrase: str) -> str:
-    """A non-empty phrase behind "a" or "an"; alone if plural or with an article already."""
+    """Put "a" or "an" before a non-empty phrase, unless it is plural or has an article already."""
+    # The noun comes last, before what stands in brackets: "scissors (old)" is plural.
     first, last = phrase.split()[0], phrase.partition(" (")[0].split()[-1]
     if first.lower() in {"a", "an", "the", "my"} or _is_plural(last):
         return phrase
@@ -168,6 +175,7 @@ def with_article(phrase: str) -> str:
 
 
 def _cleaned(texts: Sequence[str]) -> list[str]:
+    """Return the phrases of `texts` that say something, each once."""
     return list(dict.fromkeys(phrase for text in texts if (phrase := clean_phrase(text))))
 
 
@@ -180,6 +188,7 @@ def _is_acronym(word: str) -> bool:
 
 
 def _is_plural(word: str) -> bool:
+    # In capitals, the S at the end belongs to an acronym: "GPS".
     word = word if word.isupper() else word.lower()
     regular = word.endswith("s") and not word.endswith(("ss", "us", "is"))
     return word in _IRREGULAR_PLURALS or (regular and word not in _SINGULAR_ON_S)
@@ -193,5 +202,5 @@ def _label_phrase(label: str) -> str:
 
 
 def _joined(phrases: Sequence[str]) -> str:
-    """`phrases` as an English enumeration."""
+    """Join phrases to an English enumeration: "a, b and c"."""
     return " and ".join(filter(None, (", ".join(phrases[:-1]), phrases[-1])))

@@ -22,6 +22,7 @@ from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.tower import Tower, build_tower
 from vitlens_core.models.tower_settings import TowerSettings
 
+# 2: the settings of the signal and of the tokenizer are separate sections.
 FORMAT = "vitlens-lens-2"
 
 
@@ -31,19 +32,20 @@ def encode_lens(
     foundation_spec: str,
     foundation_digest: str,
 ) -> bytes:
-    """The bytes of a lens checkpoint; equal states (`Tower.trained_state`) give equal bytes."""
+    """Encode a lens checkpoint; equal states (`Tower.trained_state`) give equal bytes."""
     metadata = {
         "format": FORMAT,
         "settings": settings.model_dump_json(),
         "foundation": foundation_spec,
         "foundation_digest": foundation_digest,
     }
+    # safetensors stores contiguous tensors in the CPU's memory only.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     return _canonical(save_tensors(tensors, metadata))
 
 
 def read_settings(path: Path) -> tuple[TowerSettings, str, str]:
-    """A checkpoint's tower settings, foundation spec and foundation digest, without weights."""
+    """Read a checkpoint's tower settings, foundation spec and foundation digest; no weights."""
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -59,12 +61,14 @@ def read_settings(path: Path) -> tuple[TowerSettings, str, str]:
 
 
 def load_lens(path: Path, foundation: Foundation) -> tuple[Tower, TowerSettings]:
-    """The tower of a checkpoint on its foundation, in evaluation mode.
+    """Load the tower of a checkpoint onto its foundation, in evaluation mode.
 
     Raises:
-        CheckpointError: not a lens checkpoint, tensors that do not fit, or another foundation.
+        CheckpointError: the file is no lens checkpoint, its tensors do not fit, or it was trained
+            against another foundation.
     """
     settings, spec, digest = read_settings(path)
+    # On another foundation of the same sizes the tensors would fit, and the embeddings be wrong.
     if foundation.digest() != digest:
         raise CheckpointError(
             f"{path} was trained against {spec} (digest {digest[:12]}…), not against the "
@@ -76,8 +80,10 @@ def load_lens(path: Path, foundation: Foundation) -> tuple[Tower, TowerSettings]
 
 
 def _canonical(data: bytes) -> bytes:
-    """The same safetensors file with a sorted header: its metadata comes in random order."""
+    """Sort the header of a safetensors file, whose metadata is written in random order."""
+    # The first 8 bytes hold the header's length.
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    # Padded with blanks to whole 8 bytes, so that the tensors behind it stay aligned.
     header = header.ljust(math.ceil(len(header) / 8) * 8)
     return len(header).to_bytes(8, "little") + header + data[end:]

@@ -9,9 +9,9 @@
     ├── StorageError      a disk or store that is full, forbidden or failing
     └── IntegrityError    stored bytes differ from what their manifest says
 
-Messages are for the person who made the mistake: what was found, what was expected,
-what to do. The command line prints them without a traceback. `unknown` words the most frequent
-one: a name that does not exist.
+A message tells the person who made the mistake what was found, what was expected and what to
+do. The command line prints it without a traceback. `unknown` writes the most frequent message:
+that of a name that does not exist.
 """
 
 from __future__ import annotations
@@ -55,14 +55,15 @@ class IntegrityError(VitlensError):
 
 
 def unknown(kind: str, found: str, valid: Iterable[str], near: Sequence[str] = ()) -> str:
-    """The message for a name that does not exist.
+    """Write the message for a name that does not exist.
 
-    Close matches first, or those that are known to be `near`; then what there is.
+    Close matches come first, or the names that the caller knows to be `near`; then the valid ones.
     """
     choices = list(valid)
     near = near or get_close_matches(found, choices)
+    # As people write names: "Point Cloud" for point_cloud.
     near = near or get_close_matches(found.lower().replace(" ", "_"), choices)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    shown = ", ".join(choices[:_MOST_SHOWN]) or "none"
+    listed = ", ".join(choices[:_MOST_SHOWN]) or "none"
     more = f", and {len(choices) - _MOST_SHOWN} more" if len(choices) > _MOST_SHOWN else ""
-    return f"unknown {kind} {found!r}; {hint}there are: {shown}{more}"
+    return f"unknown {kind} {found!r}; {hint}there are: {listed}{more}"

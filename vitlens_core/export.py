@@ -1,8 +1,8 @@
-"""A tower as an ONNX file, for runtimes without PyTorch.
+"""Exports a tower as an ONNX file, for runtimes without PyTorch.
 
 Reads     a tower and one batch of prepared signals.
 Writes    an .onnx file: `signal` [B, …] float32 in, `embedding` [B, E] float32 out, B free.
-Promises  the file agrees with PyTorch, or is not written.
+Promises  a file that is written agrees with PyTorch.
 
 Needs `pip install 'vitlens[onnx]'`. Axes: B batch, E embedding.
 """
@@ -20,8 +20,10 @@ from torch.export import Dim
 from vitlens_core.errors import InputError, VitlensError
 from vitlens_core.readers.files import optional
 
+# For an entry of a unit-norm embedding: the two runtimes sum in different orders.
 TOLERANCE = 1e-4
-# Protobuf ends at 2 GiB.
+# Protobuf ends at 2 GiB, of which 64 MiB are left for the graph itself. Larger weights go into a
+# file beside it, <name>.data.
 LARGEST_FILE_BYTES = 2**31 - 2**26
 
 
@@ -47,8 +49,11 @@ def export_onnx(
         The largest difference between the two, at most `tolerance`.
 
     Raises:
-        InputError: fewer than two signals, from which a free batch axis cannot be checked.
-        VitlensError: they differ by more than `tolerance`; no file is written.
+            _write(tower, signals, draft, largest_file_bytes)
+            # One signal alone too: a batch size that the export took for fixed fails there.
+            difference = max(_difference(tower, part, draft) for part in (signals, signals[:1]))
+            # `not <=` also refuses a difference that is NaN.
+            if not difference <= tolerance:
         ConfigError: onnxscript or onnxruntime is not installed.
     """
     for package in ("onnxscript", "onnxruntime"):
@@ -59,10 +64,14 @@ def export_onnx(
     was_training = tower.training
     tower.eval()
     try:
+        # Beside the target, so that renaming stays on one file system; under the target's name,
+        # since the graph refers to <name>.data by it.
         with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
             draft = Path(folder, path.name)
             _write(tower, signals, draft, largest_file_bytes)
+            # One signal alone too: a batch size that the export took for fixed fails there.
             difference = max(_difference(tower, part, draft) for part in (signals, signals[:1]))
+            # `not <=` also refuses a difference that is NaN.
             if not difference <= tolerance:
                 raise VitlensError(
                     f"ONNX and PyTorch differ by {difference:.2g}, more than {tolerance}; "
@@ -93,7 +102,7 @@ def _write(tower: nn.Module, signals: Tensor, path: Path, largest_file_bytes: in
 
 @torch.no_grad()
 def _difference(tower: nn.Module, signals: Tensor, path: Path) -> float:
-    """The largest difference of an embedding's entry between PyTorch and the file."""
+    """Return the largest difference of an entry between PyTorch's embeddings and the file's."""
     runtime = optional("onnxruntime", extra="onnx")
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (exported,) = session.run(None, {"signal": signals.cpu().numpy()})

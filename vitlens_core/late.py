@@ -1,6 +1,6 @@
-"""torch, torchaudio and the tokenizers as modules that are imported when they are first used.
+"""Stand-ins for torch, torchaudio and the tokenizers, imported when they are first used.
 
-Settings of every modality are checked without them: their import takes seconds.
+Their import takes seconds, and the settings of all modalities are checked without them.
 
     from vitlens_core.late import torch
 
@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 
 class _Late(ModuleType):
-    """Stands for a module; unlike `importlib.util.LazyLoader` it is not in `sys.modules`."""
+    """Stands in for a module until one of its names is used."""
+
+    # Not `importlib.util.LazyLoader`, which puts the unloaded module into `sys.modules`, where
+    # other packages take it for torch.
 
     def __getattr__(self, name: str) -> Any:
         return getattr(importlib.import_module(self.__name__), name)
@@ -38,6 +41,6 @@ else:
 
 
 def load_now() -> None:
-    """Import all of them: for a process that limits its memory afterwards."""
+    """Import all of them now, for a process that limits its memory afterwards."""
     for module in (torch, F, audio, kaldi, tokenizers):
         importlib.import_module(module.__name__)

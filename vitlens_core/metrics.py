@@ -1,4 +1,4 @@
-"""Zero-shot, retrieval and calibration metrics with bootstrap intervals; two models compared.
+"""Zero-shot, retrieval and calibration metrics with bootstrap intervals; a paired comparison.
 
 Axes: B samples, K classes, M gallery items, E embedding. Embeddings are unit norm.
 """
@@ -17,7 +17,8 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 
 
-_BLOCK = 1024  # queries whose similarities are in memory at a time
+# Queries whose similarities are in memory at a time: those of a large split do not fit.
+_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,12 @@ class ZeroShot:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How the intervals of figures over B samples are drawn.
+    """How bootstrap intervals over B samples are drawn.
 
     Attributes:
-        groups: [B] what each sample belongs to (an object, a subject). Samples of one group are
-            not independent, so whole groups are resampled. Each sample is its own if not given.
+        resamples: R, the number of resamples.
+        groups: [B] the group of each sample (an object, a subject). Samples of one group are not
+            independent, so whole groups are resampled. By default each sample is a group.
     """
 
     resamples: int = 2000
@@ -56,22 +58,26 @@ class Bootstrap:
     groups: Sequence[str] | None = None
 
     def of(self, groups: Sequence[str]) -> Bootstrap:
-        """The same over samples of these groups [B]."""
+        """Return a copy for samples of these groups [B]."""
         return replace(self, groups=groups)
 
     def draws(self, count: int) -> Ints:
-        """[R, count] how often each sample counts when as many groups as there are are drawn."""
-        _, own = np.unique(np.asarray(self.groups or range(count)), return_inverse=True)
-        groups = int(own.max()) + 1
+        """Draw how often each sample counts in each resample, [R, count].
+
+        A resample draws as many groups as there are, with replacement.
+        """
+        _, group_of = np.unique(np.asarray(self.groups or range(count)), return_inverse=True)
+        groups = int(group_of.max()) + 1
         drawn = np.random.default_rng(self.seed).integers(groups, size=(self.resamples, groups))
-        return np.stack([np.bincount(row, minlength=groups) for row in drawn])[:, own]
+        # Counts instead of indices: one matrix product gives a figure's mean in every resample.
+        return np.stack([np.bincount(row, minlength=groups) for row in drawn])[:, group_of]
 
 
 _EACH_SAMPLE = Bootstrap()
 
 
 def class_embeddings(prompt_embeddings: Floats) -> Floats:
-    """[K, prompts, E] unit-norm → [K, E]: averaged over prompts, normalised again (CLIP)."""
+    """Average unit-norm [K, prompts, E] over prompts and normalise again, [K, E] (CLIP)."""
     mean = prompt_embeddings.mean(axis=1)
     return mean / np.linalg.norm(mean, axis=-1, keepdims=True)
 
@@ -84,7 +90,7 @@ def zero_shot(
 ) -> ZeroShot:
     """Classify [B, E] by the nearest of [K, E] and compare with labels [B] in 0..K-1.
 
-    Ties count against: a constant model scores chance.
+    Ties count as errors: a model that scores all classes alike is never right.
 
     Raises:
         InputError: no samples, shapes that do not fit, NaN, or labels out of range.
@@ -107,7 +113,7 @@ def zero_shot(
 
 
 def ranks(embeddings: Floats, classes: Floats, labels: Ints) -> Ints:
-    """[B]: how many classes [K, E] lie at least as near to each of [B, E] as its own.
+    """Count the other classes of [K, E] at least as near to each of [B, E] as its own, [B].
 
     Raises:
         InputError: no samples, shapes that do not fit, NaN, or labels out of range.
@@ -116,7 +122,7 @@ def ranks(embeddings: Floats, classes: Floats, labels: Ints) -> Ints:
 
 
 def _scores(embeddings: Floats, classes: Floats, labels: Ints) -> Floats:
-    """Similarities [B, K], once it is known that the labels fit them."""
+    """Check the labels and compute the similarities [B, K]."""
     if not len(embeddings) or len(embeddings) != len(labels):
         raise InputError(f"{len(embeddings)} embeddings for {len(labels)} labels")
     if labels.min() < 0 or labels.max() >= len(classes):
@@ -125,8 +131,9 @@ def _scores(embeddings: Floats, classes: Floats, labels: Ints) -> Floats:
 
 
 def _ranks(scores: Floats, labels: Ints) -> Ints:
-    own = scores[np.arange(len(labels)), labels]
-    return (scores >= own[:, None]).sum(axis=1) - 1
+    of_label = scores[np.arange(len(labels)), labels]
+    # ≥ lets ties count against; the 1 is the label's own score, which equals itself.
+    return (scores >= of_label[:, None]).sum(axis=1) - 1
 
 
 def paired_difference(
@@ -135,17 +142,21 @@ def paired_difference(
     confidence: float,
     bootstrap: Bootstrap = _EACH_SAMPLE,
 ) -> tuple[float, float]:
-    """Mean of hits − others on the same B samples, and its one-sided lower bound.
+    """Compute the mean of hits − others on the same B samples, and its one-sided lower bound.
 
     Args:
-        hits, others: [B] what two models got right.
-        confidence: that the difference lies above the bound, such as 0.95 (paired bootstrap).
+        hits, others: [B] which samples two models got right.
+        confidence: share of resamples in which the difference lies above the bound, such as 0.95
+            (paired bootstrap).
 
     Raises:
-        InputError: no samples, or not the same number.
+        InputError: no samples, or unequal numbers of them.
     """
     if not len(hits) or hits.shape != others.shape:
-        raise InputError(f"expected two results of the same samples: {hits.shape}, {others.shape}")
+        raise InputError(
+            f"expected two results on the same samples, found {hits.shape} and {others.shape}"
+        )
+    # As integers: numpy does not subtract booleans.
     differences = hits.astype(np.int64) - others
     draws = bootstrap.draws(len(hits))
     resampled = draws @ differences / draws.sum(axis=1)
@@ -158,24 +169,23 @@ def retrieval(
     relevant: NDArray[np.bool_] | Sequence[Sequence[int]],
     bootstrap: Bootstrap = _EACH_SAMPLE,
 ) -> dict[str, Interval]:
-    """R@1/5/10: the share of queries [B, E] with a relevant item among their nearest k.
+    """Compute R@1/5/10: the share of queries [B, E] with a relevant item among their nearest k.
 
     Args:
         gallery: [M, E].
-        relevant: [B, M], or per query the numbers of its items, where M is large; at least
+        relevant: a mask [B, M], or (where M is large) the indices of each query's items; at least
             one item per query.
 
     Raises:
         InputError: shapes that do not fit, NaN, or a query without a relevant item.
     """
-    owned = [np.flatnonzero(own) if _is_mask(own) else np.asarray(own) for own in relevant]
-    is_mask = isinstance(relevant, np.ndarray) and relevant.shape != (len(queries), len(gallery))
-    if is_mask or len(owned) != len(queries) or not all(map(len, owned)):
+    items = [np.flatnonzero(row) if _is_mask(row) else np.asarray(row) for row in relevant]
+    misshapen = isinstance(relevant, np.ndarray) and relevant.shape != (len(queries), len(gallery))
+    if misshapen or len(items) != len(queries) or not all(map(len, items)):
         raise InputError("every query needs a relevant item in the gallery")
-    # In blocks: all similarities of a large split do not fit into memory.
     starts = range(0, len(queries), _BLOCK)
     blocks = (slice(start, start + _BLOCK) for start in starts)
-    ahead = np.concatenate([_ahead(queries[rows], gallery, owned[rows]) for rows in blocks])
+    ahead = np.concatenate([_ahead(queries[rows], gallery, items[rows]) for rows in blocks])
     draws = bootstrap.draws(len(queries))
     return {f"r{k}": _mean_interval(ahead < k, draws) for k in (1, 5, 10)}
 
@@ -184,25 +194,27 @@ def mean_over_runs(
     hits: NDArray[np.bool_ | np.number],
     bootstrap: Bootstrap = _EACH_SAMPLE,
 ) -> Interval:
-    """Mean of [S, B]: how S runs (of other draws, say) did on the same B samples.
+    """Compute the mean of hits [S, B] of S runs (with different draws, say) on the same B samples.
 
-    The interval draws both anew: which runs, and the groups of samples.
+    The interval resamples both: the runs, and the groups of samples.
 
     Raises:
-        InputError: not [S, B] with a run and a sample.
+        InputError: the hits are not [S, B] with at least one run and one sample.
     """
     if hits.ndim != 2 or not hits.size:
         raise InputError(f"expected hits [runs, samples], found {list(hits.shape)}")
     runs, count = hits.shape
     draws = bootstrap.draws(count)
     of_run = draws @ hits.T / draws.sum(axis=1, keepdims=True)
+    # A stream of its own: with the seed alone, runs would be drawn by the groups' numbers.
     rng = np.random.default_rng([bootstrap.seed, runs])
     times = rng.multinomial(runs, [1 / runs] * runs, bootstrap.resamples)
     return _interval(float(hits.mean()), (times * of_run).sum(axis=1) / runs)
 
 
 def softmax(logits: Floats) -> Floats:
-    """Over the last axis, in float64."""
+    """Compute the softmax over the last axis, in float64."""
+    # Without its maximum a row of large logits would overflow.
     weights = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     return weights / weights.sum(axis=-1, keepdims=True)
 
@@ -213,20 +225,21 @@ def expected_calibration_error(
     bootstrap: Bootstrap = _EACH_SAMPLE,
     bins: int = 15,
 ) -> Interval:
-    """How far confidence is from accuracy, over equal bins of confidence (Guo et al. 2017).
+    """Compute the mean gap of confidence and accuracy over equal bins (Guo et al. 2017).
 
     Args:
         probabilities: [B, K], rows summing to 1; the largest is the confidence.
         labels: [B] in 0..K-1.
 
     Raises:
-        InputError: no samples, shapes that do not fit, or rows that are no probabilities.
+        InputError: no samples, shapes that do not fit, or rows that are not probabilities.
     """
     _check_labels(probabilities, labels)
     if (probabilities < 0).any() or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
         raise InputError("expected probabilities [B, K] of 0 and above, rows summing to 1")
     confidence = probabilities.max(axis=1).astype(np.float64)
     gap = (probabilities.argmax(axis=1) == labels) - confidence
+    # Bins are closed above; a confidence of 0 belongs to the first.
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     in_bin = np.eye(bins)[place] * gap[:, None]
     draws = bootstrap.draws(len(labels))
@@ -235,28 +248,31 @@ def expected_calibration_error(
 
 
 def fit_temperature(scores: Floats, labels: Ints) -> float:
-    """The T above 0 that makes softmax(scores / T) likeliest, between 1e-4 and 1e4.
+    """Find the T in 1e-4..1e4 that makes the labels likeliest under softmax(scores / T).
 
     Args:
-        scores: [B, K] of held-out validation samples: not those that are then measured.
+        scores: [B, K] of held-out validation samples, not of the samples that are then measured.
         labels: [B] in 0..K-1.
 
-    The negative log-likelihood is convex in 1/T: its slope is bisected. It has no minimum where
-    every sample is right (T is the lower bound) or scores tell less than nothing (the upper).
+    The negative log-likelihood is convex in 1/T, so its slope is bisected. It has no minimum if
+    every sample is right (then T is the lower bound) or if the scores are worse than chance (then
+    T is the upper bound).
 
     Raises:
         InputError: no samples, shapes that do not fit, or NaN.
     """
     _check_labels(scores, labels)
+    # float64: with 1/T up to 1e4, logits in fp32 would keep three decimals.
     scores = scores.astype(np.float64)
-    own = scores[np.arange(len(labels)), labels]
+    of_label = scores[np.arange(len(labels)), labels]
     low, high = np.log(1e-4), np.log(1e4)  # of 1/T
+    # 60 halvings narrow the interval to the last bit of a float64.
     for _ in range(60):
         middle = (low + high) / 2
         logits = np.exp(middle) * scores
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         expected = (weights * scores).sum(axis=1) / weights.sum(axis=1)
-        low, high = (middle, high) if (expected - own).mean() <= 0 else (low, middle)
+        low, high = (middle, high) if (expected - of_label).mean() <= 0 else (low, middle)
     return float(np.exp(-(low + high) / 2))
 
 
@@ -266,30 +282,34 @@ def _check_labels(scores: Floats, labels: Ints) -> None:
     if labels.min() < 0 or labels.max() >= scores.shape[1]:
         raise InputError(f"labels must lie in 0..{scores.shape[1] - 1}")
     if not np.isfinite(scores).all():
-        raise InputError("scores hold NaN or infinite numbers; the model that made them broke")
+        raise InputError("scores hold NaN or infinite numbers; the model that made them is broken")
 
 
-def _is_mask(own: Sequence[int] | NDArray) -> bool:
-    return isinstance(own, np.ndarray) and own.dtype == bool
+def _is_mask(row: Sequence[int] | NDArray) -> bool:
+    return isinstance(row, np.ndarray) and row.dtype == bool
 
 
-def _ahead(queries: Floats, gallery: Floats, owned: Sequence[Ints]) -> Ints:
-    """[B]: how many items that are not a query's own lie at least as near as its nearest own."""
+def _ahead(queries: Floats, gallery: Floats, items: Sequence[Ints]) -> Ints:
+    """Count the irrelevant items at least as near as each query's nearest relevant one, [B]."""
     scores = _similarities(queries, gallery)
-    best = np.array([row[own].max() for row, own in zip(scores, owned, strict=True)])
-    mine = [(row[own] >= top).sum() for row, own, top in zip(scores, owned, best, strict=True)]
-    return (scores >= best[:, None]).sum(axis=1) - np.array(mine)
+    best = np.array([row[own].max() for row, own in zip(scores, items, strict=True)])
+    # Relevant items that tie with the best are no wrong answers.
+    tied = [(row[own] >= top).sum() for row, own, top in zip(scores, items, best, strict=True)]
+    return (scores >= best[:, None]).sum(axis=1) - np.array(tied)
 
 
 def _similarities(embeddings: Floats, others: Floats) -> Floats:
     scores = embeddings @ others.T
-    # Every comparison with NaN is false: a broken model would rank first.
+    # Every comparison with NaN is false, so a broken model would rank first.
     if not np.isfinite(scores).all():
-        raise InputError("embeddings hold NaN or infinite numbers; the model that made them broke")
+        raise InputError(
+            "embeddings hold NaN or infinite numbers; the model that made them is broken"
+        )
     return scores
 
 
 def _mean_interval(hits: NDArray[np.bool_], draws: Ints) -> Interval:
+    # Groups differ in size, and so do the resamples.
     return _interval(float(hits.mean()), draws @ hits / draws.sum(axis=1))
 
 
@@ -297,7 +317,7 @@ def _class_mean_interval(correct: NDArray[np.bool_], labels: Ints, draws: Ints) 
     of_class = np.eye(labels.max() + 1)[labels]
 
     def class_means(times: Ints) -> Floats:
-        """[R, B] → [R]: mean over the classes that were drawn at all."""
+        """[R, B] → [R]: mean over the classes that have a sample in the resample."""
         totals, hits = times @ of_class, times @ (of_class * correct[:, None])
         shares = np.divide(hits, totals, out=np.zeros_like(hits), where=totals > 0)
         return shares.sum(axis=1) / (totals > 0).sum(axis=1)

@@ -1,4 +1,4 @@
-"""The files of a model's folder, by the names they are written and looked for under."""
+"""The names of the files in a model's folder."""
 
 LENS_FILE = "lens.safetensors"
 PRETRAINED_FILE = "model.safetensors"  # a lens in a folder of the hub's conventions

@@ -14,6 +14,7 @@ from pipelines.config import RunConfig
 from pipelines.foundation.step import SCHEME
 from vitlens_core.errors import ConfigError, unknown
 from vitlens_core.foundation.settings import EMBED_DIM
+from vitlens_core.losses.base import LOSSES
 from vitlens_core.models.reference_config import LOGIT_SCALES
 from workflows.spec import Workflow
 
@@ -157,13 +158,22 @@ def _negatives(value: str, config: RunConfig) -> Overrides:
     goes with its square root, as AdamW's noise does."""
     train, (batch, _, bank) = config.lens.train, value.partition("+")
     times = int(batch) / train.batch_size
+    of_bank = (f"lens.train.negatives={{kind: bank, size: {int(bank)}}}",) if bank else ()
     return (
         f"lens.train.batch_size={int(batch)}",
-        f"lens.train.bank={int(bank or 0)}",
+        "lens.train.negatives=null",  # whatever the profile states of them
+        *of_bank,
         f"lens.train.steps={max(1, round(train.steps / times))}",
         f"lens.train.warmup_steps={round(train.warmup_steps / times)}",
         f"lens.train.learning_rate={train.learning_rate * times**0.5:g}",
     )
+
+
+def _loss(value: str, config: RunConfig) -> Overrides:
+    """A loss with its defaults; the profile's own with what the profile states of it."""
+    if value not in LOSSES.names():
+        raise ConfigError(unknown("loss", value, LOSSES.names()))
+    return () if value == config.lens.train.loss.kind else (f"lens.train.loss={value}",)
 
 
 def _proposed_negatives(config: RunConfig) -> list[str]:
@@ -273,6 +283,7 @@ AXES = {
         label="× {}".format,
     ),
     "batch": Axis("the batch, at the same number of steps", "samples per step", _batches, _batch),
+    "loss": Axis("the loss", ", ".join(LOSSES.names()), lambda config: LOSSES.names(), _loss),
     "negatives": Axis(
         "what a sample is told apart from, at the same number of samples seen",
         "samples per step, and with a bank of targets, as 64,64+512,512",

@@ -4,7 +4,7 @@
                         ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
     source ─────────────┘           ─▶ index ─▶ benchmarks ─▶ challenger ─(gates)─▶ champion
 
-The gates of every tier (`pipelines.staging`) are blocking checks on `challenger`: when one
+The gates of every tier (`registry.acceptance`) are blocking checks on `challenger`: when one
 fails, `champion` does not run.
 What starts a job by itself is in `automation`, what builds a data set in pieces in `backfill`.
 Assets hold no science: they load the settings, call the step and report metadata.
@@ -95,7 +95,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             key=self._key("challenger"),
             ins=self._inputs(self.step_names),
             group_name=self.modality,
-            description="The evaluated lens as a version of the registered model, staged.",
+            description="The evaluated lens as a registered version, its gates checked.",
             kinds={"mlflow"},
         )
         def register(settings: RunSettings, **artifacts: Artifact) -> dg.MaterializeResult:
@@ -103,7 +103,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             runtime, home = settings.runtime(config), Home.from_environment().root
             model = models.register_challenger(home, self.modality, config, artifacts)
             show_version(runtime.console, "challenger", model)
-            model = acceptance.stage(runtime, home, config, artifacts, model)
+            model = acceptance.check_gates(runtime, home, config, artifacts, model)
             show_gates(runtime.console, model.gates)
             return self._reported(home, settings.profile, config, artifacts, model)
 
@@ -117,9 +117,9 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
                 asset=key,
                 additional_deps=[evaluation],
                 blocking=True,
-                description=str(self.gates.get(name, "held of every modality")),
+                description=str(self.gates.get(name, "checked of every modality")),
             )
-            for name in acceptance.names([*self.gates])
+            for name in acceptance.names(self.gates)
         ]
 
         @dg.multi_asset_check(
@@ -127,7 +127,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             specs=specs,
             ins=self._inputs(("evaluation",)),
         )
-        def hold(evaluation: Artifact) -> Iterator[dg.AssetCheckResult]:
+        def check(evaluation: Artifact) -> Iterator[dg.AssetCheckResult]:
             for result in self._registered(evaluation).gates:
                 yield dg.AssetCheckResult(
                     asset_key=key,
@@ -137,7 +137,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
                     metadata=metadata.of_gate(result),
                 )
 
-        return hold
+        return check
 
     def _champion(self) -> dg.AssetsDefinition:
         @dg.asset(

@@ -41,8 +41,8 @@ def current_version(home: Home, workflow: Workflow, profile: str) -> ModelVersio
     for version in versions:
         if version.evaluation == made["evaluation"].fingerprint:
             promoted = not version.gates_passed or CHALLENGER not in version.aliases
-            held = is_current(version, told, champion)
-            return version if promoted and held else None
+            checked = is_current(version, told, champion)
+            return version if promoted and checked else None
     return None
 
 

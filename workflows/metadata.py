@@ -9,7 +9,7 @@ import dagster as dg
 
 from pipelines.evaluation import presenter
 from pipelines.evaluation.result import EvaluationSummary, read_result
-from pipelines.registry.gates import GateResult
+from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import ModelVersion
 from pipelines.store.artifacts import Artifact, Quarantined
 from workflows.artifact_io import FOLDER

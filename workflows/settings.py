@@ -47,7 +47,8 @@ class RunSettings(dg.ConfigurableResource):
 
     def runtime(self, config: RunConfig) -> Runtime:
         home = Home.from_environment()
-        return Runtime(home.store, config.resources, terminal(), home)
+        loggers = tuple(logger.open(home) for logger in config.tracking.loggers)
+        return Runtime(home.store, config.resources, terminal(), home, loggers)
 
     def _pinned(self, instance: dg.DagsterInstance, modality: str, spec: str) -> str:
         """The version that `spec` named when the run first asked.

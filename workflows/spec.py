@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -71,9 +71,11 @@ class Workflow(BaseModel):
 
     modality: str = Field(description="a module of vitlens_core.modalities")
     description: str
-    base: dict[str, Any] = Field(default_factory=dict, description="what all profiles share")
-    profiles: dict[str, dict[str, Any]] = Field(description="settings by name, over the base")
-    gates: dict[str, dict[str, Any]] = Field(description="name → metric, and min or max")
+    base: dict[str, object] = Field(default_factory=dict, description="what all profiles share")
+    profiles: dict[str, dict[str, object]] = Field(description="settings by name, over the base")
+    gates: dict[str, dict[str, object]] = Field(
+        description="name → settings; `kind` names a module of pipelines.registry.gates"
+    )
     schedule: Schedule | None = None
     sensor: Sensor | None = None
     pieces: Pieces | None = None

@@ -15,8 +15,8 @@ from docs.generators.reference import data_sets, formats, modalities, records, r
 from docs.generators.tables import first_paragraph, sentence, table
 from pipelines.benchmarks.step import STEP as BENCHMARKS
 from pipelines.flow import STEPS
-from pipelines.registry import gates, noninferiority, sanity
-from pipelines.registry.gates import TIERS
+from pipelines.registry.gates import non_inferiority, sanity, threshold
+from pipelines.registry.gates.base import TIERS
 from pipelines.store import home as homes
 from workflows.axes import AXES
 
@@ -45,11 +45,11 @@ def axes() -> str:
 
 
 def tiers() -> str:
-    """The tiers of gates in the order they are held."""
+    """The tiers of gates in the order they are checked."""
     said = {
         "sanity": _said(first_paragraph(sanity)),
-        "thresholds": _said(first_paragraph(gates)),
-        "non_inferiority": _said(first_paragraph(noninferiority)),
+        "thresholds": _said(first_paragraph(threshold)),
+        "non_inferiority": _said(first_paragraph(non_inferiority)),
         "benchmarks": BENCHMARKS.description,
     }
     rows = [(str(n), tier.replace("_", "-"), said[tier]) for n, tier in enumerate(TIERS)]

@@ -15,7 +15,7 @@ from pathlib import Path
 from docs.generators.svg import Box, Kind, Picture
 from pipelines.execution.step import Step
 from pipelines.flow import STEPS
-from pipelines.registry.gates import TIERS
+from pipelines.registry.gates.base import TIERS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "pictures"

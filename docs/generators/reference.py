@@ -35,7 +35,7 @@ from pipelines.execution.step import Step
 from pipelines.flow import STEPS
 from pipelines.index.items import IndexInfo, IndexItem
 from pipelines.lens.curves import TrainingCurves, ValidationPoint
-from pipelines.registry.gates import GateConfig
+from pipelines.registry.gates.base import GATES
 from pipelines.report.content import Report
 from pipelines.shards.sample import SampleInfo
 from pipelines.source import datasets
@@ -45,6 +45,7 @@ from pipelines.store.files import FileEntry
 from pipelines.sweep.results import SweepResults
 from vitlens_core import modalities as known
 from vitlens_core.foundation.info import FoundationInfo
+from vitlens_core.kinds import OneOf
 from vitlens_core.modalities.base import LensedModality, Modality
 
 # Filled in by the run: nobody sets them.
@@ -53,11 +54,8 @@ _DERIVED = ("modality", "name")
 
 def run_settings() -> str:
     """Every section of a run's settings, and the sections in it."""
-    found = sections(RunConfig) | {"gates.<name>": GateConfig}
-    # A source's settings are those of its data set: they have a page of their own.
-    order = [name for name in RunConfig.model_fields if name in found and name != "source"]
-    parts = [_section(name, found[name], 2) for name in [*order, "gates.<name>"]]
-    return "\n".join(parts)
+    parts = [_section(name, model, 2) for name, model in sections(RunConfig).items()]
+    return "\n".join([*parts, *_kinds("gates.<name>", GATES, 2)])
 
 
 def _section(path: str, model: type[BaseModel], level: int) -> str:
@@ -65,8 +63,21 @@ def _section(path: str, model: type[BaseModel], level: int) -> str:
     lines = [f"{'#' * level} `{path}`", "", first_paragraph(model), ""]
     if len(inner) < len(model.model_fields):
         lines += [settings_table(model, f"{path}.", without=_DERIVED), ""]
+    for name, field in model.model_fields.items():
+        if one_of := OneOf.of(field):
+            lines += _kinds(f"{path}.{name}", one_of, level + 1)
     lines += [_section(f"{path}.{name}", model, level + 1) for name, model in inner.items()]
     return "\n".join(lines)
+
+
+def _kinds(path: str, one_of: OneOf, level: int) -> Iterator[str]:
+    """The settings of every kind that a field takes."""
+    for kind in one_of.names():
+        model = one_of.load(kind)
+        yield from (f"{'#' * level} `{path}` of kind `{kind}`", "", first_paragraph(model), "")
+        if set(model.model_fields) - {*_DERIVED, "kind"}:
+            rows = settings_table(model, f"{path}.", (*_DERIVED, "kind"), f"{kind}.")
+            yield from (rows, "")
 
 
 def modalities() -> str:
@@ -218,8 +229,6 @@ def undescribed() -> list[str]:
 
 def _models() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "", RunConfig
-    for kind in datasets.kinds():
-        yield f"source[{kind}].", datasets.load(kind)
     for name in known.lensed():
         modality = known.load_lensed(name)
         yield f"{name}.signal.", modality.Signal
@@ -228,7 +237,10 @@ def _models() -> Iterator[tuple[str, type[BaseModel]]]:
 
 def _silent(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
-        if inner := section_in(field.annotation):
+        if one_of := OneOf.of(field):
+            for kind in one_of.names():
+                yield from _silent(one_of.load(kind), f"{prefix}{name}[{kind}].")
+        elif inner := section_in(field.annotation):
             yield from _silent(inner, f"{prefix}{name}.")
-        elif not field.description and name not in ("kind", "source", *_DERIVED):
+        elif not field.description and name not in ("kind", *_DERIVED):
             yield prefix + name

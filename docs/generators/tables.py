@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from vitlens_core.kinds import OneOf
+
 _BOUNDS = {"ge": "≥\u00a0{}", "gt": ">\u00a0{}", "le": "≤\u00a0{}", "lt": "<\u00a0{}"}
 _LENGTHS = {"min_length": "{} or more", "max_length": "{} at most"}
 
@@ -59,10 +61,11 @@ def settings_table(
 def settings(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
     """The fields of a model that are no sections of their own."""
     for name, field in model.model_fields.items():
-        if section_in(field.annotation) is None:
+        one_of = OneOf.of(field)
+        if one_of or section_in(field.annotation) is None:
             yield Setting(
                 prefix + name,
-                type_name(field.annotation),
+                kinds_name(one_of, field) if one_of else type_name(field.annotation),
                 default(field),
                 bounds(field),
                 sentence(field.description or ""),
@@ -71,7 +74,8 @@ def settings(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
 
 def sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
     """Name → model of the fields that are sections of their own."""
-    found = {name: section_in(f.annotation) for name, f in model.model_fields.items()}
+    fields = {name: field for name, field in model.model_fields.items() if not OneOf.of(field)}
+    found = {name: section_in(field.annotation) for name, field in fields.items()}
     return {name: section for name, section in found.items() if section}
 
 
@@ -83,6 +87,13 @@ def section_in(annotation: Any) -> type[BaseModel] | None:
         found = [section_in(arg) for arg in get_args(annotation) if arg is not type(None)]
         return found[0] if len(found) == 1 else None
     return None
+
+
+def kinds_name(one_of: OneOf, field: FieldInfo) -> str:
+    """The kinds that a field takes, as people name them."""
+    named = " or ".join(f"`{kind}`" for kind in one_of.names())
+    is_list = get_origin(field.annotation) is tuple
+    return f"{'list of ' if is_list else ''}{named}, or settings with a `kind`"
 
 
 def type_name(annotation: Any) -> str:
@@ -113,6 +124,8 @@ def default(field: FieldInfo) -> str:
         # A default that depends on the machine would differ from one build to the next.
         return "" if field.default_factory in (dict, list) else "*of the machine*"
     value = field.default
+    if OneOf.of(field) and value:
+        return f"`{value.kind if isinstance(value, BaseModel) else [one.kind for one in value]}`"
     if isinstance(value, float) and not isinstance(value, bool):
         return f"`{value:.4g}`"
     return f"`{value or json.dumps(value)}`" if isinstance(value, str) else f"`{json.dumps(value)}`"

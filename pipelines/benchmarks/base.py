@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -110,8 +110,8 @@ class Benchmark:
     published: Published = field(default_factory=dict)
     templates: tuple[str, ...] | None = None
     merged: Mapping[str, str] | None = None
-    preparation: Mapping[str, Any] = field(default_factory=dict)
-    expected: Mapping[str, Any] = field(default_factory=dict)
+    preparation: Mapping[str, object] = field(default_factory=dict)
+    expected: Mapping[str, object] = field(default_factory=dict)
     word: str = "audio"
     caveat: str = ""
 
@@ -124,7 +124,7 @@ def folder_of(root: str) -> Path:
     return folder
 
 
-def read_json(path: Path, *, holds: str) -> Any:
+def read_json(path: Path, *, holds: str) -> object:
     """The content of a data set's list.
 
     Args:

@@ -85,7 +85,7 @@ def deviations(model: Model, benchmark: Benchmark) -> list[str]:
     """What the lens sees otherwise than the protocol presumes."""
     settings = model.settings(benchmark.modality)
     return [
-        f"the lens sees {name} {settings[name]}, the protocol {value}"
+        f"{name}: {settings[name]} here, {value} in the protocol"
         for name, value in benchmark.expected.items()
         if settings.get(name, value) != value
     ]

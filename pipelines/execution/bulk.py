@@ -1,6 +1,6 @@
 """The one place that knows Ray Data: connect, and build an artifact's shards in parallel.
 
-A bulk step is a list of shard tasks and a stage that turns a task into samples. Each task
+A bulk step is a list of shard tasks and a processor that turns a task into samples. Each task
 writes one tar and then a small record beside it; only the record means done, so a killed
 job goes on at the shards that lack one. A sample that can never be used is yielded as
 `Quarantined` and lands in the record with its reason; the job goes on.
@@ -62,7 +62,7 @@ class ShardRecord(BaseModel):
     quarantined: tuple[Quarantined, ...] = Field((), description="left out of it")
 
 
-class Stage(Protocol):
+class ShardProcessor(Protocol):
     """Turns a task into samples; built once per worker, so that it may hold a model."""
 
     def samples(self, task: ShardTask) -> Iterable[Sample | Quarantined]: ...
@@ -70,7 +70,7 @@ class Stage(Protocol):
 
 @runtime_checkable
 class Closable(Protocol):
-    """A stage that owns something which outlives a worker's process if nobody ends it."""
+    """A processor that owns something which outlives a worker's process if nobody ends it."""
 
     def close(self) -> None: ...
 
@@ -103,12 +103,12 @@ def build_shards(
     runtime: Runtime,
     build: Build,
     tasks: list[ShardTask],
-    stage: Callable[[], Stage],
+    processor: Callable[[], ShardProcessor],
     *,
     needs_gpu: bool = False,
 ) -> Artifact:
     """Make every shard, then commit the artifact. Arguments and errors: `write_shards`."""
-    return commit_shards(build, write_shards(runtime, build, tasks, stage, needs_gpu=needs_gpu))
+    return commit_shards(build, write_shards(runtime, build, tasks, processor, needs_gpu=needs_gpu))
 
 
 def commit_shards(
@@ -126,18 +126,18 @@ def write_shards(
     runtime: Runtime,
     build: Build,
     tasks: list[ShardTask],
-    stage: Callable[[], Stage],
+    processor: Callable[[], ShardProcessor],
     *,
     needs_gpu: bool = False,
 ) -> list[ShardRecord]:
     """Run every task that has no record yet; the records of all.
 
     Args:
-        stage: builds the stage inside each worker; must be picklable.
+        processor: builds it inside each worker; must be picklable.
         needs_gpu: whether a worker takes `resources.gpus_per_worker`.
 
     Raises:
-        VitlensError: whatever a stage raised on purpose, as itself.
+        VitlensError: whatever a processor raised on purpose, as itself.
         TransientError: a shard whose workers were killed again and again.
         StorageError: the store cannot be read or written.
     """
@@ -146,7 +146,7 @@ def write_shards(
         bar.advance(len(tasks) - len(pending))
         for task in pending:
             _attempt_path(build.folder, task.name).unlink(missing_ok=True)
-        for _ in _run(runtime, build.folder, pending, stage, needs_gpu):
+        for _ in _run(runtime, build.folder, pending, processor, needs_gpu):
             bar.advance()
     return [read_record(build.folder, task.name) for task in tasks]
 
@@ -174,11 +174,11 @@ def _record_path(folder: UPath, name: str) -> UPath:
 
 
 class _ShardWriter:
-    """The Ray Data actor: one stage, one task at a time."""
+    """The Ray Data actor: one processor, one task at a time."""
 
-    def __init__(self, make_stage: Callable[[], Stage], folder: UPath) -> None:
-        self.make_stage = make_stage
-        self.stage: Stage | None = None
+    def __init__(self, make_processor: Callable[[], ShardProcessor], folder: UPath) -> None:
+        self.make_processor = make_processor
+        self.processor: ShardProcessor | None = None
         self.folder = folder
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +190,7 @@ class _ShardWriter:
         return {"record": record.model_dump_json(), "error": b""}
 
     def write(self, task: ShardTask) -> ShardRecord:
-        """Make one shard and its record (`StorageError`, and whatever the stage raises)."""
+        """Make one shard and its record (`StorageError`, and whatever the processor raises)."""
         with storage_errors(self.folder):
             if is_done(self.folder, task.name):
                 return read_record(self.folder, task.name)  # Ray repeats tasks of a lost node
@@ -198,9 +198,9 @@ class _ShardWriter:
 
     def _made(self, task: ShardTask) -> ShardRecord:
         attempt = self._count_attempt(task)
-        self.stage = self.stage or self.make_stage()
+        self.processor = self.processor or self.make_processor()
         bad: list[Quarantined] = []
-        good = _set_aside(self.stage.samples(task), bad)
+        good = _set_aside(self.processor.samples(task), bad)
         entry, count = write_shard(self.folder / f"{task.name}.tar", good)
         record = ShardRecord(file=entry, samples=count, quarantined=tuple(bad))
         write_atomic(_record_path(self.folder, task.name), record.model_dump_json().encode())
@@ -235,13 +235,13 @@ def _run(
     runtime: Runtime,
     folder: UPath,
     tasks: list[ShardTask],
-    stage: Callable[[], Stage],
+    processor: Callable[[], ShardProcessor],
     needs_gpu: bool,
 ) -> Iterator[ShardRecord]:
     if not tasks:
         return
     if runtime.resources.data_workers == 0:
-        yield from _run_here(folder, tasks, stage)
+        yield from _run_here(folder, tasks, processor)
         return
     connect(runtime.resources)
     import ray.data
@@ -250,7 +250,7 @@ def _run(
     rows = [{"name": task.name} for task in tasks]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         _ShardWriter,  # ty: ignore[invalid-argument-type]  Ray's stubs forget callable classes
-        fn_constructor_args=(stage, folder),
+        fn_constructor_args=(processor, folder),
         compute=ray.data.ActorPoolStrategy(size=workers),
         # A pool as large as the CPU count would starve Ray Data's own tasks and deadlock.
         num_cpus=0.5,
@@ -263,16 +263,16 @@ def _run(
 
 
 def _run_here(
-    folder: UPath, tasks: list[ShardTask], stage: Callable[[], Stage]
+    folder: UPath, tasks: list[ShardTask], processor: Callable[[], ShardProcessor]
 ) -> Iterator[ShardRecord]:
     """One shard after the other in this process: small jobs end before a worker has started."""
-    writer = _ShardWriter(stage, folder)
+    writer = _ShardWriter(processor, folder)
     try:
         for task in tasks:
             yield writer.write(task)
     finally:
-        if isinstance(writer.stage, Closable):
-            writer.stage.close()
+        if isinstance(writer.processor, Closable):
+            writer.processor.close()
 
 
 def original_error(error: BaseException) -> BaseException:

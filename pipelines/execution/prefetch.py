@@ -1,4 +1,4 @@
-"""ahead: what takes time to make is made one item ahead, in a thread, while the last is used."""
+"""prefetch: items that take time are made one ahead, in a thread, while the last is used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 _END: Any = object()
 
 
-def ahead(items: Iterator[T]) -> Generator[T]:
+def prefetch(items: Iterator[T]) -> Generator[T]:
     """The same items; what making one raises arrives in its place.
 
     One thread makes them in order, so `items` need not be safe for several. Closing the generator
@@ -20,7 +20,7 @@ def ahead(items: Iterator[T]) -> Generator[T]:
     def make() -> T:
         return next(items, _END)
 
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as maker:
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as maker:
         coming = maker.submit(make)
         while (item := coming.result()) is not _END:
             coming = maker.submit(make)

@@ -23,6 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pipelines.execution.logger import TrainingLogger
 from pipelines.store.artifacts import Store
 from pipelines.store.home import Home
 
@@ -83,6 +84,7 @@ class Runtime:
     resources: Resources = field(default_factory=Resources)
     console: Console = field(default_factory=lambda: Console(stderr=True))
     home: Home = field(default_factory=Home.from_environment)
+    loggers: tuple[TrainingLogger, ...] = ()
 
     @contextmanager
     def progress(self, step: str, total: int, unit: str) -> Generator[ProgressBar]:

@@ -63,7 +63,7 @@ class Features:
     texts: torch.Tensor
 
 
-class FeatureStage:
+class FeatureEncoder:
     """Frozen features of one shard's views and captions, before any projection."""
 
     def __init__(self, config: FoundationConfig, shards: Artifact) -> None:
@@ -95,7 +95,7 @@ def _fit(
     shards: Artifact,
 ) -> list[FileEntry]:
     tasks = _fitted_on(shards)
-    records = write_shards(runtime, build, tasks, partial(FeatureStage, config, shards))
+    records = write_shards(runtime, build, tasks, partial(FeatureEncoder, config, shards))
     images, texts, sample_ids = _read_features(build.folder, tasks)
     settings = config.fit
     with runtime.progress("fit", settings.steps, "steps") as bar:

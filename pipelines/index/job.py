@@ -66,9 +66,9 @@ def run(
     if build.existing:
         return build.existing
     device = runtime.resources.device
-    stage = partial(IndexStage, config, shards, targets, foundation, lens, device)
+    processor = partial(IndexBuilder, config, shards, targets, foundation, lens, device)
     tasks = tasks_of(targets)
-    records = write_shards(runtime, build, tasks, stage, needs_gpu=True)
+    records = write_shards(runtime, build, tasks, processor, needs_gpu=True)
     tars = [build.folder / record.file.name for record in records]
     width = read_info(foundation).embed_dim
     with runtime.progress(STEP.name, len(tars), "graphs of shards") as bar:
@@ -81,7 +81,7 @@ def run(
     return build.commit([*(record.file for record in records), *files], counts)
 
 
-class IndexStage:
+class IndexBuilder:
     """Holds the tower; embeds one shard and gathers what is shown of its samples."""
 
     def __init__(

@@ -23,7 +23,7 @@ from torch import Tensor
 from pipelines.execution.bulk import read_record
 from pipelines.lens.shard_table import RowBuffer, SamplePlace, TrainingShard, missing_target
 from pipelines.store.artifacts import Artifact
-from pipelines.store.shards import Sample, decode_array, targets_file
+from pipelines.store.shards import targets_file
 from vitlens_core.errors import ConfigError, IntegrityError
 
 _MOST_LANES = 64
@@ -32,7 +32,7 @@ _SHARDS_PER_LANE = 8  # with fewer, lanes would hold unequal shares of the sampl
 
 @dataclass(frozen=True)
 class Batch:
-    """Stored signals [B, …], one target of every kind each [B, E], labels and samples [B].
+    """Stored signals [B, …], one target of every kind each [B, E], ids of labels and samples [B].
 
     Kinds are `image`, `text` and `teacher`; those that training asked for are here. `rows` are
     the numbers of these samples in the batch of all workers.
@@ -42,8 +42,8 @@ class Batch:
     keys: list[str]
     signals: Tensor
     targets: dict[str, Tensor]
-    groups: Tensor
-    owners: Tensor
+    label_ids: Tensor
+    sample_ids: Tensor
 
 
 class TrainingBatches:
@@ -148,8 +148,8 @@ def collate(
             kind: torch.from_numpy(drawn).float()
             for kind, drawn in _targets(places, kinds, seed, rows).items()
         },
-        groups=torch.tensor([table.groups[number] for table, number in known]),
-        owners=torch.tensor([table.owners[number] for table, number in known]),
+        label_ids=torch.tensor([table.label_ids[number] for table, number in known]),
+        sample_ids=torch.tensor([table.sample_ids[number] for table, number in known]),
     )
 
 
@@ -185,21 +185,6 @@ def _targets(
                 buffers[kind] = RowBuffer(len(places), found.dtype, found.shape[1:])
             buffers[kind].fill(row, place, found, rng.randrange(found.shape[0]))
     return {kind: buffer.array for kind, buffer in buffers.items()}
-
-
-def read_targets(sample: Sample, kind: str) -> np.ndarray:
-    """A sample's targets of one kind, [n, E] with n ≥ 1. Raises ConfigError: it has none."""
-    data = sample.get(targets_file(kind))
-    targets = decode_array(data) if data is not None else ()
-    if not len(targets):
-        raise missing_target(sample["__key__"], kind)
-    return np.asarray(targets)
-
-
-def draw_target(sample: Sample, kind: str, rng: random.Random) -> np.ndarray:
-    """One of a sample's targets of a kind, [E] (`ConfigError`: it has none)."""
-    found = read_targets(sample, kind)
-    return found[rng.randrange(len(found))]
 
 
 def _mixed(samples: Iterator[SamplePlace], size: int, rng: random.Random) -> Iterator[SamplePlace]:

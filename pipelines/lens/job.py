@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.execution.logger import Point, Report, Training, report_to
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import has_teacher, open_foundation
 from pipelines.lens.curves import CURVES_FILE, TrainingCurves, validation_kind
@@ -50,8 +53,10 @@ def run(
     build_tower(tower, open_foundation(foundation).trunk)
     checkpoints = build.folder / "checkpoints"
     job = TrainJob(tower, config, targets, foundation, runtime.resources)
-    with runtime.progress(STEP.name, config.steps, "steps") as bar:
-        last = fit(job, checkpoints, bar)
+    settings = {STEP.name: {"train": config.model_dump(mode="json")}}
+    training = Training(tower.modality, build.fingerprint, config.steps, settings)
+    with _reported(runtime, training) as report:
+        last = fit(job, checkpoints, report)
     with last as folder:
         assert folder is not None, "the last step is always kept"
         lens = (folder / LENS_FILE).read_bytes()
@@ -67,3 +72,20 @@ def run(
     artifact = build.commit(files, counts={"steps": progress["step"]})
     remove(checkpoints)
     return artifact
+
+
+@contextmanager
+def _reported(runtime: Runtime, training: Training) -> Generator[Report]:
+    """What takes the figures of a training: a progress bar, and the loggers of the run."""
+    with (
+        runtime.progress(STEP.name, training.steps, "steps") as bar,
+        report_to(runtime.loggers, training) as tell,
+    ):
+
+        def report(points: Sequence[Point]) -> None:
+            for point in points:
+                if "train.loss" in point.figures:
+                    bar.at(point.step, f"loss {point.figures['train.loss']:.3f}")
+            tell(points)
+
+        yield report

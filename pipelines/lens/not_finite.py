@@ -16,7 +16,7 @@ class LossError(VitlensError):
     """Loss or gradient of the whole batch is not finite: all workers meet it at the same step."""
 
 
-def reason(embeddings: Tensor, batch: Batch) -> str:
+def diagnose(embeddings: Tensor, batch: Batch) -> str:
     """What is not finite in the batch of all workers; each of them must call it."""
     stored = parallel.gather_objects(_not_finite(batch, [batch.signals, *batch.targets.values()]))
     if stored:

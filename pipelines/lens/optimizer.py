@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -10,16 +11,17 @@ from torch import nn
 from pipelines.lens.settings import TrainConfig
 
 
-def trainable(tower: nn.Module) -> list[nn.Parameter]:
-    return [p for p in tower.parameters() if p.requires_grad]
+def trained_parameters(tower: nn.Module) -> dict[str, nn.Parameter]:
+    """Those that are not frozen, by name."""
+    return {name: p for name, p in tower.named_parameters() if p.requires_grad}
 
 
-def build_optimizer(tower: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+def build_optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
     """AdamW; no weight decay on parameters of one axis or none.
 
     Scalars are a group of their own: shards of larger ones cannot be updated together with them.
     """
-    parameters = trainable(tower)
+    parameters = list(parameters)
     kinds = (lambda n: n > 1, lambda n: n == 1, lambda n: n == 0)
     groups = [
         {"params": chosen, "weight_decay": decay}

@@ -6,7 +6,7 @@ Promises  a checkpoint of n workers is read by m: torch.distributed.checkpoint c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.nn.functional import all_gather
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 from pipelines.execution.runtime import Resources
@@ -26,7 +28,7 @@ from vitlens_core.models.lens import PerceiverLens
 from vitlens_core.models.tower import Tower
 
 
-def share(tower: Tower, resources: Resources) -> nn.Module:
+def parallelize(tower: Tower, resources: Resources) -> nn.Module:
     """The tower as this worker runs it, in place where it can be: wrapped, sharded, compiled."""
     for block in _blocks(tower):
         if resources.compile:  # blocks are alike: one compilation serves all of them
@@ -58,7 +60,7 @@ def sync_gradients(model: nn.Module, *, now: bool) -> None:
         model.set_requires_gradient_sync(now)
 
 
-def clip_gradients(parameters: list[nn.Parameter], largest: float) -> float:
+def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> float:
     """Scale gradients down to a norm of `largest` over all of them, shards included.
 
     Returns the norm that they had.
@@ -70,6 +72,17 @@ def clip_gradients(parameters: list[nn.Parameter], largest: float) -> float:
     for gradient in gradients:
         gradient.mul_(factor)
     return norm.item()
+
+
+def gather_rows(tensor: Tensor) -> Tensor:
+    """Rows of all workers in rank order [workers·B, …], differentiable; itself on one worker.
+
+    Every worker then computes the same global loss; the backward of the gather sums over
+    workers what DDP's averaging divides again, so gradients equal those of one large batch.
+    """
+    if _world_size() == 1:
+        return tensor
+    return torch.cat(all_gather(tensor.contiguous()), dim=0)
 
 
 def gather_objects(own: list[Any]) -> list[Any]:
@@ -86,29 +99,28 @@ def whole_state(tower: Tower) -> dict[str, Tensor]:
     return {name: _whole(tensor).clone() for name, tensor in tower.trained_state().items()}
 
 
-def save_state(folder: Path, tower: Tower, optimizer: torch.optim.AdamW, **more: Any) -> None:
+def save_state(folder: Path, state: dict[str, Any]) -> None:
     """This worker's part of a checkpoint; all workers must call it, each with its own folder."""
-    dcp.save(_state(tower, optimizer, more), checkpoint_id=folder, no_dist=_world_size() == 1)
+    dcp.save(state, checkpoint_id=folder, no_dist=_world_size() == 1)
 
 
-def load_state(folder: Path, tower: Tower, optimizer: torch.optim.AdamW, **more: Any) -> None:
+def load_state(folder: Path, state: dict[str, Any]) -> None:
     """Take over a checkpoint of any number of workers, tensor by tensor in place."""
-    dcp.load(_state(tower, optimizer, more), checkpoint_id=folder, no_dist=_world_size() == 1)
+    dcp.load(state, checkpoint_id=folder, no_dist=_world_size() == 1)
 
 
-def _state(tower: Tower, optimizer: torch.optim.AdamW, more: dict[str, Any]) -> dict[str, Any]:
-    """Everything by name: the position of a parameter in the optimizer means nothing elsewhere."""
-    moments = {}
-    for name, parameter in tower.named_parameters():
-        if parameter.requires_grad:
-            if parameter not in optimizer.state:  # before the first step
-                optimizer.state[parameter] = {
-                    "step": torch.zeros(()),
-                    "exp_avg": torch.zeros_like(parameter.detach()),
-                    "exp_avg_sq": torch.zeros_like(parameter.detach()),
-                }
-            moments[name] = optimizer.state[parameter]
-    return {"tower": tower.trained_state(), "optimizer": moments, **more}
+def moments(
+    parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.AdamW
+) -> dict[str, dict[str, Tensor]]:
+    """The optimizer's state by name: the position of a parameter means nothing elsewhere."""
+    for parameter in parameters.values():
+        if parameter not in optimizer.state:  # before the first step
+            optimizer.state[parameter] = {
+                "step": torch.zeros(()),
+                "exp_avg": torch.zeros_like(parameter.detach()),
+                "exp_avg_sq": torch.zeros_like(parameter.detach()),
+            }
+    return {name: optimizer.state[parameter] for name, parameter in parameters.items()}
 
 
 def _blocks(tower: Tower) -> Iterator[nn.Module]:
@@ -132,19 +144,22 @@ def _world_size() -> int:
 
 
 class WeightAverage:
-    """An exponential moving average of a tower's trained weights."""
+    """An exponential moving average of a tower's trained weights, whole or sharded as they are.
+
+    torch's AveragedModel copies the module, which FSDP2 refuses, with all that is frozen.
+    """
 
     def __init__(self, parameters: dict[str, nn.Parameter], decay: float) -> None:
-        self.parameters, self.decay = parameters, decay
+        self.parameters = parameters
         self.weights = {name: p.detach().clone() for name, p in parameters.items()}
+        self._average = get_ema_multi_avg_fn(decay)
 
-    @torch.no_grad()
     def update(self) -> None:
-        for name, parameter in self.parameters.items():
-            self.weights[name].lerp_(parameter, 1 - self.decay)
+        now = [parameter.detach() for parameter in self.parameters.values()]
+        self._average([*self.weights.values()], now, 0)
 
     @torch.no_grad()
-    def shown(self, use: Callable[[], Any]) -> Any:
+    def with_averaged_weights(self, use: Callable[[], Any]) -> Any:
         """What `use` returns while the tower has the averaged weights."""
         own = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._set(self.weights)

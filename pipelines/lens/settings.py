@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.lens.negatives.base import AnySampling
 from vitlens_core.errors import ConfigError
+from vitlens_core.losses.base import AnyLoss
+from vitlens_core.losses.info_nce import InfoNce
 from vitlens_core.precision import Precision
 
 PROGRESS_FILE = "progress.json"
-
-
-def _is_off(value: float | None) -> bool:
-    return not value
 
 
 class TrainConfig(BaseModel):
@@ -26,10 +25,14 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(0.2, ge=0, description="on parameters of two axes or more")
     betas: tuple[float, float] = Field((0.9, 0.98), description="of AdamW")
     gradient_clip: float = Field(10.0, gt=0, description="largest norm of the gradient")
-    image_weight: float = Field(1.0, ge=0, description="weight of InfoNCE against the image")
-    text_weight: float = Field(1.0, ge=0, description="weight of InfoNCE against the text")
+    loss: AnyLoss = Field(InfoNce(), description="a module of vitlens_core.losses: its `kind`")
+    negatives: AnySampling | None = Field(
+        None, description="further negatives, by a module of pipelines.lens.negatives: its `kind`"
+    )
+    image_weight: float = Field(1.0, ge=0, description="weight of the loss against the image")
+    text_weight: float = Field(1.0, ge=0, description="weight of the loss against the text")
     teacher_weight: float = Field(
-        1.0, ge=0, description="weight of InfoNCE against the lens that teaches, if one does"
+        1.0, ge=0, description="weight of the loss against the lens that teaches, if one does"
     )
     temperature: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="fixed (ImageBind); learned where unset"
@@ -37,28 +40,18 @@ class TrainConfig(BaseModel):
     label_positives: bool = Field(
         False, description="samples of one label are positives of each other (few classes)"
     )
-    # Left out of what is stored where it is on, so that lenses older than the choice are reused.
     augmentation: bool = Field(
         True,
-        exclude_if=bool,
         description="random variants of every signal; off, they are seen as evaluation sees them",
     )
-    # These too: off, they change nothing.
     micro_batch: int | None = Field(
         None,
         ge=1,
-        exclude_if=_is_off,
         description="rows of a worker in memory at a time; the gradient is that of all of them, "
         "but batch norm sees as many",
     )
-    bank: int = Field(
-        0,
-        ge=0,
-        exclude_if=_is_off,
-        description="targets of training samples that serve as further negatives",
-    )
     ema_decay: float | None = Field(
-        None, gt=0, lt=1, exclude_if=_is_off, description="keep a moving average of the weights"
+        None, gt=0, lt=1, description="keep a moving average of the weights"
     )
     precision: Precision = Field(
         "auto", description="of forward and backward; `auto` takes bf16 where it is native"

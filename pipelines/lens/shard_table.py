@@ -10,6 +10,7 @@ A table takes some 150 bytes a sample.
 from __future__ import annotations
 
 import hashlib
+import random
 from array import array
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,17 +22,24 @@ from upath import UPath
 
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
-from pipelines.store.shards import ArrayPlace, ArrayPlaces, OpenShard, Sample
+from pipelines.store.shards import (
+    ArrayPlace,
+    ArrayPlaces,
+    OpenShard,
+    Sample,
+    decode_array,
+    targets_file,
+)
 from vitlens_core.errors import ConfigError, IntegrityError
 
 
 @dataclass(frozen=True)
 class ShardTable:
-    """Of every sample, by number: its key, the groups of key and label, its arrays' places."""
+    """Of every sample, by number: its key, the ids of key and label, its arrays' places."""
 
     keys: list[str]
-    owners: array[int]
-    groups: array[int]
+    sample_ids: array[int]
+    label_ids: array[int]
     arrays: dict[str, ArrayPlaces]
 
 
@@ -57,8 +65,8 @@ class TrainingShard:
             labels = [label_of(tar.read(number, ["json"])) for number in range(self.size)]
             self._table = ShardTable(
                 tar.keys,
-                array("q", map(stable_group, tar.keys)),
-                array("q", map(stable_group, labels)),
+                array("q", map(stable_id, tar.keys)),
+                array("q", map(stable_id, labels)),
                 {name: tar.array_places(name) for name in self._wanted},
             )
         return self._table
@@ -101,7 +109,22 @@ def label_of(sample: Sample) -> str:
     return SampleInfo.of(sample).label or sample["__key__"]
 
 
-def stable_group(label: str) -> int:
+def read_targets(sample: Sample, kind: str) -> np.ndarray:
+    """A sample's targets of one kind, [n, E] with n ≥ 1. Raises ConfigError: it has none."""
+    data = sample.get(targets_file(kind))
+    targets = decode_array(data) if data is not None else ()
+    if not len(targets):
+        raise missing_target(sample["__key__"], kind)
+    return np.asarray(targets)
+
+
+def draw_target(sample: Sample, kind: str, rng: random.Random) -> np.ndarray:
+    """One of a sample's targets of a kind, [E] (`ConfigError`: it has none)."""
+    found = read_targets(sample, kind)
+    return found[rng.randrange(len(found))]
+
+
+def stable_id(label: str) -> int:
     """A 64-bit integer for a label or a key, the same on every worker."""
     return int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big", signed=True)
 

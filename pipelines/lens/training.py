@@ -1,7 +1,7 @@
 """The training loop of a lens, as every worker runs it (`workers` says who that is).
 
-Reads target batches, trains the tower's unlocked parts by symmetric InfoNCE against image
-and text targets with negatives gathered over all workers, and keeps checkpoints. The
+Reads target batches, trains the tower's unlocked parts by the loss of the settings against
+image and text targets gathered over all workers (`objective`), and keeps checkpoints. The
 same code runs on CPU (gloo) and GPU (nccl), on one worker or many (`parallel`).
 
 Checkpoint: tensors as torch.distributed.checkpoint cuts them, `progress.json` (step, curves)
@@ -15,42 +15,38 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.execution.prefetch import ahead
+from pipelines.execution.logger import Point, points_of
+from pipelines.execution.prefetch import prefetch
 from pipelines.execution.runtime import Resources
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import has_teacher, open_foundation
 from pipelines.lens import parallel
-from pipelines.lens.batches import Batch, TrainingBatches, read_targets
+from pipelines.lens.batches import Batch, TrainingBatches
 from pipelines.lens.curves import validation_kind
-from pipelines.lens.negatives import TargetBank
-from pipelines.lens.not_finite import LossError, named, reason
-from pipelines.lens.optimizer import build_optimizer, learning_rate, trainable
+from pipelines.lens.not_finite import LossError, named
+from pipelines.lens.objective import Objective
+from pipelines.lens.optimizer import build_optimizer, learning_rate, trained_parameters
 from pipelines.lens.settings import PROGRESS_FILE, TrainConfig
-from pipelines.lens.shard_table import stable_group
+from pipelines.lens.shard_table import stable_id
+from pipelines.lens.validation import ValidationSplit
 from pipelines.store.artifacts import Artifact
-from pipelines.store.shards import decode_array
 from vitlens_core import modalities
 from vitlens_core.checkpoint import encode_lens
-from vitlens_core.losses import MAX_LOG_SCALE, gather_rows, info_nce
 from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import build_tower
 from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.precision import autocast
 
-_VALIDATED = 4096  # samples, the first ones: all are compared with all, again and again
-_VALIDATED_TOGETHER = 16  # samples of a worker
+Entries = Sequence[Mapping[str, float]]  # of a curve
 
 
 @dataclass(frozen=True)
@@ -82,8 +78,8 @@ class Worker(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def show(self, step: int, loss: float) -> None:
-        """Tell people how far the first worker is."""
+    def report(self, points: Sequence[Point], /) -> None:
+        """Tell people of figures; the first worker does."""
         ...
 
     def keep(self, step: int, folder: Path) -> None:
@@ -105,16 +101,20 @@ class Trainer:
         foundation = open_foundation(job.foundation)
         self.foundation = (foundation.spec, read_info(job.foundation).digest)
         self.tower = build_tower(job.tower, foundation.trunk).to(self.device).train()
-        self._hold_scale()
-        self.model = parallel.share(self.tower, job.resources)
-        self.optimizer = build_optimizer(self.tower, job.train)
         self.signal_file = modalities.load_lensed(job.tower.modality).signal_file
         self.signal, self.tokenizer = job.tower.signal_config, job.tower.tokenizer_config
-        self.weights = job.train.weights(taught=has_teacher(job.foundation))
-        self.average = self._build_average()
-        self.bank = self._bank()
+        self.objective = self._build_objective()
+        self.validation = self._validation_split()
+        self._start_scale()
+        self.model = parallel.parallelize(self.tower, job.resources)
+        tower = trained_parameters(self.tower)
+        own = {f"loss.{name}": p for name, p in self.objective.parameters.items()}
+        self.parameters = tower | own
+        self.optimizer = build_optimizer(self.parameters.values(), job.train)
+        decay = job.train.ema_decay
+        self.average = parallel.WeightAverage(tower, decay) if decay else None
         # Where workers were lost the others take their rows, but no more of them at a time.
-        self.together = self.config.micro_batch or -(
+        self.rows_per_forward = self.config.micro_batch or -(
             -self.config.batch_size // max(1, job.resources.train_workers)
         )
         self.curves = Curves()
@@ -127,11 +127,12 @@ class Trainer:
             LossError: loss or gradient is not finite; the message names step and samples.
         """
         self._resume()
-        with closing(ahead(self.batches())) as batches:
+        with closing(prefetch(self.batches())) as batches:
             while self.step < self.config.steps:
                 losses = self._train_step(*next(batches))
                 self.step += 1
-                self._record(losses)
+                self.curves.train.append({"step": self.step, **losses})
+                self._report(train=self.curves.train[-1:])
                 last = self.step == self.config.steps
                 if last or self.step % self.config.validate_every == 0:
                     self._validate()
@@ -143,7 +144,7 @@ class Trainer:
         read = TrainingBatches(
             self.job.targets,
             self.signal_file,
-            self.weights,
+            self.objective.weights,
             self.config.batch_size,
             rank=self.rank,
             world_size=self.world_size,
@@ -151,16 +152,16 @@ class Trainer:
             shuffle_buffer=self.config.shuffle_buffer,
         ).starting_at(self.step)
         for step, batch in enumerate(read, start=self.step):
-            seen = self._seen(batch, step)
-            yield batch, seen.pin_memory() if self.device.type == "cuda" else seen
+            signals = self._prepare_signals(batch, step)
+            yield batch, signals.pin_memory() if self.device.type == "cuda" else signals
 
-    def _train_step(self, batch: Batch, seen: Tensor) -> dict[str, float]:
+    def _train_step(self, batch: Batch, signals: Tensor) -> dict[str, float]:
         rate = learning_rate(self.step, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        losses = self._backward(batch, seen)
-        norm = parallel.clip_gradients(trainable(self.tower), self.config.gradient_clip)
+        losses = self._backward(batch, signals)
+        norm = parallel.clip_gradients(self.parameters.values(), self.config.gradient_clip)
         if not math.isfinite(norm):
             raise LossError(
                 f"the gradient's norm is {norm} at step {self.step}, though the loss is finite; "
@@ -168,32 +169,27 @@ class Trainer:
                 f"{named(parallel.gather_objects(batch.keys))}"
             )
         self.optimizer.step()
-        self._hold_scale()
+        self._clamp_scale()
         if self.average:
             self.average.update()
-        total = sum(self.weights[name] * value for name, value in losses.items())
-        return {"loss": total, **{f"loss_{n}": v for n, v in losses.items()}, "lr": rate}
+        return {**self.objective.figures(losses), "lr": rate}
 
-    def _backward(self, batch: Batch, seen: Tensor) -> dict[str, float]:
+    def _backward(self, batch: Batch, signals: Tensor) -> dict[str, float]:
         """Leave the gradient of the batch of all workers; its losses.
 
         A worker's rows may exceed its memory. Then their embeddings are computed first, without
         a graph; the loss of all is differentiated by them; and each part is embedded again and
         differentiated alone.
         """
-        seen = seen.to(self.device, non_blocking=True)
-        parts = seen.split(self.together)
+        signals = signals.to(self.device, non_blocking=True)
+        parts = signals.split(self.rows_per_forward)
         if len(parts) == 1:
-            embeddings = self._embed(seen)
-            losses = self._losses(embeddings, batch, self.tower.log_scale)
-            self._total(losses, embeddings, batch).backward()
-            return {name: value.item() for name, value in losses.items()}
+            return self._differentiate(self._embed(signals), batch, self.tower.log_scale)
         with torch.no_grad(), _statistics_kept(self.tower):
             embeddings = torch.cat([self._embed(part) for part in parts])
         embeddings.requires_grad_()
         log_scale = self.tower.log_scale.detach().requires_grad_()
-        losses = self._losses(embeddings, batch, log_scale)
-        self._total(losses, embeddings, batch).backward()
+        losses = self._differentiate(embeddings, batch, log_scale)
         assert embeddings.grad is not None
         for number, (part, slope) in enumerate(
             zip(parts, embeddings.grad.split(len(parts[0])), strict=True), start=1
@@ -204,101 +200,71 @@ class Trainer:
             if last and log_scale.grad is not None:
                 surrogate = surrogate + self.tower.log_scale * log_scale.grad
             surrogate.backward()
-        return {name: value.item() for name, value in losses.items()}
+        return losses
 
-    def _embed(self, seen: Tensor) -> Tensor:
+    def _differentiate(
+        self, embeddings: Tensor, batch: Batch, log_scale: Tensor
+    ) -> dict[str, float]:
+        """Leave the gradient of the objective; its losses."""
+        losses = self.objective.losses(embeddings, batch, log_scale)
+        self.objective.total(losses, embeddings, batch, self.step).backward()
+        return {kind: value.item() for kind, value in losses.items()}
+
+    def _embed(self, signals: Tensor) -> Tensor:
         with autocast(self.config.precision, self.device):
-            return self.model(seen).float()
+            return self.model(signals).float()
 
-    def _total(self, losses: dict[str, Tensor], embeddings: Tensor, batch: Batch) -> Tensor:
-        """The weighted sum. Raises LossError: it is not finite."""
-        loss = torch.stack([self.weights[name] * value for name, value in losses.items()]).sum()
-        if not torch.isfinite(loss):
-            raise LossError(
-                f"the loss is {loss.item()} at step {self.step}: {reason(embeddings, batch)}"
-            )
-        return loss
-
-    def _seen(self, batch: Batch, step: int) -> Tensor:
+    def _prepare_signals(self, batch: Batch, step: int) -> Tensor:
         """Stored signals as the tower sees them at a step."""
         if not self.config.augmentation:
             return self.tokenizer.prepare(batch.signals, self.signal)
         # One by one: the same variant whichever worker a row falls to.
         variants = []
         for row, stored in zip(batch.rows, batch.signals.split(1), strict=True):
-            seed = stable_group(f"{self.config.seed}/{step}/{row}") & 0x7FFFFFFFFFFFFFFF
+            seed = stable_id(f"{self.config.seed}/{step}/{row}") & 0x7FFFFFFFFFFFFFFF
             generator = torch.Generator().manual_seed(seed)
             variants.append(self.tokenizer.augment(stored, self.signal, generator))
         return torch.cat(variants)
 
-    def _hold_scale(self) -> None:
-        """Within CLIP's bound, or at the temperature that is fixed."""
-        scale = self.tower.log_scale.data
-        if self.config.temperature is None:
-            scale.clamp_(max=MAX_LOG_SCALE)
-        else:
-            scale.fill_(-math.log(self.config.temperature))
+    def _start_scale(self) -> None:
+        """Where the loss starts it, or at the temperature that is fixed."""
+        start = self.config.loss.initial_log_scale
+        if self.config.temperature is None and start is not None:
+            self.tower.log_scale.data.fill_(start)
+        self._clamp_scale()
 
-    def _losses(self, embeddings: Tensor, batch: Batch, log_scale: Tensor) -> dict[str, Tensor]:
-        """InfoNCE against each kind of target that has a weight, over all workers' batch."""
-        embeddings = gather_rows(embeddings)
-        groups = gather_rows(batch.groups.to(self.device)) if self.config.label_positives else None
-        owners = gather_rows(batch.owners.to(self.device)) if self.bank else None
-        losses = {}
-        for name in self.weights:
-            paired = gather_rows(batch.targets[name].to(self.device))
-            further = None
-            if self.bank and owners is not None:
-                further = self.bank.negatives(name, paired, owners, groups)
-            losses[name] = info_nce(embeddings, paired, log_scale.exp(), groups, further)
-        return losses
+    def _clamp_scale(self) -> None:
+        """Within the bound of the loss, or at the temperature that is fixed."""
+        scale, largest = self.tower.log_scale.data, self.config.loss.max_log_scale
+        if self.config.temperature is not None:
+            scale.fill_(-math.log(self.config.temperature))
+        elif largest is not None:
+            scale.clamp_(max=largest)
 
     @torch.no_grad()
     def _validate(self) -> None:
-        """Loss and R@1 against one kind of target, on the validation split.
-
-        Every worker embeds its share of it, and all must: shards of a tower work together.
-        """
-        made = self.job.targets
-        if not made.shards("val"):
+        """Loss and R@1 on the validation split; all workers must call it."""
+        if self.validation.is_empty:
             return
-        own, paired = self._using_average(self._embedded_validation)
-        loss = info_nce(own, paired, self.tower.log_scale.exp())
-        # By value: samples of one class may share their text, and any of them is right.
-        hits = (paired[(own @ paired.T).argmax(1)] == paired).all(1)
-        self.curves.val.append(
-            {"step": self.step, "loss": loss.item(), "r1": hits.float().mean().item()}
-        )
 
-    def _embedded_validation(self) -> tuple[Tensor, Tensor]:
-        """Embeddings and mean targets [N, E] of samples of the validation split."""
-        kind = validation_kind(self.weights)
-        made = self.job.targets
-        stored = (s for path in made.shards("val") for s in made.read(path))
-        samples = islice(stored, _VALIDATED)
-        own, paired = [], []
+        def embedded() -> tuple[Tensor, Tensor]:
+            return self.validation.embed(self._embed)
+
         self.tower.eval()
-        while rows := list(islice(samples, _VALIDATED_TOGETHER * self.world_size)):
-            share = -(-len(rows) // self.world_size)
-            # The same number for every worker; what is there twice is cut off again.
-            mine = [rows[(self.rank * share + i) % len(rows)] for i in range(share)]
-            signals = np.stack([decode_array(sample[self.signal_file]) for sample in mine])
-            seen = self.tokenizer.prepare(torch.from_numpy(signals), self.signal).to(self.device)
-            own.append(gather_rows(self._embed(seen))[: len(rows)])
-            found = [torch.tensor(read_targets(s, kind)).float().mean(0) for s in rows]
-            paired.append(F.normalize(torch.stack(found), dim=-1).to(self.device))
+        embeddings, targets = self._using_average(embedded)
         self.tower.train()
-        return torch.cat(own), torch.cat(paired)
+        found = self.objective.validate(embeddings, targets, self.tower.log_scale)
+        self.curves.val.append({"step": self.step, **found})
+        self._report(val=self.curves.val[-1:])
 
-    def _record(self, losses: dict[str, float]) -> None:
-        self.curves.train.append({"step": self.step, **losses})
+    def _report(self, *, train: Entries = (), val: Entries = ()) -> None:
         if self.rank == 0:
-            self.worker.show(self.step, losses["loss"])
+            self.worker.report([*points_of("train", train), *points_of("val", val)])
 
     def _checkpoint(self, *, last: bool) -> None:
         with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as name:
             folder = Path(name)
-            parallel.save_state(folder, self.tower, self.optimizer, **self._average_state())
+            parallel.save_state(folder, self._state())
             state = self._using_average(lambda: parallel.whole_state(self.tower)) if last else {}
             if self.rank == 0:
                 if last:
@@ -312,32 +278,45 @@ class Trainer:
         with self.worker.latest() as folder:
             if folder is None:
                 return
-            parallel.load_state(folder, self.tower, self.optimizer, **self._average_state())
+            parallel.load_state(folder, self._state())
             progress = json.loads(Path(folder, PROGRESS_FILE).read_text())
         self.step = progress["step"]
         self.curves = Curves(progress["train"], progress["val"])
+        self._report(**asdict(self.curves))  # what the kill kept from being told
 
-    def _build_average(self) -> parallel.WeightAverage | None:
-        if self.config.ema_decay is None:
-            return None
-        named = {n: p for n, p in self.tower.named_parameters() if p.requires_grad}
-        return parallel.WeightAverage(named, self.config.ema_decay)
-
-    def _average_state(self) -> dict[str, Any]:
-        return {"average": self.average.weights} if self.average else {}
+    def _state(self) -> dict[str, Any]:
+        """What a checkpoint holds, by name; its tensors are loaded in place."""
+        state: dict[str, Any] = {
+            "tower": self.tower.trained_state(),
+            "optimizer": parallel.moments(self.parameters, self.optimizer),
+        }
+        if own := self.objective.parameters:
+            state["loss"] = {name: parameter.detach() for name, parameter in own.items()}
+        if self.average:
+            state["average"] = self.average.weights
+        return state
 
     def _using_average(self, use: Callable[[], Any]) -> Any:
-        return self.average.shown(use) if self.average else use()
+        return self.average.with_averaged_weights(use) if self.average else use()
 
-    def _bank(self) -> TargetBank | None:
-        if not self.config.bank:
-            return None
-        return TargetBank.read(
+    def _build_objective(self) -> Objective:
+        weights = self.config.weights(taught=has_teacher(self.job.foundation))
+        sampling, sampler = self.config.negatives, None
+        if sampling:
+            seed = self.config.seed
+            sampler = sampling.open(self.job.targets, weights, seed=seed, device=self.device)
+        return Objective(self.config, weights, sampler, self.device)
+
+    def _validation_split(self) -> ValidationSplit:
+        """Compared with one kind of target of those that count."""
+        return ValidationSplit(
             self.job.targets,
-            self.weights,
-            self.config.bank,
-            seed=self.config.seed,
-            device=self.device,
+            validation_kind(self.objective.weights),
+            self.signal_file,
+            lambda stored: self.tokenizer.prepare(stored, self.signal),
+            self.rank,
+            self.world_size,
+            self.device,
         )
 
 

@@ -11,7 +11,7 @@ import logging
 import shutil
 import tempfile
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from upath import UPath
 
 from pipelines.execution.bulk import connect, original_error
-from pipelines.execution.runtime import ProgressBar
+from pipelines.execution.logger import Point, Report
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.settings import PROGRESS_FILE
 from pipelines.lens.training import Trainer, TrainJob
@@ -39,11 +39,12 @@ logger = logging.getLogger(__name__)
 FAILURES: int = 3  # lost workers and nodes without a checkpoint in between
 
 
-def fit(job: TrainJob, folder: UPath, bar: ProgressBar) -> AbstractContextManager[Path | None]:
+def fit(job: TrainJob, folder: UPath, report: Report) -> AbstractContextManager[Path | None]:
     """Train to the last step; the folder of the last checkpoint, to be opened by `with`.
 
     Args:
         folder: where checkpoints are kept while training lasts.
+        report: takes the figures of every step as they come, in this process.
 
     Raises:
         VitlensError: whatever a worker raised on purpose, as itself.
@@ -51,8 +52,8 @@ def fit(job: TrainJob, folder: UPath, bar: ProgressBar) -> AbstractContextManage
     """
     resources = job.resources
     if resources.train_workers:
-        return _fit_with_ray(job, folder, bar)
-    worker = InProcess(folder, bar, on_gpu=resources.gpus_per_worker > 0)
+        return _fit_with_ray(job, folder, report)
+    worker = InProcess(folder, report, on_gpu=resources.gpus_per_worker > 0)
     threads = torch.get_num_threads()
     torch.set_num_threads(resources.threads())
     try:
@@ -70,7 +71,7 @@ class InProcess:
     """
 
     folder: UPath | Path
-    bar: ProgressBar
+    report: Report
     on_gpu: bool = False
     rank: int = 0
     world_size: int = 1
@@ -78,9 +79,6 @@ class InProcess:
     @property
     def device(self) -> torch.device:
         return torch.device("cuda" if self.on_gpu else "cpu")
-
-    def show(self, step: int, loss: float) -> None:
-        self.bar.at(step, f"loss {loss:.3f}")
 
     def keep(self, step: int, folder: Path) -> None:
         kept = self.folder / f"step-{step:08d}"
@@ -113,7 +111,7 @@ class InProcess:
 
 
 class RayWorker:
-    """One of Ray Train's workers; the first says how far it is."""
+    """One of Ray Train's workers; the first tells figures, through the driver."""
 
     def __init__(self, progress: Any) -> None:
         context = ray.train.get_context()
@@ -121,8 +119,8 @@ class RayWorker:
         self.device = ray.train.torch.get_device()
         self.progress = progress
 
-    def show(self, step: int, loss: float) -> None:
-        self.progress.report.remote(step, loss)
+    def report(self, points: Sequence[Point]) -> None:
+        self.progress.report.remote(points)
 
     def give_up(self, error: LossError) -> None:
         if self.rank == 0:
@@ -157,7 +155,7 @@ def _train_worker(config: dict[str, Any]) -> None:
 
 
 def _fit_with_ray(
-    job: TrainJob, folder: UPath, bar: ProgressBar
+    job: TrainJob, folder: UPath, report: Report
 ) -> AbstractContextManager[Path | None]:
     resources = job.resources
     connect(resources)
@@ -175,7 +173,7 @@ def _fit_with_ray(
         checkpoint_config=CheckpointConfig(num_to_keep=2),
         failure_config=FailureConfig(max_failures=FAILURES),
     )
-    with _shown(bar) as progress:
+    with _relayed(report) as progress:
         loop = {"job": job, "progress": progress}
         result, kept = None, -1
         while result is None:
@@ -212,18 +210,20 @@ def _opened(checkpoint: ray.train.Checkpoint | None) -> Generator[Path | None]:
 
 @ray.remote(num_cpus=0)
 class _Progress:
-    """Where the first worker says how far it is, or why it gave up, and the driver asks."""
+    """Where the first worker tells figures, or why it gave up, and the driver asks."""
 
     def __init__(self) -> None:
-        self.latest = (0, float("nan"))
+        self.points: list[Point] = []
         self.kept = -1
         self.error: LossError | None = None
 
-    def report(self, step: int, loss: float) -> None:
-        self.latest = (step, loss)
+    def report(self, points: Sequence[Point]) -> None:
+        self.points.extend(points)
 
-    def read(self) -> tuple[int, float]:
-        return self.latest
+    def take(self) -> list[Point]:
+        """What was told since it was last asked."""
+        taken, self.points = self.points, []
+        return taken
 
     def keep(self, step: int) -> None:
         self.kept = max(self.kept, step)
@@ -240,26 +240,25 @@ class _Progress:
 
 
 @contextmanager
-def _shown(bar: ProgressBar) -> Generator[Any]:
-    """An actor for the workers' progress, drawn on `bar` twice a second."""
+def _relayed(report: Report) -> Generator[Any]:
+    """An actor that workers tell their figures; they are reported twice a second."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     progress: Any = _Progress.options(scheduling_strategy=here).remote()  # lives as we do
     done = threading.Event()
 
-    def draw() -> None:
-        step, loss = ray.get(progress.read.remote())
-        bar.at(step, f"loss {loss:.3f}")
+    def relay() -> None:
+        report(ray.get(progress.take.remote()))
 
-    def keep_drawing() -> None:
+    def keep_relaying() -> None:
         while not done.wait(0.5):
-            draw()
+            relay()
 
-    thread = threading.Thread(target=keep_drawing, daemon=True)
+    thread = threading.Thread(target=keep_relaying, daemon=True)
     thread.start()
     try:
         yield progress
     finally:
         done.set()
         thread.join()
-        draw()
+        relay()
         ray.kill(progress)

@@ -63,8 +63,8 @@ def run(
         if build.existing:
             return build.existing
         tasks = _planned(build, selected, records, config.objects_per_shard, piece)
-    stage = partial(FetchStage, mirror, config, build.folder)
-    made = write_shards(runtime, build, tasks, stage)
+    fetcher = partial(ObjectFetcher, mirror, config, build.folder)
+    made = write_shards(runtime, build, tasks, fetcher)
     refused = [
         Quarantined(key=uid, step=STEP.name, reason=reason)
         for uid, reason in mirror.quarantined().items()
@@ -105,7 +105,7 @@ def _items(
         yield {**row, "split": SPLITS[side]}
 
 
-class FetchStage:
+class ObjectFetcher:
     """Fetches one shard's objects, as its plan in `plans` names them, from the mirror."""
 
     def __init__(self, mirror: Mirror, config: ObjectsConfig, plans: UPath) -> None:

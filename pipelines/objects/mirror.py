@@ -15,7 +15,6 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import fsspec
@@ -207,7 +206,7 @@ class Mirror:
         self, part: str, uids: list[str], labels: Mapping[str, str]
     ) -> Iterator[ObjectRecord]:
         """The objects of one metadata part; one the mirror lacks leaves them without metadata."""
-        annotations: dict[str, Any] = {}
+        annotations: dict[str, object] = {}
         try:
             annotations = metadata(self._annotations(f"metadata/{part}.json.gz"), uids)
         except BadSampleError as error:
@@ -235,7 +234,7 @@ class Mirror:
 # --- annotations ---------------------------------------------------------------------------
 
 
-def _record(uid: str, path: str, label: str | None, annotation: Any) -> ObjectRecord:
+def _record(uid: str, path: str, label: str | None, annotation: object) -> ObjectRecord:
     name, creator, licence, size_bytes = (
         _entry(annotation, *keys)
         for keys in (("name",), ("user", "displayName"), ("license",), ("archives", "glb", "size"))
@@ -253,14 +252,14 @@ def _record(uid: str, path: str, label: str | None, annotation: Any) -> ObjectRe
     )
 
 
-def _entry(annotation: Any, *keys: str) -> Any:
+def _entry(annotation: object, *keys: str) -> object:
     """The value under nested `keys`, or None where one is missing."""
     for key in keys:
         annotation = annotation.get(key) if isinstance(annotation, dict) else None
     return annotation
 
 
-def _names(entries: Any) -> tuple[str, ...]:
+def _names(entries: object) -> tuple[str, ...]:
     names = [_entry(entry, "name") for entry in entries] if isinstance(entries, list) else []
     return tuple(name for name in names if isinstance(name, str))
 

@@ -1,4 +1,4 @@
-"""staging: what a registered challenger must pass before it may become champion.
+"""acceptance: what a registered challenger must pass before it may become champion.
 
     sanity ─▶ thresholds ─▶ non-inferiority ─▶ benchmarks
     (loads    (held-out     (to the champion,   (of the modality, where
@@ -6,26 +6,31 @@
 
 Reads     the registered version, its evaluation and benchmarks, the champion.
 Writes    one tag a tier and a gate on the version and its run.
-Promises  every gate is held whatever the others say; what was held with the same settings
-          against the same champion is not held again.
+Promises  every gate is checked whatever the others say; what was checked with the same settings
+          against the same champion is not checked again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from pipelines.benchmarks.step import STEP, TABLE
+from pipelines.benchmarks.step import TABLE
 from pipelines.benchmarks.table import Table
-from pipelines.evaluation.result import read_result
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
-from pipelines.registry import gates, models, noninferiority, sanity
-from pipelines.registry.gates import GateConfig, GateResult
+from pipelines.registry import models
+from pipelines.registry.gates.base import TIERS, Gate, GateContext, GateResult, Tier, skipped
+from pipelines.registry.gates.benchmarks import Benchmarks
+from pipelines.registry.gates.non_inferiority import NonInferiority
+from pipelines.registry.gates.sanity import Sanity
 from pipelines.registry.models import CHAMPION, ModelVersion
-from pipelines.registry.settings import StagingConfig
+from pipelines.registry.settings import AcceptanceConfig
 from pipelines.store.artifacts import Artifact, digest
+
+# Checked of every modality, each the last of its tier; their names are their tiers'.
+STANDING: tuple[Tier, ...] = ("sanity", "non_inferiority", "benchmarks")
 
 
 class Asked(Protocol):
@@ -34,21 +39,21 @@ class Asked(Protocol):
     @property
     def modality(self) -> str: ...
     @property
-    def gates(self) -> Mapping[str, GateConfig]: ...
+    def gates(self) -> Mapping[str, Gate]: ...
     @property
-    def staging(self) -> StagingConfig: ...
+    def acceptance(self) -> AcceptanceConfig: ...
     @property
     def evaluation(self) -> EvaluationConfig: ...
 
 
-def stage(
+def check_gates(
     runtime: Runtime,
     home: Path,
     config: Asked,
     artifacts: Mapping[str, Artifact],
     model: ModelVersion,
 ) -> ModelVersion:
-    """Hold every gate against a version, and tag it with what was found.
+    """Check every gate of a version, and tag it with what was found.
 
     Args:
         artifacts: by step, those the version was registered with.
@@ -60,7 +65,8 @@ def stage(
     settings = settings_digest(config, artifacts["benchmarks"])
     if is_current(model, settings, champion):
         return model
-    results = list(_hold(runtime, home, config, artifacts, model, champion))
+    context = GateContext(runtime, home, artifacts, config.evaluation, model, champion)
+    results = _in_order(_results(config, context))
     against = f"{settings}/{champion.version if champion else 0}"
     return models.state_gates(home, model, results, against)
 
@@ -71,17 +77,17 @@ def settings_digest(config: Asked, measured: Artifact) -> str:
     By content: a data set that failed and was mended leaves the fingerprint as it was.
     """
     told = {name: gate.model_dump() for name, gate in config.gates.items()}
-    table = measured.read_model(TABLE, Table)
-    return digest([told, config.staging.model_dump(), table.model_dump(mode="json")])[:16]
+    table = measured.read_model(TABLE, Table).model_dump(mode="json")
+    return digest([told, config.acceptance.model_dump(), table])[:16]
 
 
-def names(gate_names: list[str]) -> list[str]:
-    """The gates of a workflow in the order they are held, given those of its YAML."""
-    return [sanity.NAME, *gate_names, noninferiority.NAME, STEP.name]
+def names(gate_names: Iterable[str]) -> list[str]:
+    """The gates of a workflow, given those of its YAML."""
+    return [STANDING[0], *gate_names, *STANDING[1:]]
 
 
 def is_current(model: ModelVersion, settings: str, champion: ModelVersion | None) -> bool:
-    """Whether it was held so already; a champion need not be held against itself."""
+    """Whether it was checked so already; a champion need not be compared with itself."""
     if not model.gates:
         return False
     told, _, against = model.gate_settings.partition("/")
@@ -89,86 +95,23 @@ def is_current(model: ModelVersion, settings: str, champion: ModelVersion | None
     return told == settings and (same_champion or CHAMPION in model.aliases)
 
 
-def _hold(
-    runtime: Runtime,
-    home: Path,
-    config: Asked,
-    artifacts: Mapping[str, Artifact],
-    model: ModelVersion,
-    champion: ModelVersion | None,
-) -> Iterator[GateResult]:
-    if config.staging.sanity:
-        yield sanity.hold(models.download(model.uri, home), config.staging.sanity)
+def _results(config: Asked, context: GateContext) -> Iterable[GateResult]:
+    for gate in config.gates.values():
+        yield gate.check(context)
+    asked = config.acceptance
+    if asked.sanity:
+        yield Sanity(name="sanity", **asked.sanity.model_dump()).check(context)
     else:
-        yield sanity.skipped()
-    evaluation = artifacts["evaluation"]
-    asked = [*config.gates.values()]
-    measured = artifacts["benchmarks"].read_model(TABLE, Table)
-    yield from _thresholds(evaluation, [gate for gate in asked if not gate.on_benchmark])
-    if config.staging.non_inferiority is None:
-        yield noninferiority.skipped("switched off: staging.non_inferiority is null")
-    elif champion is None or champion.version == model.version:
-        yield noninferiority.skipped("there is no other champion to compare with")
+        yield skipped("sanity", "sanity", "switched off: acceptance.sanity is null")
+    if asked.non_inferiority:
+        settings = asked.non_inferiority.model_dump()
+        yield NonInferiority(name="non_inferiority", **settings).check(context)
     else:
-        yield noninferiority.hold(
-            runtime,
-            config.staging.non_inferiority,
-            config.evaluation,
-            artifacts["targets"],
-            evaluation,
-            models.download(champion.uri, home),
-            f"version {champion.version}",
-        )
-
-    yield from _benchmark_gates(measured, [gate for gate in asked if gate.on_benchmark])
-    yield _benchmarks(measured)
+        reason = "switched off: acceptance.non_inferiority is null"
+        yield skipped("non_inferiority", "non_inferiority", reason)
+    yield Benchmarks(name="benchmarks").check(context)
 
 
-def _thresholds(evaluation: Artifact, asked: list[GateConfig]) -> list[GateResult]:
-    return gates.evaluate(read_result(evaluation).figures(), asked)
-
-
-def _benchmark_gates(measured: Table, asked: list[GateConfig]) -> Iterator[GateResult]:
-    """Gates on benchmarks; one whose data set is not mounted is skipped."""
-    figures = {
-        f"{STEP.name}.{row.benchmark}.{row.kind}.{row.metric}": row.value for row in measured.rows
-    }
-    scored = {row.benchmark for row in measured.rows}
-    failed = {item.benchmark: item.reason for item in measured.failed}
-    for gate in asked:
-        _, name, *_ = gate.metric.split(".")
-        if name in scored:
-            [held] = gates.evaluate(figures, [gate])
-            yield held.model_copy(update={"tier": "benchmarks"})
-        elif name in failed:
-            yield _benchmark_result(gate.name, False, f"{name}: {failed[name]}")
-        else:
-            yield _benchmark_result(gate.name, True, f"{name} is not mounted", skipped=True)
-
-
-def _benchmarks(measured: Table) -> GateResult:
-    """Whether every data set that is mounted could be measured."""
-    if failed := [f"{item.benchmark}: {item.reason}" for item in measured.failed]:
-        return _benchmark_result(STEP.name, False, "; ".join(failed))
-    names = sorted({row.benchmark for row in measured.rows})
-    if not names:
-        others = ", ".join(item.benchmark for item in measured.skipped)
-        reason = (
-            f"no data set is mounted ({others})" if others else "there is none of this modality"
-        )
-        return _benchmark_result(STEP.name, True, reason, skipped=True)
-    reason = f"{len(measured.rows)} figures of {', '.join(names)}"
-    return _benchmark_result(STEP.name, True, reason)
-
-
-def _benchmark_result(name: str, passed: bool, reason: str, *, skipped: bool = False) -> GateResult:
-    return GateResult(
-        name=name,
-        tier="benchmarks",
-        metric="data sets that failed",
-        threshold=0,
-        value=0 if passed else 1,
-        passed=passed,
-        skipped=skipped,
-        reason=reason,
-    )
+def _in_order(results: Iterable[GateResult]) -> list[GateResult]:
+    """By tier; within a tier the gates of the YAML come first."""
+    return sorted(results, key=lambda result: TIERS.index(result.tier))

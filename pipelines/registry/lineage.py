@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pipelines.registry.gates import GateResult
+from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import EXPERIMENT, ModelVersion, connect, get
 from pipelines.registry.tracking import EVALUATION_TAG, FINGERPRINT_TAG
 from vitlens_core.errors import ConfigError
@@ -96,14 +96,16 @@ def _evaluations(client: MlflowClient, lens: str) -> list[Evaluation]:
     if experiment is None or not lens:
         return []
     same = f"tags.`{FINGERPRINT_TAG}lens` = '{lens}'"
-    runs = client.search_runs([experiment.experiment_id], same, order_by=["start_time ASC"])
-    return [_evaluation(run) for run in runs]
+    runs = client.search_runs([experiment.experiment_id], same)
+    # A run begins with the training; until the lens is evaluated it is none of an evaluation.
+    evaluations = [_evaluation(run) for run in runs if EVALUATION_TAG in run.data.tags]
+    return sorted(evaluations, key=lambda evaluation: evaluation.at)
 
 
 def _evaluation(run: Run) -> Evaluation:
     return Evaluation(
-        fingerprint=run.data.tags.get(EVALUATION_TAG, ""),
-        at=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+        fingerprint=run.data.tags[EVALUATION_TAG],
+        at=datetime.fromtimestamp((run.info.end_time or run.info.start_time) / 1000, UTC),
         figures={k: v for k, v in run.data.metrics.items() if k.startswith("zero_shot.top")},
     )
 

@@ -1,6 +1,6 @@
 """registry: evaluated lenses as versions of a registered model, with their lineage.
 
-Reads     finished artifacts and what staging found.
+Reads     finished artifacts and what their gates found.
 Writes    MLflow: per evaluated lens one run (params, figures, curves, lineage, report) and
           one version of `vitlens-<modality>`, tagged with each tier and gate; by default in
           `<home>/mlflow.db` and `<home>/mlartifacts`, with MLFLOW_TRACKING_URI on that server.
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from pipelines.registry.gates import GateResult, all_passed, tier_outcomes
+from pipelines.registry.gates.base import GateResult, all_passed, tier_outcomes
 from pipelines.registry.tracking import EVALUATION_TAG, EvaluatedLens, record
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import made_once
@@ -52,13 +52,13 @@ class ModelVersion:
     aliases: tuple[str, ...]
     run_id: str
     evaluation: str  # fingerprint of the evaluation that was registered
-    gates: tuple[GateResult, ...]  # what staging found; none before it
+    gates: tuple[GateResult, ...]  # what was found; none before they are checked
     gate_settings: str  # digest of what the gates were told
     created_at: datetime
 
     @property
     def gates_passed(self) -> bool:
-        """Whether it was staged and no gate failed."""
+        """Whether its gates were checked and none failed."""
         return bool(self.gates) and all_passed(self.gates)
 
     @property
@@ -126,7 +126,7 @@ def register_challenger(
 def state_gates(
     home: Path, model: ModelVersion, results: Sequence[GateResult], settings: str
 ) -> ModelVersion:
-    """Tag a version and its run with what staging found, in place of what it found before.
+    """Tag a version and its run with what its gates found, in place of what they found before.
 
     Args:
         settings: digest of what the gates were told, so that nobody takes them for others.
@@ -138,7 +138,7 @@ def state_gates(
         **{f"vitlens.tier.{tier}": outcome for tier, outcome in tier_outcomes(results).items()},
         **{f"vitlens.gate.{r.name}": f"{r.outcome}: {r.reason}" for r in results},
         _RESULTS_TAG: listed,
-        _SETTINGS_TAG: settings,  # last: what is killed before was not held so
+        _SETTINGS_TAG: settings,  # last: a kill before it leaves the gates unchecked
     }
     before = client.get_model_version(model.name, version).tags
     for key in before.keys() - tags.keys():

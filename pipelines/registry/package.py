@@ -46,13 +46,13 @@ def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, mod
     import mlflow
     from mlflow.models import Model
 
-    with tempfile.TemporaryDirectory(prefix="vitlens-files-") as staging:
-        files = _stage(artifacts, Path(staging))
+    with tempfile.TemporaryDirectory(prefix="vitlens-files-") as scratch:
+        files = _collect(artifacts, Path(scratch))
         settings, foundation_spec, _ = read_settings(files["lens"])
         mlflow.pyfunc.save_model(
             str(folder),
             python_model=str(Path(__file__).with_name("served_model.py")),
-            code_paths=[str(_code(Path(staging)))],
+            code_paths=[str(_code(Path(scratch)))],
             artifacts={name: str(path) for name, path in files.items()},
             input_example=[settings.signal_needed.example().tolist()],
             pip_requirements=requirements(lit=foundation_spec.startswith("lit:")),
@@ -91,7 +91,7 @@ def _code(folder: Path) -> Path:
     return Path(shutil.copytree(source, folder / source.name, ignore=ignored))
 
 
-def _stage(artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Path]:
+def _collect(artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Path]:
     """Local copies of the files the model is made of, from whatever store they lie in."""
     files = {}
     for name, (step, file_name) in _MODEL_FILES.items():

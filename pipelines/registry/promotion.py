@@ -1,9 +1,9 @@
 """promotion: which version is champion, and who made it so.
 
-Reads     a version's gates, as staging stated them.
+Reads     a version's gates, as acceptance stated them.
 Writes    the aliases `champion` and `previous`, and one entry of history per move, kept with
           the registered model: what, from which version, who, when and why.
-Promises  a version whose gates failed, or were never held, is promoted only when forced, and
+Promises  a version whose gates failed, or were never checked, is promoted only when forced, and
           the entry says so; there is exactly one champion at any time, even when promotions
           run concurrently or one is killed; the next promotion completes it.
 """
@@ -67,10 +67,10 @@ def promote(
     present champion changes nothing, and is no entry of history.
 
     Args:
-        force: promote it although its gates failed or were never held.
+        force: promote it although its gates failed or were never checked.
 
     Raises:
-        ConfigError: a gate failed (with each reason), none was held, or no such version.
+        ConfigError: a gate failed (with each reason), none was checked, or no such version.
     """
     client = connect(home)
     with _alone(home):
@@ -126,8 +126,8 @@ def rolled_back(home: Path, name: str, version: int) -> Move | None:
 def _refuse_failed(model: ModelVersion, champion: int | None) -> None:
     if not model.gates:
         raise ConfigError(
-            f"{model.name} version {model.version} was never staged, so no gate was held; run its "
-            "workflow again, or force it (--force)"
+            f"{model.name} version {model.version} has no gate that was checked; run its workflow "
+            "again, or force it (--force)"
         )
     if failed := [f"{gate.name}: {gate.reason}" for gate in model.gates if not gate.passed]:
         raise ConfigError(
@@ -136,7 +136,7 @@ def _refuse_failed(model: ModelVersion, champion: int | None) -> None:
     _, _, against = model.gate_settings.partition("/")
     if against not in ("", str(champion or 0)) and champion != model.version:
         raise ConfigError(
-            f"{model.name} version {model.version} was held against version {against}, and "
+            f"{model.name} version {model.version} was compared with version {against}, and "
             f"version {champion} is champion now; run its workflow again, or force it (--force)"
         )
 

@@ -1,8 +1,11 @@
-"""settings: what is asked of a challenger beside the thresholds of its workflow."""
+"""settings: what is asked of a challenger beside its workflow's gates, and what training tells."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.registry.loggers.base import AnyLogger
+from pipelines.registry.loggers.mlflow import Mlflow
 
 
 class SanityConfig(BaseModel):
@@ -32,10 +35,20 @@ class NonInferiorityConfig(BaseModel):
     seed: int = Field(0, description="of the bootstrap")
 
 
-class StagingConfig(BaseModel):
+class AcceptanceConfig(BaseModel):
     """What is asked beside the thresholds; a tier that is null is switched off."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sanity: SanityConfig | None = SanityConfig()
     non_inferiority: NonInferiorityConfig | None = NonInferiorityConfig()
+
+
+class TrackingConfig(BaseModel):
+    """Who is told of a training while it goes on. Never part of a fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    loggers: tuple[AnyLogger, ...] = Field(
+        (Mlflow(),), description="names, or settings with their `kind`, as [mlflow, json_lines]"
+    )

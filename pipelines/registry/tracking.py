@@ -1,17 +1,17 @@
-"""tracking: one evaluated lens as one MLflow run.
+"""tracking: one evaluated lens as one MLflow run, which may begin with its training.
 
 Reads     the artifacts of a run of the flow.
 Writes    an MLflow run: params (the config), figures, training curves, tags (fingerprints,
           foundation, code revision), and the loadable lens as its logged model.
-Promises  MLflow's global state is never touched: two homes can be used from one process.
+Promises  MLflow's global state is never touched: two homes can be used from one process. No
+          point of a curve is logged twice.
 """
 
 from __future__ import annotations
 
 import subprocess
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,17 +20,23 @@ from pydantic import BaseModel
 
 import vitlens_core
 from pipelines.evaluation.result import read_result
+from pipelines.execution.logger import Point, Training, points_of
 from pipelines.foundation.info import read_info
-from pipelines.lens.curves import read_curves
+from pipelines.lens.curves import TrainingCurves, read_curves
 from pipelines.store.artifacts import Artifact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel, Metric
+    from mlflow.entities import LoggedModel, Run
 
 EVALUATION_TAG = "vitlens.evaluation"
 VALIDATED_TAG = "vitlens.validated_against"
 FINGERPRINT_TAG = "vitlens.fingerprint."  # and a step's name
+FAILURE_TAG = "vitlens.failure"
+_MODALITY_TAG, _REVISION_TAG = "vitlens.modality", "vitlens.code_revision"
+_LENS_TAG = f"{FINGERPRINT_TAG}lens"
+_CURVES = ("train.", "val.")
+_MAX_TAG = 5000  # characters of MLflow's tags
 _BATCH_METRICS, _BATCH_PARAMS, _MAX_PARAM = 1000, 100, 6000  # limits of MLflow's log_batch
 
 
@@ -51,13 +57,21 @@ class EvaluatedLens:
 def record(client: MlflowClient, experiment_id: str, evaluated: EvaluatedLens) -> LoggedModel:
     """Log everything; the logged model names its run and where its files lie.
 
-    Runs that a killed or failed registration of the same evaluation left are deleted.
+    The run is that of the lens's training, unless another evaluation of the lens has it. Runs
+    that a killed or failed registration of the same evaluation left are deleted.
     """
     same = f"tags.`{EVALUATION_TAG}` = '{evaluated.fingerprint}'"
     for leftover in client.search_runs([experiment_id], same):
         client.delete_run(leftover.info.run_id)
     name = f"{evaluated.modality}-{evaluated.fingerprint[:8]}"
-    run_id = client.create_run(experiment_id, run_name=name, tags=tags(evaluated)).info.run_id
+    stated = tags(evaluated)
+    if begun := _run_of_training(client, experiment_id, stated[_LENS_TAG]):
+        run_id = begun.info.run_id
+        client.update_run(run_id, status="RUNNING", name=name)
+        for key, value in stated.items():
+            client.set_tag(run_id, key, value)
+    else:
+        run_id = client.create_run(experiment_id, run_name=name, tags=stated).info.run_id
     status = "FAILED"
     try:
         log_params(client, run_id, evaluated.config)
@@ -69,18 +83,49 @@ def record(client: MlflowClient, experiment_id: str, evaluated: EvaluatedLens) -
     return model
 
 
+def start_training(client: MlflowClient, experiment_id: str, training: Training) -> str:
+    """The id of the run of a lens's training: a new one, or that of one that was killed."""
+    if begun := _run_of_training(client, experiment_id, training.fingerprint):
+        client.update_run(begun.info.run_id, status="RUNNING")
+        if FAILURE_TAG in begun.data.tags:
+            client.delete_tag(begun.info.run_id, FAILURE_TAG)
+        return begun.info.run_id
+    revision = code_revision()
+    stated = {_MODALITY_TAG: training.modality, _LENS_TAG: training.fingerprint}
+    stated |= {_REVISION_TAG: revision} if revision else {}
+    name = f"{training.modality}-lens-{training.fingerprint[:8]}"
+    run_id = client.create_run(experiment_id, run_name=name, tags=stated).info.run_id
+    log_params(client, run_id, training.config)
+    return run_id
+
+
+def end_training(client: MlflowClient, run_id: str, error: BaseException | None) -> None:
+    """Close the run of a training; a registration opens it again."""
+    if error is None:
+        client.set_terminated(run_id, "FINISHED")
+        return
+    client.set_tag(run_id, FAILURE_TAG, f"{type(error).__name__}: {error}"[:_MAX_TAG])
+    client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+
+
+def _run_of_training(client: MlflowClient, experiment_id: str, lens: str) -> Run | None:
+    """The run of a lens's training that no evaluation has taken yet."""
+    runs = client.search_runs([experiment_id], f"tags.`{_LENS_TAG}` = '{lens}'")
+    return next((run for run in runs if EVALUATION_TAG not in run.data.tags), None)
+
+
 def tags(evaluated: EvaluatedLens) -> dict[str, str]:
     """Lineage, as a run carries it."""
     foundation = read_info(evaluated.artifacts["foundation"])
     revision = code_revision()
     steps = {FINGERPRINT_TAG + s: a.fingerprint for s, a in evaluated.artifacts.items()}
     return {
-        "vitlens.modality": evaluated.modality,
+        _MODALITY_TAG: evaluated.modality,
         EVALUATION_TAG: evaluated.fingerprint,
         **steps,
         "vitlens.foundation.spec": foundation.spec,
         "vitlens.foundation.digest": foundation.digest,
-        **({"vitlens.code_revision": revision} if revision else {}),
+        **({_REVISION_TAG: revision} if revision else {}),
     }
 
 
@@ -121,23 +166,40 @@ def log_figures(client: MlflowClient, run_id: str, artifacts: Mapping[str, Artif
 
     Of the validation curve also what it was measured against, as a tag.
     """
-    from mlflow.entities import Metric
-
-    now_ms = int(time.time() * 1000)
-    curves = read_curves(artifacts["lens"])
-    points = {"train": curves.train, "val": [point.model_dump() for point in curves.val]}
-    logged: list[Metric] = [
-        Metric(f"{part}.{name}", value, now_ms, int(point["step"]))
-        for part, measured in points.items()
-        for point in measured
-        for name, value in point.items()
-        if name != "step"
-    ]
-    if curves.validated_against:
-        client.set_tag(run_id, VALIDATED_TAG, curves.validated_against)
+    log_curves(client, run_id, read_curves(artifacts["lens"]))
     final = read_result(artifacts["evaluation"]).figures()
     final |= {f"seconds.{step}": a.manifest.seconds for step, a in artifacts.items()}
-    logged += [Metric(name, value, now_ms, 0) for name, value in final.items()]
+    log_points(client, run_id, [Point(0, final)])
+
+
+def log_curves(client: MlflowClient, run_id: str, curves: TrainingCurves) -> None:
+    """What the run lacks of the curves: all of them, or what a logger could not tell."""
+    logged = logged_steps(client, run_id)
+    validated = [point.model_dump() for point in curves.val]
+    missing = []
+    for point in [*points_of("train", curves.train), *points_of("val", validated)]:
+        lacks = {n: v for n, v in point.figures.items() if point.step not in logged.get(n, ())}
+        missing.append(Point(point.step, lacks, point.at))
+    log_points(client, run_id, missing)
+    if curves.validated_against:
+        client.set_tag(run_id, VALIDATED_TAG, curves.validated_against)
+
+
+def logged_steps(client: MlflowClient, run_id: str) -> dict[str, set[int]]:
+    """The steps that a run has of every figure of its curves."""
+    names = [n for n in client.get_run(run_id).data.metrics if n.startswith(_CURVES)]
+    return {n: {m.step for m in client.get_metric_history(run_id, n)} for n in names}
+
+
+def log_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> None:
+    """Log figures by step, as many at a time as MLflow takes."""
+    from mlflow.entities import Metric
+
+    logged = [
+        Metric(name, value, int(point.at * 1000), point.step)
+        for point in points
+        for name, value in point.figures.items()
+    ]
     for start in range(0, len(logged), _BATCH_METRICS):
         client.log_batch(run_id, metrics=logged[start : start + _BATCH_METRICS])
 

@@ -22,11 +22,11 @@ def run(runtime: Runtime, config: RendersConfig, objects: Artifact) -> Artifact:
     build = STEP.begin(runtime, config, inputs)
     if build.existing:
         return build.existing
-    stage = partial(RenderStage, config.settings(), objects)
-    return build_shards(runtime, build, tasks_of(objects), stage)
+    processor = partial(ShardRenderer, config.settings(), objects)
+    return build_shards(runtime, build, tasks_of(objects), processor)
 
 
-class RenderStage:
+class ShardRenderer:
     """Holds one renderer child and renders one shard's objects after the other."""
 
     def __init__(self, settings: RenderSettings, objects: Artifact) -> None:
@@ -54,8 +54,8 @@ def _seed(uid: str) -> int:
 
 def _sample(described: dict, rendered: RenderedObject) -> Sample:
     views = {f"view{i:02d}.png": encode_png(view) for i, view in enumerate(rendered.rgba)}
-    cameras, stage = rendered.cameras, rendered.normalisation
-    source = {"centre": [float(c) for c in stage.centre], "scale": float(stage.scale)}
+    cameras, placed = rendered.cameras, rendered.normalisation
+    source = {"centre": [float(c) for c in placed.centre], "scale": float(placed.scale)}
     return {
         "__key__": described["uid"],
         **views,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
 
-from pipelines.registry.gates import GateResult
+from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import ModelVersion
 from pipelines.report.content import PAGE_FILE, REPORT_FILE, Report, Run, encode_readable
 from pipelines.report.page import render

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pipelines.evaluation.result import EvaluationSummary, read_result
 from pipelines.foundation.info import read_info
 from pipelines.lens.curves import TrainingCurves, read_curves
-from pipelines.registry.gates import GateResult, Tier
+from pipelines.registry.gates.base import GateResult, Tier
 from pipelines.registry.models import ModelVersion
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.targets.step import TargetKind

@@ -18,6 +18,7 @@ from ray import serve
 
 from pipelines.execution.bulk import connect
 from pipelines.execution.runtime import Resources
+from pipelines.service.app import create_app
 from pipelines.service.config import ServiceConfig
 from pipelines.service.engine import EmbeddingOrError, Engine, Work
 from pipelines.service.metrics import FOLDER
@@ -51,8 +52,6 @@ class Replica:
         return [(outcome,) for outcome in await self._engine.embed_all(works)]
 
     def __serve_build_asgi_app__(self):
-        from pipelines.service.app import create_app
-
         return create_app(self._engine)
 
 

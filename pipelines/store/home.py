@@ -2,6 +2,7 @@
 
     $VITLENS_HOME (default ./.vitlens)
     ├── artifacts/    every step's artifacts, unless VITLENS_STORE names another folder or URL
+    ├── curves/       figures of trainings as they came, if `tracking.loggers` has json_lines
     ├── dagster/      run history (sqlite)
     ├── generated/    data sets written by their sources, in published formats
     ├── latest        link to the newest of reports/
@@ -61,6 +62,9 @@ class Home:
 
     def logs(self) -> Path:
         return _made(self.root / "logs")
+
+    def curves(self) -> Path:
+        return _made(self.root / "curves")
 
     def dagster(self) -> Path:
         return _made(self.root / "dagster")

@@ -23,6 +23,8 @@ from pipelines.store.artifacts import Artifact, digest
 from pipelines.targets.step import TargetKind
 from vitlens_core.foundation.info import FoundationInfo
 
+_WHERE = {"resources", "tracking"}  # sections that say nothing of what is computed
+
 RESULTS_FILE = "sweep.json"
 
 
@@ -61,7 +63,7 @@ class Sweep:
     @cached_property
     def fingerprint(self) -> str:
         """Identity of what is compared; where it ran never enters."""
-        configs = [p.config.model_dump(mode="json", exclude={"resources"}) for p in self.points]
+        configs = [p.config.model_dump(mode="json", exclude=_WHERE) for p in self.points]
         labels = [point.label for point in self.points]
         return digest([self.modality, self.axis, self.profile, labels, configs])
 

@@ -15,14 +15,13 @@ from pydantic import JsonValue
 
 from pipelines.evaluation.presenter import figure_name
 from pipelines.registry.models import connect, experiment, model_name
-from pipelines.registry.tracking import code_revision, log_figures, log_params
+from pipelines.registry.tracking import FAILURE_TAG, code_revision, log_figures, log_params
 from pipelines.sweep.results import FailedPoint, MadePoint, Sweep, SweepPoint, SweepResults
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SWEEP_TAG = "vitlens.sweep"
-FAILURE_TAG = "vitlens.failure"
 _PARENT_TAG = "mlflow.parentRunId"
 
 

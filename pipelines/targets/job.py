@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.execution.bulk import ShardTask, build_shards, tasks_of
-from pipelines.execution.prefetch import ahead
+from pipelines.execution.prefetch import prefetch
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.features import Features, composite_views, fitted_features
 from pipelines.foundation.info import read_info
@@ -44,8 +44,8 @@ def run(runtime: Runtime, shards: Artifact, foundation: Artifact) -> Artifact:
     build = STEP.begin(runtime, {}, inputs)
     if build.existing:
         return build.existing
-    stage = partial(TargetStage, shards, foundation, runtime.resources.device)
-    return build_shards(runtime, build, tasks_of(shards), stage, needs_gpu=True)
+    processor = partial(TargetEncoder, shards, foundation, runtime.resources.device)
+    return build_shards(runtime, build, tasks_of(shards), processor, needs_gpu=True)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Decoded:
     features: Features | None
 
 
-class TargetStage:
+class TargetEncoder:
     """Holds the foundation and encodes one shard after the other.
 
     Samples are decoded in a thread, several at a time, while those before are encoded.
@@ -87,7 +87,7 @@ class TargetStage:
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
         self.texts = {}
-        with closing(ahead(self._groups(task))) as groups:
+        with closing(prefetch(self._groups(task))) as groups:
             for group in groups:
                 yield from self._encoded(group)
 

@@ -1,10 +1,10 @@
-"""Images encoded per second by the targets' stage, against a plain loop over the same model.
+"""Images encoded per second by the targets' processor, against a plain loop over the same model.
 
     python -m tests.benchmarks.bench_targets [--size b16] [--samples 8] [--repeats 3]
 
-A shard of objects with 12 views of 224 px (RGBA PNGs) and no caption. The stage reads the shard,
-decodes, composites, encodes and yields targets; the loop calls the model on the same images, ready
-as one tensor per object. Random weights. Prints JSON: medians, and the ratio within one run.
+A shard of objects with 12 views of 224 px (RGBA PNGs) and no caption. The processor reads the
+shard, decodes, composites, encodes and yields targets; the loop calls the model on the same images,
+ready as one tensor per object. Random weights. Prints JSON: medians, and the ratio within one run.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ def measure(
     made: Artifact, frozen: Artifact, model: OpenClipFoundation, repeats: int
 ) -> dict[str, float | str]:
     with patch.object(targets, "open_foundation", lambda _: model):
-        stage = targets.TargetStage(made, frozen, device().type)
+        processor = targets.TargetEncoder(made, frozen, device().type)
     images = [composite_views(sample, 255) for sample in made.read(NAME)]
 
     def staged() -> None:
-        for _ in stage.samples(ShardTask(NAME)):
+        for _ in processor.samples(ShardTask(NAME)):
             pass
 
     def plain() -> None:
         for views in images:
-            stage.foundation.encode_image(views).cpu()
+            processor.foundation.encode_image(views).cpu()
 
     plain()
     pairs = [(timed(staged), timed(plain)) for _ in range(repeats)]

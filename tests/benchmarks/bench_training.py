@@ -11,7 +11,6 @@ Random weights. Prints JSON.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import tempfile
 from collections.abc import Callable
@@ -21,13 +20,10 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
 from upath import UPath
 
-from pipelines.execution.prefetch import ahead
-from pipelines.execution.runtime import ProgressBar
+from pipelines.execution.prefetch import prefetch
 from pipelines.lens import training
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.workers import InProcess
@@ -68,7 +64,7 @@ def main() -> None:
 def measure(size: str, batch: int, steps: int) -> dict[str, float | str]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = _trainer(Path(folder), size, batch)
-        batches = ahead(trainer.batches())
+        batches = prefetch(trainer.batches())
         with FlopCounterMode(display=False, custom_mapping=_OF_CPUS) as counter:
             trainer._train_step(*next(batches))
         seconds = median(timed(lambda: trainer._train_step(*next(batches))) for _ in range(steps))
@@ -99,10 +95,8 @@ def _trainer(folder: Path, size: str, batch: int) -> training.Trainer:
         made,
         described(store),
     )
-    progress = Progress(console=Console(file=io.StringIO()))
-    bar = ProgressBar(progress, progress.add_task("lens"))
     with patch.object(training, "open_foundation", lambda _: model):
-        return training.Trainer(job, InProcess(folder / "checkpoints", bar, on_gpu))
+        return training.Trainer(job, InProcess(folder / "checkpoints", lambda _: None, on_gpu))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.execution.bulk import ShardTask, Stage, build_shards
+from pipelines.execution.bulk import ShardProcessor, ShardTask, build_shards
 from pipelines.execution.runtime import Runtime
 from pipelines.store.artifacts import Artifact
-from tests.chaos.slow_stages import SAMPLE_BYTES, SAMPLES, Quick, SlowDisk, SlowTower, own_memory_mb
+from tests.chaos.slow_processors import (
+    SAMPLE_BYTES,
+    SAMPLES,
+    Quick,
+    SlowDisk,
+    SlowTower,
+    own_memory_mb,
+)
 from tests.pipelines.quiet import quiet_runtime
 
 SHARDS = 4
@@ -46,9 +53,9 @@ class DriverWatch:
         return self._most - self._start
 
 
-def _build(runtime: Runtime, name: str, stage: Callable[[], Stage]) -> Artifact:
+def _build(runtime: Runtime, name: str, processor: Callable[[], ShardProcessor]) -> Artifact:
     tasks = [ShardTask(f"train-{number:05d}") for number in range(SHARDS)]
-    return build_shards(runtime, runtime.store.begin(name, 1, {}, {}), tasks, stage)
+    return build_shards(runtime, runtime.store.begin(name, 1, {}, {}), tasks, processor)
 
 
 def _grown_mb(log: Path) -> float:
@@ -67,15 +74,15 @@ def _grown_mb(log: Path) -> float:
 def test_memory_does_not_grow_behind_what_is_slow(
     slow: str, tmp_path: Path, local_ray: None
 ) -> None:
-    """That queued samples would be noticed is shown by a stage that holds a shard of them."""
+    """That queued samples would be noticed is shown by a processor that holds a shard of them."""
     runtime = quiet_runtime(tmp_path, data_workers=2)
-    stage: Callable[..., Stage] = SlowDisk
+    processor: Callable[..., ShardProcessor] = SlowDisk
     if slow == "tower":
-        stage = partial(SlowTower, source=_build(quiet_runtime(tmp_path), "source", Quick))
+        processor = partial(SlowTower, source=_build(quiet_runtime(tmp_path), "source", Quick))
     hoarded, streamed = tmp_path / "hoarded.log", tmp_path / "streamed.log"
-    _build(runtime, "hoarding", partial(stage, hoarded, True))
+    _build(runtime, "hoarding", partial(processor, hoarded, True))
     with DriverWatch() as driver:
-        made = _build(runtime, "streaming", partial(stage, streamed, False))
+        made = _build(runtime, "streaming", partial(processor, streamed, False))
     assert made.manifest.counts["samples"] == SHARDS * SAMPLES
     assert _grown_mb(hoarded) > WORKER_MB > _grown_mb(streamed)
     assert driver.grown_mb < DRIVER_MB

@@ -21,7 +21,8 @@ from tests.tiny_models import TinyFoundation
 from vitlens_core import modalities
 from vitlens_core.captions import class_prompts
 from vitlens_core.errors import ConfigError, InputError
-from vitlens_core.losses import info_nce
+from vitlens_core.losses.base import Pairs
+from vitlens_core.losses.info_nce import info_nce
 from vitlens_core.modalities.base import FoundationModality, SignalConfig, TokenizerConfig
 from vitlens_core.models.tower import Tower, build_tower
 
@@ -328,7 +329,7 @@ def test_a_tower_takes_all_it_needs_along_to_another_device(name: str) -> None:
     seen = _prepared(name, _stored(name)).to("meta")
     label_ids = torch.arange(len(seen), device="meta")
     embeddings = tower(seen)
-    loss = info_nce(embeddings, embeddings.detach(), tower.log_scale.exp(), label_ids)
+    loss = info_nce(Pairs(embeddings, embeddings.detach(), label_ids), tower.log_scale.exp())
     loss.backward()
     trained = [p for p in tower.parameters() if p.requires_grad]
     assert all(p.grad is not None and p.grad.is_meta for p in trained)

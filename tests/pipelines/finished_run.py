@@ -23,7 +23,8 @@ from pipelines.evaluation.result import (
     read_result,
 )
 from pipelines.lens.curves import TrainingCurves, ValidationPoint
-from pipelines.registry.gates import GateConfig, GateResult, evaluate
+from pipelines.registry.gates.base import GateResult
+from pipelines.registry.gates.threshold import Threshold
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Quarantined, Store
 from pipelines.store.files import write_atomic
@@ -182,5 +183,5 @@ def finished_run(
 
 
 def gate_results(artifacts: dict[str, Artifact], at_least: float = 0.1) -> list[GateResult]:
-    gate = GateConfig(name="top1", metric="zero_shot.top1", min=at_least)
-    return evaluate(read_result(artifacts["evaluation"]).figures(), [gate])
+    gate = Threshold(name="top1", metric="zero_shot.top1", min=at_least)
+    return [gate.compare(read_result(artifacts["evaluation"]).figures())]

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.config import RunConfig, load_run_config, merged, parse_override
+from pipelines.registry.gates.threshold import Threshold
 from vitlens_core.errors import ConfigError
 
 BASE: dict[str, Any] = {
@@ -48,7 +49,7 @@ def test_values_are_yaml() -> None:
 def test_a_threshold_is_moved_by_the_name_of_its_gate() -> None:
     [gate] = load("gates.top1.min=0.1").gates.values()
 
-    assert (gate.name, gate.metric, gate.min) == ("top1", "zero_shot.top1", 0.1)
+    assert gate == Threshold(name="top1", metric="zero_shot.top1", min=0.1)
 
 
 def test_signal_and_tokenizer_are_held_against_their_modality_before_any_work() -> None:
@@ -82,9 +83,27 @@ def test_signal_and_tokenizer_are_held_against_their_modality_before_any_work() 
         ("lens.train.betas=[0.9]", ["lens.train.betas.1: missing"]),
         ("lens.train.learning_rate=.nan", ["lens.train.learning_rate: expected"]),
         ("foundation=3", ["foundation: expected a section with the keys spec", "found 3"]),
+        (
+            "lens.train.loss=infonce",
+            ["lens.train.loss.kind: unknown loss", "did you mean info_nce"],
+        ),
+        ("lens.train.loss.kind=3", ["lens.train.loss.kind: unknown loss '3'"]),
+        ("lens.train.loss=null", ["lens.train.loss: expected a section with the keys kind"]),
+        ("lens.train.loss.bias=1", ["lens.train.loss.bias: unknown key", "there are: kind"]),
+        (
+            "lens.train.loss={kind: sigmoid, bias: 1}",
+            ["lens.train.loss.bias: unknown key", "there are: kind, initial_scale, initial_bias"],
+        ),
+        ("lens.train.negatives=bank", ["lens.train.negatives.size: missing"]),
+        ("lens.train.negatives.size=3", ["lens.train.negatives.kind: missing; there are: bank"]),
+        ("source=3", ["source: expected a section", "found 3"]),
+        ("source.kind=esc5", ["source.kind: unknown source 'esc5'", "did you mean esc50"]),
+        ("source={kind: esc50, rooot: /x}", ["source.rooot: unknown key", "did you mean root"]),
         ("gates.recall.min=0.5", ["unknown gate 'recall'", "there are: top1"]),
-        ("gates.top1.minimum=0.5", ["there are: metric, min, max"]),
+        ("gates.top1.minimum=0.5", ["there are: kind, metric, min, max"]),
         ("gates.top1.max=0.5", ["gates.top1: ", "either `min` or `max`"]),
+        ("gates.top1.kind=thresh", ["gates.top1.kind: unknown gate", "did you mean threshold"]),
+        ("gates.top1=3", ["gates.top1: expected a section", "found 3"]),
         ("gates.top1.name=best", ["a gate is named by its key"]),
         ("gates=3", ["gates: expected", "found 3"]),
         ("modality=audio", ["modality: is the argument of the run"]),
@@ -131,6 +150,12 @@ def test_a_teacher_may_be_all_there_is_to_train_against() -> None:
     config = load(f"foundation={spec}", "lens.train.image_weight=0", "lens.train.text_weight=0")
     assert config.foundation.spec == spec
     assert config.lens.train.weights(taught=True) == {"teacher": 1}
+
+
+def test_a_gate_cannot_take_the_name_of_one_that_every_modality_has() -> None:
+    base = {"gates": {"sanity": {"metric": "zero_shot.top1", "min": 0.3}}}
+    with pytest.raises(ConfigError, match=r"gates\.sanity: is checked of every modality"):
+        load_run_config("point_cloud", base, {})
 
 
 def test_every_mistake_is_listed_at_once() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from pipelines.execution.logger import Point
 from pipelines.lens import parallel
 from pipelines.lens.training import Trainer, TrainJob
 
@@ -37,7 +38,7 @@ class Together:
     def device(self) -> torch.device:
         return torch.device("cpu")
 
-    def show(self, step: int, loss: float) -> None: ...
+    def report(self, points: Sequence[Point]) -> None: ...
 
     def keep(self, step: int, folder: Path) -> None:
         kept = self.folder / f"step-{step:03d}"
@@ -85,7 +86,7 @@ def differentiate(trainer: Trainer) -> Found:
     losses = trainer._backward(*next(trainer.batches()))
     gradients = {
         name: parallel._whole(p.grad).clone()
-        for name, p in trainer.tower.named_parameters()
+        for name, p in trainer.parameters.items()
         if p.grad is not None
     }
     return Found(list(losses.values()), [], {}, gradients)

@@ -246,7 +246,7 @@ def test_options_of_the_other_kind_are_refused(lenses):
         vitlens_core.load(PARITY / "weights.safetensors", foundation=FOUNDATION)
     with pytest.raises(ConfigError, match="must all be lenses; found lens, vitlens"):
         vitlens_core.load(lenses[0], PARITY / "weights.safetensors", foundation=FOUNDATION)
-    with pytest.raises(ConfigError, match="load what"):
+    with pytest.raises(ConfigError, match="nothing to load"):
         vitlens_core.load()
 
 

@@ -1,4 +1,4 @@
-"""InfoNCE: what it is invariant to, its limits, and its positives."""
+"""Losses: what they are invariant to, their limits, their positives and their negatives."""
 
 import math
 
@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vitlens_core.errors import InputError
-from vitlens_core.losses import gather_rows, info_nce
+from vitlens_core.losses.base import LOSSES, Loss, Negatives, Pairs
+from vitlens_core.losses.info_nce import info_nce
+from vitlens_core.losses.sigmoid import Sigmoid
 
 seeds = st.integers(0, 2**31)
 sizes = st.integers(2, 12)
@@ -34,46 +36,45 @@ def test_it_is_the_mean_of_both_directions_of_cross_entropy(seed, rows, scale):
         column = [logits[j][i] for j in range(rows)]
         for line in (row, column):
             total += math.log(sum(math.exp(x - max(line)) for x in line)) + max(line) - line[i]
-    assert info_nce(a, b, scale).item() == pytest.approx(total / (2 * rows), abs=1e-9)
+    assert info_nce(Pairs(a, b), scale).item() == pytest.approx(total / (2 * rows), abs=1e-9)
 
 
 @given(seed=seeds, rows=sizes)
 @quick
 def test_order_of_pairs_and_of_sides_is_irrelevant(seed, rows):
     a, b = _pairs(seed, rows)
-    label_ids = torch.arange(rows) % 3
+    labels = torch.arange(rows) % 3
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
-    for ids, shuffled in ((None, None), (label_ids, label_ids[order])):
-        loss = info_nce(a, b, 10.0, ids)
-        torch.testing.assert_close(info_nce(b, a, 10.0, ids), loss)
-        torch.testing.assert_close(info_nce(a[order], b[order], 10.0, shuffled), loss)
+    for g, shuffled in ((None, None), (labels, labels[order])):
+        loss = info_nce(Pairs(a, b, g), 10.0)
+        torch.testing.assert_close(info_nce(Pairs(b, a, g), 10.0), loss)
+        torch.testing.assert_close(info_nce(Pairs(a[order], b[order], shuffled), 10.0), loss)
 
 
 @given(seed=seeds, rows=sizes)
 @quick
-def test_labels_of_one_row_are_the_pairs_alone(seed, rows):
+def test_labels_of_one_row_each_are_the_pairs_alone(seed, rows):
     a, b = _pairs(seed, rows)
     names = torch.arange(rows) * 7 - 3
-    torch.testing.assert_close(info_nce(a, b, 10.0, names), info_nce(a, b, 10.0))
+    torch.testing.assert_close(info_nce(Pairs(a, b, names), 10.0), info_nce(Pairs(a, b), 10.0))
 
 
 def test_rows_of_one_label_share_the_blame():
     """Two rows of one label, embedded alike: nothing to tell apart but log 2."""
     a = F.normalize(torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]), dim=-1)
-    label_ids = torch.tensor([5, 5, 9])
-    assert info_nce(a, a, 1000.0, label_ids).item() == pytest.approx(math.log(2) * 2 / 3, abs=1e-6)
-    assert info_nce(a, a, 1000.0, torch.tensor([5, 6, 9])).item() == pytest.approx(
-        math.log(2) * 2 / 3, abs=1e-6
-    )
+    labels = torch.tensor([5, 5, 9])
+    for ids in (labels, torch.tensor([5, 6, 9])):
+        found = info_nce(Pairs(a, a, ids), 1000.0).item()
+        assert found == pytest.approx(math.log(2) * 2 / 3, abs=1e-6)
     apart = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
-    assert info_nce(apart, apart, 1000.0).item() == pytest.approx(0, abs=1e-6)
-    assert info_nce(apart, apart, 1000.0, label_ids).item() > 100
+    assert info_nce(Pairs(apart, apart), 1000.0).item() == pytest.approx(0, abs=1e-6)
+    assert info_nce(Pairs(apart, apart, labels), 1000.0).item() > 100
 
 
 @pytest.mark.parametrize("rows", [2, 9])
 def test_without_scale_nothing_is_told_apart(rows):
     a, b = _pairs(0, rows)
-    assert info_nce(a, b, 0.0).item() == pytest.approx(math.log(rows))
+    assert info_nce(Pairs(a, b), 0.0).item() == pytest.approx(math.log(rows))
 
 
 def test_descending_the_loss_aligns_the_pairs():
@@ -81,7 +82,8 @@ def test_descending_the_loss_aligns_the_pairs():
     optimizer = torch.optim.Adam([a, b], lr=0.05)
     for _ in range(100):
         optimizer.zero_grad()
-        info_nce(F.normalize(a, dim=-1), F.normalize(b, dim=-1), 20.0).backward()
+        pairs = Pairs(F.normalize(a, dim=-1), F.normalize(b, dim=-1))
+        info_nce(pairs, 20.0).backward()
         optimizer.step()
     nearest = (F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T).argmax(1)
     assert nearest.tolist() == list(range(8))
@@ -91,9 +93,77 @@ def test_descending_the_loss_aligns_the_pairs():
 def test_what_is_not_paired_is_refused(shapes):
     a, b = (torch.zeros(shape) for shape in shapes)
     with pytest.raises(InputError, match=r"two \[B, E\]"):
-        info_nce(a, b, 1.0)
+        Pairs(a, b)
 
 
-def test_one_worker_gathers_its_own_rows():
-    rows = torch.randn(3, 2)
-    assert gather_rows(rows) is rows
+# --- what every loss promises ---------------------------------------------------------------
+
+EVERY = [LOSSES.load(name)(kind=name) for name in LOSSES.names()]
+every = pytest.mark.parametrize("loss", EVERY, ids=lambda loss: loss.kind)
+
+
+def _value(loss: Loss, pairs: Pairs, scale: float = 5.0) -> float:
+    parameters = {name: t.double() for name, t in loss.initial_parameters().items()}
+    return loss(pairs, torch.tensor(math.log(scale), dtype=torch.float64), parameters).item()
+
+
+@every
+def test_the_order_of_rows_is_irrelevant_and_the_pairing_is_not(loss: Loss) -> None:
+    a, b = _pairs(0, 7)
+    order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
+    found = _value(loss, Pairs(a, b))
+    assert _value(loss, Pairs(a[order], b[order])) == pytest.approx(found, abs=1e-9)
+    assert _value(loss, Pairs(a, a)) < found < _value(loss, Pairs(a, -a))
+
+
+@every
+def test_further_negatives_cost_and_excluded_ones_nothing(loss: Loss) -> None:
+    a, b = _pairs(0, 5)
+    near = a[[2, 3]]
+    alone = _value(loss, Pairs(a, b))
+    none = torch.zeros(5, 2, dtype=torch.bool)
+    assert _value(loss, Pairs(a, b, negatives=Negatives(near, none))) > alone
+    excluded = _value(loss, Pairs(a, b, negatives=Negatives(near, ~none)))
+    assert excluded == pytest.approx(alone, abs=1e-12)
+
+
+@every
+def test_everything_that_is_trained_gets_a_gradient(loss: Loss) -> None:
+    a, b = _pairs(0, 5)
+    a = a.requires_grad_()
+    log_scale = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    own = {n: t.double().requires_grad_() for n, t in loss.initial_parameters().items()}
+    found = loss(Pairs(a, b), log_scale, own)
+    found.backward()
+    assert found.shape == ()
+    for tensor in (a, log_scale, *own.values()):
+        assert tensor.grad is not None
+        assert tensor.grad.abs().max() > 0
+
+
+# --- SigLIP's -------------------------------------------------------------------------------
+
+
+@given(seed=seeds, rows=sizes, scale=st.floats(0.1, 100), bias=st.floats(-12, 2))
+@quick
+def test_the_sigmoid_loss_is_that_of_the_paper(
+    seed: int, rows: int, scale: float, bias: float
+) -> None:
+    """Algorithm 1 of arXiv 2303.15343, pair by pair."""
+    a, b = _pairs(seed, rows)
+    total = 0.0
+    for i in range(rows):
+        for j in range(rows):
+            sign = 1 if i == j else -1
+            x = sign * (scale * (a[i] @ b[j]).item() + bias)
+            total -= -math.log1p(math.exp(-x)) if x > -30 else x
+    log_scale = torch.tensor(math.log(scale), dtype=torch.float64)
+    found = Sigmoid()(Pairs(a, b), log_scale, {"bias": torch.tensor(bias).double()})
+    assert found.item() == pytest.approx(total / rows, rel=1e-5)
+
+
+def test_rows_of_one_label_belong_together() -> None:
+    a, _ = _pairs(0, 2)
+    alike = Pairs(a[[0, 0, 1]], a[[0, 0, 1]])
+    labelled = Pairs(alike.embeddings, alike.targets, torch.tensor([4, 4, 6]))
+    assert _value(Sigmoid(), labelled, 20.0) < _value(Sigmoid(), alike, 20.0) - 5

@@ -12,7 +12,8 @@ from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from pipelines import report
 from pipelines.flow import FlowStep
-from pipelines.registry import models, noninferiority, promotion
+from pipelines.registry import models, promotion
+from pipelines.registry.gates.non_inferiority import NonInferiority
 from pipelines.store.home import Home
 from tests.workflows.stage import Stage
 from workflows.environment import dagster_folder
@@ -62,8 +63,8 @@ def stage(tmp_path: Path, light_history: None, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(promotion, "rolled_back", lambda home, name, version: None)
     monkeypatch.setattr(models, "versions", lambda home, modality: stage.versions)
     monkeypatch.setattr(models, "download", lambda source, home: Path("nowhere"))
-    alike = noninferiority.skipped("lenses of this stage are all alike")
-    monkeypatch.setattr(noninferiority, "hold", lambda *_: alike)
+    alike = "lenses of this stage are all alike"
+    monkeypatch.setattr(NonInferiority, "check", lambda gate, _: gate.skip(alike))
     monkeypatch.setattr(models, "log_report", lambda home, model, folder: None)
     monkeypatch.setattr(report, "write", stage.write_report)
     return stage

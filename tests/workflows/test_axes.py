@@ -65,8 +65,20 @@ def test_negatives_are_compared_at_the_same_number_of_samples() -> None:
     few, banked, many = made("negatives", "48", "48+512", "192", modality="point_cloud").values()
     trains = [POINTS.config("demo", point).lens.train for point in (few, banked, many)]
     assert len({train.steps * train.batch_size for train in trains}) == 1
-    assert [train.bank for train in trains] == [0, 512, 0]
+    sizes = [train.negatives and train.negatives.model_dump() for train in trains]
+    assert sizes == [None, {"kind": "bank", "size": 512}, None]
     assert trains[2].learning_rate == pytest.approx(2 * trains[0].learning_rate)
+
+
+def test_a_loss_keeps_what_the_profile_states_of_it_and_another_has_its_defaults() -> None:
+    own = ("lens.train.loss={kind: sigmoid, initial_bias: -3}",)
+    points = points_of("loss", POINTS, POINTS.config("demo", own))
+    losses = {
+        p.label: POINTS.config("demo", (*own, *p.overrides)).lens.train.loss.model_dump()
+        for p in points
+    }
+    assert losses["info_nce"] == {"kind": "info_nce"}
+    assert losses["sigmoid"]["initial_bias"] == -3
 
 
 def test_a_trunk_is_stated_whole() -> None:
@@ -104,6 +116,7 @@ def test_a_value_named_twice_is_one_point() -> None:
         ("negatives", ("48", "0"), "expected samples per step, and with a bank.*found '0'"),
         ("negatives", ("48", "48+all"), "expected samples per step, and with a bank"),
         ("epochs", ("1", "inf"), "expected multiples .*; found 'inf'"),
+        ("loss", ("sigmoid", "hinge"), "unknown loss 'hinge'; there are: info_nce, sigmoid"),
         ("supervision", ("image", ""), "unknown value ''.*image\\+text"),
     ],
 )

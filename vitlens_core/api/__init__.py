@@ -1,17 +1,17 @@
 """One API for people: load a model, embed any of its modalities, compare and combine.
 
 model = vitlens_core.load("lens.safetensors", foundation="open_clip:ViT-L-14/…")
-found = model.encode({"point_cloud": ["chair.glb"], "text": ["a chair", "a lamp"]})
-model.calibrated(model.similarity(found["point_cloud"], found["text"]))
+embeddings = model.encode({"point_cloud": ["chair.glb"], "text": ["a chair", "a lamp"]})
+model.calibrated(model.similarity(embeddings["point_cloud"], embeddings["text"]))
 
 model.py       Model: load, encode, similarity, fuse, calibrated
-loading.py     from sources to encoders
+loading.py     opens sources as encoders
 encoders.py    one modality's way from raw input to unit-norm embeddings
 lenses.py      models from our own lens checkpoints
 published.py   models from the published checkpoints of ViT-Lens and its OpenShape variant
-imagebind.py   models from ImageBind's
+imagebind.py   models from the published checkpoint of ImageBind
 pretrained.py  a lens as a folder in the hub's conventions
-sources.py     where a source lies and what it is
+sources.py     finds a source's file and tells what kind of checkpoint it is
 """
 
 from vitlens_core.api.model import Calibrated, Model

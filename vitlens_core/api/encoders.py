@@ -31,16 +31,17 @@ from vitlens_core.signals.pictures import normalised
 Embed = Callable[[Tensor], Tensor]
 Stored = np.ndarray | str
 
+# The vocabulary of open_clip's tokenizer, the one that published text towers were trained with.
 _CLIP_VOCABULARY = 49408
 
 
 @dataclass(frozen=True)
 class SignalTower:
-    """A tower and what it is fed.
+    """A tower with the settings that turn a raw recording into its input.
 
     Attributes:
-        signal: what becomes of a raw recording.
-        tokenizer: how the signal is prepared.
+        signal: how a raw recording becomes a stored signal.
+        tokenizer: how stored signals become the tower's input.
         tower: prepared signals [B, …] from the CPU → embeddings [B, E].
     """
 
@@ -49,21 +50,28 @@ class SignalTower:
     tower: Embed
 
     def embed(self, stored: Sequence[np.ndarray]) -> Tensor:
-        """Stored signals → unit-norm embeddings [B, E]."""
+        """Prepare stored signals and embed them: unit norm, [B, E]."""
         signals = torch.from_numpy(np.stack(stored))
         return unit_norm(self.tower)(self.tokenizer.prepare(signals, self.signal))
 
     def settings(self) -> dict[str, object]:
-        """Every setting of signal and tokenizer by name; no name is in both."""
+        """Return all settings of signal and tokenizer by name; they have no name in common."""
         return self.signal.model_dump() | self.tokenizer.model_dump()
 
     def adjusted(self, **changes: object) -> SignalTower:
-        """With other settings of the signal or the preparation (`ValidationError`)."""
+        """Return a copy with other settings of the signal or of the preparation.
+
+        Raises:
+            ValidationError: a setting that does not exist, or a value that it refuses.
+            ConfigError: the tower would see more than is stored.
+        """
         of_signal = {n: v for n, v in changes.items() if n in type(self.signal).model_fields}
+        # An unknown name goes to the tokenizer, whose schema refuses it.
         of_tokenizer = {n: v for n, v in changes.items() if n not in of_signal}
+        # Validated anew: pydantic's `model_copy` takes any value unchecked.
         signal = type(self.signal).model_validate(self.signal.model_dump() | of_signal)
-        stated = self.tokenizer.model_dump() | of_tokenizer
-        tokenizer = type(self.tokenizer).model_validate(stated)
+        tokenizer_values = self.tokenizer.model_dump() | of_tokenizer
+        tokenizer = type(self.tokenizer).model_validate(tokenizer_values)
         tokenizer.check(signal)
         return SignalTower(signal, tokenizer, self.tower)
 
@@ -73,10 +81,10 @@ class Encoder:
     """How one modality is encoded.
 
     Attributes:
-        store: one raw input → what is batched; raises InputError.
-        embed: a batch of those → unit-norm embeddings [B, E].
-        temperature: that its similarities to the other modalities are divided by.
-        tower: of a lens; the foundation's own modalities have none.
+        store: one raw input → its stored form, which can be batched; raises InputError.
+        embed: a batch of stored inputs → unit-norm embeddings [B, E].
+        temperature: divides the modality's similarities to other modalities into logits.
+        tower: the tower of a lens; None for modalities that the foundation encodes itself.
     """
 
     store: Callable[[Any], Stored]
@@ -87,33 +95,38 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Preparation:
-    """From a raw input, or its file, to what a tower batches: no weights, and picklable.
+    """Turns a raw input, or its file, into its stored form; holds no weights and can be pickled.
 
     Attributes:
-        modality: whose inputs these are.
-        store: as an encoder's.
+        modality: name of the inputs' modality.
+        store: the `store` of an `Encoder`.
     """
 
     modality: str
     store: Callable[[Any], Stored]
 
     def __call__(self, item: object, options: Mapping[str, object]) -> Stored:
-        """A path or file's bytes read; anything made what is batched (`InputError`)."""
+        """Read `item` if it is a path or the bytes of a file, then store it.
+
+        Raises:
+            InputError: it cannot be read, or does not fit the modality.
+        """
         if isinstance(item, bytes):
             with as_file(item) as path:
                 return self(path, options)
+        # A string is a path, except for text, where it is the input itself.
         is_path = isinstance(item, Path) or (isinstance(item, str) and self.modality != TEXT.name)
         raw = modalities.load(self.modality).read(item, **options) if is_path else item
         return self.store(raw)
 
 
 def signal_encoder(tower: SignalTower, temperature: float) -> Encoder:
-    """Through a tower of a modality's own."""
+    """Build the encoder of a modality that has a tower of its own."""
     return Encoder(tower.signal.store, tower.embed, temperature, tower)
 
 
 def picture_encoders(encoder: ImageEncoder, side_px: int, temperature: float) -> dict[str, Encoder]:
-    """Images and videos through one image tower of `side_px` pixels a side."""
+    """Build the encoders of images and videos on one image tower for squares of `side_px`."""
     return {
         modality.name: Encoder(
             partial(modality.store, side_px=side_px), partial(modality.embed, encoder), temperature
@@ -123,29 +136,30 @@ def picture_encoders(encoder: ImageEncoder, side_px: int, temperature: float) ->
 
 
 def text_encoder(encoder: TextEncoder, temperature: float) -> Encoder:
+    """Build the encoder of text on a text tower."""
     return Encoder(TEXT.store, partial(TEXT.embed, encoder), temperature)
 
 
 def foundation_encoders(foundation: Foundation) -> dict[str, Encoder]:
-    """Image, video and text: the foundation's own."""
+    """Build the encoders of image, video and text, which the foundation encodes itself."""
     temperature = 1 / foundation.logit_scale
     pictures = picture_encoders(foundation, foundation.image_size_px, temperature)
     return {**pictures, TEXT.name: text_encoder(foundation, temperature)}
 
 
 class ClipImages:
-    """A published image tower, fed as CLIP's: pixels normalised by its mean and deviation."""
+    """A published image tower that takes pixels normalised by CLIP's mean and deviation."""
 
     def __init__(self, tower: Embed) -> None:
         self._embed = unit_norm(tower)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """uint8 RGB [B, S, S, 3] → unit-norm embeddings [B, E]."""
+        """Embed uint8 RGB images [B, S, S, 3]: unit norm, [B, E]."""
         return self._embed(normalised(images))
 
 
 class ClipTexts:
-    """A published text tower of token ids [B, context_length], in CLIP's byte-pair encoding.
+    """A published text tower that takes token ids [B, context_length] of CLIP's byte-pair encoding.
 
     Raises:
         ConfigError: the tower has another vocabulary.
@@ -158,22 +172,23 @@ class ClipTexts:
                 f"states {vocab_size}. Choose the other modalities: modalities=[…]"
             )
         self._embed = unit_norm(tower)
-        # Late: open_clip takes seconds to import, and a model without text needs none.
+        # Imported here: open_clip takes seconds, and a model without text does not need it.
         from open_clip.tokenizer import SimpleTokenizer
 
         self._tokenizer = SimpleTokenizer(context_length=context_length)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts → unit-norm embeddings [B, E]."""
+        """Embed texts: unit norm, [B, E]."""
         return self._embed(self._tokenizer(list(texts)))
 
 
 def on_device(tower: nn.Module, device: torch.device) -> Embed:
-    """The tower moved to a device, taking signals from the CPU."""
+    """Move a tower to a device; the returned function takes signals from the CPU."""
     tower.to(device)
     return lambda signals: tower(signals.to(device))
 
 
 def unit_norm(embed: Embed) -> Embed:
-    """`embed` with its result normalised, in fp32."""
+    """Wrap `embed` so that its result is normalised, in fp32."""
+    # fp32 first: bf16 would round each entry to 8 bits, and the length would not be 1.
     return lambda signals: F.normalize(embed(signals).float(), dim=-1)

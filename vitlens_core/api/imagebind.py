@@ -33,14 +33,14 @@ from vitlens_core.models.reference_config import (
 )
 from vitlens_core.models.weights import read_weights
 
-# Published names of the towers, by modality, where they differ.
+# Published tower names by modality, where they differ from the modality's name.
 _TOWERS = {"image": "vision", "video": "vision"}
 
 
 def imagebind_encoders(
     path: Path, config: ConfigSource | None, wanted: Collection[str] | None, device: torch.device
 ) -> dict[str, Encoder]:
-    """ImageBind's towers that a checkpoint holds; `IMAGEBIND_HUGE` where no config is given.
+    """Load the ImageBind towers that a checkpoint holds; the default config is `IMAGEBIND_HUGE`.
 
     Raises:
         ConfigError: the config is not valid.
@@ -55,8 +55,9 @@ def imagebind_encoders(
     encoders = {}
     for modality, (signal, tokenizer) in _settings(sizes).items():
         embed = _mel_first(tower(modality)) if signal.in_clips else tower(modality)
-        fed = SignalTower(signal, tokenizer, embed)
-        encoders[modality] = signal_encoder(fed, 1 / LOGIT_SCALES[modality])
+        signal_tower = SignalTower(signal, tokenizer, embed)
+        encoders[modality] = signal_encoder(signal_tower, 1 / LOGIT_SCALES[modality])
+    # Vision has no scale of its own: similarities of pictures and text take the scale of text.
     temperature = 1 / LOGIT_SCALES["text"]
     if sizes.vision:
         pictures = ClipImages(tower("vision"))
@@ -70,28 +71,30 @@ def imagebind_encoders(
 def _load(
     path: Path, sizes: ImageBindConfig, wanted: Collection[str] | None
 ) -> tuple[ImageBind, ImageBindConfig]:
-    """The chosen towers, and a config of them alone."""
+    """Load the chosen towers, and return them with a config of them alone."""
     weights = read_weights(path)
     chosen = sizes.towers().keys() & {_tower_of(name) for name in weights}
     if wanted is not None:
         chosen &= {_TOWERS.get(name, name) for name in wanted}
     left_out = sizes.towers().keys() - chosen
     sizes = sizes.model_copy(update=dict.fromkeys(left_out))
-    kept = {name: t for name, t in weights.items() if _tower_of(name) not in left_out}
-    model = load_imagebind(kept, sizes)
+    # Loading is strict: weights of towers that are left out would count as unexpected.
+    chosen_weights = {n: t for n, t in weights.items() if _tower_of(n) not in left_out}
+    model = load_imagebind(chosen_weights, sizes)
     assert isinstance(model, ImageBind)
     return model, sizes
 
 
 def _tower_of(name: str) -> str:
-    """`modality_trunks.audio.blocks…` → audio."""
+    """Return the tower of a tensor's name: audio for `modality_trunks.audio.blocks…`."""
     return name.partition(".")[2].partition(".")[0]
 
 
 def _settings(sizes: ImageBindConfig) -> dict[str, tuple[SignalConfig, AnyTokenizer]]:
-    """Preparation of each modality that the config has a tower for, but pictures and text."""
+    """Return signal and tokenizer of each modality with a tower, except pictures and text."""
     settings: dict[str, tuple[SignalConfig, AnyTokenizer]] = {}
     if sizes.audio:
+        # ImageBind's own clip length, mean and deviation; the modality's defaults are ViT-Lens's.
         clips = audio.AudioSignal(
             clip_s=2.0, mel_bins=sizes.audio.mel_bins, frames=sizes.audio.target_len
         )
@@ -108,5 +111,5 @@ def _settings(sizes: ImageBindConfig) -> dict[str, tuple[SignalConfig, AnyTokeni
 
 
 def _mel_first(tower: Embed) -> Embed:
-    """Clips [B, S, frames, mel] as this tower takes them: [B, S, 1, mel, frames]."""
+    """Wrap a tower of [B, S, 1, mel, frames] so that it takes clips [B, S, frames, mel]."""
     return lambda clips: tower(clips.transpose(2, 3)[:, :, None])

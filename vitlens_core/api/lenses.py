@@ -31,58 +31,59 @@ from vitlens_core.model_files import (
     PROJECTIONS_FILE,
 )
 
-# In a folder of the hub's conventions (`pretrained`): what foundation and calibration hold.
+# A folder in the hub's conventions (`pretrained`) states foundation and calibration in this file.
 CONFIG_FILE = "config.json"
 
 
 class CalibrationStated(TypedDict):
-    """The temperature fitted on held-out validation samples; a file may say more."""
+    """The temperature fitted on held-out validation samples; a file may hold further fields."""
 
     temperature: float
 
 
 class Stated(TypedDict, total=False):
-    """What lies beside a lens, where it is stated."""
+    """What the files beside a lens state; a key is absent if its file is."""
 
     foundation: FoundationInfo
     calibration: CalibrationStated
 
 
 class Origin(NamedTuple):
-    """What a model was loaded from, as far as it can be saved again: one lens."""
+    """The one lens a model was loaded from, and its foundation, so that it can be saved again."""
 
-    # No dataclass: the hub's mixin would copy the foundation into the config it makes of arguments.
+    # Not a dataclass: the hub's mixin turns dataclass arguments into JSON, the foundation too.
 
     lens: Path
     foundation: Foundation
 
 
 def beside(lens: Path) -> Stated:
-    """What lies beside a lens: its `foundation` and `calibration`, where they are stated.
+    """Read what the files beside a lens state: its `foundation` and its `calibration`.
 
     Raises:
-        CheckpointError: its foundation is stated otherwise than `FoundationInfo` has it.
+        CheckpointError: the stated foundation does not fit `FoundationInfo`.
     """
     return _stated(lens.parent)
 
 
 def _stated(folder: Path) -> Stated:
     config, stated = folder / CONFIG_FILE, Stated()
+    # Many folders hold a config.json; it is ours only if the hub's weights lie beside it.
     if config.is_file() and (folder / PRETRAINED_FILE).is_file():
-        described = json.loads(config.read_text())
+        content = json.loads(config.read_text())
     else:
         files = {"foundation": FOUNDATION_FILE, "calibration": CALIBRATION_FILE}
-        described = {
+        content = {
             name: json.loads((folder / file).read_text())
             for name, file in files.items()
             if (folder / file).is_file()
         }
-    if foundation := described.get("foundation"):
+    if foundation := content.get("foundation"):
         try:
             stated["foundation"] = FoundationInfo.model_validate(foundation)
         except ValidationError as error:
             raise CheckpointError(f"{folder} states no foundation: {error}") from error
-    if calibration := described.get("calibration"):
+    if calibration := content.get("calibration"):
         stated["calibration"] = calibration
     return stated
 
@@ -93,15 +94,15 @@ def lens_encoders(
     wanted: Collection[str] | None,
     device: torch.device,
 ) -> dict[str, Encoder]:
-    """Encoders of the lenses' modalities and of image, video and text.
+    """Load the encoders of the lenses' modalities and of image, video and text.
 
     Args:
-        base: their foundation, on the device.
-        wanted: those to keep, or None for all; the rest is released.
+        base: the lenses' foundation, on the device.
+        wanted: modalities to keep, or None for all; the others are not kept in memory.
 
     Raises:
         ConfigError: two lenses of one modality.
-        CheckpointError: a lens that was trained against another foundation.
+        CheckpointError: a lens was trained against another foundation.
     """
     encoders: dict[str, Encoder] = {}
     for path in files:
@@ -110,49 +111,53 @@ def lens_encoders(
             raise ConfigError(f"two lenses for {modality}; load one of them")
         if wanted is None or modality in wanted:
             encoders[modality] = _lens_encoder(path, base, device)
-    own = foundation_encoders(base)
-    return encoders | {name: own[name] for name in own if wanted is None or name in wanted}
+    of_base = foundation_encoders(base)
+    return encoders | {name: of_base[name] for name in of_base if wanted is None or name in wanted}
 
 
 def _lens_encoder(path: Path, foundation: Foundation, device: torch.device) -> Encoder:
     tower, settings = load_lens(path, foundation)
-    own = CalibrationStated(temperature=1 / tower.log_scale.exp().item())
-    temperature = beside(path).get("calibration", own)["temperature"]
+    # Without a fitted temperature the lens's trained one applies.
+    trained = CalibrationStated(temperature=1 / tower.log_scale.exp().item())
+    temperature = beside(path).get("calibration", trained)["temperature"]
     embed = on_device(tower, device)
-    fed = SignalTower(settings.signal_needed, settings.tokenizer_config, embed)
-    return signal_encoder(fed, temperature)
+    # A recording handed in here is stored as far as the tokenizer sees it: 512 of 10,000 points.
+    signal_tower = SignalTower(settings.signal_needed, settings.tokenizer_config, embed)
+    return signal_encoder(signal_tower, temperature)
 
 
-def lens_foundation(lens: Path | None, given: Foundation | str | Path | None = None) -> Foundation:
-    """The foundation that is given, or lies beside the lens, or that its spec names.
+def lens_foundation(
+    lens: Path | None, foundation: Foundation | str | Path | None = None
+) -> Foundation:
+    """Open `foundation`; without it the one beside the lens, else the one in the lens's settings.
 
     Args:
-        lens: None for a foundation that is to be used alone.
+        lens: None for a foundation that is used alone.
 
     Raises:
-        ConfigError: it cannot be found, or is a `lit` spec whose projections are not at hand.
+        ConfigError: it cannot be found, or it is a `lit` spec without fitted projections.
     """
-    if isinstance(given, Foundation):
-        return given
-    if given is None:
+    if isinstance(foundation, Foundation):
+        return foundation
+    if foundation is None:
         assert lens is not None, "a lens or a foundation is given"
-        given = lens.parent if "foundation" in beside(lens) else read_settings(lens)[1]
-    # Its maps would be random ones: the digest of a lens tells so, a foundation alone does not.
-    if str(given).startswith("lit:"):
+        foundation = lens.parent if "foundation" in beside(lens) else read_settings(lens)[1]
+    # Its projections would be random: a lens would tell by its digest, but there may be no lens.
+    if str(foundation).startswith("lit:"):
         raise ConfigError(
-            f"{given} alone has no fitted projections: give the folder of a fitted foundation "
+            f"{foundation} alone has no fitted projections: give the folder of a fitted foundation "
             f"({FOUNDATION_FILE}, {PROJECTIONS_FILE}) as `foundation`"
         )
-    return open_foundation(given)
+    return open_foundation(foundation)
 
 
 def open_foundation(source: str | Path) -> Foundation:
-    """A foundation from its spec, or from a folder that states it (and holds projections).
+    """Open a foundation from its spec, or from a folder that states it (and holds projections).
 
     Raises:
         ConfigError: an unknown spec.
-        CheckpointError: projections that are missing or do not fit, or a folder that states no
-            foundation.
+        CheckpointError: the projections are missing or do not fit, or the folder's file does not
+            state a foundation.
     """
     folder = Path(source)
     stated = _stated(folder).get("foundation")

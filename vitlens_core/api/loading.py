@@ -1,4 +1,4 @@
-"""From sources to encoders: one kind of checkpoint after the other."""
+"""Opens sources as encoders: our lenses, or one published checkpoint."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def open_encoders(
     config: ConfigSource | None,
     device: torch.device,
 ) -> tuple[dict[str, Encoder], Origin | None]:
-    """The encoders by modality, and what they come from where that is one lens.
+    """Open the encoders by modality; the origin is given where they come from one lens.
 
     Args:
         sources, modalities, foundation, config: as `Model.load` takes them.
@@ -41,13 +41,16 @@ def open_encoders(
     """
     if not sources and foundation is None:
         raise ConfigError(
-            "load what? Name a lens checkpoint, models:/…, a published checkpoint, or a foundation"
+            "nothing to load: name a lens checkpoint, models:/…, a published checkpoint "
+            "or a foundation"
         )
+    # A misspelt name is refused here, before any weights are read.
     for name in modalities or ():
         known.load(name)
     files = [locate(source) for source in sources]
     kinds = {recognise(path) for path in files}
     origin = None
+    # Without sources the set is empty: a foundation alone is a model of its own modalities.
     if kinds <= {"lens"}:
         _refuse(config, "config", "published checkpoints")
         base = lens_foundation(files[0] if files else None, foundation).to(device)
@@ -61,7 +64,7 @@ def open_encoders(
     if missing := [name for name in modalities or () if name not in encoders]:
         raise ConfigError(
             f"{', '.join(map(str, sources)) or foundation} cannot encode {', '.join(missing)}; "
-            f"of those asked for it can: {', '.join(encoders) or 'none'}"
+            f"of those asked for, it can encode: {', '.join(encoders) or 'none'}"
         )
     return {n: e for n, e in encoders.items() if modalities is None or n in modalities}, origin
 

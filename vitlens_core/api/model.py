@@ -34,10 +34,10 @@ class Calibrated(NamedTuple):
 
 
 class Model(Pretrained):
-    """Encoders into one space; see `vitlens_core.load`.
+    """Encoders of several modalities into one embedding space; `vitlens_core.load` makes one.
 
     Attributes:
-        modalities: names of those in memory, those with a tower of their own first.
+        modalities: names of the loaded modalities; those with a tower of their own come first.
     """
 
     def __init__(
@@ -62,25 +62,24 @@ class Model(Pretrained):
         device: str | torch.device = "cpu",
         precision: Precision = "fp32",
     ) -> Self:
-        """A model from lens checkpoints of one foundation, from one published checkpoint, or of
-        a foundation alone.
+        """Load a model from lenses of one foundation, one published checkpoint or a foundation.
 
         Args:
-            sources: a lens (`lens.safetensors`, its folder, a folder that `save_pretrained`
-                wrote, `models:/…`), several of them, or a
-                checkpoint of ViT-Lens, OpenShape or ImageBind (.safetensors or .pt). Without
-                any, the model has the image, video and text of `foundation`.
-            modalities: those to hold in memory; all that the sources offer where not given.
-                Image, video and text come with the foundation, whole or not at all.
-            foundation: of a lens: an object, a spec, or a folder with foundation.json. Where not
-                given it is looked for beside the lens, then loaded by its spec.
-            config: sizes of a published checkpoint; those of ViT-Lens-L or ImageBind-Huge where
-                not given.
-            precision: of the towers; embeddings are fp32.
+            sources: one or several lenses (`lens.safetensors`, its folder, a folder that
+                `save_pretrained` wrote, or `models:/…`), or one checkpoint of ViT-Lens, OpenShape
+                or ImageBind (.safetensors or .pt). Without sources the model encodes image, video
+                and text with `foundation`.
+            modalities: modalities to hold in memory; by default all that the sources offer.
+                The foundation of image, video and text is loaded whole for any of them.
+            foundation: the lenses' foundation: an object, a spec, or a folder with
+                foundation.json. By default the one beside the lens, else the one its spec names.
+            config: sizes of a published checkpoint; by default those of ViT-Lens-L or
+                ImageBind-Huge.
+            precision: arithmetic of the towers; embeddings are fp32.
 
         Raises:
-            ConfigError: a source, modality or foundation that does not exist.
-            CheckpointError: weights that fit neither their config nor their foundation.
+            ConfigError: a source, modality or foundation does not exist.
+            CheckpointError: weights do not fit their config or their foundation.
         """
         device = torch.device(device)
         encoders, origin = open_encoders(sources, modalities, foundation, config, device)
@@ -91,31 +90,32 @@ class Model(Pretrained):
         return list(self._encoders)
 
     def settings(self, modality: str) -> Mapping[str, object]:
-        """How a modality's signals are stored and prepared; empty for image, video and text."""
+        """Return how a modality's signals are stored and prepared; {} for image, video and text."""
         tower = self._encoder(modality).tower
         return tower.settings() if tower else {}
 
     def temperature(self, modality: str) -> float:
-        """What a modality's similarities are divided by to be read as logits."""
+        """Return the number that divides a modality's similarities into logits."""
         return self._encoder(modality).temperature
 
     def adjusted(self, modality: str, **preparation: object) -> Model:
-        """The same weights with another preparation of one modality: `clips=6` of audio, say.
+        """Return a model of the same weights with other settings of one modality, as `clips=6`.
 
         Raises:
-            ConfigError: no such setting, or a modality that has none.
+            ConfigError: the setting does not exist, or the modality has none.
         """
         encoder = self._encoder(modality)
         if encoder.tower is None:
             raise ConfigError(f"{modality} has no preparation to adjust: the foundation encodes it")
         settings = encoder.tower.settings()
-        if odd := [name for name in preparation if name not in settings]:
-            raise ConfigError(f"{modality}: {unknown('setting', odd[0], settings)}")
+        if misspelt := [name for name in preparation if name not in settings]:
+            raise ConfigError(f"{modality}: {unknown('setting', misspelt[0], settings)}")
         try:
             tower = encoder.tower.adjusted(**preparation)
         except ValidationError as error:
-            raise ConfigError(f"{modality} cannot be prepared so: {error}") from error
+            raise ConfigError(f"{modality} does not take these settings: {error}") from error
         changed = signal_encoder(tower, encoder.temperature)
+        # Without an origin: the files of the lens state the settings before the change.
         return Model({**self._encoders, modality: changed}, self._device, self._precision)
 
     def encode(
@@ -128,14 +128,14 @@ class Model(Pretrained):
         """Embed each modality's inputs: {name: [B, E]}, unit norm, fp32, on the CPU.
 
         Args:
-            inputs: lists of paths, bytes of files or raw arrays, as the modality's file
-                states them; for text, strings are the text itself.
-            batch_size: inputs that pass a tower at a time; it changes no embedding.
+            inputs: lists of paths, bytes of files or raw arrays, as the modality's module
+                describes them; for text, strings are the text itself.
+            batch_size: inputs that pass a tower at a time; it does not change the embeddings.
             reader_options: what the files do not say, by modality: {"imu": {"rate_hz": 50}}.
 
         Raises:
-            ConfigError: a modality that is not loaded, or unknown options.
-            InputError: an input that cannot be read or does not fit; the message has its place.
+            ConfigError: a modality is not loaded, or an option is unknown.
+            InputError: an input cannot be read or does not fit; the message has its index.
         """
         options = reader_options or {}
         for name in (*inputs, *options):
@@ -147,10 +147,9 @@ class Model(Pretrained):
         }
 
     def preparation(self, name: str) -> Preparation:
-        """How one input of a modality is read and made ready, apart from the tower's weights.
+        """Return the part of `encode` that reads and stores one input, without any weights.
 
-        What it gives goes to `embed`; together they are `encode`. For callers that read in one
-        process and embed in another.
+        Its results go to `embed`. Callers use the two to read in one process and embed in another.
 
         Raises:
             ConfigError: the modality is not loaded.
@@ -159,21 +158,22 @@ class Model(Pretrained):
 
     @torch.inference_mode()
     def embed(self, name: str, prepared: Sequence[Stored]) -> Tensor:
-        """One batch of what `preparation` gave: [B, E], unit norm, fp32, on the CPU.
+        """Embed one batch of results of `preparation`: [B, E], unit norm, fp32, on the CPU.
 
         Raises:
             ConfigError: the modality is not loaded.
         """
         with autocast(self._precision, self._device):
             embedded = self._encoder(name).embed(prepared).float()
+        # Once more in fp32: a foundation normalises under autocast, perhaps in bf16.
         return F.normalize(embedded, dim=-1).cpu()
 
     @staticmethod
     def similarity(a: Tensor, b: Tensor) -> Tensor:
-        """Cosines of unit-norm a [A, E] and b [C, E]: [A, C].
+        """Compute the cosines [A, C] of unit-norm a [A, E] and b [C, E].
 
         Raises:
-            InputError: they are not sets of embeddings of one width.
+            InputError: a or b is not [count, E], or their widths differ.
         """
         if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
             raise InputError(
@@ -185,14 +185,15 @@ class Model(Pretrained):
     def fuse(
         embeddings: Mapping[str, Tensor], weights: Mapping[str, float] | None = None
     ) -> Tensor:
-        """Weighted sum of the same B things' embeddings, then normalised: [B, E].
+        """Sum the embeddings of the same B things with weights, and normalise: [B, E].
 
         Args:
             embeddings: by modality, [B, E] each.
-            weights: by modality, any sign; all 1 where not given.
+            weights: by modality, of either sign; by default all 1.
 
         Raises:
-            InputError: shapes that differ, weights of other modalities, or a sum of zero.
+            InputError: the shapes differ, a weight has no embedding (or the reverse), or a sum is
+                zero.
         """
         weights = dict.fromkeys(embeddings, 1.0) if weights is None else weights
         shapes = {name: list(embedding.shape) for name, embedding in embeddings.items()}
@@ -206,6 +207,7 @@ class Model(Pretrained):
                 f"found {', '.join(weights) or 'none'}"
             )
         total = torch.stack([weights[name] * embeddings[name] for name in embeddings]).sum(dim=0)
+        # A shorter sum of unit vectors is rounding (fp32: 1e-7); `not >` refuses NaN as well.
         if not (total.norm(dim=-1) > 1e-6).all():
             raise InputError("the weighted embeddings cancel out: choose other weights")
         return F.normalize(total, dim=-1)
@@ -217,14 +219,14 @@ class Model(Pretrained):
         *,
         temperature: float | None = None,
     ) -> Calibrated:
-        """Read similarities [A, C] as probabilities: one of the C candidates is right for each A.
+        """Turn similarities [A, C] into probabilities, if one of C candidates is right for each A.
 
         Args:
-            modality: whose temperature applies; the model's first where not given.
-            temperature: overrides it (fit one on held-out pairs for your own candidates).
+            modality: its temperature applies; by default that of the model's first modality.
+            temperature: replaces it (fit one on held-out pairs for your own candidates).
 
         Raises:
-            InputError: no similarities [A, C], or a temperature that is not above 0.
+            InputError: the similarities are not [A, C], or the temperature is not above 0.
             ConfigError: the modality is not loaded.
         """
         if similarities.ndim != 2 or not similarities.numel():
@@ -243,14 +245,16 @@ class Model(Pretrained):
     def _encode(
         self, name: str, items: Sequence[object], batch_size: int, options: Mapping[str, object]
     ) -> Tensor:
+        # A string, bytes and an array are sequences too: one input would be read as many.
         if not isinstance(items, list | tuple):
-            found = type(items).__name__
-            raise InputError(f"{name}: expected a list, found {found}; put a single input into []")
+            kind = type(items).__name__
+            raise InputError(f"{name}: expected a list, found {kind}; put a single input into []")
         if not items or batch_size < 1:
             raise InputError(
                 f"{name}: expected inputs and a batch size of 1 or more, found {len(items)} "
                 f"inputs and {batch_size}"
             )
+        # Read batch by batch, so that the raw inputs of one batch only are in memory.
         prepare, batches = self.preparation(name), []
         for start in range(0, len(items), batch_size):
             stored = [
@@ -271,9 +275,10 @@ def _prepared(
 
 
 def check_options(name: str, options: Mapping[str, object]) -> None:
-    """Raise ConfigError on an option that the modality's reader does not have."""
+    """Raise ConfigError if the modality's reader does not have one of the options."""
+    # All parameters of `read` but the first, the path, are options.
     known = [*signature(modalities.load(name).read).parameters][1:]
-    if odd := sorted(options.keys() - set(known)):
+    if misspelt := sorted(options.keys() - set(known)):
         raise ConfigError(
-            f"reading {name} takes {', '.join(known) or 'no options'}; found {', '.join(odd)}"
+            f"reading {name} takes {', '.join(known) or 'no options'}; found {', '.join(misspelt)}"
         )

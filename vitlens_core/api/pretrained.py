@@ -5,7 +5,7 @@ Writes    config.json            settings, foundation and calibration of the len
           model.safetensors      the trained tensors, as in lens.safetensors
           projections.safetensors  a `lit` foundation's fitted projections
           README.md              the model card that lies beside the lens, or a short one
-Promises  frozen weights are not written: they come from the foundation's spec.
+Promises  it does not write frozen weights; these come from the foundation's spec.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ class Pretrained(ModelHubMixin, ABC, library_name="vitlens", pipeline_tag="featu
     @classmethod
     @abstractmethod
     def load(cls, *sources: Any, **options: Any) -> Self:
-        """The model of a folder."""
+        """Load the model of a folder."""
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write the folder; `push_to_hub=True` uploads it too.
 
         Raises:
-            ConfigError: the model is not of one lens, or was loaded from this very folder.
+            ConfigError: the model has not exactly one lens, or it was loaded from this folder.
         """
         if self._origin is None:
             raise ConfigError(
                 "save_pretrained writes one lens: load one lens checkpoint alone; published "
                 "checkpoints and several lenses in one model are not saved"
             )
-        # The mixin would first delete the config that the model was loaded by.
+        # The mixin deletes config.json first, which here is the one the model still needs.
         if Path(save_directory).resolve() == self._origin.lens.parent.resolve():
-            raise ConfigError(f"{save_directory} is where the model was loaded from: name another")
+            raise ConfigError(f"the model was loaded from {save_directory}: name another folder")
         return super().save_pretrained(save_directory, **options)
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -74,6 +74,7 @@ class Pretrained(ModelHubMixin, ABC, library_name="vitlens", pipeline_tag="featu
         if isinstance(foundation, LitFoundation):
             state = foundation.projections.state_dict()
             save_file(state, save_directory / PROJECTIONS_FILE)
+        # Without a card beside the lens, the mixin writes a short one.
         card = lens.with_name(CARD_FILE)
         if card.is_file():
             shutil.copyfile(card, save_directory / CARD_FILE)
@@ -81,13 +82,15 @@ class Pretrained(ModelHubMixin, ABC, library_name="vitlens", pipeline_tag="featu
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
-        """From a folder, or from the hub. Raises ConfigError, CheckpointError."""
-        fetch = {name: options.pop(name, None) for name in _OF_THE_HUB}
+        """Load from a folder or from the hub. Raises ConfigError, CheckpointError."""
+        # What the mixin adds to the options; `load` knows none of it.
+        hub_options = {name: options.pop(name, None) for name in _OF_THE_HUB}
         if Path(model_id).is_dir():
             return cls.load(model_id, **options)
-        kept = {name: value for name, value in fetch.items() if name in _FETCHED_WITH}
-        return cls.load(snapshot_download(model_id, **kept), **options)
+        fetch_options = {n: value for n, value in hub_options.items() if n in _FETCHED_WITH}
+        return cls.load(snapshot_download(model_id, **fetch_options), **options)
 
 
 _FETCHED_WITH = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+# huggingface_hub 0.x passes these two as well; 1.x no longer has them.
 _OF_THE_HUB = (*_FETCHED_WITH, "proxies", "resume_download")

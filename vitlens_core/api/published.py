@@ -1,6 +1,6 @@
-"""Models from the published ViT-Lens checkpoints, and of its variant for OpenShape's triplets.
+"""Models from the published checkpoints of ViT-Lens and of its variant for OpenShape's triplets.
 
-Preparation follows the paper's; its numbers are the defaults of `vitlens_core.modalities`.
+Signals are prepared as in the paper; its numbers are the defaults of `vitlens_core.modalities`.
 """
 
 from __future__ import annotations
@@ -44,21 +44,22 @@ from vitlens_core.models.weights import read_weights
 CLIP_TEMPERATURE = 0.01
 # Touch is stored this much larger than the tower sees it, so that training can crop.
 _TACTILE_MARGIN = 8 / 7
-# Published names of the towers, by modality, where they differ.
+# Published tower names by modality, where they differ from the modality's name.
 _TOWERS = {"point_cloud": "pc", "video": "image"}
 
 
 def vitlens_encoders(
     path: Path, config: ConfigSource | None, wanted: Collection[str] | None, device: torch.device
 ) -> dict[str, Encoder]:
-    """The ViT-Lens towers that a checkpoint holds; `VITLENS_L` where no config is given.
+    """Load the ViT-Lens towers that a checkpoint holds; the default config is `VITLENS_L`.
 
     Raises:
-        ConfigError: a tower that the config has no section for.
-        CheckpointError: weights that do not fit the config.
+        ConfigError: the config has no section for a tower.
+        CheckpointError: the weights do not fit the config.
     """
     sizes = read_config(config or VITLENS_L, VitLensConfig)
     weights = read_weights(path)
+    # The second part of a tensor's name is its tower: vitlens.<tower>.…
     only = {name.split(".")[1] for name in weights if name.startswith(PREFIX)}
     if wanted is not None:
         only &= {_TOWERS.get(name, name) for name in wanted}
@@ -83,7 +84,7 @@ def vitlens_encoders(
 
 
 def _settings(sizes: VitLensConfig) -> dict[str, tuple[SignalConfig, AnyTokenizer]]:
-    """Preparation of each modality that the config has a tower for."""
+    """Return signal and tokenizer of each modality that the config has a tower for."""
     side_px = sizes.vit.image_size
     stored_px = round(side_px * _TACTILE_MARGIN)
     settings: dict[str, tuple[SignalConfig, AnyTokenizer]] = {
@@ -106,10 +107,13 @@ def _settings(sizes: VitLensConfig) -> dict[str, tuple[SignalConfig, AnyTokenize
 def _clouds(
     protocol: point_cloud.PointCloudTokenizer,
 ) -> tuple[point_cloud.PointCloudSignal, point_cloud.PointCloudTokenizer]:
+    """Return signal and tokenizer of a protocol; no more points are stored than it sees."""
     return protocol.signal_needed(point_cloud.PointCloudSignal()), protocol
 
 
 def _clipwise(tower: Embed, signal: SignalConfig) -> Embed:
+    """Average a tower over clips, if the signal is a series of clips."""
+
     def embed(clips: Tensor) -> Tensor:
         return mean_of_clips(tower, clips)
 
@@ -119,14 +123,14 @@ def _clipwise(tower: Embed, signal: SignalConfig) -> Embed:
 def openshape_encoders(
     path: Path, config: ConfigSource | None, _wanted: Collection[str] | None, device: torch.device
 ) -> dict[str, Encoder]:
-    """The one tower, of coloured point clouds.
+    """Load the one tower, which encodes coloured point clouds.
 
     Raises:
-        ConfigError: no config, without which the number of heads is unknown.
-        CheckpointError: weights that do not fit the config.
+        ConfigError: the config is missing; weights do not tell the number of heads.
+        CheckpointError: the weights do not fit the config.
     """
     if config is None:
         raise ConfigError("an OpenShape checkpoint needs `config`: its sizes (JSON or a mapping)")
     tower = on_device(load_openshape_tower(path, read_config(config, OpenShapeConfig)), device)
-    fed = SignalTower(*_clouds(point_cloud.OPENSHAPE), tower)
-    return {"point_cloud": signal_encoder(fed, CLIP_TEMPERATURE)}
+    signal_tower = SignalTower(*_clouds(point_cloud.OPENSHAPE), tower)
+    return {"point_cloud": signal_encoder(signal_tower, CLIP_TEMPERATURE)}

@@ -1,7 +1,7 @@
-"""Where a source lies and what it is.
+"""Finds the checkpoint file of a source, and tells what kind of checkpoint it is.
 
-A path is taken as it is. `scheme:/…` (`models:/name@champion`) is handed to whichever installed
-package has an entry point of that name in the group `vitlens.sources`: a function from the
+A path is used as it is. A source `scheme:/…` (`models:/name@champion`) is handed to the installed
+package that has an entry point of that name in the group `vitlens.sources`: a function from the
 source to a local folder. vitlens_core itself knows no registry.
 """
 
@@ -24,7 +24,7 @@ GROUP = "vitlens.sources"
 
 Kind = Literal["lens", "vitlens", "imagebind", "openshape"]
 
-# A tensor whose name begins so identifies the checkpoint.
+# How the names of some tensors begin, which identifies each published kind.
 _PREFIXES: dict[Kind, str] = {
     "vitlens": "vitlens.",
     "imagebind": "modality_trunks.",
@@ -34,10 +34,10 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/")
 
 
 def locate(source: str | Path) -> Path:
-    """The checkpoint file of a source: a file, a model's folder, or `scheme:/…`.
+    """Find the checkpoint file of a source: a file, a model's folder, or `scheme:/…`.
 
     Raises:
-        ConfigError: nothing there, a folder without a lens, or no package for the scheme.
+        ConfigError: nothing is there, the folder has no lens, or no package opens the scheme.
     """
     scheme = _SCHEME.match(source) if isinstance(source, str) else None
     path = _fetch(scheme[1], str(source)) if scheme else Path(source)
@@ -55,23 +55,24 @@ def locate(source: str | Path) -> Path:
 
 
 def _fetch(scheme: str, source: str) -> Path:
-    found = [point for point in entry_points(group=GROUP) if point.name == scheme]
-    if not found:
+    openers = [point for point in entry_points(group=GROUP) if point.name == scheme]
+    if not openers:
         raise ConfigError(
             f"nothing installed here can open {scheme}:/ sources; "
             "models:/ needs pip install 'vitlens[pipelines]'"
         )
-    return Path(found[0].load()(source))
+    return Path(openers[0].load()(source))
 
 
 def recognise(path: Path) -> Kind:
-    """What a checkpoint file is, by its metadata or its tensors' names.
+    """Tell the kind of a checkpoint file from its metadata or its tensors' names.
 
     Raises:
-        CheckpointError: unreadable, or none of the kinds known.
+        CheckpointError: it cannot be read, or is of no known kind.
     """
     if path.suffix == ".safetensors":
         try:
+            # The header is enough: no weights are read.
             with safe_open(str(path), framework="pt") as file:
                 if (file.metadata() or {}).get("format") == FORMAT:
                     return "lens"

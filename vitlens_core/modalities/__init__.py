@@ -1,7 +1,7 @@
 """One file per modality, found by its name; `base` says what a modality is.
 
-Each file defines one instance, `MODALITY`. Nothing is registered anywhere: a file that is there
-is a modality, on Ray workers too.
+Each file defines one instance, `MODALITY`. There is no registry: every file of this folder is a
+modality, on Ray workers too.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _NOT_A_MODALITY = "base"
 
 
 def names() -> list[str]:
-    """The modalities that exist."""
-    found = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in found if name != _NOT_A_MODALITY)
+    """List the modalities that exist."""
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in modules if name != _NOT_A_MODALITY)
 
 
 def load(name: str) -> Modality:
-    """A modality; `ConfigError` names those that exist."""
+    """Load a modality by its name. Raises ConfigError, which names those that exist."""
     if name not in names():
         raise ConfigError(unknown("modality", name, names()))
     modality = importlib.import_module(f"{__name__}.{name}").MODALITY
@@ -31,20 +31,20 @@ def load(name: str) -> Modality:
 
 
 def lensed() -> list[str]:
-    """The modalities that have a tower of their own."""
+    """List the modalities that have a tower of their own."""
     return [name for name in names() if isinstance(load(name), LensedModality)]
 
 
 def rendered() -> list[str]:
-    """The modalities that rendered objects give."""
+    """List the modalities that can be made from rendered objects."""
     return [name for name in lensed() if load_lensed(name).renders_as]
 
 
 def load_lensed(name: str) -> AnyLensed:
-    """A modality that has a tower of its own.
+    """Load a modality that has a tower of its own.
 
     Raises:
-        ConfigError: unknown, or encoded by the foundation itself.
+        ConfigError: it is unknown, or the foundation encodes it itself.
     """
     modality = load(name)
     if not isinstance(modality, LensedModality):

@@ -1,8 +1,8 @@
 """Audio: recordings as log-mel spectrograms of a few clips.
 
 Raw: mono waveform [time] at 16 kHz. Stored: log-mel spectrograms [S, frames, M] of S clips
-spread evenly over it. The tower sees them normalised and averages the clips' embeddings before
-normalising; training sees one clip, masked, rolled and noisy.
+spread evenly over it. The tower sees normalised spectrograms, and averages the clips' embeddings
+before it normalises them. Training sees one clip, masked, rolled and with noise.
 
 Axes: B batch, S clips, M mel bins.
 Source: ViT-Lens (arXiv 2311.16081) §4.1; AST (arXiv 2104.01778).
@@ -27,12 +27,13 @@ from vitlens_core.signals.spectrograms import log_mel, masked, rolled, spread_cl
 
 RATE_HZ = 16_000
 _SHORTEST_S = 0.05
+# SpecAugment masks one band of mel bins and one span of frames, of random widths up to these.
 _LONGEST_BAND_BINS, _LONGEST_SPAN_FRAMES = 12, 48
 _MOST_ROLLED_FRAMES = 10
 
 
 def at_16_khz(waveform: np.ndarray, rate_hz: float) -> np.ndarray:
-    """A mono waveform [time] of another rate as `store` takes it."""
+    """Resample a mono waveform [time] to the rate that `store` takes."""
     return resampled(raw_numbers(waveform, "a mono waveform", "time"), rate_hz, RATE_HZ)
 
 
@@ -45,20 +46,20 @@ class AudioSignal(SignalConfig):
     clips: int = Field(3, ge=1, description="clips per recording, spread evenly")
     clip_s: float = Field(5.0, gt=0, description="length of a clip")
     mel_bins: int = Field(128, ge=1, description="bands of a spectrogram")
-    frames: int = Field(512, ge=1, description="frames of 10 ms; missing ones are 0")
+    frames: int = Field(512, ge=1, description="frames of 10 ms per clip; missing ones are 0")
 
     def example(self) -> np.ndarray:
-        """A second of concert pitch."""
+        """Return a second of concert pitch (440 Hz)."""
         time_s = np.arange(RATE_HZ) / RATE_HZ
         return (0.5 * np.sin(2 * np.pi * 440 * time_s)).astype(np.float32)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
-        """Waveform [time] at 16 kHz → log-mel [S, frames, M] float32.
+        """Turn a waveform [time] at 16 kHz into log-mel spectrograms [S, frames, M] float32.
 
         A recording shorter than a clip is repeated.
 
         Raises:
-            InputError: not one channel, shorter than 50 ms, silent, not finite.
+            InputError: it has several channels, is shorter than 50 ms, silent or not finite.
         """
         waveform = raw_numbers(raw, "a mono waveform", "time")
         if len(waveform) < _SHORTEST_S * RATE_HZ:
@@ -76,10 +77,10 @@ class AudioSignal(SignalConfig):
 class AudioTokenizer(TokenizerConfig[AudioSignal]):
     """Overlapping patches over a normalised log-mel spectrogram."""
 
-    mean: float = Field(-4.2677, description="of the training set's spectrograms")
-    std: float = Field(4.5690, gt=0, description="of the training set's spectrograms")
-    patch: int = Field(14, ge=1, description="mel bins and frames of a patch")
-    stride: int = Field(10, ge=1, description="mel bins and frames between patches")
+    mean: float = Field(-4.2677, description="mean of the training set's spectrograms")
+    std: float = Field(4.5690, gt=0, description="deviation of the training set's spectrograms")
+    patch: int = Field(14, ge=1, description="side of a patch, in mel bins and frames")
+    stride: int = Field(10, ge=1, description="step between patches, in mel bins and frames")
     width: int = Field(1024, ge=1, description="width of a token")
 
     def build(self, signal: AudioSignal) -> tokenizers.SpectrogramTokenizer:
@@ -92,19 +93,20 @@ class AudioTokenizer(TokenizerConfig[AudioSignal]):
         )
 
     def prepare(self, signals: torch.Tensor, signal: AudioSignal) -> torch.Tensor:
-        """[B, S, frames, M] → same, normalised."""
+        """Normalise stored clips [B, S, frames, M]."""
         size = ("S", signal.frames, signal.mel_bins)
         return (batch_of_numbers(signals, "log-mel clips", *size) - self.mean) / self.std
 
     def augment(
         self, signals: torch.Tensor, signal: AudioSignal, generator: torch.Generator
     ) -> torch.Tensor:
-        """[B, S, frames, M] → one clip of each [B, 1, frames, M], masked, rolled and noisy."""
+        """Draw one clip of each recording, mask, add noise and roll: [B, 1, frames, M]."""
         clips = self.prepare(signals, signal)
         batch, count = clips.shape[:2]
         chosen = torch.randint(count, (batch,), generator=generator)
         clip = clips[torch.arange(batch), chosen]
         clip = masked(clip, _LONGEST_BAND_BINS, _LONGEST_SPAN_FRAMES, generator)
+        # As in AST: uniform noise whose strength, up to 0.1, is drawn for each clip.
         loudness = torch.rand(batch, 1, 1, generator=generator) / 10
         clip = clip + loudness * torch.rand(clip.shape, generator=generator)
         return rolled(clip, _MOST_ROLLED_FRAMES, generator)[:, None]
@@ -131,7 +133,7 @@ class Audio(LensedModality[AudioSignal]):
     lens = LensSettings(depth=2, self_per_cross=3)
 
     def read(self, path: str | Path) -> np.ndarray:
-        """Mono waveform [time] at 16 kHz of a WAV, FLAC, OGG or MP3. Raises InputError."""
+        """Read a WAV, FLAC, OGG or MP3 as a mono waveform [time] at 16 kHz. Raises InputError."""
         waveform, rate_hz = read_waveform(path)
         return at_16_khz(waveform, rate_hz)
 

@@ -1,10 +1,10 @@
-"""What a modality is: from a file to a signal, and from a signal to what a network sees.
+"""Defines what a modality is: from a file to a signal, and from a signal to a network's input.
 
     file ─ read ─▶ raw ─ store ─▶ signal ─ prepare, augment ─▶ network's input ─ build ─▶ tokens
                    SignalConfig            TokenizerConfig
 
 *raw* is one recording as a file holds it, of any length or size. A *signal* has a fixed shape, so
-that signals stack; it is what shards store.
+that signals can be stacked; shards store signals.
 
     Modality
     ├── LensedModality      has a tower of its own: tokenizer, lens, frozen trunk
@@ -33,13 +33,14 @@ if TYPE_CHECKING:
 
 
 class SignalConfig(BaseModel, ABC):
-    """What is stored of a recording: every field decides the stored bytes.
+    """What is stored of a recording. Every field changes the stored bytes.
 
     Attributes:
-        raw_shape: of a raw recording; -1 for an axis of any length.
+        raw_shape: shape of a raw recording; -1 for an axis of any length.
         in_clips: a signal is a series of clips [S, …]; the tower averages their embeddings.
     """
 
+    # Shards are identified by these settings alone, so that another network reads the same shards.
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     raw_shape: ClassVar[tuple[int, ...]]
@@ -47,22 +48,22 @@ class SignalConfig(BaseModel, ABC):
 
     @abstractmethod
     def store(self, raw: np.ndarray) -> np.ndarray:
-        """One raw array → its signal, float32 or uint8. Raises InputError."""
+        """Turn one raw array into its signal, float32 or uint8. Raises InputError."""
 
     @abstractmethod
     def example(self) -> np.ndarray:
-        """A made-up raw recording that `store` takes, the same every time."""
+        """Return a made-up raw recording that `store` takes, the same every time."""
 
 
 SignalT = TypeVar("SignalT", bound=SignalConfig)
 
 
 class TokenizerConfig(BaseModel, ABC, Generic[SignalT]):
-    """What the network is and what of a stored signal it sees; no field decides stored bytes.
+    """What the tokenizer is and what of a stored signal it sees. No field changes stored bytes.
 
     Attributes:
         starts_as_patches: the tokenizer starts from the trunk's own patch embedding.
-        width: of a token. An identity lens hands tokens on: it must be the trunk's width.
+        width: width of a token. With an identity lens it must be the trunk's width.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,62 +73,64 @@ class TokenizerConfig(BaseModel, ABC, Generic[SignalT]):
 
     @abstractmethod
     def prepare(self, signals: torch.Tensor, signal: SignalT) -> torch.Tensor:
-        """Stored signals [B, …] → what the network sees. Raises InputError."""
+        """Turn stored signals [B, …] into the network's input. Raises InputError."""
 
     @abstractmethod
     def augment(
         self, signals: torch.Tensor, signal: SignalT, generator: torch.Generator
     ) -> torch.Tensor:
-        """Stored signals [B, …] → one random variant each, as the network sees it.
+        """Turn stored signals [B, …] into one random variant each, as the network's input.
+
+        Every draw comes from `generator`, so that a resumed run sees the same variants.
 
         Raises:
-            InputError: other signals than `signal` describes.
+            InputError: the signals are not those that `signal` describes.
         """
 
     @abstractmethod
     def build(self, signal: SignalT) -> torch.nn.Module:
-        """A tokenizer with random weights. Raises ConfigError: sizes that do not fit."""
+        """Build a tokenizer with random weights. Raises ConfigError if sizes do not fit."""
 
     def check(self, signal: SignalT) -> None:
         """Raise ConfigError if the network would see more than is stored."""
 
     def signal_needed(self, signal: SignalT) -> SignalT:
-        """What must be stored of a recording for this network alone; at most `signal`."""
+        """Return the least that must be stored of a recording for this tokenizer alone."""
         return signal
 
 
-# Of a modality that is known by its name alone.
+# For a modality that is chosen by name, whose signal no type checker knows.
 AnyTokenizer: TypeAlias = TokenizerConfig[Any]
 
 
 class Rendered(Protocol):
-    """A rendered object, as the renderer gives it or as a caller decodes it when asked.
+    """A rendered object: the renderer's result, or stored arrays that are decoded when read.
 
-    In the stage's frame: metres, y up.
+    Coordinates are in the stage's frame: metres, y up.
     """
 
     @property
     def points(self) -> np.ndarray:
-        """[N, 6]: xyz and sRGB in 0..1, in farthest-point order."""
+        """Surface points [N, 6]: xyz and sRGB in 0..1, in farthest-point order."""
         ...
 
     @property
     def depth_m(self) -> np.ndarray:
-        """[V, H, W] planar; 0 where nothing is seen."""
+        """Planar depth [V, H, W]; 0 where nothing is seen."""
         ...
 
     @property
     def focal_px(self) -> float:
-        """Focal length of the cameras of all views."""
+        """Focal length of all views' cameras."""
         ...
 
 
 class Modality(ABC):
-    """Something that can be encoded into the foundation's space.
+    """A kind of input that can be encoded into the foundation's space.
 
     Attributes:
-        name: that of its module.
-        metric_prefix: in the names of metrics: `point` of point_to_text.
+        name: the name of its module.
+        metric_prefix: its word in the names of metrics, such as `point` in point_to_text.
         templates: prompts for a class, each with one `{}`.
     """
 
@@ -137,15 +140,15 @@ class Modality(ABC):
 
     @property
     def summary(self) -> str:
-        """One line about it, for the model card."""
+        """The first line of its docstring, for the model card."""
         return (inspect.getdoc(type(self)) or self.name).splitlines()[0]
 
     @abstractmethod
     def read(self, path: str | Path, *args: Any, **options: Any) -> Any:
-        """The raw recording of a file. Options (keywords) say what the file does not.
+        """Read the raw recording of a file. Options (keywords) say what the file does not.
 
         Raises:
-            InputError: unreadable, or an option that is missing or does not fit the file.
+            InputError: the file cannot be read, or an option is missing or does not fit it.
         """
 
 
@@ -155,10 +158,10 @@ class LensedModality(Modality, Generic[SignalT]):
     Attributes:
         signal_file: extension of its stored signal in a shard.
         Signal, Tokenizer: the classes of its settings.
-        lens, trunk: what ViT-Lens trained with.
-        renders_as: a rendered object is one sample of it, or each of the object's views is;
-            None: objects cannot be rendered as this modality.
-        drawn_as: how people are shown a stored signal: by its shape, or as projected points.
+        lens, trunk: the settings with which ViT-Lens trained it.
+        renders_as: whether a rendered object gives one sample, or one for each of its views;
+            None if objects cannot be rendered as this modality.
+        drawn_as: how a stored signal is drawn for people: by its shape, or as projected points.
     """
 
     signal_file: ClassVar[str]
@@ -173,7 +176,7 @@ class LensedModality(Modality, Generic[SignalT]):
     def read(self, path: str | Path, *args: Any, **options: Any) -> np.ndarray: ...
 
     def from_render(self, signal: SignalT, rendered: Rendered) -> np.ndarray:
-        """The stored signals of a rendered object [K, …]: of the whole, or of each view.
+        """Make a rendered object's stored signals [K, …]: one of the whole, or one of each view.
 
         Raises:
             ConfigError: objects cannot be rendered as this modality.
@@ -182,7 +185,7 @@ class LensedModality(Modality, Generic[SignalT]):
         raise ConfigError(f"rendered objects have no {self.name}; read recordings from a source")
 
     def check_renders(self, signal: SignalT, settings: RenderSettings) -> None:
-        """Raise ConfigError if objects rendered so hold less than the signal does."""
+        """Raise ConfigError if objects rendered with `settings` hold less than the signal needs."""
 
 
 AnyLensed: TypeAlias = LensedModality[Any]
@@ -191,15 +194,15 @@ EncoderT = TypeVar("EncoderT")
 
 
 class FoundationModality(Modality, Generic[EncoderT, RawT]):
-    """A modality that the foundation encodes itself: image, video, text."""
+    """A modality that the foundation encodes itself: image, video or text."""
 
     @abstractmethod
     def read(self, path: str | Path, *args: Any, **options: Any) -> RawT: ...
 
     @abstractmethod
     def store(self, raw: object, side_px: int) -> RawT:
-        """One raw input, checked; pictures become squares of that side. Raises InputError."""
+        """Check one raw input; pictures become squares of `side_px`. Raises InputError."""
 
     @abstractmethod
     def embed(self, encoder: EncoderT, stored: Sequence[RawT]) -> torch.Tensor:
-        """A batch of stored inputs → unit-norm embeddings [B, E]."""
+        """Embed a batch of stored inputs: unit norm, [B, E]."""

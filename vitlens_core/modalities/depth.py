@@ -31,32 +31,34 @@ Unit = Literal["disparity_px", "m", "mm", "sun_rgbd"]
 BASELINES_M = {"kv1": 0.075, "kv2": 0.075, "realsense": 0.095, "xtion": 0.095}
 """Distance between the two eyes of the cameras of SUN RGB-D."""
 
-# Of the imagined camera that sees a rendered object: a Kinect's.
+# Rendered objects have no stereo camera: a Kinect's baseline is assumed.
 _RENDERED_BASELINE_M = 0.075
 _UNITS_OF_PICTURES = ("mm", "sun_rgbd")
 _UNITS_OF_ARRAYS = ("disparity_px", "m", "mm")
+# The toolbox of SUN RGB-D cuts depth at this distance.
 _SUN_RGBD_LIMIT_M = 8.0
 _SMALLEST_PX, _LARGEST_PX = 0.01, 75.0
 _MEAN, _STD = 0.0418, 0.0295
 
 
 def decode_sun_rgbd(counts: np.ndarray) -> np.ndarray:
-    """uint16 of SUN RGB-D's PNGs → depth in metres, at most 8: their bits are rotated by 3.
+    """Decode uint16 of SUN RGB-D's PNGs, whose bits are rotated by 3, to metres of at most 8.
 
     Raises:
-        InputError: not 16 bit.
+        InputError: the numbers are not uint16.
     """
     if counts.dtype != np.uint16:
         raise InputError(f"expected SUN RGB-D's 16-bit depth, found {counts.dtype}")
+    # uint16 drops what leaves it on the left, so that the two shifts are a rotation.
     depth_mm = (counts >> 3) | (counts << 13)
     return np.minimum(depth_mm / 1000, _SUN_RGBD_LIMIT_M)
 
 
 def disparity(depth_m: np.ndarray, focal_px: float | None, baseline_m: float | None) -> np.ndarray:
-    """Planar depth [H, W] in metres → disparity in pixels; 0, nothing measured, stays 0.
+    """Turn planar depth [H, W] in metres into disparity in pixels; 0 (not measured) stays 0.
 
     Raises:
-        InputError: a negative depth, or a camera that is not given or not positive.
+        InputError: a depth is negative, or a number of the camera is missing or not positive.
     """
     scale = _positive("focal_px", focal_px) * _positive("baseline_m", baseline_m)
     depth_m = raw_numbers(np.asarray(depth_m), "a depth map", "H", "W")
@@ -82,14 +84,15 @@ class DepthSignal(SignalConfig):
     side_px: int = Field(224, ge=14, description="side of the stored square")
 
     def example(self) -> np.ndarray:
-        """A floor that recedes: disparity falls from 60 to 2 pixels."""
+        """Return a floor that recedes: disparity falls from 60 to 2 pixels."""
         return np.linspace(2, 60, 240, dtype=np.float32)[:, None].repeat(320, axis=1)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
-        """Disparity [H, W] → float32 [S, S]. Raises InputError, on negative numbers too."""
+        """Cut disparity [H, W] to a square, float32 [S, S]. Raises InputError, on negatives too."""
         values = raw_numbers(raw, "disparity", "H", "W")
         if (values < 0).any():
             raise InputError(f"expected disparities of 0 and above, found {values.min()}")
+        # Cut before resizing, which would spread one huge value over its neighbours.
         return square_map(np.minimum(values, _LARGEST_PX), self.side_px)
 
 
@@ -97,7 +100,7 @@ class DepthTokenizer(TokenizerConfig[DepthSignal]):
     """Patches of one channel with a positional table of their own."""
 
     patch_px: int = Field(14, ge=1, description="side of a patch")
-    width: int = Field(1024, ge=1, description="width of a token: the trunk's")
+    width: int = Field(1024, ge=1, description="width of a token, equal to the trunk's")
 
     def build(self, signal: DepthSignal) -> tokenizers.PatchTokenizer:
         size = (signal.side_px, signal.side_px)
@@ -106,7 +109,7 @@ class DepthTokenizer(TokenizerConfig[DepthSignal]):
         )
 
     def prepare(self, signals: torch.Tensor, signal: DepthSignal) -> torch.Tensor:
-        """[B, S, S] → [B, 1, S, S], clipped and normalised."""
+        """Clip and normalise stored disparities [B, S, S] to [B, 1, S, S]."""
         maps = _checked(signals, signal)
         scaled = maps[:, None].clamp(_SMALLEST_PX, _LARGEST_PX) / _LARGEST_PX
         return (scaled - _MEAN) / _STD
@@ -114,9 +117,9 @@ class DepthTokenizer(TokenizerConfig[DepthSignal]):
     def augment(
         self, signals: torch.Tensor, signal: DepthSignal, generator: torch.Generator
     ) -> torch.Tensor:
-        """[B, S, S] → [B, 1, S, S]: another baseline, up to a quarter.
+        """Prepare [B, S, S] as [B, 1, S, S], as if the baseline were up to a quarter different.
 
-        No geometry changes: the targets belong to the RGB picture as it is.
+        The geometry stays: the targets belong to the RGB picture as it is.
         """
         gain = torch.empty(len(signals), 1, 1).uniform_(0.8, 1.25, generator=generator)
         return self.prepare(_checked(signals, signal) * gain, signal)
@@ -156,14 +159,15 @@ class Depth(LensedModality[DepthSignal]):
         focal_px: float | None = None,
         baseline_m: float | None = None,
     ) -> np.ndarray:
-        """Disparity [H, W] of a PNG (mm or SUN RGB-D's rotated bits) or an array (any unit).
+        """Read disparity [H, W] from a PNG (mm or SUN RGB-D's rotated bits) or an array (any unit).
 
         Args:
-            unit: of the numbers in the file; pictures of integers never hold disparity.
-            focal_px, baseline_m: of the camera, for every unit but disparity (`BASELINES_M`).
+            unit: unit of the numbers in the file; a picture of integers never holds disparity.
+            focal_px, baseline_m: of the camera, for every unit except disparity (`BASELINES_M`).
 
         Raises:
-            InputError: unreadable, or a unit or camera that is missing or does not fit the file.
+            InputError: the file cannot be read, or the unit or the camera is missing or does not
+                fit it.
         """
         is_array = Path(path).suffix.lower() in ARRAY_ENDINGS
         units = _UNITS_OF_ARRAYS if is_array else _UNITS_OF_PICTURES
@@ -180,8 +184,8 @@ class Depth(LensedModality[DepthSignal]):
         return disparity(stored * {"m": 1.0, "mm": 0.001}[unit], focal_px, baseline_m)
 
     def from_render(self, signal: DepthSignal, rendered: Rendered) -> np.ndarray:
-        """[V, S, S]: each view's disparity, as a Kinect in its place would see it."""
-        # float64 whatever the caller has: float32 would divide to other last bits.
+        """Make each view's disparity, as a Kinect in its place would measure it, [V, S, S]."""
+        # float64 whatever the caller has: with float32 the last bits of the quotient differ.
         focal_px = np.float64(rendered.focal_px)
         maps = [disparity(depth, focal_px, _RENDERED_BASELINE_M) for depth in rendered.depth_m]
         return np.stack([signal.store(one) for one in maps])

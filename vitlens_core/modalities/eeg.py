@@ -24,32 +24,34 @@ from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.series import resampled
 
 RATE_HZ = 1000.0
+# The window that the authors of ImageNet-EEG use; the last sample is excluded.
 FIRST_SAMPLE, LAST_SAMPLE = 20, 460
 
 
 def at_1_khz(series: np.ndarray, rate_hz: float) -> np.ndarray:
-    """A series [C, time] of another rate as `store` takes it."""
+    """Resample a series [C, time] to the rate that `store` takes."""
     return resampled(raw_numbers(series, "an EEG series", "C", "time"), rate_hz, RATE_HZ)
 
 
 class EegSignal(SignalConfig):
-    """The 440 samples of every channel in which the picture is seen."""
+    """The 440 samples of every channel while the picture is seen."""
 
     raw_shape: ClassVar[tuple[int, ...]] = (-1, -1)
 
     channels: int = Field(128, ge=1, description="electrodes")
 
     def example(self) -> np.ndarray:
-        """Half a second of alpha waves, each channel a little later."""
+        """Return half a second of alpha waves (10 Hz), each channel a little later."""
         time_s = np.arange(round(0.5 * RATE_HZ)) / RATE_HZ
         phase = np.linspace(0, np.pi, self.channels)[:, None]
         return np.sin(2 * np.pi * 10 * time_s - phase).astype(np.float32)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
-        """[C, time] at 1 kHz → float32 [C, 440].
+        """Cut a series [C, time] at 1 kHz to float32 [C, 440].
 
         Raises:
-            InputError: other channels, fewer than 460 samples, not finite, a flat recording.
+            InputError: another number of channels, fewer than 460 samples, numbers that are not
+                finite, or constant channels only.
         """
         series = raw_numbers(raw, "an EEG series", self.channels, "time")
         if series.shape[1] < LAST_SAMPLE:
@@ -57,16 +59,17 @@ class EegSignal(SignalConfig):
                 f"expected {LAST_SAMPLE} samples or more at {RATE_HZ:.0f} Hz, "
                 f"found {series.shape[1]}"
             )
-        seen = series[:, FIRST_SAMPLE:LAST_SAMPLE]
-        if not np.ptp(seen, axis=1).any():
+        window = series[:, FIRST_SAMPLE:LAST_SAMPLE]
+        if not np.ptp(window, axis=1).any():
             raise InputError("expected an EEG recording, found constant channels only")
-        return np.ascontiguousarray(seen)
+        # A copy: a view would keep the whole recording in memory.
+        return np.ascontiguousarray(window)
 
 
 class EegTokenizer(TokenizerConfig[EegSignal]):
     """Windows of all channels."""
 
-    length: int = Field(512, ge=1, description="samples the tower sees: the stored ones stretched")
+    length: int = Field(512, ge=1, description="samples to which the stored ones are stretched")
     window: int = Field(1, ge=1, description="samples of a token")
     stride: int = Field(1, ge=1, description="samples between tokens")
     width: int = Field(1024, ge=1, description="width of a token")
@@ -81,7 +84,7 @@ class EegTokenizer(TokenizerConfig[EegSignal]):
         )
 
     def prepare(self, signals: torch.Tensor, signal: EegSignal) -> torch.Tensor:
-        """[B, C, 440] → [B, C, length], stretched linearly."""
+        """Stretch [B, C, 440] linearly to [B, C, length]."""
         samples = LAST_SAMPLE - FIRST_SAMPLE
         series = batch_of_numbers(signals, "EEG series", signal.channels, samples)
         return F.interpolate(series, size=self.length, mode="linear")
@@ -89,7 +92,7 @@ class EegTokenizer(TokenizerConfig[EegSignal]):
     def augment(
         self, signals: torch.Tensor, signal: EegSignal, generator: torch.Generator
     ) -> torch.Tensor:
-        """As `prepare`, with one gain per recording, noise, and one electrode in ten silent."""
+        """Prepare with one gain per recording, noise, and one electrode in ten silent."""
         series = self.prepare(signals, signal)
         batch, channels, _ = series.shape
         gain = torch.empty(batch, 1, 1).uniform_(0.9, 1.1, generator=generator)
@@ -111,13 +114,13 @@ class Eeg(LensedModality[EegSignal]):
     lens = LensSettings(depth=1)
 
     def read(self, path: str | Path, *, rate_hz: float = RATE_HZ) -> np.ndarray:
-        """[C, time] at 1 kHz of an array file, channels first.
+        """Read an array file, channels first, as [C, time] at 1 kHz.
 
         Args:
             rate_hz: the rate of the file.
 
         Raises:
-            InputError: unreadable, not two axes, or a rate that is not positive.
+            InputError: the file cannot be read, has not two axes, or the rate is not positive.
         """
         return at_1_khz(read_array(path), rate_hz)
 

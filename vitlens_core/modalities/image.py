@@ -25,7 +25,7 @@ class ImageEncoder(Protocol):
     """A foundation, or the image tower of a published checkpoint."""
 
     def encode_image(self, images: torch.Tensor, /) -> torch.Tensor:
-        """uint8 RGB [B, H, W, 3] → unit-norm embeddings [B, E]."""
+        """Embed uint8 RGB images [B, H, W, 3]: unit norm, [B, E]."""
         ...
 
 
@@ -37,15 +37,15 @@ class Image(FoundationModality[ImageEncoder, np.ndarray]):
     templates = GENERAL_TEMPLATES
 
     def read(self, path: str | Path) -> np.ndarray:
-        """uint8 RGB [H, W, 3] of a picture file. Raises InputError."""
+        """Read a picture file as uint8 RGB [H, W, 3]. Raises InputError."""
         return read_rgb(path)
 
     def store(self, raw: object, side_px: int) -> np.ndarray:
-        """uint8 RGB [H, W, 3] → [S, S, 3]. Raises InputError on another type or shape."""
+        """Resize and cut uint8 RGB [H, W, 3] to [S, S, 3]. Raises InputError on other arrays."""
         return square_rgb(raw_pixels(raw, "an RGB image", "H", "W", 3), side_px)
 
     def embed(self, encoder: ImageEncoder, stored: Sequence[np.ndarray]) -> torch.Tensor:
-        """Stored images → unit-norm embeddings [B, E]."""
+        """Embed stored images: unit norm, [B, E]."""
         return encoder.encode_image(torch.from_numpy(np.stack(stored)))
 
 

@@ -26,11 +26,12 @@ from vitlens_core.signals.series import middle, resampled
 RATE_HZ = 400.0
 CHANNELS = 6
 G_M_S2 = 9.80665  # for recordings in g
-_LARGEST = 1e4  # beyond any sensor: raw counts rather than m/s² and rad/s
+# No sensor measures as much in m/s² or rad/s; larger numbers are raw counts.
+_LARGEST = 1e4
 
 
 def at_400_hz(series: np.ndarray, rate_hz: float) -> np.ndarray:
-    """A series [6, time] of another rate as `store` takes it."""
+    """Resample a series [6, time] to the rate that `store` takes."""
     return resampled(raw_numbers(series, "an IMU series", CHANNELS, "time"), rate_hz, RATE_HZ)
 
 
@@ -42,17 +43,17 @@ class ImuSignal(SignalConfig):
     length: int = Field(2000, ge=1, description="samples at 400 Hz")
 
     def example(self) -> np.ndarray:
-        """Five seconds of swinging: each channel a sine of its own rate."""
+        """Return five seconds of swinging: each channel is a sine of its own rate."""
         time_s = np.arange(round(5 * RATE_HZ)) / RATE_HZ
         return np.sin(np.arange(1, CHANNELS + 1)[:, None] * time_s).astype(np.float32)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
-        """[6, time] at 400 Hz → float32 [6, length]. Raises InputError, on raw counts too."""
+        """Cut [6, time] at 400 Hz to its middle, float32 [6, length]. Raises InputError."""
         series = raw_numbers(raw, "an IMU series", CHANNELS, "time")
         if np.abs(series).max() > _LARGEST:
             raise InputError(
-                f"expected m/s² and rad/s, found {np.abs(series).max():.3g}: raw counts of the "
-                "sensor? Multiply them by its scale"
+                f"expected m/s² and rad/s, found {np.abs(series).max():.3g}; if these are the "
+                "sensor's raw counts, multiply them by its scale"
             )
         return middle(series, self.length, "an IMU series at 400 Hz")
 
@@ -73,13 +74,13 @@ class ImuTokenizer(TokenizerConfig[ImuSignal]):
         )
 
     def prepare(self, signals: torch.Tensor, signal: ImuSignal) -> torch.Tensor:
-        """[B, 6, length] → same, as float32."""
+        """Check stored series [B, 6, length] and return them as float32."""
         return batch_of_numbers(signals, "IMU series", CHANNELS, signal.length)
 
     def augment(
         self, signals: torch.Tensor, signal: ImuSignal, generator: torch.Generator
     ) -> torch.Tensor:
-        """[B, 6, length] → same: gain of each sensor axis, noise of 2 % of its spread."""
+        """Scale each sensor axis of [B, 6, length] and add noise of 2 % of its deviation."""
         series = self.prepare(signals, signal)
         gain = torch.empty(len(series), CHANNELS, 1).uniform_(0.9, 1.1, generator=generator)
         spread = series.std(dim=-1, keepdim=True)
@@ -104,17 +105,18 @@ class Imu(LensedModality[ImuSignal]):
     lens = LensSettings(depth=2)
 
     def read(self, path: str | Path, *, rate_hz: float = RATE_HZ) -> np.ndarray:
-        """[6, time] at 400 Hz of an array file, channels first, or a CSV of 6 columns.
+        """Read an array file, channels first, or a CSV of 6 columns, as [6, time] at 400 Hz.
 
         Args:
             rate_hz: the rate of the file.
 
         Raises:
-            InputError: unreadable, another number of channels, or a rate that is not positive.
+            InputError: the file cannot be read, has another number of channels, or the rate is
+                not positive.
         """
         stored = read_array(path)
         if Path(path).suffix.lower() == ".csv":
-            stored = stored.T
+            stored = stored.T  # a CSV has a line per sample
         return at_400_hz(stored, rate_hz)
 
 

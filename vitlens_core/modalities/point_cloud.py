@@ -30,7 +30,7 @@ from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 if TYPE_CHECKING:
     from vitlens_core.rendering import RenderSettings
 
-# Colour of a cloud that has none (OpenShape's evaluation protocol).
+# Colour given to a cloud that has none (OpenShape's evaluation protocol).
 GREY = 0.4
 
 
@@ -42,7 +42,7 @@ class PointCloudSignal(SignalConfig):
     points: int = Field(10_000, ge=16, description="points stored per cloud")
 
     def example(self) -> np.ndarray:
-        """A grey sphere of `points` points."""
+        """Return a grey sphere of `points` points."""
         height = np.linspace(1, -1, self.points)
         turn = np.arange(self.points) * np.pi * (3 - 5**0.5)  # golden angle: evenly spread
         ring = np.sqrt(1 - height**2)
@@ -50,7 +50,7 @@ class PointCloudSignal(SignalConfig):
         return np.concatenate([xyz, np.full_like(xyz, GREY)], axis=1).astype(np.float32)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
-        """Points [N, 3] or [N, 6] → the first `points` in farthest-point order, [points, 6].
+        """Keep the first `points` of [N, 3] or [N, 6] in farthest-point order, [points, 6].
 
         Raises:
             InputError: another shape, fewer than `points`, not finite, rgb outside 0..1, or all
@@ -72,24 +72,26 @@ class PointCloudSignal(SignalConfig):
                 f"expected rgb in 0..1, found {cloud[:, 3:].min()}..{cloud[:, 3:].max()}; "
                 "divide 8-bit colours by 255"
             )
-        optional("fpsample")
+        optional("fpsample")  # names the extra to install; the import below would not
         return cloud[farthest_point_order(cloud, self.points)]
 
 
 class PointCloudTokenizer(TokenizerConfig[PointCloudSignal]):
-    """Groups of neighbouring points, each made a token by a small shared network."""
+    """Groups of neighbouring points, which a small shared network turns into tokens."""
 
     kind: Literal["point_bert", "set_abstraction"] = Field(
         "point_bert", description="nearest neighbours and mini-PointNet, or balls and PointNet++"
     )
     points_seen: int = Field(8192, ge=16, description="points of a cloud that the tower sees")
-    groups: int = Field(512, ge=1, description="groups, so tokens, per cloud")
+    groups: int = Field(512, ge=1, description="groups per cloud; each is a token")
     group_size: int = Field(32, ge=1, description="neighbours per group")
-    radius: float = Field(0.2, gt=0, description="of a ball of `set_abstraction`, unit sphere")
+    radius: float = Field(
+        0.2, gt=0, description="radius of a ball of `set_abstraction`, in the unit sphere"
+    )
     encoder_dim: int = Field(256, ge=1, description="width of the group encoder's output")
     width: int = Field(384, ge=1, description="width of a token")
     colour: bool = Field(True, description="whether rgb is seen beside xyz")
-    up: Literal["y", "z"] = Field("y", description="axis that points up in what the tower sees")
+    up: Literal["y", "z"] = Field("y", description="axis that points up in the tower's input")
 
     def check(self, signal: PointCloudSignal) -> None:
         if self.points_seen > signal.points:
@@ -99,7 +101,7 @@ class PointCloudTokenizer(TokenizerConfig[PointCloudSignal]):
             )
 
     def signal_needed(self, signal: PointCloudSignal) -> PointCloudSignal:
-        """Any prefix in farthest-point order is a sample: no more than the tower sees."""
+        """Return a signal of the points seen: any prefix in farthest-point order is a sample."""
         return signal.model_copy(update={"points": self.points_seen})
 
     def build(
@@ -126,29 +128,34 @@ class PointCloudTokenizer(TokenizerConfig[PointCloudSignal]):
         )
 
     def prepare(self, signals: torch.Tensor, signal: PointCloudSignal) -> torch.Tensor:
-        """Stored clouds [B, N, 6] → what the tower sees: their first points, normalised."""
+        """Turn stored clouds [B, N, 6] into the tower's input: their first points, normalised."""
         clouds = _checked(signals, self.points_seen)
-        return self._seen(_in_unit_sphere(clouds[:, : self.points_seen]))
+        return self._as_input(_in_unit_sphere(clouds[:, : self.points_seen]))
 
     def augment(
         self, signals: torch.Tensor, signal: PointCloudSignal, generator: torch.Generator
     ) -> torch.Tensor:
-        """Stored clouds [B, N, 6] → one random variant each, normalised."""
+        """Turn stored clouds [B, N, 6] into one random variant each, normalised."""
         clouds = _checked(signals, self.points_seen)
         batch, count, _ = clouds.shape
-        # A random subset in stored order: other points, still spread over the object.
+        # A random subset, in stored order so that its first points still spread over the object:
+        # the tokenizers take them as the centres of their groups.
         drawn = torch.rand(batch, count, generator=generator).topk(self.points_seen).indices
         index = drawn.sort().values[..., None].expand(-1, -1, 6)
         xyz, rgb = _in_unit_sphere(clouds.gather(1, index)).split(3, dim=-1)
+        # About the up axis only, since objects stand upright; then scale, shift and noise.
         xyz = xyz @ _yaw(batch, generator)
         xyz = xyz * torch.empty(batch, 1, 3).uniform_(0.8, 1.25, generator=generator)
         xyz = xyz + torch.empty(batch, 1, 3).uniform_(-0.1, 0.1, generator=generator)
         xyz = xyz + 0.005 * torch.randn(xyz.shape, generator=generator)
+        # Clouds without colours are stored grey, so that the tower must know grey clouds.
         colourless = torch.rand(batch, 1, 1, generator=generator) < 0.3
         rgb = torch.where(colourless, torch.full_like(rgb, GREY), rgb)
-        return self._seen(torch.cat([xyz, rgb], dim=-1))
+        return self._as_input(torch.cat([xyz, rgb], dim=-1))
 
-    def _seen(self, clouds: torch.Tensor) -> torch.Tensor:
+    def _as_input(self, clouds: torch.Tensor) -> torch.Tensor:
+        """Take the axes and channels that the tower sees."""
+        # y and z are swapped, as OpenShape does: a mirror image, not a rotation.
         if self.up == "z":
             clouds = clouds[..., [0, 2, 1, 3, 4, 5]]
         return clouds if self.colour else clouds[..., :3]
@@ -177,18 +184,18 @@ class PointCloud(LensedModality[PointCloudSignal]):
     drawn_as = "points"
 
     def read(self, path: str | Path, *, points: int = 10_000, seed: int = 0) -> np.ndarray:
-        """[N, 3] or [N, 6] of a .npy, .npz, .ply, or of the surface of a .glb.
+        """Read [N, 3] or [N, 6] from a .npy, .npz or .ply, or from the surface of a .glb.
 
         Args:
-            points, seed: how many points a GLB's surface is sampled with, and by which draw.
+            points, seed: number of points sampled on a GLB's surface, and the seed of the draw.
 
         Raises:
-            InputError: unreadable, no vertices, or a surface without area.
+            InputError: the file cannot be read, has no vertices, or its surface has no area.
         """
         return read_cloud(path, points, seed)
 
     def from_render(self, signal: PointCloudSignal, rendered: Rendered) -> np.ndarray:
-        """[1, points, 6]: the object's own points are in farthest-point order already."""
+        """Take the object's first points, which are in farthest-point order: [1, points, 6]."""
         if len(rendered.points) < signal.points:
             raise BadSampleError(
                 f"expected {signal.points} rendered points, found {len(rendered.points)}"
@@ -207,21 +214,22 @@ def _checked(clouds: torch.Tensor, at_least: int) -> torch.Tensor:
     clouds = batch_of_numbers(clouds, "clouds of xyz + rgb", "N", 6)
     if clouds.shape[1] < at_least:
         raise InputError(
-            f"expected clouds [B, N ≥ {at_least}, 6] of xyz + rgb, got {list(clouds.shape)}"
+            f"expected clouds [B, N ≥ {at_least}, 6] of xyz + rgb, found {list(clouds.shape)}"
         )
     return clouds
 
 
 def _in_unit_sphere(clouds: torch.Tensor) -> torch.Tensor:
-    """Centred at the mean of the points, the farthest one at distance 1."""
+    """Centre clouds at the mean of their points, and scale the farthest point to distance 1."""
     xyz, rgb = clouds.split(3, dim=-1)
     xyz = xyz - xyz.mean(1, keepdim=True)
+    # The points seen may all coincide; the bound avoids a division by 0.
     radius = xyz.norm(dim=-1).amax(1).clamp_min(1e-6)
     return torch.cat([xyz / radius[:, None, None], rgb], dim=-1)
 
 
 def _yaw(batch: int, generator: torch.Generator) -> torch.Tensor:
-    """Random rotations about the up axis y, [B, 3, 3]."""
+    """Draw random rotations about the up axis y, [B, 3, 3]."""
     angle = torch.rand(batch, generator=generator) * 2 * math.pi
     cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros(batch), torch.ones(batch)
     return torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=-1).view(-1, 3, 3)

@@ -1,8 +1,8 @@
 """Touch: RGB pictures of a gel that a surface presses (GelSight).
 
-Raw: uint8 RGB [H, W, 3]. Stored: the middle square, larger than what the tower sees, which
-leaves room for crops. The tower sees CLIP-normalised pixels through CLIP-sized patches, without
-positions of their own: the trunk's serve.
+Raw: uint8 RGB [H, W, 3]. Stored: the middle square, larger than what the tower sees, so that
+training can crop. The tower sees CLIP-normalised pixels through CLIP-sized patches, which have no
+positional table of their own: the trunk's is used.
 
 Axes: B batch, H height, W width, S side of the stored square, C side of a crop.
 Source: ViT-Lens (arXiv 2311.16081) §4.1 (Touch-and-Go).
@@ -33,13 +33,13 @@ class TactileSignal(SignalConfig):
     side_px: int = Field(256, ge=14, description="side of the stored square")
 
     def example(self) -> np.ndarray:
-        """A gel that is pressed by a grid."""
+        """Return a gel that a grid presses."""
         rows, columns = np.mgrid[:240, :320]
         height = ((rows // 20 + columns // 20) % 2 * 127 + 64).astype(np.uint8)
         return height[..., None].repeat(3, axis=-1)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
-        """uint8 RGB [H, W, 3] → uint8 [S, S, 3]. Raises InputError."""
+        """Resize and cut uint8 RGB [H, W, 3] to uint8 [S, S, 3]. Raises InputError."""
         return square_rgb(raw_pixels(raw, "a gel picture", "H", "W", 3), self.side_px)
 
 
@@ -50,13 +50,13 @@ class TactileTokenizer(TokenizerConfig[TactileSignal]):
 
     crop_px: int = Field(224, ge=14, description="side of the square the tower sees")
     patch_px: int = Field(14, ge=1, description="side of a patch")
-    width: int = Field(1024, ge=1, description="width of a token: the trunk's")
+    width: int = Field(1024, ge=1, description="width of a token, equal to the trunk's")
 
     def check(self, signal: TactileSignal) -> None:
         if self.crop_px > signal.side_px:
             raise ConfigError(
-                f"tokenizer.crop_px: the tower would see squares of {self.crop_px}, but those "
-                f"stored are of {signal.side_px} (signal.side_px)"
+                f"tokenizer.crop_px: the tower would see squares of {self.crop_px} px, but squares "
+                f"of {signal.side_px} px are stored (signal.side_px)"
             )
 
     def build(self, signal: TactileSignal) -> tokenizers.PatchTokenizer:
@@ -65,11 +65,11 @@ class TactileTokenizer(TokenizerConfig[TactileSignal]):
             patch=self.patch_px,
             size=(self.crop_px, self.crop_px),
             in_channels=3,
-            positions=False,
+            positions=False,  # the trunk's table serves, as for images
         )
 
     def prepare(self, signals: torch.Tensor, signal: TactileSignal) -> torch.Tensor:
-        """uint8 [B, S, S, 3] → their middles [B, 3, C, C], normalised."""
+        """Cut the middles of uint8 [B, S, S, 3] and normalise them, [B, 3, C, C]."""
         edge = (signal.side_px - self.crop_px) // 2
         end = edge + self.crop_px
         return normalised(_checked(signals, signal)[:, edge:end, edge:end])
@@ -77,7 +77,7 @@ class TactileTokenizer(TokenizerConfig[TactileSignal]):
     def augment(
         self, signals: torch.Tensor, signal: TactileSignal, generator: torch.Generator
     ) -> torch.Tensor:
-        """As `prepare`, with random crops, turns and mirror images: a texture has no up."""
+        """Prepare random crops, turned by any angle and mirrored: a texture has no up."""
         crops = random_crops(_checked(signals, signal), self.crop_px, generator)
         return random_turns(normalised(crops), generator)
 
@@ -96,12 +96,13 @@ class Tactile(LensedModality[TactileSignal]):
     Signal = TactileSignal
     Tokenizer = TactileTokenizer
     lens = LensSettings(kind="identity")
+    # ViT-Lens tunes these parts of the image tower for touch.
     trunk = TrunkSettings(
         unlock_cls=True, unlock_positions=True, unlock_norm_pre=True, unlock_first=4
     )
 
     def read(self, path: str | Path) -> np.ndarray:
-        """uint8 RGB [H, W, 3] of a gel picture. Raises InputError."""
+        """Read a gel picture as uint8 RGB [H, W, 3]. Raises InputError."""
         return read_rgb(path)
 
 

@@ -1,6 +1,6 @@
 """Text: encoded by the foundation itself.
 
-Raw and stored: one string. Text beyond the encoder's context is cut by its tokenizer.
+Raw and stored: one string. The encoder's tokenizer cuts text that exceeds its context.
 
 Axes: B batch, E embedding.
 """
@@ -21,7 +21,7 @@ class TextEncoder(Protocol):
     """A foundation, or the text tower of a published checkpoint."""
 
     def encode_text(self, texts: Sequence[str], /) -> torch.Tensor:
-        """Texts → unit-norm embeddings [B, E]."""
+        """Embed texts: unit norm, [B, E]."""
         ...
 
 
@@ -33,7 +33,7 @@ class Text(FoundationModality[TextEncoder, str]):
     templates = ("{}",)
 
     def read(self, path: str | Path) -> str:
-        """The content of a UTF-8 .txt file, without blanks around it. Raises InputError."""
+        """Read a UTF-8 .txt file, without the blanks around its text. Raises InputError."""
         path = existing(path, {".txt"}, "a text file")
         try:
             return path.read_text(encoding="utf-8").strip()
@@ -41,11 +41,12 @@ class Text(FoundationModality[TextEncoder, str]):
             raise unreadable(path, "UTF-8 text", error) from error
 
     def store(self, raw: object, side_px: int = 0) -> str:
-        """A string with something to read in it. Raises InputError on anything else."""
+        """Check that `raw` is a string with something to read in it. Raises InputError if not."""
         if not isinstance(raw, str):
             raise InputError(f"expected text as a string, found {type(raw).__name__}")
         if not any(letter.isprintable() and not letter.isspace() for letter in raw):
             raise InputError(f"expected text with something to read in it, found {raw[:20]!r}")
+        # A lone surrogate is a valid `str`, on which the tokenizers fail.
         try:
             raw.encode("utf-8")
         except UnicodeEncodeError as error:
@@ -53,7 +54,7 @@ class Text(FoundationModality[TextEncoder, str]):
         return raw
 
     def embed(self, encoder: TextEncoder, stored: Sequence[str]) -> torch.Tensor:
-        """Texts → unit-norm embeddings [B, E]."""
+        """Embed texts: unit norm, [B, E]."""
         return encoder.encode_text(stored)
 
 

@@ -34,11 +34,11 @@ class ThermalSignal(SignalConfig):
     side_px: int = Field(224, ge=14, description="side of the stored square")
 
     def example(self) -> np.ndarray:
-        """A picture that warms from left to right."""
+        """Return a picture that grows warmer from left to right."""
         return np.linspace(0, 1, 320, dtype=np.float32)[None].repeat(240, axis=0)
 
     def store(self, raw: np.ndarray) -> np.ndarray:
-        """Brightness [H, W] in 0..1 → float32 [S, S]. Raises InputError."""
+        """Resize the middle of brightness [H, W] in 0..1 to float32 [S, S]. Raises InputError."""
         values = raw_numbers(raw, "thermal brightness", "H", "W")
         if values.min() < 0 or values.max() > 1:
             raise InputError(
@@ -52,7 +52,7 @@ class ThermalTokenizer(TokenizerConfig[ThermalSignal]):
     """Patches of one channel with a positional table of their own."""
 
     patch_px: int = Field(14, ge=1, description="side of a patch")
-    width: int = Field(1024, ge=1, description="width of a token: the trunk's")
+    width: int = Field(1024, ge=1, description="width of a token, equal to the trunk's")
 
     def build(self, signal: ThermalSignal) -> tokenizers.PatchTokenizer:
         size = (signal.side_px, signal.side_px)
@@ -61,15 +61,15 @@ class ThermalTokenizer(TokenizerConfig[ThermalSignal]):
         )
 
     def prepare(self, signals: torch.Tensor, signal: ThermalSignal) -> torch.Tensor:
-        """[B, S, S] in 0..1 → [B, 1, S, S] in −1..1."""
+        """Scale [B, S, S] in 0..1 to [B, 1, S, S] in −1..1."""
         return _checked(signals, signal)[:, None] * 2 - 1
 
     def augment(
         self, signals: torch.Tensor, signal: ThermalSignal, generator: torch.Generator
     ) -> torch.Tensor:
-        """[B, S, S] → [B, 1, S, S]: another range of the camera (gain, offset).
+        """Prepare [B, S, S] as [B, 1, S, S], as if the camera's range (gain, offset) were another.
 
-        No geometry changes: the targets belong to the RGB picture as it is.
+        The geometry stays: the targets belong to the RGB picture as it is.
         """
         shape = (len(signals), 1, 1)
         gain = torch.empty(shape).uniform_(0.8, 1.25, generator=generator)
@@ -103,22 +103,23 @@ class Thermal(LensedModality[ThermalSignal]):
     def read(
         self, path: str | Path, *, coldest: float | None = None, hottest: float | None = None
     ) -> np.ndarray:
-        """Brightness [H, W] in 0..1 of a one-channel picture or an array.
+        """Read brightness [H, W] in 0..1 from a one-channel picture or an array.
 
         Args:
-            coldest, hottest: the numbers in the file that become 0 and 1 (counts or degrees). An
-                8-bit picture needs none: 0..255.
+            coldest, hottest: the numbers in the file that become 0 and 1 (counts or degrees). By
+                default 0 and 255 for an 8-bit picture; other files need both.
 
         Raises:
-            InputError: unreadable, colours, or 16 bit or an array without a stated range.
+            InputError: the file cannot be read, has colours, or its range is needed and missing.
         """
+        # A range is never guessed from a picture's extremes: equal heat would get other numbers.
         is_array = Path(path).suffix.lower() in ARRAY_ENDINGS
         stored = read_array(path) if is_array else read_counts(path)
         if coldest is None and hottest is None and stored.dtype == np.uint8:
             coldest, hottest = 0, 255
         if coldest is None or hottest is None or not coldest < hottest:
             raise InputError(
-                f"{path} holds {stored.dtype}: state the numbers that mean coldest and hottest, "
+                f"{path} holds {stored.dtype}: state its coldest and hottest numbers, "
                 f"found coldest={coldest}, hottest={hottest}"
             )
         values = raw_numbers(stored, "a thermal picture", "H", "W")

@@ -1,6 +1,6 @@
 """Video: the mean of its frames' embeddings, each encoded by the foundation itself.
 
-Raw: uint8 RGB [S, H, W, 3], frames spread evenly. Stored: their middle squares.
+Raw: uint8 RGB [S, H, W, 3] of frames spread evenly over time. Stored: their middle squares.
 
 Axes: B batch, S frames, H height, W width, E embedding.
 Source: ViT-Lens (arXiv 2311.16081) §4.1.
@@ -37,16 +37,17 @@ class Video(FoundationModality[ImageEncoder, np.ndarray]):
     )
 
     def read(self, path: str | Path, *, frames: int = FRAMES) -> np.ndarray:
-        """uint8 RGB [S, H, W, 3] of a video file, spread evenly. Raises InputError, ConfigError."""
+        """Read evenly spread frames, uint8 RGB [S, H, W, 3]. Raises InputError, ConfigError."""
         return read_frames(path, frames)
 
     def store(self, raw: object, side_px: int) -> np.ndarray:
-        """uint8 RGB [S, H, W, 3] → [S, side, side, 3]. Raises InputError."""
+        """Resize and cut uint8 RGB [S, H, W, 3] to [S, side, side, 3]. Raises InputError."""
         frames = raw_pixels(raw, "a video", "S", "H", "W", 3)
         return np.stack([square_rgb(frame, side_px) for frame in frames])
 
     def embed(self, encoder: ImageEncoder, stored: Sequence[np.ndarray]) -> torch.Tensor:
-        """Stored videos → the normalised mean of their frames' unit-norm embeddings, [B, E]."""
+        """Average the unit-norm embeddings of each video's frames, and normalise: [B, E]."""
+        # All frames in one batch; videos may differ in their number.
         frames = encoder.encode_image(torch.from_numpy(np.concatenate(stored)))
         means = [part.mean(dim=0) for part in frames.split([len(video) for video in stored])]
         return F.normalize(torch.stack(means), dim=-1)

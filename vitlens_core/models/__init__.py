@@ -2,10 +2,11 @@
 
     tokenizers/ ─▶ lens ─▶ trunk (frozen) ─▶ head
 
-tower.py              these put together, from settings
+tower.py              builds a tower of these parts from its settings
 lens.py   trunk.py    head.py   points.py (neighbourhoods)   attention.py   parameters.py
 vit.py    text.py     CLIP's transformers
-reference.py          the published ViT-Lens and ImageBind towers; imagebind.py, imagebind_inputs.py
-                      ImageBind's parts; reference_config.py, published.py  their sizes
-weights.py            published weights, read and put in strictly
+reference.py          the published ViT-Lens and ImageBind towers
+imagebind.py          ImageBind's parts; its first layers are in imagebind_inputs.py
+reference_config.py   the schema of the published sizes; published.py holds the sizes
+weights.py            reads published weights and loads them strictly
 """

@@ -1,8 +1,8 @@
 """The two attention layers of the family, under their published parameter names.
 
-Reads token sequences [B, T, D] and returns the same shape. Every product runs through
-`scaled_dot_product_attention`, so that the fused kernels apply; causal attention is a flag
-of that call, never a stored mask.
+Both read token sequences [B, T, D] and return the same shape. They call
+`scaled_dot_product_attention`, so that fused kernels apply; causal attention is a flag of that
+call, without a stored mask.
 
 Axes: B batch, T tokens attended to, L queries (latents), D width.
 """
@@ -32,7 +32,7 @@ class SelfAttention(nn.Module):
 
     Args:
         width: D, divisible by `heads`.
-        causal: token t sees tokens up to t only.
+        causal: token t sees only tokens up to t.
         bias_kv: one learned key and value is appended to every sequence (ImageBind).
 
     Raises:
@@ -55,6 +55,7 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
         self.bias_k = nn.Parameter(torch.zeros(1, 1, width)) if bias_kv else None
         self.bias_v = nn.Parameter(torch.zeros(1, 1, width)) if bias_kv else None
+        # The initial values of `torch.nn.MultiheadAttention`.
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
@@ -62,6 +63,7 @@ class SelfAttention(nn.Module):
         """[B, T, D] → [B, T, D]."""
         query, key, value = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
         if self.bias_k is not None and self.bias_v is not None:
+            # Under autocast keys and values are bf16, while parameters stay fp32.
             batch = x.shape[0]
             key = torch.cat([key, self.bias_k.expand(batch, -1, -1).to(key.dtype)], dim=1)
             value = torch.cat([value, self.bias_v.expand(batch, -1, -1).to(value.dtype)], dim=1)
@@ -77,8 +79,8 @@ class SelfAttention(nn.Module):
 class LatentAttention(nn.Module):
     """Attention of the Perceiver: queries from the latents, keys and values from a context.
 
-    Names (to_q, to_kv, to_out) and the bias-free projections are the published ones. The
-    inner width heads × dim_head need not equal D.
+    Names (to_q, to_kv, to_out) and the projections without bias are the published ones. The
+    inner width heads × dim_head may differ from D.
 
     Args:
         width: D of the queries and of the result.

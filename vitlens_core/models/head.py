@@ -1,6 +1,6 @@
-"""Heads: from the trunk's features to the embedding, where a lens trains this step itself.
+"""Heads: the step from the trunk's features to the embedding, if a lens trains it.
 
-ViT-Lens keeps the foundation's frozen projection (`frozen`: no head at all). ImageBind gives
+ViT-Lens keeps the foundation's frozen projection (`frozen`: there is no head). ImageBind gives
 every modality a head of its own: a norm, then one linear layer without bias (`linear`), or an
 MLP with 768 hidden units (`mlp`), which its ablation found worse.
 
@@ -21,9 +21,10 @@ NORM_EPS = 1e-6
 
 
 def build_head(kind: HeadKind, features: int, embed_dim: int) -> nn.Module:
-    """[B, F] → [B, E], not normalised, with fresh weights; `frozen` adds nothing."""
+    """Build a head [B, F] → [B, E], not normalised, with random weights; `frozen` does nothing."""
     if kind == "frozen":
         return nn.Identity()
+    # Named layers: their names are those of the tensors in a lens checkpoint.
     layers: list[tuple[str, nn.Module]] = [("norm", nn.LayerNorm(features, eps=NORM_EPS))]
     if kind == "mlp":
         layers += [("hidden", nn.Linear(features, MLP_WIDTH)), ("gelu", nn.GELU())]

@@ -29,12 +29,12 @@ from vitlens_core.models.imagebind_inputs import build_preprocessor
 from vitlens_core.models.reference_config import LOGIT_SCALES, ImageBindConfig, ImageBindTower
 from vitlens_core.models.text import at_end_of_text
 
-# The trunks and heads use this; the stems keep torch's 1e-5.
+# The published trunks and heads have this; the stems have torch's default, 1e-5.
 NORM_EPS = 1e-6
 MAX_LOGIT_SCALE = 100.0
 # Vision and text start from OpenCLIP's weights, which have no learned key and value.
 WITHOUT_BIAS_KV = ("vision", "text")
-# Published beside the weights; attention is causal by a flag here.
+# The published mask is not loaded: attention here is causal by a flag.
 RECOMPUTED_BUFFERS = ("modality_preprocessors.text.mask",)
 
 
@@ -127,10 +127,10 @@ class LogitScale(nn.Module):
 
 
 def _build_head(modality: str, width: int, embed_dim: int) -> nn.Module:
-    """Norm and projection of the token that stands for the signal. [B, D] → [B, E]."""
+    """Build norm and projection of the token that stands for the signal. [B, D] → [B, E]."""
     if modality == "text":
         return TextHead(width, embed_dim)
-    # The published names count two layers without weights: choosing CLS, and IMU's dropout.
+    # Layers without weights, kept because published names count them: choosing CLS, IMU's dropout.
     between = [nn.Identity(), nn.Dropout(0.5)] if modality == "imu" else [nn.Identity()]
     projection = nn.Linear(width, embed_dim, bias=False)
     return nn.Sequential(nn.LayerNorm(width, eps=NORM_EPS), *between, projection)
@@ -164,7 +164,7 @@ class ImageBind(nn.Module):
         )
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Signals by modality → embeddings [B, E] by modality.
+        """Embed signals by modality: embeddings [B, E] by modality.
 
         Raises:
             InputError: a modality has no tower, or a signal has another shape.
@@ -172,18 +172,19 @@ class ImageBind(nn.Module):
         return {name: self.embed(name, signal) for name, signal in inputs.items()}
 
     def embed(self, modality: str, signal: Tensor) -> Tensor:
-        """One modality's signals → [B, E]. Raises InputError as `forward` does."""
+        """Embed one modality's signals: [B, E]. Raises InputError as `forward` does."""
         if modality not in self.modality_trunks:
             raise InputError(
                 f"no tower for {modality!r}; choose from {', '.join(self.modality_trunks)}"
             )
+        # Clips have an axis more than pictures; short videos [3, 2, H, W] always come as clips.
         if signal.ndim < 5:
             return self._embed_each(modality, signal)
         clips = self._embed_each(modality, signal.flatten(0, 1))
         return clips.unflatten(0, signal.shape[:2]).mean(dim=1)
 
     def _embed_each(self, modality: str, signal: Tensor) -> Tensor:
-        """Signals without a clip axis → [B, E]."""
+        """Embed signals without a clip axis: [B, E]."""
         x = self.modality_trunks[modality](self.modality_preprocessors[modality](signal))
         state = at_end_of_text(x, signal) if modality == "text" else x[:, 0]
         return self.modality_postprocessors[modality](self.modality_heads[modality](state))

@@ -1,7 +1,7 @@
 """The first layers of ImageBind's towers: one modality's signal in, tokens [B, T, D] out.
 
-CLS comes first and the positional table is added; `imagebind.py` states each signal's shape.
-Other sizes than those of the config are refused, not resampled.
+CLS is put first and the positional table is added; `imagebind.py` states each signal's shape.
+Signals of other sizes than the config's are refused: nothing is resampled.
 
 Axes: B batch, C channels, T tokens, D width.
 Source: ImageBind (arXiv 2305.05665) §3.2 and appendix B.
@@ -27,7 +27,7 @@ from vitlens_core.models.tokenizers.patches import check_shape, count_windows
 
 
 class RepeatFrames(nn.Module):
-    """A still image as a short video. [B, C, H, W] → [B, C, frames, H, W]; videos pass."""
+    """Repeats an image as a short video, [B, C, frames, H, W]; videos pass unchanged."""
 
     def __init__(self, frames: int) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class RepeatFrames(nn.Module):
 
 
 class Stem(nn.Module):
-    """Projection of each patch, then a norm (not in vision)."""
+    """Projection of each patch, then a norm (except in vision)."""
 
     def __init__(self, proj: nn.Module, norm_width: int | None) -> None:
         super().__init__()
@@ -61,6 +61,7 @@ class WindowStem(Stem):
         self.window = window
 
     def forward(self, x: Tensor) -> Tensor:
+        # The published layer is linear over windows, where a convolution would do the same.
         windows = x.unfold(-1, self.window, self.window).transpose(1, 2)
         return self.norm_layer(self.proj(windows.flatten(2)))
 
@@ -70,7 +71,7 @@ def _position_table(tokens: int, width: int) -> nn.Parameter:
 
 
 class PositionTable(nn.Module):
-    """Holder of the table [1, 1 + T, D]: its name has one level more than IMU's and text's."""
+    """Holds the table [1, 1 + T, D]; its published name has a level more than IMU's and text's."""
 
     def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
@@ -82,7 +83,7 @@ class GridPreprocessor(nn.Module):
 
     Args:
         stem_name: `depth_stem` for depth, `rgbt_stem` for the others.
-        shapes: of the samples that are taken.
+        shapes: shapes of a sample that are accepted.
         tokens: T.
     """
 
@@ -98,6 +99,7 @@ class GridPreprocessor(nn.Module):
         self.stem_name = stem_name
         self.shapes = shapes
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        # By name, since the published name differs between modalities.
         self.add_module(stem_name, stem)
         self.pos_embedding_helper = PositionTable(1 + tokens, width)
 
@@ -166,7 +168,7 @@ def _one_channel(
 
 
 def build_preprocessor(modality: str, sizes: AnyImageBindTower) -> nn.Module:
-    """The first layers of `modality`, named as published."""
+    """Build the first layers of `modality`, named as published."""
     match sizes:
         case ImageBindVision():
             return _vision(sizes)

@@ -1,7 +1,7 @@
 """Lenses: a modality's tokens in, the frozen ViT's input tokens out.
 
 `PerceiverLens` reads any number of tokens [B, T, C] and returns a fixed number of latents
-[B, L, D]; `IdentityLens` hands its tokens on. Parameter names are the published ones
+[B, L, D]; `IdentityLens` returns its tokens unchanged. Parameter names are the published ones
 (latents, layers.i.{0,1,2}…), so that published lenses load strictly.
 
 Axes: B batch, T tokens, C token width, L latents, D width of the ViT.
@@ -104,7 +104,8 @@ class PerceiverLens(nn.Module):
     Args:
         width: D of the latents, which is the width of the ViT they feed.
         context_width: C of the incoming tokens.
-        num_latents: L; the grid of the ViT's positional table (256 = 16² for a /14 ViT at 224).
+        num_latents: L; as many as the ViT's positional table has patches (256 = 16² for a /14 ViT
+            at 224).
         depth: number of layers.
         self_per_cross: k, the self-attention blocks after each cross-attention.
         tie_weights: layers 1..depth−1 share one set of weights; layer 0 stays distinct. The
@@ -134,12 +135,14 @@ class PerceiverLens(nn.Module):
                 f"a Perceiver lens needs depth ≥ 1, num_latents ≥ 1 and self_per_cross ≥ 0; "
                 f"found {depth}, {num_latents} and {self_per_cross}"
             )
+        # Drawn apart: latents that start equal get equal updates and stay equal.
         self.latents = normal_parameter(num_latents, width, std=1.0)
 
         def build_layer() -> LensLayer:
             cross_attend = CrossAttend(width, context_width, cross_heads, cross_dim_head)
             return LensLayer(cross_attend, width, latent_heads, latent_dim_head, self_per_cross)
 
+        # The same module several times, not copies of it: its tensors are shared.
         layers = [build_layer() for _ in range(min(depth, 2) if tie_weights else depth)]
         self.layers = nn.ModuleList(layers + [layers[-1]] * (depth - len(layers)))
 
@@ -152,7 +155,7 @@ class PerceiverLens(nn.Module):
 
 
 class IdentityLens(nn.Module):
-    """Hands the tokens on unchanged: the tokenizer already yields the ViT's grid (depth)."""
+    """Returns its tokens: the tokenizer yields the ViT's grid already (depth, thermal, tactile)."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, T, D] → [B, T, D]."""
@@ -160,7 +163,11 @@ class IdentityLens(nn.Module):
 
 
 def build_lens(settings: LensSettings, trunk_width: int, token_width: int) -> nn.Module:
-    """The lens from tokens to the trunk's width; `ConfigError` if identity cannot fit."""
+    """Build the lens from tokens to the trunk's width.
+
+    Raises:
+        ConfigError: the tokens of an identity lens do not have the trunk's width.
+    """
     if settings.kind == "identity":
         if token_width != trunk_width:
             raise ConfigError(

@@ -1,11 +1,11 @@
-"""Parameters outside of layers: latents, CLS tokens, tables of positions and vocabulary."""
+"""Makes parameters that belong to no layer: latents, CLS tokens, positions, vocabularies."""
 
 import torch
 from torch import nn
 
 
 def normal_parameter(*shape: int, std: float) -> nn.Parameter:
-    """A normally distributed parameter; without values on the meta device."""
+    """Make a normally distributed parameter, without values on the meta device."""
     values = torch.empty(shape)
     # Drawing normals on the meta device would import torch's compiler: 12 s instead of 0.1 s.
     if not values.is_meta:
@@ -14,6 +14,7 @@ def normal_parameter(*shape: int, std: float) -> nn.Parameter:
 
 
 def token_embedding(vocab_size: int, width: int) -> nn.Embedding:
-    """A vocabulary's embedding, trainable. [B, T] → [B, T, D]."""
+    """Build a vocabulary's trainable embedding. [B, T] → [B, T, D]."""
+    # .02 is the deviation with which CLIP starts.
     table = normal_parameter(vocab_size, width, std=0.02)
     return nn.Embedding.from_pretrained(table, freeze=False)

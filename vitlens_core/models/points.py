@@ -1,9 +1,9 @@
 """Neighbourhoods of point clouds: sampling, nearest neighbours, balls, gathering.
 
-Reads coordinates [B, N, 3] in any unit and returns indices into N. Everything is batched,
-takes no gradient, and runs where its input lies. Distances are summed coordinate by
-coordinate, which costs the memory of one distance matrix and, unlike |a|² − 2ab + |b|²,
-cancels nothing: a point's neighbours do not depend on where the cloud sits.
+The functions read coordinates [B, N, 3] in any unit and return indices into N. They are batched,
+compute no gradient, and run on the device of their input. Distances are summed coordinate by
+coordinate: this takes the memory of one distance matrix and, unlike |a|² − 2ab + |b|², loses no
+digits by cancellation, so that a point's neighbours do not depend on where the cloud lies.
 
 Axes: B batch, N points, G groups (centres), K neighbours, C channels.
 """
@@ -32,6 +32,7 @@ def farthest_point_sample(xyz: Tensor, count: int, *, start: int | None = 0) -> 
     _check_cloud(xyz, at_least=count)
     batch, num_points, _ = xyz.shape
     # One contiguous row per coordinate: the loop below is bound by memory traffic.
+    # fp32 whatever comes in: squares of fp16 run out of digits and range.
     coordinates = xyz.float().permute(2, 0, 1).contiguous()
     nearest = torch.full((batch, num_points), torch.inf, device=xyz.device)
     current = (
@@ -50,7 +51,7 @@ def farthest_point_sample(xyz: Tensor, count: int, *, start: int | None = 0) -> 
 
 @torch.no_grad()
 def squared_distances(centres: Tensor, xyz: Tensor) -> Tensor:
-    """centres [B, G, 3], xyz [B, N, 3] → squared distances [B, G, N], fp32."""
+    """Compute squared distances [B, G, N] of centres [B, G, 3] to xyz [B, N, 3], in fp32."""
     centres, xyz = centres.float(), xyz.float()
     total = (centres[:, :, None, 0] - xyz[:, None, :, 0]).square_()
     for axis in (1, 2):
@@ -61,21 +62,22 @@ def squared_distances(centres: Tensor, xyz: Tensor) -> Tensor:
 
 @torch.no_grad()
 def knn(xyz: Tensor, centres: Tensor, k: int) -> Tensor:
-    """Indices [B, G, K] of the K points of `xyz` nearest to each centre, in no set order.
+    """Find the K points of `xyz` nearest to each centre: indices [B, G, K] in no set order.
 
     Raises:
         InputError: `xyz` is not [B, N, 3], or N is below `k`.
     """
     _check_cloud(xyz, at_least=k)
+    # Unsorted is cheaper; the tokenizers take a maximum over the group.
     return squared_distances(centres, xyz).topk(k, dim=-1, largest=False, sorted=False).indices
 
 
 @torch.no_grad()
 def ball_query(xyz: Tensor, centres: Tensor, radius: float, k: int) -> Tensor:
-    """Indices [B, G, K] of the first K points, in stored order, within `radius` of each centre.
+    """Find the first K points, in stored order, within `radius` of each centre: [B, G, K].
 
     A ball with fewer points repeats its first one, as PointNet++ (arXiv 1706.02413) does.
-    `radius` has the unit of `xyz`. Centres are points of the cloud, so that no ball is empty.
+    `radius` has the unit of `xyz`. Centres must be points of the cloud, so that no ball is empty.
 
     Raises:
         InputError: `xyz` is not [B, N, 3], or N is below `k`.
@@ -83,6 +85,7 @@ def ball_query(xyz: Tensor, centres: Tensor, radius: float, k: int) -> Tensor:
     _check_cloud(xyz, at_least=k)
     num_points = xyz.shape[1]
     outside = squared_distances(centres, xyz) > radius**2
+    # int32 halves the memory of [B, G, N]. Points outside get the index N, and so come last.
     order = torch.arange(num_points, dtype=torch.int32, device=xyz.device).expand(outside.shape)
     inside = order.masked_fill(outside, num_points)
     first = inside.topk(k, dim=-1, largest=False, sorted=True).values.long()
@@ -90,7 +93,7 @@ def ball_query(xyz: Tensor, centres: Tensor, radius: float, k: int) -> Tensor:
 
 
 def gather_points(points: Tensor, index: Tensor) -> Tensor:
-    """points [B, N, C], index [B, …] → [B, …, C]: each cloud's points at its own indices."""
+    """Gather from points [B, N, C] those at each cloud's indices [B, …]: [B, …, C]."""
     flat = index.flatten(1)[..., None].expand(-1, -1, points.shape[-1])
     return points.gather(1, flat).unflatten(1, index.shape[1:])
 

@@ -1,8 +1,8 @@
-"""The published ViT-Lens and ImageBind towers, built from sizes and loaded strictly.
+"""Builds the published ViT-Lens and ImageBind towers from sizes, and loads them strictly.
 
 Reads weights under their published names (a .safetensors or .pt file, or tensors by name) and
 a config (JSON, a mapping, or one of the ready-made `VITLENS_L`, `IMAGEBIND_HUGE`). Returns
-modules in evaluation mode whose outputs equal the published implementations' in fp32.
+modules in evaluation mode whose outputs equal those of the published implementations in fp32.
 
     with torch.device("meta"):
         names = build_towers(VITLENS_L)["pc"].state_dict()   # no memory taken
@@ -111,7 +111,7 @@ def _eeg_tokenizer(sizes: EegSizes, vit: VitSizes) -> SeriesTokenizer:
 
 
 def _lens_towers(config: VitLensConfig, lens: LensSizes) -> dict[str, nn.Module]:
-    """The towers whose tokens pass through a Perceiver lens."""
+    """Build the towers whose tokens pass through a Perceiver lens."""
     vit = config.vit
     parts: dict[str, tuple[nn.Module, LensDepth, int]] = {}
     if config.pc:
@@ -136,9 +136,9 @@ def _lens_towers(config: VitLensConfig, lens: LensSizes) -> dict[str, nn.Module]
 
 
 def build_towers(config: ConfigSource) -> dict[str, nn.Module]:
-    """The ViT-Lens towers that a config has sections for, with random weights.
+    """Build the ViT-Lens towers that a config has sections for, with random weights.
 
-    Build under `torch.device("meta")` to learn names and shapes only.
+    Under `torch.device("meta")` they take no memory and show names and shapes only.
 
     Raises:
         ConfigError: the config is not valid.
@@ -153,6 +153,7 @@ def build_towers(config: ConfigSource) -> dict[str, nn.Module]:
     if config.depth:
         towers["depth"] = LensVit(_depth_tokenizer(vit), IdentityLens(), vit)
     if config.tactile:
+        # Touch is an RGB picture: the image tower with weights of its own.
         towers["tactile"] = ImageVit(vit)
     return towers
 
@@ -160,16 +161,17 @@ def build_towers(config: ConfigSource) -> dict[str, nn.Module]:
 def load_towers(
     weights: Weights, config: ConfigSource, *, only: Collection[str] | None = None
 ) -> dict[str, nn.Module]:
-    """The ViT-Lens towers with their published weights, in evaluation mode.
+    """Load the ViT-Lens towers with their published weights, in evaluation mode.
 
     Args:
-        weights: names `vitlens.<tower>.…`.
-        only: the towers to load, to save memory; the others' weights are passed over.
+        weights: tensors named `vitlens.<tower>.…`.
+        only: the towers to load, to save memory; the weights of others are ignored.
 
     Raises:
         ConfigError: the config is not valid, or has no section for a tower in `only`.
         CheckpointError: names or shapes differ from those the config implies.
     """
+    # On the meta device, random weights are neither drawn nor held beside the published ones.
     with torch.device("meta"):
         towers = build_towers(config)
     wanted = towers.keys() if only is None else set(only)
@@ -181,13 +183,14 @@ def load_towers(
         for name, tensor in read_weights(weights).items()
         if not name.startswith(left_out)
     }
+    # A module for each part of the published names: vitlens, then the tower.
     root = nn.ModuleDict({name: towers[name] for name in towers if name in wanted})
     load_strictly(nn.ModuleDict({PREFIX.rstrip("."): root}), tensors)
     return dict(root.eval().items())
 
 
 def build_openshape_tower(config: ConfigSource) -> LensVit:
-    """The 3D tower trained on OpenShape triplets, with random weights.
+    """Build the 3D tower trained on OpenShape triplets, with random weights.
 
     Raises:
         ConfigError: the config is not valid.
@@ -212,7 +215,7 @@ def build_openshape_tower(config: ConfigSource) -> LensVit:
 
 
 def load_openshape_tower(weights: Weights, config: ConfigSource) -> nn.Module:
-    """The OpenShape tower with its weights: xyz + rgb [B, N, 6] → [B, E], evaluation mode.
+    """Load the OpenShape tower, xyz + rgb [B, N, 6] → [B, E], in evaluation mode.
 
     Raises:
         ConfigError: the config is not valid.
@@ -224,7 +227,7 @@ def load_openshape_tower(weights: Weights, config: ConfigSource) -> nn.Module:
 
 
 def build_imagebind(config: ConfigSource) -> ImageBind:
-    """ImageBind with random weights.
+    """Build ImageBind with random weights.
 
     Raises:
         ConfigError: the config is not valid.
@@ -233,7 +236,7 @@ def build_imagebind(config: ConfigSource) -> ImageBind:
 
 
 def load_imagebind(weights: Weights, config: ConfigSource = IMAGEBIND_HUGE) -> nn.Module:
-    """ImageBind with its published weights, in evaluation mode.
+    """Load ImageBind with its published weights, in evaluation mode.
 
     Raises:
         ConfigError: the config is not valid.

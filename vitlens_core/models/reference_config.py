@@ -1,4 +1,4 @@
-"""The schema in which the sizes of the published towers are stated.
+"""The schema of the published towers' sizes.
 
 A config is read from JSON or from a mapping; unknown keys and impossible sizes are refused.
 Widths are in channels; patches, kernels, strides and lengths in pixels, samples, frames or mel
@@ -15,18 +15,18 @@ from vitlens_core.errors import ConfigError
 
 Count = Annotated[int, Field(gt=0)]
 
-# What ImageBind multiplies its unit-norm embeddings by, by modality (appendix B).
+# The factors of ImageBind's unit-norm embeddings by modality (appendix B); vision has none.
 LOGIT_SCALES = {"text": 1 / 0.07, "audio": 20.0, "depth": 5.0, "thermal": 10.0, "imu": 5.0}
 
 
 class Sizes(BaseModel):
-    """Common to every section: immutable, unknown keys refused."""
+    """Base of every section: it cannot be changed and refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class VitShape(Sizes):
-    """A CLIP vision transformer, but for its number of blocks."""
+    """The sizes of a CLIP vision transformer, without its number of blocks."""
 
     width: Count
     heads: Count
@@ -43,7 +43,7 @@ class VitShape(Sizes):
 
     @property
     def num_tokens(self) -> int:
-        """Patches of an image: the positional table without CLS."""
+        """Number of an image's patches, which is the size of the positional table without CLS."""
         return (self.image_size // self.patch) ** 2
 
 
@@ -54,7 +54,7 @@ class VitSizes(VitShape):
 
 
 class TrimmedVitSizes(VitShape):
-    """A ViT whose first blocks were dropped; its weights number the rest from 0."""
+    """A ViT whose first blocks were dropped; its weights number the others from 0."""
 
     layers_total: Count
     layers_skipped_first: Annotated[int, Field(ge=0)]
@@ -68,7 +68,7 @@ class TrimmedVitSizes(VitShape):
         return self
 
     def trimmed(self) -> VitSizes:
-        """The ViT that is left."""
+        """Return the sizes of the ViT without the dropped blocks."""
         shape = self.model_dump(include=set(VitShape.model_fields))
         return VitSizes(layers=self.layers_total - self.layers_skipped_first, **shape)
 
@@ -102,7 +102,7 @@ class DeepLensSizes(LensSizes):
 
 
 class LensDepth(Sizes):
-    """Depth of one modality's lens; the rest stands under `lens`."""
+    """Depth of one modality's lens; its other sizes are under `lens`."""
 
     lens_depth: Count
     self_per_cross_attn: Count
@@ -161,16 +161,16 @@ class SetAbstractionSizes(Sizes):
 
 
 def _check_lens_fits(lens: LensSizes, vit: VitShape) -> None:
-    found, expected = (lens.latent_dim, lens.num_latents), (vit.width, vit.num_tokens)
-    if found != expected:
+    if (lens.latent_dim, lens.num_latents) != (vit.width, vit.num_tokens):
+        # A ValueError, which pydantic reports with the field; `read_config` turns it into ours.
         raise ValueError(
-            f"the lens yields {found[1]} latents of width {found[0]}, "
-            f"its ViT takes {expected[1]} tokens of width {expected[0]}"
+            f"the lens yields {lens.num_latents} latents of width {lens.latent_dim}, "
+            f"its ViT takes {vit.num_tokens} tokens of width {vit.width}"
         )
 
 
 class VitLensConfig(Sizes):
-    """The ViT-Lens towers of one checkpoint; a section that is absent has no tower."""
+    """The ViT-Lens towers of one checkpoint; without a section there is no tower."""
 
     comment: str = ""
     vit: VitSizes
@@ -214,7 +214,7 @@ class ImageBindTower(Sizes):
 
 
 class ImageBindVision(ImageBindTower):
-    """Kernel: frames, height, width."""
+    """Patches of short videos; `kernel` is (frames, height, width)."""
 
     kernel: tuple[Count, Count, Count]
     image_size: Count = 224
@@ -255,7 +255,7 @@ AnyImageBindTower = ImageBindVision | ImageBindText | ImageBindAudio | ImageBind
 
 
 class ImageBindConfig(Sizes):
-    """ImageBind's towers; a section that is absent has no tower."""
+    """ImageBind's towers; without a section there is no tower."""
 
     comment: str = ""
     out_embed_dim: Count
@@ -267,7 +267,7 @@ class ImageBindConfig(Sizes):
     imu: ImageBindImu | None = None
 
     def towers(self) -> dict[str, AnyImageBindTower]:
-        """The sections that are present, by modality."""
+        """Return the sections that are present, by modality."""
         sections = ((name, getattr(self, name)) for name in type(self).model_fields)
         return {name: sizes for name, sizes in sections if isinstance(sizes, AnyImageBindTower)}
 
@@ -277,10 +277,10 @@ ConfigSource = BaseModel | Mapping[str, object] | str | Path
 
 
 def read_config(source: ConfigSource, schema: type[Config]) -> Config:
-    """A config as it is, or from a mapping, or from the path of a JSON file.
+    """Read a config from a mapping or from a JSON file's path; return one that is read already.
 
     Raises:
-        ConfigError: the file is missing or not JSON, a key is unknown, a size impossible.
+        ConfigError: the file is missing or not JSON, a key is unknown, or a size is impossible.
     """
     if isinstance(source, schema):
         return source

@@ -1,4 +1,4 @@
-"""Settings of a tower's lens, trunk and head. Checked without torch; `tower` builds from them."""
+"""Settings of a tower's lens, trunk and head, checked without torch; `tower` builds from them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class LensSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["perceiver", "identity"] = Field(
-        "perceiver", description="`identity` hands the tokenizer's tokens to the trunk"
+        "perceiver", description="`identity` passes the tokenizer's tokens to the trunk"
     )
-    latents: int = Field(256, ge=1, description="latents, so tokens of the trunk; a square")
+    latents: int = Field(256, ge=1, description="latents, the trunk's tokens; a square number")
     depth: int = Field(4, ge=1, description="cross-attention layers")
-    self_per_cross: int = Field(1, ge=0, description="self-attention layers after each")
+    self_per_cross: int = Field(1, ge=0, description="self-attention layers after each of these")
     cross_heads: int = Field(1, ge=1, description="heads of a cross-attention")
-    cross_dim_head: int = Field(64, ge=1, description="width of such a head")
+    cross_dim_head: int = Field(64, ge=1, description="width of a cross-attention head")
     latent_heads: int = Field(16, ge=1, description="heads of a self-attention")
-    latent_dim_head: int = Field(64, ge=1, description="width of such a head")
-    tie_weights: bool = Field(False, description="layers 1.. share one set of weights")
+    latent_dim_head: int = Field(64, ge=1, description="width of a self-attention head")
+    tie_weights: bool = Field(False, description="all layers but the first share weights")
 
 
 class TrunkSettings(BaseModel):
-    """Which of the trunk's blocks the lens uses, and what of it is trained after all."""
+    """Which of the trunk's blocks the tower uses, and which parts of the trunk are trained."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,4 +40,4 @@ class TrunkSettings(BaseModel):
     unlock_cls: bool = Field(False, description="train the CLS token")
     unlock_positions: bool = Field(False, description="train the positional table")
     unlock_norm_pre: bool = Field(False, description="train the norm before the blocks")
-    unlock_first: int = Field(0, ge=0, description="blocks, from the first kept, to train")
+    unlock_first: int = Field(0, ge=0, description="blocks to train, from the first one used")

@@ -1,6 +1,6 @@
 """The CLIP text transformer under its published names.
 
-Reads token ids [B, T], returns embeddings [B, E], not normalised.
+It reads token ids [B, T] and returns embeddings [B, E], not normalised.
 Source: CLIP (arXiv 2103.00020) §2.4.
 """
 
@@ -14,9 +14,9 @@ from vitlens_core.models.vit import Transformer
 
 
 def at_end_of_text(x: Tensor, ids: Tensor) -> Tensor:
-    """x [B, T, D], ids [B, T] → [B, D]: the state at the end-of-text token.
+    """Take from x [B, T, D] the state at the end-of-text token of ids [B, T]: [B, D].
 
-    CLIP's vocabulary gives that token the highest id, padding the lowest.
+    In CLIP's vocabulary that token has the highest id, and padding the lowest.
     """
     return x[torch.arange(len(x), device=x.device), ids.argmax(dim=1)]
 

@@ -25,10 +25,10 @@ from vitlens_core.models.trunk import ProjectedReadout, Trunk
 
 
 def build_tower(settings: TowerSettings, trunk: Trunk) -> Tower:
-    """A fresh tower on a copy of the foundation's trunk.
+    """Build a tower with random weights on a copy of the foundation's trunk.
 
     Raises:
-        ConfigError: settings that do not fit the trunk (width, patches, blocks, latents).
+        ConfigError: the settings do not fit the trunk (width, patches, blocks, latents).
     """
     signal, of_tokens = settings.signal_config, settings.tokenizer_config
     lens = build_lens(settings.lens, trunk.width, of_tokens.width)
@@ -36,9 +36,11 @@ def build_tower(settings: TowerSettings, trunk: Trunk) -> Tower:
     if of_tokens.starts_as_patches:
         _start_as_patches(tokenizer, trunk)
     is_perceiver = settings.lens.kind == "perceiver"
+    # An identity lens returns the tokenizer's patches, which follow the trunk's own grid.
     tokens = settings.lens.latents if is_perceiver else len(trunk.positions) - 1
     readout = trunk.readout
     assert isinstance(readout, ProjectedReadout)
+    # A trained head takes the place of the foundation's projection.
     if settings.head != "frozen":
         trunk = trunk.with_readout(readout.unprojected)
     frozen = _unlocked(trunk, settings.trunk, tokens)
@@ -47,9 +49,9 @@ def build_tower(settings: TowerSettings, trunk: Trunk) -> Tower:
 
 
 def _unlocked(trunk: Trunk, settings: TrunkSettings, tokens: int) -> Trunk:
-    """A frozen trunk for `tokens` input tokens, unlocked as the settings say."""
+    """Fit a trunk to `tokens` input tokens, and freeze all of it that `settings` do not unlock."""
     trunk = trunk.without_blocks(settings.skip_first, settings.skip_last).resized(tokens)
-    # The foundation's own copy stays as it is, whatever is trained here.
+    # A copy: the foundation's own blocks must not change when some are trained here.
     trunk = copy.deepcopy(trunk).requires_grad_(False)
     trunk.cls_token.requires_grad_(settings.unlock_cls)
     trunk.positions.requires_grad_(settings.unlock_positions)
@@ -81,33 +83,36 @@ class Tower(nn.Module):
         self.lens = lens
         self.trunk = trunk
         self.head = head
+        # CLIP's initial temperature (arXiv 2103.00020, 2.5).
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, signal: Tensor) -> Tensor:
-        """The modality's prepared signal [B, …] → unit-norm embeddings [B, E].
+        """Embed prepared signals [B, …]: unit norm, [B, E].
 
-        A signal in clips [B, S, …] gets the mean of its clips' embeddings, taken before
-        normalising.
+        The embedding of a signal in clips [B, S, …] is the mean of its clips' embeddings, which
+        are averaged before they are normalised.
         """
         embedded = mean_of_clips(self.embed, signal) if self.in_clips else self.embed(signal)
         return F.normalize(embedded, dim=-1)
 
     def embed(self, signal: Tensor) -> Tensor:
-        """[B, …] without a clip axis → [B, E], not normalised."""
+        """Embed signals [B, …] without a clip axis: [B, E], not normalised."""
         return self.head(self.trunk(self.lens(self.tokenizer(signal))))
 
     def train(self, mode: bool = True) -> Tower:
-        """Training mode for the trained parts; the trunk has nothing that differs by mode."""
+        """Set the mode of the trained parts; the trunk stays in evaluation mode."""
         super().train(mode)
         self.trunk.eval()
         return self
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Trained tensors and the buffers of trained modules (batch norm), by name.
+        """Return trained tensors and the buffers of trained modules (batch norm), by name.
 
-        A tensor that several layers share is named once, by the first of them.
+        A tensor that several layers share has the name of the first of them.
         """
+        # `state_dict` names shared tensors once per layer, `named_parameters` only once.
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        # What is in neither set is a buffer.
         parameters = {name for name, _ in self.named_parameters(remove_duplicate=False)}
         return {
             name: tensor
@@ -116,13 +121,14 @@ class Tower(nn.Module):
         }
 
     def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take exactly the tensors `trained_state` names (`CheckpointError`)."""
-        expected, given = set(self.trained_state()), set(state)
-        if expected != given:
+        """Load exactly the tensors that `trained_state` names. Raises CheckpointError otherwise."""
+        expected, loaded = set(self.trained_state()), set(state)
+        if expected != loaded:
             raise CheckpointError(
-                f"lens weights do not fit: missing {sorted(expected - given)[:5]}, "
-                f"unexpected {sorted(given - expected)[:5]}"
+                f"lens weights do not fit: missing {sorted(expected - loaded)[:5]}, "
+                f"unexpected {sorted(loaded - expected)[:5]}"
             )
+        # Not strict, since the frozen tensors are absent; the names were compared above.
         try:
             self.load_state_dict(dict(state), strict=False)
         except RuntimeError as error:
@@ -130,13 +136,13 @@ class Tower(nn.Module):
 
 
 def _start_as_patches(tokenizer: nn.Module, trunk: Trunk) -> None:
-    """Give a tokenizer of RGB patches the kernel of the trunk's own patch embedding."""
+    """Copy the kernel of the trunk's own patch embedding into a tokenizer of RGB patches."""
     assert isinstance(tokenizer, PatchTokenizer)
     weight, kernel = tokenizer.conv1.weight, trunk.patch_kernel
     if kernel is None or kernel.shape != weight.shape:
-        found = "no patches of RGB" if kernel is None else f"patches of {list(kernel.shape)}"
+        patches = "no patches of RGB" if kernel is None else f"patches of {list(kernel.shape)}"
         raise ConfigError(
-            f"the tokenizer starts from the trunk's patch embedding: expected {found}, as the "
+            f"the tokenizer starts from the trunk's patch embedding: expected {patches}, as the "
             f"trunk has, but its settings give {list(weight.shape)}; fit patch_px and width"
         )
     with torch.no_grad():
@@ -144,5 +150,5 @@ def _start_as_patches(tokenizer: nn.Module, trunk: Trunk) -> None:
 
 
 def mean_of_clips(embed: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
-    """Clips [B, S, …] → the mean over S of what `embed` makes of each, [B, E]."""
+    """Embed each of the clips [B, S, …] and average over S: [B, E]."""
     return embed(clips.flatten(0, 1)).unflatten(0, clips.shape[:2]).mean(dim=1)

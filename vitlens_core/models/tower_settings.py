@@ -1,6 +1,7 @@
-"""Everything that determines a tower beside its foundation and its weights.
+"""The settings of a tower: with its foundation and its weights they determine it.
 
-Checked without torch, and stored in every lens checkpoint; `tower.build_tower` builds from it.
+They are checked without torch and stored in every lens checkpoint; `tower.build_tower` builds
+from them.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from vitlens_core.models.settings import HeadKind, LensSettings, TrunkSettings
 
 
 class TowerSettings(BaseModel):
-    """The settings of a modality's tower; frozen, unknown keys refused.
+    """The settings of a modality's tower; they are frozen and refuse unknown keys.
 
     Raises:
-        ConfigError: an unknown modality, one that the foundation encodes, or a tokenizer that
-            would see more than is stored.
+        ConfigError: the modality is unknown, the foundation encodes it, or the tokenizer would see
+            more than is stored.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,11 +46,13 @@ class TowerSettings(BaseModel):
     @field_validator("signal", "tokenizer")
     @classmethod
     def _complete(cls, value: dict[str, object], info: ValidationInfo) -> dict[str, object]:
-        """Checked by the modality, and spelled out so that checkpoints keep its defaults."""
-        if "modality" not in info.data:  # missing: its own field says so
+        """Check the values by the modality's schema, and add its defaults."""
+        # A missing or wrong modality is reported by its own field.
+        if "modality" not in info.data:
             return value
         modality = modalities.load_lensed(info.data["modality"])
         schema = modality.Signal if info.field_name == "signal" else modality.Tokenizer
+        # Defaults are written out: a checkpoint keeps them when a release changes them.
         return schema.model_validate(value).model_dump()
 
     @model_validator(mode="after")
@@ -59,26 +62,26 @@ class TowerSettings(BaseModel):
 
     @classmethod
     def of(cls, modality: str, **settings: object) -> TowerSettings:
-        """The tower ViT-Lens trained for a modality, but for `settings`.
+        """Return the settings with which ViT-Lens trained a modality, changed by `settings`.
 
         Raises:
-            ConfigError: unknown, or encoded by the foundation itself.
+            ConfigError: the modality is unknown, or the foundation encodes it.
         """
         known = modalities.load_lensed(modality)
-        given = {"lens": known.lens, "trunk": known.trunk, **settings}
-        return cls.model_validate({"modality": modality, **given})
+        sections = {"lens": known.lens, "trunk": known.trunk, **settings}
+        return cls.model_validate({"modality": modality, **sections})
 
     @property
     def signal_config(self) -> SignalConfig:
-        """What shards store of a recording."""
+        """The typed section `signal`: what shards store of a recording."""
         return modalities.load_lensed(self.modality).Signal.model_validate(self.signal)
 
     @property
     def tokenizer_config(self) -> AnyTokenizer:
-        """What the network is, and what of a stored signal it sees."""
+        """The typed section `tokenizer`: what the network is and sees of a stored signal."""
         return modalities.load_lensed(self.modality).Tokenizer.model_validate(self.tokenizer)
 
     @property
     def signal_needed(self) -> SignalConfig:
-        """What must be stored of a recording that is handed to the tower directly."""
+        """The least that must be stored of a recording that goes to the tower directly."""
         return self.tokenizer_config.signal_needed(self.signal_config)

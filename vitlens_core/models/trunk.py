@@ -1,9 +1,9 @@
 """The trunk: a pretrained, frozen ViT from its input tokens to an embedding.
 
-An image reaches the trunk as patch tokens, a new modality as lens tokens; from there on
-both take the same path: CLS prepended, positional table added, pre-norm, blocks, readout.
-open_clip's and timm's vision transformers are wrapped, not copied, so that their weights
-and their fused attention serve as they are.
+An image reaches the trunk as patch tokens, a new modality as lens tokens. From there both take
+the same path: CLS is prepended, the positional table added, then pre-norm, blocks and readout.
+The vision transformers of open_clip and timm are wrapped, not written anew, so that their weights
+and their fused attention are used unchanged.
 
 Axes: B batch, T tokens, W width, E embedding.
 """
@@ -23,18 +23,22 @@ from vitlens_core.errors import ConfigError
 
 
 class Readout(nn.Module):
-    """Turns the outputs of the blocks it taps (negative indices) into an embedding."""
+    """Turns the outputs of some blocks into an embedding.
+
+    Attributes:
+        taps: the blocks it reads, as negative indices, which stay right when blocks are dropped.
+    """
 
     taps: tuple[int, ...]
 
 
 class ProjectedReadout(Readout, ABC):
-    """A readout that ends in the foundation's projection, whose place a trained head can take."""
+    """A readout that ends in the foundation's projection, which a trained head can replace."""
 
     @property
     @abstractmethod
     def unprojected(self) -> Readout:
-        """The features before the projection."""
+        """The readout of the features before the projection."""
 
     @property
     @abstractmethod
@@ -81,7 +85,7 @@ class ClsReadout(ClsFeatures, ProjectedReadout):
 class TapFeatures(Readout):
     """Features of a self-supervised ViT: CLS and mean patch token of the last `taps` blocks.
 
-    Returns [B, 2·taps·W]. Linear probes of DINO read these (DINOv2, arXiv 2304.07193, B.3).
+    `forward` returns [B, 2·taps·W], the input of DINOv2's linear probes (arXiv 2304.07193, B.3).
     """
 
     def __init__(self, norm: nn.Module, taps: int = 2) -> None:
@@ -103,8 +107,8 @@ class Trunk(nn.Module):
         norm_pre: applied after the positions are added.
         blocks: the transformer blocks, each mapping [B, 1+T, W] to the same shape.
         readout: maps the outputs of the blocks it taps to [B, E].
-        patch_kernel: of the ViT's own patch embedding [W, 3, P, P], for tokenizers of pictures
-            that start from it; no part of the trunk's weights.
+        patch_kernel: kernel of the ViT's own patch embedding [W, 3, P, P], from which tokenizers
+            of pictures can start; it is not one of the trunk's weights.
     """
 
     def __init__(
@@ -117,7 +121,9 @@ class Trunk(nn.Module):
         patch_kernel: Tensor | None = None,
     ) -> None:
         super().__init__()
+        # A plain attribute, so that it is in no state dictionary, digest or checkpoint.
         self.patch_kernel = None if patch_kernel is None else patch_kernel.detach()
+        # Copies: a trunk derived from this one may train its own.
         self.cls_token = nn.Parameter(cls_token.detach().clone())
         self.positions = nn.Parameter(positions.detach().clone())
         self.norm_pre = norm_pre
@@ -129,23 +135,23 @@ class Trunk(nn.Module):
         return self.cls_token.numel()
 
     def without_blocks(self, first: int = 0, last: int = 0) -> Trunk:
-        """The same trunk with its first and last blocks dropped (ViT-Lens-G skips 16 of 48)."""
-        kept = list(self.blocks)[first : len(self.blocks) - last]
+        """Return the trunk without its first and last blocks (ViT-Lens-G skips 16 of 48)."""
+        remaining = list(self.blocks)[first : len(self.blocks) - last]
         needed = len(self.readout.taps)
-        if first < 0 or last < 0 or len(kept) < needed:
+        if first < 0 or last < 0 or len(remaining) < needed:
             raise ConfigError(
                 f"cannot drop {first} first and {last} last blocks of a trunk of "
                 f"{len(self.blocks)}: at least {needed} must stay for its readout"
             )
-        return self._with(blocks=kept)
+        return self._with(blocks=remaining)
 
     def resized(self, tokens: int) -> Trunk:
-        """The same trunk with its positional table resampled once for `tokens` (a square)."""
+        """Return the trunk with its positional table resampled for `tokens`, a square number."""
         table = torch.cat([self.positions[:1], resample_positions(self.positions[1:], tokens)])
         return self._with(positions=table)
 
     def with_readout(self, readout: Readout) -> Trunk:
-        """The same trunk read out in another way."""
+        """Return the trunk with another readout."""
         return self._with(readout=readout)
 
     def _with(
@@ -165,8 +171,9 @@ class Trunk(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[B, T, W] → [B, E], not normalised. T is a square; other grids are resampled."""
+        """Embed tokens [B, T, W]: [B, E], not normalised. T must be a square number."""
         positions = self.positions
+        # Images of another size than the table's: it is resampled for this call.
         if tokens.shape[1] != positions.shape[0] - 1:
             patches = resample_positions(positions[1:], tokens.shape[1])
             positions = torch.cat([positions[:1], patches])
@@ -182,25 +189,26 @@ class Trunk(nn.Module):
 
 
 def resample_positions(table: Tensor, tokens: int) -> Tensor:
-    """Bicubic resampling of a square positional table [G², W] to [tokens, W]."""
+    """Resample a square positional table [G², W] bicubically to [tokens, W]."""
     old, new = math.isqrt(table.shape[0]), math.isqrt(tokens)
     if new * new != tokens or old * old != table.shape[0]:
         raise ConfigError(
             f"the trunk's positions form a {old}×{old} grid; {tokens} tokens are not a square. "
             f"Choose {new * new} or {(new + 1) ** 2} latents"
         )
+    # A positional table is a picture of W channels.
     grid = table.reshape(1, old, old, -1).permute(0, 3, 1, 2)
     resized = F.interpolate(grid, size=(new, new), mode="bicubic", antialias=True)
     return resized.flatten(2)[0].T
 
 
 def open_clip_trunk(visual: nn.Module) -> Trunk:
-    """The trunk of an open_clip vision tower that is CLIP's own ViT.
+    """Wrap an open_clip vision tower that is CLIP's own ViT.
 
     Raises:
-        ConfigError: a ResNet, a timm tower, or one that is not read out at its CLS token.
+        ConfigError: it is a ResNet, a timm tower, or not read out at its CLS token.
     """
-    # Late, here and wherever open_clip is used: its import takes seconds, and `lit` needs none.
+    # Imported here: open_clip takes seconds, and a `lit` foundation does not need it.
     from open_clip.transformer import VisionTransformer
 
     is_clip_vit = isinstance(visual, VisionTransformer) and visual.proj is not None
@@ -220,7 +228,11 @@ def open_clip_trunk(visual: nn.Module) -> Trunk:
 
 
 def timm_trunk(vit: Any, readout: Readout) -> Trunk:
-    """The trunk of a timm `VisionTransformer` with a CLS token and a learned table."""
+    """Wrap a timm `VisionTransformer` with a CLS token and a learned positional table.
+
+    Raises:
+        ConfigError: it has no such token or table, or further tokens (registers).
+    """
     has_table = getattr(vit, "pos_embed", None) is not None and not vit.no_embed_class
     if not has_table or getattr(vit, "num_prefix_tokens", 0) != 1:
         raise ConfigError(

@@ -1,7 +1,7 @@
 """The CLIP vision transformer under its published names, fed by patches or by a lens.
 
-    ClipVit    tokens [B, T, D] to an embedding [B, E]; common to both towers below
-    ImageVit   pixels to patches by its own convolution (image, tactile)
+    ClipVit    tokens [B, T, D] to an embedding [B, E]; the base of both towers below
+    ImageVit   pixels to patches by a convolution (image, tactile)
     LensVit    a modality to tokens (visual_adapter), tokens to latents (perceiver)
 
 Embeddings are not normalised. Axes: B batch, T tokens, D width, E embedding.
@@ -21,14 +21,15 @@ class ResidualBlock(nn.Module):
     """Pre-norm attention and GELU feed-forward, each with its residual. [B, T, D] → same.
 
     Args:
-        mlp_ratio: hidden width of the feed-forward, in D.
-        causal: a token sees those before it only (text).
+        mlp_ratio: hidden width of the feed-forward as a multiple of D.
+        causal: a token sees itself and the tokens before it only (text).
     """
 
     def __init__(
         self, width: int, heads: int, mlp_ratio: float = 4.0, *, causal: bool = False
     ) -> None:
         super().__init__()
+        # All names here are those of CLIP's published weights, which load strictly.
         hidden = int(width * mlp_ratio)
         self.ln_1 = nn.LayerNorm(width)
         self.attn = SelfAttention(width, heads, causal=causal)
@@ -65,12 +66,12 @@ class Transformer(nn.Module):
 
 
 class ClipVit(nn.Module):
-    """CLS prepended, positions added, pre-norm, blocks, CLS normalised and projected."""
+    """CLIP's ViT behind its patches: CLS, positions, pre-norm, blocks, norm and projection."""
 
     def __init__(self, sizes: VitSizes) -> None:
         super().__init__()
         width = sizes.width
-        std = width**-0.5
+        std = width**-0.5  # as CLIP starts
         self.class_embedding = normal_parameter(width, std=std)
         self.positional_embedding = normal_parameter(1 + sizes.num_tokens, width, std=std)
         self.ln_pre = nn.LayerNorm(width)
@@ -79,7 +80,7 @@ class ClipVit(nn.Module):
         self.proj = normal_parameter(width, sizes.embed_dim, std=std)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """[B, T, D] → [B, E]. T is the size of the positional table without CLS."""
+        """Embed tokens [B, T, D]: [B, E]. T is the size of the positional table without CLS."""
         cls = self.class_embedding.expand(tokens.shape[0], 1, -1)
         x = self.ln_pre(torch.cat([cls, tokens], dim=1) + self.positional_embedding)
         return self.ln_post(self.transformer(x)[:, 0]) @ self.proj
@@ -100,11 +101,11 @@ class ImageVit(ClipVit):
 
 
 class LensVit(ClipVit):
-    """Tokenizer, lens, ViT: one modality's signal to [B, E].
+    """Tokenizer, lens and ViT: one modality's signals to [B, E].
 
     Args:
-        tokenizer: the signal to tokens [B, *, C].
-        lens: those tokens to the ViT's, [B, T, D].
+        tokenizer: signals → tokens [B, *, C].
+        lens: these tokens → the ViT's tokens [B, T, D].
     """
 
     def __init__(self, tokenizer: nn.Module, lens: nn.Module, sizes: VitSizes) -> None:

@@ -1,7 +1,7 @@
-"""Reads published weights and puts them into modules, strictly.
+"""Reads published weights and loads them into modules, strictly.
 
-Nothing is loaded in part: a name that is missing, unexpected or of another shape fails, and
-the message lists it. Pickled files are opened with `weights_only`, so that no code runs.
+Nothing is loaded in part: a tensor that is missing, unexpected or of another shape is an error
+whose message names it. Pickled files are opened with `weights_only`, so that no code runs.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,11 +17,11 @@ from vitlens_core.errors import CheckpointError
 
 Weights = str | Path | Mapping[str, Tensor]
 
-LISTED_NAMES = 20
+LISTED_NAMES = 20  # in a message; a wrong config misses hundreds
 
 
 def read_weights(source: Weights) -> Mapping[str, Tensor]:
-    """Tensors by name, from a mapping or from a .safetensors or .pt/.pth file.
+    """Read tensors by name from a mapping or from a .safetensors or .pt/.pth file.
 
     A pickled file is a state dictionary, or holds one under `state_dict`.
 
@@ -29,9 +29,9 @@ def read_weights(source: Weights) -> Mapping[str, Tensor]:
         CheckpointError: the file is missing, unreadable, or holds something else.
     """
     tensors = source if isinstance(source, Mapping) else _read_file(Path(source))
-    strangers = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
-    if strangers:
-        raise CheckpointError(f"expected tensors only, found others: {_listing(strangers)}")
+    not_tensors = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
+    if not_tensors:
+        raise CheckpointError(f"expected tensors only, found others: {_listing(not_tensors)}")
     return tensors
 
 
@@ -41,6 +41,7 @@ def _read_file(path: Path) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        # Mapped: only the tensors that are used are read from the disk.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
         raise CheckpointError(
@@ -62,22 +63,22 @@ def load_strictly(
     """Copy `weights` into `module`; both must hold the same names and shapes.
 
     Args:
-        module: may be on the meta device; it is then given memory first.
-        recomputed: names of buffers the module has no use for; allowed, not required.
+        module: may be on the meta device; memory is then allocated on the CPU.
+        recomputed: names of buffers that the module does not have; they are ignored.
 
     Raises:
         CheckpointError: names or shapes differ; the message lists them.
     """
-    own = module.state_dict()
-    given = {name: value for name, value in weights.items() if name not in recomputed}
+    expected = module.state_dict()
+    tensors = {name: value for name, value in weights.items() if name not in recomputed}
     misshapen = [
-        f"{name} (found {list(given[name].shape)}, expected {list(tensor.shape)})"
-        for name, tensor in own.items()
-        if name in given and given[name].shape != tensor.shape
+        f"{name} (found {list(tensors[name].shape)}, expected {list(tensor.shape)})"
+        for name, tensor in expected.items()
+        if name in tensors and tensors[name].shape != tensor.shape
     ]
     faults = {
-        "missing": sorted(own.keys() - given.keys()),
-        "unexpected": sorted(given.keys() - own.keys()),
+        "missing": sorted(expected.keys() - tensors.keys()),
+        "unexpected": sorted(tensors.keys() - expected.keys()),
         "of another shape": misshapen,
     }
     if any(faults.values()):
@@ -86,9 +87,10 @@ def load_strictly(
             f"the weights do not fit the model. {listed}. Check that they are complete "
             "and that the config states their sizes"
         )
-    if any(tensor.is_meta for tensor in own.values()):
+    # Memory is taken only now that names and shapes are known to fit.
+    if any(tensor.is_meta for tensor in expected.values()):
         module.to_empty(device="cpu")
-    module.load_state_dict(given)
+    module.load_state_dict(tensors)
     return module
 
 

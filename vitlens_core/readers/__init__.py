@@ -1,4 +1,4 @@
-"""Files to raw arrays, one module per kind of file.
+"""Reads files as raw arrays, with one module per kind of file.
 
     arrays      npy, npz, csv            any numbers
     pictures    PNG, JPEG, TIFF, …       RGB, grey levels, integer depth
@@ -6,7 +6,7 @@
     sounds      WAV, FLAC, OGG, MP3      mono waveform and its rate
     clouds      npy, npz, PLY, GLB       xyz and rgb
 
-Videos, sounds, PLY and GLB need `pip install 'vitlens[files]'`; importing this does not.
-Nothing is guessed: a unit or rate that a file does not state is asked for. A file that is
+Videos, sounds, PLY and GLB need `pip install 'vitlens[files]'`; importing this package does not.
+Nothing is guessed: the caller must state a unit or rate that a file does not hold. A file that is
 missing, empty, damaged or of another kind raises `InputError`.
 """

@@ -1,7 +1,7 @@
 """Arrays of numbers: .npy, .npz with one array, .csv with one sample per line.
 
 Reads     a path.
-Promises  nothing pickled is opened; shape and values are the caller's to check.
+Promises  it opens nothing that is pickled; the caller checks shape and values.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ ENDINGS = frozenset({".npy", ".npz", ".csv"})
 
 
 def read_array(path: str | Path) -> np.ndarray:
-    """The array of a file, as stored; a CSV's lines become rows [lines, columns] of float64.
+    """Read the array of a file as stored; a CSV becomes [lines, columns] of float64.
 
     Raises:
-        InputError: missing, damaged, pickled, or an .npz that holds not exactly one array.
+        InputError: the file is missing, damaged or pickled, or an .npz of not exactly one array.
     """
     path = existing(path, ENDINGS, "an array of numbers")
     try:
@@ -37,15 +37,15 @@ def read_array(path: str | Path) -> np.ndarray:
         if len(content.files) != 1:
             raise InputError(
                 f"expected one array in {path}, found {len(content.files)}: "
-                f"{', '.join(content.files[:5])}. Save the one that is meant as .npy"
+                f"{', '.join(content.files[:5])}. Save the one you mean as .npy"
             )
         return content[content.files[0]]
 
 
 def _read_csv(path: Path) -> np.ndarray:
-    """Numbers separated by commas; lines that start with # are passed over."""
+    """Read numbers separated by commas; lines that start with # are ignored."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # numpy only warns of a file without data
+        warnings.simplefilter("error")  # for a file without numbers numpy only warns
         try:
             return np.loadtxt(path, delimiter=",", ndmin=2)
         except UserWarning as error:

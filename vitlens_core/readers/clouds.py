@@ -1,8 +1,8 @@
 """Point clouds: arrays, PLY vertices, and surfaces of GLB objects.
 
 Reads     .npy, .npz [N, 3] or [N, 6]; .ply; .glb.
-Promises  xyz, then rgb in 0..1 where the file has colours. Coordinates of arrays and PLY are
-          handed on as stored; those of a GLB are stage metres with y up.
+Promises  xyz, then rgb in 0..1 if the file has colours. Coordinates of arrays and PLY stay as
+          stored; those of a GLB are stage metres with y up.
 Axes: N points.
 """
 
@@ -23,13 +23,14 @@ _RGB = ("red", "green", "blue")
 
 
 def read_cloud(path: str | Path, points: int, seed: int) -> np.ndarray:
-    """[N, 3] or [N, 6] float: the points of a file; of a GLB `points` of its surface.
+    """Read the points of a file, or sample those of a GLB's surface: float [N, 3] or [N, 6].
 
     Args:
-        points, seed: how many points a GLB's surface is sampled with, and by which draw.
+        points, seed: number of points sampled on a GLB's surface, and the seed of the draw.
 
     Raises:
-        InputError: missing, damaged, no vertices, or a GLB without a usable surface.
+        InputError: the file is missing or damaged, has no vertices, or its GLB has no surface to
+            sample.
     """
     path = existing(path, ENDINGS, "a point cloud")
     match path.suffix.lower():
@@ -50,6 +51,7 @@ def _read_ply(path: Path) -> np.ndarray:
     names = vertices.dtype.names or ()
     if not set(_XYZ) <= set(names):
         raise InputError(f"expected vertices with x, y, z in {path}, found {', '.join(names)}")
+    # float64 holds every type that a PLY can have without loss.
     columns = [vertices[name].astype(np.float64) for name in _XYZ]
     if set(_RGB) <= set(names):
         columns += [_unit_colour(vertices[name]) for name in _RGB]
@@ -57,7 +59,7 @@ def _read_ply(path: Path) -> np.ndarray:
 
 
 def _unit_colour(values: np.ndarray) -> np.ndarray:
-    """Integers are counts of their type's range, floats are in 0..1 already."""
+    """Scale integers by their type's range to 0..1; floats are in 0..1 already."""
     if values.dtype.kind in "iu":
         return values / np.iinfo(values.dtype).max
     return values.astype(np.float64)

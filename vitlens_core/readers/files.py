@@ -1,4 +1,4 @@
-"""What every reader asks of a file before it opens it."""
+"""Checks a file before a reader opens it, and imports the libraries of the readers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import ModuleType
 
 from vitlens_core.errors import ConfigError, InputError
 
-# What a file's first bytes say it is; `????` stands for any four.
+# The ending that a file's first bytes tell; `????` stands for any four (a length).
 _BEGINNINGS = {
     b"glTF": ".glb",
     b"ply\n": ".ply",
@@ -40,10 +40,10 @@ _BEGINNINGS = {
 
 @contextmanager
 def as_file(data: bytes) -> Generator[Path]:
-    """The bytes of a file as a file, for readers that take paths; gone afterwards.
+    """Write the bytes of a file to a temporary file, for readers that take paths.
 
     Raises:
-        InputError: they begin like no kind of file there is a reader for.
+        InputError: no reader's kind of file begins with such bytes.
     """
     with tempfile.TemporaryDirectory(prefix="vitlens-input-") as folder:
         path = Path(folder, f"input{_ending_of(data)}")
@@ -54,17 +54,17 @@ def as_file(data: bytes) -> Generator[Path]:
 def _ending_of(data: bytes) -> str:
     for beginning, ending in _BEGINNINGS.items():
         pairs = zip(beginning, data, strict=False)
-        if len(data) >= len(beginning) and all(b in (ord("?"), found) for b, found in pairs):
+        if len(data) >= len(beginning) and all(b in (ord("?"), byte) for b, byte in pairs):
             return ending
     endings = ", ".join(dict.fromkeys(_BEGINNINGS.values()))
     raise InputError(
         f"expected the bytes of a {endings} file, found {len(data)} bytes that begin with "
-        f"{data[:12]!r}. Write them to a file and give its path, if its ending says what it is"
+        f"{data[:12]!r}. For a file of another kind, give the path of a file with its ending"
     )
 
 
 def optional(package: str, extra: str = "files") -> ModuleType:
-    """A library of an extra, imported now. Raises ConfigError if it is not installed."""
+    """Import a library of an extra. Raises ConfigError if it is not installed."""
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
@@ -74,19 +74,19 @@ def optional(package: str, extra: str = "files") -> ModuleType:
 
 
 def existing(path: str | Path, endings: Collection[str], what: str) -> Path:
-    """`path` as a Path, if it is a file with content and one of the endings.
+    """Check that `path` is a file with content and one of the endings, and return it as a Path.
 
     Args:
         endings: lower case, with the dot.
         what: the content expected, for messages ("a sound file").
 
     Raises:
-        InputError: missing, a folder, empty, or of another ending.
+        InputError: the file is missing, a folder, empty, or has another ending.
     """
     path = Path(path)
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise InputError(f"expected {what} at {path}, found {found}")
+        occupant = "a folder" if path.is_dir() else "nothing"
+        raise InputError(f"expected {what} at {path}, found {occupant}")
     if path.suffix.lower() not in endings:
         raise InputError(f"expected {what} ({', '.join(sorted(endings))}), found {path.name}")
     if not path.stat().st_size:
@@ -95,5 +95,5 @@ def existing(path: str | Path, endings: Collection[str], what: str) -> Path:
 
 
 def unreadable(path: Path, what: str, error: Exception) -> InputError:
-    """The error for a file whose content cannot be read as what its name says."""
+    """Make the error for a file whose content is not what its name says."""
     return InputError(f"{path} cannot be read as {what}: {error}. It is damaged or misnamed")

@@ -1,11 +1,11 @@
-"""pickled: files that hold numpy arrays in pickles, opened without running what is in them.
+"""Reads numpy arrays from pickled files without running the code in them.
 
 OpenShape and ULIP publish their test clouds as `.npy` of dictionaries and as pickled lists,
 seglearn its recordings as a `.npy` of one dictionary.
 
 Reads     such a file.
-Promises  arrays, numbers, texts, lists, tuples and dictionaries only: whatever else a pickle
-          asks for is refused before it is made.
+Promises  it makes arrays, numbers, texts, lists, tuples and dictionaries only; anything else that
+          a pickle asks for is refused before it is made.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ import numpy as np
 from vitlens_core.errors import InputError
 from vitlens_core.readers.files import existing, unreadable
 
+# All of these come from damaged or hostile pickles.
 _BROKEN = (pickle.UnpicklingError, ValueError, TypeError, EOFError, AttributeError, KeyError)
 _BROKEN += (IndexError, ImportError, MemoryError, OSError, OverflowError)
 
 
 def read_npy(path: Path) -> np.ndarray:
-    """The array of a .npy, of objects or not.
+    """Read the array of a .npy, which may be an array of objects.
 
     Raises:
-        InputError: missing, damaged, or pickled from more than arrays and plain values.
+        InputError: the file is missing or damaged, or its pickle holds more than arrays and plain
+            values.
     """
     existing(path, {".npy"}, "an array")
     try:
         with path.open("rb") as file:
             shape, dtype = _header(file)
+            # Only arrays of objects are pickled; numpy reads the others itself.
             if dtype.hasobject:
                 return _of_objects(_unpickled(file), shape)
         return np.load(path, allow_pickle=False)
@@ -41,7 +44,7 @@ def read_npy(path: Path) -> np.ndarray:
 
 
 def read_pickle(path: Path, endings: set[str]) -> Any:
-    """What a pickle holds. Raises InputError, as `read_npy`."""
+    """Read what a pickle holds. Raises InputError as `read_npy` does."""
     existing(path, endings, "pickled arrays")
     try:
         with path.open("rb") as file:
@@ -51,13 +54,13 @@ def read_pickle(path: Path, endings: set[str]) -> Any:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """How protocols before 3 spell bytes; the one encoding they use."""
+    """Encode text to bytes, as pickle protocols before 3 write bytes; they use latin1 only."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it asks for bytes as {encoding}; only arrays are opened")
     return text.encode(encoding)
 
 
-# By the names of numpy 1 and of numpy 2.
+# What numpy's own pickles ask for, taken from arrays of the installed numpy.
 _ARRAYS = {
     ("multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
     ("multiarray", "scalar"): np.float64(0).__reduce__()[0],
@@ -69,14 +72,14 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("_codecs", "encode"): _latin1,
     **{
         (f"numpy.{core}.{module}", name): made_by
-        for core in ("core", "_core")
+        for core in ("core", "_core")  # of numpy 1, and of numpy 2
         for (module, name), made_by in _ARRAYS.items()
     },
 }
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Hands out what is allowed, and imports nothing."""
+    """Unpickles with the allowed functions only, and imports nothing."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         try:
@@ -88,6 +91,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _unpickled(file: IO[bytes]) -> Any:
+    # latin1 is what arrays pickled by Python 2 need: it maps every byte to a character.
     return _ArraysOnly(file, encoding="latin1").load()
 
 

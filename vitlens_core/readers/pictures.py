@@ -1,8 +1,8 @@
-"""Pictures: RGB, grey levels and integer depth, through Pillow.
+"""Reads pictures through Pillow: RGB, grey levels and integer depth.
 
 Reads     a path.
-Promises  the camera's orientation tag is applied; pixel counts beyond Pillow's limit are
-          refused before they are decoded.
+Promises  it applies the camera's orientation tag, and refuses pictures with more pixels than
+          Pillow's limit before it decodes them.
 Axes: H height, W width.
 """
 
@@ -18,14 +18,15 @@ from vitlens_core.errors import InputError
 from vitlens_core.readers.files import existing, unreadable
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+# Pillow's modes of 16-bit grey. `I` has 32 bits, so that its range is checked.
 _COUNTS_16_BIT = ("I;16", "I;16B", "I;16L", "I")
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
-    """uint8 [H, W, 3]; transparency is laid over white.
+    """Read a picture as uint8 RGB [H, W, 3], with transparent pixels over white.
 
     Raises:
-        InputError: missing, damaged, no picture, or larger than Pillow's limit.
+        InputError: the file is missing, damaged, no picture, or larger than Pillow's limit.
     """
     picture = _open(path)
     if picture.has_transparency_data:
@@ -35,7 +36,7 @@ def read_rgb(path: str | Path) -> np.ndarray:
 
 
 def read_counts(path: str | Path) -> np.ndarray:
-    """The integers of a one-channel picture: uint8 or uint16 [H, W].
+    """Read the integers of a one-channel picture: uint8 or uint16 [H, W].
 
     Raises:
         InputError: as `read_rgb`, or the picture has colours or other numbers.
@@ -56,6 +57,7 @@ def read_counts(path: str | Path) -> np.ndarray:
 def _open(path: str | Path) -> Image.Image:
     path = existing(path, ENDINGS, "a picture")
     try:
+        # Pillow only warns between its limit and twice its limit.
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:

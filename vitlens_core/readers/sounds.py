@@ -1,4 +1,4 @@
-"""Recordings: WAV, FLAC, OGG and MP3, through soundfile (libsndfile)."""
+"""Reads recordings (WAV, FLAC, OGG, MP3) through soundfile (libsndfile)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ENDINGS = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 
 
 def read_waveform(path: str | Path) -> tuple[np.ndarray, int]:
-    """Mono waveform [samples] float32 in −1..1 (channels averaged) and its rate in Hz.
+    """Read a mono waveform [samples] float32 in −1..1 (channels averaged) and its rate in Hz.
 
     Raises:
-        InputError: missing, damaged, of another kind, or without a sample.
+        InputError: the file is missing, damaged, of another kind, or without a sample.
     """
     path = existing(path, ENDINGS, "a sound file")
     soundfile = optional("soundfile")

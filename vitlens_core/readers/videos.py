@@ -1,4 +1,4 @@
-"""Videos: frames spread evenly over time, through PyAV.
+"""Reads frames of videos, spread evenly over time, through PyAV.
 
 Axes: S frames, H height, W width.
 """
@@ -19,33 +19,38 @@ ENDINGS = frozenset({".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif"})
 
 
 def read_frames(path: str | Path, frames: int) -> np.ndarray:
-    """uint8 [S, H, W, 3]: `frames` frames in the middle of as many equal spans, or all if fewer.
+    """Read `frames` frames, each in the middle of one of as many equal spans of time.
 
-    The file is decoded twice, so that only the frames kept are held in memory.
+    A shorter video gives all its frames. The file is decoded twice, so that only the chosen frames
+    are in memory.
+
+    Returns:
+        uint8 [S, H, W, 3].
 
     Raises:
-        InputError: missing, damaged, or without a picture.
+        InputError: the file is missing, damaged, or has no picture.
         ConfigError: PyAV is not installed.
     """
     path = existing(path, ENDINGS, "a video")
     av = optional("av")
     try:
+        # Counted by decoding: a container may state no number of frames, or a wrong one.
         total = sum(1 for _ in _decoded(av, path))
-        kept = set(spread(total, frames))
-        found = [
+        chosen = set(spread(total, frames))
+        pictures = [
             frame.to_ndarray(format="rgb24")
             for index, frame in enumerate(_decoded(av, path))
-            if index in kept
+            if index in chosen
         ]
-    except (av.FFmpegError, IndexError) as error:  # IndexError: no video stream
+    except (av.FFmpegError, IndexError) as error:  # IndexError: there is no video stream
         raise unreadable(path, "a video", error) from error
-    if not found:
+    if not pictures:
         raise InputError(f"expected a video, found no frame in {path}")
-    return np.stack(found)
+    return np.stack(pictures)
 
 
 def spread(total: int, wanted: int) -> list[int]:
-    """Indices into `total` frames: the middle of each of `wanted` equal spans."""
+    """Return indices into `total` frames: the middle of each of `wanted` equal spans."""
     wanted = min(total, wanted)
     return [int((i + 0.5) * total / wanted) for i in range(wanted)]
 

@@ -1,10 +1,11 @@
-"""Objects to renders: GLB bytes to views, metric depth and coloured surface points.
+"""Renders objects: GLB bytes to views, metric depth and coloured surface points.
 
     load_glb ─▶ normalise ─▶ Rasterizer / CyclesRenderer ─▶ rgba, depth
                          └─▶ sample_surface ─▶ farthest_point_order ─▶ points
 
-`RenderWorker` runs all of it for objects from strangers, in a child process with limits.
-Needs `pip install 'vitlens[render]'`; importing it does not, and never imports torch.
+`RenderWorker` does all of this for untrusted objects, in a child process with limits.
+Rendering needs `pip install 'vitlens[render]'`; importing this package does not, and it does not
+import torch.
 """
 
 from vitlens_core.rendering.cameras import Cameras

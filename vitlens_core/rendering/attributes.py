@@ -1,4 +1,4 @@
-"""Where a primitive's vertex data comes from: accessors, or a compressed stream beside them."""
+"""Sources of a primitive's vertex data: accessors, or (in `draco`) a compressed stream."""
 
 from typing import Protocol
 
@@ -9,19 +9,19 @@ from vitlens_core.rendering.glb import Binary
 
 
 class Attributes(Protocol):
-    """Where a primitive's vertex data comes from."""
+    """A source of a primitive's vertex data."""
 
     def get(self, name: str, widths: tuple[int, ...]) -> np.ndarray | None:
-        """Attribute [P, C] float32 with C in `widths`; None if absent."""
+        """Read attribute [P, C] float32 with C in `widths`; None if it is absent."""
         ...
 
     def corners(self, vertices: int) -> np.ndarray:
-        """Vertex index of each corner, uint32."""
+        """Read the vertex index of each corner, uint32."""
         ...
 
 
 class PlainAttributes:
-    """Vertex data in accessors."""
+    """Vertex data that lies in accessors."""
 
     def __init__(self, source: schema.Primitive, binary: Binary) -> None:
         self._source = source
@@ -36,6 +36,7 @@ class PlainAttributes:
         return accessor is not None and self._binary.normalized(accessor)
 
     def corners(self, vertices: int) -> np.ndarray:
+        # Without indices, vertices are listed once per corner.
         if self._source.indices is None:
             return np.arange(vertices, dtype=np.uint32)
         return self._binary.integers(self._source.indices, (1,))[:, 0].astype(np.uint32)

@@ -14,10 +14,12 @@ from vitlens_core.errors import ConfigError
 
 @dataclass(frozen=True, eq=False)
 class Cameras:
-    """V cameras with common intrinsics.
+    """V cameras with common intrinsics and square images.
 
-    intrinsics [3, 3] float64 in pixels, cam_to_world [V, 4, 4] float64, square images of
-    size_px.
+    Attributes:
+        intrinsics: [3, 3] float64 in pixels.
+        cam_to_world: [V, 4, 4] float64.
+        size_px: side of the images.
     """
 
     intrinsics: np.ndarray
@@ -34,7 +36,8 @@ class Cameras:
 
     @property
     def world_to_cam(self) -> np.ndarray:
-        """[V, 4, 4]; the inverse of a rigid motion."""
+        """The inverse of `cam_to_world`, [V, 4, 4]."""
+        # Transposed instead of inverted: exact, since the poses are rigid motions.
         inverse = np.tile(np.eye(4), (len(self), 1, 1))
         rotation = self.cam_to_world[:, :3, :3].transpose(0, 2, 1)
         inverse[:, :3, :3] = rotation
@@ -49,13 +52,13 @@ def orbit(
     fov_deg: float,
     size_px: int,
 ) -> Cameras:
-    """Rings of cameras that look at the origin; view v is azimuth v % azimuths of its ring.
+    """Place rings of cameras that look at the origin; view v is azimuth v % azimuths of its ring.
 
-    Polar angles are measured from straight up, azimuth 0 sees the +z side (a glTF's front).
+    Polar angles are measured from straight up; azimuth 0 sees the +z side (a glTF's front).
     Each ring starts a fraction of a step further, so that no two views share an azimuth.
 
     Raises:
-        ConfigError: an angle, count or distance out of range.
+        ConfigError: an angle, count or distance is out of range.
     """
     if not polar_deg or not all(0 < angle < 180 for angle in polar_deg):
         raise ConfigError(f"polar_deg {tuple(polar_deg)}: expected angles between 0 and 180")
@@ -77,10 +80,11 @@ def orbit(
 
 
 def _look_at_origin(polar: float, azimuth: float, distance_m: float) -> np.ndarray:
-    """Camera-to-world [4, 4] at spherical coordinates (radians), upright."""
+    """Compute the upright camera-to-world matrix [4, 4] at spherical coordinates (radians)."""
     outward = np.array(
         [np.sin(polar) * np.sin(azimuth), np.cos(polar), np.sin(polar) * np.cos(azimuth)]
     )
+    # From the azimuth, not from a cross product with y, which fails near the poles.
     right = np.array([np.cos(azimuth), 0.0, -np.sin(azimuth)])
     down = np.cross(-outward, right)
     pose = np.eye(4)

@@ -1,7 +1,8 @@
 """The render child: `python -m vitlens_core.rendering.child <fd>`, started by `sandbox`.
 
-Reads settings, then (seed, GLB) pairs from the inherited pipe; answers each with an object or
-a reason. Leaves when the pipe closes, so it never outlives its parent by more than one object.
+It reads settings, then pairs of seed and GLB from the inherited pipe, and answers each with an
+object or a reason. It ends when the pipe closes, so that it outlives its parent by at most one
+object.
 """
 
 import json
@@ -17,17 +18,19 @@ from vitlens_core.rendering.limits import limit_memory
 from vitlens_core.rendering.renderer import ObjectRenderer
 from vitlens_core.rendering.settings import RenderSettings
 
+# The child ends itself this much later than the parent would have killed it.
 _GRACE_S = 10.0
 
 
 def main(connection: Connection) -> None:
-    """Serve objects until the parent closes the pipe."""
+    """Render objects until the parent closes the pipe."""
     settings = RenderSettings(**_tupled(json.loads(connection.recv_bytes())))
     try:
         renderer = ObjectRenderer(settings)
     except ConfigError as error:
         wire.send(connection, {"config_error": str(error)})
         return
+    # After the renderer is open: the limit is on what objects take in addition.
     limit_memory(settings.memory_limit_mb)
     wire.send(connection, {"ready": True})
     while True:
@@ -36,7 +39,7 @@ def main(connection: Connection) -> None:
             glb = connection.recv_bytes()
         except EOFError:
             return
-        # The parent kills sooner; this ends a child whose parent died meanwhile.
+        # The parent kills sooner than this alarm, which ends a child whose parent has died.
         signal.setitimer(signal.ITIMER_REAL, settings.time_limit_s + _GRACE_S)
         _answer(connection, renderer, glb, seed, settings)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -55,7 +58,7 @@ def _answer(
         wire.send(connection, {"bad_sample": str(error)})
     except MemoryError:
         wire.send(connection, {"bad_sample": f"needs more than {settings.memory_limit_mb} MB"})
-    except Exception as error:  # whatever one object provokes must not end the job
+    except Exception as error:  # no error that one object causes may end the job
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"renderer failed: {type(error).__name__}: {error} ({where.name}:{where.lineno})"
         wire.send(connection, {"bad_sample": reason})
@@ -67,6 +70,7 @@ def _answer(
 
 
 def _tupled(settings: dict) -> dict:
+    # JSON has no tuples.
     return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
 
 

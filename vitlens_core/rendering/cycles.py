@@ -1,8 +1,8 @@
 """The high-quality renderer: Blender's Cycles path tracer through `bpy` (optional, GPL).
 
-Same interface, cameras and depth as the rasteriser; light bounces and shadows are real. Takes
-a Mesh, not a GLB, so that both renderers see what the one safe loader read. bpy keeps global
-state: one instance per process (`RenderWorker` gives it a process of its own).
+It has the interface, the cameras and the depth of the rasteriser, but traces indirect light and
+shadows. It takes a Mesh instead of a GLB, so that both renderers use the one safe loader. bpy keeps
+global state: a process can have one instance (`RenderWorker` gives it a process of its own).
 """
 
 import io
@@ -18,29 +18,30 @@ from vitlens_core.rendering.mesh import Material, Mesh, Part, Texture
 from vitlens_core.rendering.rasterizer import KEY_DIRECTION, Rasterizer
 from vitlens_core.rendering.views import Views
 
-_SAMPLES = 16
+_SAMPLES = 16  # per pixel; the denoiser removes the noise that is left
 _AMBIENT = 0.6
 _KEY_IRRADIANCE = 0.4 * np.pi  # a white wall facing the light returns ambient + key = 1
-# Blender's cameras look along −z with y up; ours along +z with y down.
+# Blender's cameras look along −z with y up, ours along +z with y down.
 _TO_BLENDER_CAMERA = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 class CyclesRenderer:
-    """Renders meshes one after the other; depth comes from the rasteriser, exact and noiseless."""
+    """Renders meshes one after the other; exact depth without noise comes from the rasteriser."""
 
     def __init__(self, size_px: int, threads: int) -> None:
         self._rasterizer = Rasterizer(size_px)
         self._threads = threads
+        # Blender writes pictures to paths only: this one is in memory.
         self._picture = os.memfd_create("cycles-picture")
         self._size_px = size_px
 
     def close(self) -> None:
-        """Free the depth renderer and the picture buffer."""
+        """Close the depth renderer and the picture in memory."""
         self._rasterizer.close()
         os.close(self._picture)
 
     def render(self, mesh: Mesh, cameras: Cameras) -> Views:
-        """Colour and depth from every camera."""
+        """Render colour and depth from every camera."""
         depth_m = self._rasterizer.render(mesh, cameras).depth_m
         scene, camera, key = self._new_scene(cameras)
         textures: dict[int, bpy.types.Image] = {}
@@ -57,7 +58,8 @@ class CyclesRenderer:
     def _new_scene(
         self, cameras: Cameras
     ) -> tuple["bpy.types.Scene", "bpy.types.Object", "bpy.types.Object"]:
-        """An empty scene with its camera and key light."""
+        """Make an empty scene with its camera and key light."""
+        # Nothing of the previous object may stay in Blender's memory.
         bpy.ops.wm.read_factory_settings(use_empty=True)
         scene = bpy.context.scene
         scene.render.threads_mode, scene.render.threads = "FIXED", self._threads
@@ -66,6 +68,7 @@ class CyclesRenderer:
         camera.data.angle = 2 * np.arctan(cameras.size_px / 2 / cameras.intrinsics[0, 0])
         camera.data.clip_start = 0.01
         sun = bpy.data.lights.new("key", "SUN")
+        # A sun this wide casts soft shadows.
         sun.energy, sun.angle = _KEY_IRRADIANCE, np.radians(30)
         key = bpy.data.objects.new("key", sun)
         for thing in (camera, key):
@@ -74,7 +77,7 @@ class CyclesRenderer:
         return scene, camera, key
 
     def _read_picture(self) -> np.ndarray:
-        """The PNG that Blender wrote into memory, [H, W, 4] uint8."""
+        """Read the PNG that Blender wrote into memory, [H, W, 4] uint8."""
         os.lseek(self._picture, 0, os.SEEK_SET)
         encoded = os.read(self._picture, os.fstat(self._picture).st_size)
         return np.asarray(Image.open(io.BytesIO(encoded), formats=("PNG",)).convert("RGBA"))
@@ -90,6 +93,7 @@ def _set_up_render(scene: "bpy.types.Scene", size_px: int, path: str) -> None:
     render.filepath, render.use_file_extension = path, False
     render.image_settings.file_format, render.image_settings.color_mode = "PNG", "RGBA"
     cycles.samples, cycles.seed, cycles.use_denoising = _SAMPLES, 0, True
+    # Plain sRGB: Blender's default transform would change the colours.
     scene.view_settings.view_transform = "Standard"
     scene.world = bpy.data.worlds.new("ambient")
     scene.world.use_nodes = True
@@ -99,7 +103,7 @@ def _set_up_render(scene: "bpy.types.Scene", size_px: int, path: str) -> None:
 
 
 def _object(part: Part, textures: dict[int, "bpy.types.Image"]) -> "bpy.types.Object":
-    """A part as a Blender object in the stage frame."""
+    """Make a Blender object of a part, in the stage frame."""
     mesh = bpy.data.meshes.new("part")
     corners = part.faces.reshape(-1)
     mesh.vertices.add(len(part.positions))
@@ -113,6 +117,7 @@ def _object(part: Part, textures: dict[int, "bpy.types.Image"]) -> "bpy.types.Ob
     colours = mesh.color_attributes.new("colour", "FLOAT_COLOR", "POINT")
     colours.data.foreach_set("color", part.colours.ravel())
     mesh.update(calc_edges=True)
+    # Removes what Blender cannot take, such as a face that uses a vertex twice.
     mesh.validate()
     mesh.normals_split_custom_set_from_vertices(part.normals)
     mesh.materials.append(_material(part.material, textures))
@@ -120,7 +125,7 @@ def _object(part: Part, textures: dict[int, "bpy.types.Image"]) -> "bpy.types.Ob
 
 
 def _material(source: Material, textures: dict[int, "bpy.types.Image"]) -> "bpy.types.Material":
-    """Base colour (texture × factor × vertex colour) on a matt surface, or as emitted light."""
+    """Make a matt or light-emitting material: texture × factor × vertex colour."""
     material = bpy.data.materials.new("material")
     material.use_nodes = True
     nodes, links = material.node_tree.nodes, material.node_tree.links
@@ -139,12 +144,13 @@ def _material(source: Material, textures: dict[int, "bpy.types.Image"]) -> "bpy.
     factor = nodes.new("ShaderNodeRGB")
     factor.outputs[0].default_value = source.factor
     colour = _product(nodes, links, colour, factor.outputs[0])
-    shown = "Emission Color" if source.unlit else "Base Color"
-    links.new(colour, surface.inputs[shown])
+    colour_input = "Emission Color" if source.unlit else "Base Color"
+    links.new(colour, surface.inputs[colour_input])
     if source.unlit:
         surface.inputs["Emission Strength"].default_value = 1.0
         surface.inputs["Base Color"].default_value = (0, 0, 0, 1)
     alpha = _math(nodes, links, "MULTIPLY", alpha, source.factor[3])
+    # No node cuts alpha off: 1 − (alpha < cut-off) does.
     if source.alpha_mode == "MASK":
         below = _math(nodes, links, "LESS_THAN", alpha, source.alpha_cutoff)
         alpha = _math(nodes, links, "SUBTRACT", 1.0, below)
@@ -156,6 +162,8 @@ def _material(source: Material, textures: dict[int, "bpy.types.Image"]) -> "bpy.
 def _product(nodes, links, first, second):
     mix = nodes.new("ShaderNodeMix")
     mix.data_type, mix.blend_type = "RGBA", "MULTIPLY"
+    # By number: the node has sockets of one name for each type of data; 0 is the factor, 6 and 7
+    # are the colours, and output 2 is their product.
     mix.inputs[0].default_value = 1.0
     links.new(first, mix.inputs[6])
     links.new(second, mix.inputs[7])
@@ -174,7 +182,7 @@ def _math(nodes, links, operation, *operands):
 
 
 def _image(texture: Texture, textures: dict[int, "bpy.types.Image"]) -> "bpy.types.Image":
-    """The texture in Blender, whose rows run bottom to top; sRGB is its default."""
+    """Return the texture as a Blender image (sRGB by default), whose rows run bottom to top."""
     if id(texture) not in textures:
         height, width = texture.texels.shape[:2]
         image = bpy.data.images.new("texture", width, height, alpha=True)
@@ -186,8 +194,9 @@ def _image(texture: Texture, textures: dict[int, "bpy.types.Image"]) -> "bpy.typ
 
 
 def _sun_pose(towards_light: np.ndarray) -> np.ndarray:
-    """A pose [4, 4] whose −z, along which a sun shines, points away from the light."""
+    """Compute a pose [4, 4] whose −z, along which a sun shines, points away from the light."""
     z = towards_light / np.linalg.norm(towards_light)
+    # Any axis that is not nearly parallel to z serves.
     x = np.cross([0.0, 1.0, 0.0] if abs(z[1]) < 0.9 else [1.0, 0.0, 0.0], z)
     x /= np.linalg.norm(x)
     pose = np.eye(4)

@@ -1,4 +1,4 @@
-"""Draco-compressed primitives (KHR_draco_mesh_compression), through the optional DracoPy."""
+"""Reads Draco-compressed primitives (KHR_draco_mesh_compression) through optional DracoPy."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class DracoAttributes:
             return self._plain.get(name, widths)
         array = self._arrays.get(self._source.attributes[name])
         if array is None or array.ndim != 2 or array.shape[1] not in widths:
-            raise BadSampleError(f"the Draco stream does not hold {name} as the glTF says")
+            raise BadSampleError(f"the Draco stream does not hold {name} as the glTF states it")
         return as_floats(array, self._plain.normalized(name))
 
     def corners(self, vertices: int) -> np.ndarray:
@@ -33,9 +33,9 @@ class DracoAttributes:
 
 
 def _decode(stream: bytes) -> tuple[dict[int, np.ndarray], np.ndarray]:
-    """Attributes [P, C] by Draco id, and the vertex of each corner."""
+    """Decode attributes [P, C] by Draco id, and the vertex of each corner."""
     try:
-        # Late: of the extra render, and few objects are compressed.
+        # Imported here: DracoPy is optional, and few objects are compressed.
         import DracoPy  # ty: ignore[import-not-found]
     except ImportError:
         raise BadSampleError(

@@ -1,8 +1,8 @@
-"""Reads a binary glTF 2.0 (GLB) held in memory; trusts nothing in it and opens no file.
+"""Reads a binary glTF 2.0 (GLB) from memory; trusts nothing in it and opens no file.
 
-Promises: every length, offset, count and index is checked against the bytes at hand before
-memory is taken for it; the only URIs followed are base64 `data:` ones. Every problem is a
-BadSampleError whose reason a person understands.
+Promises: every length, offset, count and index is compared with the bytes that are there before
+memory is allocated for it; only base64 `data:` URIs are followed. Every problem is a
+BadSampleError with a reason for people.
 """
 
 import base64
@@ -19,6 +19,7 @@ from vitlens_core.rendering import schema
 
 _Item = TypeVar("_Item")
 
+# Numbers of the specification (chapter 3.6.2.2), which are OpenGL's.
 _DTYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _JSON_CHUNK, _BIN_CHUNK = b"JSON", b"BIN\0"
@@ -26,26 +27,29 @@ _JSON_CHUNK, _BIN_CHUNK = b"JSON", b"BIN\0"
 
 @dataclass(frozen=True)
 class GlbLimits:
-    """What one object may ask for; elements are those of one accessor, mpx of one image."""
+    """The most that one object may take: elements per accessor, megapixels per image."""
 
     max_file_mb: int = 512
     max_triangles: int = 20_000_000
     max_elements: int = 60_000_000
     max_image_mpx: int = 64
     max_texture_side_px: int = 2048
-    """Larger textures are averaged down: at 224 px a view never shows their detail."""
+    """Larger textures are averaged down: a view of 224 px does not show their detail."""
 
 
 def split_container(data: bytes, limits: GlbLimits) -> tuple[bytes, memoryview]:
-    """JSON chunk and binary chunk (empty if absent) of a GLB.
+    """Split a GLB into its JSON chunk and its binary chunk, which is empty if absent.
 
     Raises:
-        BadSampleError: not a GLB, another version, truncated, or too large.
+        BadSampleError: it is not a GLB, of another version, truncated, or too large.
     """
     if len(data) > limits.max_file_mb * 2**20:
-        raise BadSampleError(f"file of {len(data) / 2**20:.0f} MB; {limits.max_file_mb} are read")
+        raise BadSampleError(
+            f"file of {len(data) / 2**20:.0f} MB; at most {limits.max_file_mb} MB are read"
+        )
     if data[:4] != b"glTF":
         raise BadSampleError(_what_it_is(data))
+    # 12 bytes of header and 8 of the first chunk's.
     if len(data) < 20:
         raise BadSampleError(f"truncated GLB: {len(data)} bytes")
     version, declared = struct.unpack_from("<II", data, 4)
@@ -62,6 +66,7 @@ def split_container(data: bytes, limits: GlbLimits) -> tuple[bytes, memoryview]:
 
 
 def _what_it_is(data: bytes) -> str:
+    """Name what a file that is no GLB probably is."""
     head = data[:64].lstrip().lower()
     if not data:
         return "empty file"
@@ -91,7 +96,7 @@ def _chunks(data: bytes) -> list[tuple[bytes, memoryview]]:
 
 
 def item(items: Sequence[_Item], index: int, what: str) -> _Item:
-    """items[index], or a BadSampleError that names what was pointed at."""
+    """Return items[index]. Raises BadSampleError, which names what the index is of."""
     if index >= len(items):
         raise BadSampleError(f"index out of range: {what} {index} of {len(items)}")
     return items[index]
@@ -107,7 +112,7 @@ class Binary:
         self._buffers: dict[int, memoryview] = {}
 
     def view_bytes(self, index: int) -> memoryview:
-        """Bytes of buffer view `index`."""
+        """Return the bytes of buffer view `index`."""
         view = item(self._document.buffer_views, index, "buffer view")
         buffer = self._buffer(view.buffer)
         end = view.byte_offset + view.byte_length
@@ -118,7 +123,7 @@ class Binary:
         return buffer[view.byte_offset : end]
 
     def image_bytes(self, index: int) -> bytes | memoryview:
-        """Encoded bytes of image `index`."""
+        """Return the encoded bytes of image `index`."""
         image = item(self._document.images, index, "image")
         if image.buffer_view is not None:
             return self.view_bytes(image.buffer_view)
@@ -127,19 +132,19 @@ class Binary:
         return decode_data_uri(image.uri, f"image {index}")
 
     def floats(self, index: int, components: Sequence[int]) -> np.ndarray:
-        """Accessor [count, C] as float32, integers scaled to −1..1 or 0..1 where normalised.
+        """Read accessor [count, C] as float32; normalised integers are scaled to −1..1 or 0..1.
 
-        `components` lists the widths the caller can use.
+        `components` lists the widths C that the caller can use.
         """
         accessor = item(self._document.accessors, index, "accessor")
         return as_floats(self._values(index, accessor, components), accessor.normalized)
 
     def normalized(self, index: int) -> bool:
-        """Whether the integers of accessor `index` stand for −1..1 or 0..1."""
+        """Tell whether the integers of accessor `index` stand for −1..1 or 0..1."""
         return item(self._document.accessors, index, "accessor").normalized
 
     def integers(self, index: int, components: Sequence[int]) -> np.ndarray:
-        """Accessor [count, C] of unsigned integers, as stored."""
+        """Read accessor [count, C] of unsigned integers, as stored."""
         accessor = item(self._document.accessors, index, "accessor")
         values = self._values(index, accessor, components)
         if values.dtype.kind != "u":
@@ -157,7 +162,7 @@ class Binary:
         buffer = item(self._document.buffers, index, "buffer")
         if buffer.uri is not None:
             content = memoryview(decode_data_uri(buffer.uri, f"buffer {index}"))
-        elif index == 0:
+        elif index == 0:  # the specification reserves it for the binary chunk
             content = self._chunk
         else:
             raise BadSampleError(f"buffer {index} has neither bytes nor a URI")
@@ -165,6 +170,7 @@ class Binary:
             raise BadSampleError(
                 f"buffer {index} says {buffer.byte_length} bytes, {len(content)} are there"
             )
+        # The chunk is padded to 4 bytes, so that it may be longer.
         return content[: buffer.byte_length]
 
     def _values(
@@ -181,6 +187,7 @@ class Binary:
                 f"at most {self._limits.max_elements} are read"
             )
         dtype = np.dtype(_DTYPES[accessor.component_type])
+        # Without a buffer view the values are 0, to be replaced by sparse ones.
         if accessor.buffer_view is None:
             values = np.zeros((accessor.count, width), dtype)
         else:
@@ -204,9 +211,10 @@ class Binary:
         dtype: np.dtype,
         stride: int | None = None,
     ) -> np.ndarray:
-        """Array [count, width] over a buffer view, without a copy."""
+        """View a buffer view as an array [count, width], without a copy."""
         content, size = self.view_bytes(view), width * dtype.itemsize
         stride = size if stride is None else stride
+        # The last element needs its size only, not a whole stride.
         end = offset + (count - 1) * stride + size if count else offset
         if end > len(content):
             raise BadSampleError(
@@ -225,24 +233,26 @@ class Binary:
         )
         if sparse.count and int(places.max()) >= len(base):
             raise BadSampleError(f"index out of range: sparse index {places.max()} of {len(base)}")
+        # The base may be a view of the file's bytes, which is read-only.
         patched = base.copy()
         patched[places] = values
         return patched
 
 
 def as_floats(values: np.ndarray, normalized: bool) -> np.ndarray:
-    """Values as float32; normalised integers are scaled to −1..1 or 0..1 (chapter 3.11)."""
+    """Convert values to float32; normalised integers become −1..1 or 0..1 (chapter 3.11)."""
     if values.dtype.kind == "f" or not normalized:
         return values.astype(np.float32)
     top = np.float32(np.iinfo(values.dtype).max)
+    # The lowest integer would become less than −1: −128 / 127.
     return np.maximum(values.astype(np.float32) / top, np.float32(-1))
 
 
 def decode_data_uri(uri: str, owner: str) -> bytes:
-    """Bytes of a base64 data URI; any other URI is refused, so that no file is ever opened.
+    """Decode a base64 data URI; other URIs are refused, so that no file is opened.
 
     Raises:
-        BadSampleError: an external URI, or broken base64.
+        BadSampleError: the URI is external, or its base64 is broken.
     """
     if not uri.startswith("data:"):
         raise BadSampleError(f"{owner} points outside the file ({uri[:60]!r}); embed it in the GLB")

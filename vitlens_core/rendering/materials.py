@@ -1,6 +1,6 @@
-"""glTF materials to base colour materials: textures decoded, unlit and emissive ones resolved.
+"""Reduces glTF materials to base colour: decodes textures, resolves unlit and emissive ones.
 
-Image headers are checked before a pixel is decoded; only PNG, JPEG and WebP decoders are used.
+Image headers are checked before pixels are decoded; only PNG, JPEG and WebP decoders are used.
 """
 
 import io
@@ -16,19 +16,19 @@ from vitlens_core.rendering.mesh import Material, Texture
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _BLACK = 0.01
-_CLAMP, _MIRROR = 33071, 33648
+_CLAMP, _MIRROR = 33071, 33648  # OpenGL's numbers; the third, 10497, repeats
 
 
 @dataclass(frozen=True)
 class UvSource:
-    """Which TEXCOORD set a material reads, and the 2×3 matrix applied to it."""
+    """The TEXCOORD set that a material reads, and the 2×3 matrix that is applied to it."""
 
     texcoord: int
     matrix: np.ndarray
 
 
 class Materials:
-    """Materials of a document by index, each decoded once."""
+    """The materials of a document by index; each is decoded once."""
 
     def __init__(self, document: schema.Document, binary: Binary, limits: GlbLimits) -> None:
         self._document = document
@@ -38,7 +38,7 @@ class Materials:
         self._materials: dict[int | None, tuple[Material, UvSource]] = {}
 
     def get(self, index: int | None) -> tuple[Material, UvSource]:
-        """Material `index` (None: glTF's default, white) and where its texture coordinates are."""
+        """Return material `index` (None: glTF's default, white) and its source of uv."""
         if index not in self._materials:
             self._materials[index] = self._load(index)
         return self._materials[index]
@@ -53,6 +53,7 @@ class Materials:
             if info.index not in self._textures:
                 self._textures[info.index] = self._texture(info.index)
             texture, tiles = self._textures[info.index]
+            # A mirrored texture holds two copies of its image.
             uv_source = replace(uv_source, matrix=uv_source.matrix / tiles[:, None])
         red, green, blue, alpha = np.clip(factor, 0, 1).tolist()
         material = Material(
@@ -65,7 +66,7 @@ class Materials:
         return material, uv_source
 
     def _texture(self, index: int) -> tuple[Texture, np.ndarray]:
-        """Texture, and over how many copies of its image it spans along u and v [2]."""
+        """Read a texture, and how many copies of its image it holds along u and v [2]."""
         texture = item(self._document.textures, index, "texture")
         webp = texture.extensions.webp
         source = texture.source if webp is None else webp.source
@@ -77,7 +78,7 @@ class Materials:
         encoded = self._binary.image_bytes(source)
         texels, tiles = decode_image(encoded, f"image {source}", self._limits), np.ones(2)
         for axis, wrap in enumerate((sampler.wrap_s, sampler.wrap_t)):
-            if wrap == _MIRROR:  # the image and its mirror image, repeated
+            if wrap == _MIRROR:  # the image beside its mirror image, which then repeats
                 texels = np.concatenate([texels, np.flip(texels, 1 - axis)], axis=1 - axis)
                 tiles[axis] = 2
         return Texture(texels, (sampler.wrap_s != _CLAMP, sampler.wrap_t != _CLAMP)), tiles
@@ -86,7 +87,7 @@ class Materials:
 def _base_colour(
     material: schema.Material,
 ) -> tuple[schema.TextureInfo | None, schema.Vec4, bool]:
-    """Texture, linear RGBA factor, and whether the colour is light the surface emits."""
+    """Return texture, linear RGBA factor, and whether the surface emits the colour as light."""
     glossy = material.extensions.specular_glossiness
     if glossy is not None:
         info, factor = glossy.diffuse_texture, glossy.diffuse_factor
@@ -94,14 +95,14 @@ def _base_colour(
         pbr = material.pbr_metallic_roughness
         info, factor = pbr.base_color_texture, pbr.base_color_factor
     red, green, blue = material.emissive_factor
-    # "Shadeless" exports hold their picture in the emission and leave the base colour black.
+    # "Shadeless" exports have their picture in the emission and a black base colour.
     if max(factor[:3]) < _BLACK and max(red, green, blue) > _BLACK:
         return material.emissive_texture, (red, green, blue, factor[3]), True
     return info, factor, False
 
 
 def _uv_source(info: schema.TextureInfo | None) -> UvSource:
-    """KHR_texture_transform: scale, then rotate, then offset."""
+    """Compute the matrix of KHR_texture_transform: scale, then rotate, then offset."""
     if info is None:
         return UvSource(0, np.eye(2, 3))
     transform = info.extensions.transform
@@ -115,10 +116,10 @@ def _uv_source(info: schema.TextureInfo | None) -> UvSource:
 
 
 def decode_image(encoded: bytes | memoryview, owner: str, limits: GlbLimits) -> np.ndarray:
-    """Image [H, W, 4] uint8, averaged down to `limits.max_texture_side_px`.
+    """Decode an image [H, W, 4] uint8, averaged down to `limits.max_texture_side_px`.
 
     Raises:
-        BadSampleError: unknown format, too many pixels, or broken.
+        BadSampleError: its format is unknown, it has too many pixels, or it is broken.
     """
     try:
         image = Image.open(io.BytesIO(encoded), formats=_FORMATS)
@@ -138,9 +139,10 @@ def decode_image(encoded: bytes | memoryview, owner: str, limits: GlbLimits) -> 
 
 
 def _rgba(image: Image.Image, max_side_px: int) -> Image.Image:
-    image.draft("RGB", (max_side_px, max_side_px))  # JPEG decodes straight to a smaller size
+    image.draft("RGB", (max_side_px, max_side_px))  # a JPEG is decoded at a smaller size at once
     if image.mode.startswith("I"):  # Pillow clips 16-bit grey instead of scaling it
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     image = image.convert("RGBA")
+    # Rounded up: a whole factor averages boxes of pixels, and the result is at most the side.
     factor = -(-max(image.size) // max_side_px)
     return image if factor <= 1 else image.reduce(factor)

@@ -1,7 +1,7 @@
 """A renderable object: triangles with one base colour per material.
 
-Promises: positions are finite, faces point at existing vertices, arrays of a part have the
-same length. Axes: P vertices, F triangles. Colours of vertices and factors are linear light,
+Promises: positions are finite, faces refer to existing vertices, the arrays of a part have one
+length. Axes: P vertices, F triangles. Colours of vertices and factors are linear light,
 texels are sRGB. World space is right-handed with y up (glTF).
 """
 
@@ -15,14 +15,15 @@ from vitlens_core.errors import BadSampleError
 STAGE_SIDE_M = 0.8
 """Longest side of a normalised object; the stage is a unit cube, 1 stage unit is 1 m."""
 
+# Fainter glass has neither depth nor points: what is behind it is seen instead.
 _BLEND_VISIBLE_FROM = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class Texture:
-    """Image [H, W, 4] uint8, sRGB with straight alpha; row 0 is v = 0.
+    """An image [H, W, 4] uint8, sRGB with straight alpha; row 0 is v = 0.
 
-    repeat says for u and v whether the image tiles; else its edge goes on.
+    `repeat` says for u and v whether the image repeats; otherwise its edge continues.
     """
 
     texels: np.ndarray
@@ -41,7 +42,7 @@ class Material:
 
     @property
     def visible_from(self) -> float:
-        """Smallest alpha at which the surface exists for depth and for point sampling."""
+        """The smallest alpha at which the surface counts for depth and for point sampling."""
         return {"OPAQUE": 0.0, "MASK": self.alpha_cutoff, "BLEND": _BLEND_VISIBLE_FROM}[
             self.alpha_mode
         ]
@@ -74,10 +75,12 @@ class Mesh:
         return sum(len(part.faces) for part in self.parts)
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lowest and highest corner [3] float64 of the triangles; stray vertices don't count."""
+        """Compute the lowest and highest corner [3] float64 of all triangles."""
+        # Vertices without a triangle do not count: they are not seen.
         corners = [part.positions[_used(part)] for part in self.parts]
         low = np.min([c.min(axis=0) for c in corners], axis=0)
         high = np.max([c.max(axis=0) for c in corners], axis=0)
+        # float64: centre and size of an object far from 0 would lose digits in float32.
         return low.astype(np.float64), high.astype(np.float64)
 
 
@@ -96,7 +99,7 @@ class Normalisation:
 
 
 def normalise(mesh: Mesh) -> tuple[Mesh, Normalisation]:
-    """Centre the bounding box and scale its longest side to STAGE_SIDE_M.
+    """Centre an object's bounding box and scale its longest side to STAGE_SIDE_M.
 
     Raises:
         BadSampleError: the object has no extent.

@@ -1,4 +1,4 @@
-"""glTF primitives to vertex arrays and triangles in the mesh's own space.
+"""Decodes glTF primitives to vertex arrays and triangles in the mesh's own space.
 
 Source: glTF 2.0 specification, chapter 3.7.2.
 """
@@ -21,8 +21,13 @@ _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 class Primitive:
     """Vertices and triangles before they are placed in the world.
 
-    positions, normals [P, 3] float32 (zero normal: none is stored), uv [P, 2] float32,
-    colours [P, 4] float32 linear, faces [F, 3] uint32, skin None or joints and weights [P, J].
+    Attributes:
+        positions: [P, 3] float32.
+        normals: [P, 3] float32; zero if none is stored.
+        uv: [P, 2] float32.
+        colours: [P, 4] float32, linear.
+        faces: [F, 3] uint32.
+        skin: joints and weights [P, J], or None.
     """
 
     positions: np.ndarray
@@ -36,11 +41,12 @@ class Primitive:
 def read_primitive(
     source: schema.Primitive, uv_source: UvSource, morph: list[float], binary: Binary
 ) -> Primitive | None:
-    """Decode one primitive; None for points, lines and empty ones.
+    """Decode one primitive; points, lines and primitives without triangles give None.
 
     Raises:
-        BadSampleError: no positions, arrays of unequal length, indices out of range, NaN.
+        BadSampleError: no positions, arrays of unequal length, indices out of range, or NaN.
     """
+    # Modes below are points and lines.
     if source.mode < _TRIANGLES:
         return None
     draco = source.extensions.draco
@@ -49,6 +55,7 @@ def read_primitive(
     positions = attributes.get("POSITION", (3,))
     if positions is None:
         raise BadSampleError("a primitive has no positions")
+    # Draco streams hold triangles, whatever mode the primitive has.
     mode = source.mode if draco is None else _TRIANGLES
     faces = _faces(mode, attributes.corners(len(positions)), len(positions))
     if not len(faces):
@@ -77,10 +84,10 @@ def _check_lengths(primitive: Primitive) -> None:
 
 
 def _faces(mode: int, corners: np.ndarray, vertices: int) -> np.ndarray:
-    """Triangles [F, 3]; winding is not kept, since both sides of a surface are shown."""
+    """List triangles [F, 3]; their winding is ignored, since both sides of a surface are shown."""
     if len(corners) and int(corners.max()) >= vertices:
         raise BadSampleError(f"index out of range: vertex {corners.max()} of {vertices}")
-    if mode == _TRIANGLES:
+    if mode == _TRIANGLES:  # corners of an incomplete one are dropped
         return corners[: len(corners) // 3 * 3].reshape(-1, 3)
     if mode == _STRIP:
         return np.stack([corners[:-2], corners[1:-1], corners[2:]], axis=1)
@@ -95,7 +102,7 @@ def _morphed(
     weights: list[float],
     binary: Binary,
 ) -> np.ndarray:
-    """Base plus the weighted displacements of the rest pose."""
+    """Add the weighted displacements of the rest pose to `base`."""
     for target, weight in zip(targets, weights, strict=False):
         if weight and name in target:
             offsets = binary.floats(target[name], (3,))
@@ -116,12 +123,14 @@ def _normals(
     if normals is None:
         return np.zeros_like(positions)
     normals = _morphed(normals, "NORMAL", targets, weights, binary)
+    # A broken normal is no reason to refuse an object: zero takes the face's instead.
     return np.where(np.isfinite(normals).all(axis=1, keepdims=True), normals, np.float32(0))
 
 
 def _uv(uv: np.ndarray | None, source: UvSource, vertices: int) -> np.ndarray:
     if uv is None:
         return np.zeros((vertices, 2), np.float32)
+    # Broken coordinates, or a broken transform, exceed float32; they become 0 below.
     with np.errstate(over="ignore", invalid="ignore"):
         moved = (uv @ source.matrix[:, :2].T + source.matrix[:, 2]).astype(np.float32)
     return np.nan_to_num(moved, nan=0, posinf=0, neginf=0)
@@ -136,7 +145,7 @@ def _colours(colours: np.ndarray | None, vertices: int) -> np.ndarray:
 
 
 def _skin(attributes: Attributes) -> tuple[np.ndarray, np.ndarray] | None:
-    """All JOINTS_n and WEIGHTS_n side by side."""
+    """Read all JOINTS_n and WEIGHTS_n, side by side: [P, J] each."""
     joints, weights = [], []
     for n in range(8):
         some_joints = attributes.get(f"JOINTS_{n}", (4,))

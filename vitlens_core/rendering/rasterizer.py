@@ -1,8 +1,8 @@
-"""The default renderer: a small rasteriser on OpenGL, colour and metric depth of each view.
+"""The default renderer: a small OpenGL rasteriser for colour and metric depth of each view.
 
-Runs without a display through EGL: on the GPU where there is one, else on Mesa's llvmpipe.
-Colour is supersampled and averaged in linear light on the GL side; depth is sampled once, at
-each pixel's centre. Both sides of a surface are shown.
+It runs without a display through EGL: on the GPU if there is one, else on Mesa's llvmpipe.
+Colour is supersampled and averaged in linear light by OpenGL; depth is sampled once, at each
+pixel's centre. Both sides of a surface are shown.
 """
 
 from contextlib import ExitStack
@@ -18,19 +18,20 @@ from vitlens_core.rendering.cameras import Cameras
 from vitlens_core.rendering.mesh import Material, Mesh, Part, Texture
 from vitlens_core.rendering.views import Views
 
-_SUPERSAMPLES = 2  # per side
-_SRGB8_ALPHA8 = 0x8C43
+_SUPERSAMPLES = 2  # per side; on llvmpipe, multisampling is slower
+_SRGB8_ALPHA8 = 0x8C43  # GL decodes such texels to linear light; moderngl has no name for it
 _ANY_ALPHA = 1e9
+# See-through materials are split: places of this alpha and above are drawn as opaque ones are.
 _OPAQUE_FROM = 0.99
-_FAINTEST = 1 / 255
-# Towards the key light in the camera frame: left of, above and behind the camera.
+_FAINTEST = 1 / 255  # in 8 bits, a smaller alpha is 0
+# Direction to the key light in the camera frame: left of, above and behind the camera.
 KEY_DIRECTION = np.array([-0.35, -0.55, -1.0]) / np.linalg.norm([-0.35, -0.55, -1.0])
 _ATTRIBUTES = (("3f", "in_position"), ("3f", "in_normal"), ("2f", "in_uv"), ("4f", "in_colour"))
 
 
 @dataclass(frozen=True, eq=False)
 class _Drawable:
-    """A part in GL memory."""
+    """A part in the memory of OpenGL."""
 
     colour: moderngl.VertexArray
     depth: moderngl.VertexArray
@@ -39,9 +40,10 @@ class _Drawable:
     part: Part
 
     def sort_towards(self, eye: np.ndarray) -> None:
-        """Farthest triangle first, so that blending stacks them in the right order."""
+        """Sort triangles from far to near, the order in which blending is right."""
         faces = self.part.faces
         centroids = self.part.positions[faces].mean(axis=1)
+        # Stable, so that equal distances give the same picture every time.
         farthest_first = np.argsort(-np.linalg.norm(centroids - eye, axis=1), kind="stable")
         self.indices.write(np.ascontiguousarray(faces[farthest_first]))
 
@@ -62,22 +64,25 @@ class Rasterizer:
         self._resolve = ctx.program(shaders.SCREEN_VERTEX, shaders.RESOLVE)
         _set(self._resolve, "samples_per_side", _SUPERSAMPLES)
         self._screen = ctx.vertex_array(self._resolve, [])
+        # Half floats: linear light in 8 bits would show bands in dark colours.
         self._fine = ctx.texture((side, side), 4, dtype="f2")
         self._fine_target = ctx.framebuffer([self._fine], ctx.depth_renderbuffer((side, side)))
         size = (size_px, size_px)
         self._rgba_target = ctx.framebuffer([ctx.texture(size, 4)])
+        # Metres are written as a colour: GL's own depth buffer is neither linear nor metric.
         self._depth_target = ctx.framebuffer(
             [ctx.texture(size, 1, dtype="f4")], ctx.depth_renderbuffer(size)
         )
         self._white = ctx.texture((1, 1), 4, b"\xff" * 4)
+        # Colours are premultiplied by alpha.
         ctx.blend_func = moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA
 
     def close(self) -> None:
-        """Release the GL context and all in it."""
+        """Release the GL context and everything in it."""
         self._ctx.release()
 
     def render(self, mesh: Mesh, cameras: Cameras) -> Views:
-        """Colour and depth from every camera."""
+        """Render colour and depth from every camera."""
         views, side = len(cameras), self._size_px
         if cameras.size_px != side:
             raise ConfigError(f"cameras of {cameras.size_px} px for a renderer of {side} px")
@@ -107,6 +112,7 @@ class Rasterizer:
         content = [
             (buffer, kind, name) for buffer, (kind, name) in zip(buffers, _ATTRIBUTES, strict=True)
         ]
+        # The compiler drops attributes that a program does not use, and moderngl then refuses them.
         depth_content = [entry for entry in content if entry[2] in self._depth]
         colour = self._ctx.vertex_array(self._colour, content, indices)
         depth = self._ctx.vertex_array(self._depth, depth_content, indices)
@@ -142,12 +148,13 @@ class Rasterizer:
         _set(self._colour, "key", tuple(pose[:3, :3] @ KEY_DIRECTION))
 
     def _draw_colour(self, drawables: list[_Drawable], eye: np.ndarray) -> None:
-        """Opaque surfaces, then see-through ones over them, then the average of the samples."""
+        """Draw opaque surfaces, then see-through ones over them, then average the samples."""
         self._fine_target.use()
         self._fine_target.clear()
         self._ctx.enable_only(moderngl.DEPTH_TEST)
         for drawable in drawables:
             material = drawable.part.material
+            # Of a see-through material, only what is nearly opaque may hide things.
             nearly_opaque = material.alpha_mode == "BLEND"
             lowest = _OPAQUE_FROM if nearly_opaque else material.visible_from
             self._draw(self._colour, drawable, (lowest, _ANY_ALPHA))
@@ -161,6 +168,7 @@ class Rasterizer:
 
     def _blend(self, drawables: list[_Drawable], eye: np.ndarray) -> None:
         self._ctx.enable(moderngl.BLEND)
+        # Depth is tested but not written: see-through surfaces do not hide each other.
         self._fine_target.depth_mask = False
         for drawable in drawables:
             drawable.sort_towards(eye)
@@ -189,6 +197,7 @@ class Rasterizer:
 
 
 def _open_context() -> moderngl.Context:
+    # In a dictionary of Any, since moderngl annotates this keyword as a dictionary.
     egl: dict[str, Any] = {"backend": "egl"}
     try:
         return moderngl.create_context(standalone=True, require=330, **egl)
@@ -200,9 +209,11 @@ def _open_context() -> moderngl.Context:
 
 
 def _clip_matrix(cameras: Cameras, view: int, radius_m: float) -> np.ndarray:
-    """Camera frame to clip space; y stays down, so that GL's first row is the picture's top."""
+    """Compute camera frame to clip space; y stays down, so that GL's first row is the top."""
     (fx, skew, cx), (_, fy, cy), _ = cameras.intrinsics
     distance_m = float(np.linalg.norm(cameras.positions[view]))
+    # As tight as the object allows, for the depth buffer's precision; a margin of 1 % for rounding,
+    # and a near plane in front of a camera that stands inside the object's sphere.
     far = (distance_m + radius_m) * 1.01
     near = max((distance_m - radius_m) * 0.99, far * 1e-3)
     size = cameras.size_px
@@ -217,7 +228,7 @@ def _clip_matrix(cameras: Cameras, view: int, radius_m: float) -> np.ndarray:
 
 
 def _gl_matrix(matrix: np.ndarray) -> tuple[float, ...]:
-    return tuple(matrix.T.ravel().tolist())
+    return tuple(matrix.T.ravel().tolist())  # GL stores matrices column by column
 
 
 def _set(program: moderngl.Program, uniform: str, value: object) -> None:

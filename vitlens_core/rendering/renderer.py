@@ -1,6 +1,6 @@
-"""One object: GLB bytes in, views, depth, cameras and points out, in this process.
+"""Renders one object in this process: GLB bytes in; views, depth, cameras and points out.
 
-Bulk jobs go through `sandbox.RenderWorker`, which runs this in a child that may be killed.
+Bulk jobs use `sandbox.RenderWorker`, which runs this in a child that may be killed.
 """
 
 import time
@@ -21,11 +21,15 @@ from vitlens_core.rendering.views import MeshRenderer
 
 @dataclass(frozen=True, eq=False)
 class RenderedObject:
-    """All that is kept of one object. V views of H × W pixels, N points; stage frame, metres.
+    """All that is stored of one object. V views of H × W pixels, N points; stage frame, metres.
 
-    rgba [V, H, W, 4] uint8 (sRGB, straight alpha); depth_m [V, H, W] float32 planar, 0 where
-    nothing is seen; points [N, 6] float32: xyz and sRGB 0..1 in farthest-point order;
-    seconds: time spent on load, views, sample and order.
+    Attributes:
+        rgba: [V, H, W, 4] uint8, sRGB with straight alpha.
+        depth_m: [V, H, W] float32, planar; 0 where nothing is seen.
+        points: [N, 6] float32, xyz and sRGB 0..1, in farthest-point order.
+        cameras: the cameras of the views.
+        normalisation: from the object's own frame to the stage frame.
+        seconds: time spent on load, views, sample and order.
     """
 
     rgba: np.ndarray
@@ -37,7 +41,7 @@ class RenderedObject:
 
     @property
     def focal_px(self) -> float:
-        """Focal length, the same for all views."""
+        """The focal length of all views."""
         return self.cameras.intrinsics[0, 0]
 
 
@@ -59,7 +63,7 @@ class ObjectRenderer:
         """Render one object; equal bytes and seed give equal arrays.
 
         Raises:
-            BadSampleError: the object can never be rendered.
+            BadSampleError: the object cannot be rendered.
         """
         clock = _Clock()
         mesh, normalisation = normalise(load_glb(glb))
@@ -76,7 +80,7 @@ class ObjectRenderer:
 
 
 class _Clock:
-    """Seconds between laps."""
+    """Measures the seconds between laps."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -89,14 +93,14 @@ class _Clock:
 
 
 def open_renderer(settings: RenderSettings) -> MeshRenderer:
-    """The renderer that the settings name.
+    """Open the renderer that the settings name.
 
     Raises:
-        ConfigError: what it needs is not installed.
+        ConfigError: a package that it needs is not installed.
     """
     try:
-        import_module("fpsample")  # ordering the points needs it: fail before any object does
-        # Late, each: GL and Blender are extras, and one of them does.
+        import_module("fpsample")  # points are ordered with it: fail now, not at every object
+        # Each is imported here: OpenGL and Blender are extras, of which one is enough.
         if settings.renderer == "cycles":
             from vitlens_core.rendering.cycles import CyclesRenderer
 

@@ -1,8 +1,8 @@
-"""Renders objects from strangers in a child process that may be killed.
+"""Renders untrusted objects in a child process that may be killed.
 
-The child gets GLB bytes and settings through a pipe, opens GL once and renders object after
-object. One that takes too long, too much memory or crashes the child becomes a BadSampleError;
-the next object gets a fresh child. No temporary files.
+The child gets settings and GLB bytes through a pipe, opens GL once and renders object after
+object. An object that takes too long, takes too much memory or crashes the child raises
+BadSampleError; the next object gets a new child. There are no temporary files.
 """
 
 import json
@@ -23,7 +23,7 @@ from vitlens_core.rendering.renderer import RenderedObject
 from vitlens_core.rendering.settings import RenderSettings
 
 _START_LIMIT_S = 120.0
-_DEATH_LIMIT_S = 30.0
+_DEATH_LIMIT_S = 30.0  # from the end of the pipe to the end of the process
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -31,7 +31,7 @@ class RenderWorker:
     """Owns one render child; a context manager, used from one thread.
 
     Raises (on the first render):
-        ConfigError: what the renderer needs is missing on this machine.
+        ConfigError: this machine lacks something that the renderer needs.
     """
 
     def __init__(self, settings: RenderSettings = RenderSettings()) -> None:  # noqa: B008
@@ -47,7 +47,7 @@ class RenderWorker:
 
     @property
     def child_pid(self) -> int | None:
-        """Process id of the running child; None before the first object and after a failure."""
+        """The process id of the running child; None before the first object and after a failure."""
         return None if self._child is None else self._child.pid
 
     def close(self) -> None:
@@ -60,12 +60,13 @@ class RenderWorker:
         """Render one object; equal bytes and seed (0 to 2⁶⁴ − 1) give equal arrays.
 
         Raises:
-            BadSampleError: broken or hostile, too slow, too large, or it crashed the renderer.
+            BadSampleError: the object is broken, hostile, too slow or too large, or it crashed the
+                renderer.
         """
         child = self._fresh_child()
         try:
             fields, arrays = child.ask(glb, seed)
-        except BaseException:  # dead, or an answer is still under way: never reuse this child
+        except BaseException:  # it is dead, or its answer is still to come
             self.close()
             raise
         if "bad_sample" in fields:
@@ -73,6 +74,7 @@ class RenderWorker:
         return self._result(fields, arrays)
 
     def _fresh_child(self) -> "_Child":
+        # GL drivers leak memory from object to object.
         if self._child is not None and self._child.rendered >= self._settings.recycle_after:
             self.close()
         if self._child is None:
@@ -98,8 +100,10 @@ class _Child:
         self.rendered = 0
         self._settings = settings
         self._pipe, theirs = multiprocessing.Pipe()
+        # In memory, so that a crash leaves no file; a pipe would block a child that logs much.
         self._log = os.fdopen(os.memfd_create("render-child-log"), "rb")
         # A plain interpreter: multiprocessing's spawn would import the caller's __main__ again.
+        # -P: the working directory is not put on its import path.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "vitlens_core.rendering.child", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
@@ -108,6 +112,7 @@ class _Child:
             stdout=self._log,
             stderr=self._log,
         )
+        # Else the pipe would not end when the child does.
         theirs.close()
         try:
             self._start()
@@ -120,7 +125,7 @@ class _Child:
         return self._process.pid
 
     def ask(self, glb: bytes, seed: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Send one object and wait for the answer; a BadSampleError means the child is lost."""
+        """Send one object and wait for its answer; after a BadSampleError the child is lost."""
         self.rendered += 1
         try:
             self._pipe.send_bytes(seed.to_bytes(8, "little"))
@@ -139,7 +144,7 @@ class _Child:
         self._log.close()
 
     def _start(self) -> None:
-        """Hand over the settings and wait until the renderer is open."""
+        """Send the settings and wait until the renderer is open."""
         try:
             self._pipe.send_bytes(json.dumps(asdict(self._settings)).encode())
             if not self._pipe.poll(_START_LIMIT_S):
@@ -151,7 +156,7 @@ class _Child:
             raise ConfigError(fields["config_error"])
 
     def _death(self) -> str:
-        """How the child ended, and its last words."""
+        """Say how the child ended, with the last line that it wrote."""
         code = self._process.wait(_DEATH_LIMIT_S)
         how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         self._log.seek(0)
@@ -161,7 +166,8 @@ class _Child:
 
 
 def _environment(settings: RenderSettings) -> dict[str, str]:
-    """The parent's, with its import path, single-threaded numpy and quiet, cacheless Mesa."""
+    """The parent's environment and import path, with numpy and Mesa limited."""
+    # One thread, since other workers use the other cores; no shader cache, which would be files.
     return {
         **os.environ,
         **dict.fromkeys(_ONE_THREAD, "1"),

@@ -1,7 +1,7 @@
-"""GLB bytes to a Mesh: walks the scene, decodes its triangles and places them in the world.
+"""Reads GLB bytes as a Mesh: walks the scene, decodes its triangles, places them in the world.
 
 Morph targets and skins are read at their rest pose; points, lines, cameras, lights and
-animations are left out. Source: glTF 2.0 specification, chapters 3.5 and 3.7.
+animations are ignored. Source: glTF 2.0 specification, chapters 3.5 and 3.7.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _READ_EXTENSIONS = {
     "KHR_mesh_quantization",
     "KHR_texture_transform",
 }
-# They change how light plays on a surface, not its shape or base colour.
+# These change how a surface reflects light, not its shape or base colour.
 _HARMLESS_EXTENSIONS = {
     "KHR_animation_pointer",
     "KHR_lights_punctual",
@@ -48,7 +48,7 @@ def load_glb(data: bytes, limits: GlbLimits = GlbLimits()) -> Mesh:  # noqa: B00
     """Read one object from the bytes of a binary glTF 2.0 file.
 
     Raises:
-        BadSampleError: anything that keeps it from being shown as its author meant.
+        BadSampleError: it is broken, or cannot be shown as its author meant.
     """
     json_chunk, binary_chunk = split_container(data, limits)
     document = schema.parse_document(json_chunk)
@@ -62,7 +62,7 @@ def load_glb(data: bytes, limits: GlbLimits = GlbLimits()) -> Mesh:  # noqa: B00
 
 
 class _Scene:
-    """One document on its way to a mesh."""
+    """A document whose nodes are turned into one mesh."""
 
     def __init__(self, document: schema.Document, binary: Binary, limits: GlbLimits) -> None:
         self._document = document
@@ -95,7 +95,7 @@ class _Scene:
                 yield source.material, _placed(primitive, pose, material)
 
     def _pose(self, node: schema.Node, index: int, primitive: Primitive) -> np.ndarray:
-        """World matrix of the node [4, 4], or of each vertex [P, 4, 4] where it is skinned."""
+        """Compute the world matrix of the node [4, 4], or of each vertex [P, 4, 4] of a skin."""
         if node.skin is None or primitive.skin is None:
             return self._world[index]
         skin = item(self._document.skins, node.skin, "skin")
@@ -105,6 +105,7 @@ class _Scene:
         matrices, pose = self._joint_matrices(skin), np.zeros((len(joints), 4, 4))
         for column in range(joints.shape[1]):
             pose += weights[:, column, None, None] * matrices[joints[:, column]]
+        # Weights should sum to 1, but quantised ones do not; a vertex without any follows the node.
         total = weights.sum(axis=1)
         bound = total > 0
         pose[bound] /= total[bound, None, None]
@@ -112,7 +113,7 @@ class _Scene:
         return pose
 
     def _joint_matrices(self, skin: schema.Skin) -> np.ndarray:
-        """Mesh to world at the rest pose, [J, 4, 4]."""
+        """Compute mesh to world at the rest pose for each joint, [J, 4, 4]."""
         world = [self._world.get(joint) for joint in skin.joints]
         if any(matrix is None for matrix in world):
             raise BadSampleError("a skin uses a joint outside the scene")
@@ -122,13 +123,14 @@ class _Scene:
         inverse = self._binary.floats(skin.inverse_bind_matrices, (16,))
         if len(inverse) < len(joints):
             raise BadSampleError(f"{len(inverse)} inverse bind matrices for {len(joints)} joints")
+        # Stored column by column. Matrices beyond the joints are ignored.
         return joints @ inverse[: len(joints)].reshape(-1, 4, 4).transpose(0, 2, 1)
 
 
 def _placed(primitive: Primitive, pose: np.ndarray, material: Material) -> Part:
-    """A part in world space; `pose` is [4, 4] or [P, 4, 4]."""
+    """Place a primitive in world space; `pose` is [4, 4] or [P, 4, 4]."""
     positions = np.einsum("...ij,...j->...i", pose[..., :3, :3], primitive.positions)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # what exceeds float32 is refused below
         positions = (positions + pose[..., :3, 3]).astype(np.float32)
     if not np.isfinite(positions).all():
         raise BadSampleError("positions are not finite (NaN or infinity) once placed in the world")
@@ -142,15 +144,17 @@ def _placed(primitive: Primitive, pose: np.ndarray, material: Material) -> Part:
 
 
 def _cofactors(linear: np.ndarray) -> np.ndarray:
-    """Matrices that carry normals: inverse transposes up to a positive factor, even if flat."""
+    """Compute matrices that transform normals: inverse transposes, up to a positive factor."""
+    # Cofactors exist for a flat matrix too, which has no inverse.
     x, y, z = linear[..., 0], linear[..., 1], linear[..., 2]
     columns = np.stack([np.cross(y, z), np.cross(z, x), np.cross(x, y)], axis=-1)
+    # A negative determinant turns the cofactors round.
     mirrored = np.sum(columns[..., 0] * x, axis=-1) < 0
     return np.where(mirrored[..., None, None], -columns, columns)
 
 
 def _merged(parts: list[Part]) -> Part:
-    """Parts of one material as one, so that it is drawn at once."""
+    """Join the parts of one material, so that they are drawn at once."""
     if len(parts) == 1:
         return parts[0]
     starts = np.cumsum([0] + [len(part.positions) for part in parts[:-1]])

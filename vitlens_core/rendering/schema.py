@@ -1,7 +1,7 @@
 """The subset of glTF 2.0 JSON that the loader reads, typed and range-checked.
 
-Unknown fields are ignored; wrong types, negative counts and non-finite numbers are refused
-before any of them is used. Source: Khronos glTF 2.0 specification, chapter 5.
+Unknown fields are ignored. Wrong types, negative counts and numbers that are not finite are
+refused before any of them is used. Source: Khronos glTF 2.0 specification, chapter 5.
 """
 
 from typing import Annotated, Literal
@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from vitlens_core.errors import BadSampleError
 
+# With these bounds, sums and products of sizes stay within an int64.
 Index = Annotated[int, Field(ge=0, lt=2**32)]
 Size = Annotated[int, Field(ge=0, lt=2**48)]
 Unit = Annotated[FiniteFloat, Field(ge=0, le=1)]
@@ -32,6 +33,7 @@ class BufferView(_Gltf):
     buffer: Index
     byte_length: Size
     byte_offset: Size = 0
+    # The range of the specification.
     byte_stride: Annotated[int, Field(ge=4, le=252)] | None = None
 
 
@@ -114,7 +116,7 @@ class PbrSpecularGlossiness(_Gltf):
 
 
 class Empty(_Gltf):
-    """An extension whose presence is all that matters."""
+    """An extension without fields that are read: only its presence matters."""
 
 
 class MaterialExtensions(_Gltf):
@@ -196,7 +198,7 @@ def parse_document(json_chunk: bytes) -> Document:
     """Validate a GLB's JSON chunk.
 
     Raises:
-        BadSampleError: not JSON, or a field of the wrong type or range; names the field.
+        BadSampleError: it is not JSON, or a field, which is named, has a wrong type or range.
     """
     try:
         return Document.model_validate_json(json_chunk)

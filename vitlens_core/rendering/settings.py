@@ -1,5 +1,4 @@
-"""How objects are rendered: the part of a render job's config that changes its results, and
-the limits put on each object."""
+"""Settings of rendering: those that change its results, and the limits of each object."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -12,16 +11,15 @@ RendererName = Literal["rasterizer", "cycles"]
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """One view per polar angle and azimuth, polar angle first (12 by default).
+    """One view per polar angle and azimuth, ring by ring (12 by default).
 
     Polar angles are measured from straight up. Defaults follow the public 12-view recipe of
-    OpenShape; the field of view just holds a whole cube. The memory limit is what an object may
-    take on top of the renderer; the child starts afresh after `recycle_after` objects, because
-    GL drivers leak. Cycles takes tens of CPU seconds an object: raise
-    `time_limit_s`.
+    OpenShape; the field of view just holds a whole cube. An object may take the memory limit in
+    addition to the renderer's own memory. The child is replaced after `recycle_after` objects,
+    because GL drivers leak. Cycles takes tens of CPU seconds per object: raise `time_limit_s`.
 
     Raises:
-        ConfigError: a value out of range; names the valid ones.
+        ConfigError: a value is out of range; the message names the valid ones.
     """
 
     renderer: RendererName = "rasterizer"
@@ -44,10 +42,10 @@ class RenderSettings:
         for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} {getattr(self, name)}: expected more than 0")
-        self.cameras()
+        self.cameras()  # raises on angles, counts and distances out of range
 
     def cameras(self) -> Cameras:
-        """The cameras described; checks their angles."""
+        """Place the cameras that the settings describe. Raises ConfigError on wrong angles."""
         return orbit(self.polar_deg, self.azimuths, self.distance_m, self.fov_deg, self.size_px)
 
 

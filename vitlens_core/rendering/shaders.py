@@ -1,4 +1,4 @@
-"""GLSL of the rasteriser. All light is linear until `RESOLVE` encodes it as sRGB."""
+"""The rasteriser's GLSL. All light is linear until `RESOLVE` encodes it as sRGB."""
 
 VERTEX = """
 #version 330
@@ -24,6 +24,7 @@ void main() {
 }
 """
 
+# `alpha_range` divides a see-through material into an opaque pass and a blended one.
 _BASE_COLOUR = """
 #version 330
 uniform sampler2D base_texture;
@@ -41,6 +42,8 @@ vec4 base_colour() {
 }
 """
 
+# A normal of length 0 means that none is stored: the face's is taken. Ground, sky and key light
+# are chosen so that a white object is bright but keeps its shading.
 COLOUR = (
     _BASE_COLOUR
     + """
@@ -71,6 +74,7 @@ void main() {
 """
 )
 
+# The base colour is computed for its `discard`: hidden places have no depth.
 DEPTH = (
     _BASE_COLOUR
     + """
@@ -82,6 +86,7 @@ void main() {
 """
 )
 
+# One triangle that covers the screen.
 SCREEN_VERTEX = """
 #version 330
 void main() {
@@ -89,6 +94,7 @@ void main() {
 }
 """
 
+# Averages premultiplied light over the samples of a pixel, then divides by alpha: straight alpha.
 RESOLVE = """
 #version 330
 uniform sampler2D supersampled;

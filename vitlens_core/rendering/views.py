@@ -1,4 +1,4 @@
-"""What a renderer makes of an object."""
+"""The result of a renderer, and the interface of renderers."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,8 +13,10 @@ from vitlens_core.rendering.mesh import Mesh
 class Views:
     """V pictures of one object; row 0 is the top.
 
-    rgba [V, H, W, 4] uint8 (sRGB, straight alpha), depth_m [V, H, W] float32: planar z of the
-    camera frame at the pixel's centre, 0 where nothing is seen.
+    Attributes:
+        rgba: [V, H, W, 4] uint8, sRGB with straight alpha.
+        depth_m: [V, H, W] float32, planar z of the camera frame at the pixel's centre; 0 where
+            nothing is seen.
     """
 
     rgba: np.ndarray
@@ -22,12 +24,12 @@ class Views:
 
 
 class MeshRenderer(Protocol):
-    """The interface that every renderer has."""
+    """The interface of every renderer."""
 
     def render(self, mesh: Mesh, cameras: Cameras) -> Views:
-        """One colour and one depth image per camera."""
+        """Render one colour and one depth image per camera."""
         ...
 
     def close(self) -> None:
-        """Free what the renderer holds."""
+        """Release all resources."""
         ...

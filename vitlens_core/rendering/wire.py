@@ -1,6 +1,6 @@
-"""How a child that handles strangers' files answers: JSON plus raw arrays, never pickle.
+"""The format in which a child that handles untrusted files answers: JSON and raw arrays.
 
-The child has handled bytes from strangers; nothing it sends may run code in its parent.
+It is not pickle, because nothing that such a child sends may run code in its parent.
 """
 
 import json
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+# The types that arrays may have: a dtype of objects would hold pointers.
 _DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
 
@@ -21,16 +22,17 @@ def send(connection: Connection, fields: dict[str, Any], **arrays: np.ndarray) -
 
 
 def receive(connection: Connection) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Fields and arrays of one message.
+    """Receive the fields and arrays of one message.
 
     Raises:
         EOFError: the other side is gone.
-        ValueError: not such a message.
+        ValueError: it is no message of `send`.
     """
     header = json.loads(connection.recv_bytes())
     arrays = {}
     for name, (dtype, shape) in header["arrays"].items():
         if dtype not in _DTYPES:
             raise ValueError(f"array {name} of type {dtype}")
+        # A bytearray can be written to, and so can the array.
         arrays[name] = np.frombuffer(bytearray(connection.recv_bytes()), dtype).reshape(shape)
     return header["fields"], arrays

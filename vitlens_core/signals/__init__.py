@@ -1,7 +1,6 @@
-"""What modalities share: checked arrays, resampling, pictures, spectrograms.
+"""What modalities share: checks of arrays, resampling, pictures, spectrograms.
 
-settings.py      the interface of a modality's tokenizer settings
-checks.py        arrays refused with what was found and what was expected
+checks.py        checks arrays; messages say what was found and what was expected
 pictures.py      resizing, cropping, turning
 series.py        resampling and cutting along time
 spectrograms.py  waveforms to log-mel spectrograms, SpecAugment

@@ -1,6 +1,6 @@
-"""Arrays refused at the edge: the message says what was found and what was expected.
+"""Checks arrays of callers; a message says what was found and what was expected.
 
-Sizes are numbers, or a letter where any size of at least 1 will do: (6, "time").
+A size is a number, or a name for an axis of any size of at least 1: (6, "time").
 Axes: B batch.
 """
 
@@ -15,7 +15,7 @@ Size = int | str
 
 
 def raw_numbers(raw: object, what: str, *sizes: Size) -> np.ndarray:
-    """One raw array as contiguous float32, of the stated shape and finite.
+    """Check one raw array and return it as contiguous float32, of the stated shape and finite.
 
     Raises:
         InputError: not an array of integers or floats, another shape, empty, NaN or infinite.
@@ -24,7 +24,7 @@ def raw_numbers(raw: object, what: str, *sizes: Size) -> np.ndarray:
     if array.dtype.kind not in "iuf":
         raise InputError(f"expected {what} of integers or floats, found {array.dtype}")
     check_sizes(array.shape, what, sizes)
-    with np.errstate(over="ignore"):  # too large for float32: found below
+    with np.errstate(over="ignore"):  # a number beyond float32 is refused below
         array = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(array).all():
         raise InputError(
@@ -35,7 +35,7 @@ def raw_numbers(raw: object, what: str, *sizes: Size) -> np.ndarray:
 
 
 def raw_pixels(raw: object, what: str, *sizes: Size) -> np.ndarray:
-    """One raw array of uint8 pixels of the stated shape.
+    """Check that a raw array is uint8 pixels of the stated shape, and return it.
 
     Raises:
         InputError: another type or shape, or empty.
@@ -48,7 +48,7 @@ def raw_pixels(raw: object, what: str, *sizes: Size) -> np.ndarray:
 
 
 def batch_of_numbers(signals: torch.Tensor, what: str, *sizes: Size) -> torch.Tensor:
-    """Signals [B, *sizes] as float32, finite.
+    """Check signals [B, *sizes] and return them as float32, finite.
 
     Raises:
         InputError: no tensor of integers or floats, another shape, empty, NaN or infinite.
@@ -65,19 +65,19 @@ def batch_of_numbers(signals: torch.Tensor, what: str, *sizes: Size) -> torch.Te
 
 
 def batch_of_pixels(signals: torch.Tensor, what: str, *sizes: Size) -> torch.Tensor:
-    """uint8 signals [B, *sizes]. Raises InputError on another type or shape."""
+    """Check uint8 signals [B, *sizes]. Raises InputError on another type or shape."""
     if not isinstance(signals, torch.Tensor) or signals.dtype != torch.uint8:
-        found = signals.dtype if isinstance(signals, torch.Tensor) else type(signals).__name__
-        raise InputError(f"expected {what} as a uint8 tensor, found {found}")
+        kind = signals.dtype if isinstance(signals, torch.Tensor) else type(signals).__name__
+        raise InputError(f"expected {what} as a uint8 tensor, found {kind}")
     check_sizes(signals.shape, what, ("B", *sizes))
     return signals
 
 
 def check_sizes(shape: tuple[int, ...], what: str, sizes: tuple[Size, ...]) -> None:
-    """Raise InputError unless every axis has its size, and a lettered one at least 1."""
+    """Raise InputError unless every axis has its size; a named axis needs at least 1."""
     fits = len(shape) == len(sizes) and all(
-        found >= 1 if isinstance(size, str) else found == size
-        for found, size in zip(shape, sizes, strict=True)
+        length >= 1 if isinstance(size, str) else length == size
+        for length, size in zip(shape, sizes, strict=True)
     )
     if not fits:
         expected = ", ".join(str(size) for size in sizes)
@@ -85,7 +85,7 @@ def check_sizes(shape: tuple[int, ...], what: str, sizes: tuple[Size, ...]) -> N
 
 
 def _array(raw: object, what: str, sizes: tuple[Size, ...]) -> np.ndarray:
-    if isinstance(raw, np.ndarray):  # asked first: it needs no torch
+    if isinstance(raw, np.ndarray):  # first, since the test for a tensor imports torch
         return raw
     if isinstance(raw, torch.Tensor):
         return raw.detach().cpu().numpy()

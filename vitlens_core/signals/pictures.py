@@ -1,4 +1,4 @@
-"""Pictures on the way to a tower: one size for all, crops, turns.
+"""Prepares pictures for a tower: one size for all, crops, rotations.
 
 Axes: B batch, C channels, H height, W width, S side of a square.
 """
@@ -12,12 +12,14 @@ from PIL import Image
 
 from vitlens_core.late import F, torch
 
+# CLIP's published mean and deviation of the RGB channels in 0..1.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def square_rgb(picture: np.ndarray, side_px: int) -> np.ndarray:
-    """uint8 [H, W, 3] → [S, S, 3]: short side resized (bicubic, as CLIP does), middle kept."""
+    """Resize the short side of uint8 [H, W, 3] (bicubic, as CLIP does) and cut [S, S, 3]."""
+    # `int` for the size and `round` for the place, as torchvision's Resize and CenterCrop do.
     short = min(picture.shape[:2])
     height, width = (int(side_px * size / short) for size in picture.shape[:2])
     resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
@@ -26,24 +28,25 @@ def square_rgb(picture: np.ndarray, side_px: int) -> np.ndarray:
 
 
 def square_map(values: np.ndarray, side_px: int) -> np.ndarray:
-    """float [H, W] → [S, S]: the middle square, resized (antialiased, never beyond its range)."""
+    """Cut the middle square of float [H, W] and resize it (antialiased) to [S, S]."""
     side = min(values.shape)
     top, left = ((size - side) // 2 for size in values.shape)
     square = torch.from_numpy(values[top : top + side, left : left + side])[None, None]
     size = (side_px, side_px)
+    # Bilinear stays within the range of the values; bicubic would exceed it.
     return F.interpolate(square, size=size, mode="bilinear", antialias=True)[0, 0].numpy()
 
 
 def normalised(
     pixels: torch.Tensor, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD
 ) -> torch.Tensor:
-    """uint8 [B, H, W, C] → float [B, C, H, W], zero mean and unit variance per channel."""
+    """Normalise uint8 [B, H, W, C] by mean and deviation per channel: float [B, C, H, W]."""
     scaled = pixels.permute(0, 3, 1, 2).float() / 255
     return (scaled - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
 
 
 def random_crops(pictures: torch.Tensor, side_px: int, generator: torch.Generator) -> torch.Tensor:
-    """[B, H, W, C] → [B, S, S, C]: another place in each picture."""
+    """Crop [B, H, W, C] to [B, S, S, C], each picture at another place."""
     batch, height, width, _ = pictures.shape
     tops = torch.randint(height - side_px + 1, (batch,), generator=generator).tolist()
     lefts = torch.randint(width - side_px + 1, (batch,), generator=generator).tolist()
@@ -52,7 +55,7 @@ def random_crops(pictures: torch.Tensor, side_px: int, generator: torch.Generato
 
 
 def random_turns(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """[B, C, S, S] turned by any angle, every second one mirrored; edges are repeated."""
+    """Rotate [B, C, S, S] by any angle and mirror half of them; edges are repeated outwards."""
     batch = len(pictures)
     angle = torch.rand(batch, generator=generator) * 2 * math.pi
     mirror = torch.where(torch.rand(batch, generator=generator) < 0.5, -1.0, 1.0)

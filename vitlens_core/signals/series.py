@@ -1,4 +1,4 @@
-"""Time series: resampling to the rate a tower was trained at, and cutting.
+"""Resamples time series to the rate a tower was trained at, and cuts them.
 
 Axes: C channels (any leading axes), time in samples.
 """
@@ -12,16 +12,17 @@ import numpy as np
 from vitlens_core.errors import InputError
 from vitlens_core.late import audio, torch
 
-# Rates closer than this, as a share, are the same clock.
+# Rates that differ by less than this share count as equal: clocks are no more exact.
 _RATE_TOLERANCE = 1e-4
+# The resampling filter grows with the terms of the fraction of the two rates.
 _LARGEST_RATIO = 20_000
 
 
 def resampled(series: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
-    """Band-limited resampling along the last axis: [..., time] → [..., ⌈time × to ÷ from⌉].
+    """Resample along the last axis, band-limited: [..., time] → [..., ⌈time × to ÷ from⌉].
 
     Raises:
-        InputError: a rate that is not a positive number.
+        InputError: the rate is not a positive number.
     """
     if not (np.isfinite(from_hz) and from_hz > 0):
         raise InputError(f"expected a sampling rate in Hz above 0, found {from_hz}")
@@ -34,13 +35,13 @@ def resampled(series: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
 
 
 def middle(series: np.ndarray, samples: int, what: str) -> np.ndarray:
-    """The middle `samples` along the last axis.
+    """Cut the middle `samples` along the last axis.
 
     Raises:
         InputError: the series is shorter.
     """
-    found = series.shape[-1]
-    if found < samples:
-        raise InputError(f"expected {what} of at least {samples} samples, found {found}")
-    start = (found - samples) // 2
+    length = series.shape[-1]
+    if length < samples:
+        raise InputError(f"expected {what} of at least {samples} samples, found {length}")
+    start = (length - samples) // 2
     return series[..., start : start + samples]

@@ -1,4 +1,4 @@
-"""Waveforms to log-mel spectrograms, and their augmentation.
+"""Turns waveforms into log-mel spectrograms, and augments these.
 
 Axes: B batch, S clips, M mel bins.
 Source: AST (arXiv 2104.01778) §2; SpecAugment (arXiv 1904.08779); ImageBind
@@ -15,22 +15,22 @@ _FRAME_SHIFT_MS = 10.0
 
 
 def spread_clips(waveform: np.ndarray, samples: int, clips: int) -> np.ndarray:
-    """[time] → [S, samples]: clips spread evenly; one clip is the middle.
+    """Cut [time] into evenly spread clips [S, samples]; a single clip is the middle.
 
-    A waveform shorter than a clip is repeated until it fills it.
+    A waveform that is shorter than a clip is repeated to its length.
     """
     if len(waveform) < samples:
-        waveform = np.resize(waveform, samples)
+        waveform = np.resize(waveform, samples)  # repeats, unlike `ndarray.resize`
     last = len(waveform) - samples
     starts = np.linspace(0, last, clips) if clips > 1 else np.array([last / 2])
     return np.stack([waveform[start : start + samples] for start in starts.astype(int)])
 
 
 def log_mel(clips: np.ndarray, rate_hz: int, mel_bins: int, frames: int) -> np.ndarray:
-    """Waveforms [S, samples] → log-mel spectrograms [S, frames, M] float32.
+    """Turn waveforms [S, samples] into log-mel spectrograms [S, frames, M] float32.
 
-    Kaldi filter banks of Hanning windows of 25 ms every 10 ms, without dither; the mean of each
-    waveform is subtracted. Frames that are missing at the end are 0, surplus ones are cut.
+    They are Kaldi filter banks of Hanning windows of 25 ms every 10 ms, without dither; the mean
+    of each waveform is subtracted. Missing frames at the end are 0, surplus ones are cut off.
     """
     waveforms = torch.from_numpy(np.ascontiguousarray(clips, dtype=np.float32))
     waveforms = waveforms - waveforms.mean(dim=1, keepdim=True)
@@ -39,6 +39,7 @@ def log_mel(clips: np.ndarray, rate_hz: int, mel_bins: int, frames: int) -> np.n
 
 
 def _bank(waveform: torch.Tensor, rate_hz: int, mel_bins: int) -> torch.Tensor:
+    # The arguments of AST. Without dither, which is noise, equal recordings give equal bytes.
     return kaldi.fbank(
         waveform[None],
         htk_compat=True,
@@ -54,14 +55,14 @@ def _bank(waveform: torch.Tensor, rate_hz: int, mel_bins: int) -> torch.Tensor:
 def masked(
     spectrograms: torch.Tensor, mel_bins: int, frames: int, generator: torch.Generator
 ) -> torch.Tensor:
-    """[B, frames, M] with one band and one span set to 0, of random widths up to those given."""
+    """Set a band and a span of [B, frames, M] to 0, of random widths up to those given."""
     bands = _random_span(spectrograms, 2, mel_bins, generator)[:, None, :]
     spans = _random_span(spectrograms, 1, frames, generator)[:, :, None]
     return spectrograms.masked_fill(bands | spans, 0.0)
 
 
 def rolled(spectrograms: torch.Tensor, frames: int, generator: torch.Generator) -> torch.Tensor:
-    """[B, frames, M] shifted along time by up to `frames` either way; the ends join."""
+    """Shift [B, frames, M] along time, in a circle, by up to `frames` in either direction."""
     length = spectrograms.shape[1]
     shift = torch.randint(-frames, frames + 1, (len(spectrograms), 1), generator=generator)
     index = (torch.arange(length) + shift) % length
@@ -71,7 +72,7 @@ def rolled(spectrograms: torch.Tensor, frames: int, generator: torch.Generator) 
 def _random_span(
     x: torch.Tensor, axis: int, longest: int, generator: torch.Generator
 ) -> torch.Tensor:
-    """Per sample a mask [B, size of the axis], true on a random span of 0..longest."""
+    """Draw a mask [B, size of the axis] per sample, true on a span of 0..longest."""
     batch, size = len(x), x.shape[axis]
     length = torch.randint(min(longest, size) + 1, (batch, 1), generator=generator)
     start = (torch.rand(batch, 1, generator=generator) * (size - length + 1)).long()

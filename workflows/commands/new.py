@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from workflows.scaffold import checkout, create
+from workflows import scaffold
 
 
 @click.command("new")
@@ -19,8 +19,8 @@ from workflows.scaffold import checkout, create
 )
 def command(name: str, description: str | None, into: Path | None) -> None:
     """Add a modality that works as it is: its science, its workflow and its test."""
-    root = checkout(into) if into else checkout()
-    for path in create(root, name, description):
+    root = scaffold.checkout(into) if into else scaffold.checkout()
+    for path in scaffold.create(root, name, description):
         click.echo(f"wrote {path}")
     click.echo(
         f"in {root}; what is particular to {name} is marked CHANGE\n"

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -72,18 +71,18 @@ def mount_ulip(root: str) -> Mounted:
     return Mounted(test, classes=CLASSES)
 
 
-def _entries(path: Path) -> list[dict[str, Any]]:
+def _entries(path: Path) -> list[dict[str, object]]:
     entries = read_json(path, holds="modelnet40/")
     if not isinstance(entries, list) or not entries or not all(map(_is_mapping, entries)):
         raise ConfigError(f'{path}: expected [{{"name", "category"}}, …]')
     return entries
 
 
-def _is_mapping(value: Any) -> bool:
+def _is_mapping(value: object) -> bool:
     return isinstance(value, dict)
 
 
-def _class(name: Any, where: str) -> str:
+def _class(name: object, where: str) -> str:
     words = str(name).replace("_", " ")
     if words not in CLASSES:
         raise ConfigError(f"{where}: {name!r} is none of ModelNet40's 40 classes")
@@ -141,7 +140,7 @@ def _points_and_labels(path: Path) -> tuple[list[np.ndarray], list[int]]:
     return list(points), numbers
 
 
-def _ulip_cloud(points: Any, where: str) -> dict[str, np.ndarray]:
+def _ulip_cloud(points: object, where: str) -> dict[str, np.ndarray]:
     found = array_of(points, "points", where)
     if found.ndim != 2 or found.shape[1] not in (3, 6):
         raise InputError(f"{where}: expected [N, 3] or [N, 6], found {list(found.shape)}")

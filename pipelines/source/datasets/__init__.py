@@ -6,27 +6,20 @@ registered anywhere: a new data set is a new module.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from inspect import getmembers, isclass
+from typing import Annotated
 
 from pipelines.source.base import SourceSettings
-from vitlens_core.errors import ConfigError, unknown
+from vitlens_core.kinds import OneOf
+
+_SOURCES = OneOf(SourceSettings, "source", __name__)
+AnySource = Annotated[SourceSettings, _SOURCES]
 
 
 def kinds() -> list[str]:
     """The data sets that can be read."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return _SOURCES.names()
 
 
 def load(kind: str) -> type[SourceSettings]:
     """The settings of a kind of source (`ConfigError` names those there are)."""
-    if kind not in kinds():
-        raise ConfigError(unknown("source", kind, kinds()))
-    module = importlib.import_module(f"{__name__}.{kind}")
-    [settings] = [
-        found
-        for _, found in getmembers(module, isclass)
-        if issubclass(found, SourceSettings) and found.__module__ == module.__name__
-    ]
-    return settings
+    return _SOURCES.load(kind)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -93,7 +93,7 @@ def entries(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     if not path.is_file():
         raise ConfigError(f"source.root: no file {path}; name another list, or null for none")
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: object = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
     found = content.get("data") if isinstance(content, dict) else None

@@ -92,7 +92,7 @@ def test_a_mounted_data_set_is_measured(
     [top1] = [row for row in found.rows if (row.kind, row.metric) == ("zero-shot", "top1")]
     assert (top1.n, top1.chance) == (6, 1 / 40)
     assert top1.published["ViT-Lens-G"] == 0.876
-    assert "the lens sees points 32, the protocol 10000" in top1.notes
+    assert "points_seen: 32 here, 10000 in the protocol" in top1.notes
     assert len(found.skipped) == 4
     page = made.path("benchmarks.md").read_text()
     assert "OpenShape protocol: 10,000 points" in page

@@ -269,7 +269,7 @@ def test_a_lens_that_sees_less_is_told_of(monkeypatch, tmp_path):
     model = plain_model()
     assert deviations(model, _benchmark(expected={"points_seen": 4})) == []
     [note] = deviations(model, _benchmark(expected={"points_seen": 10_000}))
-    assert note == "the lens sees points_seen 4, the protocol 10000"
+    assert note == "points_seen: 4 here, 10000 in the protocol"
     table = _measured(monkeypatch, _made(tmp_path), expected={"points_seen": 10_000})
     assert all(note in row.notes for row in table.rows)
 
@@ -379,7 +379,7 @@ def test_esc50_is_tested_on_all_folds(esc50):
     top1 = found["zero-shot", "top1"]
     assert (top1.value, top1.n) == (1, 8)
     assert top1.published == {"ViT-Lens-L": 0.759, "ImageBind": 0.669}
-    assert "the lens sees clip_s 0.1, the protocol 5.0" in top1.notes
+    assert "clip_s: 0.1 here, 5.0 in the protocol" in top1.notes
     assert sum(told) == suite.recordings == 8
     assert len(table.skipped) == 5
 

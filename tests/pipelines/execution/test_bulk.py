@@ -18,8 +18,8 @@ from pipelines.execution.bulk import (
 from pipelines.execution.runtime import Runtime
 from pipelines.store.artifacts import Build
 from pipelines.store.shards import read_shard
+from tests.pipelines.processors import Echo, refuse_to_start
 from tests.pipelines.quiet import quiet_runtime
-from tests.pipelines.stages import Echo, refuse_to_start
 from vitlens_core.errors import BadSampleError, ConfigError, IntegrityError, TransientError
 
 
@@ -91,9 +91,9 @@ def test_a_second_run_makes_only_the_shards_that_are_missing(
 ) -> None:
     """The first is done when the second fails."""
     items: Items = {"a": ("one",), "b": ("refuse",), "c": ("three",)}
-    tasks, stage = _tasks(items), partial(Echo, log, items)
+    tasks, processor = _tasks(items), partial(Echo, log, items)
     with pytest.raises(ConfigError) as raised:
-        build_shards(runtime, build, tasks, stage)
+        build_shards(runtime, build, tasks, processor)
     assert str(raised.value) == "echo.item: 'refuse' is not understood"  # not Ray's traceback
     assert runtime.store.artifacts() == []
     finished = {task.name for task in tasks if (build.folder / f"{task.name}.record.json").exists()}
@@ -101,7 +101,7 @@ def test_a_second_run_makes_only_the_shards_that_are_missing(
     assert "b" not in finished
     log.with_suffix(".mended").touch()
     log.unlink()
-    made = build_shards(runtime, build, tasks, stage)
+    made = build_shards(runtime, build, tasks, processor)
     assert set(_asked(log)) == {"a", "b", "c"} - finished
     assert made.manifest.counts == {"samples": 3, "shards": 3}
     assert write_shards(runtime, build, tasks, refuse_to_start) == [

@@ -8,12 +8,12 @@ from contextlib import closing
 
 import pytest
 
-from pipelines.execution.prefetch import ahead
+from pipelines.execution.prefetch import prefetch
 
 
 def test_items_come_as_they_are() -> None:
-    assert list(ahead(iter([None, 1, 2]))) == [None, 1, 2]
-    assert list(ahead(iter([]))) == []
+    assert list(prefetch(iter([None, 1, 2]))) == [None, 1, 2]
+    assert list(prefetch(iter([]))) == []
 
 
 def test_the_next_is_made_while_one_is_used() -> None:
@@ -24,7 +24,7 @@ def test_the_next_is_made_while_one_is_used() -> None:
             yield number
             made.release()  # the next one is asked for
 
-    with closing(ahead(items())) as coming:
+    with closing(prefetch(items())) as coming:
         assert next(coming) == 0
         assert made.acquire(timeout=10)
         assert not made.acquire(timeout=0.1)  # one, not all
@@ -35,7 +35,7 @@ def test_an_error_comes_in_its_place() -> None:
         yield 1
         raise ValueError("the second")
 
-    coming = ahead(items())
+    coming = prefetch(items())
     assert next(coming) == 1
     with pytest.raises(ValueError, match="the second"):
         next(coming)
@@ -43,7 +43,7 @@ def test_an_error_comes_in_its_place() -> None:
 
 def test_closing_ends_the_thread() -> None:
     before = threading.active_count()
-    coming = ahead(iter(range(9)))
+    coming = prefetch(iter(range(9)))
     next(coming)
     coming.close()
     assert threading.active_count() == before

@@ -29,7 +29,7 @@ from pipelines.source.datasets.manifest import Manifest
 from pipelines.source.job import tasks_of_source
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import TEACHER_SIGNAL, decode_array, encode_array
-from pipelines.targets.job import TargetStage
+from pipelines.targets.job import TargetEncoder
 from tests.contracts.examples import example, tower_settings
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
@@ -184,9 +184,9 @@ def test_its_embeddings_are_targets(
     folder.mkdir()
     (folder / "train-00000.tar").write_bytes(encode_shard(samples))
     stored = dataclasses.replace(renders_artifact, folder=folder)
-    stage = TargetStage(stored, taught, device="cpu")
+    processor = TargetEncoder(stored, taught, device="cpu")
     tower, settings = open_lens(taught, LENS, open_foundation(taught))
-    for before, after in zip(samples, stage.samples(ShardTask("train-00000")), strict=True):
+    for before, after in zip(samples, processor.samples(ShardTask("train-00000")), strict=True):
         assert TEACHER_SIGNAL not in after
         shown = torch.from_numpy(decode_array(before[TEACHER_SIGNAL]))
         with torch.inference_mode():
@@ -201,9 +201,12 @@ def test_a_teacher_is_taken_to_the_stages_device(
     tmp_path: Path, registered: Path, plain: Artifact, renders_artifact: Artifact
 ) -> None:
     taught = foundation_step.run(quiet_runtime(tmp_path), FoundationConfig(spec=SPEC), plain)
-    stage = TargetStage(renders_artifact, taught, device="meta")  # stands for a GPU
-    assert stage.teacher
-    tensors = [*stage.foundation.state_dict().values(), *stage.teacher[0].state_dict().values()]
+    processor = TargetEncoder(renders_artifact, taught, device="meta")  # stands for a GPU
+    assert processor.teacher
+    tensors = [
+        *processor.foundation.state_dict().values(),
+        *processor.teacher[0].state_dict().values(),
+    ]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
 
 

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from pipelines.lens.batches import Batch, TrainingBatches, collate, lane_count, read_targets
-from pipelines.lens.shard_table import SamplePlace, TrainingShard, stable_group
+from pipelines.lens.batches import Batch, TrainingBatches, collate, lane_count
+from pipelines.lens.shard_table import SamplePlace, TrainingShard, read_targets, stable_id
 from pipelines.store.artifacts import Artifact, Store
 from pipelines.store.shards import OpenShard, Sample, decode_array, encode_array, write_shard
 from tests.pipelines import synthetic
@@ -63,7 +63,7 @@ def _batches(made: Artifact, size: int, count: int, first: int = 0, **options) -
 
 
 def _same(one: Batch, other: Batch) -> bool:
-    pairs = [(one.signals, other.signals), (one.groups, other.groups)]
+    pairs = [(one.signals, other.signals), (one.label_ids, other.label_ids)]
     pairs += [(one.targets[kind], other.targets[kind]) for kind in KINDS]
     return one.keys == other.keys and all(torch.equal(a, b) for a, b in pairs)
 
@@ -154,8 +154,8 @@ def test_a_batch_pairs_each_signal_with_a_view_and_a_caption_of_its_own(tmp_path
             assert (own == batch.targets[kind][row].numpy()).all(1).any()
     for targets in batch.targets.values():
         assert (targets.shape, targets.dtype) == ((6, synthetic.EMBED_DIM), torch.float32)
-    assert batch.groups.tolist() == [stable_group(label) for label in synthetic.LABELS] * 2
-    assert batch.owners.tolist() == [stable_group(sample["__key__"]) for sample in samples]
+    assert batch.label_ids.tolist() == [stable_id(label) for label in synthetic.LABELS] * 2
+    assert batch.sample_ids.tolist() == [stable_id(sample["__key__"]) for sample in samples]
     drawn = (collate(places[:1], "points.npy", KINDS, str(i), range(1)) for i in range(30))
     assert len({tuple(one.targets["image"][0].tolist()) for one in drawn}) == 3
 
@@ -231,7 +231,7 @@ def _summed(folder: Path) -> Artifact:
 @example(labels=["old armchair", "red armchair", "x" * 300])
 @given(labels=st.lists(st.text(min_size=1, max_size=30), unique=True, max_size=20))
 def test_labels_keep_their_group_and_share_it_with_no_other(labels: list[str]) -> None:
-    groups = [stable_group(label) for label in labels]
+    groups = [stable_id(label) for label in labels]
     assert len(set(groups)) == len(labels)
     assert all(-(2**63) <= group < 2**63 for group in groups)
 

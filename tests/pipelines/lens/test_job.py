@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from upath import UPath
@@ -10,10 +13,12 @@ from upath import UPath
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens import job as lens
-from pipelines.lens.curves import read_curves
+from pipelines.lens.curves import TrainingCurves, read_curves
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.settings import TrainConfig
+from pipelines.registry.loggers.json_lines import JsonLines
 from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.home import Home
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
 from vitlens_core.checkpoint import load_lens
@@ -45,12 +50,38 @@ def test_a_lens_is_stored_with_its_curves_and_nothing_else(
         load_lens(path, open_foundation(other))
 
 
-def test_a_choice_that_is_not_made_leaves_no_trace_in_the_fingerprint() -> None:
-    """Else every lens that was trained before there was the choice would be trained again."""
-    stored = CONFIG.model_dump(mode="json")
-    assert "augmentation" not in stored
-    chosen = TrainConfig.model_validate(stored | {"augmentation": False})
-    assert chosen.model_dump(mode="json")["augmentation"] is False
+def _logged(runtime: Runtime, folder: Path) -> Runtime:
+    return replace(runtime, loggers=(JsonLines().open(Home(folder)),))
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    """What a logger was told of the only training of a home."""
+    [path] = (folder / "curves").iterdir()
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _assert_told(folder: Path, curves: TrainingCurves) -> None:
+    lines = _lines(folder)
+    train = {point["step"]: point["loss"] for point in curves.train}
+    for part, losses in {"train": train, "val": {p.step: p.loss for p in curves.val}}.items():
+        told = [line for line in lines if f"{part}.loss" in line]
+        found = {line["step"]: line[f"{part}.loss"] for line in told}
+        assert len(told) == len(found), "told twice"
+        assert found == losses
+    assert [line["error"] for line in lines if line.get("event") == "ended"] == [None]
+
+
+def test_loggers_are_told_of_a_training_and_not_of_a_lens_that_is_reused(
+    tmp_path: Path, tiny_lit: str
+) -> None:
+    runtime = _logged(quiet_runtime(tmp_path), tmp_path)
+    targets = synthetic.targets(runtime.store, {"train": (6, 6), "val": (3,)})
+    foundation = synthetic.foundation(runtime.store, tiny_lit)
+    made = lens.run(runtime, CONFIG, TOWER, targets, foundation)
+    _assert_told(tmp_path, read_curves(made))
+    before = _lines(tmp_path)
+    assert lens.run(runtime, CONFIG, TOWER, targets, foundation).reused
+    assert _lines(tmp_path) == before
 
 
 @pytest.mark.nightly
@@ -58,8 +89,10 @@ def test_two_workers_train_one_lens(tmp_path: Path, local_ray: None, tiny_lit: s
     store = Store(UPath(tmp_path / "artifacts"))
     targets = synthetic.targets(store, {"train": (6, 6), "val": (3,)})
     foundation = synthetic.foundation(store, tiny_lit)
-    made = lens.run(quiet_runtime(tmp_path, train_workers=2), CONFIG, TOWER, targets, foundation)
+    runtime = _logged(quiet_runtime(tmp_path, train_workers=2), tmp_path)
+    made = lens.run(runtime, CONFIG, TOWER, targets, foundation)
     curves = read_curves(made)
+    _assert_told(tmp_path, curves)
     assert [point["step"] for point in curves.train] == [1, 2, 3, 4]
     assert [point.step for point in curves.val] == [2, 4]
     load_lens(Path(str(made.path(LENS_FILE))), open_foundation(foundation))

@@ -18,7 +18,7 @@ from upath import UPath
 
 from pipelines.execution.runtime import Resources
 from pipelines.lens import parallel
-from pipelines.lens.negatives import TargetBank
+from pipelines.lens.negatives.bank import Bank
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.training import Trainer, TrainJob
@@ -27,6 +27,7 @@ from tests.pipelines import synthetic, together
 
 TRAIN: dict[str, Any] = {"steps": 8, "batch_size": 6, "warmup_steps": 2, "learning_rate": 3e-3}
 TRAIN |= {"validate_every": 4, "checkpoint_every": 4, "precision": "fp32"}
+BANK: dict[str, Any] = {"negatives": {"kind": "bank", "size": 9}}
 
 
 @pytest.fixture(scope="module")
@@ -70,34 +71,47 @@ def _assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tens
 # --- gradients ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("label_positives", [False, True])
+@pytest.mark.parametrize("train", [{}, {"label_positives": True}, {"loss": "sigmoid"}])
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 def test_two_workers_find_the_gradients_of_one_large_batch(
-    job, pair: together.Pair, tmp_path: Path, sharding: str, label_positives: bool
+    job, pair: together.Pair, tmp_path: Path, sharding: str, train: dict[str, Any]
 ) -> None:
-    whole = job(label_positives=label_positives)
+    whole = job(**train)
     expected = together.alone(together.differentiate, whole, tmp_path)
     assert max(g.abs().max() for g in expected.gradients.values()) > 1e-3
-    parted = job({"sharding": sharding}, label_positives=label_positives)
+    assert ("loss.bias" in expected.gradients) == ("loss" in train)
+    parted = job({"sharding": sharding}, **train)
     for found in pair(together.differentiate, parted, tmp_path):
         assert found.losses == pytest.approx(expected.losses, abs=1e-5)
         _assert_close(found.gradients, expected.gradients)
 
 
 @pytest.mark.parametrize(
-    ("workers", "sharding", "rows"), [(1, "ddp", 4), (1, "ddp", 1), (2, "ddp", 2), (2, "fsdp", 2)]
+    ("workers", "sharding", "rows", "loss"),
+    [
+        (1, "ddp", 4, "info_nce"),
+        (1, "ddp", 1, "info_nce"),
+        (1, "ddp", 4, "sigmoid"),
+        (2, "ddp", 2, "info_nce"),
+        (2, "fsdp", 2, "sigmoid"),
+    ],
 )
 def test_rows_taken_in_parts_leave_the_gradients_of_all(
-    job, pair: together.Pair, tmp_path: Path, workers: int, sharding: str, rows: int
+    job, pair: together.Pair, tmp_path: Path, workers: int, sharding: str, rows: int, loss: str
 ) -> None:
     work = together.differentiate
-    expected = together.alone(work, job(bank=9), tmp_path)
-    parts = job({"sharding": sharding}, bank=9, micro_batch=rows)
+    expected = together.alone(work, job(**BANK, loss=loss), tmp_path)
+    parts = job({"sharding": sharding}, **BANK, loss=loss, micro_batch=rows)
     for found in (
         [together.alone(work, parts, tmp_path)] if workers == 1 else pair(work, parts, tmp_path)
     ):
         assert found.losses == pytest.approx(expected.losses, abs=1e-5)
         _assert_close(found.gradients, expected.gradients)
+
+
+def test_one_worker_gathers_its_own_rows() -> None:
+    rows = torch.randn(3, 2)
+    assert parallel.gather_rows(rows) is rows
 
 
 def test_a_worker_that_is_left_alone_sees_no_more_rows_at_a_time(job, tmp_path: Path) -> None:
@@ -159,16 +173,17 @@ def test_compiled_blocks_leave_the_same_gradients(
 # --- checkpoints of any number of workers ------------------------------------------------------
 
 
-@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+@pytest.mark.parametrize(("sharding", "loss"), [("ddp", "info_nce"), ("fsdp", "sigmoid")])
 def test_training_goes_on_with_other_numbers_of_workers(
-    job, pair: together.Pair, tmp_path: Path, sharding: str
+    job, pair: together.Pair, tmp_path: Path, sharding: str, loss: str
 ) -> None:
     """2 → 1 → 2 workers: the curve of one that was never stopped, within 1e-4.
 
+    What the loss trains itself (the bias of `sigmoid`) is kept like the tower's weights.
     Each checkpoint follows upon a validation, which leaves FSDP's shards as it finds them.
     """
     work = together.run
-    settings = {"validate_every": 2, "checkpoint_every": 2, "ema_decay": 0.5}
+    settings = {"validate_every": 2, "checkpoint_every": 2, "ema_decay": 0.5, "loss": loss}
     straight = together.alone(work, job(**settings), tmp_path / "straight")
     parted, folder = job({"sharding": sharding}, **settings), tmp_path / "moved"
     pair(work, parted, folder, killed_after=4)
@@ -180,7 +195,7 @@ def test_training_goes_on_with_other_numbers_of_workers(
             torch.testing.assert_close(found.weights[name], tensor, atol=1e-4, rtol=0, msg=name)
 
 
-# --- the moving average and the bank -------------------------------------------------------------
+# --- the moving average and negatives ------------------------------------------------------------
 
 
 def test_the_average_of_the_weights_is_what_is_kept(job, tmp_path: Path) -> None:
@@ -193,22 +208,23 @@ def test_the_average_of_the_weights_is_what_is_kept(job, tmp_path: Path) -> None
 
 
 def test_a_bank_holds_other_samples_targets(targets: Artifact) -> None:
-    bank = TargetBank.read(targets, ["image", "text"], 9, seed=0, device=torch.device("cpu"))
+    bank = Bank(size=9).open(targets, ["image", "text"], seed=0, device=torch.device("cpu"))
     assert {kind: tuple(rows.shape) for kind, rows in bank.targets.items()} == {
         "image": (9, synthetic.EMBED_DIM),
         "text": (9, synthetic.EMBED_DIM),
     }
     rows = bank.targets["image"][:3].float()
-    _, own = bank.negatives("image", rows, bank.owners[:3], None)
+    own = bank.sample("image", rows, bank.sample_ids[:3], None).excluded
     assert own[:, :3].equal(torch.eye(3, dtype=torch.bool))
     strangers = torch.tensor([1, 2, 3])
-    _, same = bank.negatives("image", rows, strangers, None)
+    same = bank.sample("image", rows, strangers, None).excluded
     assert same.diagonal().all()  # its own target under another name is no negative either
-    _, labelled = bank.negatives("image", rows, strangers, bank.groups[:3])
+    labelled = bank.sample("image", rows, strangers, bank.label_ids[:3]).excluded
     assert labelled.sum(1).tolist() == [3, 3, 3]
 
 
 def test_a_bank_makes_the_task_harder_and_batches_alone_do_not_see_it(job, tmp_path: Path) -> None:
     alone = together.alone(together.differentiate, job(), tmp_path)
-    helped = together.alone(together.differentiate, job(bank=100), tmp_path)
+    many = {"kind": "bank", "size": 100}
+    helped = together.alone(together.differentiate, job(negatives=many), tmp_path)
     assert all(more > less for more, less in zip(helped.losses, alone.losses, strict=True))

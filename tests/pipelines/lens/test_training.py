@@ -5,10 +5,9 @@ The loop runs in this process, as with `resources.train_workers: 0`.
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
-from rich.progress import Progress
 from safetensors.torch import load_file
 from torch import nn
 from upath import UPath
 
-from pipelines.execution.runtime import ProgressBar
+from pipelines.execution.logger import Point
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens.not_finite import LossError
-from pipelines.lens.optimizer import build_optimizer, learning_rate
+from pipelines.lens.optimizer import build_optimizer, learning_rate, trained_parameters
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.training import Trainer, TrainJob
 from pipelines.lens.workers import InProcess, remove
@@ -37,7 +34,7 @@ from tests.pipelines import synthetic
 from tests.tiny_models import tower_settings
 from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import ConfigError
-from vitlens_core.losses import MAX_LOG_SCALE
+from vitlens_core.losses.base import MAX_LOG_SCALE
 from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import Tower
 
@@ -74,17 +71,17 @@ Made = Callable[..., Trainer]
 
 
 @pytest.fixture
-def bar() -> Iterator[ProgressBar]:
-    with Progress(console=Console(file=io.StringIO())) as progress:
-        yield ProgressBar(progress, progress.add_task("lens"))
+def told() -> list[Point]:
+    """What trainings reported."""
+    return []
 
 
 @pytest.fixture
-def trainer(tmp_path: Path, bar: ProgressBar, targets: Artifact, foundation: Artifact) -> Made:
+def trainer(tmp_path: Path, told: list[Point], targets: Artifact, foundation: Artifact) -> Made:
     def make(data: Artifact = targets, killed_after: int | None = None, **train: Any) -> Trainer:
         tower = tower_settings(trunk={"skip_first": 10})
         config = TrainConfig.model_validate(TRAIN | train)
-        worker = Watched(tmp_path / "checkpoints", bar, killed_after=killed_after)
+        worker = Watched(tmp_path / "checkpoints", told.extend, killed_after=killed_after)
         return Trainer(TrainJob(tower, config, data, foundation), worker)
 
     return make
@@ -119,7 +116,8 @@ def test_only_matrices_decay_and_only_what_is_trained_moves() -> None:
         {"a": nn.Linear(3, 2), "norm": nn.LayerNorm(2), "frozen": nn.Linear(3, 2)}
     )
     model["frozen"].requires_grad_(False)
-    decayed, plain = build_optimizer(model, TrainConfig(weight_decay=0.3)).param_groups
+    trained = trained_parameters(model).values()
+    decayed, plain = build_optimizer(trained, TrainConfig(weight_decay=0.3)).param_groups
     assert [id(p) for p in decayed["params"]] == [id(model["a"].weight)]
     assert decayed["weight_decay"] == 0.3
     norm = model["norm"]
@@ -146,6 +144,23 @@ def test_the_loop_records_validates_and_checkpoints_as_told(
         assert entry["loss"] == pytest.approx(entry["loss_image"] + entry["loss_text"], rel=1e-6)
     clouds = torch.rand(2, 32, 6)
     torch.testing.assert_close(stored(made, foundation)(clouds), made.tower.eval()(clouds))
+
+
+def test_figures_are_told_as_they_come_and_again_after_a_kill(
+    trainer: Made, told: list[Point]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        trainer(killed_after=3).run()
+    assert [(p.step, "val.r1" in p.figures) for p in told] == [
+        *((1, False), (2, False), (2, True), (3, False))
+    ]
+    before = {(point.step, *point.figures.items()) for point in told}
+    told.clear()
+    resumed = trainer()
+    resumed.run()
+    assert before < {(point.step, *point.figures.items()) for point in told}
+    losses = [p.figures["train.loss"] for p in told if "train.loss" in p.figures]
+    assert losses == [entry["loss"] for entry in resumed.curves.train]
 
 
 def stored(made: Trainer, foundation: Artifact) -> Tower:
@@ -218,7 +233,16 @@ def test_a_loss_that_diverged_names_the_embeddings(trainer: Made) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"batch_size": 1}, {"learning_rate": 0}, {"step": 1}]
+    "wrong",
+    [
+        {"steps": 0},
+        {"batch_size": 1},
+        {"learning_rate": 0},
+        {"step": 1},
+        {"loss": "info-nce"},
+        {"loss": {"kind": "sigmoid", "initial_scale": 0}},
+        {"negatives": {"kind": "bank", "size": 0}},
+    ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -229,6 +253,23 @@ def test_a_fixed_temperature_stays_and_is_stored(trainer: Made, foundation: Arti
     made = trainer(steps=3, temperature=0.2, learning_rate=1.0)
     made.run()
     assert 1 / stored(made, foundation).log_scale.exp().item() == pytest.approx(0.2)
+
+
+def test_a_loss_trains_what_is_its_own_and_starts_the_scale(trainer: Made) -> None:
+    """SigLIP's bias; and the lens holds nothing of it."""
+    made = trainer(steps=3, loss={"kind": "sigmoid", "initial_bias": -3, "initial_scale": 5})
+    assert made.tower.log_scale.item() == pytest.approx(math.log(5))
+    made.run()
+    bias = made.objective.parameters["bias"].item()
+    assert bias != -3
+    with made.worker.latest() as folder:
+        assert folder is not None
+        assert not [name for name in load_file(folder / LENS_FILE) if name == "bias"]
+    resumed = trainer(steps=4, loss={"kind": "sigmoid", "initial_bias": -3, "initial_scale": 5})
+    resumed._resume()
+    assert resumed.objective.parameters["bias"].item() == bias
+    fixed = trainer(loss="sigmoid", temperature=0.2)
+    assert fixed.tower.log_scale.exp().item() == pytest.approx(5)
 
 
 def test_without_augmentation_signals_are_seen_as_in_evaluation(

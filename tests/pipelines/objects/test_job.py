@@ -14,7 +14,7 @@ from upath import UPath
 
 from pipelines.execution.runtime import Runtime
 from pipelines.objects import job as objects
-from pipelines.objects.job import FetchStage, write_plan
+from pipelines.objects.job import ObjectFetcher, write_plan
 from pipelines.objects.mirror import open_mirror
 from pipelines.objects.step import ObjectsConfig
 from pipelines.store.artifacts import Artifact, Quarantined
@@ -99,8 +99,8 @@ def test_a_file_of_another_size_is_set_aside_if_sizes_are_checked(
     record = next(r for r in mirror.records() if r.label == "chair")
     plans = UPath(tmp_path)
     write_plan(plans, "train-00000", [{**vars(record), "size_bytes": 7, "split": "train"}])
-    stage = FetchStage(mirror, ObjectsConfig(check_size=check_size), plans)
-    (fetched,) = stage.samples(objects.ShardTask("train-00000"))
+    processor = ObjectFetcher(mirror, ObjectsConfig(check_size=check_size), plans)
+    (fetched,) = processor.samples(objects.ShardTask("train-00000"))
     if check_size:
         assert isinstance(fetched, Quarantined)
         assert "annotation says 7" in fetched.reason

@@ -1,4 +1,4 @@
-"""Staging through the real registry: every tier on a real tiny lens, a rejected challenger."""
+"""Acceptance through the real registry: every tier on a real tiny lens, a rejected challenger."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from pipelines.benchmarks.job import BenchmarksConfig
 from pipelines.benchmarks.step import STEP as BENCHMARKS
 from pipelines.benchmarks.step import TABLE
 from pipelines.benchmarks.table import Row, Table, Unscored
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, load_run_config
 from pipelines.evaluation.result import Predictions, read_predictions, read_result
 from pipelines.evaluation.step import STEP as EVALUATION
 from pipelines.execution.runtime import Runtime
-from pipelines.registry import acceptance, models, promotion, sanity
-from pipelines.registry.gates import TIERS, GateConfig
+from pipelines.registry import acceptance, gates, models, promotion
+from pipelines.registry.gates.base import TIERS
+from pipelines.registry.gates.sanity import Sanity
+from pipelines.registry.gates.threshold import Threshold
 from pipelines.registry.models import ModelVersion
-from pipelines.registry.settings import SanityConfig, StagingConfig
+from pipelines.registry.settings import AcceptanceConfig
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
@@ -80,14 +82,14 @@ def runtime(tmp_path: Path) -> Runtime:
 def config(at_least: float = 0, **tiers: Any) -> RunConfig:
     return RunConfig(
         modality=MODALITY,
-        gates={"top1": GateConfig(name="top1", metric="zero_shot.top1", min=at_least)},
-        staging=StagingConfig.model_validate({"sanity": None, **tiers}),
+        gates={"top1": Threshold(name="top1", metric="zero_shot.top1", min=at_least)},
+        acceptance=AcceptanceConfig.model_validate({"sanity": None, **tiers}),
     )
 
 
-def staged(home: Path, runtime: Runtime, flow: Flow, told: RunConfig) -> ModelVersion:
+def checked(home: Path, runtime: Runtime, flow: Flow, told: RunConfig) -> ModelVersion:
     model = models.register_challenger(home, MODALITY, told, flow)
-    return acceptance.stage(runtime, home, told, flow, model)
+    return acceptance.check_gates(runtime, home, told, flow, model)
 
 
 def worse(runtime: Runtime, flow: Flow) -> Flow:
@@ -104,11 +106,11 @@ def outcomes(model: ModelVersion) -> dict[str, str]:
     return {gate.name: gate.outcome for gate in model.gates}
 
 
-def test_a_first_lens_passes_every_tier_it_can_be_held_against(
+def test_a_first_lens_passes_every_tier_there_is_something_to_check(
     home: Path, runtime: Runtime, flow: Flow
 ) -> None:
     told = config(sanity={"timeout_s": 240})
-    model = staged(home, runtime, flow, told)
+    model = checked(home, runtime, flow, told)
     assert model.gates_passed, model.gates
     assert outcomes(model) == {
         "sanity": "passed",
@@ -127,9 +129,9 @@ def test_a_first_lens_passes_every_tier_it_can_be_held_against(
 def test_a_challenger_that_is_worse_is_rejected_and_the_champion_stays(
     home: Path, runtime: Runtime, flow: Flow
 ) -> None:
-    first = staged(home, runtime, flow, config())
+    first = checked(home, runtime, flow, config())
     promotion.promote(home, NAME, first.version)
-    rejected = staged(home, runtime, worse(runtime, flow), config())
+    rejected = checked(home, runtime, worse(runtime, flow), config())
     held = {gate.name: gate for gate in rejected.gates}["non_inferiority"]
     hits = [prediction.correct for prediction in read_predictions(flow["evaluation"])]
     assert any(hits)
@@ -144,9 +146,9 @@ def test_a_challenger_that_is_worse_is_rejected_and_the_champion_stays(
 def test_a_wide_margin_lets_it_pass_and_a_rollback_undoes_it(
     home: Path, runtime: Runtime, flow: Flow
 ) -> None:
-    promotion.promote(home, NAME, staged(home, runtime, flow, config()).version)
+    promotion.promote(home, NAME, checked(home, runtime, flow, config()).version)
     told = config(non_inferiority={"margin": 0.99})
-    second = staged(home, runtime, worse(runtime, flow), told)
+    second = checked(home, runtime, worse(runtime, flow), told)
     promotion.promote(home, NAME, second.version, "a wide margin")
     promotion.rollback(home, NAME, "it was too wide")
     assert [(m.action, m.version) for m in promotion.history(home, NAME)] == [
@@ -157,14 +159,14 @@ def test_a_wide_margin_lets_it_pass_and_a_rollback_undoes_it(
 
 
 def test_an_equal_challenger_is_not_inferior(home: Path, runtime: Runtime, flow: Flow) -> None:
-    promotion.promote(home, NAME, staged(home, runtime, flow, config()).version)
+    promotion.promote(home, NAME, checked(home, runtime, flow, config()).version)
     again = runtime.store.begin(EVALUATION.name, 0, {"again": True}, flow)
     files = [
         write_atomic(again.folder / name, flow["evaluation"].path(name).read_bytes())
         for name in ("predictions.json", "metrics.json")
     ]
     same = {**flow, "evaluation": again.commit(files, {})}
-    model = staged(home, runtime, same, config(non_inferiority={"margin": 0}))
+    model = checked(home, runtime, same, config(non_inferiority={"margin": 0}))
     held = {gate.name: gate for gate in model.gates}["non_inferiority"]
     assert held.passed
     assert held.value == 0
@@ -173,28 +175,28 @@ def test_an_equal_challenger_is_not_inferior(home: Path, runtime: Runtime, flow:
 def test_a_champion_that_cannot_be_shown_the_samples_fails_the_gate(
     home: Path, runtime: Runtime, flow: Flow
 ) -> None:
-    promotion.promote(home, NAME, staged(home, runtime, flow, config()).version)
+    promotion.promote(home, NAME, checked(home, runtime, flow, config()).version)
     package = models.download(f"models:/{NAME}@champion", home)
     (package / "artifacts" / "foundation.json").unlink()
-    model = staged(home, runtime, worse(runtime, flow), config())
+    model = checked(home, runtime, worse(runtime, flow), config())
     assert outcomes(model)["non_inferiority"] == "failed"
     held = {gate.name: gate for gate in model.gates}["non_inferiority"]
     assert "version 1 cannot be shown these samples: " in held.reason
 
 
-def test_what_was_held_is_not_held_again_unless_told_otherwise(
+def test_what_was_checked_is_not_checked_again_unless_told_otherwise(
     home: Path, runtime: Runtime, flow: Flow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = staged(home, runtime, flow, config())
+    model = checked(home, runtime, flow, config())
     promotion.promote(home, NAME, model.version)
     with monkeypatch.context() as counted:
         counted.setattr(models, "state_gates", _never)
-        assert staged(home, runtime, flow, config()).gates == model.gates
-    assert not staged(home, runtime, flow, config(at_least=1.1)).gates_passed
+        assert checked(home, runtime, flow, config()).gates == model.gates
+    assert not checked(home, runtime, flow, config(at_least=1.1)).gates_passed
 
 
 def _never(*_: object) -> None:
-    raise AssertionError("held again")
+    raise AssertionError("checked again")
 
 
 def measured(runtime: Runtime, flow: Flow, table: Table) -> Flow:
@@ -224,12 +226,56 @@ def test_a_gate_on_a_benchmark(
         skipped=(),
     )
     given = measured(runtime, flow, table)
-    gate = GateConfig(name="public", metric=f"benchmarks.{name}.zero-shot.top1", min=at_least)
+    gate = Threshold(name="public", metric=f"benchmarks.{name}.zero-shot.top1", min=at_least)
     told = config().model_copy(update={"gates": {"public": gate}})
-    model = staged(home, runtime, given, told)
+    model = checked(home, runtime, given, told)
     assert outcomes(model)["public"] == outcome
     assert outcomes(model)["benchmarks"] == "failed"
     assert model.gates[-1].reason == "scanobjectnn: no labels"
+
+
+GATE = """
+from typing import Literal
+from pipelines.registry.gates.base import Gate, GateContext, GateResult, Tier
+
+class Steps(Gate):
+    kind: Literal["steps"] = "steps"
+    least: int
+
+    @property
+    def tier(self) -> Tier:
+        return "thresholds"
+
+    def check(self, context: GateContext) -> GateResult:
+        steps = context.artifacts["lens"].manifest.counts["steps"]
+        said = f"trained for {steps} steps, version {context.challenger.version}"
+        said += f" after {context.champion.version}" if context.champion else ""
+        enough = steps >= self.least
+        return self.result(enough, said, metric="steps", value=steps, threshold=self.least)
+"""
+
+
+def test_a_gate_of_ones_own_is_a_file_and_an_entry_of_the_yaml(
+    home: Path, runtime: Runtime, flow: Flow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by its module's name, told its settings, shown the run and the champion."""
+    (tmp_path / "steps.py").write_text(GATE)
+    monkeypatch.setattr(gates, "__path__", [*gates.__path__, str(tmp_path)])
+    promotion.promote(home, NAME, checked(home, runtime, flow, config()).version)
+    base = {"gates": {"long": {"kind": "steps", "least": 3}, "top1": {"metric": "zero_shot.top1"}}}
+    asked = ["gates.top1.min=0", "acceptance.sanity=null", "acceptance.non_inferiority=null"]
+    told = load_run_config(MODALITY, base, {}, asked)
+    model = checked(home, runtime, worse(runtime, flow), told)
+    assert [gate.name for gate in model.gates] == [
+        *("sanity", "long", "top1", "non_inferiority", "benchmarks")
+    ]
+    assert model.gates[1].reason == "trained for 6 steps, version 2 after 1"
+    longer = load_run_config(MODALITY, base, {}, [*asked, "gates.long.least=7"])
+    assert not checked(home, runtime, worse(runtime, flow), longer).gates_passed
+    with pytest.raises(ConfigError, match=r"gates\.long\.most: unknown key.*there are: kind"):
+        load_run_config(MODALITY, base, {}, [*asked, "gates.long.most=7"])
+    with pytest.raises(ConfigError, match=r"gates\.long\.kind: unknown gate 'step'.*mean steps"):
+        load_run_config(MODALITY, base, {}, [*asked, "gates.long.kind=step"])
 
 
 @pytest.mark.parametrize(
@@ -244,7 +290,7 @@ def test_a_budget_that_is_overrun_is_named(
 ) -> None:
     models.register_challenger(home, MODALITY, config(), flow)
     package = models.download(f"models:/{NAME}@challenger", home)
-    held = sanity.hold(package, SanityConfig(**budget))
+    held = Sanity(name="sanity", **budget).check_package(package)
     assert not held.passed
     assert re.search(said, held.reason)
 
@@ -253,6 +299,6 @@ def test_a_model_that_does_not_load_says_why(home: Path, runtime: Runtime, flow:
     models.register_challenger(home, MODALITY, config(), flow)
     package = models.download(f"models:/{NAME}@challenger", home)
     (package / "artifacts" / "lens.safetensors").write_bytes(b"no lens")
-    held = sanity.hold(package, SanityConfig(timeout_s=240))
+    held = Sanity(name="sanity", timeout_s=240).check_package(package)
     assert not held.passed
     assert "does not load in a fresh process: vitlens_core.errors.CheckpointError" in held.reason

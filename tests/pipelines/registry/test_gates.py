@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipelines.registry.gates import GateConfig, evaluate
+from pipelines.registry.gates.base import GateResult
+from pipelines.registry.gates.threshold import Threshold
 from tests.pipelines.finished_run import evaluation, predictions, samples
 from vitlens_core.errors import ConfigError
 
@@ -16,9 +17,9 @@ FIGURES = evaluation(predictions(samples(), right=0.5)).figures()
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 
-def hold(value: float, **bound: float):
-    (result,) = evaluate({"figure": value}, [GateConfig(name="gate", metric="figure", **bound)])
-    return result
+def hold(value: float, **bound: float) -> GateResult:
+    gate = Threshold.model_validate({"name": "gate", "metric": "figure", **bound})
+    return gate.compare({"figure": value})
 
 
 @given(value=numbers, threshold=numbers)
@@ -35,12 +36,6 @@ def test_a_figure_that_is_not_finite_fails(threshold: float, value: float) -> No
     assert not hold(value, max=threshold).passed
 
 
-@given(names=st.lists(st.from_regex(r"[a-z]{1,8}", fullmatch=True), unique=True))
-def test_results_come_in_the_order_of_the_gates(names: list[str]) -> None:
-    gates = [GateConfig(name=name, metric="zero_shot.top1", min=0.1) for name in names]
-    assert [result.name for result in evaluate(FIGURES, gates)] == names
-
-
 def test_the_reason_states_figure_value_and_threshold() -> None:
     assert hold(0.25, min=0.5).reason == "figure is 0.25, but must be at least 0.5"
     assert hold(0.25, max=0.5).reason == "figure is 0.25, at most 0.5 as asked"
@@ -53,7 +48,7 @@ def test_a_result_is_json() -> None:
 @pytest.mark.parametrize("metric", ["zero_shot.top2", "zero_shot", "modality", "confusion"])
 def test_what_is_no_figure_is_refused_with_those_that_are(metric: str) -> None:
     with pytest.raises(ConfigError, match=r"'accuracy'.*zero_shot\.ci95\.top1\.low"):
-        evaluate(FIGURES, [GateConfig(name="accuracy", metric=metric, min=0.1)])
+        Threshold(name="accuracy", metric=metric, min=0.1).compare(FIGURES)
 
 
 @pytest.mark.parametrize(
@@ -68,4 +63,4 @@ def test_what_is_no_figure_is_refused_with_those_that_are(metric: str) -> None:
 )
 def test_a_gate_has_one_finite_bound_and_a_plain_name(settings: dict) -> None:
     with pytest.raises(ValidationError):
-        GateConfig.model_validate({"name": "gate", "metric": "figure", **settings})
+        Threshold.model_validate({"name": "gate", "metric": "figure", **settings})

@@ -45,9 +45,9 @@ def test_a_failed_gate_keeps_the_champion(home: Path) -> None:
     assert aliases(home) == {2: ("challenger",), 1: ("champion",)}
 
 
-def test_a_version_that_was_never_staged_is_refused(home: Path) -> None:
+def test_a_version_whose_gates_were_never_checked_is_refused(home: Path) -> None:
     model = challenge(home, finished_run(home))
-    with pytest.raises(ConfigError, match="was never staged, so no gate was held"):
+    with pytest.raises(ConfigError, match="has no gate that was checked"):
         promotion.promote(home, NAME, model.version)
     assert aliases(home) == {1: ("challenger",)}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines.execution.bulk import ShardTask, read_record
-from pipelines.renders.job import RenderStage
+from pipelines.renders.job import ShardRenderer
 from pipelines.renders.step import RendersConfig
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import Sample, decode_array, decode_png, read_shard, view_names
@@ -133,10 +133,10 @@ def test_the_same_objects_give_the_same_bytes(
     objects_artifact: Artifact, renders_artifact: Artifact
 ) -> None:
     config = RendersConfig.model_validate(renders_artifact.manifest.config)
-    stage = RenderStage(config.settings(), objects_artifact)
+    processor = ShardRenderer(config.settings(), objects_artifact)
     name = "test-00000"
-    again = list(stage.samples(ShardTask(name)))
-    stage.worker.close()
+    again = list(processor.samples(ShardTask(name)))
+    processor.worker.close()
     good = [sample for sample in again if not isinstance(sample, Quarantined)]
     assert encode_shard(good) == renders_artifact.path(f"{name}.tar").read_bytes()
     assert len(good) == read_record(renders_artifact.folder, name).samples

@@ -55,8 +55,8 @@ def test_only_training_objects_are_captioned_with_their_class(
 
 
 def test_captions_may_leave_the_class_out(renders_artifact: Artifact) -> None:
-    stage = RenderedPairs(ShardsConfig(label_captions=False), CLOUDS, renders_artifact)
-    (sample, *_) = stage.samples(ShardTask("train-00000"))
+    processor = RenderedPairs(ShardsConfig(label_captions=False), CLOUDS, renders_artifact)
+    (sample, *_) = processor.samples(ShardTask("train-00000"))
     assert isinstance(sample, dict)
     rendered = _by_key(renders_artifact)[sample["__key__"]]
     known = json.loads(rendered["json"])

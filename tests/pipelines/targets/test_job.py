@@ -15,7 +15,7 @@ from pipelines.foundation.opening import open_foundation
 from pipelines.foundation.step import FoundationConfig
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample, decode_array, read_shard, view_names
-from pipelines.targets.job import TargetStage
+from pipelines.targets.job import TargetEncoder
 from vitlens_core.foundation.base import Foundation
 
 # fp16 keeps 11 bits of numbers below 1.
@@ -72,7 +72,7 @@ def test_an_open_clip_foundation_encodes_everything_itself(
     runtime: Runtime, shards_artifact: Artifact, tiny_open_clip: str
 ) -> None:
     made = foundation.run(runtime, FoundationConfig(spec=tiny_open_clip), shards_artifact)
-    stage = TargetStage(shards_artifact, made, device="cpu")
+    processor = TargetEncoder(shards_artifact, made, device="cpu")
     samples = read_shard(shards_artifact.path("train-00000.tar"))
-    for sample, stored in zip(samples, stage.samples(ShardTask("train-00000")), strict=True):
+    for sample, stored in zip(samples, processor.samples(ShardTask("train-00000")), strict=True):
         _expect(sample, stored, open_foundation(made))

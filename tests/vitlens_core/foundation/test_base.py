@@ -19,7 +19,7 @@ def _images(count: int = 2, side: int = 16) -> torch.Tensor:
     [torch.zeros(1, 16, 16, 3), _images().permute(0, 3, 1, 2), _images()[0], _images()[..., :2]],
 )
 def test_other_images_are_refused(wrong):
-    with pytest.raises(InputError, match=r"uint8 RGB images \[B, H, W, 3\], got torch"):
+    with pytest.raises(InputError, match=r"uint8 RGB images \[B, H, W, 3\], found torch"):
         TinyFoundation().preprocess(wrong)
 
 

@@ -18,7 +18,7 @@ from vitlens_core.foundation.lit import (
     fit_projections,
 )
 from vitlens_core.foundation.settings import FitSettings
-from vitlens_core.losses import MAX_LOG_SCALE
+from vitlens_core.losses.base import MAX_LOG_SCALE
 
 QUICK = FitSettings(steps=80, batch_size=16, learning_rate=3e-2, dropout=0.1)
 

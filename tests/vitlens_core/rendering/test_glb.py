@@ -194,7 +194,7 @@ def test_hostile_files_are_refused_with_their_reason(data: bytes, reason: str) -
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
-        (GlbLimits(max_file_mb=0), "0 are read"),
+        (GlbLimits(max_file_mb=0), "at most 0 MB are read"),
         (GlbLimits(max_triangles=11), "more than 11 triangles"),
         (GlbLimits(max_elements=10), "at most 10 are read"),
         (GlbLimits(max_image_mpx=0), "megapixels"),

@@ -4,8 +4,8 @@
     SpectrogramTokenizer  mel spectrograms [B, frames, mel], overlapping patches (audio)
     SeriesTokenizer       multi-channel series [B, C, time] (EEG, IMU)
 
-The size of the signal is fixed by the positional table; another size is refused, not
-resampled. Axes: B batch, C channels, T tokens, D width.
+The positional table fixes the size of the signal; signals of another size are refused, and
+nothing is resampled. Axes: B batch, C channels, T tokens, D width.
 Source: ViT-Lens (arXiv 2311.16081) §3.2.
 """
 
@@ -16,7 +16,7 @@ from vitlens_core.models.parameters import normal_parameter
 
 
 def count_windows(length: int, window: int, stride: int) -> int:
-    """How many windows fit into `length` samples. Raises ConfigError if none does."""
+    """Count the windows that fit into `length` samples. Raises ConfigError if none does."""
     if length < window:
         raise ConfigError(
             f"a signal of {length} samples is shorter than a window of {window}; "
@@ -39,7 +39,7 @@ class PatchTokenizer(nn.Module):
         size: (H, W).
         patch: side of a square patch.
         stride: (down, right) between patches; `patch` where None, so that they tile.
-        positions: add an own positional table, [T, D]. Without it the trunk's table is the
+        positions: add a positional table [T, D] of its own. Without it the trunk's table is the
             only one (tactile).
     """
 
@@ -57,6 +57,7 @@ class PatchTokenizer(nn.Module):
         stride = stride or (patch, patch)
         self.in_channels = in_channels
         self.size = size
+        # Without bias, as CLIP's own patch embedding, whose kernel touch starts from.
         self.conv1 = nn.Conv2d(in_channels, width, patch, stride, bias=False)
         rows, columns = (
             count_windows(s, patch, step) for s, step in zip(size, stride, strict=True)
@@ -75,7 +76,7 @@ class PatchTokenizer(nn.Module):
 class SpectrogramTokenizer(PatchTokenizer):
     """Overlapping patches of a mel spectrogram. [B, frames, mel] → [B, T, D].
 
-    Tokens run along time within a band of frequencies, then to the next band.
+    Tokens run along time within a band of frequencies, then in the next band.
 
     Args:
         mel_bins, frames: size of the spectrogram.
@@ -93,6 +94,7 @@ class SpectrogramTokenizer(PatchTokenizer):
         """Raises InputError on another number of frames or mel bins."""
         mel_bins, frames = self.size
         check_shape(signal, frames, mel_bins)
+        # The kernel's rows run over mel bins, so that tokens of one band follow each other.
         return super().forward(signal.transpose(1, 2)[:, None])
 
 

@@ -2,7 +2,7 @@
 
 Both choose T centres by farthest point sampling, gather the points around each, encode the
 group with a shared network and a maximum (so that the order within a group is irrelevant),
-and tell the token where its centre lies. They differ in the neighbourhood and the network.
+and add the position of the centre. They differ in the neighbourhood and the network.
 
 Axes: B batch, N points, C channels (xyz first, then others such as rgb), T tokens (groups),
 K group size, E code of a group, D width.
@@ -21,14 +21,14 @@ from vitlens_core.models.points import ball_query, farthest_point_sample, gather
 
 
 class PointTokenizer(nn.Module):
-    """What both tokenizers share: checking the cloud and choosing its centres.
+    """Base of both tokenizers: checks the cloud and chooses its centres.
 
     Args:
         num_groups: T.
         in_channels: C: 3 for xyz, 6 for xyz + rgb.
-        presorted: clouds are stored in farthest-point order, so that the first T points are
-            the centres and nothing is sampled. Otherwise sampling starts at a random point in
-            training, at point 0 in evaluation.
+        presorted: clouds are in farthest-point order, so that their first T points are the
+            centres and none are sampled. Otherwise sampling starts at a random point in training
+            and at point 0 in evaluation.
 
     Raises:
         ConfigError: fewer than 3 channels.
@@ -43,12 +43,13 @@ class PointTokenizer(nn.Module):
         self.presorted = presorted
 
     def choose_centres(self, points: Tensor) -> Tensor:
-        """[B, N, C] → [B, T, 3]. Raises InputError on another C or on fewer than T points."""
+        """Choose centres [B, T, 3] of [B, N, C]. Raises InputError: wrong C or too few points."""
         if points.ndim != 3 or points.shape[-1] != self.in_channels:
             raise InputError(
                 f"expected points of shape [B, N, {self.in_channels}], found {list(points.shape)}"
             )
         xyz = points[..., :3]
+        # A random start in training varies the groups; in evaluation a cloud has one embedding.
         if not self.presorted:
             start = None if self.training else 0
             return gather_points(xyz, farthest_point_sample(xyz, self.num_groups, start=start))
@@ -60,9 +61,9 @@ class PointTokenizer(nn.Module):
 
 
 class PointwiseConv(nn.Conv1d):
-    """Convolution of size 1 under its published shape, as one matrix product. [M, C] → [M, D].
+    """Convolution of size 1 in its published shape, computed as a matrix product. [M, C] → [M, D].
 
-    Over rows it runs at twice the speed of `nn.Conv1d` over [groups, C, K] on a CPU.
+    On a CPU this takes half the time of `nn.Conv1d` over [groups, C, K].
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -73,10 +74,10 @@ class PointwiseConv(nn.Conv1d):
 
 
 class BesideMaximum(nn.Conv1d):
-    """Layer over each point's features beside their maximum over its group.
+    """Linear layer over each point's features, concatenated with their maximum over the group.
 
-    [G, K, C] → [G·K, D]. The maximum is common to K points, so that its half of the product
-    is taken once per group and the concatenation is never built.
+    [G, K, C] → [G·K, D]. K points share the maximum, so its half of the product is computed once
+    per group, and the concatenation is not built.
     """
 
     def __init__(self, channels: int, out_channels: int) -> None:
@@ -107,6 +108,7 @@ class GroupEncoder(nn.Module):
         )
 
     def forward(self, groups: Tensor) -> Tensor:
+        # Points of all groups are rows of one matrix; groups are told apart for the maximum only.
         points = self.first_conv(groups.flatten(0, 2)).unflatten(0, (-1, groups.shape[2]))
         return self.second_conv(points).unflatten(0, groups.shape[:3]).amax(dim=2)
 
@@ -114,7 +116,7 @@ class GroupEncoder(nn.Module):
 class PointBertTokenizer(PointTokenizer):
     """Nearest neighbours and a mini-PointNet, plus an embedding of the centre.
 
-    Coordinates become relative to the centre; other channels are handed on as they are.
+    Coordinates are made relative to the centre; other channels stay as they are.
 
     Args:
         group_size: K.
@@ -176,11 +178,11 @@ class ChannelsLast(nn.Module):
 class SetAbstractionTokenizer(PointTokenizer):
     """Balls of a fixed radius and PointNet++'s set abstraction (OpenShape triplets).
 
-    The network sees each point relative to the centre and, beside it, the point as given
-    (absolute xyz, rgb); the centre's coordinates join the code before it is lifted to D.
+    The network sees each point relative to the centre together with the point as given (absolute
+    xyz, rgb); the centre's coordinates are joined to the code before it is lifted to D.
 
     Args:
-        radius: of the balls, in the unit of the coordinates (clouds fill the unit sphere).
+        radius: radius of the balls, in the unit of the coordinates (clouds fill the unit sphere).
         group_size: K; a ball keeps its first K points in stored order.
         encoder_dim: E.
         width: D.
@@ -201,6 +203,7 @@ class SetAbstractionTokenizer(PointTokenizer):
         super().__init__(num_groups, in_channels, presorted=presorted)
         self.group_size = group_size
         self.radius = radius
+        # 3 for the coordinates relative to the centre.
         self.sa = SetAbstraction(3 + in_channels, encoder_dim)
         self.lift = nn.Sequential(
             nn.Conv1d(3 + encoder_dim, width, 1), ChannelsLast(), nn.LayerNorm(width)

@@ -1,6 +1,6 @@
 """The consumer's process of `sanity`: a script that knows MLflow and the model alone.
 
-python sanity_child.py MODEL_FOLDER REPEATS      one line of JSON on standard output
+python _sanity_child.py MODEL_FOLDER REPEATS      one line of JSON on standard output
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Stages that are twenty times slower than what feeds them, and write down the memory they take."""
+"""Processors twenty times slower than what feeds them, which write down the memory they take."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class SlowDisk(_Watched):
             time.sleep(SLOW_S * len(data) / SAMPLE_BYTES)
             return write(self, data)
 
-        files.HashedFile.write = slowly  # of this worker, whose stage is its only one
+        files.HashedFile.write = slowly  # of this worker, whose processor is its only one
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
         yield from self.passed_on(made(task.name))

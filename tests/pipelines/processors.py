@@ -1,4 +1,4 @@
-"""Stages of made-up samples, for jobs whose workers fail. Importable by Ray's workers."""
+"""Processors of made-up samples, for jobs whose workers fail. Importable by Ray's workers."""
 
 from __future__ import annotations
 

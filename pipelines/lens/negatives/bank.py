@@ -1,0 +1,79 @@
+"""bank: targets of other samples, held ready from the start.
+
+Targets are frozen, so those of the whole data set can be held: a loss toward them sees as many
+negatives as one likes, whatever the batch. (Toward the lens it sees the batch alone: the
+embeddings of other samples change with every step.)
+
+Axes: M entries of the bank, B rows of the batch of all workers, E embedding.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.lens.negatives.base import NegativeSampling
+from pipelines.lens.shard_table import draw_target, label_of, stable_id
+from pipelines.store.artifacts import Artifact
+from pipelines.store.shards import targets_file
+from vitlens_core.late import torch
+from vitlens_core.losses.base import Negatives
+
+_SAME = 0.999  # cosine from which a target is the row's own: captions recur
+
+
+class Bank(NegativeSampling):
+    """One target of every kind of the first training samples."""
+
+    kind: Literal["bank"] = "bank"
+    size: int = Field(ge=1, description="training samples whose targets are held")
+
+    def open(
+        self, targets: Artifact, kinds: Collection[str], *, seed: int, device: torch.device
+    ) -> TargetBank:
+        drawn: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
+        sample_ids, label_ids = [], []
+        files = [targets_file(kind) for kind in kinds]
+        shards = targets.shards("train")
+        samples = (sample for path in shards for sample in targets.read(path, [*files, "json"]))
+        for sample, _ in zip(samples, range(self.size), strict=False):
+            key = sample["__key__"]
+            rng = random.Random(f"{seed}/bank/{key}")  # noqa: S311
+            for kind in kinds:
+                drawn[kind].append(draw_target(sample, kind, rng))
+            sample_ids.append(stable_id(key))
+            label_ids.append(stable_id(label_of(sample)))
+        return TargetBank(
+            {k: torch.from_numpy(np.stack(rows)).to(device).float() for k, rows in drawn.items()},
+            torch.tensor(sample_ids, device=device),
+            torch.tensor(label_ids, device=device),
+        )
+
+
+@dataclass(frozen=True)
+class TargetBank:
+    """Targets by kind, each [M, E], and the sample and the label that each belongs to, [M]."""
+
+    targets: dict[str, torch.Tensor]
+    sample_ids: torch.Tensor
+    label_ids: torch.Tensor
+
+    def sample(
+        self,
+        kind: str,
+        targets: torch.Tensor,
+        sample_ids: torch.Tensor,
+        label_ids: torch.Tensor | None,
+    ) -> Negatives:
+        """All entries, but for those that are a row's own target, sample or label."""
+        entries = self.targets[kind]
+        own = sample_ids[:, None] == self.sample_ids
+        own |= targets @ entries.T > _SAME
+        if label_ids is not None:
+            own |= label_ids[:, None] == self.label_ids
+        return Negatives(entries, own)

@@ -1,0 +1,66 @@
+"""The validation split, embedded by all workers together.
+
+Axes: N samples of the split, E embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipelines.lens.parallel import gather_rows
+from pipelines.lens.shard_table import read_targets
+from pipelines.store.artifacts import Artifact
+from pipelines.store.shards import Sample, decode_array
+
+_MOST = 4096  # samples, the first ones: all are compared with all, again and again
+_ROWS_PER_FORWARD = 16  # of a worker
+
+
+@dataclass(frozen=True)
+class ValidationSplit:
+    """What one worker needs to embed its share of the split.
+
+    Attributes:
+        kind: of the targets that embeddings are compared with.
+        signal: extension of the stored signal; `prepare` makes of it what the tower sees.
+    """
+
+    targets: Artifact
+    kind: str
+    signal: str
+    prepare: Callable[[Tensor], Tensor]
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.targets.shards("val")
+
+    def embed(self, embed: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Embeddings and unit-norm mean targets [N, E], whole on every worker.
+
+        All workers must call it: shards of a tower work together.
+        """
+        stored = (s for path in self.targets.shards("val") for s in self.targets.read(path))
+        samples = islice(stored, _MOST)
+        embeddings, paired = [], []
+        while rows := list(islice(samples, _ROWS_PER_FORWARD * self.world_size)):
+            signals = self.prepare(self._own_signals(rows)).to(self.device)
+            embeddings.append(gather_rows(embed(signals))[: len(rows)])
+            means = [torch.tensor(read_targets(s, self.kind)).float().mean(0) for s in rows]
+            paired.append(F.normalize(torch.stack(means), dim=-1).to(self.device))
+        return torch.cat(embeddings), torch.cat(paired)
+
+    def _own_signals(self, rows: list[Sample]) -> Tensor:
+        """As many for every worker: what is there twice is cut off again once gathered."""
+        share = -(-len(rows) // self.world_size)
+        own = [rows[(self.rank * share + i) % len(rows)] for i in range(share)]
+        return torch.from_numpy(np.stack([decode_array(s[self.signal]) for s in own]))

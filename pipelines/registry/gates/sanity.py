@@ -1,0 +1,96 @@
+"""sanity: whether a registered lens works for whoever loads it.
+
+Reads     the registered model, through MLflow, in a process of its own, from an empty folder,
+          with pickle forbidden.
+Promises  loads, embeds, and what comes out is finite, of unit norm, the same twice and the same
+          alone as in a batch; latency and memory lie within the budget that YAML states.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.registry import models
+from pipelines.registry.gates.base import Gate, GateContext, GateResult, Tier
+from pipelines.registry.settings import SanityConfig
+
+_CHILD = Path(__file__).with_name("_sanity_child.py")
+_LARGEST_NORM_ERROR = 1e-3
+_SHOWN = 300  # characters of a child's last words
+
+
+class Sanity(SanityConfig, Gate):
+    """Loads the registered model as a consumer would."""
+
+    kind: Literal["sanity"] = "sanity"
+
+    @property
+    def tier(self) -> Tier:
+        return "sanity"
+
+    def check(self, context: GateContext) -> GateResult:
+        return self.check_package(models.download(context.challenger.uri, context.home))
+
+    def check_package(self, folder: Path) -> GateResult:
+        """Load the model of a folder, and say in a sentence what was found."""
+        try:
+            found = _measured(folder, self)
+        except _DiedError as error:
+            return self._result([str(error)], "")
+        return self._result(
+            list(self._wrong(found)),
+            f"loads in {found['load_s']:.1f} s in a fresh process; embeddings finite, of unit "
+            f"norm, repeatable; {found['latency_ms']:.0f} ms an input, {found['memory_mb']:.0f} MB",
+        )
+
+    def _wrong(self, found: Mapping[str, Any]) -> Iterator[str]:
+        """What consumers would complain of."""
+        if not found["finite"]:
+            yield "an embedding is not finite"
+        if not found["norm_error"] <= _LARGEST_NORM_ERROR:  # NaN is not
+            yield f"norms differ from 1 by {found['norm_error']:.2g}"
+        if found["repeat_difference"] != 0:
+            yield "the same input gives another embedding each time"
+        if not found["batch_difference"] <= self.tolerance:
+            yield f"alone and in a batch differ by {found['batch_difference']:.2g}"
+        if found["latency_ms"] > self.max_latency_ms:
+            yield f"{found['latency_ms']:.0f} ms an input, budget {self.max_latency_ms:.0f}"
+        if found["memory_mb"] > self.max_memory_mb:
+            yield f"{found['memory_mb']:.0f} MB, budget {self.max_memory_mb:.0f}"
+
+    def _result(self, wrong: list[str], described: str) -> GateResult:
+        reason = "; ".join(wrong) or described
+        return self.result(not wrong, reason, metric="what is wrong", value=len(wrong), threshold=0)
+
+
+class _DiedError(Exception):
+    """The consumer's process ended without an answer."""
+
+
+def _measured(model_folder: Path, config: SanityConfig) -> dict:
+    # -P: else the folder of the script, and so our modules, could be imported by their names.
+    command = [sys.executable, "-P", str(_CHILD), str(model_folder), str(config.repeats)]
+    environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    with tempfile.TemporaryDirectory(prefix="vitlens-sanity-") as folder:
+        try:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=config.timeout_s,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise _DiedError(f"did not load and embed within {config.timeout_s:.0f} s") from error
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise _DiedError(f"does not load in a fresh process: {lines[-1][:_SHOWN]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])

@@ -1,0 +1,46 @@
+"""mlflow: a run of the registry's experiment, from the first step of a training on.
+
+Promises  there is one run of an evaluated lens: registering it goes on with the run of its
+          training (`tracking.record`), and completes its curves where a server was away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pipelines.execution.logger import Point, Training, TrainingLogger
+from pipelines.registry import tracking
+from pipelines.registry.loggers.base import LoggerConfig
+from pipelines.registry.models import connect, experiment
+from pipelines.store.home import Home
+
+
+class Mlflow(LoggerConfig):
+    """Curves by step in MLflow, while the lens is trained."""
+
+    kind: Literal["mlflow"] = "mlflow"
+
+    def open(self, home: Home) -> TrainingLogger:
+        return MlflowLogger(home.root)
+
+
+class MlflowLogger:
+    """Logs to the tracking server, or to the home's own store."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def start(self, training: Training) -> Mapping[str, int]:
+        self.client = connect(self._home)
+        where = experiment(self.client, self._home)
+        self.run_id = tracking.start_training(self.client, where, training)
+        logged = tracking.logged_steps(self.client, self.run_id)
+        return {name: max(steps) for name, steps in logged.items()}
+
+    def log(self, points: Sequence[Point]) -> None:
+        tracking.log_points(self.client, self.run_id, points)
+
+    def finish(self, error: BaseException | None) -> None:
+        tracking.end_training(self.client, self.run_id, error)

@@ -1,0 +1,44 @@
+"""InfoNCE: every embedding tells its target from all others, and every target its embedding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+from vitlens_core.late import torch
+from vitlens_core.losses.base import Loss, Pairs
+
+
+class InfoNce(Loss):
+    """Symmetric InfoNCE of unit-norm embeddings, averaged over both directions.
+
+    Positives of one label have equal weight. Further negatives count in the direction from the
+    embeddings to the targets: in the other they would be rows without an embedding.
+    """
+
+    kind: Literal["info_nce"] = "info_nce"
+
+    def __call__(
+        self,
+        pairs: Pairs,
+        log_scale: torch.Tensor,
+        parameters: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
+        return info_nce(pairs, log_scale.exp())
+
+
+def info_nce(pairs: Pairs, scale: torch.Tensor | float) -> torch.Tensor:
+    """The loss at an inverse temperature `scale`."""
+    a, b = pairs.embeddings, pairs.targets
+    logits = scale * a @ b.T
+    positive = pairs.positives().to(logits.dtype)
+    positive = positive / positive.sum(1, keepdim=True)
+    forward = logits
+    if pairs.negatives is not None:
+        others = scale * a @ pairs.negatives.targets.T
+        others = others.masked_fill(pairs.negatives.excluded, -math.inf)
+        forward = torch.cat([logits, others], dim=1)
+    to_targets = (positive * forward.log_softmax(1)[:, : len(a)]).sum(1)
+    to_embeddings = (positive * logits.T.log_softmax(1)).sum(1)
+    return -(to_targets.mean() + to_embeddings.mean()) / 2
