@@ -95,13 +95,21 @@ def settings_of(step: Step, config: RunConfig) -> tuple[Any, ...]:
 
 
 def run_piece(
-    steps: Sequence[FlowStep], runtime: Runtime, config: RunConfig, piece: Piece
+    steps: Sequence[FlowStep],
+    runtime: Runtime,
+    config: RunConfig,
+    piece: Piece,
+    run: Callable[..., Artifact] = FlowStep.run,
 ) -> list[Artifact]:
-    """A piece of every artifact up to the shards, all left unfinished but a source's list."""
+    """A piece of every artifact up to the shards, all left unfinished but a source's list.
+
+    Args:
+        run: how a step is run.
+    """
     made: dict[str, Artifact] = {}
     for step in steps[: [step.name for step in steps].index(SHARDS.name) + 1]:
         inputs = {name: made[name] for name in step.inputs}
-        made[step.name] = step.run(runtime, config, inputs, None if inputs else piece)
+        made[step.name] = run(step, runtime, config, inputs, None if inputs else piece)
     return list(made.values())
 
 

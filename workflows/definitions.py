@@ -16,6 +16,8 @@ import workflows.modalities
 from workflows.artifact_io import ArtifactIOManager
 from workflows.components import ARTIFACTS
 from workflows.settings import RESOURCE, RunSettings
+from workflows.workplace import RESOURCE as WORKPLACE
+from workflows.workplace import Workplace
 
 LOG_FILE = "log_file"
 
@@ -39,7 +41,11 @@ def defs() -> dg.Definitions:
 def shared() -> dg.Definitions:
     """What all workflows need beside their own definitions."""
     return dg.Definitions(
-        resources={RESOURCE: RunSettings.configure_at_launch(), ARTIFACTS: ArtifactIOManager()},
+        resources={
+            RESOURCE: RunSettings.configure_at_launch(),
+            ARTIFACTS: ArtifactIOManager(),
+            WORKPLACE: dg.ResourceDefinition(lambda _: Workplace.from_environment()),
+        },
         loggers={LOG_FILE: log_file},
         executor=dg.in_process_executor,
     )

@@ -168,12 +168,6 @@ def versions(home: Path, modality: str) -> list[ModelVersion]:
     return sorted(found, key=lambda version: version.version, reverse=True)
 
 
-def champion(home: Path, modality: str) -> ModelVersion | None:
-    """The present champion of a modality, if it has one."""
-    found = versions(home, modality)
-    return next((version for version in found if CHAMPION in version.aliases), None)
-
-
 def find(source: str, home: Path | None = None) -> ModelVersion:
     """The version that a `models:/…` source names now; arguments and errors: `download`."""
     home = home or Home.from_environment().root
