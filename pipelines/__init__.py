@@ -1,4 +1,4 @@
-"""The jobs: one folder per step; `step.py` says what it is, `job.py` does it.
+"""The jobs: one folder per step; `step.py` declares the step, `job.py` does the work.
 
     objects ─▶ renders ─┐
                         ├─▶ shards ─▶ targets ─▶ lens ─▶ evaluation ─▶ registered model
@@ -15,13 +15,13 @@
 | targets    | Ray Data  | its embeddings of every view and caption       |
 | lens       | Ray Train | trained tokenizer and lens                     |
 | evaluation | torch     | zero-shot, retrieval, confusion, intervals     |
-| benchmarks | torch     | public data sets by their protocols, if there  |
+| benchmarks | torch     | figures of public data sets that are mounted   |
 | index      | Ray Data  | every sample's vectors, to be searched         |
 
-store/ and execution/ carry every step; config.py has the settings of a run, flow.py the order of
-its steps. registry/ turns an evaluated lens into a version and its gates into a champion; report/,
-sweep/ and service/ show it to people and programs.
+Every step builds on store/ and execution/; config.py has the settings of a run, flow.py the order
+of its steps. registry/ registers an evaluated lens as a version, checks its gates and promotes it
+to champion; report/, sweep/ and service/ show it to people and programs.
 
 Shards keep their names from objects to targets, so that every step is a map over shards
-and a killed job goes on at the shards that are missing. Nothing here knows Dagster.
+and a killed job goes on at the missing shards. Nothing here knows Dagster.
 """

@@ -1,8 +1,8 @@
-"""config: everything a run can be told, checked before any work starts.
+"""config: all settings of a run, checked before any work starts.
 
 Reads     a workflow's base settings, one profile and `--set a.b=c` overrides, in this order.
 Promises  a frozen `RunConfig`, or one `ConfigError` that lists every mistake with its dotted
-          path, what was found and what is valid. Nothing else escapes for a user's mistake.
+          path, what was found and what is valid. A user's mistake raises no other error.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from vitlens_core.models.tower_settings import TowerSettings
 Settings = dict[str, Any]
 Path = tuple[str | int, ...]
 
-# Filled in from the modality's name and from the gate's key; nobody sets them.
+# Filled in from the modality's name and from the gate's key; users do not set them.
 _DERIVED = {"modality", "gates.*.name"}
 _SHOWN_CHARACTERS = 60
 
@@ -50,10 +50,10 @@ class RunConfig(BaseModel):
     objects: ObjectsConfig = ObjectsConfig()
     renders: RendersConfig = RendersConfig()
     source: AnySource | None = Field(
-        None, description="data set to read instead of objects; `kind` names it"
+        None, description="data set to read instead of rendering objects; `kind` names its format"
     )
     signal: dict[str, Any] = Field(
-        default_factory=dict, description="what is stored: the modality's `SignalConfig`"
+        default_factory=dict, description="the signal that is stored: the modality's `SignalConfig`"
     )
     shards: ShardsConfig = ShardsConfig()
     foundation: FoundationConfig = FoundationConfig()
@@ -62,7 +62,7 @@ class RunConfig(BaseModel):
     benchmarks: BenchmarksConfig = BenchmarksConfig()
     index: IndexConfig = IndexConfig()
     gates: dict[str, AnyGate] = Field(
-        default_factory=dict, description="by name; `kind` is a threshold where none is stated"
+        default_factory=dict, description="gates by name; `kind` is `threshold` by default"
     )
     acceptance: AcceptanceConfig = AcceptanceConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -79,10 +79,10 @@ class RunConfig(BaseModel):
         }
 
     def tower(self) -> TowerSettings:
-        """The tower that is trained: what is stored, and the network that sees it.
+        """Return the settings of the tower: the stored signal, and the network that reads it.
 
         Raises:
-            ConfigError: the network would see more than is stored.
+            ConfigError: the network needs more than is stored.
         """
         lens = self.lens.model_dump(exclude={"train"})
         return TowerSettings.model_validate(
@@ -96,9 +96,9 @@ def load_run_config(
     profile: Mapping[str, Any],
     overrides: Sequence[str] = (),
 ) -> RunConfig:
-    """Merge base ← profile ← overrides, sections key by key, lists as a whole.
+    """Merge base ← profile ← overrides: sections key by key, lists as a whole.
 
-    Gates are those of `base`: profiles and overrides move their thresholds only.
+    `base` declares the gates; profiles and overrides can only change their settings.
 
     Raises:
         ConfigError: an unknown modality, key or gate, a wrong type or value, or an override
@@ -106,6 +106,7 @@ def load_run_config(
     """
     known = modalities.load_lensed(modality)
     settings = merged([base, profile, *map(parse_override, overrides)])
+    # In stages: a later check reads what an earlier one has found to be in order.
     mistakes = [*_no_sections(settings), *_reserved(settings, base)]
     if not mistakes:
         tokenizer = _section(_section(settings, "lens"), "tokenizer")
@@ -122,7 +123,7 @@ def load_run_config(
 
 
 def merged(layers: Iterable[Mapping[str, Any]]) -> Settings:
-    """Later layers win; mappings are merged key by key, everything else is replaced."""
+    """Merge layers; later ones win. Mappings are merged key by key, other values replaced."""
     result: Settings = {}
     for layer in layers:
         for key, value in layer.items():
@@ -133,11 +134,13 @@ def merged(layers: Iterable[Mapping[str, Any]]) -> Settings:
 
 
 def parse_override(text: str) -> Settings:
-    """`a.b=c` → `{"a": {"b": c}}`; the value is YAML, so lists, numbers and null work."""
+    """Parse `a.b=c` to `{"a": {"b": c}}`; the value is YAML, so lists, numbers and null work."""
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise ConfigError(f"override {text!r}: expected section.key=value, as renders.size_px=112")
+        raise ConfigError(
+            f"override {text!r}: expected section.key=value, such as renders.size_px=112"
+        )
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -153,7 +156,7 @@ def _section(settings: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _no_sections(settings: Settings) -> Iterator[str]:
-    """What stands where sections must stand that are looked into before any model is."""
+    """List values that stand in the place of sections which are read before any model."""
     for path in ("signal", "lens", "lens.tokenizer", "gates"):
         outer, _, key = path.rpartition(".")
         value = (_section(settings, outer) if outer else settings).get(key, {})
@@ -162,26 +165,32 @@ def _no_sections(settings: Settings) -> Iterator[str]:
 
 
 def _reserved(settings: Settings, base: Mapping[str, Any]) -> Iterator[str]:
-    """Keys that exist in the models but are not the user's, and gates nobody declared."""
+    """List keys of the models that users may not set, and gates that `base` does not declare."""
     if "modality" in settings:
-        yield "modality: is the argument of the run, not a setting"
+        yield "modality: this is an argument of the run, not a setting"
     declared = _section(base, "gates")
     for name, gate in _section(settings, "gates").items():
         if name not in declared:
             yield f"gates: {unknown('gate', name, declared)}"
         elif name in STANDING:
-            yield f"gates.{name}: is checked of every modality (`acceptance`); choose another name"
+            yield (
+                f"gates.{name}: every modality has a gate of this name (`acceptance`); choose "
+                "another name"
+            )
         elif isinstance(gate, Mapping) and "name" in gate:
             yield f"gates.{name}.name: a gate is named by its key"
 
 
 def _mistakes(model: type[BaseModel], value: Any, prefix: Path = ()) -> list[str]:
-    """What `model` has against `value`, one line a mistake. The one place that reads pydantic."""
+    """Return the mistakes that `model` finds in `value`, one line each.
+
+    This is the only place that reads pydantic's errors.
+    """
     try:
         model.model_validate(value)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        return [_line(model, value, prefix, detail) for detail in found]
+        details = error.errors(include_url=False)
+        return [_line(model, value, prefix, detail) for detail in details]
     return []
 
 
@@ -214,9 +223,9 @@ def _unknown_key(model: type[BaseModel], value: Any, prefix: Path, location: Pat
 
 
 def _model_at(model: type[BaseModel], value: Any, location: Path) -> type[BaseModel]:
-    """The model of a section; keys of a mapping and positions in a list are passed over.
+    """Return the model of a section; keys of a mapping and positions in a list are skipped.
 
-    Where there are several kinds of a section, it is that of the kind that `value` names.
+    If a section has several kinds, it is the model of the kind that `value` names.
     """
     one_of = None
     for part in location:
@@ -238,7 +247,7 @@ def _part(value: Any, part: str | int) -> Any:
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
+    return next((model for arg in get_args(annotation) if (model := _model_in(arg))), None)
 
 
 def _keys(model: type[BaseModel], section: Path) -> list[str]:
@@ -249,7 +258,7 @@ def _keys(model: type[BaseModel], section: Path) -> list[str]:
 
 
 def _paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every dotted path that can be set, sections included."""
+    """Yield every dotted path that can be set, including sections."""
     for key in _keys(model, tuple(prefix.split(".")[:-1])):
         yield prefix + key
         inner = _model_in(model.model_fields[key].annotation)
@@ -263,7 +272,7 @@ def _shown(value: Any) -> str:
 
 
 def _contradictions(config: RunConfig) -> Iterator[str]:
-    """Settings that are valid alone and cannot work together."""
+    """Yield the conflicts between settings that are valid by themselves."""
     try:
         config.lens.train.weights(taught=config.foundation.has_teacher)
     except ConfigError as error:
@@ -271,7 +280,7 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
     bounds = [gate for gate in config.gates.values() if isinstance(gate, Threshold)]
     measured = [bound.benchmark for bound in bounds if bound.benchmark]
     if config.benchmarks.roots or measured:
-        # Late: a module per data set, and most runs mount none.
+        # Late: it imports a module per data set, and most runs mount none.
         from pipelines.benchmarks.datasets import check
 
         try:
@@ -281,8 +290,8 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
     sizes = config.foundation.model_fields_set & {"embed_dim", "image_size_px", "background", "fit"}
     if config.foundation.has_teacher and sizes:
         yield (
-            f"foundation.{sorted(sizes)[0]}: {config.foundation.spec} brings its own foundation; "
-            f"write foundation={config.foundation.spec} and nothing else"
+            f"foundation.{sorted(sizes)[0]}: {config.foundation.spec} has a foundation of its own; "
+            f"write foundation={config.foundation.spec} and no other key"
         )
     try:
         signal = config.tower().signal_config
@@ -294,7 +303,7 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
 
 
 def _not_rendered(config: RunConfig, signal: SignalConfig) -> Iterator[str]:
-    """Why rendered objects cannot give the signal."""
+    """Yield the reasons why rendered objects cannot give the signal."""
     modality = modalities.load_lensed(config.modality)
     if modality.renders_as is None:
         yield (

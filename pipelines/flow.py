@@ -1,11 +1,11 @@
-"""flow: the steps of a workflow in order, and how each one is called.
+"""flow: the steps of a workflow in order, and the settings that each receives.
 
     objects ─▶ renders ─┐
                         ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
     source ─────────────┘           ─▶ index ─▶ benchmarks ─▶ challenger ─(gates)─▶ champion
 
 A workflow whose settings have a `source` reads that data set; any other renders objects.
-What a step is stands in its `step.py`; here stand their order and the settings each is told.
+Each step is declared in its `step.py`; this module has their order.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ STEP_NAMES = tuple(step.name for step in STEPS)
 
 @dataclass(frozen=True)
 class FlowStep:
-    """A step as it stands in one workflow: with the inputs it has there."""
+    """A step of one workflow, with the inputs that it has there."""
 
     declared: Step
     inputs: tuple[str, ...]
@@ -68,16 +68,16 @@ class FlowStep:
         inputs: Mapping[str, Artifact],
         piece: Piece | None = None,
     ) -> Artifact:
-        """Make the artifact, or find it made; errors as `Step.run`."""
+        """Make the artifact, or find it finished; errors as `Step.run`."""
         return self.declared.run(runtime, settings_of(self.declared, config), inputs, piece)
 
 
 def steps(*, from_source: bool = False, shares_foundation: bool = False) -> tuple[FlowStep, ...]:
-    """The steps of a workflow in order.
+    """Return the steps of a workflow in order.
 
     Args:
         from_source: whether it reads a data set instead of rendering objects.
-        shares_foundation: whether its foundation is another workflow's, the input `shared`.
+        shares_foundation: whether it uses another workflow's foundation, the input `shared`.
     """
     left_out = {OBJECTS.name, RENDERS.name} if from_source else {SOURCE.name}
     optional = {"shared"} if shares_foundation else set()
@@ -89,7 +89,7 @@ def steps(*, from_source: bool = False, shares_foundation: bool = False) -> tupl
 
 
 def settings_of(step: Step, config: RunConfig) -> tuple[Any, ...]:
-    """What the job of a step is told: its own section, unless `_SETTINGS` says otherwise."""
+    """Return the settings of a step's job: its own section, unless `_SETTINGS` has an entry."""
     chosen = _SETTINGS.get(step.name)
     return chosen(config) if chosen else (getattr(config, step.name),)
 
@@ -101,28 +101,31 @@ def run_piece(
     piece: Piece,
     run: Callable[..., Artifact] = FlowStep.run,
 ) -> list[Artifact]:
-    """A piece of every artifact up to the shards, all left unfinished but a source's list.
+    """Make a piece of every artifact up to the shards.
+
+    The artifacts stay unfinished, except a source's list.
 
     Args:
         run: how a step is run.
     """
-    made: dict[str, Artifact] = {}
+    parts: dict[str, Artifact] = {}
     for step in steps[: [step.name for step in steps].index(SHARDS.name) + 1]:
-        inputs = {name: made[name] for name in step.inputs}
-        made[step.name] = run(step, runtime, config, inputs, None if inputs else piece)
-    return list(made.values())
+        inputs = {name: parts[name] for name in step.inputs}
+        # Only the first step is told the piece; the others follow from the parts they are given.
+        parts[step.name] = run(step, runtime, config, inputs, None if inputs else piece)
+    return list(parts.values())
 
 
 def _inputs(step: Step, left_out: set[str], optional: set[str]) -> tuple[str, ...]:
-    own = tuple(name for name in step.inputs if not (step.takes_one_input and name in left_out))
-    return own + tuple(name for name in step.optional_inputs if name in optional)
+    required = tuple(n for n in step.inputs if not (step.takes_one_input and n in left_out))
+    return required + tuple(name for name in step.optional_inputs if name in optional)
 
 
 def _teacher(config: RunConfig) -> StoredSignal | None:
-    """What is stored for the lens that teaches, if `foundation` names one."""
+    """Return the signal to store for the lens that teaches, if `foundation` names one."""
     if not config.foundation.has_teacher:
         return None
-    # Late: to open a lens takes torch, and the order of steps is asked without it.
+    # Late: opening a lens needs torch, and the order of the steps does not.
     from pipelines.foundation.teacher import find_teacher
 
     teacher = find_teacher(config.foundation.spec)

@@ -1,15 +1,14 @@
 """The order: Dagster definitions, what starts them, and the `vitlens` command.
 
 modalities/    one defs.yaml per modality: profiles, gates, schedule, sensor, pieces
-spec.py        what such a file states;  axes.py  what a sweep can vary
-flow.py        the steps in order, and how each is called;  current.py  whether all are made
+spec.py        reads such a file;  current.py  tells whether a run would find everything made
 definitions.py   components.py   artifact_io.py   metadata.py   settings.py   what Dagster sees
 automation.py    backfill.py     schedules and sensors; data sets built in pieces
-cli.py         the command: runner.py (run), sweep.py, models.py (promote, compare, …),
-               benchmark.py, serve.py, servers.py (ui), scaffold.py (new), status.py, verify.py
-home.py        folders of a machine;  preflight.py, runs.py  before a run
-               console.py, summary.py  what the terminal shows
+cli.py         the command;  commands/  its subcommands, one module each
+runner.py      runs a job;  sweep.py, axes.py  vary one setting;  scaffold.py  adds a modality
+preflight.py, processes.py, ports.py, environment.py   checks and set-up before a run
+console.py, summary.py, registered.py, exit_codes.py   what the terminal shows
 templates/     the three files of a new modality
 
-No science: a step loads its settings, calls a job of `pipelines` and reports.
+There is no science here: an asset loads its settings, calls a job of `pipelines` and reports.
 """

@@ -1,8 +1,8 @@
 """artifact_io: how artifacts travel between Dagster assets.
 
 Writes    nothing but metadata: an asset's materialisation names its artifact's folder.
-Reads     the folder that the same run named; else the one named last, so that a single
-          asset can be materialised from the UI, in whatever process.
+Reads     the folder that the same run named, or else the most recent one, so that a single
+          asset can be materialised from the UI, in any process.
 Promises  only finished artifacts are handed on.
 """
 
@@ -15,15 +15,15 @@ from pipelines.store.artifacts import MANIFEST, Artifact, load
 from vitlens_core.errors import ConfigError
 
 FOLDER = "folder"
-# Runs of one modality that can overlap, and more.
+# Materialisations to look through: more than the runs of one modality that can overlap.
 _RECENT = 50
 
 
 class ArtifactIOManager(dg.ConfigurableIOManager):
-    """Hands on where an artifact lies; the bytes stay in the store."""
+    """Passes on an artifact's folder between assets; the bytes stay in the store."""
 
     def handle_output(self, context: dg.OutputContext, obj: Artifact) -> None:
-        """The asset itself has reported the folder (`workflows.metadata`)."""
+        """Do nothing: the asset itself has reported the folder (`workflows.metadata`)."""
 
     def load_input(self, context: dg.InputContext) -> Artifact:
         step = context.step_context
@@ -31,22 +31,23 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         events = step.instance.fetch_materializations(key, limit=_RECENT).records
         if not events:
             raise ConfigError(f"{key.to_user_string()} was never made: materialise it first")
-        mine = [event for event in events if event.run_id == step.run_id]
-        made = (mine or events)[0].asset_materialization
-        assert made is not None
-        return artifact_of(made, is_old=not mine)
+        # This run's own first: another run may have materialised the same asset meanwhile.
+        of_this_run = [event for event in events if event.run_id == step.run_id]
+        materialization = (of_this_run or events)[0].asset_materialization
+        assert materialization is not None
+        return artifact_of(materialization, is_old=not of_this_run)
 
 
-def artifact_of(made: dg.AssetMaterialization, *, is_old: bool = False) -> Artifact:
-    """The artifact that a materialisation names; `ConfigError` if it is gone.
+def artifact_of(materialization: dg.AssetMaterialization, *, is_old: bool = False) -> Artifact:
+    """Return the artifact that a materialisation names; `ConfigError` if it is gone.
 
     Args:
         is_old: whether another run made it, so that this one reuses it.
     """
-    folder = UPath(str(made.metadata[FOLDER].value))
+    folder = UPath(str(materialization.metadata[FOLDER].value))
     if not (folder / MANIFEST).exists():
-        found = "unfinished" if folder.exists() else "gone"
-        name = made.asset_key.to_user_string()
-        raise ConfigError(f"{folder} is {found}: materialise {name} again")
-    reused = bool(made.metadata["reused"].value) or is_old
+        state = "unfinished" if folder.exists() else "gone"
+        name = materialization.asset_key.to_user_string()
+        raise ConfigError(f"{folder} is {state}: materialise {name} again")
+    reused = bool(materialization.metadata["reused"].value) or is_old
     return load(folder, reused=reused)

@@ -1,7 +1,7 @@
-"""automation: what starts a modality's job by itself: its schedule and its sensor.
+"""automation: the schedule and the sensor that start a modality's job.
 
-Promises  both are stopped until somebody switches them on: opening the UI must not start a
-          training. Whatever starts nothing says why, in the tick's history.
+Promises  both are off until somebody switches them on: opening the UI must not start a
+          training. A tick that starts no run says why in its history.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ Decision = dg.RunRequest | dg.SkipReason
 def schedule_of(
     workflow: Workflow, schedule: Schedule, job: dg.UnresolvedAssetJobDefinition
 ) -> dg.ScheduleDefinition:
-    """Runs at the cron's times, unless the last run goes on or nothing has changed since."""
+    """Build the schedule: it runs at the cron's times, except while a run of the modality is
+    unfinished or when nothing has changed since the last one."""
 
     @dg.schedule(
         name=f"{workflow.modality}_schedule",
@@ -34,7 +35,7 @@ def schedule_of(
         cron_schedule=schedule.cron,
         execution_timezone=schedule.timezone,
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"Runs the profile {schedule.profile}, unless all it would make is there.",
+        description=f"Runs the profile {schedule.profile} if one of its results is out of date.",
     )
     def due(
         context: dg.ScheduleEvaluationContext, workplace: dg.ResourceParam[Workplace]
@@ -55,10 +56,11 @@ def schedule_of(
 def sensor_of(
     workflow: Workflow, sensor: Sensor, job: dg.UnresolvedAssetJobDefinition
 ) -> dg.SensorDefinition:
-    """Runs when the source has changed and stands still again.
+    """Build the sensor: it runs the job when the source has changed and is stable again.
 
-    A data set that is still being copied looks different each time: a state counts once two
-    looks in a row find it. The cursor holds the state last run and the one last seen.
+    A data set that is still being copied looks different at each evaluation, so a state counts
+    only when two evaluations in a row find it. The cursor stores the state of the last run and
+    the state seen last.
     """
 
     @dg.sensor(
@@ -77,14 +79,15 @@ def sensor_of(
         ran, _, seen = (context.cursor or "").partition(" ")
         if state == ran:
             context.update_cursor(ran)
-            return dg.SkipReason("the source is what it was at the last run")
+            return dg.SkipReason("the source has not changed since the last run")
         if state != seen:
             context.update_cursor(f"{ran} {state}")
             return dg.SkipReason(
-                f"the source has changed; runs if it is the same in {sensor.every_s} s"
+                f"the source has changed; a run starts if it is the same in {sensor.every_s} s"
             )
         context.update_cursor(state)
-        # With what it was before: a source that goes back to a former state is run again.
+        # Dagster runs a key once. With the former state in it, a source that returns to an
+        # older state is run again.
         return dg.RunRequest(
             run_key=f"{ran}-{state}", run_config=run_config(workflow.modality, sensor.profile)
         )
@@ -93,7 +96,8 @@ def sensor_of(
 
 
 def _current(workplace: Workplace, workflow: Workflow, profile: str) -> ModelVersion | None:
-    """As `current_version`; a source that cannot be listed is the run's to report, as a failure."""
+    """Like `current_version`, but None if the source cannot be listed: the run then starts and
+    reports the failure."""
     try:
         return current_version(workplace, workflow, profile)
     except VitlensError:
@@ -101,15 +105,15 @@ def _current(workplace: Workplace, workflow: Workflow, profile: str) -> ModelVer
 
 
 def source_state(config: RunConfig) -> str:
-    """A digest of what the source of a run looks like now; no payload is opened or fetched.
+    """Return a digest of the present state of a run's source, without opening or fetching data.
 
-    Of a local data set or mirror it covers the names, sizes and times of change of its files; of
-    a remote mirror the version tags of its two annotation files.
+    For a local data set or mirror it covers the names, sizes and modification times of its files;
+    for a remote mirror, the version tags of its two annotation files.
     Recordings that are generated, or come in a package of one version, never change.
 
     Raises:
         ConfigError: no such data set or mirror.
-        TransientError: it cannot be read for now.
+        TransientError: it cannot be read at present.
     """
     source = config.source
     if source is None:

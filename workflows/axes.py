@@ -1,8 +1,8 @@
 """axes: what a sweep can vary; one row of `AXES` each.
 
-An axis makes points out of values: a label, and the overrides that turn a profile into the
-point. Without `--values` it proposes some around what the profile states. An axis of names
-takes those of its table and no others, so that a new point is one more line there.
+An axis turns each value into a point: a label, and the overrides that turn the profile into the
+point. Without `--values` the axis proposes values around the profile's own. An axis of names
+accepts only the names in its table, so a new point is one more line there.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ AUGMENTATION: dict[str, Overrides] = {
     "on": ("lens.train.augmentation=true",),
     "off": ("lens.train.augmentation=false",),
 }
-# Learned, or fixed where ImageBind tried or published it (arXiv 2305.05665, §5 and appendix B).
+# Learned, or one of the fixed values of ImageBind (arXiv 2305.05665, §5 and appendix B).
 TEMPERATURES = ("learned", "0.05", "0.07", "0.1", "0.2")
-# Those ViT-Lens calls B, L and G.
+# The foundations that ViT-Lens calls B, L and G.
 CLIPS = (
     "open_clip:ViT-B-16/datacomp_xl_s13b_b90k",
     "open_clip:ViT-L-14/datacomp_xl_s13b_b90k",
@@ -58,10 +58,10 @@ class Axis:
     Attributes:
         description: what is varied, for people.
         takes: what `--values` may name, for people.
-        proposed: the values where none are named, around a profile's settings.
-        overrides: what makes a point of one value; `ValueError` if the axis does not take it.
+        proposed: the values used when `--values` is absent, around a profile's settings.
+        overrides: turns a value into a point's overrides; `ValueError` for a value it refuses.
         label: how a value is shown.
-        refusal: why a workflow with these settings has no such axis; empty where it has.
+        refusal: why a workflow with these settings has no such axis; empty if it has one.
     """
 
     description: str
@@ -75,10 +75,10 @@ class Axis:
 def points_of(
     name: str, workflow: Workflow, config: RunConfig, values: Sequence[str] = ()
 ) -> list[Point]:
-    """The points of an axis, each once: those of `values`, else those it proposes.
+    """Return the points of an axis, without repeats: of `values`, or else of those it proposes.
 
     Raises:
-        ConfigError: no such axis, none in this workflow, or a value it does not take.
+        ConfigError: no such axis, none in this workflow, or a value that it refuses.
     """
     if name not in AXES:
         raise ConfigError(unknown("axis", name, AXES))
@@ -88,7 +88,7 @@ def points_of(
     chosen = list(dict.fromkeys(values or axis.proposed(config)))
     if len(chosen) < _FEWEST:
         raise ConfigError(
-            f"axis {name}: a sweep compares {_FEWEST} points or more; found {', '.join(chosen)}. "
+            f"axis {name}: a sweep compares {_FEWEST} or more points; found {', '.join(chosen)}. "
             f"--values takes {axis.takes}"
         )
     return [Point(axis.label(value), _overrides(name, axis, value, config)) for value in chosen]
@@ -104,7 +104,7 @@ def _overrides(name: str, axis: Axis, value: str, config: RunConfig) -> Override
 def _named(
     description: str, points: Mapping[str, Overrides], refusal: Refusal = lambda *_: ""
 ) -> Axis:
-    """An axis whose points are the lines of a table."""
+    """Build an axis whose points are the rows of a table."""
 
     def overrides(value: str, config: RunConfig) -> Overrides:
         if value not in points:
@@ -116,7 +116,8 @@ def _named(
 
 
 def _recipe(value: str, config: RunConfig) -> Overrides:
-    """ViT-Lens's, or ImageBind's with the temperature it published for the modality."""
+    """Return ViT-Lens's recipe, or ImageBind's with its published temperature."""
+    # ImageBind published no scale for some modalities; they get that of text.
     scale = LOGIT_SCALES.get(config.modality, LOGIT_SCALES["text"])
     recipes = {
         "vit-lens": (*SUPERVISION["image+text"], "lens.train.temperature=null", *HEADS["frozen"]),
@@ -136,7 +137,7 @@ def _temperature(value: str, config: RunConfig) -> Overrides:
 
 
 def _epochs(value: str, config: RunConfig) -> Overrides:
-    """The whole schedule stretched, warm-up included."""
+    """Stretch the whole schedule, including the warm-up."""
     train, times = config.lens.train, float(value)
     return (
         f"lens.train.steps={round(times * train.steps)}",
@@ -154,14 +155,17 @@ def _batches(config: RunConfig) -> list[str]:
 
 
 def _negatives(value: str, config: RunConfig) -> Overrides:
-    """`64`, or `64+512` with a bank. As many samples are seen at any batch, and the learning rate
-    goes with its square root, as AdamW's noise does."""
+    """Read `64`, or `64+512` with a bank.
+
+    The steps are scaled so that every batch size sees as many samples. The learning rate scales
+    with the square root of the batch size, as the noise of AdamW's gradient does.
+    """
     train, (batch, _, bank) = config.lens.train, value.partition("+")
     times = int(batch) / train.batch_size
     of_bank = (f"lens.train.negatives={{kind: bank, size: {int(bank)}}}",) if bank else ()
     return (
         f"lens.train.batch_size={int(batch)}",
-        "lens.train.negatives=null",  # whatever the profile states of them
+        "lens.train.negatives=null",  # overrides merge: the profile's own would remain otherwise
         *of_bank,
         f"lens.train.steps={max(1, round(train.steps / times))}",
         f"lens.train.warmup_steps={round(train.warmup_steps / times)}",
@@ -170,7 +174,7 @@ def _negatives(value: str, config: RunConfig) -> Overrides:
 
 
 def _loss(value: str, config: RunConfig) -> Overrides:
-    """A loss with its defaults; the profile's own with what the profile states of it."""
+    """Choose a loss: with its defaults, or with the profile's settings if it is the profile's."""
     if value not in LOSSES.names():
         raise ConfigError(unknown("loss", value, LOSSES.names()))
     return () if value == config.lens.train.loss.kind else (f"lens.train.loss={value}",)
@@ -182,33 +186,35 @@ def _proposed_negatives(config: RunConfig) -> list[str]:
 
 
 def _trunk(value: str, config: RunConfig) -> Overrides:
-    """`skip_first=8+unlock_cls`: all in which the trunk differs from a whole, frozen one."""
-    stated = type(config.lens.trunk)().model_dump()
+    """Read `skip_first=8+unlock_cls`: how the trunk differs from a whole, frozen one."""
+    settings = type(config.lens.trunk)().model_dump()
     for part in value.split("+") if value != "whole" else ():
         key, _, setting = part.partition("=")
-        stated[key] = setting or True
-    return tuple(f"lens.trunk.{key}={str(setting).lower()}" for key, setting in stated.items())
+        settings[key] = setting or True
+    # Every key is set, so that nothing of the profile's own trunk remains.
+    return tuple(f"lens.trunk.{key}={str(setting).lower()}" for key, setting in settings.items())
 
 
 def _trunks(config: RunConfig) -> list[str]:
-    """The profile's trunk; nothing of it unlocked; two more blocks unlocked; fewer skipped."""
+    """Propose the profile's trunk, the same one frozen, one with two more unlocked blocks, and
+    one that skips half as many."""
     trunk = config.lens.trunk
     frozen = type(trunk)(skip_first=trunk.skip_first, skip_last=trunk.skip_last)
     unlocked = trunk.model_copy(update={"unlock_first": trunk.unlock_first + 2})
     longer = trunk.model_copy(update={"skip_first": trunk.skip_first // 2})
-    return [_trunk_value(one.model_dump()) for one in (trunk, frozen, unlocked, longer)]
+    proposed = (trunk, frozen, unlocked, longer)
+    return [_trunk_value(settings.model_dump()) for settings in proposed]
 
 
 def _trunk_value(settings: Mapping[str, int | bool]) -> str:
-    """What `_trunk` takes apart again."""
-    parts = [
-        key if stated is True else f"{key}={stated}" for key, stated in settings.items() if stated
-    ]
+    """Write the value that `_trunk` reads."""
+    parts = [key if value is True else f"{key}={value}" for key, value in settings.items() if value]
     return "+".join(parts) or "whole"
 
 
 def _foundation(value: str, config: RunConfig) -> Overrides:
     if not value.isdecimal():
+        # The sizes of a published model are its own; the profile's were meant for `lit`.
         own_sizes = ("foundation.embed_dim=null", "foundation.image_size_px=null")
         return (f"foundation.spec={value}", *(() if value.startswith("lit:") else own_sizes))
     if not config.foundation.spec.startswith("lit:"):
@@ -220,20 +226,20 @@ def _foundation(value: str, config: RunConfig) -> Overrides:
 
 
 def _foundations(config: RunConfig) -> list[str]:
-    """Widths around that of a `lit` space; else the CLIPs of the papers."""
+    """Propose widths around that of a `lit` space, or the CLIPs of the papers."""
     if not config.foundation.spec.startswith("lit:"):
         return list(CLIPS)
     width = config.foundation.embed_dim or EMBED_DIM
     return [str(max(1, width // 2)), str(width), str(2 * width)]
 
 
-def _shares_a_foundation(workflow: Workflow, config: RunConfig) -> str:
+def _foundation_refusal(workflow: Workflow, config: RunConfig) -> str:
     shared = workflow.foundation_of
     return f"it shares the foundation of {shared}; sweep {shared}" if shared else ""
 
 
 def _supervision(value: str, config: RunConfig) -> Overrides:
-    """A line of `SUPERVISION`, or a registered lens as the only teacher."""
+    """Read a row of `SUPERVISION`, or a registered lens as the only teacher."""
     if value.startswith(SCHEME):
         neither = ("lens.train.image_weight=0", "lens.train.text_weight=0")
         return (f"foundation={value}", *neither)
@@ -242,12 +248,12 @@ def _supervision(value: str, config: RunConfig) -> Overrides:
     return SUPERVISION[value]
 
 
-def _has_one_kind_of_target(workflow: Workflow, config: RunConfig) -> str:
+def _supervision_refusal(workflow: Workflow, config: RunConfig) -> str:
     train = config.lens.train
     weights = {"image": train.image_weight, "text": train.text_weight}
     missing = [kind for kind, weight in weights.items() if not weight]
     return "".join(
-        f"its settings train without {kind}s (lens.train.{kind}_weight is 0); where its "
+        f"its settings train without {kind}s (lens.train.{kind}_weight is 0); if its "
         f"recordings have them, set lens.train.{kind}_weight=1"
         for kind in missing
     )
@@ -259,14 +265,14 @@ AXES = {
         "vit-lens, imagebind",
         lambda config: ("vit-lens", "imagebind"),
         _recipe,
-        refusal=_has_one_kind_of_target,
+        refusal=_supervision_refusal,
     ),
     "supervision": Axis(
         "what the lens is trained against",
         f"{', '.join(SUPERVISION)}, and {SCHEME}… of a lens that teaches",
         lambda config: SUPERVISION,
         _supervision,
-        refusal=_has_one_kind_of_target,
+        refusal=_supervision_refusal,
     ),
     "head": _named("the head: the foundation's frozen projection, or one trained", HEADS),
     "temperature": Axis(
@@ -285,24 +291,24 @@ AXES = {
     "batch": Axis("the batch, at the same number of steps", "samples per step", _batches, _batch),
     "loss": Axis("the loss", ", ".join(LOSSES.names()), lambda config: LOSSES.names(), _loss),
     "negatives": Axis(
-        "what a sample is told apart from, at the same number of samples seen",
+        "the negatives of a sample, at the same number of samples seen",
         "samples per step, and with a bank of targets, as 64,64+512,512",
         _proposed_negatives,
         _negatives,
     ),
     "augmentation": _named("augmentation of the training signals", AUGMENTATION),
     "trunk": Axis(
-        "what is used of the trunk, and what is trained of it",
+        "the blocks of the trunk that are used, and those that are trained",
         "settings of lens.trunk joined by +, as skip_first=8+unlock_cls, and `whole`",
         _trunks,
         _trunk,
     ),
     "foundation": Axis(
-        "the foundation, and so the space",
+        "the foundation, and with it the embedding space",
         "specs (open_clip:…, lit:…), and widths of a `lit` space",
         _foundations,
         _foundation,
         label=lambda value: f"E {value}" if value.isdecimal() else value,
-        refusal=_shares_a_foundation,
+        refusal=_foundation_refusal,
     ),
 }

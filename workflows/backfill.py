@@ -1,9 +1,9 @@
-"""backfill: a modality's data set built piece by piece, ahead of the run that finishes it.
+"""backfill: builds a modality's data set piece by piece, ahead of the run that finishes it.
 
-Each partition of the asset `<modality>/pieces` is one range of shards: its objects fetched,
-rendered and paired, into the artifacts that an ordinary run would make. Partitions need nothing
-of each other; daemons of several machines may build them into one store. The run then finds
-every shard made, finishes the artifacts and goes on.
+Each partition of the asset `<modality>/pieces` is one range of shards: its objects are fetched,
+rendered and paired into the artifacts that an ordinary run would make. Partitions do not depend
+on each other, so daemons of several machines may build them into one store. The run then finds
+every shard, commits the artifacts and goes on.
 """
 
 # Without postponed annotations: Dagster looks at the type of an asset's `context` itself.
@@ -17,7 +17,7 @@ from workflows.workplace import Workplace
 
 
 def backfill_of(workflow: Workflow, division: Pieces) -> dg.Definitions:
-    """The partitioned asset, and the job that backfills it with the division's profile."""
+    """Return the partitioned asset and the job that builds it with the division's profile."""
     partitions = dg.StaticPartitionsDefinition([str(piece) for piece in pieces(division.number)])
     key = dg.AssetKey([workflow.modality, "pieces"])
 
@@ -25,7 +25,7 @@ def backfill_of(workflow: Workflow, division: Pieces) -> dg.Definitions:
         key=key,
         partitions_def=partitions,
         group_name=workflow.modality,
-        description="Ranges of shards, built ahead of a run that then finds them made.",
+        description="Ranges of shards, built ahead of the run that uses them.",
         kinds={"ray"},
     )
     def build(
@@ -36,14 +36,14 @@ def backfill_of(workflow: Workflow, division: Pieces) -> dg.Definitions:
         config = settings.config(workflow)
         runtime = settings.runtime(config)
         piece = Piece.parse(context.partition_key)
-        made = run_piece(workflow.steps, runtime, config, piece, workplace.run_step)
-        shards = made[-1]
+        parts = run_piece(workflow.steps, runtime, config, piece, workplace.run_step)
+        shards = parts[-1]
         return dg.MaterializeResult(
             metadata={
                 "shards": len(shards.shards()),
                 "samples": shards.manifest.counts["samples"],
-                "quarantined": sum(len(part.manifest.quarantined) for part in made),
-                **{a.manifest.step: dg.MetadataValue.path(str(a.folder)) for a in made},
+                "quarantined": sum(len(part.manifest.quarantined) for part in parts),
+                **{a.manifest.step: dg.MetadataValue.path(str(a.folder)) for a in parts},
             }
         )
 

@@ -1,8 +1,8 @@
 """cli: the `vitlens` command.
 
-Exit codes: 0 done, 1 a gate failed (the lens stays challenger), 2 a mistake in what was asked,
-3 any other failure, 130 stopped by Ctrl-C. A command is a module of `workflows.commands`; only the
-one that is called is imported.
+Exit codes: 0 done, 1 a gate failed (the lens stays challenger), 2 a mistake in the arguments or
+settings, 3 any other failure, 130 stopped by Ctrl-C. A command is a module of
+`workflows.commands`; only the module of the called command is imported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from workflows.exit_codes import FAILED, INTERRUPTED, MISTAKE
 
 
 class _Cli(click.Group):
-    """Finds commands by name, and turns what they raise into a message and an exit code."""
+    """Finds commands by name, and turns their exceptions into a message and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(module.name for module in pkgutil.iter_modules(workflows.commands.__path__))
@@ -47,7 +47,7 @@ class _Cli(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
-            _say("stopped; the same command goes on where this one left off", "yellow")
+            _say("stopped; run the same command again to go on from here", "yellow")
             sys.exit(INTERRUPTED)
         except Exception as error:
             if debug:
@@ -64,13 +64,13 @@ def main(debug: bool) -> None:
 
 
 def _summary(name: str) -> str:
-    """The first line of a command's module, read without importing it."""
+    """Return the first line of a command's docstring without importing the module."""
     source = Path(workflows.commands.__path__[0], f"{name}.py").read_text()
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 def _message(error: Exception) -> str:
-    """A message of ours as it stands; of any other error its kind and its notes too."""
+    """Return our own errors' text as it is; add the type and notes of any other error."""
     if isinstance(error, VitlensError):
         return str(error)
     notes = getattr(error, "__notes__", [])
@@ -78,5 +78,5 @@ def _message(error: Exception) -> str:
 
 
 def _say(message: str, colour: str) -> None:
-    console = Console(stderr=True, emoji=False)  # else `clip:x:` would be shown as a cross
+    console = Console(stderr=True, emoji=False)  # otherwise rich shows `clip:x:` as a cross
     console.print(f"[{colour}]{escape(message)}[/]", highlight=False, soft_wrap=True)

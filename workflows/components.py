@@ -1,13 +1,13 @@
-"""components: the workflow template; one `defs.yaml` makes a modality's Dagster definitions.
+"""components: turns a modality's `defs.yaml` into its Dagster definitions.
 
     objects ─▶ renders ─┐
                         ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
     source ─────────────┘           ─▶ index ─▶ benchmarks ─▶ challenger ─(gates)─▶ champion
 
-The gates of every tier (`registry.acceptance`) are blocking checks on `challenger`: when one
+The gates of every tier (`registry.acceptance`) are blocking checks on `challenger`: if one
 fails, `champion` does not run.
-What starts a job by itself is in `automation`, what builds a data set in pieces in `backfill`.
-Assets hold no science: they load the settings, call the step and report metadata.
+Schedules and sensors are in `automation`, data sets built in pieces in `backfill`.
+Assets contain no science: they load the settings, call the step and report metadata.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         return dg.Definitions.merge(own, backfill_of(self, self.pieces))
 
     def _selection(self) -> dg.AssetSelection:
-        """The workflow's assets, and what a shared foundation is made of."""
+        """Select the workflow's assets, and everything a shared foundation is made of."""
         names = (*(step.name for step in self.steps), "challenger", "champion")
         own = dg.AssetSelection.assets(*map(self._key, names))
         if self.foundation_of is None:
@@ -121,7 +121,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
                 asset=key,
                 additional_deps=[evaluation],
                 blocking=True,
-                description=str(self.gates.get(name, "checked of every modality")),
+                description=str(self.gates.get(name, "checked for every modality")),
             )
             for name in acceptance.names(self.gates)
         ]
@@ -151,7 +151,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             ins=self._inputs(self.step_names),
             deps=[self._key("challenger")],
             group_name=self.modality,
-            description="The version that consumers load; only after its gates passed.",
+            description="The version that consumers load; promoted once its gates have passed.",
             kinds={"mlflow"},
         )
         def promote(
@@ -170,7 +170,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         return promote
 
     def _registered(self, registry: Registry, evaluation: Artifact) -> ModelVersion:
-        """The version that an evaluation was registered as."""
+        """Return the version that an evaluation was registered as."""
         versions = registry.versions(self.modality)
         return next(v for v in versions if v.evaluation == evaluation.fingerprint)
 
@@ -182,8 +182,9 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         artifacts: Mapping[str, Artifact],
         model: ModelVersion,
     ) -> dg.MaterializeResult:
-        """Write the report with the version's present aliases, and keep it with its run."""
-        artifacts = {name: artifacts[name] for name in self.step_names}  # Dagster sorts by name
+        """Write the report with the version's present aliases, and log it to its MLflow run."""
+        # Dagster passes inputs sorted by name; the report lists the steps in order.
+        artifacts = {name: artifacts[name] for name in self.step_names}
         home = workplace.home.root
         write = workplace.write_report or report.write
         folder = write(home, config, artifacts, model.gates, model, profile)

@@ -1,7 +1,7 @@
-"""console: what a run leaves on the terminal, one line per step; all other output is logged.
+"""console: prints one line per step on the terminal; all other output goes to the log.
 
-Promises  while `quiet_terminal` holds, nothing but `terminal()` reaches the terminal: whatever
-          Dagster, Ray, MLflow or a library's C code prints lands in the run's log file.
+Promises  inside `quiet_terminal` only `terminal()` reaches the terminal: everything that
+          Dagster, Ray, MLflow or a library's C code prints goes to the run's log file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _consoles: list[Console] = []
 
 
 def terminal() -> Console:
-    """Where progress and step lines go: standard error, also while it is being logged."""
+    """Return the console for progress and step lines: standard error, also when redirected."""
     return _consoles[-1] if _consoles else Console(stderr=True)
 
 
@@ -48,6 +48,7 @@ def quiet_terminal(log: Path) -> Generator[Console]:
         root.setLevel(logging.INFO)
         stack.callback(root.removeHandler, handler)
         screen = stack.enter_context(os.fdopen(os.dup(_STDERR), "w"))
+        # Descriptors, not sys.stdout: C code and child processes write to descriptors.
         for descriptor in (_STDOUT, _STDERR):
             stack.enter_context(_sent_to(file.fileno(), descriptor))
         _consoles.append(Console(file=screen))
@@ -57,8 +58,8 @@ def quiet_terminal(log: Path) -> Generator[Console]:
 
 @contextmanager
 def _sent_to(target: int, descriptor: int) -> Generator[None]:
-    """Point an open file descriptor elsewhere for a while."""
-    # What is buffered was meant for where the descriptor points now.
+    """Redirect an open file descriptor while the block runs."""
+    # Text still in the buffers belongs to the present target.
     sys.stdout.flush()
     sys.stderr.flush()
     original = os.dup(descriptor)
@@ -73,7 +74,7 @@ def _sent_to(target: int, descriptor: int) -> Generator[None]:
 
 
 def show_artifact(console: Console, artifact: Artifact) -> None:
-    """`renders      reused` or `renders      224 samples, 2 quarantined, 41 s`."""
+    """Print `renders      reused` or `renders      224 samples, 2 quarantined, 41 s`."""
     manifest = artifact.manifest
     if artifact.reused:
         return _line(console, manifest.step, "[dim]reused[/]")
@@ -93,7 +94,7 @@ def show_rolled_back(console: Console, model: ModelVersion, move: Move) -> None:
         console,
         "champion",
         f"[yellow]unchanged[/]: {escape(move.who)} rolled version {model.version} back{why}; "
-        "`vitlens promote` makes it champion again",
+        "use `vitlens promote` to make it champion again",
     )
 
 

@@ -1,8 +1,8 @@
-"""current: whether a run would find everything made, told without making anything.
+"""current: tells whether a run would find everything made, without making anything.
 
 Reads     the listing of the source, the manifests of finished artifacts, the registry.
-Promises  the steps themselves are asked, with a store that only looks: there is no second
-          notion of what decides a fingerprint.
+Promises  the steps themselves compute the fingerprints, with a store that only looks artifacts
+          up; so this answer and a run cannot disagree.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from workflows.workplace import Workplace
 
 
 def current_version(workplace: Workplace, workflow: Workflow, profile: str) -> ModelVersion | None:
-    """The version that a run with this profile would end with, if nothing is left to do.
+    """Return the version that a run with this profile would end with, if nothing is left to do.
 
-    None too where the objects lie in a remote mirror: to list one may fetch its annotations.
+    Also None if the objects lie in a remote mirror: listing it may fetch its annotations.
 
     Raises:
         VitlensError: the source cannot be listed.
@@ -32,32 +32,33 @@ def current_version(workplace: Workplace, workflow: Workflow, profile: str) -> M
         return None
     try:
         finished = _Finished(workplace, workflow, profile)
-        made = {name: finished[name] for name in workflow.step_names}
+        artifacts = {name: finished[name] for name in workflow.step_names}
     except NotMadeError:
         return None
-    told = settings_digest(config, made["benchmarks"])
+    wanted_gates = settings_digest(config, artifacts["benchmarks"])
     champion = workplace.registry.champion(workflow.modality)
     for version in versions:
-        if version.evaluation == made["evaluation"].fingerprint:
+        if version.evaluation == artifacts["evaluation"].fingerprint:
+            # A run would still promote a challenger whose gates passed, so that is work left.
             promoted = not version.gates_passed or CHALLENGER not in version.aliases
-            checked = is_current(version, told, champion)
+            checked = is_current(version, wanted_gates, champion)
             return version if promoted and checked else None
     return None
 
 
 @dataclass(frozen=True)
 class _Finished:
-    """The artifacts of a workflow by step, each looked up once (`NotMadeError`)."""
+    """The artifacts of a workflow by step; each is looked up once (`NotMadeError`)."""
 
     workplace: Workplace
     workflow: Workflow
     profile: str
-    found: dict[str, Artifact] = field(default_factory=dict)
+    by_step: dict[str, Artifact] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Artifact:
-        if name not in self.found:
-            self.found[name] = self._look_up(name)
-        return self.found[name]
+        if name not in self.by_step:
+            self.by_step[name] = self._look_up(name)
+        return self.by_step[name]
 
     def _look_up(self, name: str) -> Artifact:
         if name == "shared":

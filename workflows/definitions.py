@@ -1,4 +1,4 @@
-"""definitions: every folder of `workflows/modalities` as Dagster sees it.
+"""definitions: Dagster's definitions of every folder of `workflows/modalities`.
 
     dagster dev -m workflows.definitions
 
@@ -17,14 +17,14 @@ from workflows.artifact_io import ArtifactIOManager
 from workflows.components import ARTIFACTS
 from workflows.settings import RESOURCE, RunSettings
 from workflows.workplace import RESOURCE as WORKPLACE
-from workflows.workplace import Workplace
+from workflows.workplace import present
 
 LOG_FILE = "log_file"
 
 
 @dg.logger
 def log_file(context: dg.InitLoggerContext) -> logging.Logger:
-    """Python's own logging, which the command line sends to the run's log file."""
+    """Return a logger of Python's logging, which the command line writes to the run's log."""
     logger = logging.getLogger("vitlens.dagster")
     logger.setLevel(logging.DEBUG)
     return logger
@@ -39,12 +39,12 @@ def defs() -> dg.Definitions:
 
 
 def shared() -> dg.Definitions:
-    """What all workflows need beside their own definitions."""
+    """Return the resources, loggers and executor that all workflows share."""
     return dg.Definitions(
         resources={
             RESOURCE: RunSettings.configure_at_launch(),
             ARTIFACTS: ArtifactIOManager(),
-            WORKPLACE: dg.ResourceDefinition(lambda _: Workplace.from_environment()),
+            WORKPLACE: dg.ResourceDefinition(lambda _: present()),
         },
         loggers={LOG_FILE: log_file},
         executor=dg.in_process_executor,

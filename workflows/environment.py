@@ -1,4 +1,4 @@
-"""environment: the quiet that commands work in, and Dagster's settings."""
+"""environment: variables that silence third-party packages, and Dagster's settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _QUIET = {
     "PYTHONWARNINGS": "ignore",
     "TOKENIZERS_PARALLELISM": "false",
 }
-# One run at a time from the UI: two would share the machine's few cores and its one Ray.
+# One run at a time from the UI: two runs would compete for the machine's cores and its one Ray.
 _DAGSTER_YAML = """\
 nux:
   enabled: false
@@ -29,13 +29,13 @@ concurrency:
 
 
 def quiet_environment() -> None:
-    """No telemetry and no third-party chatter, here and in child processes."""
+    """Switch off telemetry and third-party messages, here and in child processes."""
     for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+        os.environ.setdefault(name, value)  # a value that the user has set stays
 
 
 def dagster_folder(home: Home) -> Path:
-    """Dagster's folder, with its settings; an existing `dagster.yaml` is the user's."""
+    """Return Dagster's folder and write its settings, unless the user has a `dagster.yaml`."""
     folder = home.dagster()
     settings = folder / "dagster.yaml"
     if not settings.exists():

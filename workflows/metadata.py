@@ -1,4 +1,4 @@
-"""metadata: what Dagster's UI shows of an artifact, a registered version and a gate."""
+"""metadata: what Dagster's UI shows for an artifact, a registered version and a gate."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pipelines.store.artifacts import Artifact, Quarantined
 from workflows.artifact_io import FOLDER
 
 Metadata = dict[str, dg.MetadataValue | str | float | bool]
-_SHOWN_QUARANTINED = 200
+_SHOWN_QUARANTINED = 200  # Dagster stores metadata in its event log; the manifest lists all
 
 
 def of_artifact(artifact: Artifact) -> Metadata:
-    """Counts, quarantined samples with reasons, and where it lies."""
+    """Return an artifact's counts, quarantined samples with reasons, and folder."""
     manifest = artifact.manifest
-    shown: Metadata = {
+    entries: Metadata = {
         FOLDER: dg.MetadataValue.path(str(artifact.folder)),
         "fingerprint": artifact.fingerprint,
         "reused": artifact.reused,
@@ -31,10 +31,10 @@ def of_artifact(artifact: Artifact) -> Metadata:
         **manifest.counts,
     }
     if manifest.quarantined:
-        shown["quarantined samples"] = _quarantined(manifest.quarantined)
+        entries["quarantined samples"] = _quarantined(manifest.quarantined)
     if manifest.step == "evaluation":
-        shown["results"] = dg.MetadataValue.md(results_table(read_result(artifact)))
-    return shown
+        entries["results"] = dg.MetadataValue.md(results_table(read_result(artifact)))
+    return entries
 
 
 def of_version(model: ModelVersion, report: Path) -> Metadata:
@@ -58,12 +58,12 @@ def of_gate(result: GateResult) -> Metadata:
 
 
 def results_table(summary: EvaluationSummary) -> str:
-    """The figures of an evaluation with their 95 % intervals, as Markdown."""
+    """Return the figures of an evaluation with their 95 % intervals, as Markdown."""
     tables = (presenter.zero_shot_table(summary), presenter.retrieval_table(summary))
     scores = summary.zero_shot
-    said = f"{scores.n} samples, chance {presenter.fraction(scores.chance)}"
+    basis = f"{scores.n} samples, chance {presenter.fraction(scores.chance)}"
     parts = [presenter.markdown(table) for table in tables if table.rows]
-    parts.append(f"{said}; trained against {presenter.trained_against(summary)}.")
+    parts.append(f"{basis}; trained against {presenter.trained_against(summary)}.")
     return "\n\n".join(parts)
 
 

@@ -10,8 +10,9 @@ HOST = "127.0.0.1"
 
 
 def require_free(option: str, port: int, host: str = HOST) -> None:
-    """`ConfigError` if something listens on `port` already, or `host` is not this machine's."""
+    """Raise `ConfigError` if `port` is in use or `host` is not an address of this machine."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # As servers do: a port whose last connections are in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -1,4 +1,4 @@
-"""preflight: what can be known to fail is found before any process is started."""
+"""preflight: finds mistakes in settings and inputs before any process is started."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from workflows.spec import Workflow, load_workflow
 
 
 def check(workflow: Workflow, profile: str, overrides: Sequence[str]) -> None:
-    """Check the settings, and that all they name is there (`ConfigError`): data set or mirror,
-    foundation, compiler."""
+    """Check the settings, and that the data set or mirror, the foundation and the compiler that
+    they name exist (`ConfigError`)."""
     config = workflow.config(profile, overrides)
     if config.resources.compile and not _has_compiler():
         raise ConfigError(
-            "resources.compile: no C++ compiler found; install g++, let CXX name another, or leave "
-            "it off"
+            "resources.compile: no C++ compiler found; install g++, name another compiler in CXX, "
+            "or switch it off"
         )
     if config.source is None:
         open_mirror(config.objects.mirror)
@@ -35,5 +35,5 @@ def check(workflow: Workflow, profile: str, overrides: Sequence[str]) -> None:
 
 
 def _has_compiler() -> bool:
-    """A cluster's nodes have their own."""
+    """Whether a compiler is here; a cluster's nodes are assumed to have their own."""
     return "RAY_ADDRESS" in os.environ or shutil.which(os.environ.get("CXX", "g++")) is not None

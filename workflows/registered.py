@@ -1,4 +1,4 @@
-"""registered: what the commands of the registry share: versions by number or alias."""
+"""registered: finds versions by number or alias, for the commands of the registry."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ WHY = click.option("--why", default="", metavar="TEXT", help="Kept in the model'
 
 
 def known_versions(home: Path, modality: str) -> list[ModelVersion]:
-    """Every version of a modality's model (`ConfigError`: none)."""
-    if found := models.versions(home, modality):
-        return found
+    """Return every version of a modality's model (`ConfigError` if there is none)."""
+    if versions := models.versions(home, modality):
+        return versions
     raise ConfigError(
         f"{models.model_name(modality)} has no version; `vitlens run {modality}` registers one"
     )
 
 
 def find_version(modality: str, asked: str) -> tuple[Path, ModelVersion]:
-    """The version of that number or alias."""
+    """Return the home and the version with this number or alias."""
     home = Home.from_environment().root
-    found = known_versions(home, modality)
-    for model in found:
+    versions = known_versions(home, modality)
+    for model in versions:
         if asked in (str(model.version), *model.aliases):
             return home, model
-    known = [str(model.version) for model in found]
-    known += [alias for model in found for alias in model.aliases]
-    raise ConfigError(f"{found[0].name} has no {asked!r}; there are {', '.join(known)}")
+    known = [str(model.version) for model in versions]
+    known += [alias for model in versions for alias in model.aliases]
+    raise ConfigError(f"{versions[0].name} has no {asked!r}; there are {', '.join(known)}")
 
 
 def called(model: ModelVersion) -> str:

@@ -1,4 +1,4 @@
-"""runner: a modality's Dagster job, run in this process against the instance the UI shows."""
+"""runner: runs a modality's Dagster job in this process, on the instance that the UI shows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 
 import dagster as dg
 
-# Not exported by dagster: raised when a blocking check failed.
+# Dagster does not export them; the first is raised when a blocking check failed.
 from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
 
 from pipelines.flow import STEP_NAMES
@@ -20,11 +20,11 @@ from workflows.environment import dagster_folder
 from workflows.processes import end_abandoned
 from workflows.settings import run_config
 from workflows.spec import load_workflow
-from workflows.workplace import RESOURCE, Workplace
+from workflows.workplace import Workplace
 
 
 class RunOutcome(Enum):
-    """How a run ended that did not fail."""
+    """How a run ended if it did not fail."""
 
     CHAMPION = "champion"
     CHALLENGER = "challenger"  # a gate failed
@@ -32,7 +32,7 @@ class RunOutcome(Enum):
 
 @cache  # half a second, and a sweep runs many times
 def definitions() -> dg.Definitions:
-    """Every workflow, as this process found them first."""
+    """Return the definitions of every workflow, as first loaded by this process."""
     return defs()
 
 
@@ -42,7 +42,7 @@ def execute(
     """Run every step; finished ones are reused.
 
     Raises:
-        Whatever a step raised, as it raised it.
+        Exception: whatever a step raised, unchanged.
         KeyboardInterrupt: stopped by the user.
     """
     job = definitions().resolve_job_def(modality)
@@ -60,29 +60,29 @@ def evaluate(
     overrides: Sequence[str],
     tags: Mapping[str, str],
 ) -> dict[str, Artifact]:
-    """Run the steps up to `evaluation`; nothing is registered, and no gate is held.
+    """Run the steps up to `evaluation`; nothing is registered, and no gate is checked.
 
     Args:
-        tags: what the history of runs is to say of this one.
+        tags: tags of this run in Dagster's history.
 
     Returns:
         The workflow's artifacts by step.
 
     Raises:
-        As `execute` does.
+        Exception: as `execute`.
     """
     job = definitions().resolve_job_def(modality)
-    wanted = STEP_NAMES[: STEP_NAMES.index("evaluation") + 1]
-    keys = [key for key in job.asset_layer.selected_asset_keys if key.path[-1] in wanted]
+    step_names = STEP_NAMES[: STEP_NAMES.index("evaluation") + 1]
+    keys = [key for key in job.asset_layer.selected_asset_keys if key.path[-1] in step_names]
     settings = run_config(modality, profile, overrides)
     result = _run(workplace, job, settings, asset_selection=keys, tags=tags)
-    made = {
+    artifacts = {
         event.asset_key: artifact_of(event.step_materialization_data.materialization)
         for event in result.get_asset_materialization_events()
     }
     workflow = load_workflow(modality)
-    names = [name for name in workflow.step_names if name in wanted]
-    return {name: made[dg.AssetKey([modality, name])] for name in names}
+    names = [name for name in workflow.step_names if name in step_names]
+    return {name: artifacts[dg.AssetKey([modality, name])] for name in names}
 
 
 def _run(
@@ -93,14 +93,13 @@ def _run(
     tags: Mapping[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:
     os.environ["DAGSTER_HOME"] = str(dagster_folder(workplace.home))
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.get() as instance, workplace.entered():
         end_abandoned(instance)
         try:
             return job.execute_in_process(
                 {**settings, "loggers": {LOG_FILE: {}}},
                 instance,
                 asset_selection=asset_selection,
-                resources={RESOURCE: workplace},
                 tags={"vitlens/from": "command line", **(tags or {})},
             )
         except DagsterExecutionInterruptedError as error:

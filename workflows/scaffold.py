@@ -1,12 +1,12 @@
-"""scaffold: the three files of a new modality, from templates.
+"""scaffold: writes the three files of a new modality from templates.
 
 Reads     `workflows/templates/new_modality/`.
 Writes    into the source checkout in use
             vitlens_core/modalities/<name>.py             the science
             workflows/modalities/<name>/defs.yaml         the workflow
             tests/vitlens_core/modalities/test_<name>.py  the test, and the example for contracts
-Promises  all three or none; nothing that exists is touched; what is written passes lint, types,
-          contracts and a run of its tiny profile as it is.
+Promises  all three files are written or none; no existing file is changed; the new files pass
+          lint, types, contracts and a run of the tiny profile unchanged.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ def checkout(root: Path = Path(__file__).parents[1]) -> Path:
 
 
 def create(root: Path, name: str, description: str | None = None) -> list[Path]:
-    """Write a new modality's files into a checkout; their paths, relative to it.
+    """Write a new modality's files into a checkout and return their paths, relative to it.
 
     Args:
         description: one line for the UI.
 
     Raises:
-        ConfigError: a name that is taken or cannot be a module's, a description that is not one
-            line, or a checkout that cannot be written to; nothing is left behind.
+        ConfigError: a name that is taken or is no valid module name, a description that is not
+            one line, or a checkout that cannot be written to; no file is left behind.
     """
     check_name(name)
     texts = rendered(name, description)
@@ -73,11 +73,11 @@ def create(root: Path, name: str, description: str | None = None) -> list[Path]:
 
 
 def check_name(name: str) -> None:
-    """Raise ConfigError unless a new modality may be called so."""
+    """Raise ConfigError unless a new modality may have this name."""
     if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
         raise ConfigError(
-            f"a modality is called as its module: expected lower_snake_case of at most "
-            f"{_LONGEST_NAME} characters, such as sonar or hyper_spectral, found {name!r}"
+            f"a modality is named like its module: expected lower_snake_case of at most "
+            f"{_LONGEST_NAME} characters, such as sonar or hyper_spectral; found {name!r}"
         )
     if name in {*keyword.kwlist, *keyword.softkwlist}:
         raise ConfigError(f"{name!r} is a keyword of Python; choose another name")
@@ -89,12 +89,12 @@ def check_name(name: str) -> None:
         stored = other.signal_file if isinstance(other, LensedModality) else None
         if name == other.metric_prefix or f"{name}.npy" == stored:
             raise ConfigError(
-                f"{name!r} is the word of {other.name} in metrics or shards; choose another name"
+                f"{name!r} already names {other.name} in metrics or shards; choose another name"
             )
 
 
 def rendered(name: str, description: str | None = None) -> dict[str, str]:
-    """Path in the checkout → content. Raises ConfigError on a description that is not one line."""
+    """Return path in the checkout → content (`ConfigError`: the description is not one line)."""
     words = name.replace("_", " ")
     if description is None:
         description = f"Recordings of {words} beside pictures and words."
@@ -120,7 +120,7 @@ def rendered(name: str, description: str | None = None) -> dict[str, str]:
 
 
 def _write(path: Path, text: str, undo: ExitStack) -> None:
-    """Write a new file, and its folder if need be; `undo` takes them away again."""
+    """Write a new file, and its folder if needed; `undo` removes them again."""
     if not path.parent.exists():
         path.parent.mkdir()
         undo.callback(path.parent.rmdir)

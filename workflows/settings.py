@@ -1,4 +1,4 @@
-"""settings: what a Dagster run is told, in the launchpad as on the command line."""
+"""settings: the settings of a Dagster run, in the launchpad and on the command line."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ TEACHER_TAG = "vitlens/teacher-"  # and a modality
 
 
 class RunSettings(dg.ConfigurableResource):
-    """The profile a run takes, and what it overrides in the modality it is for."""
+    """The profile of a run, and the overrides for one modality."""
 
-    modality: str = Field("", description="whose settings the overrides change")
+    modality: str = Field("", description="modality whose settings the overrides change")
     profile: str = Field(DEFAULT_PROFILE, description="a profile of the modality's defs.yaml")
     overrides: list[str] = Field([], description="as `--set`: section.key=value, value in YAML")
 
@@ -30,15 +30,16 @@ class RunSettings(dg.ConfigurableResource):
     _run_id: str = PrivateAttr("")
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """State which process the run lives in, for `workflows.processes`."""
+        """Record the process of the run, for `workflows.processes`."""
         if context.run and context.instance:
             context.instance.add_run_tags(context.run.run_id, process_tag())
             self._instance, self._run_id = context.instance, context.run.run_id
 
     def config(self, workflow: Workflow) -> RunConfig:
-        """The settings of a workflow in this run; a teacher is named by its version."""
-        own = self.modality in ("", workflow.modality)
-        overrides = self.overrides if own else []
+        """Return the settings of a workflow in this run; a teacher is named by its version."""
+        # A run may also make another workflow's foundation; overrides are not meant for that one.
+        is_addressed = self.modality in ("", workflow.modality)
+        overrides = self.overrides if is_addressed else []
         config = workflow.config(self.profile, overrides)
         if not config.foundation.has_teacher or self._instance is None:
             return config
@@ -51,9 +52,9 @@ class RunSettings(dg.ConfigurableResource):
         return Runtime(home.store, config.resources, terminal(), home, loggers)
 
     def _pinned(self, instance: dg.DagsterInstance, modality: str, spec: str) -> str:
-        """The version that `spec` named when the run first asked.
+        """Return the version that `spec` named when the run first asked.
 
-        Its alias may move while the run goes on: half of the steps would meet another lens.
+        An alias may move during the run; some steps would then use another lens.
         """
         tag = f"{TEACHER_TAG}{modality}"
         run = instance.get_run_by_id(self._run_id)
@@ -65,6 +66,6 @@ class RunSettings(dg.ConfigurableResource):
 
 
 def run_config(modality: str, profile: str, overrides: Sequence[str] = ()) -> dict:
-    """Dagster's run config for these settings."""
+    """Return Dagster's run config for these settings."""
     chosen = {"modality": modality, "profile": profile, "overrides": list(overrides)}
     return {"resources": {RESOURCE: {"config": chosen}}}

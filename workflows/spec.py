@@ -1,4 +1,4 @@
-"""spec: what a modality's `defs.yaml` states, readable without starting Dagster.
+"""spec: reads a modality's `defs.yaml` without starting Dagster.
 
 Reads     `workflows/modalities/<name>/defs.yaml`.
 Promises  the command line and the Dagster component see the same attributes and settings.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -19,11 +19,11 @@ from vitlens_core.errors import ConfigError, unknown
 
 MODALITIES = Path(__file__).parent / "modalities"
 DEFAULT_PROFILE = "demo"
-_SHORTEST_S = 30  # between two looks at a source
+_SHORTEST_S = 30  # between two evaluations of a sensor; each may list a whole data set
 
 
 class Automation(BaseModel):
-    """What the workflow does by itself, once somebody switches it on."""
+    """What starts the workflow without a person, once somebody switches it on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,14 +31,14 @@ class Automation(BaseModel):
 
 
 class Schedule(Automation):
-    """When it runs."""
+    """When the workflow runs."""
 
     cron: str
-    timezone: str = Field("UTC", description="of the cron's hours, as Europe/Zurich")
+    timezone: str = Field("UTC", description="time zone of `cron`, such as Europe/Zurich")
 
 
 class Sensor(Automation):
-    """How often it looks whether the source has changed; a change that has settled is run."""
+    """How often the sensor checks whether the source has changed, in seconds."""
 
     every_s: int = 600
 
@@ -52,7 +52,7 @@ class Sensor(Automation):
 
 
 class Pieces(Automation):
-    """Into how many ranges of shards the data set is divided, to be built ahead of a run."""
+    """The number of ranges of shards into which a data set built ahead of a run is divided."""
 
     number: int
 
@@ -60,27 +60,28 @@ class Pieces(Automation):
     @classmethod
     def _check_number(cls, number: int) -> int:
         if number < 1:
-            raise ValueError(f"expected one piece or more, found {number}")
+            raise ValueError(f"expected one or more pieces, found {number}")
         return number
 
 
 class Workflow(BaseModel):
-    """A modality's workflow: its settings by profile, its gates, what starts it."""
+    """A modality's workflow: its settings by profile, its gates, its schedule and sensor."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     modality: str = Field(description="a module of vitlens_core.modalities")
     description: str
-    base: dict[str, object] = Field(default_factory=dict, description="what all profiles share")
-    profiles: dict[str, dict[str, object]] = Field(description="settings by name, over the base")
-    gates: dict[str, dict[str, object]] = Field(
+    # `Any`, not `object`: Dagster's components resolve no other type of unknown values.
+    base: dict[str, Any] = Field(default_factory=dict, description="what all profiles share")
+    profiles: dict[str, dict[str, Any]] = Field(description="settings by name, over the base")
+    gates: dict[str, dict[str, Any]] = Field(
         description="name → settings; `kind` names a module of pipelines.registry.gates"
     )
     schedule: Schedule | None = None
     sensor: Sensor | None = None
     pieces: Pieces | None = None
     foundation_of: str | None = Field(
-        None, description="workflow whose foundation, so whose embedding space, this one shares"
+        None, description="workflow whose foundation and embedding space this one shares"
     )
 
     @model_validator(mode="after")
@@ -93,7 +94,7 @@ class Workflow(BaseModel):
 
     @property
     def steps(self) -> tuple[FlowStep, ...]:
-        """The workflow's own steps, in order."""
+        """Return the workflow's own steps, in order."""
         return steps(
             from_source="source" in self.base, shares_foundation=self.foundation_of is not None
         )
@@ -103,15 +104,15 @@ class Workflow(BaseModel):
         return tuple(step.name for step in self.steps)
 
     def config(self, profile: str, overrides: Sequence[str] = ()) -> RunConfig:
-        """The checked settings of one run (`ConfigError` names the choices)."""
+        """Return the checked settings of one run (`ConfigError` names the choices)."""
         if profile not in self.profiles:
             raise ConfigError(unknown("profile", profile, self.profiles))
         base = {**self.base, "gates": self.gates}
         config = load_run_config(self.modality, base, self.profiles[profile], overrides)
         if config.source is not None and "source" not in self.base:
             raise ConfigError(
-                f"source: the workflow of {self.modality} renders objects; state a source in the "
-                "`base` of its defs.yaml to read a data set instead"
+                f"source: the workflow of {self.modality} renders objects; to read a data set "
+                "instead, state a source in the `base` of its defs.yaml"
             )
         if (
             self.foundation_of
@@ -119,19 +120,19 @@ class Workflow(BaseModel):
             and not (config.foundation.has_teacher)
         ):
             raise ConfigError(
-                f"foundation: that of {self.modality} is {self.foundation_of}'s; set it there, or "
-                "name a lens that teaches (models:/…)"
+                f"foundation: {self.modality} shares that of {self.foundation_of}; set it there, "
+                "or name a lens that teaches (models:/…)"
             )
         return config
 
 
 def modality_names() -> list[str]:
-    """The modalities that have a workflow."""
+    """Return the modalities that have a workflow."""
     return sorted(path.parent.name for path in MODALITIES.glob("*/defs.yaml"))
 
 
 def load_workflow(modality: str) -> Workflow:
-    """The workflow of a modality; `ConfigError` names those that exist."""
+    """Return the workflow of a modality (`ConfigError` names those that exist)."""
     if modality not in modality_names():
         raise ConfigError(unknown("modality", modality, modality_names()))
     text = (MODALITIES / modality / "defs.yaml").read_text()

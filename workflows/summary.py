@@ -1,4 +1,4 @@
-"""summary: the end of a run or a sweep on the terminal, out of what their reports state."""
+"""summary: prints the result of a run or a sweep on the terminal, from its report."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from workflows.console import MARKS
 
 
 def show_summary(console: Console, folder: Path) -> None:
-    """Scores with intervals, gates, the registered version, time per step, the report's path."""
+    """Print scores with intervals, gates, the registered version, times and the report's path."""
     report = Report.read(folder)
     console.print()
     console.print(_scores(report))
     if report.retrieval:  # recordings without pictures or texts have none
-        console.print(_shown(retrieval_table(report)))
+        console.print(_console_table(retrieval_table(report)))
     for gate in report.gates:
         mark = MARKS[gate.outcome]
         console.print(f"gate {gate.name} {mark}: {escape(gate.reason)}", soft_wrap=True)
@@ -45,13 +45,17 @@ def show_summary(console: Console, folder: Path) -> None:
     if report.is_generated:
         console.print(f"[yellow]{GENERATED}[/]")
     seconds = report.seconds
-    made = [f"{step} {seconds[step]:.0f} s" for step in STEP_NAMES if step in seconds]
-    console.print(f"made in {', '.join(made)}", soft_wrap=True)
+    times = [f"{step} {seconds[step]:.0f} s" for step in STEP_NAMES if step in seconds]
+    console.print(f"made in {', '.join(times)}", soft_wrap=True)
     console.print(f"report {folder / PAGE_FILE}", soft_wrap=True)
 
 
 def show_sweep(console: Console, folder: Path) -> bool:
-    """Every point's figures, what validation chooses, the page's path; whether a point failed."""
+    """Print every point's figures, validation's choice and the page's path.
+
+    Returns:
+        Whether a point failed.
+    """
     results = SweepResults.read(folder)
     best = results.best_on_validation
     table = Table(title=f"{results.modality}: sweep over {results.axis}")
@@ -74,15 +78,15 @@ def show_sweep(console: Console, folder: Path) -> bool:
 
 
 def _scores(report: Report) -> Table:
-    scores, found = report.zero_shot, zero_shot_table(report)
-    table = _shown(found)
-    table.title = f"{report.modality}: {scores.n} held-out {report.samples_are}, {found.title}"
+    scores, figures = report.zero_shot, zero_shot_table(report)
+    table = _console_table(figures)
+    table.title = f"{report.modality}: {scores.n} held-out {report.samples_are}, {figures.title}"
     table.caption = f"trained against {trained_against(report)}"
     table.add_row("chance", fraction(scores.chance))
     return table
 
 
-def _shown(figures: FigureTable) -> Table:
+def _console_table(figures: FigureTable) -> Table:
     table = Table(title=figures.title)
     table.add_column("")
     for name in figures.columns:
@@ -92,12 +96,12 @@ def _shown(figures: FigureTable) -> Table:
     return table
 
 
-def _with_bounds(found: Cell) -> str:
-    return f"{found.value} [dim]{found.bounds}[/]"
+def _with_bounds(figure: Cell) -> str:
+    return f"{figure.value} [dim]{figure.bounds}[/]"
 
 
 def _point_row(point: MadePoint | FailedPoint, best: tuple[str, ...]) -> list[str]:
-    """A failed point has its label alone."""
+    """Return a point's cells; a failed point has its label only."""
     label = escape(point.label)
     if isinstance(point, FailedPoint):
         return [label, "[red]failed[/]"]

@@ -1,10 +1,10 @@
-"""sweep: one setting of a workflow varied, every point run up to its evaluation.
+"""sweep: varies one setting of a workflow and runs every point up to its evaluation.
 
 Reads     a workflow, a profile and an axis (`workflows.axes`).
 Writes    what every point's steps write, and the sweep's table and plot (`pipelines.sweep`).
-Promises  a mistake in any point is found before the first is run; points share every artifact
-          their settings do not change, so that a sweep that was stopped goes on; a point that
-          fails is shown with its reason and the others are run.
+Promises  a mistake in any point is found before the first is run; points share the artifacts
+          that their settings leave unchanged, so a stopped sweep can be continued; a point that
+          fails is shown with its reason, and the others are run.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Plan:
     """A sweep that can be run: the settings of every point are checked.
 
     Attributes:
-        base: what is varied, the profile with the user's own overrides.
-        points: each with everything it is run with.
+        base: the settings that are varied: the profile with the user's own overrides.
+        points: each point with all its settings.
     """
 
     workflow: Workflow
@@ -51,7 +51,7 @@ def plan(
     """Work out and check every point.
 
     Args:
-        values: those of the points, with commas between; None for the axis's own.
+        values: the values of the points, separated by commas; None for those the axis proposes.
 
     Raises:
         ConfigError: an unknown axis, profile or value, or settings that contradict each other;
@@ -71,22 +71,22 @@ def plan(
 
 
 def run(workplace: Workplace, plan: Plan, log: Path) -> Path:
-    """Run every point and write the results; the folder they lie in.
+    """Run every point, write the results and return their folder.
 
     Args:
-        log: where the user is sent for the story of a failure.
+        log: the log file that the message of a failed point names.
     """
-    console, made = terminal(), []
+    console, points = terminal(), []
     for number, (point, config) in enumerate(plan.points, start=1):
         console.print(
             f"\n[bold]point {number} of {len(plan.points)}[/]  {plan.axis}: {escape(point.label)}",
             highlight=False,
         )
-        made.append(_run_point(workplace, plan, point, config, log))
-        if made[-1].failure:
-            console.print(f"[red]failed[/] {escape(made[-1].failure)}", soft_wrap=True)
+        points.append(_run_point(workplace, plan, point, config, log))
+        if points[-1].failure:
+            console.print(f"[red]failed[/] {escape(points[-1].failure)}", soft_wrap=True)
     modality, varied = plan.workflow.modality, AXES[plan.axis].description
-    swept = Sweep(modality, plan.axis, varied, plan.profile, plan.overrides, made)
+    swept = Sweep(modality, plan.axis, varied, plan.profile, plan.overrides, points)
     write = workplace.write_sweep or results.write
     return write(workplace.home.root, swept)
 
@@ -94,7 +94,7 @@ def run(workplace: Workplace, plan: Plan, log: Path) -> Path:
 def _run_point(
     workplace: Workplace, plan: Plan, point: Point, config: RunConfig, log: Path
 ) -> SweepPoint:
-    """One point run; whatever it raises is its own failure, not the sweep's."""
+    """Run one point; an exception becomes the point's failure, and the sweep goes on."""
     artifacts, failure = {}, ""
     overrides = [*plan.overrides, *point.overrides]
     tags = {"vitlens/sweep": f"{plan.axis}: {point.label}"}

@@ -5,7 +5,9 @@ Another one may stand in its place: steps, registry and reports are handed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,3 +39,23 @@ class Workplace:
     def from_environment(cls) -> Workplace:
         home = Home.from_environment()
         return cls(home, Registry(home.root))
+
+    @contextmanager
+    def entered(self) -> Generator[None]:
+        """Give this workplace to the Dagster jobs that are run in the block.
+
+        Dagster takes no other resource for a job than the one it was defined with.
+        """
+        token = _PRESENT.set(self)
+        try:
+            yield
+        finally:
+            _PRESENT.reset(token)
+
+
+def present() -> Workplace:
+    """Return the workplace that was entered, or that of the environment."""
+    return _PRESENT.get() or Workplace.from_environment()
+
+
+_PRESENT: ContextVar[Workplace | None] = ContextVar("workplace", default=None)

@@ -2,7 +2,7 @@
 
 step.py      how a step is declared
 runtime.py   store, resources, progress and loggers
-logger.py    figures of a training, told to loggers while it goes on
-bulk.py      shards in parallel, with Ray Data or in this process
-prefetch.py  an iterator that is read ahead in a thread
+logger.py    reports the figures of a training to loggers while it runs
+bulk.py      makes shards in parallel, with Ray Data or in this process
+prefetch.py  reads an iterator ahead in a thread
 """

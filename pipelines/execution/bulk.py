@@ -1,9 +1,9 @@
-"""The one place that knows Ray Data: connect, and build an artifact's shards in parallel.
+"""bulk: builds an artifact's shards in parallel; the only module that knows Ray Data.
 
 A bulk step is a list of shard tasks and a processor that turns a task into samples. Each task
-writes one tar and then a small record beside it; only the record means done, so a killed
-job goes on at the shards that lack one. A sample that can never be used is yielded as
-`Quarantined` and lands in the record with its reason; the job goes on.
+writes one tar and then a small record beside it. A shard is done if it has a record, so a killed
+job goes on at the shards that have none. A sample that can never be used is yielded as
+`Quarantined` and listed in the record with its reason; the job goes on.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-# Of a local Ray. glibc otherwise hands every large tensor back to the kernel, which takes a
-# quarter of a training step to page in again; and Ray's workers otherwise yield to its watchers.
+# For a local Ray. By default glibc returns every large tensor to the kernel, and paging it in again
+# took a quarter of a training step; and by default Ray's workers run at a lower priority than its
+# own monitoring processes.
 FAST = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(8 * 1024**3),
@@ -38,14 +39,14 @@ FAST = {
     "RAY_worker_niceness": "0",
 }
 
-_ATTEMPTS = 3  # workers that may be killed over one shard
+_ATTEMPTS = 3  # workers that may be killed by one shard
 
 
 @dataclass(frozen=True)
 class ShardTask:
     """One shard to make, by its name (`train-00000`).
 
-    What it is made of lies in an input's shard or a plan, which the worker reads: neither this
+    The worker reads what it is made of from an input's shard or a plan, so that neither this
     process nor Ray holds anything per sample.
     """
 
@@ -53,31 +54,31 @@ class ShardTask:
 
 
 class ShardRecord(BaseModel):
-    """What one task left behind; written after its tar."""
+    """The result of one task; written after its tar."""
 
     model_config = ConfigDict(frozen=True)
 
-    file: FileEntry = Field(description="its tar")
-    samples: int = Field(description="in the tar")
-    quarantined: tuple[Quarantined, ...] = Field((), description="left out of it")
+    file: FileEntry = Field(description="the shard's tar")
+    samples: int = Field(description="number of samples in the tar")
+    quarantined: tuple[Quarantined, ...] = Field((), description="samples left out of the tar")
 
 
 class ShardProcessor(Protocol):
-    """Turns a task into samples; built once per worker, so that it may hold a model."""
+    """Turns a task into samples; it is built once per worker, so it may load a model."""
 
     def samples(self, task: ShardTask) -> Iterable[Sample | Quarantined]: ...
 
 
 @runtime_checkable
 class Closable(Protocol):
-    """A processor that owns something which outlives a worker's process if nobody ends it."""
+    """A processor with child processes that must be ended with it."""
 
     def close(self) -> None: ...
 
 
 def connect(resources: Resources) -> None:
     """Join the cluster at `RAY_ADDRESS`, or start a local Ray of `resources.cpus` CPUs."""
-    import ray.data  # late, here and below: takes seconds, and settings are checked without it
+    import ray.data  # late, here and below: it takes seconds, and settings are checked without it
 
     if ray.is_initialized():
         return
@@ -86,7 +87,7 @@ def connect(resources: Resources) -> None:
     if "RAY_ADDRESS" not in os.environ:
         environment = _QUIET | FAST | {"RAY_AUTH_MODE": "disabled"}
         local = {
-            "address": "local",  # a cluster that others run on this machine is theirs
+            "address": "local",  # never join a cluster that somebody else runs on this machine
             "num_cpus": resources.cpus,
             "object_store_memory": resources.object_store_mb * 1024**2,
             "include_dashboard": False,
@@ -114,7 +115,7 @@ def build_shards(
 def commit_shards(
     build: Build, records: Sequence[ShardRecord], refused: Sequence[Quarantined] = ()
 ) -> Artifact:
-    """Make the artifact of finished shards; `refused` are items no task was made for."""
+    """Commit the artifact of finished shards; `refused` are items that were in no task."""
     return build.commit(
         files=[r.file for r in records],
         counts={"samples": sum(r.samples for r in records), "shards": len(records)},
@@ -130,20 +131,21 @@ def write_shards(
     *,
     needs_gpu: bool = False,
 ) -> list[ShardRecord]:
-    """Run every task that has no record yet; the records of all.
+    """Run every task that has no record yet, and return the records of all tasks.
 
     Args:
-        processor: builds it inside each worker; must be picklable.
+        processor: builds the processor inside each worker; must be picklable.
         needs_gpu: whether a worker takes `resources.gpus_per_worker`.
 
     Raises:
-        VitlensError: whatever a processor raised on purpose, as itself.
-        TransientError: a shard whose workers were killed again and again.
+        VitlensError: what a processor raised, unchanged.
+        TransientError: the workers of a shard were killed repeatedly.
         StorageError: the store cannot be read or written.
     """
     with storage_errors(build.folder), runtime.progress(build.step, len(tasks), "shards") as bar:
         pending = [task for task in tasks if not is_done(build.folder, task.name)]
         bar.advance(len(tasks) - len(pending))
+        # Attempts count within one run: the user may have lowered what takes the memory.
         for task in pending:
             _attempt_path(build.folder, task.name).unlink(missing_ok=True)
         for _ in _run(runtime, build.folder, pending, processor, needs_gpu):
@@ -161,7 +163,7 @@ def read_record(folder: UPath, name: str) -> ShardRecord:
 
 
 def tasks_of(artifact: Artifact) -> list[ShardTask]:
-    """One task per shard of an upstream artifact: shards keep their names down the flow."""
+    """Return one task per shard of an upstream artifact; shards keep their names."""
     return [ShardTask(path.name.removesuffix(".tar")) for path in artifact.shards()]
 
 
@@ -182,7 +184,10 @@ class _ShardWriter:
         self.folder = folder
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Ray turns exceptions into tracebacks; those with a message travel as a value."""
+        """Make the shard that a row names.
+
+        Ray turns exceptions into tracebacks, so our own errors are returned as values.
+        """
         try:
             record = self.write(ShardTask(row["name"]))
         except VitlensError as error:
@@ -190,13 +195,13 @@ class _ShardWriter:
         return {"record": record.model_dump_json(), "error": b""}
 
     def write(self, task: ShardTask) -> ShardRecord:
-        """Make one shard and its record (`StorageError`, and whatever the processor raises)."""
+        """Make one shard and its record (`StorageError`, and what the processor raises)."""
         with storage_errors(self.folder):
             if is_done(self.folder, task.name):
                 return read_record(self.folder, task.name)  # Ray repeats tasks of a lost node
-            return self._made(task)
+            return self._make(task)
 
-    def _made(self, task: ShardTask) -> ShardRecord:
+    def _make(self, task: ShardTask) -> ShardRecord:
         attempt = self._count_attempt(task)
         self.processor = self.processor or self.make_processor()
         bad: list[Quarantined] = []
@@ -208,12 +213,15 @@ class _ShardWriter:
         return record
 
     def _count_attempt(self, task: ShardTask) -> UPath:
-        """Ray replaces a killed worker for ever; a shard that keeps killing its own must end."""
+        """Count an attempt on disk, where the death of this worker does not erase it.
+
+        Ray replaces killed workers without end, so a shard that keeps killing them must fail.
+        """
         path = _attempt_path(self.folder, task.name)
         before = int(path.read_text()) if path.exists() else 0
         if before == _ATTEMPTS:
             raise TransientError(
-                f"shard {task.name}: its worker was killed {before} times, most likely for want of "
+                f"shard {task.name}: its worker was killed {before} times, most likely for lack of "
                 "memory; lower resources.data_workers or objects.objects_per_shard"
             )
         write_atomic(path, str(before + 1).encode())
@@ -223,7 +231,7 @@ class _ShardWriter:
 def _set_aside(
     samples: Iterable[Sample | Quarantined], quarantined: list[Quarantined]
 ) -> Iterator[Sample]:
-    """The good samples, one by one; the others are put into `quarantined`."""
+    """Yield the good samples one by one; append the others to `quarantined`."""
     for sample in samples:
         if isinstance(sample, Quarantined):
             quarantined.append(sample)
@@ -265,7 +273,10 @@ def _run(
 def _run_here(
     folder: UPath, tasks: list[ShardTask], processor: Callable[[], ShardProcessor]
 ) -> Iterator[ShardRecord]:
-    """One shard after the other in this process: small jobs end before a worker has started."""
+    """Make one shard after the other in this process.
+
+    A small job ends before a worker of Ray would have started.
+    """
     writer = _ShardWriter(processor, folder)
     try:
         for task in tasks:
@@ -276,11 +287,15 @@ def _run_here(
 
 
 def original_error(error: BaseException) -> BaseException:
-    """The `VitlensError` a worker raised on purpose, out of Ray's wrappings; else `error`."""
-    seen = error
-    while seen is not None:
-        if isinstance(seen, VitlensError):
-            return seen
-        failures = getattr(seen, "worker_failures", None) or {}
-        seen = getattr(seen, "cause", None) or seen.__cause__ or next(iter(failures.values()), None)
+    """Return the `VitlensError` of a worker from inside Ray's exceptions, or else `error`."""
+    current = error
+    while current is not None:
+        if isinstance(current, VitlensError):
+            return current
+        failures = getattr(current, "worker_failures", None) or {}
+        current = (
+            getattr(current, "cause", None)
+            or current.__cause__
+            or next(iter(failures.values()), None)
+        )
     return error

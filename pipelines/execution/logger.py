@@ -1,8 +1,8 @@
-"""Figures of a training, told to loggers while it goes on.
+"""logger: reports the figures of a training to loggers while it runs.
 
-Promises  a training neither waits for a logger nor ends of one: each is called in a thread of its
-          own, in batches, and let go with one warning when it fails. Figures that a restarted
-          training computes again are told once.
+Promises  a training neither waits for a logger nor fails because of one: each is called in a
+          thread of its own, in batches, and dropped with one warning if it fails. Figures that a
+          restarted training computes again are reported once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any, Protocol
 logger = logging.getLogger(__name__)
 
 _PAUSE_S = 2.0  # between two batches of a logger
-_PATIENCE_S = 60.0  # with a logger that is still busy when training has ended
-_MOST_WAITING = 100_000  # points; what a logger that hangs does not take is dropped
+_PATIENCE_S = 60.0  # for a logger that is still busy when training has ended
+_MOST_WAITING = 100_000  # points in the queue of a logger that hangs; further ones are dropped
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Training:
     """What is trained, for loggers.
 
     Attributes:
-        fingerprint: of the lens.
-        steps: how many there will be.
-        config: how it is trained, by section, as the settings of the run have it.
+        fingerprint: fingerprint of the lens.
+        steps: number of steps of the whole training.
+        config: settings of the training, by section as in the settings of the run.
     """
 
     modality: str
@@ -41,7 +41,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Point:
-    """Figures of one step, as `train.loss`; `at` is when they were measured [s since 1970]."""
+    """Figures of one step, such as `train.loss`, and when they were measured [s since 1970]."""
 
     step: int
     figures: Mapping[str, float]
@@ -52,12 +52,12 @@ Report = Callable[[Sequence[Point]], None]
 
 
 class TrainingLogger(Protocol):
-    """Where figures go. All methods are called from one thread, in this order."""
+    """A receiver of figures. All methods are called from one thread, in this order."""
 
     def start(self, training: Training) -> Mapping[str, int]:
-        """Begin, or go on with a training that was killed.
+        """Begin, or continue with a training that was killed.
 
-        Returns the last step of every figure that is there already.
+        Returns the last step of every figure that was logged before.
         """
         ...
 
@@ -71,7 +71,7 @@ class TrainingLogger(Protocol):
 
 
 def points_of(part: str, entries: Iterable[Mapping[str, float]]) -> list[Point]:
-    """Entries of a curve as points: `{"step": 3, "loss": 1.5}` of `train` has `train.loss`."""
+    """Turn entries of a curve into points: `{"step": 3, "loss": 1.5}` → `train.loss` at 3."""
     return [
         Point(int(entry["step"]), {f"{part}.{n}": v for n, v in entry.items() if n != "step"})
         for entry in entries
@@ -80,9 +80,9 @@ def points_of(part: str, entries: Iterable[Mapping[str, float]]) -> list[Point]:
 
 @contextmanager
 def report_to(loggers: Iterable[TrainingLogger], training: Training) -> Generator[Report]:
-    """A function that takes points and hands them to every logger, until the block is left."""
+    """Give the block a function that passes points to every logger."""
     with ExitStack() as stack:
-        threads = [stack.enter_context(_told(one, training)) for one in loggers]
+        threads = [stack.enter_context(_logger_thread(each, training)) for each in loggers]
 
         def report(points: Sequence[Point]) -> None:
             for thread in threads:
@@ -92,8 +92,8 @@ def report_to(loggers: Iterable[TrainingLogger], training: Training) -> Generato
 
 
 @contextmanager
-def _told(one: TrainingLogger, training: Training) -> Generator[_LoggerThread]:
-    thread = _LoggerThread(one, training)
+def _logger_thread(target: TrainingLogger, training: Training) -> Generator[_LoggerThread]:
+    thread = _LoggerThread(target, training)
     thread.start()
     try:
         yield thread
@@ -109,22 +109,22 @@ class _End:
 
 
 class _LoggerThread(threading.Thread):
-    """Calls one logger. A daemon: one that hangs must not keep the process alive."""
+    """Calls one logger. It is a daemon: a logger that hangs must not keep the process alive."""
 
-    def __init__(self, one: TrainingLogger, training: Training) -> None:
-        super().__init__(name=f"logger {type(one).__name__}", daemon=True)
-        self.one, self.training = one, training
+    def __init__(self, target: TrainingLogger, training: Training) -> None:
+        super().__init__(name=f"logger {type(target).__name__}", daemon=True)
+        self.target, self.training = target, training
         self.waiting: queue.Queue[Point | _End] = queue.Queue(_MOST_WAITING)
         self.ending, self.given_up = threading.Event(), False
 
     def tell(self, points: Sequence[Point]) -> None:
-        """Put points where the thread finds them; one that failed or hangs gets none."""
+        """Queue points for the thread; a logger that failed or hangs gets none."""
         with suppress(queue.Full):
             for point in points if self.is_alive() else ():
                 self.waiting.put_nowait(point)
 
     def end(self, error: BaseException | None) -> None:
-        """Let it take what is waiting, as long as there is patience."""
+        """Let the logger take what is queued, within `_PATIENCE_S`."""
         self.ending.set()
         deadline = time.monotonic() + _PATIENCE_S
         with suppress(queue.Full):
@@ -136,20 +136,20 @@ class _LoggerThread(threading.Thread):
 
     def run(self) -> None:
         try:
-            last = dict(self.one.start(self.training))
+            last = dict(self.target.start(self.training))
             end = None
             while end is None:
                 points, end = self._next_batch()
                 if self.given_up:
                     return
                 if fresh := [point for point in map(_unseen(last), points) if point.figures]:
-                    self.one.log(fresh)
-            self.one.finish(end.error)
-        except Exception as error:  # of whatever library: training goes on without it
+                    self.target.log(fresh)
+            self.target.finish(end.error)
+        except Exception as error:  # any error of any library: training goes on without the logger
             logger.warning("%s takes no more figures of this training: %s", self.name, error)
 
     def _next_batch(self) -> tuple[list[Point], _End | None]:
-        """What waits, and what else comes within a pause; the end, if it has come."""
+        """Return the points that come until the next pause ends, and the end if it has come."""
         items = [self.waiting.get()]
         self.ending.wait(_PAUSE_S)
         while not self.waiting.empty():
@@ -159,7 +159,7 @@ class _LoggerThread(threading.Thread):
 
 
 def _unseen(last: dict[str, int]) -> Callable[[Point], Point]:
-    """Of a point, the figures that are of a later step than all before; `last` is kept up."""
+    """Make a filter that drops figures of steps not later than `last`, and updates `last`."""
 
     def unseen(point: Point) -> Point:
         fresh = {n: v for n, v in point.figures.items() if point.step > last.get(n, -1)}

@@ -1,4 +1,4 @@
-"""prefetch: items that take time are made one ahead, in a thread, while the last is used."""
+"""prefetch: makes the next item in a thread while the present one is used."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _END: Any = object()
 
 
 def prefetch(items: Iterator[T]) -> Generator[T]:
-    """The same items; what making one raises arrives in its place.
+    """Yield the same items, each made one ahead; an error is raised in the place of its item.
 
-    One thread makes them in order, so `items` need not be safe for several. Closing the generator
+    A single thread makes them in order, so `items` need not be thread-safe. Closing the generator
     waits for the item that is being made.
     """
 

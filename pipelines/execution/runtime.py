@@ -1,6 +1,6 @@
-"""Where a job runs, apart from what it computes: store, Ray resources, progress.
+"""runtime: where a job runs, apart from what it computes: store, Ray resources, progress.
 
-Nothing here enters a fingerprint: the same artifact comes out of a laptop and a cluster.
+Nothing here enters a fingerprint: a laptop and a cluster make the same artifact.
 """
 
 from __future__ import annotations
@@ -38,39 +38,39 @@ class Resources(BaseModel):
     )
     object_store_mb: int = Field(512, ge=80, description="shared memory of a local Ray [MB]")
     data_workers: int = Field(
-        2, ge=0, description="actors that render, pack or encode; 0 does it in-process"
+        2, ge=0, description="actors that render, pack or encode; 0: work in this process"
     )
-    train_workers: int = Field(1, ge=0, description="Ray Train workers; 0 trains in-process")
+    train_workers: int = Field(1, ge=0, description="Ray Train workers; 0: train in this process")
     min_train_workers: int | None = Field(
-        None, ge=1, description="go on with as few when nodes are gone for good; unset: wait"
+        None, ge=1, description="fewest workers to go on with when nodes are lost; unset: wait"
     )
     sharding: Literal["ddp", "fsdp"] = Field(
-        "ddp", description="a replica of the tower on every training worker, or a shard of it"
+        "ddp", description="whether a training worker has a replica of the tower or a shard of it"
     )
     activation_checkpointing: bool = Field(
-        False, description="compute blocks again in the backward pass instead of keeping them"
+        False, description="recompute activations in the backward pass instead of storing them"
     )
     compile: bool = Field(False, description="torch.compile the tower; needs a C++ compiler")
     gpus_per_worker: float = Field(0, ge=0, description="GPUs of an encoding or training worker")
     threads_per_train_worker: int | None = Field(
-        None, ge=1, description="torch threads; unset: a machine's cores, shared by its workers"
+        None, ge=1, description="torch threads; unset: the machine's cores divided by its workers"
     )
     verify_reads: bool = Field(
-        False, description="compare every sample that is read with its checksum"
+        False, description="compare every sample with its checksum when it is read"
     )
 
     @property
     def device(self) -> Literal["cuda", "cpu"]:
-        """Where an encoding worker holds its towers."""
+        """The device of an encoding worker's towers."""
         return "cuda" if self.gpus_per_worker else "cpu"
 
     def threads(self, workers_here: int = 1) -> int:
-        """Torch threads of one of a machine's training workers."""
+        """Return the torch threads of one of a machine's training workers."""
         return self.threads_per_train_worker or max(1, (os.cpu_count() or 1) // workers_here)
 
     @property
     def range_of_train_workers(self) -> int | tuple[int, int]:
-        """As many as are asked for, or the fewest and the most."""
+        """The number of training workers, or the fewest and the most."""
         if self.min_train_workers is None or self.min_train_workers >= self.train_workers:
             return self.train_workers
         return self.min_train_workers, self.train_workers
@@ -78,7 +78,7 @@ class Resources(BaseModel):
 
 @dataclass(frozen=True)
 class Runtime:
-    """What every step is handed beside its config and inputs."""
+    """What every step receives beside its config and inputs."""
 
     store: Store
     resources: Resources = field(default_factory=Resources)
@@ -88,7 +88,7 @@ class Runtime:
 
     @contextmanager
     def progress(self, step: str, total: int, unit: str) -> Generator[ProgressBar]:
-        """A progress bar for a long step; one closing line where there is no terminal."""
+        """Show a progress bar for a long step; without a terminal, one line at its end."""
         columns = (
             TextColumn("{task.description:<12}"),
             BarColumn(),
@@ -103,7 +103,7 @@ class Runtime:
 
 @dataclass(frozen=True)
 class ProgressBar:
-    """One bar; `note` is shown behind the count (a loss, say)."""
+    """One bar; `note` is shown after the count (a loss, for example)."""
 
     _progress: Progress
     _task: TaskID

@@ -1,12 +1,12 @@
-"""step: how a step of the flow is declared: once, in its folder's `step.py`.
+"""step: how a step of the flow is declared, once, in its folder's `step.py`.
 
 A folder `pipelines/<name>/` is a step if it has
 
-    step.py   `STEP`, a `Step`, and the settings it is told; imports neither torch nor Ray
-    job.py    `run(runtime, *settings, **inputs) -> Artifact`, which does it
+    step.py   `STEP`, a `Step`, and the settings of the step; imports neither torch nor Ray
+    job.py    `run(runtime, *settings, **inputs) -> Artifact`, which does the work
 
 The flow (`pipelines.flow`), Dagster's graph, the command line and the reference of the file
-formats read the declarations; nothing about a step stands in a second place.
+formats read these declarations; nothing about a step is stated in a second place.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class Step:
     """One artifact of the flow.
 
     Attributes:
-        name: of the step, its folder, its artifact and its section of the settings.
-        version: part of the fingerprint; raise it when the same settings and inputs give other
-            bytes.
+        name: name of the step, its folder, its artifact and its section of the settings.
+        version: part of the fingerprint; raise it when the same settings and inputs begin to
+            give other bytes.
         description: a sentence, as people see it in Dagster and in the docs.
         made_by: what does the work.
         reads: what it reads, in words.
-        writes: file or pattern → what it holds.
-        promises: what holds of every artifact of this step.
-        inputs: artifacts it reads, by step.
-        optional_inputs: artifacts it reads in some workflows.
-        takes_one_input: whether a workflow has just one of `inputs`.
+        writes: file or pattern → what it contains.
+        promises: what is true of every artifact of this step.
+        inputs: names of the steps whose artifacts it reads.
+        optional_inputs: inputs that it reads in some workflows only.
+        takes_one_input: whether a workflow has only one of `inputs`.
         in_pieces: whether a part of its input gives a part of its artifact.
     """
 
@@ -70,12 +70,12 @@ class Step:
 
         Args:
             content: digest of what enters from outside the store (the selection of a mirror).
-            part: whether only a piece is made; a part of an input makes it one, too.
+            part: whether only a piece is made; an input that is a part implies it.
 
         Raises:
-            ConfigError: it needs the whole of an input, and was given a part.
+            ConfigError: an input is a part, and the step needs the whole of it.
         """
-        part = part or (self.in_pieces and any(made.is_part for made in inputs.values()))
+        part = part or (self.in_pieces and any(artifact.is_part for artifact in inputs.values()))
         return runtime.store.begin(self.name, self.version, settings, inputs, content, part=part)
 
     def run(
@@ -85,14 +85,14 @@ class Step:
         inputs: Mapping[str, Artifact],
         piece: Piece | None = None,
     ) -> Artifact:
-        """Make the artifact, or find it made; of a first step also a piece of it.
+        """Make the artifact, or find it finished; a first step can also make a piece.
 
         Raises:
-            VitlensError: what the job raises; `StorageError` where the disk or store fails.
+            VitlensError: what the job raises; `StorageError` if the disk or store fails.
         """
         job = importlib.import_module(f"pipelines.{self.name}.job")
-        only = {"piece": piece} if piece else {}
+        only_piece = {"piece": piece} if piece else {}
         verify = runtime.resources.verify_reads
-        read = {name: replace(made, verify_reads=verify) for name, made in inputs.items()}
+        read = {name: replace(artifact, verify_reads=verify) for name, artifact in inputs.items()}
         with storage_errors():
-            return job.run(runtime, *settings, **read, **only)
+            return job.run(runtime, *settings, **read, **only_piece)

@@ -1,11 +1,12 @@
-"""lens: the trained tokenizer and lens of a modality.
+"""lens: trains the tokenizer and the lens of a modality.
 
 job.py         the step; settings.py has the settings of its training
-training.py    the loop, as every worker runs it
-workers.py     who runs it: this process, or the workers of Ray Train
-parallel.py    replicas or shards of a tower; checkpoints of either
-batches.py     batches from shards; shard_table.py reads their arrays in place
-negatives.py   targets of other samples as further negatives
-optimizer.py   what is trained, by which optimizer and rate
-not_finite.py  which samples made a loss that is not finite
+training.py    the training loop of one worker
+workers.py     runs the loop in this process, or in workers of Ray Train
+parallel.py    replicates or shards a tower; saves and loads checkpoints
+batches.py     makes batches from shards; shard_table.py reads their arrays in place
+objective.py   the loss; negatives/ gives it targets of other samples as further negatives
+optimizer.py   the trained parameters, their optimizer and learning rate
+validation.py  embeds the validation split;  curves.py  the losses as stored
+not_finite.py  names the samples of a loss that is not finite
 """

@@ -1,10 +1,10 @@
-"""Training batches from target shards, the same for a given seed and step.
+"""batches: makes training batches from target shards, the same for a given seed and step.
 
-Nothing is saved to continue: a batch is a function of (seed, step). Nor does it depend on how
-many workers there are: each takes its rows of the same batch, so a run may go on with more or
-fewer of them. Rows come from *lanes*, endless streams over disjoint shards, each mixed within a
-buffer; a worker reads the lanes that its rows come from. What is mixed are the places of samples:
-they are read once their batch is due, so that nothing is read to find the place in an epoch.
+A batch is a function of (seed, step), so nothing is saved to resume a run. It does not depend on
+the number of workers either: each takes its rows of the same batch, so a run may continue with
+more or fewer workers. Rows come from *lanes*, endless streams over disjoint shards, each shuffled
+within a buffer; a worker reads the lanes that its rows come from. The buffer holds the places of
+samples, which are read when their batch is due; so a resumed run skips samples without reading.
 
 Axes: B rows of one worker, V views, C captions, E embedding.
 """
@@ -27,15 +27,15 @@ from pipelines.store.shards import targets_file
 from vitlens_core.errors import ConfigError, IntegrityError
 
 _MOST_LANES = 64
-_SHARDS_PER_LANE = 8  # with fewer, lanes would hold unequal shares of the samples
+_SHARDS_PER_LANE = 8  # with fewer, lanes would have unequal shares of the samples
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Stored signals [B, …], one target of every kind each [B, E], ids of labels and samples [B].
+    """Stored signals [B, …], a target of every kind for each [B, E], label and sample ids [B].
 
-    Kinds are `image`, `text` and `teacher`; those that training asked for are here. `rows` are
-    the numbers of these samples in the batch of all workers.
+    `targets` has the kinds (`image`, `text`, `teacher`) that are trained against. `rows` are the
+    numbers of these samples in the batch of all workers.
     """
 
     rows: range
@@ -47,7 +47,7 @@ class Batch:
 
 
 class TrainingBatches:
-    """Endless batches over the training shards: one worker's rows of each."""
+    """Endless batches over the training shards, each with one worker's rows."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class TrainingBatches:
         seed: int = 0,
         shuffle_buffer: int = 1024,
     ) -> None:
-        """`batch_size` is of all workers; what does not divide over them is left out."""
+        """`batch_size` is that of all workers; a remainder of its division is left out."""
         shards = targets.shards("train")
         names = [path.name.removesuffix(".tar") for path in shards]
         self.sizes = [read_record(targets.folder, name).samples for name in names]
@@ -82,14 +82,14 @@ class TrainingBatches:
         self.shuffle_buffer = shuffle_buffer
 
     def starting_at(self, step: int) -> Iterator[Batch]:
-        """Batches from `step` on; samples before are not read."""
+        """Yield the batches from `step` on; earlier samples are not read."""
         first, last = self.rows[0] // self.per_lane, self.rows[-1] // self.per_lane
         lanes = [self._lane(n, step * self.per_lane) for n in range(first, last + 1)]
         before = self.rows[0] - first * self.per_lane
         for number in count(step):
             read = chain.from_iterable([islice(lane, self.per_lane) for lane in lanes])
             mine = list(islice(read, before, before + len(self.rows)))
-            for _ in read:  # rows of the next worker
+            for _ in read:  # the lane's other rows are the next worker's: skip them here
                 pass
             yield collate(mine, self.signal, self.kinds, f"{self.seed}/{number}", self.rows)
 
@@ -97,15 +97,15 @@ class TrainingBatches:
         for epoch in count():
             order = list(range(len(self.shards)))
             random.Random(f"{self.seed}/{epoch}").shuffle(order)  # noqa: S311
-            mine = order[lane :: self.lanes]
-            size = sum(self.sizes[index] for index in mine)
+            of_lane = order[lane :: self.lanes]
+            size = sum(self.sizes[index] for index in of_lane)
             if skip >= size:
                 skip -= size
                 continue
             rng = random.Random(f"{self.seed}/{epoch}/{lane}")  # noqa: S311
             stream = (
                 SamplePlace(shard, number)
-                for index in mine
+                for index in of_lane
                 for shard in [self.shards[index].opened()]
                 for number in range(self.sizes[index])
             )
@@ -114,7 +114,7 @@ class TrainingBatches:
 
 
 def lane_count(shards: int, batch_size: int) -> int:
-    """Streams that batches are read from: a power of two that divides the batch."""
+    """Return the number of lanes: a power of two that divides the batch."""
     lanes = 1
     while (
         lanes < _MOST_LANES
@@ -131,10 +131,10 @@ def collate(
     """Read samples and draw one target of every kind for each (one view, one caption).
 
     Args:
-        seed: what targets are drawn by, together with a sample's row.
+        seed: decides, together with a sample's row, which targets are drawn.
 
     Raises:
-        ConfigError: a sample without a target of a kind that is trained against.
+        ConfigError: a sample has no target of a kind that is trained against.
     """
     for place in places:
         place.check()
@@ -154,15 +154,15 @@ def collate(
 
 
 def _signals(places: Sequence[SamplePlace], signal: str) -> np.ndarray:
-    """The samples' signals [B, …]."""
+    """Read the samples' signals [B, …]."""
     buffer = None
     for row, place in enumerate(places):
-        found = place.shard.table.arrays[signal][place.number]
-        if found is None:
+        array = place.shard.table.arrays[signal][place.number]
+        if array is None:
             key = place.shard.table.keys[place.number]
             raise IntegrityError(f"{place.shard.tar.path}: sample {key} has no {signal}")
-        buffer = buffer or RowBuffer(len(places), found.dtype, found.shape)
-        buffer.fill(row, place, found)
+        buffer = buffer or RowBuffer(len(places), array.dtype, array.shape)
+        buffer.fill(row, place, array)
     assert buffer is not None
     return buffer.array
 
@@ -170,25 +170,26 @@ def _signals(places: Sequence[SamplePlace], signal: str) -> np.ndarray:
 def _targets(
     places: Sequence[SamplePlace], kinds: Collection[str], seed: str, rows: range
 ) -> dict[str, np.ndarray]:
-    """One target of every kind for each sample [B, E], drawn."""
+    """Draw one target of every kind for each sample [B, E]."""
     buffers: dict[str, RowBuffer] = {}
     files = {kind: targets_file(kind) for kind in kinds}
     rng = random.Random()  # noqa: S311
     for row, place in enumerate(places):
         table = place.shard.table
+        # By the row's number in the whole batch: the draw is the same on whichever worker.
         rng.seed(f"{seed}/{rows[row]}")
         for kind, file in files.items():
-            found = table.arrays[file][place.number]
-            if found is None or not found.shape[0]:
+            array = table.arrays[file][place.number]
+            if array is None or not array.shape[0]:
                 raise missing_target(table.keys[place.number], kind)
             if kind not in buffers:
-                buffers[kind] = RowBuffer(len(places), found.dtype, found.shape[1:])
-            buffers[kind].fill(row, place, found, rng.randrange(found.shape[0]))
+                buffers[kind] = RowBuffer(len(places), array.dtype, array.shape[1:])
+            buffers[kind].fill(row, place, array, rng.randrange(array.shape[0]))
     return {kind: buffer.array for kind, buffer in buffers.items()}
 
 
 def _mixed(samples: Iterator[SamplePlace], size: int, rng: random.Random) -> Iterator[SamplePlace]:
-    """Each sample drawn from a buffer of the next `size`."""
+    """Shuffle a stream: draw each sample from a buffer of the next `size`."""
     buffer = list(islice(samples, size))
     for sample in samples:
         index = rng.randrange(len(buffer))

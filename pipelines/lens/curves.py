@@ -1,4 +1,4 @@
-"""curves: what training measured on its way, as `curves.json` states it; read without torch."""
+"""curves: the content of `curves.json`: losses and validation by step; needs no torch."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ CURVES_FILE = "curves.json"
 
 
 class ValidationPoint(BaseModel):
-    """One look at the validation split."""
+    """One measurement on the validation split."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: int
     loss: float
-    r1: float = Field(description="share whose own target lies nearest")
+    r1: float = Field(description="R@1: share of samples whose nearest target is their own")
 
 
 class TrainingCurves(BaseModel):
-    """Losses by step, and what validation was measured against."""
+    """Losses by step, and the kind of target that validation used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,15 +32,15 @@ class TrainingCurves(BaseModel):
     )
     val: tuple[ValidationPoint, ...] = ()
     validated_against: TargetKind | None = Field(
-        description="the kind of target of `val`; null if nothing was validated"
+        description="kind of target of `val`; null without validation"
     )
 
 
 def validation_kind(kinds: Collection[str]) -> TargetKind:
-    """The kind of target that validation is measured against, of those trained against."""
+    """Choose the kind of target for validation from the kinds that are trained against."""
     return next(kind for kind in TARGET_KINDS if kind in kinds)
 
 
 def read_curves(lens: Artifact) -> TrainingCurves:
-    """The content of `curves.json`."""
+    """Read `curves.json`."""
     return lens.read_model(CURVES_FILE, TrainingCurves)

@@ -1,4 +1,4 @@
-"""lens: train, and keep what consumers load; see `step`."""
+"""job: trains a lens and stores what consumers load; `step` declares it."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def run(
     """Train the lens of a tower, in this process or on the workers of Ray Train.
 
     Raises:
-        ConfigError: sizes that do not fit (batch over workers, tower and trunk), or nothing to
-            train against.
-        VitlensError: the loss stopped being finite.
+        ConfigError: sizes do not fit (batch and workers, tower and trunk), or there is nothing
+            to train against.
+        VitlensError: the loss is no longer finite.
     """
     workers = max(1, runtime.resources.train_workers)
     if config.batch_size % workers:
@@ -49,7 +49,7 @@ def run(
     if build.existing:
         return build.existing
     kinds = config.weights(taught=has_teacher(foundation))
-    # In this process first: sizes that do not fit are a mistake, which Ray Train would retry.
+    # First in this process: Ray Train would start its workers four times on a mistake in the sizes.
     build_tower(tower, open_foundation(foundation).trunk)
     checkpoints = build.folder / "checkpoints"
     job = TrainJob(tower, config, targets, foundation, runtime.resources)
@@ -58,7 +58,7 @@ def run(
     with _reported(runtime, training) as report:
         last = fit(job, checkpoints, report)
     with last as folder:
-        assert folder is not None, "the last step is always kept"
+        assert folder is not None, "the last step always has a checkpoint"
         lens = (folder / LENS_FILE).read_bytes()
         progress = json.loads(Path(folder, PROGRESS_FILE).read_text())
     validated = validation_kind(kinds) if progress["val"] else None
@@ -76,16 +76,16 @@ def run(
 
 @contextmanager
 def _reported(runtime: Runtime, training: Training) -> Generator[Report]:
-    """What takes the figures of a training: a progress bar, and the loggers of the run."""
+    """Give the block a function that passes figures to a progress bar and the run's loggers."""
     with (
         runtime.progress(STEP.name, training.steps, "steps") as bar,
-        report_to(runtime.loggers, training) as tell,
+        report_to(runtime.loggers, training) as report_to_loggers,
     ):
 
         def report(points: Sequence[Point]) -> None:
             for point in points:
                 if "train.loss" in point.figures:
                     bar.at(point.step, f"loss {point.figures['train.loss']:.3f}")
-            tell(points)
+            report_to_loggers(points)
 
         yield report

@@ -1,4 +1,4 @@
-"""What training minimises: a loss against every kind of target that has a weight.
+"""objective: what training minimises: the weighted losses against each kind of target.
 
 Axes: B rows of a worker, W · B those of all workers, E embedding.
 """
@@ -17,12 +17,12 @@ from vitlens_core.losses.base import Pairs
 
 
 class Objective:
-    """The loss of the settings, and what it trains itself.
+    """The loss of the settings, with the parameters of its own.
 
     Attributes:
-        weights: of every kind of target that counts.
-        parameters: what the loss trains, by name. Every worker has the whole of them, and finds
-            their whole gradient: it computes the loss of all workers' rows.
+        weights: weight of each kind of target that is trained against.
+        parameters: the loss's own parameters, by name. They are whole on every worker and so is
+            their gradient, since every worker computes the loss of all workers' rows.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class Objective:
         self.parameters = {name: nn.Parameter(t.to(device)) for name, t in initial.items()}
 
     def losses(self, embeddings: Tensor, batch: Batch, log_scale: Tensor) -> dict[str, Tensor]:
-        """The loss against each kind of target, over the batch of all workers.
+        """Return the loss against each kind of target, over the batch of all workers.
 
         Args:
-            embeddings: of this worker's rows [B, E].
+            embeddings: those of this worker's rows [B, E].
         """
         device = embeddings.device
         embeddings = gather_rows(embeddings)
@@ -60,10 +60,10 @@ class Objective:
     def total(
         self, losses: dict[str, Tensor], embeddings: Tensor, batch: Batch, step: int
     ) -> Tensor:
-        """The weighted sum.
+        """Return the weighted sum.
 
         Raises:
-            LossError: it is not finite; the message names the samples.
+            LossError: the sum is not finite; the message names the samples.
         """
         loss = torch.stack([self.weights[kind] * value for kind, value in losses.items()]).sum()
         if not torch.isfinite(loss):
@@ -73,14 +73,14 @@ class Objective:
         return loss
 
     def figures(self, losses: dict[str, float]) -> dict[str, float]:
-        """What the curves hold of a step."""
+        """Return the figures of a step for the curves."""
         total = sum(self.weights[kind] * value for kind, value in losses.items())
         return {"loss": total, **{f"loss_{kind}": value for kind, value in losses.items()}}
 
     @torch.no_grad()
     def validate(self, embeddings: Tensor, targets: Tensor, log_scale: Tensor) -> dict[str, float]:
-        """Loss and R@1 of embeddings and targets [N, E] against one kind of target."""
+        """Return loss and R@1 of embeddings against targets of one kind, both [N, E]."""
         loss = self.loss(Pairs(embeddings, targets), log_scale, self.parameters)
-        # By value: samples of one class may share their text, and any of them is right.
+        # Compared by value: samples of one class may share a text, and any of them is right.
         hits = (targets[(embeddings @ targets.T).argmax(1)] == targets).all(1)
         return {"loss": loss.item(), "r1": hits.float().mean().item()}

@@ -1,4 +1,4 @@
-"""What is trained of a tower, and by which optimizer."""
+"""optimizer: the trained parameters of a tower, their optimizer and learning rate."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from pipelines.lens.settings import TrainConfig
 
 
 def trained_parameters(tower: nn.Module) -> dict[str, nn.Parameter]:
-    """Those that are not frozen, by name."""
+    """Return the parameters that are not frozen, by name."""
     return {name: p for name, p in tower.named_parameters() if p.requires_grad}
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; no weight decay on parameters of one axis or none.
-
-    Scalars are a group of their own: shards of larger ones cannot be updated together with them.
-    """
+    """Build AdamW, without weight decay on parameters of one axis or none."""
     parameters = list(parameters)
+    # Scalars are a group of their own: they are not sharded, and one update cannot mix them with
+    # sharded parameters.
     kinds = (lambda n: n > 1, lambda n: n == 1, lambda n: n == 0)
     groups = [
         {"params": chosen, "weight_decay": decay}
@@ -32,7 +31,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig) -> 
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then cosine to zero at the last step."""
+    """Return the rate of a step: linear warm-up, then a cosine to zero at the last step."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)

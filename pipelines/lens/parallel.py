@@ -1,7 +1,7 @@
-"""How many workers train one tower: replicas or shards of it, and checkpoints of either.
+"""parallel: trains one tower on several workers, replicated or sharded, with checkpoints.
 
-Promises  a checkpoint of n workers is read by m: torch.distributed.checkpoint cuts tensors anew.
-          The gradient on every worker is that of one large batch, replicated or sharded alike.
+Promises  m workers can read a checkpoint of n: torch.distributed.checkpoint divides tensors anew.
+          The gradient on every worker is that of one large batch, replicated or sharded.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from vitlens_core.models.tower import Tower
 
 
 def parallelize(tower: Tower, resources: Resources) -> nn.Module:
-    """The tower as this worker runs it, in place where it can be: wrapped, sharded, compiled."""
+    """Prepare the tower for this worker: compile, wrap or shard it, in place where possible."""
     for block in _blocks(tower):
-        if resources.compile:  # blocks are alike: one compilation serves all of them
+        if resources.compile:  # blocks are alike, so one compilation serves all of them
             block.forward = torch.compile(block.forward)
+        # Around the compiled forward: compiling around a checkpoint silently compiled nothing.
         if resources.activation_checkpointing:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     if _world_size() == 1:
@@ -44,16 +45,16 @@ def parallelize(tower: Tower, resources: Resources) -> nn.Module:
         mesh = init_device_mesh(device.type, (_world_size(),))
         for block in _blocks(tower):
             fully_shard(block, mesh=mesh)
-        # A scalar cannot be sharded; every worker computes its whole gradient as it is. The root
-        # would stay whole after a forward pass without a backward, as validation's is, and what
-        # is whole has no moments and no average.
+        # A scalar cannot be sharded; every worker computes its whole gradient anyway. By default
+        # the root stays whole after a forward pass; after validation, which has no backward pass,
+        # a checkpoint would then meet parameters that optimizer and average do not know.
         fully_shard(tower, mesh=mesh, ignored_params={tower.log_scale}, reshard_after_forward=True)
         return tower
     return DistributedDataParallel(tower, device_ids=[device] if device.type == "cuda" else None)
 
 
 def sync_gradients(model: nn.Module, *, now: bool) -> None:
-    """Whether the next backward exchanges gradients: of several, only the last one must."""
+    """Set whether the next backward pass exchanges gradients; of several, only the last must."""
     if isinstance(model, DistributedDataParallel):
         model.require_backward_grad_sync = now
     elif isinstance(model, FSDPModule):
@@ -61,9 +62,9 @@ def sync_gradients(model: nn.Module, *, now: bool) -> None:
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> float:
-    """Scale gradients down to a norm of `largest` over all of them, shards included.
+    """Scale all gradients, shards included, to a total norm of `largest` at most.
 
-    Returns the norm that they had.
+    Returns the norm before.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     squares = [_whole(g.norm().square()) for g in gradients]
@@ -75,10 +76,11 @@ def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> float:
 
 
 def gather_rows(tensor: Tensor) -> Tensor:
-    """Rows of all workers in rank order [workers·B, …], differentiable; itself on one worker.
+    """Gather the rows of all workers in rank order [workers·B, …], differentiably.
 
-    Every worker then computes the same global loss; the backward of the gather sums over
-    workers what DDP's averaging divides again, so gradients equal those of one large batch.
+    Every worker then computes the same global loss. The backward pass of the gather sums over
+    workers, and DDP's averaging divides by their number; so gradients equal those of one large
+    batch. A single worker gets its tensor back.
     """
     if _world_size() == 1:
         return tensor
@@ -86,35 +88,35 @@ def gather_rows(tensor: Tensor) -> Tensor:
 
 
 def gather_objects(own: list[Any]) -> list[Any]:
-    """The lists of all workers as one; all workers must call it."""
+    """Concatenate the lists of all workers; all workers must call it."""
     if _world_size() == 1:
         return own
-    found: list[list[Any]] = [[] for _ in range(_world_size())]
-    dist.all_gather_object(found, own)
-    return [item for items in found for item in items]
+    by_rank: list[list[Any]] = [[] for _ in range(_world_size())]
+    dist.all_gather_object(by_rank, own)
+    return [item for items in by_rank for item in items]
 
 
 def whole_state(tower: Tower) -> dict[str, Tensor]:
-    """A copy of the trained tensors, whole on every worker; all workers must call it."""
+    """Copy the trained tensors, whole on every worker; all workers must call it."""
     return {name: _whole(tensor).clone() for name, tensor in tower.trained_state().items()}
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """This worker's part of a checkpoint; all workers must call it, each with its own folder."""
+    """Save this worker's part of a checkpoint; all workers must call it, each with a folder."""
     dcp.save(state, checkpoint_id=folder, no_dist=_world_size() == 1)
 
 
 def load_state(folder: Path, state: dict[str, Any]) -> None:
-    """Take over a checkpoint of any number of workers, tensor by tensor in place."""
+    """Load a checkpoint of any number of workers into the tensors of `state`, in place."""
     dcp.load(state, checkpoint_id=folder, no_dist=_world_size() == 1)
 
 
 def moments(
     parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.AdamW
 ) -> dict[str, dict[str, Tensor]]:
-    """The optimizer's state by name: the position of a parameter means nothing elsewhere."""
+    """Return the optimizer's state by name; torch's own keys are positions, which may change."""
     for parameter in parameters.values():
-        if parameter not in optimizer.state:  # before the first step
+        if parameter not in optimizer.state:  # AdamW creates them at its first step only
             optimizer.state[parameter] = {
                 "step": torch.zeros(()),
                 "exp_avg": torch.zeros_like(parameter.detach()),
@@ -124,7 +126,7 @@ def moments(
 
 
 def _blocks(tower: Tower) -> Iterator[nn.Module]:
-    """The parts that are gathered, compiled or computed again one at a time; each once."""
+    """Yield the blocks that are sharded, compiled or recomputed one at a time, without repeats."""
     blocks = list(tower.trunk.blocks)
     if isinstance(tower.lens, PerceiverLens):
         blocks += [part for layer in tower.lens.layers for part in layer.children()]
@@ -144,9 +146,10 @@ def _world_size() -> int:
 
 
 class WeightAverage:
-    """An exponential moving average of a tower's trained weights, whole or sharded as they are.
+    """An exponential moving average of a tower's trained weights, whole or sharded like them.
 
-    torch's AveragedModel copies the module, which FSDP2 refuses, with all that is frozen.
+    torch's AveragedModel is no choice: it copies the whole module with everything that is frozen,
+    and FSDP2 refuses to be copied.
     """
 
     def __init__(self, parameters: dict[str, nn.Parameter], decay: float) -> None:
@@ -160,13 +163,13 @@ class WeightAverage:
 
     @torch.no_grad()
     def with_averaged_weights(self, use: Callable[[], Any]) -> Any:
-        """What `use` returns while the tower has the averaged weights."""
-        own = {name: p.detach().clone() for name, p in self.parameters.items()}
+        """Call `use` while the tower has the averaged weights, and return its result."""
+        trained = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._set(self.weights)
         try:
             return use()
         finally:
-            self._set(own)
+            self._set(trained)
 
     def _set(self, weights: dict[str, Tensor]) -> None:
         for name, parameter in self.parameters.items():

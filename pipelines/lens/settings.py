@@ -20,63 +20,67 @@ class TrainConfig(BaseModel):
 
     steps: int = Field(10_000, ge=1, description="optimizer steps")
     batch_size: int = Field(512, ge=2, description="samples per step, over all workers")
-    learning_rate: float = Field(5e-4, gt=0, description="after warm-up; then a cosine to zero")
+    learning_rate: float = Field(
+        5e-4, gt=0, description="highest rate, after warm-up; it then falls to zero by a cosine"
+    )
     warmup_steps: int = Field(1000, ge=0, description="steps of linear warm-up")
-    weight_decay: float = Field(0.2, ge=0, description="on parameters of two axes or more")
-    betas: tuple[float, float] = Field((0.9, 0.98), description="of AdamW")
+    weight_decay: float = Field(0.2, ge=0, description="decay of parameters of two or more axes")
+    betas: tuple[float, float] = Field((0.9, 0.98), description="decay rates of AdamW's moments")
     gradient_clip: float = Field(10.0, gt=0, description="largest norm of the gradient")
-    loss: AnyLoss = Field(InfoNce(), description="a module of vitlens_core.losses: its `kind`")
+    loss: AnyLoss = Field(
+        InfoNce(), description="the loss; `kind` names a module of vitlens_core.losses"
+    )
     negatives: AnySampling | None = Field(
-        None, description="further negatives, by a module of pipelines.lens.negatives: its `kind`"
+        None, description="further negatives; `kind` names a module of pipelines.lens.negatives"
     )
     image_weight: float = Field(1.0, ge=0, description="weight of the loss against the image")
     text_weight: float = Field(1.0, ge=0, description="weight of the loss against the text")
     teacher_weight: float = Field(
-        1.0, ge=0, description="weight of the loss against the lens that teaches, if one does"
+        1.0, ge=0, description="weight of the loss against the lens that teaches, if there is one"
     )
     temperature: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="fixed (ImageBind); learned where unset"
+        None, gt=0, allow_inf_nan=False, description="fixed temperature (ImageBind); unset: learned"
     )
     label_positives: bool = Field(
-        False, description="samples of one label are positives of each other (few classes)"
+        False, description="whether samples of one label are positives (for few classes)"
     )
     augmentation: bool = Field(
         True,
-        description="random variants of every signal; off, they are seen as evaluation sees them",
+        description="train on random variants of every signal; off: on signals as in evaluation",
     )
     micro_batch: int | None = Field(
         None,
         ge=1,
-        description="rows of a worker in memory at a time; the gradient is that of all of them, "
-        "but batch norm sees as many",
+        description="rows of a worker in a forward pass; the gradient is that of all its rows, but "
+        "batch norm uses the statistics of these",
     )
     ema_decay: float | None = Field(
-        None, gt=0, lt=1, description="keep a moving average of the weights"
+        None, gt=0, lt=1, description="decay of a moving average of the weights; unset: none"
     )
     precision: Precision = Field(
-        "auto", description="of forward and backward; `auto` takes bf16 where it is native"
+        "auto", description="number format of the passes; `auto`: bf16 if the hardware has it"
     )
-    shuffle_buffer: int = Field(1024, ge=1, description="samples mixed at a time")
-    validate_every: int = Field(100, ge=1, description="steps")
-    checkpoint_every: int = Field(500, ge=1, description="steps")
-    seed: int = Field(0, description="of weights, targets drawn and augmentation")
+    shuffle_buffer: int = Field(1024, ge=1, description="samples in a lane's shuffle buffer")
+    validate_every: int = Field(100, ge=1, description="steps between two validations")
+    checkpoint_every: int = Field(500, ge=1, description="steps between two checkpoints")
+    seed: int = Field(0, description="seed of weights, drawn targets and augmentation")
 
     def weights(self, *, taught: bool) -> dict[str, float]:
-        """Weight of every kind of target that counts: `image`, `text`, `teacher`.
+        """Return the weights above 0, by kind of target: `image`, `text`, `teacher`.
 
         Args:
             taught: whether the foundation comes with a lens that teaches.
 
         Raises:
-            ConfigError: none counts.
+            ConfigError: all weights are 0.
         """
         weights = {"image": self.image_weight, "text": self.text_weight}
         if taught:
             weights["teacher"] = self.teacher_weight
-        counting = {kind: weight for kind, weight in weights.items() if weight}
-        if not counting:
+        above_zero = {kind: weight for kind, weight in weights.items() if weight}
+        if not above_zero:
             raise ConfigError(
                 "lens.train: nothing to train against; set image_weight or text_weight above 0"
                 + (", or teacher_weight" if taught else ", or a lens that teaches as foundation")
             )
-        return counting
+        return above_zero

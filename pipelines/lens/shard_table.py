@@ -1,10 +1,10 @@
-"""shard_table: a training shard whose arrays are read straight to where a batch needs them.
+"""shard_table: reads the arrays of a training shard straight into the rows of a batch.
 
-Reads     a target shard: once as a whole for its table, from then on single arrays of samples.
-Promises  no array is copied twice, no header parsed again in a later epoch; with `verify_reads`
-          every sample is compared with its checksum whenever it is read.
+Reads     a target shard: once as a whole to make its table, then single arrays of samples.
+Promises  no array is copied twice, and no header is parsed again in a later epoch; with
+          `verify_reads` every sample is compared with its checksum whenever it is read.
 
-A table takes some 150 bytes a sample.
+A table takes some 150 bytes per sample.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from vitlens_core.errors import ConfigError, IntegrityError
 
 @dataclass(frozen=True)
 class ShardTable:
-    """Of every sample, by number: its key, the ids of key and label, its arrays' places."""
+    """The keys of a shard's samples, the ids of keys and labels, and the places of the arrays."""
 
     keys: list[str]
     sample_ids: array[int]
@@ -44,10 +44,10 @@ class ShardTable:
 
 
 class TrainingShard:
-    """What is known of one shard from epoch to epoch."""
+    """One shard, with the table that is kept from epoch to epoch."""
 
     def __init__(self, targets: Artifact, path: UPath, size: int, wanted: Collection[str]) -> None:
-        """`wanted` are the arrays that are read, by extension; `size` its number of samples."""
+        """`wanted` are the extensions of the arrays to read; `size` is the number of samples."""
         self.targets = targets
         self.path = path
         self.size = size
@@ -58,10 +58,12 @@ class TrainingShard:
         return TrainingShardReader(self)
 
     def table_of(self, tar: OpenShard) -> ShardTable:
-        """Its table, made when it is first asked for (`IntegrityError`: damaged)."""
+        """Return the table; it is made at the first call (`IntegrityError`: a damaged shard)."""
         if self._table is None:
             if len(tar) != self.size:
-                raise IntegrityError(f"{self.path}: {len(tar)} samples, {self.size} were written")
+                raise IntegrityError(
+                    f"{self.path}: found {len(tar)} samples, {self.size} were written"
+                )
             labels = [label_of(tar.read(number, ["json"])) for number in range(self.size)]
             self._table = ShardTable(
                 tar.keys,
@@ -88,7 +90,7 @@ class TrainingShardReader:
 
 
 class SamplePlace(NamedTuple):
-    """A sample that is still to be read."""
+    """The place of a sample that has not been read yet."""
 
     shard: TrainingShardReader
     number: int
@@ -100,17 +102,17 @@ class SamplePlace(NamedTuple):
 
 def missing_target(key: str, kind: str) -> ConfigError:
     return ConfigError(
-        f"sample {key} has no {kind} to be trained against; set lens.train.{kind}_weight=0"
+        f"sample {key} has no {kind} to train against; set lens.train.{kind}_weight=0"
     )
 
 
 def label_of(sample: Sample) -> str:
-    """A sample's label; one without any stands for itself."""
+    """Return a sample's label; without a label, its key, so that it is a class of its own."""
     return SampleInfo.of(sample).label or sample["__key__"]
 
 
 def read_targets(sample: Sample, kind: str) -> np.ndarray:
-    """A sample's targets of one kind, [n, E] with n ≥ 1. Raises ConfigError: it has none."""
+    """Read a sample's targets of a kind, [n, E] with n ≥ 1 (`ConfigError`: it has none)."""
     data = sample.get(targets_file(kind))
     targets = decode_array(data) if data is not None else ()
     if not len(targets):
@@ -119,18 +121,21 @@ def read_targets(sample: Sample, kind: str) -> np.ndarray:
 
 
 def draw_target(sample: Sample, kind: str, rng: random.Random) -> np.ndarray:
-    """One of a sample's targets of a kind, [E] (`ConfigError`: it has none)."""
-    found = read_targets(sample, kind)
-    return found[rng.randrange(len(found))]
+    """Draw one of a sample's targets of a kind, [E] (`ConfigError`: it has none)."""
+    targets = read_targets(sample, kind)
+    return targets[rng.randrange(len(targets))]
 
 
 def stable_id(label: str) -> int:
-    """A 64-bit integer for a label or a key, the same on every worker."""
+    """Return a 64-bit integer for a label or key, the same on every worker.
+
+    Python's `hash` of a string differs between processes.
+    """
     return int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big", signed=True)
 
 
 class RowBuffer:
-    """Arrays of one type and shape, one below the other [B, …], each read to where it stays."""
+    """Arrays of one type and shape, stacked [B, …]; each is read straight into its row."""
 
     def __init__(self, rows: int, dtype: np.dtype, shape: tuple[int, ...]) -> None:
         self.array = np.empty((rows, *shape), dtype)
@@ -141,17 +146,17 @@ class RowBuffer:
     def fill(
         self, row: int, place: SamplePlace, array: ArrayPlace, item: int | None = None
     ) -> None:
-        """Read a sample's array, or one item along its first axis, to `row`.
+        """Read a sample's array, or one item along its first axis, into `row`.
 
         Raises:
-            ValueError: of another type or shape than the others.
+            ValueError: its type or shape differs from that of the other rows.
         """
         shape = array.shape if item is None else array.shape[1:]
         if (array.dtype, shape) != self._like:
             key, (dtype, others) = place.shard.table.keys[place.number], self._like
             raise ValueError(
                 f"{place.shard.tar.path}: an array of sample {key} is {array.dtype} {shape}, "
-                f"where others of the batch are {dtype} {others}"
+                f"but the others of the batch are {dtype} {others}"
             )
         start, first = array.start + (item or 0) * self._row_bytes, row * self._row_bytes
         place.shard.tar.read_into(start, self._bytes[first : first + self._row_bytes])

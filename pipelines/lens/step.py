@@ -1,4 +1,4 @@
-"""lens: what the step is and what it is told; `job` does it."""
+"""step: declares the step `lens` and its settings; `job` does the work."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ STEP = Step(
     writes={
         "lens.safetensors": "trained tensors, the settings of the tower, the digest of the "
         "foundation",
-        "curves.json": "loss by step, validation, and the kind of target validation was against "
+        "curves.json": "loss by step, validation, and the kind of target that validation used "
         "(`TrainingCurves`)",
     },
-    promises="A run that was killed goes on at its last checkpoint. Checkpoints are removed at the "
-    "end.",
+    promises="A killed run goes on at its last checkpoint. Checkpoints are removed at the end.",
 )

@@ -1,13 +1,13 @@
-"""The training loop of a lens, as every worker runs it (`workers` says who that is).
+"""training: the training loop of a lens, as every worker runs it (`workers` starts it).
 
-Reads target batches, trains the tower's unlocked parts by the loss of the settings against
-image and text targets gathered over all workers (`objective`), and keeps checkpoints. The
-same code runs on CPU (gloo) and GPU (nccl), on one worker or many (`parallel`).
+It reads target batches, trains the unlocked parts of the tower with the loss of the settings
+against targets gathered over all workers (`objective`), and saves checkpoints. The same code runs
+on CPU (gloo) and GPU (nccl), on one worker or many (`parallel`).
 
-Checkpoint: tensors as torch.distributed.checkpoint cuts them, `progress.json` (step, curves)
-and, of the last step, `lens.safetensors` (the lens as consumers load it). A run resumes from it
-exactly, also with another number of workers: data order and augmentation are functions of
-(seed, step, row).
+A checkpoint has tensors in the format of torch.distributed.checkpoint, `progress.json` (step,
+curves) and, after the last step, `lens.safetensors` (the lens that consumers load). A run resumes
+from it exactly, also with another number of workers: data order and augmentation are functions
+of (seed, step, row).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Entries = Sequence[Mapping[str, float]]  # of a curve
 
 @dataclass(frozen=True)
 class TrainJob:
-    """What a worker is sent: small, and the same for all."""
+    """What every worker is sent; small, and the same for all."""
 
     tower: TowerSettings
     train: TrainConfig
@@ -79,20 +79,20 @@ class Worker(Protocol):
     def device(self) -> torch.device: ...
 
     def report(self, points: Sequence[Point], /) -> None:
-        """Tell people of figures; the first worker does."""
+        """Report figures; only the first worker is asked to."""
         ...
 
     def keep(self, step: int, folder: Path) -> None:
-        """Store a checkpoint; each worker has a folder with its files of it."""
+        """Store a checkpoint; each worker passes the folder of its own files."""
         ...
 
     def latest(self) -> AbstractContextManager[Path | None]:
-        """The files of the last checkpoint, of all workers, if there is one."""
+        """Open the folder of the last checkpoint with the files of all workers, if any."""
         ...
 
 
 class Trainer:
-    """One worker's training: the job's objects, built once, and the loop over its steps."""
+    """One worker's training: builds the job's objects once, and loops over the steps."""
 
     def __init__(self, job: TrainJob, worker: Worker) -> None:
         self.job, self.config, self.worker = job, job.train, worker
@@ -107,13 +107,15 @@ class Trainer:
         self.validation = self._validation_split()
         self._start_scale()
         self.model = parallel.parallelize(self.tower, job.resources)
-        tower = trained_parameters(self.tower)
-        own = {f"loss.{name}": p for name, p in self.objective.parameters.items()}
-        self.parameters = tower | own
+        # After sharding, which replaces the tower's parameters.
+        of_tower = trained_parameters(self.tower)
+        of_loss = {f"loss.{name}": p for name, p in self.objective.parameters.items()}
+        self.parameters = of_tower | of_loss
         self.optimizer = build_optimizer(self.parameters.values(), job.train)
         decay = job.train.ema_decay
-        self.average = parallel.WeightAverage(tower, decay) if decay else None
-        # Where workers were lost the others take their rows, but no more of them at a time.
+        self.average = parallel.WeightAverage(of_tower, decay) if decay else None
+        # If workers are lost, the others take over their rows. The rows of a forward pass stay as
+        # many as with all workers, so that memory still suffices.
         self.rows_per_forward = self.config.micro_batch or -(
             -self.config.batch_size // max(1, job.resources.train_workers)
         )
@@ -124,7 +126,7 @@ class Trainer:
         """Train to the last step, from the latest checkpoint if there is one.
 
         Raises:
-            LossError: loss or gradient is not finite; the message names step and samples.
+            LossError: the loss or gradient is not finite; the message names step and samples.
         """
         self._resume()
         with closing(prefetch(self.batches())) as batches:
@@ -140,7 +142,7 @@ class Trainer:
                     self._checkpoint(last=last)
 
     def batches(self) -> Iterator[tuple[Batch, Tensor]]:
-        """This worker's batches from the present step on, and each as the tower sees it."""
+        """Yield this worker's batches from the present step on, with the prepared signals."""
         read = TrainingBatches(
             self.job.targets,
             self.signal_file,
@@ -164,7 +166,7 @@ class Trainer:
         norm = parallel.clip_gradients(self.parameters.values(), self.config.gradient_clip)
         if not math.isfinite(norm):
             raise LossError(
-                f"the gradient's norm is {norm} at step {self.step}, though the loss is finite; "
+                f"the norm of the gradient is {norm} at step {self.step}, but the loss is finite; "
                 "lower lens.train.learning_rate. The samples were "
                 f"{named(parallel.gather_objects(batch.keys))}"
             )
@@ -175,11 +177,12 @@ class Trainer:
         return {**self.objective.figures(losses), "lr": rate}
 
     def _backward(self, batch: Batch, signals: Tensor) -> dict[str, float]:
-        """Leave the gradient of the batch of all workers; its losses.
+        """Compute the gradient of the batch of all workers, and return its losses.
 
-        A worker's rows may exceed its memory. Then their embeddings are computed first, without
-        a graph; the loss of all is differentiated by them; and each part is embedded again and
-        differentiated alone.
+        If a worker's rows exceed its memory, they are divided into parts (GradCache): all rows
+        are embedded without a graph, the loss is differentiated by the embeddings, and each part
+        is embedded again and differentiated by itself. Accumulating over parts would show each
+        part only its own negatives.
         """
         signals = signals.to(self.device, non_blocking=True)
         parts = signals.split(self.rows_per_forward)
@@ -196,8 +199,9 @@ class Trainer:
         ):
             last = number == len(parts)
             parallel.sync_gradients(self.model, now=last)
+            # Its gradient by the weights is the chain rule's: slope is d loss / d embedding.
             surrogate = (self._embed(part) * slope).sum()
-            if last and log_scale.grad is not None:
+            if last and log_scale.grad is not None:  # once, as it belongs to no part
                 surrogate = surrogate + self.tower.log_scale * log_scale.grad
             surrogate.backward()
         return losses
@@ -205,7 +209,7 @@ class Trainer:
     def _differentiate(
         self, embeddings: Tensor, batch: Batch, log_scale: Tensor
     ) -> dict[str, float]:
-        """Leave the gradient of the objective; its losses."""
+        """Compute the gradient of the objective, and return its losses."""
         losses = self.objective.losses(embeddings, batch, log_scale)
         self.objective.total(losses, embeddings, batch, self.step).backward()
         return {kind: value.item() for kind, value in losses.items()}
@@ -215,10 +219,10 @@ class Trainer:
             return self.model(signals).float()
 
     def _prepare_signals(self, batch: Batch, step: int) -> Tensor:
-        """Stored signals as the tower sees them at a step."""
+        """Prepare stored signals for the tower at a step."""
         if not self.config.augmentation:
             return self.tokenizer.prepare(batch.signals, self.signal)
-        # One by one: the same variant whichever worker a row falls to.
+        # A seed per row: the variant is the same on whichever worker the row is.
         variants = []
         for row, stored in zip(batch.rows, batch.signals.split(1), strict=True):
             seed = stable_id(f"{self.config.seed}/{step}/{row}") & 0x7FFFFFFFFFFFFFFF
@@ -227,14 +231,14 @@ class Trainer:
         return torch.cat(variants)
 
     def _start_scale(self) -> None:
-        """Where the loss starts it, or at the temperature that is fixed."""
+        """Set the scale to the loss's initial value, or to the fixed temperature."""
         start = self.config.loss.initial_log_scale
         if self.config.temperature is None and start is not None:
             self.tower.log_scale.data.fill_(start)
         self._clamp_scale()
 
     def _clamp_scale(self) -> None:
-        """Within the bound of the loss, or at the temperature that is fixed."""
+        """Keep the scale within the loss's bound, or at the fixed temperature."""
         scale, largest = self.tower.log_scale.data, self.config.loss.max_log_scale
         if self.config.temperature is not None:
             scale.fill_(-math.log(self.config.temperature))
@@ -243,7 +247,7 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self) -> None:
-        """Loss and R@1 on the validation split; all workers must call it."""
+        """Measure loss and R@1 on the validation split; all workers must call it."""
         if self.validation.is_empty:
             return
 
@@ -253,8 +257,8 @@ class Trainer:
         self.tower.eval()
         embeddings, targets = self._using_average(embedded)
         self.tower.train()
-        found = self.objective.validate(embeddings, targets, self.tower.log_scale)
-        self.curves.val.append({"step": self.step, **found})
+        figures = self.objective.validate(embeddings, targets, self.tower.log_scale)
+        self.curves.val.append({"step": self.step, **figures})
         self._report(val=self.curves.val[-1:])
 
     def _report(self, *, train: Entries = (), val: Entries = ()) -> None:
@@ -282,16 +286,17 @@ class Trainer:
             progress = json.loads(Path(folder, PROGRESS_FILE).read_text())
         self.step = progress["step"]
         self.curves = Curves(progress["train"], progress["val"])
-        self._report(**asdict(self.curves))  # what the kill kept from being told
+        # Points that the kill may have kept from the loggers; each logger drops those it has.
+        self._report(**asdict(self.curves))
 
     def _state(self) -> dict[str, Any]:
-        """What a checkpoint holds, by name; its tensors are loaded in place."""
+        """Return the content of a checkpoint, by name; its tensors are loaded in place."""
         state: dict[str, Any] = {
             "tower": self.tower.trained_state(),
             "optimizer": parallel.moments(self.parameters, self.optimizer),
         }
-        if own := self.objective.parameters:
-            state["loss"] = {name: parameter.detach() for name, parameter in own.items()}
+        if of_loss := self.objective.parameters:
+            state["loss"] = {name: parameter.detach() for name, parameter in of_loss.items()}
         if self.average:
             state["average"] = self.average.weights
         return state
@@ -308,7 +313,7 @@ class Trainer:
         return Objective(self.config, weights, sampler, self.device)
 
     def _validation_split(self) -> ValidationSplit:
-        """Compared with one kind of target of those that count."""
+        """Build the validation split; it is compared with one kind of target."""
         return ValidationSplit(
             self.job.targets,
             validation_kind(self.objective.weights),
@@ -322,7 +327,10 @@ class Trainer:
 
 @contextmanager
 def _statistics_kept(tower: nn.Module) -> Generator[None]:
-    """Batch norm uses the statistics of what it sees, and remembers nothing of it."""
+    """Keep batch norm's running statistics unchanged in the block.
+
+    The rows are embedded a second time, and that pass updates the statistics.
+    """
     norms = [m for m in tower.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

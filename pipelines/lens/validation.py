@@ -1,4 +1,4 @@
-"""The validation split, embedded by all workers together.
+"""validation: embeds the validation split with all workers together.
 
 Axes: N samples of the split, E embedding.
 """
@@ -19,8 +19,8 @@ from pipelines.lens.shard_table import read_targets
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample, decode_array
 
-_MOST = 4096  # samples, the first ones: all are compared with all, again and again
-_ROWS_PER_FORWARD = 16  # of a worker
+_MOST = 4096  # samples of the split: every validation compares all with all, on every worker
+_ROWS_PER_FORWARD = 16  # rows of one worker
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,9 @@ class ValidationSplit:
     """What one worker needs to embed its share of the split.
 
     Attributes:
-        kind: of the targets that embeddings are compared with.
-        signal: extension of the stored signal; `prepare` makes of it what the tower sees.
+        kind: kind of the targets that embeddings are compared with.
+        signal: extension of the stored signal.
+        prepare: prepares stored signals for the tower.
     """
 
     targets: Artifact
@@ -45,9 +46,9 @@ class ValidationSplit:
         return not self.targets.shards("val")
 
     def embed(self, embed: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """Embeddings and unit-norm mean targets [N, E], whole on every worker.
+        """Return embeddings and unit-norm mean targets [N, E], whole on every worker.
 
-        All workers must call it: shards of a tower work together.
+        All workers must call it, as the shards of a tower work together.
         """
         stored = (s for path in self.targets.shards("val") for s in self.targets.read(path))
         samples = islice(stored, _MOST)
@@ -60,7 +61,10 @@ class ValidationSplit:
         return torch.cat(embeddings), torch.cat(paired)
 
     def _own_signals(self, rows: list[Sample]) -> Tensor:
-        """As many for every worker: what is there twice is cut off again once gathered."""
+        """Return this worker's signals, as many as every other worker's.
+
+        Gathering needs equal numbers, so rows are repeated; `embed` cuts the repeated ones off.
+        """
         share = -(-len(rows) // self.world_size)
-        own = [rows[(self.rank * share + i) % len(rows)] for i in range(share)]
-        return torch.from_numpy(np.stack([decode_array(s[self.signal]) for s in own]))
+        of_worker = [rows[(self.rank * share + i) % len(rows)] for i in range(share)]
+        return torch.from_numpy(np.stack([decode_array(s[self.signal]) for s in of_worker]))

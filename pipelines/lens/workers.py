@@ -1,8 +1,8 @@
-"""workers: who runs the training loop: this process, or workers that Ray Train starts.
+"""workers: runs the training loop in this process, or in workers that Ray Train starts.
 
-Promises  a run of the same folder that was killed goes on at its last checkpoint; a worker of
-          Ray Train that dies is started again, as often as need be while checkpoints are made;
-          what a worker raises on purpose arrives as itself.
+Promises  a killed run goes on at the last checkpoint of its folder; a worker of Ray Train that
+          dies is restarted as long as new checkpoints are made; a `VitlensError` of a worker
+          arrives unchanged.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from pipelines.store.files import atomic_file
 from vitlens_core.errors import VitlensError
 
 logger = logging.getLogger(__name__)
-FAILURES: int = 3  # lost workers and nodes without a checkpoint in between
+FAILURES: int = 3  # most losses of workers or nodes between two checkpoints
 
 
 def fit(job: TrainJob, folder: UPath, report: Report) -> AbstractContextManager[Path | None]:
-    """Train to the last step; the folder of the last checkpoint, to be opened by `with`.
+    """Train to the last step, and return the last checkpoint's folder as a context manager.
 
     Args:
-        folder: where checkpoints are kept while training lasts.
-        report: takes the figures of every step as they come, in this process.
+        folder: where checkpoints are stored during training.
+        report: receives the figures of every step, in this process.
 
     Raises:
-        VitlensError: whatever a worker raised on purpose, as itself.
-        TrainingFailedError: workers of Ray Train that kept dying.
+        VitlensError: what a worker raised, unchanged.
+        TrainingFailedError: the workers of Ray Train died repeatedly.
     """
     resources = job.resources
     if resources.train_workers:
@@ -65,9 +65,9 @@ def fit(job: TrainJob, folder: UPath, report: Report) -> AbstractContextManager[
 
 @dataclass(frozen=True)
 class InProcess:
-    """The only worker, in the caller's process: nothing to start, and nothing that starts again.
+    """The only worker, in the caller's process; it starts no other, and nothing restarts it.
 
-    A checkpoint is a folder `step-00000040`; `progress.json` is written last and makes it whole.
+    A checkpoint is a folder `step-00000040`, which is whole once it has `progress.json`.
     """
 
     folder: UPath | Path
@@ -81,37 +81,38 @@ class InProcess:
         return torch.device("cuda" if self.on_gpu else "cpu")
 
     def keep(self, step: int, folder: Path) -> None:
-        kept = self.folder / f"step-{step:08d}"
-        kept.mkdir(parents=True, exist_ok=True)
+        checkpoint = self.folder / f"step-{step:08d}"
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        # `progress.json` last: a kill before it leaves a folder that does not count.
         files = sorted(folder.iterdir(), key=lambda path: path.name == PROGRESS_FILE)
         for file in files:
-            with file.open("rb") as source, atomic_file(kept / file.name) as target:
+            with file.open("rb") as source, atomic_file(checkpoint / file.name) as target:
                 shutil.copyfileobj(source, target)
-        for old in [path for path in self._kept() if path.name != kept.name]:
+        for old in [path for path in self._whole() if path.name != checkpoint.name]:
             remove(old)
 
     @contextmanager
     def latest(self) -> Generator[Path | None]:
-        kept = self._kept()
-        if not kept:
+        checkpoints = self._whole()
+        if not checkpoints:
             yield None
             return
         with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as folder:
-            for file in kept[-1].iterdir():
+            for file in checkpoints[-1].iterdir():
                 with file.open("rb") as source, Path(folder, file.name).open("wb") as target:
                     shutil.copyfileobj(source, target)
             yield Path(folder)
 
-    def _kept(self) -> list[UPath | Path]:
-        """Whole checkpoints, oldest first."""
+    def _whole(self) -> list[UPath | Path]:
+        """Return the whole checkpoints, oldest first."""
         if not self.folder.exists():
             return []
-        found = sorted(self.folder.iterdir(), key=lambda path: path.name)
-        return [path for path in found if (path / PROGRESS_FILE).exists()]
+        folders = sorted(self.folder.iterdir(), key=lambda path: path.name)
+        return [path for path in folders if (path / PROGRESS_FILE).exists()]
 
 
 class RayWorker:
-    """One of Ray Train's workers; the first tells figures, through the driver."""
+    """One of Ray Train's workers; the first sends figures to the driver."""
 
     def __init__(self, progress: Any) -> None:
         context = ray.train.get_context()
@@ -137,7 +138,7 @@ class RayWorker:
 
 
 def remove(folder: UPath | Path) -> None:
-    """A folder and all in it, on this machine or in an object store."""
+    """Delete a folder and its content, on this machine or in an object store."""
     if isinstance(folder, Path):
         shutil.rmtree(folder, ignore_errors=True)
     else:
@@ -150,7 +151,8 @@ def _train_worker(config: dict[str, Any]) -> None:
     worker = RayWorker(config["progress"])
     try:
         Trainer(job, worker).run()
-    except LossError as error:  # all workers end here; raised, Ray Train would try it again
+    except LossError as error:
+        # All workers return here. If they raised, Ray Train would train to the same step again.
         worker.give_up(error)
 
 
@@ -183,7 +185,8 @@ def _fit_with_ray(
             try:
                 result = trainer.fit()
             except TrainingFailedError as error:
-                # Ray counts failures over the whole run; where it gets on, days bring many.
+                # Ray counts failures over the whole run, and a run of days has many. So training
+                # starts again as long as there was a new checkpoint since the last failure.
                 before, kept = kept, ray.get(progress.kept_step.remote())
                 cause = original_error(error)
                 if isinstance(cause, VitlensError) or kept <= before:
@@ -195,7 +198,7 @@ def _fit_with_ray(
 
 
 def _arrow(folder: UPath) -> PyFileSystem:
-    """The store's own file system, with its own credentials, as Ray Train takes it."""
+    """Return the store's file system, with its credentials, in the form that Ray Train takes."""
     return PyFileSystem(FSSpecHandler(folder.fs))
 
 
@@ -210,7 +213,7 @@ def _opened(checkpoint: ray.train.Checkpoint | None) -> Generator[Path | None]:
 
 @ray.remote(num_cpus=0)
 class _Progress:
-    """Where the first worker tells figures, or why it gave up, and the driver asks."""
+    """Passes figures, or the reason for giving up, from the first worker to the driver."""
 
     def __init__(self) -> None:
         self.points: list[Point] = []
@@ -221,7 +224,7 @@ class _Progress:
         self.points.extend(points)
 
     def take(self) -> list[Point]:
-        """What was told since it was last asked."""
+        """Return the points since the last call."""
         taken, self.points = self.points, []
         return taken
 
@@ -229,7 +232,7 @@ class _Progress:
         self.kept = max(self.kept, step)
 
     def kept_step(self) -> int:
-        """The step of the last checkpoint; -1 before there is one."""
+        """Return the step of the last checkpoint; -1 before the first one."""
         return self.kept
 
     def give_up(self, error: LossError) -> None:
@@ -241,9 +244,10 @@ class _Progress:
 
 @contextmanager
 def _relayed(report: Report) -> Generator[Any]:
-    """An actor that workers tell their figures; they are reported twice a second."""
+    """Give the block an actor that workers send figures to; they are reported twice a second."""
+    # On the driver's node: the loss of another node must not take the actor along.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    progress: Any = _Progress.options(scheduling_strategy=here).remote()  # lives as we do
+    progress: Any = _Progress.options(scheduling_strategy=here).remote()
     done = threading.Event()
 
     def relay() -> None:
@@ -260,5 +264,5 @@ def _relayed(report: Report) -> Generator[Any]:
     finally:
         done.set()
         thread.join()
-        relay()
+        relay()  # points that came after the thread's last turn
         ray.kill(progress)

@@ -1,1 +1,1 @@
-"""objects: the selected GLBs of a mirror, whole and checked, with their annotations."""
+"""objects: fetches the selected GLBs of a mirror, checked, with their annotations."""

@@ -1,9 +1,9 @@
-"""Objaverse's annotation files, read as streams: a mirror of 800,000 objects is not held in memory.
+"""annotations: reads Objaverse's annotation files as streams, as there are 800,000 objects.
 
 Reads     object-paths.json.gz ({uid: path}), lvis-annotations.json.gz ({class: [uid]}) and
           metadata/NNN-NNN.json.gz ({uid: annotation}, some 5,000 objects each).
-Promises  the same contents as the `objaverse` package, which loads every file whole and the
-          object paths again at each look at the metadata.
+Promises  the same contents as the `objaverse` package, which loads every file whole, and the
+          object paths again whenever it reads metadata.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from vitlens_core.errors import ConfigError
 
 
 def labels(path: Path) -> dict[str, str]:
-    """The LVIS class of every labelled object, by uid (`ConfigError`: another format).
+    """Return the LVIS class of every labelled object, by uid (`ConfigError`: another format).
 
-    An object listed under several classes has the alphabetically first. Some 46,000 of
-    Objaverse's 800,000 objects are labelled, so that a dictionary is small.
+    An object listed under several classes gets the alphabetically first. Some 46,000 of
+    Objaverse's 800,000 objects are labelled, so a dictionary is small.
     """
     with _in_format(path):
         listed = {label: list(members) for label, members in _members(path)}
@@ -34,13 +34,13 @@ def labels(path: Path) -> dict[str, str]:
 
 
 def object_paths(path: Path) -> Iterator[tuple[str, str]]:
-    """Uid and path of every object, in the order of the file (`ConfigError`: another format)."""
+    """Yield uid and path of every object, in file order (`ConfigError`: another format)."""
     for uid, place in _members(path):
         yield uid, str(place)
 
 
 def metadata(path: Path, uids: Collection[str]) -> dict[str, Any]:
-    """The annotations of those of `uids` that a part holds (`ConfigError`: another format)."""
+    """Return the annotations of a part for the `uids` in it (`ConfigError`: another format)."""
     with _in_format(path):
         annotations = json.loads(gzip.decompress(path.read_bytes()))
         if not isinstance(annotations, dict):
@@ -49,16 +49,16 @@ def metadata(path: Path, uids: Collection[str]) -> dict[str, Any]:
 
 
 def _members(path: Path) -> Iterator[tuple[str, Any]]:
-    """Keys and values of a JSON object, one at a time."""
+    """Yield the keys and values of a JSON object, one at a time."""
     with _in_format(path), gzip.open(path, "rb") as file:
-        if not file.peek(1).startswith(b"{"):  # ijson finds nothing in what is no object
+        if not file.peek(1).startswith(b"{"):  # ijson yields nothing for other JSON, and no error
             raise ValueError("no JSON object")
         yield from ijson.kvitems(cast(BinaryIO, file), "")
 
 
 @contextmanager
 def _in_format(path: Path) -> Generator[None]:
-    """What cannot be parsed is a wrong mirror."""
+    """Turn any error of parsing into a `ConfigError`: the mirror is wrong."""
     try:
         yield
     except (

@@ -1,4 +1,4 @@
-"""objects: select, split and fetch; see `step` for what is read and written."""
+"""job: selects, splits and fetches objects; `step` declares what is read and written."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ from pipelines.store.shards import Sample, encode_json
 from pipelines.store.splits import SPLITS, cut_into_shards
 from vitlens_core.errors import BadSampleError, TransientError
 
-# So many objects in a row that do not arrive are no longer each its own fault.
+# After this many failures in a row the mirror is at fault, not each object by itself.
 FAILURES_IN_A_ROW = 8
 
-
-_GO_ON = "run again when it delivers: finished shards are kept"
+_GO_ON = "run again when the mirror is available: finished shards are kept"
 
 
 def run(
@@ -45,17 +44,17 @@ def run(
     """Select, split and fetch.
 
     Args:
-        piece: fetch these shards only; the artifact stays unfinished, and a part is returned.
+        piece: fetch only its shards; the artifact stays unfinished, and a part is returned.
         policy: patience with a remote mirror.
 
     Raises:
-        ConfigError: no mirror there, unknown classes or licences, or nothing selected.
+        ConfigError: no such mirror, unknown classes or licences, or nothing selected.
     """
     mirror = open_mirror(config.mirror, runtime.home.mirrors, policy)
     labelled_only = config.labelled_only and config.uids is None
     with RecordTable(mirror.records(config.uids, labelled_only=labelled_only)) as records:
         selected = select(records, config)
-        # What the mirror holds is the input; where it lies is not part of the identity.
+        # The identity is the mirror's content; its address does not enter the fingerprint.
         identities = (_identity(mirror, item) for item in _items(selected, records))
         content = digest_of_list(identities)
         settings = config.model_dump(mode="json", exclude={"mirror"})
@@ -64,12 +63,12 @@ def run(
             return build.existing
         tasks = _planned(build, selected, records, config.objects_per_shard, piece)
     fetcher = partial(ObjectFetcher, mirror, config, build.folder)
-    made = write_shards(runtime, build, tasks, fetcher)
+    records_of_shards = write_shards(runtime, build, tasks, fetcher)
     refused = [
         Quarantined(key=uid, step=STEP.name, reason=reason)
         for uid, reason in mirror.quarantined().items()
     ]
-    return commit_shards(build, made, refused)
+    return commit_shards(build, records_of_shards, refused)
 
 
 def _planned(
@@ -79,7 +78,7 @@ def _planned(
     objects_per_shard: int,
     piece: Piece | None,
 ) -> list[ShardTask]:
-    """The shards to make, the objects of each written down in its plan."""
+    """Write a plan with the objects of each shard, and return the tasks."""
     splits = (SPLITS[side] for side in selected.sides)
     shards = list(cut_into_shards(splits, selected.uids, objects_per_shard))
     tasks = []
@@ -91,8 +90,8 @@ def _planned(
 
 
 def write_plan(folder: UPath, name: str, items: Iterable[dict[str, Any]]) -> None:
-    """Write down what one shard is made of: a line per object, the fields of its record and
-    its split."""
+    """Write the plan of one shard: a line per object with the fields of its record and its
+    split."""
     write_atomic(folder / f"{name}{PLAN}", b"".join(encode_json(item) + b"\n" for item in items))
 
 
@@ -106,13 +105,13 @@ def _items(
 
 
 class ObjectFetcher:
-    """Fetches one shard's objects, as its plan in `plans` names them, from the mirror."""
+    """Fetches the objects of a shard from the mirror; the shard's plan in `plans` lists them."""
 
     def __init__(self, mirror: Mirror, config: ObjectsConfig, plans: UPath) -> None:
         self.mirror = mirror
         self.check_size = config.check_size
         self.plans = plans
-        self.failures_in_a_row = 0  # objects that did not arrive, or not as annotated
+        self.failures_in_a_row = 0  # objects that did not arrive, or with another size
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
         plan = (self.plans / f"{task.name}{PLAN}").read_bytes()
@@ -137,24 +136,28 @@ class ObjectFetcher:
         return {"__key__": record.uid, "glb": data, "json": described}
 
     def _require_mirror(self, failure: BadSampleError | TransientError) -> None:
-        """See to it that a failure is the object's own; else all that follow would be lost."""
+        """Raise `TransientError` if a failure is the mirror's, not the object's.
+
+        Quarantining would otherwise lose every further object.
+        """
         try:
             self.mirror.require_answer()
         except TransientError as error:
             raise TransientError(f"the mirror no longer answers: {error}; {_GO_ON}") from error
         if isinstance(failure, BadSampleError) and not isinstance(failure, WrongSizeError):
-            self.failures_in_a_row = 0  # refused by name: a mirror may lack many objects
+            self.failures_in_a_row = 0  # a mirror that works may lack many objects
             return
         self.failures_in_a_row += 1
         if self.failures_in_a_row == FAILURES_IN_A_ROW:
             raise TransientError(
                 f"{FAILURES_IN_A_ROW} objects in a row did not arrive whole, last {failure}; "
-                f"{_GO_ON}, or with objects.check_size=false if its files are others than annotated"
+                f"{_GO_ON}. If the sizes of its files differ from their annotations, set "
+                "objects.check_size=false"
             ) from failure
 
 
 def _identity(mirror: Mirror, item: dict[str, Any]) -> dict[str, Any]:
-    """An object as it enters the fingerprint; a local file also by its size as it lies."""
+    """Return an object as it enters the fingerprint; a local file also with its present size."""
     if not mirror.is_local:
         return item
     return {**item, "bytes_found": _size_of_file(f"{mirror.root}/{item['path']}")}

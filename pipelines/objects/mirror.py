@@ -1,12 +1,12 @@
-"""A mirror of Objaverse: which objects it holds, what is known of them, and their GLB files.
+"""mirror: lists the objects of a mirror of Objaverse, reads their annotations, fetches GLB files.
 
 Reads     a folder or any fsspec URL in Objaverse's layout:
           hf-objaverse-v1/{object-paths,lvis-annotations}.json.gz, metadata/NNN-NNN.json.gz,
           glbs/NNN-NNN/<uid>.glb.
-Writes    fetched GLBs in a folder of the caller's; annotation files of a remote mirror once
-          per version of its two main ones, in a cache folder.
+Writes    fetched GLBs in a folder that the caller names; the annotation files of a remote mirror
+          in a cache folder, once per version of its two main ones.
 Promises  a file appears whole, checked and under its final name, or not at all; no path leads
-          outside the mirror; some 40 bytes of memory an object, and one metadata part.
+          outside the mirror; memory holds some 40 bytes per object, and one metadata part.
 """
 
 import hashlib
@@ -33,12 +33,12 @@ from vitlens_core.errors import BadSampleError, ConfigError, TransientError
 logger = logging.getLogger(__name__)
 
 EMBEDDED = Path(__file__).parents[1] / "data" / "mini-objaverse"
-# Where the `objaverse` package downloads from; it spells it out inside its functions only.
+# Where the `objaverse` package downloads from; the package has no constant for it.
 HUB_URL = "https://huggingface.co/datasets/allenai/objaverse/resolve/main"
 LAYOUT_FOLDER = "hf-objaverse-v1"
 OBJECT_PATHS = "object-paths.json.gz"
 LVIS_ANNOTATIONS = "lvis-annotations.json.gz"
-# A uid names files downstream, so it is held to characters that cannot form a path.
+# A uid names files downstream, so it may only have characters that cannot form a path.
 _OBJECT_PATH = re.compile(r"glbs/[\w-]+/(?P<uid>[\w-]{1,64})\.glb", re.ASCII)
 
 
@@ -54,22 +54,22 @@ class FetchedObject:
 def open_mirror(
     url: str, cache_dir: Path | None = None, policy: FetchPolicy | None = None
 ) -> "Mirror":
-    """Open the mirror at `url`, after a look at its two annotation files.
+    """Open the mirror at `url` after checking its two main annotation files.
 
     Args:
         url: `embedded` (the shipped objects), `objaverse` (the published data set), or a folder
             or fsspec URL: the layout folder `hf-objaverse-v1` itself or the one that holds it.
-        cache_dir: where annotation files of remote mirrors are kept;
-            by default that of this process's home.
-        policy: patience with a remote mirror.
+        cache_dir: where annotation files of remote mirrors are stored;
+            by default in this process's home.
+        policy: retries and timeouts for a remote mirror.
 
     Raises:
-        ConfigError: no mirror there, or not in this layout.
-        TransientError: the server is there but does not deliver for now.
+        ConfigError: there is no mirror, or it has another layout.
+        TransientError: the server answers but does not deliver at present.
     """
     policy = policy or FetchPolicy()
     filesystem, base = _filesystem(url, policy)
-    looked_for = []
+    failures = []
     for root in (f"{base}/{LAYOUT_FOLDER}", base):
         # Two attempts: a wrong address must show within seconds.
         impatient = replace(policy, attempts=2)
@@ -79,25 +79,25 @@ def open_mirror(
             for name in (OBJECT_PATHS, LVIS_ANNOTATIONS):
                 probe.require_annotations(name)
         except BadSampleError as error:
-            looked_for.append(str(error))
+            failures.append(str(error))
         except TransientError as error:
             if isinstance(error, UnreachableError) or isinstance(error.__cause__, UnreachableError):
                 raise ConfigError(_no_mirror(url, [str(error)])) from error
             raise
         else:
             return replace(probe, policy=policy)
-    raise ConfigError(_no_mirror(url, looked_for))
+    raise ConfigError(_no_mirror(url, failures))
 
 
 def is_remote(url: str) -> bool:
-    """Whether a mirror lies elsewhere than in a folder; it is not looked at."""
+    """Whether a mirror is remote, judged by its address alone."""
     filesystem, _ = _filesystem(url, FetchPolicy())
     return not isinstance(filesystem, LocalFileSystem)
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """An opened mirror. Holds no annotations, so that it is cheap to send to workers."""
+    """An opened mirror. It holds no annotations, so it is cheap to send to workers."""
 
     root: str  # the layout folder, as its filesystem names it
     filesystem: fsspec.AbstractFileSystem
@@ -109,9 +109,10 @@ class Mirror:
         return isinstance(self.filesystem, LocalFileSystem)
 
     def state(self) -> str:
-        """A digest of what the mirror looks like from outside (`TransientError`).
+        """Return a digest of the mirror's present state (`TransientError`: it cannot be read).
 
-        Of a remote one of its two main annotation files: metadata that change alone go unseen.
+        For a remote mirror it covers the two main annotation files; a change of the metadata
+        alone is not noticed.
         """
         if self.is_local:
             return folder_state(Path(self.root))
@@ -121,7 +122,7 @@ class Mirror:
             raise TransientError(str(error)) from error
 
     def require_answer(self) -> None:
-        """See to it that the mirror is still there and delivers (`TransientError`: not so)."""
+        """Raise `TransientError` unless the mirror still delivers."""
         if not self.is_local:
             self.policy.retrying()(self.state)
             return
@@ -131,23 +132,24 @@ class Mirror:
             raise TransientError(str(error)) from error
 
     def labels(self) -> dict[str, str]:
-        """The LVIS class of every labelled object, by uid."""
+        """Return the LVIS class of every labelled object, by uid."""
         return labels(self._annotations(LVIS_ANNOTATIONS))
 
     def records(
         self, uids: Collection[str] | None = None, *, labelled_only: bool = False
     ) -> Iterator[ObjectRecord]:
-        """Every object of the mirror, or those of `uids` it holds, in the order of their paths.
+        """Yield every object of the mirror, or the `uids` it has, in the order of their paths.
 
-        Reads (and, if remote, fetches) only the metadata parts these objects lie in, one at
-        a time. Objects that `quarantined` names are left out.
+        Reads (and, if remote, fetches) only the metadata parts of these objects, one at a time.
+        Objects that `quarantined` lists are left out.
 
         Args:
             labelled_only: leave out objects without an LVIS class.
         """
         labels = self.labels()
         wanted = None if uids is None else frozenset(uids)
-        parts: dict[str, bytearray] = {}  # uids by line: 33 bytes each, and no uid is a line
+        # Uids by part, a line each: 33 bytes per object, where a list of strings takes over 80.
+        parts: dict[str, bytearray] = {}
         for uid, path in self._object_paths():
             if (wanted is None or uid in wanted) and _is_safe(uid, path):
                 if labelled_only and uid not in labels:
@@ -157,19 +159,19 @@ class Mirror:
             yield from self._records_of(part, parts.pop(part).decode().splitlines(), labels)
 
     def quarantined(self) -> dict[str, str]:
-        """uid → reason, for the objects whose path does not lie inside the mirror's layout."""
+        """Return uid → reason for the objects whose path is not inside the mirror's layout."""
         unsafe = (item for item in self._object_paths() if not _is_safe(*item))
         return {uid: _unsafe(path) for uid, path in sorted(unsafe)}
 
     def fetch(self, record: ObjectRecord, destination_dir: Path) -> FetchedObject:
         """Copy the GLB of `record` to `destination_dir/<uid>.glb`.
 
-        A file already there is kept if the mirror annotates a size and it has that size. It is
-        whole, but not made to outlive a loss of power: callers read it and delete it.
+        An existing file is kept if it has the size that the mirror annotates. The file is not
+        synced to disk, since callers read it and delete it at once.
 
         Raises:
             BadSampleError: not in the mirror, outside it, or of the wrong size.
-            TransientError: retries exhausted.
+            TransientError: all retries failed.
         """
         if not _is_safe(record.uid, record.path):
             raise BadSampleError(_unsafe(record.path))
@@ -181,11 +183,11 @@ class Mirror:
         return FetchedObject(destination, entry.size_bytes, entry.sha256)
 
     def require_annotations(self, name: str) -> None:
-        """See to it that annotation file `name` lies in `annotations_dir`.
+        """Make sure that annotation file `name` is in `annotations_dir`; fetch it if it is not.
 
         Raises:
             BadSampleError: the mirror has no such file.
-            TransientError: retries exhausted.
+            TransientError: all retries failed.
         """
         local = self.annotations_dir / name
         if local.is_file():
@@ -195,7 +197,7 @@ class Mirror:
         self._download(name, local, None)
 
     def _annotations(self, name: str) -> Path:
-        """Where annotation file `name` lies, fetched first if need be; errors as there."""
+        """Return the path of annotation file `name`; errors as `require_annotations`."""
         self.require_annotations(name)
         return self.annotations_dir / name
 
@@ -205,7 +207,7 @@ class Mirror:
     def _records_of(
         self, part: str, uids: list[str], labels: Mapping[str, str]
     ) -> Iterator[ObjectRecord]:
-        """The objects of one metadata part; one the mirror lacks leaves them without metadata."""
+        """Yield the objects of one metadata part, without metadata if the part is missing."""
         annotations: dict[str, object] = {}
         try:
             annotations = metadata(self._annotations(f"metadata/{part}.json.gz"), uids)
@@ -219,8 +221,8 @@ class Mirror:
             return
         target = Path(self.root, path).resolve()
         if not target.is_relative_to(Path(self.root).resolve()):
-            raise BadSampleError(f"{path}: a link that leads outside the mirror")
-        if not target.is_file():  # copying a folder or pipe would not fail cleanly
+            raise BadSampleError(f"{path}: the link leads outside the mirror")
+        if not target.is_file():  # a pipe would block the copy, and a folder raise other errors
             raise BadSampleError(f"{path}: no such file in the mirror")
 
     def _download(
@@ -253,7 +255,7 @@ def _record(uid: str, path: str, label: str | None, annotation: object) -> Objec
 
 
 def _entry(annotation: object, *keys: str) -> object:
-    """The value under nested `keys`, or None where one is missing."""
+    """Return the value under nested `keys`, or None if one is missing."""
     for key in keys:
         annotation = annotation.get(key) if isinstance(annotation, dict) else None
     return annotation
@@ -285,7 +287,7 @@ def _filesystem(url: str, policy: FetchPolicy) -> tuple[fsspec.AbstractFileSyste
             sock_connect=policy.connect_timeout_s,
             sock_read=policy.stall_timeout_s,
         )
-        # Files are wanted as stored: unpacked on the way, .json.gz would lose size and format.
+        # Files must arrive as stored: a .json.gz decompressed on the way has another size.
         headers = {"Accept-Encoding": "identity"}
         client = {"timeout": timeout, "headers": headers, "auto_decompress": False}
         options = {"client_kwargs": {**client, "trust_env": True}}
@@ -305,12 +307,12 @@ def _annotations_dir(
     try:
         return cache / _remote_state(filesystem, root)[:16]
     except UnreachableError as error:
-        # A machine without a network still finds what another fetched into the same home.
-        kept = sorted(cache.glob("*"), key=lambda folder: folder.stat().st_mtime)
-        if not kept:
+        # A compute node without a network uses what another machine fetched into the same home.
+        cached = sorted(cache.glob("*"), key=lambda folder: folder.stat().st_mtime)
+        if not cached:
             raise
-        logger.warning("%s; its annotations are taken as they were when last fetched", error)
-        return kept[-1]
+        logger.warning("%s; using its annotations as last fetched", error)
+        return cached[-1]
 
 
 def _remote_state(filesystem: fsspec.AbstractFileSystem, root: str) -> str:

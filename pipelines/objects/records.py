@@ -1,7 +1,7 @@
-"""records: what a mirror says of its objects, as columns on the local disk.
+"""records: stores a mirror's annotations of its objects as columns on the local disk.
 
-Writes    an Arrow file in the folder for temporary files, gone with the table.
-Promises  memory holds what is looked at: the file is mapped, and rows are read in batches.
+Writes    an Arrow file in the folder for temporary files, deleted with the table.
+Promises  only what is read is in memory: the file is mapped, and rows are read in batches.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-_BATCH_ROWS = 4096  # written, and read, at a time
+_BATCH_ROWS = 4096  # rows written or read at a time
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class ObjectRecord:
-    """What a mirror says of one object. Absent annotations are None or empty."""
+    """A mirror's annotations of one object. Missing ones are None or empty."""
 
     uid: str
     path: str  # relative to the mirror's layout folder
@@ -72,7 +72,7 @@ class RecordTable:
         return len(self._table)
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """A field of every record, in the order they came in."""
+        """Return a field of every record, in the order of the records."""
         return self._table[name]
 
     def uids(self) -> Iterator[str]:
@@ -80,9 +80,9 @@ class RecordTable:
             yield from chunk.to_pylist()
 
     def rows(self, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
-        """The fields of some records, in the order asked for; a tuple is a list."""
-        for some in _batches(numbers):
-            yield from self._table.take(pa.array(some, pa.int64())).to_pylist()
+        """Yield the fields of the records `numbers`, in this order; tuples come as lists."""
+        for batch in _batches(numbers):
+            yield from self._table.take(pa.array(batch, pa.int64())).to_pylist()
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -1,4 +1,4 @@
-"""remote_state: what remote files look like from outside, as a digest; none is fetched."""
+"""remote_state: a digest of remote files' sizes and version tags; none is fetched."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import fsspec
 from pipelines.objects.transfer import transfer_errors
 from pipelines.store.artifacts import digest
 
-# What filesystems call a file's version, the surest first; one that lacks all tells the size.
+# Names that filesystems give a file's version, the most reliable first. Without any of them only
+# the size tells versions apart.
 _VERSION_TAGS = ("ETag", "etag", "Content-MD5", "md5Hash", "Last-Modified", "LastModified", "mtime")
 
 
 def remote_state(filesystem: fsspec.AbstractFileSystem, paths: Iterable[str]) -> str:
-    """Of the sizes and version tags of some files; none is fetched.
+    """Return a digest of the sizes and version tags of files, without fetching them.
 
     Raises:
-        BadSampleError: no such file, or refused.
-        TransientError: the server does not answer, or not for now.
+        BadSampleError: there is no such file, or access is refused.
+        TransientError: the server does not answer at present.
     """
     return digest([_remote_mark(filesystem, path) for path in paths])
 
@@ -29,7 +30,7 @@ def _remote_mark(filesystem: fsspec.AbstractFileSystem, path: str) -> dict[str, 
         try:
             info = filesystem.info(path)
         except FileNotFoundError as error:
-            # fsspec says so of every HTTP failure.
+            # fsspec raises FileNotFoundError for every HTTP failure, also for a timeout.
             if isinstance(error.__cause__, aiohttp.ClientError | TimeoutError):
                 raise error.__cause__ from error
             raise

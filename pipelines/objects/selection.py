@@ -1,16 +1,16 @@
-"""Which objects of a mirror are used, and on which side of the split each one stands.
+"""selection: chooses the objects of a mirror that are used, and divides them into splits.
 
 Reads     object records and a `Selection`.
-Promises  the same objects and sides for the same records and selection, whatever their order;
-          no object on two sides; the class shares of every side alike; an object takes some 100
-          bytes of memory, and its record lies on the disk.
+Promises  the same objects and splits for the same records and selection, in whatever order they
+          come; no object in two splits; every split with the same shares of classes; an object
+          takes some 100 bytes of memory, and its record lies on the disk.
 
 Objects are ranked by a hash of (seed, purpose, uid), never by a shuffle: the rank of one object
 does not depend on the others. Within a class of n objects the first ranks are test, the last are
 validation, the rest train. Adding an object to a class therefore moves at most one other object
 across each of the two borders, and none in other classes; a shuffle would move about half.
-Two uids may hold the same GLB bytes. That shows only once the files are fetched, so a duplicate
-across sides cannot be ruled out here: compare the sha256 of the fetched objects.
+Two uids may have the same GLB bytes. That shows only once the files are fetched, so a duplicate
+across splits cannot be excluded here: compare the sha256 of the fetched objects.
 """
 
 import logging
@@ -39,8 +39,8 @@ class Selected:
     """The objects to use, sorted by uid; arrays of one entry each.
 
     Attributes:
-        uids: bytes.
-        rows: where each stood among the records that were selected from.
+        uids: the uids as bytes.
+        rows: row of each object in the table of records.
         labels: indices into `names`.
         sides: indices into `SPLITS`.
     """
@@ -57,7 +57,7 @@ class Selected:
 
 @dataclass(frozen=True)
 class _Listed:
-    """All that is noted of the records: sorted by uid, one entry each."""
+    """What the selection needs of the records: arrays of one entry each, sorted by uid."""
 
     uids: np.ndarray
     rows: np.ndarray
@@ -68,13 +68,13 @@ class _Listed:
 
 
 def select(records: RecordTable, selection: Selection) -> Selected:
-    """Filter, cap and split `records`; sorted by uid.
+    """Filter, cap and split `records`; the result is sorted by uid.
 
-    Every class of at least `min_per_class` objects gets test and train objects, and val ones
-    unless `validation_fraction` is 0. Smaller classes are kept for training and logged.
+    Every class of at least `min_per_class` objects gets test and train objects, and val objects
+    unless `validation_fraction` is 0. Smaller classes are used for training only, and logged.
 
     Raises:
-        ConfigError: a class, licence or uid no record has, or nothing left to select.
+        ConfigError: no record has a class, licence or uid that is asked for, or no object is left.
     """
     listed = _listed(records, selection)
     _refuse_unknown(listed, selection)
@@ -96,7 +96,7 @@ def select(records: RecordTable, selection: Selection) -> Selected:
 
 
 def split_counts(selected: Selected) -> dict[str, Counter[Split]]:
-    """Class → objects on each side, sorted by class; unlabelled objects count as one class."""
+    """Count the objects of each class in each split; unlabelled objects are one class."""
     counts: dict[str, Counter[Split]] = defaultdict(Counter)
     for label, side in zip(selected.labels, selected.sides, strict=True):
         counts[selected.names[label]][SPLITS[side]] += 1
@@ -117,7 +117,7 @@ def _listed(records: RecordTable, selection: Selection) -> _Listed:
 
 
 def _passed(records: RecordTable, selection: Selection) -> np.ndarray:
-    """bool [n]: whether a record passes all filters."""
+    """Return bool [n]: whether each record passes all filters."""
     passed = np.ones(len(records), bool)
     if selection.labelled_only:
         passed &= records.column("label").is_valid().to_numpy()
@@ -129,14 +129,14 @@ def _passed(records: RecordTable, selection: Selection) -> np.ndarray:
     for name, asked in filters.items():
         if asked is not None:
             wanted = pa.array(asked, pa.string())
-            # ty: pyarrow makes its functions while it is imported.
+            # For ty: pyarrow defines its compute functions at import, so it cannot see them.
             is_in = pc.is_in(records.column(name), value_set=wanted)  # ty: ignore[missing-attribute]
             passed &= is_in.to_numpy()
     return passed
 
 
 def _capped(listed: _Listed, selection: Selection) -> Iterator[np.ndarray]:
-    """The objects of each class that `max_per_class` and `count` leave, as indices."""
+    """Yield the objects of each class that `max_per_class` and `count` leave, as indices."""
     by_class = list(_by_class(listed.labels, np.flatnonzero(listed.passed)))
     if selection.max_per_class is None and selection.count is None:
         yield from by_class
@@ -151,12 +151,13 @@ def _capped(listed: _Listed, selection: Selection) -> Iterator[np.ndarray]:
     members = np.concatenate(orders)
     turns = np.concatenate([np.arange(len(order)) for order in orders])
     classes = np.repeat(np.arange(len(orders)), [len(order) for order in orders])
+    # By turn first: the first object of every class, then the second, until `count` is reached.
     taken = members[np.lexsort((members, classes, turns))[: selection.count]]
     yield from _by_class(listed.labels, np.sort(taken))
 
 
 def _by_class(labels: np.ndarray, members: np.ndarray) -> Iterator[np.ndarray]:
-    """`members` of one class after the other, each in the given order."""
+    """Yield the `members` of one class after the other, each in the given order."""
     if not len(members):
         return
     ordered = members[np.argsort(labels[members], kind="stable")]
@@ -171,7 +172,7 @@ def _split_class(
     size = len(members)
     if size < selection.min_per_class:
         return
-    # Ranked for another purpose than the choice: else a cap would keep test objects only.
+    # Ranked independently of the choice: with the same ranks a cap would keep test objects first.
     order = members[_ranks(uids[members], selection.seed, "split")]
     tests = min(_share(size, selection.held_out_fraction), size - 2)
     vals = 0
@@ -186,7 +187,7 @@ def _ranks(uids: np.ndarray, seed: int, purpose: str) -> np.ndarray:
 
 
 def _share(size: int, fraction: float) -> int:
-    """Nearest whole number of objects, one at least."""
+    """Return the nearest whole number of objects, at least one."""
     return max(1, floor(size * fraction + 0.5))
 
 
@@ -201,7 +202,7 @@ def _refuse(kind: str, asked: Collection[str] | None, valid: Collection[str]) ->
     missing = sorted(set(asked or ()).difference(valid))
     if missing:
         mistake = unknown(kind, missing[0], sorted(valid))
-        raise ConfigError(f"{len(missing)} in the selection not found: {mistake}")
+        raise ConfigError(f"{len(missing)} of the selection not found: {mistake}")
 
 
 def _nothing_left(listed: _Listed, selection: Selection) -> str:

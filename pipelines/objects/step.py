@@ -1,4 +1,4 @@
-"""objects: what the step is and what it is told; `job` does it."""
+"""step: declares the step `objects` and its settings; `job` does the work."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ LICENCES = ("by", "by-nc", "by-nc-sa", "by-sa", "cc0")
 
 
 class Selection(BaseModel):
-    """What to take from a mirror and how much of it to hold out. Filters add up (and)."""
+    """What to take from a mirror and how much to hold out. An object must pass all filters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     classes: tuple[str, ...] | None = Field(
-        None, min_length=1, description="LVIS classes to keep; all when absent"
+        None, min_length=1, description="LVIS classes to keep; unset: all"
     )
     licences: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description=f"licences to keep, of {', '.join(LICENCES)}; all when absent",
+        description=f"licences to keep, of {', '.join(LICENCES)}; unset: all",
     )
     uids: tuple[str, ...] | None = Field(
         None,
@@ -32,19 +32,19 @@ class Selection(BaseModel):
     )
     max_per_class: int | None = Field(None, ge=1, description="most objects taken of one class")
     count: int | None = Field(
-        None, ge=1, description="most objects in all; classes take turns until it is reached"
+        None, ge=1, description="most objects in total, taken from each class in turn"
     )
     labelled_only: bool = Field(True, description="leave out objects without an LVIS class")
     held_out_fraction: float = Field(
-        1 / 3, gt=0, lt=1, description="share of each class that is test, in (0, 1)"
+        1 / 3, gt=0, lt=1, description="share of each class in the test split, in (0, 1)"
     )
     validation_fraction: float = Field(
-        0.15, ge=0, lt=1, description="share of each class's other objects that is val, in [0, 1)"
+        0.15, ge=0, lt=1, description="share of a class's other objects in the val split, in [0, 1)"
     )
     min_per_class: int = Field(
-        3, ge=3, description="classes with fewer objects are train only: nothing is held out"
+        3, ge=3, description="classes with fewer objects are in the train split only"
     )
-    seed: int = Field(0, description="another seed, another choice and another split")
+    seed: int = Field(0, description="decides which objects are chosen and how they are split")
 
     @field_validator("uids", mode="before")
     @classmethod
@@ -59,13 +59,13 @@ class Selection(BaseModel):
 
 
 class ObjectsConfig(Selection):
-    """Which objects, from where."""
+    """Which objects are used, and from which mirror."""
 
     mirror: str = Field(
         "embedded",
         description="`embedded` (the shipped objects), `objaverse`, or a folder or fsspec URL",
     )
-    objects_per_shard: int = Field(512, ge=1, description="bound of a shard's size")
+    objects_per_shard: int = Field(512, ge=1, description="most objects of a shard")
     check_size: bool = Field(
         True, description="quarantine a file whose size differs from its annotation"
     )
@@ -81,8 +81,8 @@ STEP = Step(
         "<split>-NNNNN.tar": "per object `<uid>.glb` and `<uid>.json` (name, tags, categories, "
         "label, licence, creator, split, sha256)",
     },
-    promises="No object stands on two sides of the split, and a shard holds one split. An object "
-    "that cannot be fetched is quarantined with its reason; a mirror that stops delivering ends "
-    "the job, which goes on later. The driver holds some 200 bytes of memory per object: a worker "
-    "reads what is known of its objects from the plan of its shard.",
+    promises="No object is in two splits, and a shard has objects of one split. An object that "
+    "cannot be fetched is quarantined with its reason; if the mirror stops delivering, the job "
+    "ends and can be continued later. The driver needs some 200 bytes of memory per object: a "
+    "worker reads the records of its objects from the plan of its shard.",
 )

@@ -1,7 +1,7 @@
-"""One file from any filesystem to the local disk: patient, checked, whole or not at all.
+"""transfer: copies one file from any filesystem to the local disk, checked and whole.
 
-Retries with exponential back-off and jitter what may pass (connection, 5xx, 429 with its
-Retry-After, short bodies, stalls); reports at once what will not (404, refused).
+Failures that may pass (connection, 5xx, 429 with its Retry-After, short bodies, stalls) are
+retried with exponential back-off and jitter; others (404, refused) are reported at once.
 """
 
 import errno
@@ -24,24 +24,24 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from pipelines.store.files import client_errors, no_connection
 from vitlens_core.errors import BadSampleError, TransientError
 
-# Of this machine, not of the mirror: neither another attempt nor quarantine would be right.
+# Failures of this machine, not of the mirror: neither a retry nor quarantine would help.
 _DISK_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 @dataclass(frozen=True)
 class FetchPolicy:
-    """How patient fetching from a remote mirror is. A local mirror is read once."""
+    """Retries and timeouts for a remote mirror. A local mirror is read once."""
 
     attempts: int = 6
     initial_wait_s: float = 1.0  # doubles with each attempt; up to as much again is random
     max_wait_s: float = 60.0
-    max_retry_after_s: float = 300.0  # a server that asks for a longer pause is given up on
+    max_retry_after_s: float = 300.0  # no retry if the server asks for a longer pause
     connect_timeout_s: float = 5.0
-    stall_timeout_s: float = 30.0  # longest silence between two reads
-    attempt_timeout_s: float = 900.0  # ends a body that only trickles
+    stall_timeout_s: float = 30.0  # longest time between two reads
+    attempt_timeout_s: float = 900.0  # ends a transfer that is slow but never stalls
 
     def wait_s(self, state: RetryCallState) -> float:
-        """Seconds before the next attempt: what the server asked for, else back-off."""
+        """Return the seconds before the next attempt: the server's pause, or else back-off."""
         error = state.outcome.exception() if state.outcome else None
         jitter_s = random.uniform(0, self.initial_wait_s)  # noqa: S311  spreads load, no secret
         if isinstance(error, _PauseError):
@@ -51,7 +51,7 @@ class FetchPolicy:
         )
 
     def retrying(self) -> Retrying:
-        """Calls a function until it succeeds or patience ends; then with its last error."""
+        """Return a caller that retries a function and at last raises its last error."""
         return Retrying(
             stop=stop_after_attempt(self.attempts),
             wait=self.wait_s,
@@ -74,16 +74,16 @@ def fetch(
     *,
     durable: bool = True,
 ) -> None:
-    """Copy `source` to `destination` as often as `policy` allows until it is whole.
+    """Copy `source` to `destination`, with as many attempts as `policy` allows.
 
     Args:
-        size_bytes: what the file must measure, if known.
-        durable: whether the file must outlive a loss of power: waiting for the disk takes most
-            of the time of a small file.
+        size_bytes: the size the file must have, if known.
+        durable: whether the file must survive a loss of power; for a small file, waiting for the
+            disk takes most of the time.
 
     Raises:
         BadSampleError: no such file, refused, or (`WrongSizeError`) of the wrong size each time.
-        TransientError: retries exhausted.
+        TransientError: all retries failed.
     """
     retrying = policy.retrying()
     try:
@@ -96,7 +96,7 @@ def fetch(
 
 
 class _PauseError(TransientError):
-    """The server named the pause it wants."""
+    """The server asked for a pause of a certain length."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(f"{message}, retry after {retry_after_s:g} s")
@@ -104,15 +104,15 @@ class _PauseError(TransientError):
 
 
 class _OtherSizeError(TransientError):
-    """Another number of bytes than annotated: tried again, then bad for ever."""
+    """The file has another size than annotated: retried, and a `WrongSizeError` in the end."""
 
 
 class WrongSizeError(BadSampleError):
-    """Whole as it was sent, but of another size than annotated, each time."""
+    """Every attempt arrived whole but with another size than annotated."""
 
 
 class UnreachableError(TransientError):
-    """No connection came about."""
+    """No connection could be made."""
 
 
 def _copy_whole(
@@ -122,7 +122,7 @@ def _copy_whole(
     size_bytes: int | None,
     durable: bool,
 ) -> None:
-    """One attempt: to a temporary file beside `destination`, checked, then renamed."""
+    """Make one attempt: copy to a temporary file beside `destination`, check it, rename it."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}.part")
     progress = Callback()
@@ -134,7 +134,7 @@ def _copy_whole(
             _sync(part)
         part.replace(destination)
         if durable:
-            _sync(destination.parent)
+            _sync(destination.parent)  # the new name is an entry of the folder
     finally:
         part.unlink(missing_ok=True)
 
@@ -144,13 +144,13 @@ def _check_size(source: str, found: int, announced: int | None, annotated: int |
         raise TransientError(f"{source}: {found:,} of {announced:,} bytes arrived")
     if annotated is not None and found != annotated:
         raise _OtherSizeError(
-            f"{source}: {found:,} bytes, the mirror's annotation says {annotated:,}"
+            f"{source}: found {found:,} bytes, the mirror's annotation says {annotated:,}"
         )
 
 
 @contextmanager
 def transfer_errors(source: str) -> Generator[None]:
-    """Sort what a filesystem raises into bad for ever and worth another attempt."""
+    """Turn a filesystem's errors into `BadSampleError` (final) and `TransientError` (retry)."""
     try:
         yield
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -160,9 +160,10 @@ def transfer_errors(source: str) -> Generator[None]:
     except aiohttp.ClientResponseError as error:
         raise _response_error(source, error) from error
     except (OSError, *client_errors()) as error:
+        # Only a plain OSError: aiohttp's errors of the network are subclasses of it.
         if error.__class__ is OSError and error.errno in _DISK_FAILURES:
             raise
-        cause = error
+        cause = error  # fsspec hides the client's error behind its own timeout
         if isinstance(error, FSTimeoutError) and error.__cause__ is not None:
             cause = error.__cause__
         kind = UnreachableError if isinstance(cause, no_connection()) else TransientError
@@ -171,6 +172,7 @@ def transfer_errors(source: str) -> Generator[None]:
 
 def _response_error(source: str, error: aiohttp.ClientResponseError) -> Exception:
     message = f"{source}: HTTP {error.status} {error.message}"
+    # Timeout, too early, too many requests: the only 4xx that a later attempt can change.
     if error.status not in {408, 425, 429} and error.status < 500:
         return BadSampleError(message)
     retry_after_s = _retry_after_s((error.headers or {}).get("Retry-After", ""))
@@ -178,7 +180,10 @@ def _response_error(source: str, error: aiohttp.ClientResponseError) -> Exceptio
 
 
 def _retry_after_s(header: str) -> float | None:
-    """Seconds to wait: the header holds a number of seconds or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds to wait; the header has a number of seconds or a date (RFC 9110, 10.2.3).
+
+    Returns None for any other header.
+    """
     if header.isdecimal():
         return float(header)
     try:

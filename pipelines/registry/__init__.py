@@ -1,10 +1,10 @@
-"""The registered models: versions, gates, promotion, lineage.
+"""registry: registered models: versions, gates, promotion, lineage.
 
-models.py          versions of registered models, in MLflow
-acceptance.py      the four tiers a challenger must pass
-gates/             what is asked in them, one module each
-promotion.py       which version is champion, and who made it so
-lineage.py         where a version comes from, and how two differ
-tracking.py        one evaluated lens as one MLflow run
-package.py         the lens as a folder that MLflow loads; card.py is its model card
+models.py          registers lenses as versions of a model in MLflow
+acceptance.py      checks a challenger in four tiers
+gates/             the gates of these tiers, one module each
+promotion.py       makes versions champion, and keeps the history
+lineage.py         traces a version, and compares two
+tracking.py        logs an evaluated lens as one MLflow run;  loggers/  follow its training
+package.py         writes the lens as a folder that MLflow loads; card.py writes its model card
 """

@@ -1,13 +1,13 @@
-"""acceptance: what a registered challenger must pass before it may become champion.
+"""acceptance: checks the gates that a challenger must pass before it can become champion.
 
     sanity ─▶ thresholds ─▶ non-inferiority ─▶ benchmarks
     (loads    (held-out     (to the champion,   (of the modality, where
     anywhere)  figures)      same samples)       their data are mounted)
 
 Reads     the registered version, its evaluation and benchmarks, the champion.
-Writes    one tag a tier and a gate on the version and its run.
-Promises  every gate is checked whatever the others say; what was checked with the same settings
-          against the same champion is not checked again.
+Writes    one tag per tier and per gate on the version and its run.
+Promises  every gate is checked, also if another failed; a version that was checked with the same
+          settings against the same champion is not checked again.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from pipelines.registry.registry import Registry
 from pipelines.registry.settings import AcceptanceConfig
 from pipelines.store.artifacts import Artifact, digest
 
-# Checked of every modality, each the last of its tier; their names are their tiers'.
+# Gates of every modality, each the last of its tier and named like it.
 STANDING: tuple[Tier, ...] = ("sanity", "non_inferiority", "benchmarks")
 
 
 class Asked(Protocol):
-    """What is asked of a challenger; the settings of a run (`pipelines.config`) have it."""
+    """The settings that decide what a challenger must pass; `pipelines.config` has them."""
 
     @property
     def modality(self) -> str: ...
@@ -52,11 +52,11 @@ def check_gates(
     artifacts: Mapping[str, Artifact],
     model: ModelVersion,
 ) -> ModelVersion:
-    """Check every gate of a version, and tag it with what was found.
+    """Check every gate of a version, and tag the version with the results.
 
     Args:
-        registry: that the version is in.
-        artifacts: by step, those the version was registered with.
+        registry: the registry that holds the version.
+        artifacts: the artifacts that the version was registered with, by step.
 
     Raises:
         ConfigError: a gate names a figure that does not exist.
@@ -72,27 +72,28 @@ def check_gates(
 
 
 def settings_digest(config: Asked, measured: Artifact) -> str:
-    """Identity of what the gates are told, and of the benchmarks they see.
-
-    By content: a data set that failed and was mended leaves the fingerprint as it was.
-    """
-    told = {name: gate.model_dump() for name, gate in config.gates.items()}
+    """Return a digest of the gates' settings and of the benchmarks' results."""
+    gates = {name: gate.model_dump() for name, gate in config.gates.items()}
+    # The table itself: when a data set that failed is repaired, the fingerprint stays the same.
     table = measured.read_model(TABLE, Table).model_dump(mode="json")
-    return digest([told, config.acceptance.model_dump(), table])[:16]
+    return digest([gates, config.acceptance.model_dump(), table])[:16]
 
 
 def names(gate_names: Iterable[str]) -> list[str]:
-    """The gates of a workflow, given those of its YAML."""
+    """Return the names of a workflow's gates in order, given those of its YAML."""
     return [STANDING[0], *gate_names, *STANDING[1:]]
 
 
 def is_current(model: ModelVersion, settings: str, champion: ModelVersion | None) -> bool:
-    """Whether it was checked so already; a champion need not be compared with itself."""
+    """Whether a version was checked with these settings against this champion.
+
+    A champion need not be compared with itself.
+    """
     if not model.gates:
         return False
-    told, _, against = model.gate_settings.partition("/")
+    checked_with, _, against = model.gate_settings.partition("/")
     same_champion = against == str(champion.version if champion else 0)
-    return told == settings and (same_champion or CHAMPION in model.aliases)
+    return checked_with == settings and (same_champion or CHAMPION in model.aliases)
 
 
 def _results(config: Asked, context: GateContext) -> Iterable[GateResult]:
@@ -113,5 +114,5 @@ def _results(config: Asked, context: GateContext) -> Iterable[GateResult]:
 
 
 def _in_order(results: Iterable[GateResult]) -> list[GateResult]:
-    """By tier; within a tier the gates of the YAML come first."""
+    """Sort results by tier; within a tier the gates of the YAML come first."""
     return sorted(results, key=lambda result: TIERS.index(result.tier))

@@ -1,9 +1,10 @@
-"""model_card: what a registered lens is, for whoever thinks of using it.
+"""card: writes the model card of a registered lens, for its users.
 
-Reads     the artifacts a lens was made of: shards (what it was trained on, and its licences),
-          foundation, lens, evaluation.
+Reads     the artifacts that a lens was made of: shards (training data and licences), foundation,
+          lens, evaluation.
 Writes    README.md with the metadata that Hugging Face's hub reads.
-Promises  every figure is the evaluation's, with its interval; generated recordings are named so.
+Promises  every figure is the evaluation's, with its interval; the card says if recordings are
+          generated.
 """
 
 from __future__ import annotations
@@ -27,10 +28,14 @@ _UNSTATED = "not stated"
 
 
 def write(artifacts: Mapping[str, Artifact]) -> str:
-    """The card as Markdown. `artifacts` by step, with shards, foundation, lens, evaluation."""
+    """Return the card as Markdown.
+
+    Args:
+        artifacts: by step, with shards, foundation, lens and evaluation.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=False,  # noqa: S701  Markdown, of our own facts
+        autoescape=False,  # noqa: S701  it writes Markdown, from our own facts
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -40,7 +45,7 @@ def write(artifacts: Mapping[str, Artifact]) -> str:
 
 
 def content(artifacts: Mapping[str, Artifact]) -> dict[str, object]:
-    """What the card states."""
+    """Return the variables of the card's template."""
     result = read_result(artifacts["evaluation"])
     samples, licences = _trained_on(artifacts["shards"])
     source = artifacts.get("source")
@@ -67,7 +72,7 @@ def content(artifacts: Mapping[str, Artifact]) -> dict[str, object]:
 
 
 def _trained_on(shards: Artifact) -> tuple[Counter[str], Counter[str]]:
-    """Samples of each split, and of each licence among those trained on."""
+    """Count the samples of each split, and the training samples of each licence."""
     samples: Counter[str] = Counter()
     licences: Counter[str] = Counter()
     for path in shards.shards():

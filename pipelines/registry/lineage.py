@@ -1,4 +1,4 @@
-"""lineage: where a registered version comes from, what was found of it, and how two differ.
+"""lineage: traces a registered version to its origin and its results, and compares two.
 
 Reads     the tags, params and figures of the versions' MLflow runs; changes nothing.
 """
@@ -38,12 +38,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Lineage:
-    """A version, back to what it was made of and forward to what was found of it.
+    """A version with what it was made of and the results of its evaluations.
 
     Attributes:
-        fingerprints: of every artifact it was made of, by step.
+        fingerprints: fingerprint of every artifact it was made of, by step.
         config: every setting by dotted path.
-        evaluations: of its lens, this version's own among them.
+        evaluations: all evaluations of its lens, including this version's own.
     """
 
     model: ModelVersion
@@ -58,7 +58,7 @@ class Lineage:
 
 
 def lineage(home: Path, name: str, version: int) -> Lineage:
-    """Everything the registry knows of a version (`ConfigError`: no such version)."""
+    """Return everything the registry knows of a version (`ConfigError`: no such version)."""
     client = connect(home)
     model = get(client, name, version)
     run = client.get_run(model.run_id)
@@ -78,7 +78,7 @@ def lineage(home: Path, name: str, version: int) -> Lineage:
 
 
 def fingerprints(home: Path, model: ModelVersion) -> dict[str, str]:
-    """Of every artifact a version was made of, by step."""
+    """Return the fingerprint of every artifact that a version was made of, by step."""
     return _fingerprints(connect(home).get_run(model.run_id).data.tags)
 
 
@@ -91,13 +91,13 @@ def _fingerprints(tags: dict[str, str]) -> dict[str, str]:
 
 
 def _evaluations(client: MlflowClient, lens: str) -> list[Evaluation]:
-    """Of a lens, in every run of the registry's experiment, oldest first."""
+    """Return the evaluations of a lens in the registry's experiment, oldest first."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None or not lens:
         return []
     same = f"tags.`{FINGERPRINT_TAG}lens` = '{lens}'"
     runs = client.search_runs([experiment.experiment_id], same)
-    # A run begins with the training; until the lens is evaluated it is none of an evaluation.
+    # A run begins with the training; it has no evaluation until the lens is evaluated.
     evaluations = [_evaluation(run) for run in runs if EVALUATION_TAG in run.data.tags]
     return sorted(evaluations, key=lambda evaluation: evaluation.at)
 
@@ -125,9 +125,9 @@ class Comparison:
 
 
 def compare(home: Path, name: str, one: int, other: int) -> Comparison:
-    """Two versions of a model (`ConfigError`: no such version, or one with itself)."""
+    """Compare two versions of a model (`ConfigError`: no such version, or one and the same)."""
     if one == other:
-        raise ConfigError(f"{name}: name two versions to compare, found {one} twice")
+        raise ConfigError(f"{name}: expected two versions to compare, found {one} twice")
     a, b = lineage(home, name, one), lineage(home, name, other)
     return Comparison(
         figures={k: v for k, v in _both(a.figures, b.figures).items() if _is_result(k)},
@@ -137,7 +137,7 @@ def compare(home: Path, name: str, one: int, other: int) -> Comparison:
 
 
 def _is_result(name: str) -> bool:
-    """Not a training curve, and not how long a step took."""
+    """Whether a figure is a result, not a training curve or the duration of a step."""
     return not name.startswith(("train.", "val.", "seconds."))
 
 

@@ -1,12 +1,12 @@
-"""registry: evaluated lenses as versions of a registered model, with their lineage.
+"""models: registers evaluated lenses as versions of a model, with their lineage.
 
-Reads     finished artifacts and what their gates found.
+Reads     finished artifacts and the results of their gates.
 Writes    MLflow: per evaluated lens one run (params, figures, curves, lineage, report) and
           one version of `vitlens-<modality>`, tagged with each tier and gate; by default in
           `<home>/mlflow.db` and `<home>/mlartifacts`, with MLFLOW_TRACKING_URI on that server.
 Promises  an evaluation is registered once; aliases are the only state of a version:
-          challenger  the latest lens registered, until it is promoted or replaced
-          champion    the lens consumers load
+          challenger  the latest registered lens, until it is promoted or replaced
+          champion    the lens that consumers load
           previous    the champion before the present one
           `promotion` moves the last two.
 """
@@ -45,15 +45,15 @@ _SOURCE = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<versi
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version of a registered model, as the registry states it now."""
+    """One version of a registered model, with its present state in the registry."""
 
     name: str
     version: int
     aliases: tuple[str, ...]
     run_id: str
     evaluation: str  # fingerprint of the evaluation that was registered
-    gates: tuple[GateResult, ...]  # what was found; none before they are checked
-    gate_settings: str  # digest of what the gates were told
+    gates: tuple[GateResult, ...]  # results; empty before the gates are checked
+    gate_settings: str  # digest of the gates' settings, `/`, and the champion compared with
     created_at: datetime
 
     @property
@@ -63,7 +63,7 @@ class ModelVersion:
 
     @property
     def uri(self) -> str:
-        """For `mlflow.pyfunc.load_model`."""
+        """The URI for `mlflow.pyfunc.load_model`."""
         return f"models:/{self.name}/{self.version}"
 
 
@@ -72,13 +72,13 @@ def model_name(modality: str) -> str:
 
 
 def tracking_uri(home: Path) -> str:
-    """MLFLOW_TRACKING_URI, or the sqlite database of `home`."""
+    """Return MLFLOW_TRACKING_URI, or else the sqlite database of `home`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database(home)}"
 
 
 def connect(home: Path) -> MlflowClient:
-    """A client of the tracking server, or of `home`'s own store, which is made if need be."""
-    # Before the import: MLflow reads its environment while it is imported.
+    """Return a client of the tracking server, or of `home`'s own store, which is made if needed."""
+    # Before the import: MLflow reads these variables while it is imported.
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     import mlflow
@@ -90,12 +90,13 @@ def connect(home: Path) -> MlflowClient:
 
 
 def experiment(client: MlflowClient, home: Path, name: str = EXPERIMENT) -> str:
-    """Id of an experiment. Without a server its files go under `home`, never to ./mlruns."""
-    if found := client.get_experiment_by_name(name):
-        return found.experiment_id
+    """Return the id of an experiment, which is created if needed."""
+    if existing := client.get_experiment_by_name(name):
+        return existing.experiment_id
     served = tracking_uri(home).startswith(("http://", "https://"))
-    own = None if served else (home.absolute() / "mlartifacts").as_uri()
-    return client.create_experiment(name, artifact_location=own)
+    # Without a server MLflow would write files to ./mlruns of the working directory.
+    location = None if served else (home.absolute() / "mlartifacts").as_uri()
+    return client.create_experiment(name, artifact_location=location)
 
 
 def register_challenger(
@@ -104,14 +105,14 @@ def register_challenger(
     config: BaseModel | Mapping[str, object],
     artifacts: Mapping[str, Artifact],
 ) -> ModelVersion:
-    """Log an evaluated lens as a run, register it, and call it `challenger`.
+    """Log an evaluated lens as a run, register it, and give it the alias `challenger`.
 
-    The same evaluation registered before gives the version it got then; a version that is
-    champion already keeps that alias alone.
+    An evaluation that was registered before keeps its version. A version that is champion does
+    not become challenger again.
 
     Args:
-        config: everything the run was configured with; becomes the run's params.
-        artifacts: by step, with foundation, lens and evaluation; the lineage.
+        config: all settings of the run; they become the run's params.
+        artifacts: by step, with foundation, lens and evaluation; they are the lineage.
     """
     client, name = connect(home), model_name(modality)
     evaluated = EvaluatedLens(modality, config, artifacts)
@@ -126,10 +127,10 @@ def register_challenger(
 def state_gates(
     home: Path, model: ModelVersion, results: Sequence[GateResult], settings: str
 ) -> ModelVersion:
-    """Tag a version and its run with what its gates found, in place of what they found before.
+    """Tag a version and its run with the results of its gates; they replace earlier results.
 
     Args:
-        settings: digest of what the gates were told, so that nobody takes them for others.
+        settings: digest of the gates' settings, by which outdated results are recognised.
     """
     client, version = connect(home), str(model.version)
     listed = json.dumps([result.model_dump() for result in results])
@@ -152,40 +153,40 @@ def state_gates(
 
 
 def log_report(home: Path, model: ModelVersion, folder: Path) -> None:
-    """Keep `report.json` and `report.html` of `folder` with the version's run."""
+    """Log `report.json` and `report.html` of `folder` to the version's run."""
     client = connect(home)
     for name in ("report.json", "report.html"):
         client.log_artifact(model.run_id, str(folder / name), "report")
 
 
 def versions(home: Path, modality: str) -> list[ModelVersion]:
-    """Every version of a modality's model, newest first; none before the first run."""
+    """Return every version of a modality's model, newest first; none before the first run."""
     if _is_own_store(home) and not _database(home).exists():
-        return []
+        return []  # connecting would create the database
     client, name = connect(home), model_name(modality)
-    held = aliases(client, name)
-    found = [_stated(v, held) for v in client.search_model_versions(f"name = '{name}'")]
-    return sorted(found, key=lambda version: version.version, reverse=True)
+    by_alias = aliases(client, name)
+    known = [_stated(v, by_alias) for v in client.search_model_versions(f"name = '{name}'")]
+    return sorted(known, key=lambda version: version.version, reverse=True)
 
 
 def find(source: str, home: Path | None = None) -> ModelVersion:
-    """The version that a `models:/…` source names now; arguments and errors: `download`."""
+    """Return the version that a `models:/…` source names now; arguments, errors: `download`."""
     home = home or Home.from_environment().root
     version = _resolve(home, source)
     return _stated(version, aliases(connect(home), version.name))
 
 
 def download(source: str, home: Path | None = None) -> Path:
-    """Local folder of a registered model; how `vitlens_core.load("models:/…")` finds it.
+    """Return the local folder of a registered model, for `vitlens_core.load("models:/…")`.
 
-    Looks in $MLFLOW_TRACKING_URI, else in `home`, by default $VITLENS_HOME. What lies on this
-    machine is not copied; what a server holds is fetched once per version, into its `models/`.
+    The registry is $MLFLOW_TRACKING_URI, or else that of `home` (by default $VITLENS_HOME). A
+    model on this machine is not copied; a server's is fetched once per version to `models/`.
 
     Args:
         source: `models:/<name>@<alias>` or `models:/<name>/<version>`.
 
     Raises:
-        ConfigError: another form, or no such model, version or alias.
+        ConfigError: a source of another form, or no such model, version or alias.
     """
     from mlflow import artifacts
 
@@ -205,9 +206,9 @@ def download(source: str, home: Path | None = None) -> Path:
 
 
 def _resolve(home: Path, source: str) -> MlflowVersion:
-    """The version a `models:/…` source names now."""
-    asked = _SOURCE.fullmatch(source)
-    if asked is None:
+    """Return the version that a `models:/…` source names now."""
+    parts = _SOURCE.fullmatch(source)
+    if parts is None:
         raise ConfigError(
             f"expected models:/<name>@<alias> or models:/<name>/<version>, found {source!r}"
         )
@@ -217,17 +218,18 @@ def _resolve(home: Path, source: str) -> MlflowVersion:
             f"{source}: no registry at {uri}; set MLFLOW_TRACKING_URI, or VITLENS_HOME to the "
             "folder of a finished run"
         )
-    client, name = connect(home), asked["name"]
-    found = {int(v.version): v for v in client.search_model_versions(f"name = '{name}'")}
-    held = aliases(client, name)
-    version = held.get(asked["alias"]) if asked["alias"] else int(asked["version"])
-    if version not in found:
-        known = [f"/{number}" for number in sorted(found)] + [f"@{alias}" for alias in held]
+    client, name = connect(home), parts["name"]
+    by_number = {int(v.version): v for v in client.search_model_versions(f"name = '{name}'")}
+    by_alias = aliases(client, name)
+    version = by_alias.get(parts["alias"]) if parts["alias"] else int(parts["version"])
+    if version not in by_number:
+        known = [f"/{number}" for number in sorted(by_number)]
+        known += [f"@{alias}" for alias in by_alias]
         raise ConfigError(
             f"{source} is not in the registry at {uri}; "
-            + (f"of {name} there are {', '.join(known)}" if found else f"it holds no {name}")
+            + (f"{name} has {', '.join(known)}" if by_number else f"there is no {name}")
         )
-    return found[version]
+    return by_number[version]
 
 
 def _database(home: Path) -> Path:
@@ -244,7 +246,7 @@ def _register(client: MlflowClient, experiment_id: str, name: str, evaluated: Ev
         client.create_registered_model(name)
     created = client.create_model_version(
         name,
-        # Not models:/<id>: a database store resolves that with MLflow's *global* tracking URI.
+        # Not models:/<id>, which a database store resolves with MLflow's *global* tracking URI.
         source=model.artifact_location,
         run_id=model.source_run_id,
         model_id=model.model_id,
@@ -254,35 +256,35 @@ def _register(client: MlflowClient, experiment_id: str, name: str, evaluated: Ev
 
 
 def _registered(client: MlflowClient, name: str, fingerprint: str) -> int | None:
-    """The version an evaluation got when it was registered before."""
+    """Return the version of an evaluation that was registered before, if there is one."""
     query = f"name = '{name}' and tags.`{EVALUATION_TAG}` = '{fingerprint}'"
-    found = client.search_model_versions(query)
-    return int(found[0].version) if found else None
+    versions = client.search_model_versions(query)
+    return int(versions[0].version) if versions else None
 
 
 def aliases(client: MlflowClient, name: str) -> dict[str, int]:
-    """The version behind each alias of a model; none for a model that does not exist."""
+    """Return the version of each alias of a model; empty if the model does not exist."""
     models = client.search_registered_models(f"name = '{name}'")
     return {alias: int(version) for m in models for alias, version in m.aliases.items()}
 
 
 def get(client: MlflowClient, name: str, version: int) -> ModelVersion:
-    """A version as it stands now (`ConfigError`: no such version)."""
+    """Return a version with its present state (`ConfigError`: no such version)."""
     query = f"name = '{name}' and version_number = {version}"
-    for found in client.search_model_versions(query):
-        return _stated(found, aliases(client, name))
-    raise ConfigError(f"{name} has no version {version}; `vitlens status` lists those there are")
+    for match in client.search_model_versions(query):
+        return _stated(match, aliases(client, name))
+    raise ConfigError(f"{name} has no version {version}; `vitlens status` lists the versions")
 
 
-def _stated(found: MlflowVersion, held: Mapping[str, int]) -> ModelVersion:
-    version = int(found.version)
+def _stated(source: MlflowVersion, by_alias: Mapping[str, int]) -> ModelVersion:
+    version = int(source.version)
     return ModelVersion(
-        name=found.name,
+        name=source.name,
         version=version,
-        aliases=tuple(sorted(alias for alias, holder in held.items() if holder == version)),
-        run_id=found.run_id or "",
-        evaluation=found.tags.get(EVALUATION_TAG, ""),
-        gates=tuple(GateResult(**r) for r in json.loads(found.tags.get(_RESULTS_TAG, "[]"))),
-        gate_settings=found.tags.get(_SETTINGS_TAG, ""),
-        created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        aliases=tuple(sorted(alias for alias, holder in by_alias.items() if holder == version)),
+        run_id=source.run_id or "",
+        evaluation=source.tags.get(EVALUATION_TAG, ""),
+        gates=tuple(GateResult(**r) for r in json.loads(source.tags.get(_RESULTS_TAG, "[]"))),
+        gate_settings=source.tags.get(_SETTINGS_TAG, ""),
+        created_at=datetime.fromtimestamp(source.creation_timestamp / 1000, UTC),
     )

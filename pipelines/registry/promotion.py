@@ -1,11 +1,11 @@
-"""promotion: which version is champion, and who made it so.
+"""promotion: makes versions champion, and records who did so.
 
-Reads     a version's gates, as acceptance stated them.
-Writes    the aliases `champion` and `previous`, and one entry of history per move, kept with
+Reads     a version's gates, as stored by `acceptance`.
+Writes    the aliases `champion` and `previous`, and one entry of history per move, stored with
           the registered model: what, from which version, who, when and why.
-Promises  a version whose gates failed, or were never checked, is promoted only when forced, and
-          the entry says so; there is exactly one champion at any time, even when promotions
-          run concurrently or one is killed; the next promotion completes it.
+Promises  a version whose gates failed, or were never checked, is promoted only by force, and
+          the entry says so; there is exactly one champion at any time, also if promotions run
+          concurrently or one is killed; the next promotion completes a killed one.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _HISTORY = "vitlens.history."
-_WAIT_S = 60.0
+_WAIT_S = 60.0  # for another promotion of the same home
 
 
 class Move(BaseModel):
     """One entry of a model's history.
 
     Attributes:
-        before: the champion until then; None for a first one.
+        before: the champion before the move; None if there was none.
         who: $VITLENS_USER, or the user of the operating system.
     """
 
@@ -63,14 +63,14 @@ def promote(
 ) -> ModelVersion:
     """Make a version `champion` and the former champion `previous`.
 
-    The alias `challenger` is taken off a version that becomes champion. Promoting the
-    present champion changes nothing, and is no entry of history.
+    A version that becomes champion loses the alias `challenger`. Promoting the present champion
+    changes nothing and adds no entry to the history.
 
     Args:
-        force: promote it although its gates failed or were never checked.
+        force: promote the version although its gates failed or were never checked.
 
     Raises:
-        ConfigError: a gate failed (with each reason), none was checked, or no such version.
+        ConfigError: a gate failed (with the reasons), none was checked, or no such version.
     """
     client = connect(home)
     with _alone(home):
@@ -94,13 +94,13 @@ def rollback(home: Path, name: str, why: str = "") -> ModelVersion:
         previous = aliases(client, name).get(PREVIOUS)
         if previous is None:
             raise ConfigError(
-                f"{name} has no previous champion to go back to; `vitlens history` tells its past"
+                f"{name} has no previous champion to go back to; `vitlens history` shows its moves"
             )
         return _move(client, get(client, name, previous), "rollback", why, forced=False)
 
 
 def history(home: Path, name: str) -> list[Move]:
-    """Every promotion and rollback of a model, oldest first."""
+    """Return every promotion and rollback of a model, oldest first."""
     return _history(connect(home), name)
 
 
@@ -115,29 +115,30 @@ def _history(client: MlflowClient, name: str) -> list[Move]:
 
 
 def rolled_back(home: Path, name: str, version: int) -> Move | None:
-    """The rollback that took a version back, if that is the last that happened to it.
+    """Return the last move of a version if it was rolled back by it.
 
-    What starts by itself must not promote it again: a person decided.
+    A run must not promote such a version again, since a person decided against it.
     """
-    own = [m for m in history(home, name) if version in (m.version, m.before)]
-    return own[-1] if own and own[-1].action == "rollback" and own[-1].before == version else None
+    moves = [m for m in history(home, name) if version in (m.version, m.before)]
+    last = moves[-1] if moves else None
+    return last if last and last.action == "rollback" and last.before == version else None
 
 
 def _refuse_failed(model: ModelVersion, champion: int | None) -> None:
     if not model.gates:
         raise ConfigError(
-            f"{model.name} version {model.version} has no gate that was checked; run its workflow "
-            "again, or force it (--force)"
+            f"no gate of {model.name} version {model.version} was checked; run its workflow "
+            "again, or use --force"
         )
     if failed := [f"{gate.name}: {gate.reason}" for gate in model.gates if not gate.passed]:
         raise ConfigError(
-            f"{model.name} version {model.version} stays challenger; {'; '.join(failed)}"
+            f"{model.name} version {model.version} stays challenger: {'; '.join(failed)}"
         )
     _, _, against = model.gate_settings.partition("/")
     if against not in ("", str(champion or 0)) and champion != model.version:
         raise ConfigError(
-            f"{model.name} version {model.version} was compared with version {against}, and "
-            f"version {champion} is champion now; run its workflow again, or force it (--force)"
+            f"{model.name} version {model.version} was compared with version {against}, but "
+            f"version {champion} is champion now; run its workflow again, or use --force"
         )
 
 
@@ -148,10 +149,11 @@ def _move(
     why: str,
     forced: bool,
 ) -> ModelVersion:
-    held = aliases(client, model.name)
-    champion = held.get(CHAMPION)
+    by_alias = aliases(client, model.name)
+    champion = by_alias.get(CHAMPION)
     if champion != model.version:
-        # In this order a kill in between leaves one champion, and the next move ends this one.
+        # History first, then the aliases: a kill in between leaves the old champion, and the next
+        # move finds the entry and completes it.
         move = Move(
             action=action,
             version=model.version,
@@ -163,36 +165,37 @@ def _move(
         )
         _remember(client, model.name, move)
         _set_aliases(client, model.name, move)
-    if held.get(CHALLENGER) == model.version:
+    if by_alias.get(CHALLENGER) == model.version:
         client.delete_registered_model_alias(model.name, CHALLENGER)
     return get(client, model.name, model.version)
 
 
 def _finish_killed(client: MlflowClient, name: str) -> None:
-    """End a move that was killed after its entry of history, before its last alias."""
+    """Complete a move that was killed between its entry of history and its last alias."""
     moves, champion = _history(client, name), aliases(client, name).get(CHAMPION)
     if moves and champion == moves[-1].before and champion != moves[-1].version:
         _set_aliases(client, name, moves[-1])
 
 
 def _set_aliases(client: MlflowClient, name: str, move: Move) -> None:
+    # `champion` last: by it `_finish_killed` tells whether a move is complete.
     if move.before is not None:
         client.set_registered_model_alias(name, PREVIOUS, str(move.before))
     client.set_registered_model_alias(name, CHAMPION, str(move.version))
 
 
 def _remember(client: MlflowClient, name: str, move: Move) -> None:
-    """One tag an entry: two that are written at once do not overwrite one another."""
+    """Store an entry in a tag of its own: concurrent entries do not overwrite each other."""
     key = f"{_HISTORY}{move.at:%Y%m%dT%H%M%S.%fZ}-{uuid.uuid4().hex[:8]}"
     client.set_registered_model_tag(name, key, move.model_dump_json())
 
 
 @contextmanager
 def _alone(home: Path) -> Generator[None]:
-    """One promotion at a time of a home.
+    """Allow one promotion of a home at a time.
 
-    Homes that share a server do not see each other's lock: an alias names one version all the
-    same, so that only `previous` can be that of the other promotion.
+    Homes that share a server have different locks. An alias still names one version only; but
+    `previous` may then be the one that the other promotion set.
     """
     from filelock import FileLock, Timeout
 
@@ -202,5 +205,5 @@ def _alone(home: Path) -> Generator[None]:
             yield
     except Timeout as error:
         raise TransientError(
-            f"another promotion has held {lock.lock_file} for {_WAIT_S:.0f} s; try again later"
+            f"another promotion has locked {lock.lock_file} for {_WAIT_S:.0f} s; try again later"
         ) from error

@@ -1,10 +1,10 @@
-"""The code of a registered lens: MLflow copies this file into the model and runs it on load.
+"""served_model: the code of a registered lens; MLflow copies it into the model and runs it on load.
 
 Reads     the model's own files: lens.safetensors, foundation.json, calibration.json and, for a
-          `lit` foundation, projections.safetensors; `vitlens_core` lies beside them.
-Promises  needs no pickle and nothing of vitlens but that copy, from any folder; a foundation
-          named by a hub's tag is fetched as open_clip does, and refused if its weights are not
-          those the lens was trained against.
+          `lit` foundation, projections.safetensors; a copy of `vitlens_core` lies beside them.
+Promises  needs no pickle and nothing of vitlens but that copy, and works in any folder; open_clip
+          fetches a foundation named by a hub's tag, which is refused if its weights are not those
+          that the lens was trained against.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class ServedLens(PythonModel):
         """Embed inputs of the modality: float32 [B, E], in their order.
 
         Args:
-            model_input: paths, bytes of files, raw arrays or nested lists of numbers, mixed.
-            params: none are taken.
+            model_input: any mix of paths, bytes of files, raw arrays and nested lists of numbers.
+            params: not used.
 
         Raises:
-            InputError: no input, one that cannot be read, or one that the modality refuses
-                (shape, range, NaN); the message names its place.
+            InputError: there is no input, or one cannot be read or is refused by the modality
+                (shape, range, NaN); the message names its place in the list.
         """
         if not model_input:
             raise InputError("expected at least one input, found an empty list")

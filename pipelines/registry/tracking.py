@@ -1,4 +1,4 @@
-"""tracking: one evaluated lens as one MLflow run, which may begin with its training.
+"""tracking: logs an evaluated lens as one MLflow run, which may begin with its training.
 
 Reads     the artifacts of a run of the flow.
 Writes    an MLflow run: params (the config), figures, training curves, tags (fingerprints,
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 EVALUATION_TAG = "vitlens.evaluation"
 VALIDATED_TAG = "vitlens.validated_against"
-FINGERPRINT_TAG = "vitlens.fingerprint."  # and a step's name
+FINGERPRINT_TAG = "vitlens.fingerprint."  # followed by the name of a step
 FAILURE_TAG = "vitlens.failure"
 _MODALITY_TAG, _REVISION_TAG = "vitlens.modality", "vitlens.code_revision"
 _LENS_TAG = f"{FINGERPRINT_TAG}lens"
 _CURVES = ("train.", "val.")
-_MAX_TAG = 5000  # characters of MLflow's tags
+_MAX_TAG = 5000  # limit of MLflow's tags, in characters
 _BATCH_METRICS, _BATCH_PARAMS, _MAX_PARAM = 1000, 100, 6000  # limits of MLflow's log_batch
 
 
 @dataclass(frozen=True)
 class EvaluatedLens:
-    """What there is to record: `artifacts` by step, with lens, evaluation and foundation."""
+    """A lens to record: `artifacts` by step, with lens, evaluation and foundation."""
 
     modality: str
     config: BaseModel | Mapping[str, object]
@@ -50,28 +50,28 @@ class EvaluatedLens:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the evaluation, and so of the run."""
+        """The identity of the evaluation, and so of the run."""
         return self.artifacts["evaluation"].fingerprint
 
 
 def record(client: MlflowClient, experiment_id: str, evaluated: EvaluatedLens) -> LoggedModel:
-    """Log everything; the logged model names its run and where its files lie.
+    """Log everything, and return the logged model, which names its run and its files.
 
-    The run is that of the lens's training, unless another evaluation of the lens has it. Runs
-    that a killed or failed registration of the same evaluation left are deleted.
+    The run is that of the lens's training, unless another evaluation of the lens has taken it.
+    Runs that a killed or failed registration of the same evaluation left are deleted.
     """
     same = f"tags.`{EVALUATION_TAG}` = '{evaluated.fingerprint}'"
     for leftover in client.search_runs([experiment_id], same):
         client.delete_run(leftover.info.run_id)
     name = f"{evaluated.modality}-{evaluated.fingerprint[:8]}"
-    stated = tags(evaluated)
-    if begun := _run_of_training(client, experiment_id, stated[_LENS_TAG]):
+    run_tags = tags(evaluated)
+    if begun := _run_of_training(client, experiment_id, run_tags[_LENS_TAG]):
         run_id = begun.info.run_id
         client.update_run(run_id, status="RUNNING", name=name)
-        for key, value in stated.items():
+        for key, value in run_tags.items():
             client.set_tag(run_id, key, value)
     else:
-        run_id = client.create_run(experiment_id, run_name=name, tags=stated).info.run_id
+        run_id = client.create_run(experiment_id, run_name=name, tags=run_tags).info.run_id
     status = "FAILED"
     try:
         log_params(client, run_id, evaluated.config)
@@ -84,23 +84,23 @@ def record(client: MlflowClient, experiment_id: str, evaluated: EvaluatedLens) -
 
 
 def start_training(client: MlflowClient, experiment_id: str, training: Training) -> str:
-    """The id of the run of a lens's training: a new one, or that of one that was killed."""
+    """Return the id of the run for a lens's training: a new run, or that of a killed training."""
     if begun := _run_of_training(client, experiment_id, training.fingerprint):
         client.update_run(begun.info.run_id, status="RUNNING")
         if FAILURE_TAG in begun.data.tags:
             client.delete_tag(begun.info.run_id, FAILURE_TAG)
         return begun.info.run_id
     revision = code_revision()
-    stated = {_MODALITY_TAG: training.modality, _LENS_TAG: training.fingerprint}
-    stated |= {_REVISION_TAG: revision} if revision else {}
+    run_tags = {_MODALITY_TAG: training.modality, _LENS_TAG: training.fingerprint}
+    run_tags |= {_REVISION_TAG: revision} if revision else {}
     name = f"{training.modality}-lens-{training.fingerprint[:8]}"
-    run_id = client.create_run(experiment_id, run_name=name, tags=stated).info.run_id
+    run_id = client.create_run(experiment_id, run_name=name, tags=run_tags).info.run_id
     log_params(client, run_id, training.config)
     return run_id
 
 
 def end_training(client: MlflowClient, run_id: str, error: BaseException | None) -> None:
-    """Close the run of a training; a registration opens it again."""
+    """Close the run of a training; registering the lens opens it again."""
     if error is None:
         client.set_terminated(run_id, "FINISHED")
         return
@@ -109,13 +109,13 @@ def end_training(client: MlflowClient, run_id: str, error: BaseException | None)
 
 
 def _run_of_training(client: MlflowClient, experiment_id: str, lens: str) -> Run | None:
-    """The run of a lens's training that no evaluation has taken yet."""
+    """Return the run of a lens's training, unless an evaluation has taken it."""
     runs = client.search_runs([experiment_id], f"tags.`{_LENS_TAG}` = '{lens}'")
     return next((run for run in runs if EVALUATION_TAG not in run.data.tags), None)
 
 
 def tags(evaluated: EvaluatedLens) -> dict[str, str]:
-    """Lineage, as a run carries it."""
+    """Return the lineage as tags of a run."""
     foundation = read_info(evaluated.artifacts["foundation"])
     revision = code_revision()
     steps = {FINGERPRINT_TAG + s: a.fingerprint for s, a in evaluated.artifacts.items()}
@@ -130,7 +130,7 @@ def tags(evaluated: EvaluatedLens) -> dict[str, str]:
 
 
 def code_revision() -> str | None:
-    """Commit of the checkout this code runs from, `-dirty` if changed; None outside of git."""
+    """Return the commit of this checkout, with `-dirty` if changed; None outside of git."""
     root = Path(vitlens_core.__file__).parents[1]
     if not (root / ".git").exists():
         return None
@@ -143,7 +143,7 @@ def code_revision() -> str | None:
 
 
 def flatten(config: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Settings by dotted path; a list is one value."""
+    """Yield settings by dotted path; a list is one value."""
     if isinstance(config, Mapping) and config:
         for key, value in config.items():
             yield from flatten(value, f"{path}.{key}" if path else str(key))
@@ -152,7 +152,7 @@ def flatten(config: object, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def log_params(client: MlflowClient, run_id: str, config: BaseModel | Mapping[str, object]) -> None:
-    """Every setting by dotted path."""
+    """Log every setting by dotted path."""
     from mlflow.entities import Param
 
     settings = config.model_dump(mode="json") if isinstance(config, BaseModel) else config
@@ -162,9 +162,9 @@ def log_params(client: MlflowClient, run_id: str, config: BaseModel | Mapping[st
 
 
 def log_figures(client: MlflowClient, run_id: str, artifacts: Mapping[str, Artifact]) -> None:
-    """The evaluation's figures, the training curves by step, and seconds per step of the flow.
+    """Log the evaluation's figures, the training curves and the seconds of each step of the flow.
 
-    Of the validation curve also what it was measured against, as a tag.
+    A tag states the kind of target that validation used.
     """
     log_curves(client, run_id, read_curves(artifacts["lens"]))
     final = read_result(artifacts["evaluation"]).figures()
@@ -173,7 +173,7 @@ def log_figures(client: MlflowClient, run_id: str, artifacts: Mapping[str, Artif
 
 
 def log_curves(client: MlflowClient, run_id: str, curves: TrainingCurves) -> None:
-    """What the run lacks of the curves: all of them, or what a logger could not tell."""
+    """Log the points of the curves that the run lacks: all, or those that a logger missed."""
     logged = logged_steps(client, run_id)
     validated = [point.model_dump() for point in curves.val]
     missing = []
@@ -186,7 +186,7 @@ def log_curves(client: MlflowClient, run_id: str, curves: TrainingCurves) -> Non
 
 
 def logged_steps(client: MlflowClient, run_id: str) -> dict[str, set[int]]:
-    """The steps that a run has of every figure of its curves."""
+    """Return the logged steps of every figure of a run's curves."""
     names = [n for n in client.get_run(run_id).data.metrics if n.startswith(_CURVES)]
     return {n: {m.step for m in client.get_metric_history(run_id, n)} for n in names}
 
@@ -209,7 +209,7 @@ def _log_model(
 ) -> LoggedModel:
     from mlflow.entities import LoggedModelOutput
 
-    # Late: it needs torch, which takes seconds to import, and asking for versions does not.
+    # Late: it needs torch, which takes seconds to import; listing versions does not need it.
     from pipelines.registry.package import save_model
 
     model = client.create_logged_model(

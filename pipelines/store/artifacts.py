@@ -1,8 +1,9 @@
 """Artifacts: what every step reads and writes.
 
 An artifact is a folder `<store>/<step>/<fingerprint>/` of data files with `manifest.json`,
-written last: only the manifest means done. A folder without one is unfinished work that
-the next run completes. Stores are local folders or any fsspec URL (s3://bucket/prefix).
+which is written last: an artifact is finished if it has a manifest. A folder without one is
+unfinished work that the next run completes. A store is a local folder or any fsspec URL
+(s3://bucket/prefix).
 While an artifact is built piece by piece, a *part* stands for the shards of one piece: it has
 the artifact's folder and fingerprint, and a manifest that is never written.
 
@@ -28,11 +29,11 @@ from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
 MANIFEST = "manifest.json"
 M = TypeVar("M", bound=BaseModel)
-PLAN = ".plan.jsonl"  # ends the name of a file that a worker makes a shard of
+PLAN = ".plan.jsonl"  # ending of the file that lists what a worker puts into a shard
 
 
 class NotMadeError(VitlensError):
-    """An artifact that is only looked for is not finished."""
+    """`FinishedStore` was asked for an artifact that is not finished."""
 
 
 class Quarantined(BaseModel):
@@ -40,9 +41,9 @@ class Quarantined(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    key: str = Field(description="of the sample, or of the object")
-    step: str = Field(description="that left it out")
-    reason: str = Field(description="a sentence")
+    key: str = Field(description="key of the sample, or uid of the object")
+    step: str = Field(description="step that left it out")
+    reason: str = Field(description="why, in a sentence")
 
 
 class Manifest(BaseModel):
@@ -50,20 +51,20 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    step: str = Field(description="that made it")
-    version: int = Field(description="of the step")
+    step: str = Field(description="step that made the artifact")
+    version: int = Field(description="version of the step")
     fingerprint: str = Field(description="SHA-256 of what was computed, hexadecimal")
     config: dict[str, Any] = Field(description="settings that decide the fingerprint")
-    inputs: dict[str, str] = Field(description="fingerprints of what it was made of, by step")
-    counts: dict[str, int] = Field(description="by what is counted, such as samples")
-    quarantined: tuple[Quarantined, ...] = Field((), description="what was left out")
-    files: tuple[FileEntry, ...] = Field(description="sorted by name")
-    seconds: float = Field(description="taken by the run that finished it")
+    inputs: dict[str, str] = Field(description="fingerprints of the inputs, by step")
+    counts: dict[str, int] = Field(description="counts by name, such as samples")
+    quarantined: tuple[Quarantined, ...] = Field((), description="samples left out")
+    files: tuple[FileEntry, ...] = Field(description="its files, sorted by name")
+    seconds: float = Field(description="time taken by the run that finished it [s]")
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished artifact: its folder and its manifest; or a part of one being built.
+    """A finished artifact (its folder and its manifest), or a part of one that is being built.
 
     Attributes:
         verify_reads: whether `read` compares every sample with its checksum.
@@ -83,42 +84,42 @@ class Artifact:
         return self.folder / name
 
     def shards(self, split: str | None = None) -> list[UPath]:
-        """Paths of the artifact's tars, in order; of one split, or of all."""
+        """Return the paths of the artifact's tars, in order, of one split or of all."""
         names = [f.name for f in self.manifest.files if f.name.endswith(".tar")]
         return [self.path(n) for n in names if split is None or n.startswith(f"{split}-")]
 
     def read(self, shard: UPath | str, only: Collection[str] | None = None) -> Iterator[Sample]:
-        """Samples of one of its tars, named by path or stem, undecoded, in stored order.
+        """Read the samples of a tar, given by path or stem, undecoded and in stored order.
 
         Args:
-            only: the files wanted of each sample, by extension.
+            only: the files to read of each sample, by extension.
 
         Raises:
-            IntegrityError: the tar is damaged; with `verify_reads`, also a sample of it that
-                differs from its checksum.
+            IntegrityError: the tar is damaged, or (with `verify_reads`) a sample differs from
+                its checksum.
         """
         path = self.path(f"{shard}.tar") if isinstance(shard, str) else shard
         return read_shard(path, self._sums(path), only)
 
     def open_shard(self, path: UPath) -> OpenShard:
-        """One of its tars, to be read sample by sample; errors as `read`."""
+        """Open a tar to read it sample by sample; errors as `read`."""
         return OpenShard(path, self._sums(path))
 
     def _sums(self, path: UPath) -> dict[str, int] | None:
         return read_sums(path) if self.verify_reads else None
 
     def read_model(self, name: str, model: type[M]) -> M:
-        """One of its JSON files as the type that states its content.
+        """Read a JSON file of the artifact as `model`.
 
         Raises:
-            IntegrityError: it has another content.
+            IntegrityError: the file does not match `model`.
         """
         path = self.path(name)
         try:
             return model.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise IntegrityError(
-                f"{path} has another content than this release writes ({error.errors()[0]['msg']} "
+                f"{path} differs from what this release writes ({error.errors()[0]['msg']} "
                 f"at {error.errors()[0]['loc']}); delete {self.folder} and run again"
             ) from error
 
@@ -129,21 +130,22 @@ class Artifact:
                 raise IntegrityError(f"{damage}; delete {self.folder} and run again")
 
     def damage(self, entry: FileEntry) -> str:
-        """What is wrong with one of its files, and with which of its samples; empty if nothing.
+        """Describe what is wrong with a file, and with which sample; empty if it is whole.
 
-        A tar's checksums lie beside it: where the tar is whole, they are what may be damaged.
+        A tar's checksums lie in a file beside it. If the tar itself matches the manifest, a
+        failed checksum means that the file of checksums is damaged.
         """
         path = self.path(entry.name)
-        found = file_entry(path) if path.exists() else None
-        of_sample = _damaged_sample(path) if found and path.suffix == ".tar" else None
-        if found == entry:
-            whole = "the tar is as its manifest states, so its checksums are damaged"
+        present = file_entry(path) if path.exists() else None
+        of_sample = _damaged_sample(path) if present and path.suffix == ".tar" else None
+        if present == entry:
+            whole = "the tar matches its manifest, so its checksums are damaged"
             return f"{of_sample}; {whole}" if of_sample else ""
-        stated = f"{path}: {_describe(found)}, but its manifest states {_describe(entry)}"
+        difference = f"{path}: {_describe(present)}, but its manifest states {_describe(entry)}"
         if of_sample is None:
-            return stated
-        between = "its samples are whole, what lies between them is not"
-        return f"{stated}; {of_sample or between}"
+            return difference
+        between = "its samples are whole, so the damage lies between them"
+        return f"{difference}; {of_sample or between}"
 
 
 @dataclass(frozen=True)
@@ -166,15 +168,16 @@ class Store:
 
         Args:
             content: digest of what enters from outside the store (a mirror's selection).
-            part: whether it is made of parts, and so becomes one.
+            part: whether the artifact is made of parts, and so becomes a part itself.
 
         Raises:
-            ConfigError: it needs the whole of an input that is a part.
+            ConfigError: an input is a part, and the step needs the whole of it.
         """
-        if pieces := [name for name, made in inputs.items() if made.is_part and not part]:
+        pieces = [name for name, artifact in inputs.items() if artifact.is_part and not part]
+        if pieces:
             raise ConfigError(
-                f"{step} needs all shards of {', '.join(pieces)}, found those of one piece: "
-                "an ordinary run finishes what was built piece by piece, and goes on"
+                f"{step} needs all shards of {', '.join(pieces)}, found those of one piece; "
+                "start an ordinary run, which finishes what was built piece by piece"
             )
         settings = config.model_dump(mode="json") if isinstance(config, BaseModel) else config
         identity = {
@@ -192,17 +195,17 @@ class Store:
         return build
 
     def make_again(self, build: Build) -> None:
-        """Called before a finished artifact is made anew (`NotMadeError`: only looked for)."""
+        """Permit making a finished artifact again; `FinishedStore` raises `NotMadeError`."""
 
     def artifacts(self) -> list[Artifact]:
-        """Every finished artifact, in no particular order."""
+        """Return every finished artifact, in no particular order."""
         if not self.root.exists():
             return []
         return [load(path.parent) for path in self.root.glob(f"*/*/{MANIFEST}")]
 
 
 class FinishedStore(Store):
-    """A store to look into: steps find what is finished, and nothing is made.
+    """A store in which steps only look up finished artifacts and make none.
 
     `begin` raises `NotMadeError` at the first artifact that is not finished.
     """
@@ -213,11 +216,11 @@ class FinishedStore(Store):
         return build
 
     def make_again(self, build: Build) -> None:
-        raise NotMadeError(f"{build.step} {build.fingerprint[:12]} is to be made again")
+        raise NotMadeError(f"{build.step} {build.fingerprint[:12]} would be made again")
 
 
 class Build:
-    """An artifact being made, or found finished (`existing`)."""
+    """An artifact that is being made, or that was found finished (`existing`)."""
 
     def __init__(
         self, folder: UPath, fingerprint: str, identity: dict[str, Any], is_part: bool = False
@@ -234,7 +237,7 @@ class Build:
 
     @property
     def existing(self) -> Artifact | None:
-        """The finished artifact; a part is looked up shard by shard instead."""
+        """The finished artifact, if there is one; parts are looked up shard by shard instead."""
         path = self.folder / MANIFEST
         if self._is_part or not path.exists():
             return None
@@ -246,7 +249,7 @@ class Build:
         counts: Mapping[str, int],
         quarantined: Iterable[Quarantined] = (),
     ) -> Artifact:
-        """Write the manifest: from here on the artifact exists. A part's is not written."""
+        """Write the manifest, which makes the artifact finished; a part's is not written."""
         manifest = Manifest(
             step=self._identity["step"],
             version=self._identity["version"],
@@ -261,7 +264,7 @@ class Build:
         if self._is_part:
             return Artifact(self.folder, manifest, is_part=True)
         write_atomic(self.folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
-        # Of writers that were killed, and what was planned for those that are done.
+        # Files of writers that were killed, and the plans of shards that are done.
         for pattern in (".*.tmp", "*.attempt", f"*{PLAN}"):
             for leftover in self.folder.glob(pattern):
                 leftover.unlink(missing_ok=True)
@@ -269,7 +272,7 @@ class Build:
 
 
 def _damaged_sample(path: UPath) -> str:
-    """What is wrong with the first damaged sample of a tar; empty if nothing."""
+    """Describe the first damaged sample of a tar; empty if there is none."""
     try:
         for _ in read_shard(path, read_sums(path)):
             pass
@@ -279,23 +282,23 @@ def _damaged_sample(path: UPath) -> str:
 
 
 def load(folder: UPath, *, reused: bool = False) -> Artifact:
-    """The finished artifact of a folder."""
+    """Load the finished artifact of a folder."""
     manifest = Manifest.model_validate_json((folder / MANIFEST).read_text())
     return Artifact(folder, manifest, reused)
 
 
 def digest(value: object) -> str:
-    """SHA-256 of a value's canonical JSON."""
+    """Return the SHA-256 of a value's canonical JSON."""
     return hashlib.sha256(_canonical(value)).hexdigest()
 
 
 def digest_of_list(values: Iterable[object]) -> str:
-    """`digest(list(values))`, with one of them in memory at a time."""
-    seen = hashlib.sha256(b"[")
+    """Return `digest(list(values))` with one value in memory at a time."""
+    sha = hashlib.sha256(b"[")
     for number, value in enumerate(values):
-        seen.update(b"," * (number > 0) + _canonical(value))
-    seen.update(b"]")
-    return seen.hexdigest()
+        sha.update(b"," * (number > 0) + _canonical(value))
+    sha.update(b"]")
+    return sha.hexdigest()
 
 
 def _canonical(value: object) -> bytes:

@@ -1,7 +1,8 @@
-"""files: what is written appears whole or not at all, with its size and checksum.
+"""files: writes files that appear whole or not at all, with their size and checksum.
 
-Folders and object stores (any fsspec URL) alike. Nothing is held in memory: large files
-are written piece by piece, for an object store first to the local disk.
+Paths are in local folders or object stores (any fsspec URL). Large files are written piece by
+piece, so that they never lie in memory; for an object store they are written to the local disk
+first.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ class FileEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str = Field(description="in its folder")
+    name: str = Field(description="file name in its folder")
     size_bytes: int
-    sha256: str = Field(description="of its bytes, hexadecimal")
+    sha256: str = Field(description="SHA-256 of its bytes, hexadecimal")
 
 
 class HashedFile:
-    """A binary file that knows the size and checksum of what was written to it."""
+    """A binary file that counts and hashes what is written to it."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
@@ -65,11 +66,12 @@ class HashedFile:
 
 @contextmanager
 def atomic_file(path: UPath | Path) -> Generator[HashedFile]:
-    """A file to write, which appears at `path` when the block is left without an error.
+    """Open a file that appears at `path` when the block ends without an error.
 
     Raises:
-        OSError: no space, no permission; nothing has changed at `path`.
+        OSError: no space or no permission; `path` is unchanged.
     """
+    # In the same folder: a rename is atomic within one file system only.
     folder = path.parent if isinstance(path, Path) else Path(tempfile.gettempdir())
     temporary = folder / f".{path.name}.{uuid.uuid4().hex[:12]}.tmp"
     try:
@@ -77,11 +79,11 @@ def atomic_file(path: UPath | Path) -> Generator[HashedFile]:
             hashed = HashedFile(file, path.name)
             yield hashed
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # else a loss of power may leave the new name on an empty file
         if isinstance(path, Path):
             temporary.replace(path)
         else:
-            path.fs.put_file(str(temporary), path.path)  # object stores put whole objects
+            path.fs.put_file(str(temporary), path.path)  # an object store puts objects whole
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -94,7 +96,7 @@ def write_atomic(path: UPath | Path, data: bytes) -> FileEntry:
 
 
 def file_entry(path: UPath | Path) -> FileEntry:
-    """Size and checksum of a file as it lies there."""
+    """Measure the size and checksum of a file."""
     sha, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -104,10 +106,13 @@ def file_entry(path: UPath | Path) -> FileEntry:
 
 
 def made_once(folder: Path, make: Callable[[Path], Path]) -> Path:
-    """`folder`, made first if it is not there: whole or not at all, whoever asks at once.
+    """Return `folder`, and make it first if it does not exist.
+
+    It appears whole or not at all, also if several processes make it at once.
 
     Args:
-        make: fills a scratch folder beside `folder` and returns what in it becomes `folder`.
+        make: fills a scratch folder beside `folder` and returns the path in it that becomes
+            `folder`.
     """
     if folder.exists():
         return folder
@@ -117,41 +122,42 @@ def made_once(folder: Path, make: Callable[[Path], Path]) -> Path:
         try:
             whole.rename(folder)
         except OSError:
-            if not folder.exists():  # else another process was faster
+            if not folder.exists():  # if it exists, another process was faster
                 raise
     return folder
 
 
 @contextmanager
 def storage_errors(where: UPath | Path | None = None) -> Generator[None]:
-    """Turns what the system refuses into a `StorageError`: what, where, and what to do.
+    """Turn errors of the system into a `StorageError` that says what, where and what to do.
 
     Args:
-        where: named if the system does not say: a full disk does not.
+        where: place to name if the error names none, as that of a full disk.
     """
     try:
         yield
     except (OSError, *client_errors()) as error:
         system = error if isinstance(error, OSError) else OSError()
         place = system.filename or where
-        advice = _ADVICE.get(system.errno or 0, "see to the store")
+        advice = _ADVICE.get(system.errno or 0, "check the store")
         raise StorageError(
-            f"{f'{place}: ' if place else ''}{system.strerror or error}; {advice}. What is "
-            "finished stays: the same command goes on from there"
+            f"{f'{place}: ' if place else ''}{system.strerror or error}; {advice}. Finished work "
+            "is kept: run the same command again to go on"
         ) from error
 
 
 def client_errors() -> tuple[type[Exception], ...]:
-    """What clients of remote stores raise beside OSError; of those that were imported."""
+    """Return what the imported clients of remote stores raise beside OSError."""
     return _loaded("aiohttp", "ClientError") + _loaded("botocore.exceptions", "BotoCoreError")
 
 
 def no_connection() -> tuple[type[Exception], ...]:
-    """Those of them that say that no connection came about."""
+    """Return the client errors that mean that no connection could be made."""
     of_aiohttp = _loaded("aiohttp", "ClientConnectorError", "ConnectionTimeoutError")
     return of_aiohttp + _loaded("botocore.exceptions", "ConnectionError")
 
 
 def _loaded(module: str, *names: str) -> tuple[type[Exception], ...]:
+    # A client that was not imported cannot have raised anything, so it is not imported here.
     imported = sys.modules.get(module)
     return tuple(getattr(imported, name) for name in names) if imported else ()

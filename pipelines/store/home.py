@@ -2,7 +2,7 @@
 
     $VITLENS_HOME (default ./.vitlens)
     ├── artifacts/    every step's artifacts, unless VITLENS_STORE names another folder or URL
-    ├── curves/       figures of trainings as they came, if `tracking.loggers` has json_lines
+    ├── curves/       figures of trainings, if `tracking.loggers` has json_lines
     ├── dagster/      run history (sqlite)
     ├── generated/    data sets written by their sources, in published formats
     ├── latest        link to the newest of reports/
@@ -12,10 +12,10 @@
     ├── packages/     data sets that lie in packages, fetched once
     ├── reports/      report.json and report.html, a folder per evaluation
     ├── sweeps/       table and plot of every sweep
-    ├── registry.lock             held by whoever promotes
+    ├── registry.lock             lock of a running promotion
     └── mlflow.db, mlartifacts/   registry, unless MLFLOW_TRACKING_URI names a server
 
-Nothing is made before it is needed.
+Folders are created when they are first needed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Home:
 
     @classmethod
     def from_environment(cls) -> Home:
-        """Of this process. Workers are handed what the driver read: their own may differ."""
+        """Return the home of this process; workers are sent the driver's, as theirs may differ."""
         return cls(Path(os.environ.get("VITLENS_HOME", ".vitlens")).expanduser().absolute())
 
     @property
@@ -61,15 +61,15 @@ class Home:
         return self.root / "latest"
 
     def logs(self) -> Path:
-        return _made(self.root / "logs")
+        return _created(self.root / "logs")
 
     def curves(self) -> Path:
-        return _made(self.root / "curves")
+        return _created(self.root / "curves")
 
     def dagster(self) -> Path:
-        return _made(self.root / "dagster")
+        return _created(self.root / "dagster")
 
 
-def _made(folder: Path) -> Path:
+def _created(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder

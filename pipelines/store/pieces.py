@@ -1,8 +1,8 @@
-"""pieces: a data set too large for one go, divided into ranges of shards.
+"""pieces: divides a data set that is too large for one run into ranges of shards.
 
-Promises  the ranges are disjoint, in order, of sizes that differ by one at most, and cover
-          every shard; they depend on the list of shards alone, so that machines that share a
-          store need not talk to each other.
+Promises  the ranges are disjoint and in order, differ in size by one at most, and cover every
+          shard; they depend only on the list of shards, so that machines that share a store need
+          not talk to each other.
 
 A piece of the first step (`objects`, `source`) is a *part*; each later step builds the same part
 of its own artifact. Parts have no manifest of their own: the ordinary run finds their shards and
@@ -36,24 +36,24 @@ class Piece:
             raise ConfigError(f"piece {self}: expected a number from 1 to {self.total}")
 
     def __str__(self) -> str:
-        """`03-of-64`: sorts by number, and a division into more pieces has other names."""
+        """Return `03-of-64`: names sort by number, and every division has names of its own."""
         return f"{self.number:0{len(str(self.total))}d}-of-{self.total}"
 
     @classmethod
     def parse(cls, name: str) -> Piece:
-        """The piece of a name; `ConfigError` if it is none."""
+        """Return the piece with this name (`ConfigError` if it is no such name)."""
         match = _NAME.fullmatch(name)
         if match is None:
             raise ConfigError(f"piece {name!r}: expected a name such as 03-of-64")
         return cls(int(match[1]), int(match[2]))
 
     def of(self, shards: Sequence[Item]) -> Sequence[Item]:
-        """This piece's range of them; empty where there are fewer shards than pieces."""
+        """Return this piece's range of `shards`; it is empty if there are too few shards."""
         first, end = (len(shards) * n // self.total for n in (self.number - 1, self.number))
         return shards[first:end]
 
     def of_artifact(self, artifact: Artifact) -> Artifact:
-        """This piece's part of a finished artifact with one file per shard."""
+        """Return this piece's part of a finished artifact that has one file per shard."""
         files = tuple(self.of(artifact.manifest.files))
         return replace(
             artifact, manifest=artifact.manifest.model_copy(update={"files": files}), is_part=True
@@ -61,5 +61,5 @@ class Piece:
 
 
 def pieces(total: int) -> list[Piece]:
-    """All pieces of a division."""
+    """Return all pieces of a division into `total`."""
     return [Piece(number, total) for number in range(1, total + 1)]

@@ -1,9 +1,9 @@
 """Shards: WebDataset tars with deterministic bytes, and the checksums of their samples.
 
-A sample is a dictionary of encoded files by extension, with its key under `__key__`, as
-webdataset has it. Same samples in, same bytes out: members are sorted, times and owners
-are constant. Any webdataset reader reads them. Beside `train-00000.tar` lies
-`train-00000.sums`, a line `crc32 key` per sample, by which damage is traced to a sample.
+A sample is a dictionary of encoded files by extension, with its key under `__key__`, as in
+webdataset. The same samples give the same bytes: members are sorted, times and owners are
+constant. Any webdataset reader reads the tars. Beside `train-00000.tar` lies
+`train-00000.sums` with a line `crc32 key` per sample, which traces damage to a sample.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ from vitlens_core.errors import IntegrityError
 Sample = dict[str, Any]
 TEACHER_SIGNAL = "teacher.npy"  # fp16 [K, …]: a sample's K signals of the teacher's modality
 _EPOCH_S = 1  # a fixed modification time: the same input gives the same bytes
+# Larger files are views of the mapped tar; for smaller ones a copy costs less than the view.
 _VIEWED_BYTES = 4096
-_COPIED_BYTES = 1 << 20
+_COPIED_BYTES = 1 << 20  # block size of a copy from an object store
 
 
 def write_shard(path: UPath, samples: Iterable[Sample]) -> tuple[FileEntry, int]:
-    """One tar of samples whose values are bytes already, and their checksums beside it.
+    """Write a tar of encoded samples, and their checksums beside it, one sample at a time.
 
-    One sample at a time is in memory. Returns the tar's entry and the number of samples.
+    Returns the tar's entry and the number of samples.
     """
     with atomic_file(path) as file:
         written = write_samples(file, samples)
@@ -53,10 +54,10 @@ def write_shard(path: UPath, samples: Iterable[Sample]) -> tuple[FileEntry, int]
 
 
 def write_samples(file: Any, samples: Iterable[Sample]) -> Iterator[Sample]:
-    """Write a tar to `file`, sample by sample as they are taken; its files lie side by side.
+    """Write a tar to `file`; each sample is yielded once written, its files side by side.
 
-    Written with tarfile: webdataset's own writer imports torch, which would cost every
-    bulk worker some seconds and 600 MB.
+    It uses tarfile, since webdataset's own writer imports torch, which would cost every bulk
+    worker some seconds and 600 MB.
     """
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
         for sample in samples:
@@ -68,23 +69,27 @@ def write_samples(file: Any, samples: Iterable[Sample]) -> Iterator[Sample]:
 
 
 def checksum(sample: Sample) -> int:
-    """CRC-32 of a sample's files and their names."""
-    found = 0
+    """Return the CRC-32 of a sample's files and their names."""
+    crc = 0
     for extension in _extensions(sample):
-        found = zlib.crc32(sample[extension], zlib.crc32(extension.encode(), found))
-    return found
+        crc = zlib.crc32(sample[extension], zlib.crc32(extension.encode(), crc))
+    return crc
 
 
 def read_sums(path: UPath) -> dict[str, int]:
-    """The checksum of every sample of the tar at `path`, by key (`IntegrityError`: none there)."""
-    found = {}
+    """Read the checksum of every sample of the tar at `path`, by key.
+
+    Raises:
+        IntegrityError: the file of checksums is missing or damaged.
+    """
+    sums = {}
     try:
         for line in _sums_path(path).read_text().splitlines():
             value, _, key = line.partition(" ")
-            found[key] = int(value, 16)
+            sums[key] = int(value, 16)
     except (FileNotFoundError, ValueError) as error:
         raise IntegrityError(f"{_sums_path(path)}: no checksums of samples: {error}") from error
-    return found
+    return sums
 
 
 def read_shard(
@@ -92,7 +97,10 @@ def read_shard(
     sums: Mapping[str, int] | None = None,
     only: Collection[str] | None = None,
 ) -> Iterator[Sample]:
-    """Samples of one tar, undecoded, in stored order. Arguments and errors: `OpenShard`."""
+    """Yield the samples of a tar, undecoded and in stored order.
+
+    Arguments and errors as `OpenShard`.
+    """
     shard = OpenShard(path, sums)
     for number in range(len(shard)):
         yield shard.read(number, only)
@@ -102,7 +110,7 @@ Layout = tuple[np.dtype, tuple[int, ...]]  # of an array: its type and shape
 
 
 class ArrayPlace(NamedTuple):
-    """Where the values of an array lie in a tar: the first byte, and how to take them."""
+    """Where the values of an array lie in a tar: the first byte, type and shape."""
 
     start: int
     dtype: np.dtype
@@ -110,7 +118,10 @@ class ArrayPlace(NamedTuple):
 
 
 class ArrayPlaces:
-    """The place of one array of every sample of a tar, None where it has none: 16 bytes each."""
+    """The place of one array in every sample of a tar, or None where a sample has none.
+
+    A sample takes 16 bytes: trainings keep the places of all samples in memory.
+    """
 
     def __init__(self) -> None:
         self._starts = array("q")
@@ -129,11 +140,11 @@ class OpenShard:
     """One tar whose samples are read by number.
 
     Args:
-        sums: checksums to compare every sample with that is read.
+        sums: checksums with which every sample is compared when it is read.
 
     Raises:
-        IntegrityError: the tar or a sample is damaged; the message names both, or the last
-            good sample.
+        IntegrityError: the tar or a sample is damaged; the message names the tar and either the
+            sample or the last good one.
     """
 
     def __init__(self, path: UPath, sums: Mapping[str, int] | None = None) -> None:
@@ -151,8 +162,8 @@ class OpenShard:
 
     @cached_property
     def _tar(self) -> memoryview:
-        """The whole tar, mapped, so that nothing is copied."""
-        if not os.fstat(self._file).st_size:
+        """The whole tar, mapped into memory, so that nothing is copied."""
+        if not os.fstat(self._file).st_size:  # an empty file cannot be mapped
             return memoryview(b"")
         return memoryview(mmap.mmap(self._file, 0, access=mmap.ACCESS_READ))
 
@@ -161,31 +172,30 @@ class OpenShard:
         index = TarIndex(self._tar, self.path)
         if self._sums is not None and len(index.keys) != len(self._sums):
             raise IntegrityError(
-                f"{self.path}: {len(index.keys)} samples, {len(self._sums)} were written"
+                f"{self.path}: found {len(index.keys)} samples, {len(self._sums)} were written"
             )
         return index
 
     def read(self, number: int, only: Collection[str] | None = None) -> Sample:
-        """A sample, undecoded.
+        """Read a sample, undecoded.
 
         Args:
-            only: the files wanted, by extension; all others are left out.
+            only: the files to read, by extension; all others are left out.
         """
         self.check(number)
         sample: Sample = {"__key__": self.keys[number]}
         for name, (start, size) in self._index.files(number).items():
             if only is None or name in only:
-                # Only what is large is worth a view of the file instead of bytes of its own.
                 view = self._view(start, size)
                 sample[name] = view if size > _VIEWED_BYTES else bytes(view)
         return sample
 
     def places(self, number: int) -> dict[str, tuple[int, int]]:
-        """First byte and size of each file of a sample, by extension."""
+        """Return the first byte and the size of each file of a sample, by extension."""
         return self._index.files(number)
 
     def check(self, number: int) -> None:
-        """Compare a sample with its checksum, if there are any (`IntegrityError`)."""
+        """Compare a sample with its checksum, if there are checksums (`IntegrityError`)."""
         if self._sums is None:
             return
         files = {name: self._view(*place) for name, place in self._index.files(number).items()}
@@ -195,28 +205,31 @@ class OpenShard:
             )
 
     def array_places(self, extension: str) -> ArrayPlaces:
-        """Of every sample, where the array of its `.npy` file of that extension lies."""
-        found = ArrayPlaces()
+        """Return where the array of the `.npy` file `extension` lies in every sample."""
+        places = ArrayPlaces()
         for number in range(len(self)):
             start, size = self._index.files(number).get(extension, (0, 0))
             begin, layout = _npy_layout(self._view(start, size)) if size else (0, None)
-            found.append(start + begin, layout)
-        return found
+            places.append(start + begin, layout)
+        return places
 
     def read_into(self, start: int, out: memoryview) -> None:
         """Fill `out` with the bytes from `start` on.
 
-        They are read, not copied from the map: mapping pages takes longer than copying them.
+        The bytes are read instead of copied from the mapped file, as mapping pages takes longer.
         """
         if os.preadv(self._file, (out,), start) != len(out):
-            raise IntegrityError(f"{self.path}: cut short since its table was made")
+            raise IntegrityError(f"{self.path}: the tar was cut short after it had been opened")
 
     def _view(self, start: int, size: int) -> memoryview:
         return self._tar[start : start + size]
 
 
 def _copied(path: UPath) -> int:
-    """An object store's file on this machine's disk (`$TMPDIR`), as long as it is open."""
+    """Copy an object store's file to an unnamed local file (in `$TMPDIR`) and return it open.
+
+    The space is freed when the file is closed. Tars in memory would take gigabytes per worker.
+    """
     with tempfile.TemporaryFile(prefix="vitlens-shard-") as copy:
         with path.open("rb") as stored:
             shutil.copyfileobj(stored, copy, _COPIED_BYTES)
@@ -237,7 +250,7 @@ def encode_json(value: object) -> bytes:
 
 
 def encode_model(model: BaseModel) -> bytes:
-    """What a step states, as `Artifact.read_model` reads it."""
+    """Encode a model as JSON for `Artifact.read_model`."""
     return encode_json(model.model_dump(mode="json"))
 
 
@@ -248,7 +261,7 @@ def encode_array(array: np.ndarray) -> bytes:
 
 
 def encode_signal(signal: np.ndarray) -> bytes:
-    """A signal as samples hold it: floats as fp16, which halves the tars."""
+    """Encode a signal for a sample; floats are stored as fp16, which halves the tars."""
     return encode_array(signal.astype(np.float16) if signal.dtype.kind == "f" else signal)
 
 
@@ -259,29 +272,31 @@ def encode_compressed(**arrays: np.ndarray) -> bytes:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """uint8 [H, W, 3 or 4] → PNG. Level 2: half the time of the default for 8 % more bytes."""
+    """Encode uint8 [H, W, 3 or 4] as PNG."""
     buffer = io.BytesIO()
+    # Level 2 takes half the time of the default level for 8 % more bytes.
     Image.fromarray(image).save(buffer, format="png", compress_level=2)
     return buffer.getvalue()
 
 
 def decode_array(data: bytes | memoryview) -> np.ndarray:
-    """The array of a `.npy` file: a view of it, so not to be written to."""
+    """Return the array of a `.npy` file as a view of `data`; do not write to it."""
     start, (dtype, shape) = _npy_layout(data)
     return np.frombuffer(data, dtype, offset=start, count=math.prod(shape)).reshape(shape)
 
 
 def _npy_layout(data: bytes | memoryview) -> tuple[int, Layout]:
-    """Where a `.npy` file's values begin, and their type and shape."""
+    """Return where a `.npy` file's values begin, and their type and shape."""
+    # Format 1.0: 8 bytes of magic and version, 2 bytes of header length, the header.
     start = 10 + int.from_bytes(data[8:10], "little")
     return start, _npy_header(bytes(data[:start]))
 
 
-@lru_cache(maxsize=256)  # a data set's arrays have few shapes
+@lru_cache(maxsize=256)  # the arrays of a data set have few shapes, so few different headers
 def _npy_header(header: bytes) -> Layout:
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(header[8:]))
     if header[:8] != b"\x93NUMPY\1\0" or is_fortran or dtype.hasobject:
-        raise ValueError(f"no array as `encode_array` writes it: {header[:80]!r}")
+        raise ValueError(f"expected an array that `encode_array` wrote, found {header[:80]!r}")
     return dtype, shape
 
 
@@ -290,11 +305,11 @@ def decode_png(data: bytes) -> np.ndarray:
 
 
 def targets_file(kind: str) -> str:
-    """Where a sample has its targets of a kind: `image`, `text` or `teacher`."""
+    """Return the extension of a sample's targets of a kind: `image`, `text` or `teacher`."""
     return f"{kind}_targets.npy"
 
 
 def view_names(sample: Sample) -> list[str]:
-    """Extensions of a sample's views, in camera order: view99 before view100."""
+    """Return the extensions of a sample's views in camera order (view99 before view100)."""
     names = [name for name in sample if name.startswith("view") and name.endswith(".png")]
     return sorted(names, key=lambda name: (len(name), name))

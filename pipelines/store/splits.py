@@ -1,7 +1,7 @@
-"""splits: the sides a sample can stand on, and how each side is ranked and cut into shards.
+"""splits: the splits of a data set, and how each is ordered and cut into shards.
 
-Promises  an order that mixes the classes and depends on names and seed alone; some 100 bytes of
-          memory a name.
+Promises  an order that mixes the classes and depends only on names and seed; some 100 bytes of
+          memory per name.
 """
 
 from __future__ import annotations
@@ -16,23 +16,26 @@ import numpy as np
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-_BLOCK = 1 << 14  # names that are Python strings at a time
+_BLOCK = 1 << 14  # names in memory as Python strings at a time
 
 
 def ranked(names: Iterable[str], seed: int, purpose: str) -> list[str]:
-    """In an order of its own for every seed and purpose, the same on every machine."""
+    """Return the names in an order that seed and purpose decide, the same on every machine."""
     names = list(names)
     return [names[index] for index in hash_order(f"{seed}/{purpose}/{name}" for name in names)]
 
 
 def hash_order(names: Iterable[str]) -> np.ndarray:
-    """Indices that put names in the order of their SHA-256."""
+    """Return the indices that sort names by their SHA-256."""
     hashes = (hashlib.sha256(name.encode()).digest() for name in names)
     return np.argsort(np.fromiter(hashes, dtype="S32"), kind="stable")
 
 
 def pack(names: Iterable[str]) -> np.ndarray:
-    """Names as UTF-8 in one array, as wide as the longest: a third of what strings take."""
+    """Return the names as UTF-8 in one array as wide as the longest name.
+
+    It takes a third of the memory of strings.
+    """
     names = iter(names)
     blocks = [np.empty(0, "S1")]
     while block := [name.encode() for name in islice(names, _BLOCK)]:
@@ -43,19 +46,20 @@ def pack(names: Iterable[str]) -> np.ndarray:
 def cut_into_shards(
     splits: Iterable[Split | None], keys: Sequence[str] | np.ndarray, per_shard: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Every shard's name (`train-00000`) and the indices of its items, side by side.
+    """Yield every shard's name (`train-00000`) and the indices of its items.
 
     Args:
-        splits: each item's side; one without any is in no shard.
-        keys: each item's key, by whose hash a side is ordered; packed, or as strings.
+        splits: each item's split; an item without one is in no shard.
+        keys: each item's key, packed or as a string; a split is ordered by the hash of the keys.
         per_shard: most items of a shard.
     """
     sides = np.array([SPLITS.index(split) if split else -1 for split in splits], np.int8)
     for side, split in enumerate(SPLITS):
-        mine = np.flatnonzero(sides == side)
-        mine = mine[hash_order(_text(keys[index]) for index in mine)]
-        for number, start in enumerate(range(0, len(mine), per_shard)):
-            yield f"{split}-{number:05d}", mine[start : start + per_shard]
+        members = np.flatnonzero(sides == side)
+        # By hash, so that each shard mixes the classes and no shuffle job is needed.
+        members = members[hash_order(_text(keys[index]) for index in members)]
+        for number, start in enumerate(range(0, len(members), per_shard)):
+            yield f"{split}-{number:05d}", members[start : start + per_shard]
 
 
 def _text(name: str | bytes) -> str:

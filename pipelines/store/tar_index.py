@@ -1,6 +1,6 @@
-"""tar_index: where the files of a tar's samples lie.
+"""tar_index: finds where the files of a tar's samples lie.
 
-Reads     a USTAR archive as `shard_io.write_samples` writes it.
+Reads     a USTAR archive that `shards.write_samples` wrote.
 Promises  every header is checked; a tar that is cut short or damaged has no index.
 """
 
@@ -23,11 +23,15 @@ _END, _BLANK_SUM = bytes(tarfile.BLOCKSIZE), b" " * 8
 class TarIndex:
     """The keys of a tar's samples, in stored order, and the place of each of their files.
 
-    Files of one key that lie side by side are a sample. Some 150 bytes a sample of four files.
+    Neighbouring files with one key are a sample. A sample of four files takes some 150 bytes.
     """
 
     def __init__(self, tar: memoryview, path: UPath) -> None:
-        """Raises IntegrityError: damaged; the message names `path` and the last good sample."""
+        """Read all headers.
+
+        Raises:
+            IntegrityError: the tar is damaged; the message names `path` and the last good sample.
+        """
         self.keys: list[str] = []
         self._ends = array("q")
         self._extensions: list[str] = []
@@ -45,23 +49,23 @@ class TarIndex:
         if not self.keys or self.keys[-1] != key:
             self.keys.append(key)
             self._ends.append(len(self._starts))
-        self._extensions.append(sys.intern(extension))
+        self._extensions.append(sys.intern(extension))  # few different strings, many times
         self._starts.append(start)
         self._sizes.append(size)
         self._ends[-1] = len(self._starts)
 
     def files(self, number: int) -> dict[str, tuple[int, int]]:
-        """First byte and size of each file of a sample, by extension."""
+        """Return the first byte and the size of each file of a sample, by extension."""
         first = self._ends[number - 1] if number else 0
-        mine = slice(first, self._ends[number])
-        places = zip(self._starts[mine], self._sizes[mine], strict=True)
-        return dict(zip(self._extensions[mine], places, strict=True))
+        of_sample = slice(first, self._ends[number])
+        places = zip(self._starts[of_sample], self._sizes[of_sample], strict=True)
+        return dict(zip(self._extensions[of_sample], places, strict=True))
 
 
 def _files(tar: memoryview) -> Iterator[tuple[str, int, int]]:
-    """Name, first byte and size of the files of an archive.
+    """Yield name, first byte and size of the files of an archive.
 
-    tarfile does the same in ten times the time.
+    tarfile takes ten times as long.
 
     Raises:
         tarfile.TarError: cut short, or a header that is damaged or of another kind.
@@ -73,22 +77,22 @@ def _files(tar: memoryview) -> Iterator[tuple[str, int, int]]:
             return
         if len(header) < tarfile.BLOCKSIZE:
             raise tarfile.ReadError("cut short")
-        # Adler-32's lower half is the sum of all bytes, and one; the sum's own field counts as
-        # blanks. Both are taken modulo 65521.
+        # A header's checksum is the sum of its bytes, with its own field counted as blanks.
+        # zlib computes it fast: the lower half of Adler-32 is that sum plus one, modulo 65521.
         summed = zlib.adler32(_BLANK_SUM, zlib.adler32(header[:148]))
         if (zlib.adler32(header[156:], summed) & 0xFFFF) != (_octal(header[148:156]) + 1) % 65521:
             raise tarfile.ReadError("its next header is damaged")
         if header[156:157] not in _PLAIN:
             raise tarfile.ReadError(f"holds {header[:100].rstrip(_NUL)!r}, which is no plain file")
         name = header[:100].rstrip(_NUL).decode()
-        if header[345]:  # a long name's beginning
+        if header[345]:  # USTAR's prefix field: the beginning of a name of over 100 bytes
             name = f"{header[345:500].rstrip(_NUL).decode()}/{name}"
         start += tarfile.BLOCKSIZE
         size = _octal(header[124:136])
         if start + size > len(tar):
             raise tarfile.ReadError("cut short")
         yield name, start, size
-        start += -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        start += -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE  # files are padded to blocks
 
 
 def _octal(field: bytes) -> int:

@@ -86,7 +86,7 @@ def test_a_store_that_is_down_ends_the_job_and_the_next_run_goes_on(
             return super().samples(task)
 
     build = store.begin("slow", 1, {}, {})
-    with pytest.raises(StorageError, match="the same command goes on from there"):
+    with pytest.raises(StorageError, match="run the same command again to go on"):
         build_shards(runtime, build, TASKS, GoesDown)
     s3.down = False
     assert build.existing is None

@@ -25,7 +25,6 @@ MISTAKES = {
     "docs/tutorials/own-meshes.md": ("point_cloud", "tiny", "renders.size=64"),
     "docs/how/setting.md": ("point_cloud", "demo", "lens.train.step=400"),
 }
-COMING = {"measure", "quick"}  # targets that are added with what they run
 _SECTIONS = "|".join(RunConfig.model_fields)
 _SETTING = re.compile(rf"(?:{_SECTIONS})(?:\.[a-z_]+)+")
 _ENDINGS = {"json", "jsonl", "npy", "py", "safetensors", "tar"}  # `lens.safetensors` is a file
@@ -110,7 +109,7 @@ def test_the_targets_it_names_exist():
         for text in [*quoted(page), *(" ".join(words) for words in shell_lines(page))]
         for name in re.findall(r"^make (\w+)$", text)
     }
-    assert named - COMING <= targets
+    assert named <= targets
 
 
 def test_the_jobs_of_dagster_it_names_exist():

@@ -106,7 +106,7 @@ def test_signal_and_tokenizer_are_held_against_their_modality_before_any_work() 
         ("gates.top1=3", ["gates.top1: expected a section", "found 3"]),
         ("gates.top1.name=best", ["a gate is named by its key"]),
         ("gates=3", ["gates: expected", "found 3"]),
-        ("modality=audio", ["modality: is the argument of the run"]),
+        ("modality=audio", ["modality: this is an argument of the run"]),
         ("lens.modality=audio", ["lens.modality: unknown key"]),
         ("signal.point=4", ["signal.point: unknown key", "did you mean points"]),
         ("signal.points=3", ["signal.points: expected", "greater than or equal to 16"]),
@@ -134,7 +134,7 @@ def test_a_mistake_names_its_path_and_what_is_valid(override: str, expected: lis
         (["lens.train.image_weight=0", "lens.train.text_weight=0"], "nothing to train against"),
         (
             ["foundation.spec=models:/vitlens-depth@champion", "foundation.embed_dim=8"],
-            r"foundation\.embed_dim: models:/vitlens-depth@champion brings its own foundation",
+            r"foundation\.embed_dim: models:/vitlens-depth@champion has a foundation of its own",
         ),
     ],
 )
@@ -154,7 +154,7 @@ def test_a_teacher_may_be_all_there_is_to_train_against() -> None:
 
 def test_a_gate_cannot_take_the_name_of_one_that_every_modality_has() -> None:
     base = {"gates": {"sanity": {"metric": "zero_shot.top1", "min": 0.3}}}
-    with pytest.raises(ConfigError, match=r"gates\.sanity: is checked of every modality"):
+    with pytest.raises(ConfigError, match=r"gates\.sanity: every modality has a gate of this name"):
         load_run_config("point_cloud", base, {})
 
 

@@ -35,7 +35,7 @@ from vitlens_core.metrics import Interval
 from workflows.cli import main
 from workflows.runner import definitions
 from workflows.settings import run_config
-from workflows.workplace import RESOURCE, Workplace
+from workflows.workplace import Workplace
 
 CHANCE = 0.25
 # What reports read of some steps; here every step has them all.
@@ -183,10 +183,10 @@ class Stage:
         """Run the job, or the named assets alone, as the UI does."""
         job = DEFINITIONS.resolve_job_def("point_cloud")
         selected = [dg.AssetKey(["point_cloud", name]) for name in names] or None
-        return job.execute_in_process(
-            run_config("point_cloud", "tiny", sets),
-            instance,
-            raise_on_error=False,
-            asset_selection=selected,
-            resources={RESOURCE: self.workplace},
-        )
+        with self.workplace.entered():
+            return job.execute_in_process(
+                run_config("point_cloud", "tiny", sets),
+                instance,
+                raise_on_error=False,
+                asset_selection=selected,
+            )

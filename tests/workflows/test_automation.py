@@ -174,12 +174,12 @@ def watched(tmp_path: Path, instance: dg.DagsterInstance) -> Watched:
 
 def test_a_change_starts_one_run_once_it_stands_still(watched: Watched) -> None:
     watched.put("1.jpg", seconds=1)
-    assert "has changed; runs if it is the same in 60 s" in _skipped(watched.look())
+    assert "has changed; a run starts if it is the same in 60 s" in _skipped(watched.look())
     request = watched.look()
     assert isinstance(request, dg.RunRequest)
     assert request.run_config == run_config("thermal", "here")
     for _ in range(2):
-        assert "what it was at the last run" in _skipped(watched.look())
+        assert "has not changed since the last run" in _skipped(watched.look())
 
 
 def test_a_data_set_that_is_being_copied_is_waited_for(watched: Watched) -> None:
@@ -205,7 +205,7 @@ def test_a_passing_change_starts_nothing(watched: Watched) -> None:
     watched.put("2.jpg", seconds=2)
     watched.look()
     (watched.folder / "2.jpg").unlink()
-    assert "what it was" in _skipped(watched.look())
+    assert "has not changed" in _skipped(watched.look())
     watched.put("2.jpg", seconds=2)
     assert "has changed" in _skipped(watched.look())
 
@@ -220,7 +220,7 @@ def test_a_source_that_cannot_be_read_is_named_and_seen_again_later(watched: Wat
         assert "cannot be read: source.root: no folder" in _skipped(watched.look())
     assert watched.cursor == ran
     away.rename(watched.folder)
-    assert "what it was" in _skipped(watched.look())
+    assert "has not changed" in _skipped(watched.look())
 
 
 def test_generated_recordings_never_change(

@@ -109,7 +109,7 @@ def test_a_value_named_twice_is_one_point() -> None:
     [
         ("hed", (), "unknown axis 'hed'; did you mean head.*temperature"),
         ("head", ("linear", "conv"), "unknown value 'conv'.*frozen, linear, mlp"),
-        ("head", ("linear",), "2 points or more; found linear.*frozen, linear, mlp"),
+        ("head", ("linear",), "2 or more points; found linear.*frozen, linear, mlp"),
         ("recipe", ("vit-lens", "clip"), "unknown value 'clip'.*imagebind"),
         ("temperature", ("0.1", "hot"), "expected numbers above 0, and `learned`; found 'hot'"),
         ("batch", ("8", "2.5"), "expected samples per step; found '2.5'"),

@@ -71,7 +71,7 @@ def test_a_damaged_data_set_is_a_failure_that_is_shown(
         (("lens", "--root", "esc50"), ("expected NAME=FOLDER",)),
         (("lens", "--root", "=x"), ("expected NAME=FOLDER",)),
         (("lens", "--root", "esc50="), ("expected NAME=FOLDER",)),
-        (("lens", "--root", "esc50=a", "--root", "esc50=b"), ("stands twice: a and b",)),
+        (("lens", "--root", "esc50=a", "--root", "esc50=b"), ("is given twice: a and b",)),
         (("lens", "--root", "esc5=a"), ("unknown benchmark 'esc5'", "did you mean esc50?")),
         (("/nowhere", "--root", "esc50=a"), ("no checkpoint at /nowhere",)),
     ],

@@ -83,7 +83,7 @@ def test_a_failed_gate_exits_1_and_says_which(stage: Stage) -> None:
         (ConfigError("no such weights"), MISTAKE, ("no such weights",)),
         (TransientError("the mirror is busy"), FAILED, ("the mirror is busy",)),
         (ZeroDivisionError("of none"), FAILED, ("ZeroDivisionError: of none", ".log", "--debug")),
-        (KeyboardInterrupt(), INTERRUPTED, ("goes on where this one left off",)),
+        (KeyboardInterrupt(), INTERRUPTED, ("run the same command again to go on",)),
     ],
 )
 def test_what_a_step_raises_becomes_a_message(

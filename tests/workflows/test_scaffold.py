@@ -93,8 +93,8 @@ def test_any_line_can_describe_a_modality(line: str) -> None:
         ("audio", "there is a modality 'audio' already"),
         ("image", "there is a modality 'image' already"),
         ("load", "would hide vitlens_core.modalities.load"),
-        ("touch", "'touch' is the word of tactile"),
-        ("log_mel", "'log_mel' is the word of audio"),
+        ("touch", "'touch' already names tactile"),
+        ("log_mel", "'log_mel' already names audio"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(bare: Path, name: str, words: str) -> None:

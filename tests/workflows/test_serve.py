@@ -62,7 +62,7 @@ def serve(*arguments: str) -> tuple[int, str]:
     ("arguments", "reason"),
     [
         (("models:/vitlens-point_cloud@nobody",), "is not in the registry"),
-        (("models:/vitlens-smell@champion",), "it holds no vitlens-smell"),
+        (("models:/vitlens-smell@champion",), "there is no vitlens-smell"),
         (("/nowhere/lens.safetensors",), "no such file or folder"),
         ((SOURCE, "--index", "/nowhere"), "no index at /nowhere"),
     ],

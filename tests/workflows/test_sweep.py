@@ -110,7 +110,7 @@ def test_a_sweep_that_was_stopped_goes_on(stage: Stage) -> None:
         ("point_clod", "head", (), ("unknown modality 'point_clod'",)),
         ("point_cloud", "hed", (), ("unknown axis 'hed'; did you mean head?", "temperature")),
         ("point_cloud", "head", ("--values", "linear,conv"), ("'conv'", "frozen, linear, mlp")),
-        ("point_cloud", "head", ("--values", ""), ("2 points or more", "frozen, linear, mlp")),
+        ("point_cloud", "head", ("--values", ""), ("2 or more points", "frozen, linear, mlp")),
         ("point_cloud", "head", ("--set", "lens.hed=mlp"), ("did you mean head?",)),
         (
             "point_cloud",

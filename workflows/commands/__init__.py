@@ -1,5 +1,5 @@
 """The commands of `vitlens`, one module each, found by name.
 
-A module holds `command`, a click command, and the work it does. The first line of its docstring
-is its line in `vitlens --help`, so that help imports none of them.
+A module defines `command`, a click command, and the work that it does. The first line of its
+docstring is its line in `vitlens --help`, so that the help imports none of the modules.
 """

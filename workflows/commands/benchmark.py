@@ -1,4 +1,4 @@
-"""Measure a model on public data sets, beside what is published."""
+"""Measure a model on public data sets, beside the published figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as Shown
+from rich.table import Table as ConsoleTable
 from upath import UPath
 
 from pipelines.benchmarks import suite as suites
@@ -32,7 +32,7 @@ _NUMBERS = {"value", "n", "chance"}
 @click.command("benchmark")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
 @click.option("--root", "roots", multiple=True, metavar="NAME=FOLDER", help="A mounted data set.")
-@click.option("--foundation", metavar="SPEC", help="Of a lens: a spec or a folder.")
+@click.option("--foundation", metavar="SPEC", help="Foundation of a lens: a spec or a folder.")
 @click.option("--device", default="cpu", show_default=True, help="As torch names it.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the table's files.")
 def command(
@@ -42,7 +42,7 @@ def command(
     device: str,
     out: Path | None,
 ) -> None:
-    """Measure a model on public data sets, beside what is published."""
+    """Measure a model on public data sets, beside the published figures."""
     if benchmark(Console(), sources, roots, out, foundation, device):
         sys.exit(FAILED)
 
@@ -55,16 +55,19 @@ def benchmark(
     foundation: str | None = None,
     device: str = "cpu",
 ) -> bool:
-    """Measure a model and show its table; whether a mounted data set failed.
+    """Measure a model and show its table.
 
     Args:
         sources: lenses of one foundation, `models:/…`, or one published checkpoint.
         roots: NAME=FOLDER, one per mounted benchmark.
-        foundation: of a lens, where it does not lie beside it: a spec or a folder.
+        foundation: of a lens whose foundation does not lie beside it: a spec or a folder.
         device: as torch names it.
 
+    Returns:
+        Whether a mounted data set failed.
+
     Raises:
-        VitlensError: what loading raises, or a root that is no benchmark of the model's.
+        VitlensError: the model cannot be loaded, or a root names no benchmark for it.
     """
     mounts = parse_roots(roots)
     check(mounts)
@@ -73,8 +76,8 @@ def benchmark(
     suite = suites.mount(mounts, model.modalities)
     if "text" not in model.modalities:
         raise ConfigError(
-            f"{', '.join(sources)} holds {', '.join(model.modalities)} and no text: benchmarks "
-            "compare with classes in words"
+            f"{', '.join(sources)} encodes {', '.join(model.modalities)} and no text: benchmarks "
+            "need text for the names of the classes"
         )
     with Runtime(Store(UPath("."))).progress(STEP.name, suite.recordings, "recordings") as bar:
         table = suites.measure(suite, model, config, bar.advance)
@@ -89,7 +92,7 @@ def parse_roots(roots: Iterable[str]) -> dict[str, str]:
     """`["esc50=/data/ESC-50"]` → {"esc50": "/data/ESC-50"}.
 
     Raises:
-        ConfigError: another form, none at all, or a name twice.
+        ConfigError: a root of another form, no root at all, or one name twice.
     """
     mounts: dict[str, str] = {}
     for root in roots:
@@ -97,7 +100,7 @@ def parse_roots(roots: Iterable[str]) -> dict[str, str]:
         if not equals or not name or not folder:
             raise ConfigError(f"--root {root!r}: expected NAME=FOLDER, as esc50=/data/ESC-50")
         if name in mounts:
-            raise ConfigError(f"--root {name} stands twice: {mounts[name]} and {folder}")
+            raise ConfigError(f"--root {name} is given twice: {mounts[name]} and {folder}")
         mounts[name] = folder
     if not mounts:
         raise ConfigError("which data sets? Name one or more: --root esc50=/data/ESC-50")
@@ -105,12 +108,12 @@ def parse_roots(roots: Iterable[str]) -> dict[str, str]:
 
 
 def show(console: Console, table: Table) -> None:
-    """Figures by data set, then what failed, then what was not mounted."""
+    """Print the figures by data set, then the failed data sets, then those not mounted."""
     for name in dict.fromkeys(row.benchmark for row in table.rows):
         rows = [row for row in table.rows if row.benchmark == name]
-        console.print(_shown(rows))
+        console.print(_console_table(rows))
         console.print(f"[dim]{escape(rows[0].protocol)}. Licence: {escape(rows[0].licence)}[/]")
-        # What is said of one figure alone stands in the files.
+        # The table has no room for notes on a single figure; the files have them.
         for note in dict.fromkeys(note for row in rows for note in row.notes):
             if all(note in row.notes for row in rows):
                 console.print(f"[dim]- {escape(note)}[/]")
@@ -121,13 +124,13 @@ def show(console: Console, table: Table) -> None:
         console.print(f"[dim]not mounted: {names}[/]", soft_wrap=True)
 
 
-def _shown(rows: Sequence[Row]) -> Shown:
-    shown = Shown(title=f"{rows[0].title} ({rows[0].benchmark})")
+def _console_table(rows: Sequence[Row]) -> ConsoleTable:
+    table = ConsoleTable(title=f"{rows[0].title} ({rows[0].benchmark})")
     for name in _COLUMNS:
-        shown.add_column(name, justify="right" if name in _NUMBERS else "left")
+        table.add_column(name, justify="right" if name in _NUMBERS else "left")
     for row in rows:
-        shown.add_row(*map(escape, figure_cells(row)))
-    return shown
+        table.add_row(*map(escape, figure_cells(row)))
+    return table
 
 
 def _write(out: Path, contents: dict[str, bytes | str]) -> None:

@@ -1,4 +1,4 @@
-"""Two versions side by side: figures, and what differs in how they were made."""
+"""Show two versions side by side: their figures, and how their making differs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from workflows.registered import called, find_version
 @click.argument("one", default=CHAMPION)
 @click.argument("other", default=CHALLENGER)
 def command(modality: str, one: str, other: str) -> None:
-    """Two versions side by side: figures, and what differs in how they were made."""
+    """Show two versions side by side: their figures, and how their making differs."""
     home, a = find_version(modality, one)
     _, b = find_version(modality, other)
-    found = lineages.compare(home, a.name, a.version, b.version)
+    comparison = lineages.compare(home, a.name, a.version, b.version)
     console = Console()
     titles = [f"version {model.version} {called(model)}".strip() for model in (a, b)]
     figures = Table("figure", *titles, "difference", title=a.name)
-    for name, (left, right) in sorted(found.figures.items()):
+    for name, (left, right) in sorted(comparison.figures.items()):
         both = left is not None and right is not None
         figures.add_row(name, _number(left), _number(right), f"{right - left:+.4g}" if both else "")
     console.print(figures)
-    if not found.same_samples:
-        console.print("[yellow]evaluated on different targets[/]: figures compare data sets too")
-    for title, pairs in (("made of", found.steps), ("settings", found.settings)):
+    if not comparison.same_samples:
+        console.print(
+            "[yellow]evaluated on different targets[/]: the figures also differ by data set"
+        )
+    for title, pairs in (("made of", comparison.steps), ("settings", comparison.settings)):
         if not pairs:
             continue
         table = Table("", *titles, title=f"{title}: what differs")

@@ -1,4 +1,4 @@
-"""Every promotion and rollback: what, who, when and why."""
+"""List every promotion and rollback: what, who, when and why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workflows.registered import known_versions
 @click.command("history")
 @click.argument("modality")
 def command(modality: str) -> None:
-    """Every promotion and rollback: what, who, when and why."""
+    """List every promotion and rollback: what, who, when and why."""
     home = Home.from_environment().root
     name = known_versions(home, modality)[0].name
     table = Table("when", "what", "champion", "before", "who", "why", title=name)

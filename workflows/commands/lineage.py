@@ -1,4 +1,4 @@
-"""What a version was made of, its gates, and every evaluation of its lens."""
+"""Show what a version was made of, its gates, and every evaluation of its lens."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ from workflows.registered import called, find_version
 @click.argument("modality")
 @click.argument("version", default=CHAMPION)
 def command(modality: str, version: str) -> None:
-    """What a version was made of, its gates, and every evaluation of its lens."""
+    """Show what a version was made of, its gates, and every evaluation of its lens."""
     home, model = find_version(modality, version)
-    found = lineages.lineage(home, model.name, model.version)
+    lineage_of_version = lineages.lineage(home, model.name, model.version)
     console = Console()
-    made = Table(
+    steps = Table(
         "step", "fingerprint", title=f"{model.name} version {model.version} {called(model)}"
     )
-    for step, fingerprint in found.fingerprints.items():
-        made.add_row(step, fingerprint)
-    made.add_row("foundation", f"{found.foundation_spec}, digest {found.foundation_digest}")
-    made.add_row("code", found.code_revision or "not from a checkout")
-    console.print(made)
-    for gate in found.gates:
+    for step, fingerprint in lineage_of_version.fingerprints.items():
+        steps.add_row(step, fingerprint)
+    steps.add_row(
+        "foundation",
+        f"{lineage_of_version.foundation_spec}, digest {lineage_of_version.foundation_digest}",
+    )
+    steps.add_row("code", lineage_of_version.code_revision or "not from a checkout")
+    console.print(steps)
+    for gate in lineage_of_version.gates:
         console.print(
             f"{gate.tier}: {gate.name} {MARKS[gate.outcome]}: {escape(gate.reason)}", soft_wrap=True
         )
-    for evaluation in found.evaluations:
+    for evaluation in lineage_of_version.evaluations:
         figures = ", ".join(
             f"{figure_name(path.rpartition('.')[2])} {fraction(value)}"
             for path, value in evaluation.figures.items()

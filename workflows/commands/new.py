@@ -1,4 +1,4 @@
-"""Add a modality that works as it is: its science, its workflow and its test."""
+"""Add a working modality: its science, its workflow and its test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def command(name: str, description: str | None, into: Path | None) -> None:
     for path in scaffold.create(root, name, description):
         click.echo(f"wrote {path}")
     click.echo(
-        f"in {root}; what is particular to {name} is marked CHANGE\n"
+        f"in {root}; the places to adapt for {name} are marked CHANGE\n"
         f"check  python -m pytest tests/contracts tests/vitlens_core/modalities -k {name}\n"
         f"run    vitlens run {name} --profile tiny --set source.root=FOLDER\n"
         "       FOLDER holds your files and manifest.csv: signal, image, text, label, split"

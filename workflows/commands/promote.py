@@ -13,7 +13,7 @@ from workflows.registered import WHY, find_version
 @click.argument("modality")
 @click.argument("version", default=CHALLENGER)
 @WHY
-@click.option("--force", is_flag=True, help="Although a gate failed; the history says so.")
+@click.option("--force", is_flag=True, help="Promote although a gate failed.")
 def command(modality: str, version: str, why: str, force: bool) -> None:
     """Make a version champion: a number, or an alias (by default `challenger`)."""
     home, model = find_version(modality, version)

@@ -1,4 +1,4 @@
-"""From objects to a registered lens; steps already made are reused."""
+"""Run a workflow from objects to a registered lens; finished steps are reused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from workflows.workplace import Workplace
 def command(
     workplace: Workplace | None, modality: str, profile: str, overrides: tuple[str, ...]
 ) -> None:
-    """From objects to a registered lens; steps already made are reused."""
+    """Run a workflow from objects to a registered lens; finished steps are reused."""
     check(load_workflow(modality), profile, overrides)
     workplace = workplace or Workplace.from_environment()
     log = workplace.home.logs() / f"{modality}-{time.strftime('%Y%m%d-%H%M%S')}.log"
@@ -43,8 +43,8 @@ def command(
 def _execute(
     workplace: Workplace, modality: str, profile: str, overrides: Sequence[str], log: Path
 ) -> Any:
-    """Run the job; a failure that is no message of ours points to the log."""
-    # Late: Dagster and torch take seconds to import, and a mistake is told without them.
+    """Run the job; an unexpected failure points to the log."""
+    # Late: Dagster and torch take seconds to import, and settings are checked without them.
     from workflows.runner import execute
 
     try:

@@ -55,13 +55,13 @@ def serve(
     if search:
         console.print(f"[yellow]search     off: {escape(search)}[/]", soft_wrap=True)
     if config.token is None and host not in _LOOPBACK:
-        reached = f"{host} is reached by others, and no token is set: {TOKEN} or {TOKEN_FILE}"
-        console.print(f"[yellow]{reached}[/]", soft_wrap=True)
-    # Late: Ray takes seconds to import, and what was asked is checked without it.
+        warning = f"others can reach {host}, and no token is set: set {TOKEN} or {TOKEN_FILE}"
+        console.print(f"[yellow]{warning}[/]", soft_wrap=True)
+    # Late: Ray takes seconds to import, and the arguments are checked without it.
     from pipelines.service import deployment
 
     deployment.join(replicas)
-    _stop_on_signals()  # only now: Ray has put its own in place of any before
+    _stop_on_signals()  # after the join: Ray replaces any handlers set before
     with suppress(KeyboardInterrupt), deployment.running(config, host, port, replicas):
         console.print(f"explorer   http://{host}:{port}/\ninterface  http://{host}:{port}/docs")
         console.print("Ctrl-C stops it")
@@ -72,7 +72,10 @@ def serve(
 def settings(
     home: Home, sources: Sequence[str], index: str, replicas: int
 ) -> tuple[ServiceConfig, str]:
-    """What the replicas are told, once it is known to be possible; and why there is no search.
+    """Check the arguments and make the replicas' configuration of them.
+
+    Returns:
+        The configuration, and why there is no search (empty if there is).
 
     Raises:
         ConfigError: see `serve`.
@@ -87,26 +90,29 @@ def settings(
     versions = resolve(config.sources)
     for source in config.sources:
         locate(source)
-    found = find_index(config, versions)
-    if index not in (AUTO, NONE) and isinstance(found, str):
-        raise ConfigError(f"--index: {found}")
-    return config, found if isinstance(found, str) else ""
+    search_index = find_index(config, versions)
+    if index not in (AUTO, NONE) and isinstance(search_index, str):
+        raise ConfigError(f"--index: {search_index}")
+    return config, search_index if isinstance(search_index, str) else ""
 
 
 def _stop_on_signals() -> None:
-    """Else Ray's processes would outlive a `kill` or a closed terminal."""
+    """Turn signals into KeyboardInterrupt.
+
+    Ray's processes would otherwise outlive a `kill` or a closed terminal.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
 
 
 def _watch(state: Callable[[], str]) -> None:
-    """Until interrupted.
+    """Wait until interrupted.
 
     Raises:
-        VitlensError: the service has gone.
+        VitlensError: the service has ended.
     """
     while True:
         time.sleep(_POLL_S)
-        found = state()
-        if found.startswith(("gone", "DEPLOY_FAILED")):
-            raise VitlensError(f"the service ended: {found}")
+        status = state()
+        if status.startswith(("gone", "DEPLOY_FAILED")):
+            raise VitlensError(f"the service ended: {status}")

@@ -1,4 +1,4 @@
-"""Artifacts and registered lenses at a glance."""
+"""List artifacts and registered lenses."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _UNITS_S = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 @click.command("status")
 @click.pass_obj
 def command(workplace: Workplace | None) -> None:
-    """Artifacts and registered lenses at a glance."""
+    """List artifacts and registered lenses."""
     show_status(Console(), workplace or Workplace.from_environment())
 
 
 def show_status(console: Console, workplace: Workplace) -> None:
-    """Finished and unfinished artifacts, and every registered version."""
+    """Print finished and unfinished artifacts, and every registered version."""
     console.print(f"home {workplace.home.root}", soft_wrap=True)
     console.print(_artifacts(workplace.home))
     for modality in modality_names():
@@ -44,8 +44,9 @@ def _artifacts(home: Home) -> Table | str:
     for artifact in finished:
         table.add_row(*_row(artifact))
     for folder in sorted(unfinished, key=lambda f: _order(f.parent.name)):
-        made = len(list(folder.glob("*.record.json")))  # by a killed run, or piece by piece
-        table.add_row(folder.parent.name, folder.name, f"{made} shards", "[yellow]unfinished[/]")
+        # Shards of a killed run, or of an artifact that is built piece by piece.
+        shards = len(list(folder.glob("*.record.json")))
+        table.add_row(folder.parent.name, folder.name, f"{shards} shards", "[yellow]unfinished[/]")
     return table
 
 
@@ -54,12 +55,12 @@ def _row(artifact: Artifact) -> list[str]:
     counts = ", ".join(f"{count:,} {name}" for name, count in manifest.counts.items())
     quarantined = len(manifest.quarantined)
     size_mb = sum(file.size_bytes for file in manifest.files) / 1e6
-    shown = f"[yellow]{quarantined}[/]" if quarantined else "0"
+    quarantined_cell = f"[yellow]{quarantined}[/]" if quarantined else "0"
     return [
         manifest.step,
         manifest.fingerprint[:12],
         counts,
-        shown,
+        quarantined_cell,
         f"{size_mb:,.1f} MB",
         _ago(_age_s(artifact)),
     ]

@@ -20,8 +20,8 @@ from workflows.workplace import Workplace
 @click.command("sweep")
 @click.argument("modality")
 @click.option("--axis", required=True, metavar="|".join(AXES), help="What to vary.")
-@click.option("--values", metavar="A,B,C", help="Points to take; the axis proposes some.")
-@click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Settings around it.")
+@click.option("--values", metavar="A,B,C", help="Values to try; by default the axis proposes some.")
+@click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Settings to vary.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change one setting.")
 @click.pass_obj
 def command(

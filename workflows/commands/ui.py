@@ -24,8 +24,8 @@ from workflows.ports import HOST, require_free
 _START_TIMEOUT_S = 180
 _STOP_TIMEOUT_S = 20
 _POLL_S = 0.5
-# Dagster grants our code a minute: too little to list a large data set, or to start a run's
-# process while others keep the processor busy.
+# Dagster's default is one minute: too little to list a large data set, or to start a run's
+# process on a busy machine.
 _CODE_TIMEOUT_S = 600
 
 
@@ -38,11 +38,11 @@ def command(port: int, mlflow_port: int) -> None:
 
 
 def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
-    """Run both until Ctrl-C.
+    """Run both servers until Ctrl-C.
 
     Raises:
         ConfigError: a port is taken.
-        VitlensError: a server ended by itself, or does not answer; the message names its log.
+        VitlensError: a server ended unexpectedly or does not answer; the message names its log.
     """
     tracking = tracking_uri(home.root)
     remote = tracking.startswith(("http://", "https://"))
@@ -51,7 +51,7 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
     if not remote:
         require_free("--mlflow-port", mlflow_port)
         commands["mlflow"] = (_mlflow(tracking, home, mlflow_port), mlflow_port)
-    # Else the servers would outlive a `kill` or a closed terminal.
+    # The servers would otherwise outlive a `kill` or a closed terminal.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack, suppress(KeyboardInterrupt):
@@ -87,7 +87,7 @@ def _mlflow(tracking: str, home: Home, port: int) -> list[str]:
 
 @contextmanager
 def running(home: Home, name: str, command: Sequence[str]) -> Generator[subprocess.Popen]:
-    """A server in a process group of its own, stopped with all its children."""
+    """Run a server in a process group of its own; it is stopped with all its children."""
     environment = {
         **os.environ,
         "VITLENS_HOME": str(home.root),

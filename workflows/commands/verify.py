@@ -25,16 +25,16 @@ def command(step: str | None) -> None:
 
 
 def verify(console: Console, home: Home, step: str | None = None) -> int:
-    """Compare every file with its manifest; what is damaged is named with its samples.
+    """Compare every file with its manifest, and name damaged files and samples.
 
     Args:
-        step: look at the artifacts of this step only.
+        step: check the artifacts of this step only.
 
     Returns:
         The number of damaged files.
 
     Raises:
-        ConfigError: nothing to look at.
+        ConfigError: there is no artifact to check.
     """
     artifacts = [a for a in home.store.artifacts() if step in (None, a.manifest.step)]
     if not artifacts:
@@ -46,20 +46,22 @@ def verify(console: Console, home: Home, step: str | None = None) -> int:
     damaged = 0
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("verify", total=total)
-        for damage, size_bytes in _looked_at(artifacts):
+        for damage, size_bytes in _checked_files(artifacts):
             progress.advance(bar, size_bytes)
             if damage:
                 damaged += 1
                 console.print(f"[red]{escape(damage)}[/]", highlight=False, soft_wrap=True)
     files = sum(len(a.manifest.files) for a in artifacts)
-    verdict = f"[red]{damaged} damaged[/]" if damaged else "[green]all whole[/]"
+    verdict = f"[red]{damaged} damaged[/]" if damaged else "[green]none damaged[/]"
     console.print(f"{len(artifacts)} artifacts, {files} files, {total / 1e6:,.1f} MB: {verdict}")
     if damaged:
-        console.print("delete an artifact's folder and run again: it is made anew, byte for byte")
+        console.print(
+            "delete the folder of a damaged artifact and run again: it is made again, byte for byte"
+        )
     return damaged
 
 
-def _looked_at(artifacts: list[Artifact]) -> Iterator[tuple[str, int]]:
+def _checked_files(artifacts: list[Artifact]) -> Iterator[tuple[str, int]]:
     for artifact in artifacts:
         for entry in artifact.manifest.files:
             yield artifact.damage(entry), entry.size_bytes

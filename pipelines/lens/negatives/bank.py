@@ -1,8 +1,8 @@
-"""bank: targets of other samples, held ready from the start.
+"""bank: targets of other samples, kept in memory as further negatives.
 
-Targets are frozen, so those of the whole data set can be held: a loss toward them sees as many
-negatives as one likes, whatever the batch. (Toward the lens it sees the batch alone: the
-embeddings of other samples change with every step.)
+Targets are frozen, so those of the whole data set can be kept: the loss from the lens to the
+targets can have any number of negatives, whatever the batch size. (The loss from the targets to
+the lens has those of the batch only, since embeddings change with every step.)
 
 Axes: M entries of the bank, B rows of the batch of all workers, E embedding.
 """
@@ -24,14 +24,14 @@ from pipelines.store.shards import targets_file
 from vitlens_core.late import torch
 from vitlens_core.losses.base import Negatives
 
-_SAME = 0.999  # cosine from which a target is the row's own: captions recur
+_SAME = 0.999  # least cosine at which an entry counts as the row's own target: captions recur
 
 
 class Bank(NegativeSampling):
-    """One target of every kind of the first training samples."""
+    """Draws one target of every kind from each of the first training samples."""
 
     kind: Literal["bank"] = "bank"
-    size: int = Field(ge=1, description="training samples whose targets are held")
+    size: int = Field(ge=1, description="training samples in the bank")
 
     def open(
         self, targets: Artifact, kinds: Collection[str], *, seed: int, device: torch.device
@@ -70,10 +70,10 @@ class TargetBank:
         sample_ids: torch.Tensor,
         label_ids: torch.Tensor | None,
     ) -> Negatives:
-        """All entries, but for those that are a row's own target, sample or label."""
+        """Return all entries, and exclude a row's own target, sample and label from its own."""
         entries = self.targets[kind]
-        own = sample_ids[:, None] == self.sample_ids
-        own |= targets @ entries.T > _SAME
+        excluded = sample_ids[:, None] == self.sample_ids
+        excluded |= targets @ entries.T > _SAME
         if label_ids is not None:
-            own |= label_ids[:, None] == self.label_ids
-        return Negatives(entries, own)
+            excluded |= label_ids[:, None] == self.label_ids
+        return Negatives(entries, excluded)

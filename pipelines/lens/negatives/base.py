@@ -1,4 +1,4 @@
-"""What a sampling of negatives is: settings, and a sampler that every worker opens once.
+"""base: a sampling of negatives: its settings, and a sampler that every worker opens once.
 
 Axes: B rows of the batch of all workers, M further negatives, E embedding.
 """
@@ -18,10 +18,10 @@ from vitlens_core.losses.base import Negatives
 
 
 class NegativeSampler(Protocol):
-    """Gives a batch targets of other samples.
+    """Gives a batch the targets of other samples.
 
-    Nothing of it is saved in checkpoints: what it gives is a function of the settings, the data
-    and the batch, the same on every worker.
+    It has no state in checkpoints: its result is a function of the settings, the data and the
+    batch, the same on every worker.
     """
 
     def sample(
@@ -31,7 +31,7 @@ class NegativeSampler(Protocol):
         sample_ids: torch.Tensor,
         label_ids: torch.Tensor | None,
     ) -> Negatives:
-        """Negatives of one kind of target for the batch of all workers.
+        """Return negatives of one kind of target for the batch of all workers.
 
         Args:
             kind: `image`, `text` or `teacher`.
@@ -53,10 +53,10 @@ class NegativeSampling(BaseModel, ABC):
     def open(
         self, targets: Artifact, kinds: Collection[str], *, seed: int, device: torch.device
     ) -> NegativeSampler:
-        """The sampler over the training split of `targets`.
+        """Open the sampler over the training split of `targets`.
 
         Args:
-            kinds: of targets that are trained against.
+            kinds: the kinds of targets that are trained against.
         """
 
 

@@ -1,4 +1,4 @@
-"""What a gate is: settings, a tier, and a check that says in a sentence why it passed or failed."""
+"""base: a gate: its settings, its tier, and a check that gives the reason of its result."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from pipelines.execution.runtime import Runtime
 from pipelines.store.artifacts import Artifact
 from vitlens_core.kinds import OneOf
 
-if TYPE_CHECKING:  # the registry keeps results, and so imports this module
+if TYPE_CHECKING:  # `models` imports this module, so importing it back would be a circle
     from pipelines.registry.models import ModelVersion
 
 Tier = Literal["sanity", "thresholds", "non_inferiority", "benchmarks"]
-# What is asked of a challenger, in this order.
+# In the order in which they are shown.
 TIERS: tuple[Tier, ...] = ("sanity", "thresholds", "non_inferiority", "benchmarks")
 
 
 class GateResult(BaseModel):
-    """What a gate found.
+    """The result of a gate.
 
     Attributes:
-        skipped: there was nothing to check, as `reason` says; counts as passed.
+        skipped: whether there was nothing to check, as `reason` says; counts as passed.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,13 +55,13 @@ class GateResult(BaseModel):
 
 @dataclass(frozen=True)
 class GateContext:
-    """What a gate may look at.
+    """What a gate can read.
 
     Attributes:
-        home: of the registry.
-        artifacts: by step, those the challenger was registered with.
-        split: how the challenger was evaluated.
-        challenger, champion: versions of the registered model; no champion before the first.
+        home: home of the registry.
+        artifacts: the artifacts that the challenger was registered with, by step.
+        split: settings of the challenger's evaluation.
+        challenger, champion: versions of the registered model; None before the first champion.
     """
 
     runtime: Runtime
@@ -77,7 +77,7 @@ class GateContext:
 
     @cached_property
     def result(self) -> EvaluationResult:
-        """What the evaluation found; its `figures()` by dotted path."""
+        """The result of the evaluation; `figures()` gives its figures by dotted path."""
         return read_result(self.evaluation)
 
     @cached_property
@@ -92,26 +92,26 @@ class Gate(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: str = Field(description="a module of pipelines.registry.gates")
-    # The names Dagster's checks and MLflow's tags allow.
+    # Dagster's checks and MLflow's tags both allow these names.
     name: str = Field(pattern=r"^\w+$", description="letters, digits and underscores")
 
     @property
     @abstractmethod
     def tier(self) -> Tier:
-        """When it is asked, and which tag of the version it counts for."""
+        """The tier of the gate, which is also the tag of the version that it counts for."""
 
     @abstractmethod
     def check(self, context: GateContext) -> GateResult:
-        """What it finds of the challenger.
+        """Check the challenger.
 
         Raises:
-            ConfigError: it asks for what does not exist.
+            ConfigError: the gate names a figure or data set that does not exist.
         """
 
     def result(
         self, passed: bool, reason: str, *, metric: str, value: float, threshold: float
     ) -> GateResult:
-        """Passed or failed, and why, in a sentence."""
+        """Build a result that passed or failed; `reason` says why, in a sentence."""
         return GateResult(
             name=self.name,
             tier=self.tier,
@@ -123,7 +123,7 @@ class Gate(BaseModel, ABC):
         )
 
     def skip(self, reason: str) -> GateResult:
-        """There is nothing to check; counts as passed."""
+        """Build a result for a gate with nothing to check; it counts as passed."""
         return skipped(self.name, self.tier, reason)
 
 
@@ -132,7 +132,7 @@ AnyGate = Annotated[Gate, GATES]
 
 
 def skipped(name: str, tier: Tier, reason: str) -> GateResult:
-    """A gate that had nothing to check."""
+    """Build the result of a gate that had nothing to check."""
     return GateResult(
         name=name,
         tier=tier,
@@ -150,7 +150,7 @@ def all_passed(results: Sequence[GateResult]) -> bool:
 
 
 def tier_outcomes(results: Sequence[GateResult]) -> dict[Tier, str]:
-    """Each tier that was checked, in a word: failed if a gate of it failed."""
+    """Return the outcome of each checked tier; a tier failed if one of its gates failed."""
     order = ("failed", "passed", "skipped")
-    found = {tier: [r.outcome for r in results if r.tier == tier] for tier in TIERS}
-    return {tier: min(outcomes, key=order.index) for tier, outcomes in found.items() if outcomes}
+    by_tier = {tier: [r.outcome for r in results if r.tier == tier] for tier in TIERS}
+    return {tier: min(outcomes, key=order.index) for tier, outcomes in by_tier.items() if outcomes}

@@ -8,7 +8,7 @@ from pipelines.registry.gates.base import Gate, GateContext, GateResult, Tier
 
 
 class Benchmarks(Gate):
-    """Fails if a data set that is mounted could not be measured; their figures are thresholds'."""
+    """Fails if a mounted data set could not be measured; bounds on figures are thresholds."""
 
     kind: Literal["benchmarks"] = "benchmarks"
 
@@ -23,7 +23,9 @@ class Benchmarks(Gate):
         if not failed and not names:
             others = ", ".join(item.benchmark for item in table.skipped)
             return self.skip(
-                f"no data set is mounted ({others})" if others else "there is none of this modality"
+                f"no data set is mounted ({others})"
+                if others
+                else "there is no data set of this modality"
             )
         reason = "; ".join(failed) or f"{len(table.rows)} figures of {', '.join(names)}"
         return self.result(

@@ -1,11 +1,11 @@
-"""non_inferiority: whether a challenger may replace the champion.
+"""non_inferiority: checks that a challenger is not worse than the champion.
 
-Reads     the challenger's predictions, and the champion's package, which is shown the same
-          held-out samples.
+Reads     the challenger's predictions, and the champion's package, which embeds the same held-out
+          samples.
 Promises  both are compared sample by sample; the challenger passes if its top-1 is, with the
-          confidence stated, no more than the margin below the champion's (paired bootstrap
-          over whole objects or subjects). A champion that cannot be shown these samples fails
-          the gate and says why: then a person decides.
+          stated confidence, at most the margin below the champion's (paired bootstrap over whole
+          objects or subjects). If the champion cannot embed these samples, the gate fails and
+          says why, so that a person decides.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vitlens_core.metrics import Bootstrap
 
 
 class NonInferiority(NonInferiorityConfig, Gate):
-    """Compares the challenger with the champion on the very same samples."""
+    """Compares the challenger with the champion on the same samples."""
 
     kind: Literal["non_inferiority"] = "non_inferiority"
 
@@ -38,7 +38,9 @@ class NonInferiority(NonInferiorityConfig, Gate):
         if champion is None or champion.version == context.challenger.version:
             return self.skip("there is no other champion to compare with")
         title = f"version {champion.version}"
-        found = {prediction.key: prediction for prediction in read_predictions(context.evaluation)}
+        predictions = {
+            prediction.key: prediction for prediction in read_predictions(context.evaluation)
+        }
         try:
             # Late: it needs torch, and a gate's settings are checked without it.
             from pipelines.evaluation.other_lens import hits_of
@@ -47,9 +49,9 @@ class NonInferiority(NonInferiorityConfig, Gate):
             targets = context.artifacts["targets"]
             keys, theirs = hits_of(folder, context.runtime, context.split, targets)
         except (InputError, CheckpointError, ConfigError) as error:
-            return self._result(math.nan, f"{title} cannot be shown these samples: {error}")
-        ours = np.array([found[key].correct for key in keys])
-        bootstrap = Bootstrap(self.resamples, self.seed, [found[key].group for key in keys])
+            return self._result(math.nan, f"{title} cannot embed these samples: {error}")
+        ours = np.array([predictions[key].correct for key in keys])
+        bootstrap = Bootstrap(self.resamples, self.seed, [predictions[key].group for key in keys])
         difference, bound = metrics.paired_difference(ours, theirs, self.confidence, bootstrap)
         return self._result(
             bound,
@@ -60,7 +62,7 @@ class NonInferiority(NonInferiorityConfig, Gate):
 
     def _result(self, bound: float, reason: str) -> GateResult:
         return self.result(
-            bool(bound >= -self.margin),  # NaN is not
+            bool(bound >= -self.margin),  # False for NaN: a comparison that failed fails the gate
             reason,
             metric="top-1 less the champion's, lower bound",
             value=bound,

@@ -1,9 +1,9 @@
-"""sanity: whether a registered lens works for whoever loads it.
+"""sanity: checks that a registered lens works for its consumers.
 
-Reads     the registered model, through MLflow, in a process of its own, from an empty folder,
-          with pickle forbidden.
-Promises  loads, embeds, and what comes out is finite, of unit norm, the same twice and the same
-          alone as in a batch; latency and memory lie within the budget that YAML states.
+Reads     the registered model through MLflow, in a process of its own that starts in an empty
+          folder, with pickle forbidden.
+Promises  the lens loads and embeds; embeddings are finite, of unit norm, the same twice, and the
+          same alone as in a batch; latency and memory are within the budget of the settings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipelines.registry.settings import SanityConfig
 
 _CHILD = Path(__file__).with_name("_sanity_child.py")
 _LARGEST_NORM_ERROR = 1e-3
-_SHOWN = 300  # characters of a child's last words
+_SHOWN = 300  # characters shown of the child's last line of output
 
 
 class Sanity(SanityConfig, Gate):
@@ -39,31 +39,32 @@ class Sanity(SanityConfig, Gate):
         return self.check_package(models.download(context.challenger.uri, context.home))
 
     def check_package(self, folder: Path) -> GateResult:
-        """Load the model of a folder, and say in a sentence what was found."""
+        """Load the model of a folder in a child process, and check its measurements."""
         try:
-            found = _measured(folder, self)
+            measured = _measured(folder, self)
         except _DiedError as error:
             return self._result([str(error)], "")
         return self._result(
-            list(self._wrong(found)),
-            f"loads in {found['load_s']:.1f} s in a fresh process; embeddings finite, of unit "
-            f"norm, repeatable; {found['latency_ms']:.0f} ms an input, {found['memory_mb']:.0f} MB",
+            list(self._wrong(measured)),
+            f"loads in {measured['load_s']:.1f} s in a fresh process; embeddings finite, of unit "
+            f"norm, repeatable; {measured['latency_ms']:.0f} ms per input, "
+            f"{measured['memory_mb']:.0f} MB",
         )
 
-    def _wrong(self, found: Mapping[str, Any]) -> Iterator[str]:
-        """What consumers would complain of."""
-        if not found["finite"]:
+    def _wrong(self, measured: Mapping[str, Any]) -> Iterator[str]:
+        """Yield what is wrong, for a consumer."""
+        if not measured["finite"]:
             yield "an embedding is not finite"
-        if not found["norm_error"] <= _LARGEST_NORM_ERROR:  # NaN is not
-            yield f"norms differ from 1 by {found['norm_error']:.2g}"
-        if found["repeat_difference"] != 0:
+        if not measured["norm_error"] <= _LARGEST_NORM_ERROR:  # `not <=` is also true for NaN
+            yield f"norms differ from 1 by {measured['norm_error']:.2g}"
+        if measured["repeat_difference"] != 0:
             yield "the same input gives another embedding each time"
-        if not found["batch_difference"] <= self.tolerance:
-            yield f"alone and in a batch differ by {found['batch_difference']:.2g}"
-        if found["latency_ms"] > self.max_latency_ms:
-            yield f"{found['latency_ms']:.0f} ms an input, budget {self.max_latency_ms:.0f}"
-        if found["memory_mb"] > self.max_memory_mb:
-            yield f"{found['memory_mb']:.0f} MB, budget {self.max_memory_mb:.0f}"
+        if not measured["batch_difference"] <= self.tolerance:
+            yield f"embeddings alone and in a batch differ by {measured['batch_difference']:.2g}"
+        if measured["latency_ms"] > self.max_latency_ms:
+            yield f"{measured['latency_ms']:.0f} ms per input, budget {self.max_latency_ms:.0f} ms"
+        if measured["memory_mb"] > self.max_memory_mb:
+            yield f"{measured['memory_mb']:.0f} MB, budget {self.max_memory_mb:.0f} MB"
 
     def _result(self, wrong: list[str], described: str) -> GateResult:
         reason = "; ".join(wrong) or described
@@ -75,7 +76,7 @@ class _DiedError(Exception):
 
 
 def _measured(model_folder: Path, config: SanityConfig) -> dict:
-    # -P: else the folder of the script, and so our modules, could be imported by their names.
+    # -P: by default Python puts the script's folder on the import path, and with it our modules.
     command = [sys.executable, "-P", str(_CHILD), str(model_folder), str(config.repeats)]
     environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     with tempfile.TemporaryDirectory(prefix="vitlens-sanity-") as folder:

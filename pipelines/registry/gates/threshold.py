@@ -1,7 +1,7 @@
-"""threshold: a bound on one figure, of the evaluation or of a public data set.
+"""threshold: a bound on one figure of the evaluation or of a public data set.
 
-Promises  a gate on a figure that does not exist is refused, and a figure that is not finite
-          fails; one on a data set that is not mounted is skipped.
+Promises  a gate is refused if its figure does not exist, fails if the figure is not finite, and
+          is skipped if its data set is not mounted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vitlens_core.errors import ConfigError, unknown
 
 
 class Threshold(Gate):
-    """One bound on one figure. Both sides of a figure are two gates."""
+    """One bound on one figure; a lower and an upper bound are two gates."""
 
     kind: Literal["threshold"] = "threshold"
     metric: str = Field(
@@ -37,7 +37,7 @@ class Threshold(Gate):
 
     @property
     def benchmark(self) -> str | None:
-        """The public data set whose figure it is, if it is one's."""
+        """The public data set of the figure, if it has one."""
         section, _, rest = self.metric.partition(".")
         return rest.partition(".")[0] if section == BENCHMARKS.name else None
 
@@ -51,10 +51,13 @@ class Threshold(Gate):
         return self._check_benchmark(self.benchmark, context.benchmarks)
 
     def compare(self, available: Mapping[str, float]) -> GateResult:
-        """Hold the bound against one of the figures, by their dotted paths.
+        """Compare the gate's figure with its bound.
+
+        Args:
+            available: figures by dotted path.
 
         Raises:
-            ConfigError: there is no such figure; the message lists those there are.
+            ConfigError: there is no such figure; the message lists the available ones.
         """
         if self.metric not in available:
             choices = unknown("figure", self.metric, sorted(available))

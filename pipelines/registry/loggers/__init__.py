@@ -1,5 +1,5 @@
-"""Where figures go while a lens is trained, one module each, found by name (`tracking.loggers`).
+"""loggers: receivers of the figures of a training, one module each (`tracking.loggers`).
 
-A new logger is a new module here with one subclass of `base.LoggerConfig`, and its name in the
-settings. The driver alone talks to loggers: figures of Ray's workers come to it.
+A new logger is a new module here, found by its name, with one subclass of `base.LoggerConfig`, and
+its name in the settings. Only the driver calls loggers; Ray's workers send it their figures.
 """

@@ -1,4 +1,4 @@
-"""What a logger is: settings, which never enter a fingerprint, and what they open."""
+"""base: a logger: its settings, which never enter a fingerprint, and what they open."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LoggerConfig(BaseModel, ABC):
 
     @abstractmethod
     def open(self, home: Home) -> TrainingLogger:
-        """The logger. Opening costs nothing: `start` is called once something is trained."""
+        """Return the logger, without connecting: `start` is called when a training begins."""
 
 
 AnyLogger = Annotated[LoggerConfig, OneOf(LoggerConfig, "logger", __package__ or "")]

@@ -1,4 +1,4 @@
-"""json_lines: figures as they come, a line of JSON each, in `curves/` of the home.
+"""json_lines: writes the figures of a training as lines of JSON to `curves/` of the home.
 
 {"step": 3, "train.loss": 1.5, "at": 1764370000.1}
 {"event": "ended", "error": null, "at": 1764370090.4}
@@ -18,7 +18,7 @@ from pipelines.store.home import Home
 
 
 class JsonLines(LoggerConfig):
-    """A file per lens."""
+    """Settings of a logger that writes a file per lens."""
 
     kind: Literal["json_lines"] = "json_lines"
 
@@ -46,8 +46,8 @@ class JsonLinesLogger:
         self._append([{"step": p.step, **p.figures, "at": p.at} for p in points])
 
     def finish(self, error: BaseException | None) -> None:
-        said = f"{type(error).__name__}: {error}" if error else None
-        self._append([{"event": "ended", "error": said, "at": time.time()}])
+        message = f"{type(error).__name__}: {error}" if error else None
+        self._append([{"event": "ended", "error": message, "at": time.time()}])
 
     def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
         with self.path.open("a") as file:
@@ -55,7 +55,7 @@ class JsonLinesLogger:
 
 
 def _points(path: Path) -> list[dict[str, Any]]:
-    """The points of a file; of a line that a kill left half written nothing stays."""
+    """Read the points of a file, and cut off a last line that a kill left half written."""
     if not path.exists():
         return []
     whole, _, half = path.read_text().rpartition("\n")

@@ -1,7 +1,7 @@
-"""mlflow: a run of the registry's experiment, from the first step of a training on.
+"""mlflow: logs a training to a run of the registry's experiment, from its first step on.
 
-Promises  there is one run of an evaluated lens: registering it goes on with the run of its
-          training (`tracking.record`), and completes its curves where a server was away.
+Promises  an evaluated lens has one run: registering it continues the run of its training
+          (`tracking.record`), and adds the points of the curves that a server missed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipelines.store.home import Home
 
 
 class Mlflow(LoggerConfig):
-    """Curves by step in MLflow, while the lens is trained."""
+    """Settings of a logger that writes curves to MLflow while the lens is trained."""
 
     kind: Literal["mlflow"] = "mlflow"
 

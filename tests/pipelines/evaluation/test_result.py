@@ -160,5 +160,7 @@ def test_a_calibration_comes_back_as_it_was() -> None:
 def test_a_file_of_another_content_is_refused_by_name(tmp_path: Path) -> None:
     build = quiet_runtime(tmp_path).store.begin("evaluation", 1, {}, {})
     file = write_atomic(build.folder / "metrics.json", json.dumps({"accuracy": 1}).encode())
-    with pytest.raises(IntegrityError, match=r"metrics\.json has another content .* run again"):
+    with pytest.raises(
+        IntegrityError, match=r"metrics\.json differs from what this release writes .* run again"
+    ):
         read_result(build.commit([file], {}))

@@ -217,7 +217,7 @@ def test_a_shard_with_a_sample_too_few_is_named(tmp_path: Path) -> None:
     made = synthetic.targets(Store(UPath(tmp_path)), {"train": (4,)})
     path = made.shards()[0]
     path.write_bytes(encode_shard([synthetic.sample(i, "train") for i in range(3)]))
-    with pytest.raises(IntegrityError, match=r"train-00000\.tar: 3 samples, 4 were written"):
+    with pytest.raises(IntegrityError, match=r"train-00000\.tar: found 3 samples, 4 were written"):
         _batches(made, 4, 1)
 
 

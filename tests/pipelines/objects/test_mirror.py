@@ -289,7 +289,7 @@ def test_without_a_network_annotations_are_those_last_fetched(server, layout, tm
     server.server_close()
     mirror = open_mirror(server.url, tmp_path / "cache", QUICK)
     assert list(mirror.records()) == known
-    assert "as they were when last fetched" in caplog.text
+    assert "using its annotations as last fetched" in caplog.text
     with pytest.raises(TransientError, match="Connect"):
         mirror.state()
 

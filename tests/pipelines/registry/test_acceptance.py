@@ -184,7 +184,7 @@ def test_a_champion_that_cannot_be_shown_the_samples_fails_the_gate(
     model = checked(home, runtime, worse(runtime, flow), config())
     assert outcomes(model)["non_inferiority"] == "failed"
     held = {gate.name: gate for gate in model.gates}["non_inferiority"]
-    assert "version 1 cannot be shown these samples: " in held.reason
+    assert "version 1 cannot embed these samples: " in held.reason
 
 
 def test_what_was_checked_is_not_checked_again_unless_told_otherwise(
@@ -283,7 +283,10 @@ def test_a_gate_of_ones_own_is_a_file_and_an_entry_of_the_yaml(
 @pytest.mark.parametrize(
     ("budget", "said"),
     [
-        ({"max_latency_ms": 0.001, "max_memory_mb": 1}, r"ms an input, budget 0; .* MB, budget 1$"),
+        (
+            {"max_latency_ms": 0.001, "max_memory_mb": 1},
+            r"ms per input, budget 0 ms; .* MB, budget 1 MB$",
+        ),
         ({"timeout_s": 0.1}, r"^did not load and embed within 0 s$"),
     ],
 )

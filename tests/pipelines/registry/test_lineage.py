@@ -34,5 +34,5 @@ def test_two_versions_differ_in_what_differs(home: Path) -> None:
 
 
 def test_a_version_is_not_compared_with_itself(home: Path) -> None:
-    with pytest.raises(ConfigError, match="name two versions to compare, found 1 twice"):
+    with pytest.raises(ConfigError, match="expected two versions to compare, found 1 twice"):
         lineage.compare(home, NAME, register(home).version, 1)

@@ -158,7 +158,7 @@ def test_the_api_follows_a_registered_model(home: Path, monkeypatch: pytest.Monk
         ("models:/vitlens-point_cloud/latest", "expected models:/<name>@<alias> or"),
         ("models:/vitlens-point_cloud/7", "of vitlens-point_cloud there are /1, @challenger"),
         ("models:/vitlens-point_cloud@champion", "there are /1, @challenger"),
-        ("models:/vitlens-audio@champion", "it holds no vitlens-audio"),
+        ("models:/vitlens-audio@champion", "there is no vitlens-audio"),
     ],
 )
 def test_a_model_that_is_not_registered_is_named(

@@ -63,7 +63,7 @@ def test_a_file_given_up_leaves_nothing(tmp_path: Path, kind: str) -> None:
         (errno.ENOSPC, "No space left on device; free some space"),
         (errno.EACCES, "Permission denied; let this user"),
         (errno.EROFS, "Read-only file system; make it writable"),
-        (errno.EIO, "Input/output error; see to the store"),
+        (errno.EIO, "Input/output error; check the store"),
     ],
 )
 def test_a_failing_disk_is_named_with_what_to_do(number: int, advice: str) -> None:
@@ -71,7 +71,7 @@ def test_a_failing_disk_is_named_with_what_to_do(number: int, advice: str) -> No
         with pytest.raises(StorageError) as raised, storage_errors(Path("/data/a.tar")):
             raise OSError(number, os.strerror(number), stated)
         assert str(raised.value).startswith(f"/data/a.tar: {advice}")
-        assert "the same command goes on" in str(raised.value)
+        assert "run the same command again to go on" in str(raised.value)
     travelled = pickle.loads(pickle.dumps(raised.value))
     assert (type(travelled), str(travelled)) == (StorageError, str(raised.value))
 
@@ -96,7 +96,7 @@ def _files(folder: Path) -> list[str]:
     ],
 )
 def test_what_a_stores_client_raises_is_a_storage_error(error: Exception) -> None:
-    with pytest.raises(StorageError, match="see to the store"), storage_errors(UPath("s3://a/b")):
+    with pytest.raises(StorageError, match="check the store"), storage_errors(UPath("s3://a/b")):
         raise error
 
 

@@ -140,7 +140,7 @@ def test_encodings_are_the_same_every_time() -> None:
 def test_arrays_of_objects_are_not_unpickled() -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.array([print], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="no array as `encode_array` writes it"):
+    with pytest.raises(ValueError, match="expected an array that `encode_array` wrote"):
         decode_array(buffer.getvalue())
 
 
