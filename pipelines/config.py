@@ -27,6 +27,7 @@ from pipelines.registry.settings import AcceptanceConfig, TrackingConfig
 from pipelines.renders.step import RendersConfig
 from pipelines.shards.step import ShardsConfig
 from pipelines.source.datasets import AnySource
+from pipelines.targets.step import TargetsConfig
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError, unknown
 from vitlens_core.kinds import OneOf
@@ -57,6 +58,7 @@ class RunConfig(BaseModel):
     )
     shards: ShardsConfig = ShardsConfig()
     foundation: FoundationConfig = FoundationConfig()
+    targets: TargetsConfig = TargetsConfig()
     lens: LensConfig = LensConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     benchmarks: BenchmarksConfig = BenchmarksConfig()

@@ -143,5 +143,4 @@ _SETTINGS: dict[str, Callable[[RunConfig], tuple[Any, ...]]] = {
         _teacher(config),
     ),
     LENS.name: lambda config: (config.lens.train, config.tower()),
-    TARGETS.name: lambda config: (),
 }

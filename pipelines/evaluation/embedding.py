@@ -18,6 +18,7 @@ from pipelines.execution.runtime import Runtime
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample, decode_array, targets_file
+from pipelines.targets.stored import decode_targets
 from vitlens_core import metrics, modalities
 from vitlens_core.captions import class_prompts
 from vitlens_core.errors import ConfigError
@@ -126,9 +127,9 @@ class _SplitCollector:
             self.infos.append(info)
             for kind, means in self.means.items():
                 file = targets_file(kind)
-                if file in sample and len(targets := _decoded(sample[file])):
+                if file in sample and len(targets := decode_targets(sample[file])):
                     means.append(unit(targets.mean(0)))
-            texts = _decoded(sample[targets_file("text")])
+            texts = decode_targets(sample[targets_file("text")])
             self.texts.update(zip(info.captions, texts, strict=True))
 
     def whole(self) -> EmbeddedSplit:
@@ -157,7 +158,3 @@ def _labelled(samples: Iterator[Sample]) -> Iterator[tuple[Sample, SampleInfo]]:
         info = SampleInfo.of(sample)
         if info.label:
             yield sample, info
-
-
-def _decoded(data: bytes) -> np.ndarray:
-    return decode_array(data).astype(np.float32)

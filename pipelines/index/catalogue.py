@@ -54,7 +54,7 @@ class Catalogue:
         name: beginning of the index's fingerprint.
         modality: of the lens that made the `signal` vectors.
         kinds: of vectors there are, out of `pipelines.index.items.KINDS`.
-        labels: every class of the corpus, sorted.
+        label_counts: items of every class of the corpus, by name.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -63,7 +63,7 @@ class Catalogue:
             raise ConfigError(f"{artifact.folder} is no index but {artifact.manifest.step}")
         info = artifact.read_model(INDEX_FILE, IndexInfo)
         self.modality, self.embed_dim = info.modality, info.embed_dim
-        self.labels = list(info.labels)
+        self.label_counts = info.labels
         self.kinds = [kind for kind in KINDS if kind in info.vectors]
         self.name = artifact.fingerprint[:16]
         self.lens: str = artifact.manifest.inputs["lens"]
@@ -73,6 +73,11 @@ class Catalogue:
         self._lines = self._mapped(ITEMS_FILE)
         ends = np.flatnonzero(np.frombuffer(self._lines, np.uint8) == _NEWLINE)
         self._bounds = np.concatenate([[0], ends + 1])
+
+    @property
+    def labels(self) -> list[str]:
+        """Every class of the corpus, sorted."""
+        return sorted(self.label_counts)
 
     def __len__(self) -> int:
         return len(self._bounds) - 1

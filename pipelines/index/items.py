@@ -31,7 +31,7 @@ class IndexInfo(BaseModel):
     modality: str = Field(description="of the lens that made the `signal` vectors")
     embed_dim: int = Field(description="width E of a vector")
     vectors: dict[VectorKind, int] = Field(description="how many there are, by kind")
-    labels: tuple[str, ...] = Field(description="every class of the corpus, sorted")
+    labels: dict[str, int] = Field(description="items of every class of the corpus, sorted by name")
     items: int
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,7 @@ from pipelines.store.shards import (
     encode_model,
     targets_file,
 )
+from pipelines.targets.stored import decode_targets
 from vitlens_core.model_files import LENS_FILE
 
 if TYPE_CHECKING:
@@ -133,7 +135,7 @@ def _means(sample: Sample) -> dict[VectorKind, np.ndarray]:
     means: dict[VectorKind, np.ndarray] = {}
     of_targets: tuple[VectorKind, ...] = ("image", "text")
     for kind in of_targets:
-        targets = decode_array(sample[targets_file(kind)]).astype(np.float32)
+        targets = decode_targets(sample[targets_file(kind)])
         if len(targets):
             means[kind] = unit(targets.mean(axis=0))
     return means
@@ -145,7 +147,7 @@ class _Gathered:
     def __init__(self, build: Build, config: IndexConfig, width: int) -> None:
         self._folder, self._width = build.folder, width
         self._graphs = {kind: new_graph(width, config) for kind in KINDS}
-        self._labels: set[str] = set()
+        self._labels: Counter[str] = Counter()
         self._lines = tempfile.TemporaryFile()  # noqa: SIM115  ends with this object
         self._count = 0
 
@@ -172,7 +174,7 @@ class _Gathered:
     ) -> None:
         info = SampleInfo.of(sample)
         if info.label:
-            self._labels.add(info.label)
+            self._labels[info.label] += 1
         item = IndexItem(
             **info.model_dump(),
             key=sample["__key__"],
@@ -188,7 +190,7 @@ class _Gathered:
             modality=modality,
             embed_dim=self._width,
             vectors=kinds,
-            labels=tuple(sorted(self._labels)),
+            labels=dict(sorted(self._labels.items())),
             items=self._count,
         )
         files = [write_atomic(self._folder / INDEX_FILE, encode_model(info))]

@@ -24,7 +24,7 @@ class IndexConfig(BaseModel):
 
 STEP = Step(
     name="index",
-    version=1,
+    version=2,
     description="Every sample's vectors, to be found by an embedding of any modality.",
     inputs=("shards", "targets", "foundation", "lens"),
     made_by="Ray Data",
@@ -38,7 +38,7 @@ STEP = Step(
         "<vectors>.usearch": "one graph per kind of vectors, keyed by the number of an item",
         "items.jsonl": "line n is item n: what its json says, its key, the kinds of vectors it "
         "has, and where in the tars its thumbnail lies (`IndexItem`)",
-        "index.json": "modality, width, counts by kind, labels (`IndexInfo`)",
+        "index.json": "modality, width, counts by kind and by label (`IndexInfo`)",
     },
     promises="Deterministic. A killed job goes on at the shards that lack a record. One shard's "
     "vectors are in memory beside the graphs, which hold the corpus's vectors as fp16.",

@@ -24,6 +24,7 @@ from pipelines.execution.bulk import read_record
 from pipelines.lens.shard_table import RowBuffer, SamplePlace, TrainingShard, missing_target
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import targets_file
+from pipelines.targets.stored import as_floats
 from vitlens_core.errors import ConfigError, IntegrityError
 
 _MOST_LANES = 64
@@ -145,8 +146,7 @@ def collate(
         keys=[table.keys[number] for table, number in known],
         signals=torch.from_numpy(_signals(places, signal)),
         targets={
-            kind: torch.from_numpy(drawn).float()
-            for kind, drawn in _targets(places, kinds, seed, rows).items()
+            kind: as_floats(drawn) for kind, drawn in _targets(places, kinds, seed, rows).items()
         },
         label_ids=torch.tensor([table.label_ids[number] for table, number in known]),
         sample_ids=torch.tensor([table.sample_ids[number] for table, number in known]),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.lens.batches import Batch
-from pipelines.lens.negatives.base import NegativeSampler
+from pipelines.lens.negatives.base import BatchRows, NegativeSampler
 from pipelines.lens.not_finite import LossError, diagnose
 from pipelines.lens.parallel import gather_rows
 from pipelines.lens.settings import TrainConfig
@@ -45,16 +45,20 @@ class Objective:
         """
         device = embeddings.device
         embeddings = gather_rows(embeddings)
-        label_ids = gather_rows(batch.label_ids.to(device)) if self.label_positives else None
-        sample_ids = gather_rows(batch.sample_ids.to(device)) if self.sampler else None
+        sample_ids = gather_rows(batch.sample_ids.to(device))
+        label_ids = gather_rows(batch.label_ids.to(device))
+        of_positives = label_ids if self.label_positives else None
         losses = {}
         for kind in self.weights:
             targets = gather_rows(batch.targets[kind].to(device))
             negatives = None
-            if self.sampler and sample_ids is not None:
-                negatives = self.sampler.sample(kind, targets, sample_ids, label_ids)
-            pairs = Pairs(embeddings, targets, label_ids, negatives)
+            if self.sampler:
+                rows = BatchRows(kind, targets, sample_ids, label_ids, self.label_positives)
+                negatives = self.sampler.sample(rows)
+            pairs = Pairs(embeddings, targets, of_positives, negatives)
             losses[kind] = self.loss(pairs, log_scale, self.parameters)
+            if not self.loss.takes_scale:  # workers wait for a gradient of every parameter
+                losses[kind] = losses[kind] + 0 * log_scale
         return losses
 
     def total(

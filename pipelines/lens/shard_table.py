@@ -27,9 +27,9 @@ from pipelines.store.shards import (
     ArrayPlaces,
     OpenShard,
     Sample,
-    decode_array,
     targets_file,
 )
+from pipelines.targets.stored import decode_targets
 from vitlens_core.errors import ConfigError, IntegrityError
 
 
@@ -112,9 +112,9 @@ def label_of(sample: Sample) -> str:
 
 
 def read_targets(sample: Sample, kind: str) -> np.ndarray:
-    """Read a sample's targets of a kind, [n, E] with n ≥ 1 (`ConfigError`: it has none)."""
+    """Read a sample's targets of a kind, fp32 [n, E] with n ≥ 1 (`ConfigError`: it has none)."""
     data = sample.get(targets_file(kind))
-    targets = decode_array(data) if data is not None else ()
+    targets = decode_targets(data) if data is not None else ()
     if not len(targets):
         raise missing_target(sample["__key__"], kind)
     return np.asarray(targets)

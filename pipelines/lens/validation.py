@@ -56,7 +56,7 @@ class ValidationSplit:
         while rows := list(islice(samples, _ROWS_PER_FORWARD * self.world_size)):
             signals = self.prepare(self._own_signals(rows)).to(self.device)
             embeddings.append(gather_rows(embed(signals))[: len(rows)])
-            means = [torch.tensor(read_targets(s, self.kind)).float().mean(0) for s in rows]
+            means = [torch.tensor(read_targets(s, self.kind)).mean(0) for s in rows]
             paired.append(F.normalize(torch.stack(means), dim=-1).to(self.device))
         return torch.cat(embeddings), torch.cat(paired)
 

@@ -12,8 +12,10 @@ import logging
 import time
 from collections.abc import Callable
 
+from starlette.applications import Starlette
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Match
+from starlette.types import Message, Receive, Scope, Send
 
 from pipelines.service.config import ServiceConfig
 from pipelines.service.metrics import Metrics
@@ -22,8 +24,6 @@ from pipelines.service.refusal import RefusedError
 LOG = logging.getLogger("vitlens.service")
 _PAGE = ("/", "/explorer.css", "/explorer.js", "/report.css")
 OPEN = (*_PAGE, "/health", "/ready", "/docs", "/openapi.json")
-QUESTIONS = ("/embed", "/similarity", "/zero_shot", "/search")
-_COUNTED = (*OPEN, *QUESTIONS, "/model", "/metrics")
 _BUSY_S = "1"
 ANSWERED_BY = "vitlens.model"  # in a request's scope: the model it met
 
@@ -32,11 +32,12 @@ class Guard:
     """An ASGI app around another."""
 
     def __init__(
-        self, app: ASGIApp, config: ServiceConfig, metrics: Metrics, label: Callable[[], str]
+        self, app: Starlette, config: ServiceConfig, metrics: Metrics, label: Callable[[], str]
     ) -> None:
         """`label` names the present model, for the header `x-vitlens-model` of requests that do
         not say in their scope which one they met."""
         self._app = app
+        self._routes = list(app.routes)
         self._limits = config.limits
         self._token = config.token.get_secret_value().encode() if config.token else None
         self._metrics = metrics
@@ -47,7 +48,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        route, started = _route(scope["path"]), time.monotonic()
+        route, started = self._route(scope), time.monotonic()
         status = 500
 
         async def counted(message: Message) -> None:
@@ -68,6 +69,11 @@ class Guard:
             self._metrics.in_flight.dec()
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(time.monotonic() - started)
+
+    def _route(self, scope: Scope) -> str:
+        """A route's path; what anybody could make up is one."""
+        found = (r for r in self._routes if r.matches(scope)[0] != Match.NONE)
+        return getattr(next(found, None), "path", "other")
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -91,7 +97,7 @@ class Guard:
             )
 
     def _check_room(self, scope: Scope) -> None:
-        if scope["path"] in QUESTIONS and self._under_way > self._limits.waiting:
+        if scope["method"] == "POST" and self._under_way > self._limits.waiting:
             waiting = self._limits.waiting
             raise RefusedError(429, "busy", f"{waiting} requests under way", "fewer at a time")
 
@@ -137,13 +143,6 @@ def answer(refusal: RefusedError, metrics: Metrics) -> JSONResponse:
     headers = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": _BUSY_S}}
     body = {"error": refusal.error, "expected": refusal.expected}
     return JSONResponse(body, refusal.status, headers.get(refusal.status))
-
-
-def _route(path: str) -> str:
-    """A route's name; what anybody could make up is one."""
-    if path.startswith("/thumbnails/"):
-        return "/thumbnails"
-    return path if path in _COUNTED else "other"
 
 
 def _header(scope: Scope, name: bytes) -> bytes:

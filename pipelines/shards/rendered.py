@@ -19,6 +19,7 @@ from pipelines.store.shards import (
     TEACHER_SIGNAL,
     Sample,
     decode_array,
+    decode_png,
     encode_signal,
     view_names,
 )
@@ -35,6 +36,10 @@ class ObjectFiles:
     @cached_property
     def points(self) -> np.ndarray:
         return decode_array(self._sample["points.npy"])
+
+    @cached_property
+    def rgba(self) -> np.ndarray:
+        return np.stack([decode_png(self._sample[name]) for name in view_names(self._sample)])
 
     @cached_property
     def depth_m(self) -> np.ndarray:
@@ -58,6 +63,10 @@ class SeenObject:
     @property
     def points(self) -> np.ndarray:
         return self.files.points
+
+    @property
+    def rgba(self) -> np.ndarray:
+        return self.files.rgba[list(self.views)]
 
     @property
     def depth_m(self) -> np.ndarray:

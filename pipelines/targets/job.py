@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,23 +27,25 @@ from pipelines.store.shards import (
     TEACHER_SIGNAL,
     Sample,
     decode_array,
-    encode_array,
     targets_file,
 )
-from pipelines.targets.step import STEP
+from pipelines.targets.step import STEP, TargetsConfig
+from pipelines.targets.stored import encode_targets
 from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.precision import tf32
 
 _IMAGES_TOGETHER = 96  # keep a large GPU busy, and still fit beside a trunk
 
 
-def run(runtime: Runtime, shards: Artifact, foundation: Artifact) -> Artifact:
+def run(
+    runtime: Runtime, config: TargetsConfig, shards: Artifact, foundation: Artifact
+) -> Artifact:
     """Encode every view and caption; Ray Data actors hold the frozen towers."""
     inputs = {"shards": shards, "foundation": foundation}
-    build = STEP.begin(runtime, {}, inputs)
+    build = STEP.begin(runtime, config, inputs)
     if build.existing:
         return build.existing
-    processor = partial(TargetEncoder, shards, foundation, runtime.resources.device)
+    processor = partial(TargetEncoder, config, shards, foundation, runtime.resources.device)
     return build_shards(runtime, build, tasks_of(shards), processor, needs_gpu=True)
 
 
@@ -72,8 +73,10 @@ class TargetEncoder:
     Samples are decoded in a thread, several at a time, while those before are encoded.
     """
 
-    def __init__(self, shards: Artifact, foundation: Artifact, device: str) -> None:
-        self.shards = shards
+    def __init__(
+        self, config: TargetsConfig, shards: Artifact, foundation: Artifact, device: str
+    ) -> None:
+        self.config, self.shards = config, shards
         self.artifact = foundation
         self.device = torch.device(device)
         self.foundation = open_foundation(foundation)
@@ -118,13 +121,13 @@ class TargetEncoder:
             signals = {n: d for n, d in one.sample.items() if n.endswith(".npy")}
             has_signals = signals.pop(TEACHER_SIGNAL, None) is not None
             if self.teacher and has_signals:
-                signals[targets_file("teacher")] = _encode(of_teacher)
+                signals[targets_file("teacher")] = self._stored(of_teacher)
             own = (of_images, self._of_texts(one)) if one.features is None else self._projected(one)
             yield {
                 "__key__": one.sample["__key__"],
                 **signals,
-                targets_file("image"): _encode(own[0]),
-                targets_file("text"): _encode(own[1]),
+                targets_file("image"): self._stored(own[0]),
+                targets_file("text"): self._stored(own[1]),
                 "json": one.info.encode(without={"licence", "creator"}),
             }
 
@@ -166,6 +169,5 @@ class TargetEncoder:
         images, texts = one.features.images, one.features.texts
         return self.foundation.project(images.to(self.device), texts.to(self.device))
 
-
-def _encode(embeddings: Tensor) -> bytes:
-    return encode_array(embeddings.cpu().numpy().astype(np.float16))
+    def _stored(self, embeddings: Tensor) -> bytes:
+        return encode_targets(embeddings, self.config.stored_as)

@@ -7,11 +7,26 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from pipelines.execution.step import Step
 
 TargetKind = Literal["image", "text", "teacher"]
 # In this order of preference where one kind stands for all: validation is against the first.
 TARGET_KINDS: tuple[TargetKind, ...] = get_args(TargetKind)
+
+StoredAs = Literal["fp16", "fp32"]
+
+
+class TargetsConfig(BaseModel):
+    """How targets are stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stored_as: StoredAs = Field(
+        "fp16", description="float type of targets; `fp32` takes twice the room"
+    )
+
 
 STEP = Step(
     name="targets",
@@ -23,11 +38,12 @@ STEP = Step(
     writes={
         "<split>-NNNNN.tar": "one per shard; the files of a sample follow",
         "<signal>.npy": "as in the shards",
-        "image_targets.npy": "fp16 [V, E], unit norm; V = 0 without images",
-        "text_targets.npy": "fp16 [C, E], unit norm; C = 0 without captions",
-        "teacher_targets.npy": "fp16 [K, E], unit norm, of the teacher's signals; only if a lens "
+        "image_targets.npy": "[V, E], unit norm; V = 0 without images",
+        "text_targets.npy": "[C, E], unit norm; C = 0 without captions",
+        "teacher_targets.npy": "[K, E], unit norm, of the teacher's signals; only if a lens "
         "teaches",
         "json": "name, label, group, split, captions (`SampleInfo`)",
     },
-    promises="Training reads these tars alone: the towers of the foundation never run there.",
+    promises="Targets are fp16 unless the settings say otherwise. Training reads these tars alone: "
+    "the towers of the foundation never run there.",
 )

@@ -26,6 +26,7 @@ from pipelines.store.artifacts import Artifact, Store
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import Sample, encode_model, encode_png, write_shard
 from pipelines.targets import job as targets
+from pipelines.targets.step import TargetsConfig
 from tests.benchmarks.bench_encode import foundation
 from tests.benchmarks.machine import SIZES, device, timed
 from vitlens_core.foundation.clip import OpenClipFoundation
@@ -51,7 +52,7 @@ def measure(
     made: Artifact, frozen: Artifact, model: OpenClipFoundation, repeats: int
 ) -> dict[str, float | str]:
     with patch.object(targets, "open_foundation", lambda _: model):
-        processor = targets.TargetEncoder(made, frozen, device().type)
+        processor = targets.TargetEncoder(TargetsConfig(), made, frozen, device().type)
     images = [composite_views(sample, 255) for sample in made.read(NAME)]
 
     def staged() -> None:

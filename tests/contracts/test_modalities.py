@@ -351,6 +351,7 @@ class _Rendered:
     """Two views of a made-up object of 64 points."""
 
     points = np.random.default_rng(0).random((64, 6)).astype(np.float16)
+    rgba = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 4), dtype=np.uint8)
     depth_m = np.random.default_rng(0).random((2, 32, 32), dtype=np.float32) + 0.5
     focal_px = 30.0
 

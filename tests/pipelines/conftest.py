@@ -30,6 +30,7 @@ from pipelines.shards.step import ShardsConfig, StoredSignal
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import made_once
 from pipelines.targets import job as targets
+from pipelines.targets.step import TargetsConfig
 from tests.pipelines import small_mirror
 from tests.pipelines.quiet import quiet_runtime
 from vitlens_core.foundation.settings import FitSettings
@@ -99,7 +100,7 @@ def targets_artifact(
     flow_runtime: Runtime, alone: FileLock, shards_artifact: Artifact, foundation_artifact: Artifact
 ) -> Artifact:
     with alone:
-        return targets.run(flow_runtime, shards_artifact, foundation_artifact)
+        return targets.run(flow_runtime, TargetsConfig(), shards_artifact, foundation_artifact)
 
 
 @pytest.fixture(scope="session")

@@ -136,7 +136,8 @@ def test_everything_that_is_trained_gets_a_gradient(loss: Loss) -> None:
     found = loss(Pairs(a, b), log_scale, own)
     found.backward()
     assert found.shape == ()
-    for tensor in (a, log_scale, *own.values()):
+    trained = [a, *own.values(), *([log_scale] if loss.takes_scale else [])]
+    for tensor in trained:
         assert tensor.grad is not None
         assert tensor.grad.abs().max() > 0
 

@@ -71,11 +71,13 @@ class Loss(BaseModel, ABC):
 
     Attributes:
         kind: its module.
+        takes_scale: whether the value depends on the logit scale; if not, the scale stays as it is.
         max_log_scale: what the learned logarithm of the logit scale may not exceed; None: no bound.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    takes_scale: ClassVar[bool] = True
     max_log_scale: ClassVar[float | None] = MAX_LOG_SCALE
 
     kind: str = Field(description="a module of vitlens_core.losses")

@@ -115,6 +115,11 @@ class Rendered(Protocol):
         ...
 
     @property
+    def rgba(self) -> np.ndarray:
+        """uint8 [V, H, W, 4], sRGB with straight alpha."""
+        ...
+
+    @property
     def depth_m(self) -> np.ndarray:
         """Planar depth [V, H, W]; 0 where nothing is seen."""
         ...

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from pipelines.lens.negatives.base import NegativeSampling
+from pipelines.lens.negatives.base import BatchRows, NegativeSampling
 from pipelines.lens.shard_table import draw_target, label_of, stable_id
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import targets_file
@@ -49,7 +49,7 @@ class Bank(NegativeSampling):
             sample_ids.append(stable_id(key))
             label_ids.append(stable_id(label_of(sample)))
         return TargetBank(
-            {k: torch.from_numpy(np.stack(rows)).to(device).float() for k, rows in drawn.items()},
+            {k: torch.from_numpy(np.stack(rows)).to(device) for k, rows in drawn.items()},
             torch.tensor(sample_ids, device=device),
             torch.tensor(label_ids, device=device),
         )
@@ -63,17 +63,11 @@ class TargetBank:
     sample_ids: torch.Tensor
     label_ids: torch.Tensor
 
-    def sample(
-        self,
-        kind: str,
-        targets: torch.Tensor,
-        sample_ids: torch.Tensor,
-        label_ids: torch.Tensor | None,
-    ) -> Negatives:
-        """Return all entries, and exclude a row's own target, sample and label from its own."""
-        entries = self.targets[kind]
-        excluded = sample_ids[:, None] == self.sample_ids
-        excluded |= targets @ entries.T > _SAME
-        if label_ids is not None:
-            excluded |= label_ids[:, None] == self.label_ids
+    def sample(self, rows: BatchRows) -> Negatives:
+        """Return all entries, and exclude a row's own target, sample and positives from its own."""
+        entries = self.targets[rows.kind]
+        excluded = rows.sample_ids[:, None] == self.sample_ids
+        excluded |= rows.targets @ entries.T > _SAME
+        if rows.label_positives:
+            excluded |= rows.label_ids[:, None] == self.label_ids
         return Negatives(entries, excluded)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +18,25 @@ from vitlens_core.late import torch
 from vitlens_core.losses.base import Negatives
 
 
+@dataclass(frozen=True)
+class BatchRows:
+    """The batch of all workers against one kind of target.
+
+    Attributes:
+        kind: `image`, `text` or `teacher`.
+        targets: the rows' own [B, E].
+        sample_ids: the rows' samples [B].
+        label_ids: the rows' labels [B]; a sample without a label has one of its own.
+        label_positives: whether samples of one label are positives of each other.
+    """
+
+    kind: str
+    targets: torch.Tensor
+    sample_ids: torch.Tensor
+    label_ids: torch.Tensor
+    label_positives: bool
+
+
 class NegativeSampler(Protocol):
     """Gives a batch the targets of other samples.
 
@@ -24,21 +44,8 @@ class NegativeSampler(Protocol):
     batch, the same on every worker.
     """
 
-    def sample(
-        self,
-        kind: str,
-        targets: torch.Tensor,
-        sample_ids: torch.Tensor,
-        label_ids: torch.Tensor | None,
-    ) -> Negatives:
-        """Return negatives of one kind of target for the batch of all workers.
-
-        Args:
-            kind: `image`, `text` or `teacher`.
-            targets: the rows' own [B, E].
-            sample_ids: the rows' samples [B].
-            label_ids: the rows' labels [B], if samples of one label are positives of each other.
-        """
+    def sample(self, rows: BatchRows) -> Negatives:
+        """Return negatives for the batch of all workers."""
         ...
 
 

@@ -30,6 +30,7 @@ from pipelines.source.job import tasks_of_source
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import TEACHER_SIGNAL, decode_array, encode_array
 from pipelines.targets.job import TargetEncoder
+from pipelines.targets.step import TargetsConfig
 from tests.contracts.examples import example, tower_settings
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
@@ -184,7 +185,7 @@ def test_its_embeddings_are_targets(
     folder.mkdir()
     (folder / "train-00000.tar").write_bytes(encode_shard(samples))
     stored = dataclasses.replace(renders_artifact, folder=folder)
-    processor = TargetEncoder(stored, taught, device="cpu")
+    processor = TargetEncoder(TargetsConfig(), stored, taught, device="cpu")
     tower, settings = open_lens(taught, LENS, open_foundation(taught))
     for before, after in zip(samples, processor.samples(ShardTask("train-00000")), strict=True):
         assert TEACHER_SIGNAL not in after
@@ -201,7 +202,8 @@ def test_a_teacher_is_taken_to_the_stages_device(
     tmp_path: Path, registered: Path, plain: Artifact, renders_artifact: Artifact
 ) -> None:
     taught = foundation_step.run(quiet_runtime(tmp_path), FoundationConfig(spec=SPEC), plain)
-    processor = TargetEncoder(renders_artifact, taught, device="meta")  # stands for a GPU
+    gpu = "meta"  # stands for one
+    processor = TargetEncoder(TargetsConfig(), renders_artifact, taught, device=gpu)
     assert processor.teacher
     tensors = [
         *processor.foundation.state_dict().values(),

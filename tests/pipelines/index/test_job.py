@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,8 @@ def test_every_sample_of_every_split_is_an_item(
         assert item.licence
         assert item.creator
         assert item.captions == ()
-    assert catalogue.labels == sorted({item.label or "" for item in items})
+    assert catalogue.label_counts == Counter(item.label for item in items)
+    assert catalogue.labels == sorted(catalogue.label_counts)
     assert catalogue.modality == "point_cloud"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from upath import UPath
 from pipelines.execution.runtime import Resources
 from pipelines.lens import parallel
 from pipelines.lens.negatives.bank import Bank
+from pipelines.lens.negatives.base import BatchRows
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.training import Trainer, TrainJob
@@ -215,13 +217,14 @@ def test_a_bank_holds_other_samples_targets(targets: Artifact) -> None:
         "image": (9, synthetic.EMBED_DIM),
         "text": (9, synthetic.EMBED_DIM),
     }
-    rows = bank.targets["image"][:3].float()
-    own = bank.sample("image", rows, bank.sample_ids[:3], None).excluded
-    assert own[:, :3].equal(torch.eye(3, dtype=torch.bool))
-    strangers = torch.tensor([1, 2, 3])
-    same = bank.sample("image", rows, strangers, None).excluded
-    assert same.diagonal().all()  # its own target under another name is no negative either
-    labelled = bank.sample("image", rows, strangers, bank.label_ids[:3]).excluded
+    targets_of_three = bank.targets["image"][:3].float()
+    label_ids = bank.label_ids[:3]
+    rows = BatchRows("image", targets_of_three, bank.sample_ids[:3], label_ids, False)
+    assert bank.sample(rows).excluded[:, :3].equal(torch.eye(3, dtype=torch.bool))
+    strangers = replace(rows, sample_ids=torch.tensor([1, 2, 3]))
+    # Its own target under another name is no negative either.
+    assert bank.sample(strangers).excluded.diagonal().all()
+    labelled = bank.sample(replace(strangers, label_positives=True)).excluded
     assert labelled.sum(1).tolist() == [3, 3, 3]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 from upath import UPath
 
 from pipelines.execution.logger import Point
@@ -34,7 +34,7 @@ from tests.pipelines import synthetic
 from tests.tiny_models import tower_settings
 from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import ConfigError
-from vitlens_core.losses.base import MAX_LOG_SCALE
+from vitlens_core.losses.base import MAX_LOG_SCALE, Loss, Pairs
 from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import Tower
 
@@ -272,6 +272,29 @@ def test_a_loss_trains_what_is_its_own_and_starts_the_scale(trainer: Made) -> No
     assert resumed.objective.parameters["bias"].item() == bias
     fixed = trainer(loss="sigmoid", temperature=0.2)
     assert fixed.tower.log_scale.exp().item() == pytest.approx(5)
+
+
+class Hinge(Loss):
+    """A loss of cosines alone."""
+
+    takes_scale = False
+    kind: str = "hinge"
+
+    def __call__(self, pairs: Pairs, log_scale: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        others = (pairs.embeddings @ pairs.targets.T).masked_fill(pairs.positives(), -1)
+        own = (pairs.embeddings * pairs.targets).sum(1)
+        return (others.amax(1) - own + 0.5).relu().mean()
+
+
+def test_a_loss_without_a_scale_leaves_it_and_its_gradient_is_there(trainer: Made) -> None:
+    """Workers that train together wait for a gradient of every parameter."""
+    made = trainer(steps=1, loss=Hinge())
+    before = made.tower.log_scale.item()
+    made.run()
+    gradient = made.tower.log_scale.grad
+    assert gradient is not None
+    assert gradient.item() == 0
+    assert made.tower.log_scale.item() == before
 
 
 def test_without_augmentation_signals_are_seen_as_in_evaluation(

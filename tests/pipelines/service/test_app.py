@@ -385,6 +385,7 @@ def test_everything_is_counted(client: TestClient) -> None:
     client.post("/embed", json={"inputs": [TEXT, TEXT]})
     client.post("/embed", json={"inputs": [{"modality": "smell", "base64": "QQ=="}]})
     client.get("/made-up-by-a-stranger")
+    client.get("/thumbnails/other/0")
     after = counted()
 
     def more(name: str) -> float:
@@ -393,6 +394,7 @@ def test_everything_is_counted(client: TestClient) -> None:
     assert more('vitlens_requests_total{route="/embed",status="200"}') == 1
     assert more('vitlens_requests_total{route="/embed",status="422"}') == 1
     assert more('vitlens_requests_total{route="other",status="404"}') == 1
+    assert more('vitlens_requests_total{route="/thumbnails/{index}/{number}",status="404"}') == 1
     assert more('vitlens_request_seconds_count{route="/embed"}') == 2
     assert more('vitlens_batch_size_sum{modality="text"}') == 2
     assert more('vitlens_rejected_total{reason="modality"}') == 1

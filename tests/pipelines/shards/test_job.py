@@ -11,10 +11,17 @@ from webdataset.compat import WebDataset
 
 from pipelines.execution.bulk import ShardTask
 from pipelines.objects.records import ObjectRecord
-from pipelines.shards.rendered import RenderedPairs
+from pipelines.shards.rendered import ObjectFiles, RenderedPairs, SeenObject
 from pipelines.shards.step import ShardsConfig, StoredSignal
 from pipelines.store.artifacts import Artifact
-from pipelines.store.shards import Sample, decode_array, read_shard, view_names
+from pipelines.store.shards import (
+    Sample,
+    decode_array,
+    encode_compressed,
+    encode_png,
+    read_shard,
+    view_names,
+)
 from tests.pipelines.shard_bytes import encode_shard
 from vitlens_core.captions import object_captions
 from vitlens_core.modalities.point_cloud import PointCloudSignal
@@ -37,6 +44,16 @@ def test_points_and_views_are_those_rendered(
         np.testing.assert_array_equal(points, expected.astype(np.float16))
         assert view_names(sample) == view_names(rendered[key])
         assert all(sample[name] == rendered[key][name] for name in view_names(sample))
+
+
+def test_a_view_of_an_object_has_its_own_picture_and_depth() -> None:
+    rgba = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 4), dtype=np.uint8)
+    depth_m = np.arange(3, dtype=np.float32)[:, None, None].repeat(8, 1).repeat(8, 2)
+    views = {f"view{i:02d}.png": encode_png(view) for i, view in enumerate(rgba)}
+    files = ObjectFiles({**views, "depth.npz": encode_compressed(depth_m=depth_m)})
+    seen = SeenObject(files, [2])
+    np.testing.assert_array_equal(seen.rgba, rgba[2:])
+    np.testing.assert_array_equal(seen.depth_m, depth_m[2:])
 
 
 def test_only_training_objects_are_captioned_with_their_class(

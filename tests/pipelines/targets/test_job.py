@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from pipelines.execution.bulk import ShardTask, read_record
 from pipelines.execution.runtime import Runtime
@@ -16,6 +17,8 @@ from pipelines.foundation.step import FoundationConfig
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample, decode_array, read_shard, view_names
 from pipelines.targets.job import TargetEncoder
+from pipelines.targets.step import StoredAs, TargetsConfig
+from pipelines.targets.stored import decode_targets, encode_targets
 from vitlens_core.foundation.base import Foundation
 
 # fp16 keeps 11 bits of numbers below 1.
@@ -72,7 +75,18 @@ def test_an_open_clip_foundation_encodes_everything_itself(
     runtime: Runtime, shards_artifact: Artifact, tiny_open_clip: str
 ) -> None:
     made = foundation.run(runtime, FoundationConfig(spec=tiny_open_clip), shards_artifact)
-    processor = TargetEncoder(shards_artifact, made, device="cpu")
+    processor = TargetEncoder(TargetsConfig(), shards_artifact, made, device="cpu")
     samples = read_shard(shards_artifact.path("train-00000.tar"))
     for sample, stored in zip(samples, processor.samples(ShardTask("train-00000")), strict=True):
         _expect(sample, stored, open_foundation(made))
+
+
+@pytest.mark.parametrize(("stored_as", "error"), [("fp16", 2**-11), ("fp32", 0.0)])
+def test_targets_are_read_as_fp32_whatever_they_are_stored_as(
+    stored_as: StoredAs, error: float
+) -> None:
+    """A float type keeps its own bits of numbers below 1."""
+    embeddings = torch.nn.functional.normalize(torch.randn(5, 8), dim=-1)
+    found = decode_targets(encode_targets(embeddings, stored_as))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, embeddings.numpy(), atol=error, rtol=0)
