@@ -95,17 +95,24 @@ def settings_of(step: Step, config: RunConfig) -> tuple[Any, ...]:
 
 
 def run_piece(
-    steps: Sequence[FlowStep], runtime: Runtime, config: RunConfig, piece: Piece
+    steps: Sequence[FlowStep],
+    runtime: Runtime,
+    config: RunConfig,
+    piece: Piece,
+    run: Callable[..., Artifact] = FlowStep.run,
 ) -> list[Artifact]:
     """Make a piece of every artifact up to the shards.
 
     The artifacts stay unfinished, except a source's list.
+
+    Args:
+        run: how a step is run.
     """
     parts: dict[str, Artifact] = {}
     for step in steps[: [step.name for step in steps].index(SHARDS.name) + 1]:
         inputs = {name: parts[name] for name in step.inputs}
         # Only the first step is told the piece; the others follow from the parts they are given.
-        parts[step.name] = step.run(runtime, config, inputs, None if inputs else piece)
+        parts[step.name] = run(step, runtime, config, inputs, None if inputs else piece)
     return list(parts.values())
 
 

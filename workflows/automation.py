@@ -13,12 +13,12 @@ from pipelines.objects.mirror import open_mirror
 from pipelines.registry.models import ModelVersion
 from pipelines.store.artifacts import digest
 from pipelines.store.folder_state import folder_state
-from pipelines.store.home import Home
 from vitlens_core.errors import VitlensError
 from workflows.current import current_version
 from workflows.processes import end_abandoned, unfinished
 from workflows.settings import run_config
 from workflows.spec import Schedule, Sensor, Workflow
+from workflows.workplace import Workplace
 
 Decision = dg.RunRequest | dg.SkipReason
 
@@ -37,11 +37,13 @@ def schedule_of(
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description=f"Runs the profile {schedule.profile} if one of its results is out of date.",
     )
-    def due(context: dg.ScheduleEvaluationContext) -> Decision:
+    def due(
+        context: dg.ScheduleEvaluationContext, workplace: dg.ResourceParam[Workplace]
+    ) -> Decision:
         end_abandoned(context.instance)
         if run_id := unfinished(context.instance, workflow.modality):
             return dg.SkipReason(f"run {run_id[:8]} of {workflow.modality} is not finished yet")
-        if version := _current(workflow, schedule.profile):
+        if version := _current(workplace, workflow, schedule.profile):
             return dg.SkipReason(
                 f"{version.name} version {version.version} is made of the present source, settings "
                 "and code: nothing to do"
@@ -93,11 +95,11 @@ def sensor_of(
     return changed
 
 
-def _current(workflow: Workflow, profile: str) -> ModelVersion | None:
+def _current(workplace: Workplace, workflow: Workflow, profile: str) -> ModelVersion | None:
     """Like `current_version`, but None if the source cannot be listed: the run then starts and
     reports the failure."""
     try:
-        return current_version(Home.from_environment(), workflow, profile)
+        return current_version(workplace, workflow, profile)
     except VitlensError:
         return None
 

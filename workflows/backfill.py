@@ -13,6 +13,7 @@ from pipelines.flow import run_piece
 from pipelines.store.pieces import Piece, pieces
 from workflows.settings import RunSettings, run_config
 from workflows.spec import Pieces, Workflow
+from workflows.workplace import Workplace
 
 
 def backfill_of(workflow: Workflow, division: Pieces) -> dg.Definitions:
@@ -27,10 +28,15 @@ def backfill_of(workflow: Workflow, division: Pieces) -> dg.Definitions:
         description="Ranges of shards, built ahead of the run that uses them.",
         kinds={"ray"},
     )
-    def build(context: dg.AssetExecutionContext, settings: RunSettings) -> dg.MaterializeResult:
+    def build(
+        context: dg.AssetExecutionContext,
+        settings: RunSettings,
+        workplace: dg.ResourceParam[Workplace],
+    ) -> dg.MaterializeResult:
         config = settings.config(workflow)
         runtime = settings.runtime(config)
-        parts = run_piece(workflow.steps, runtime, config, Piece.parse(context.partition_key))
+        piece = Piece.parse(context.partition_key)
+        parts = run_piece(workflow.steps, runtime, config, piece, workplace.run_step)
         shards = parts[-1]
         return dg.MaterializeResult(
             metadata={

@@ -13,23 +13,23 @@ Assets contain no science: they load the settings, call the step and report meta
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import dagster as dg
 
 from pipelines import report
 from pipelines.config import RunConfig
 from pipelines.flow import FlowStep
-from pipelines.registry import acceptance, models, promotion
+from pipelines.registry import acceptance
 from pipelines.registry.models import ModelVersion
+from pipelines.registry.registry import Registry
 from pipelines.store.artifacts import Artifact
-from pipelines.store.home import Home
 from workflows import metadata
 from workflows.automation import schedule_of, sensor_of
 from workflows.backfill import backfill_of
 from workflows.console import show_artifact, show_gates, show_rolled_back, show_version
 from workflows.settings import RunSettings, run_config
 from workflows.spec import DEFAULT_PROFILE, Workflow
+from workflows.workplace import Workplace
 
 ARTIFACTS = "artifacts"
 
@@ -81,10 +81,12 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             description=step.description,
             io_manager_key=ARTIFACTS,
         )
-        def make(settings: RunSettings, **inputs: Artifact) -> dg.Output[Artifact]:
+        def make(
+            settings: RunSettings, workplace: dg.ResourceParam[Workplace], **inputs: Artifact
+        ) -> dg.Output[Artifact]:
             config = settings.config(self)
             runtime = settings.runtime(config)
-            artifact = step.run(runtime, config, inputs)
+            artifact = workplace.run_step(step, runtime, config, inputs)
             show_artifact(runtime.console, artifact)
             return dg.Output(artifact, metadata=metadata.of_artifact(artifact))
 
@@ -98,14 +100,16 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             description="The evaluated lens as a registered version, its gates checked.",
             kinds={"mlflow"},
         )
-        def register(settings: RunSettings, **artifacts: Artifact) -> dg.MaterializeResult:
+        def register(
+            settings: RunSettings, workplace: dg.ResourceParam[Workplace], **artifacts: Artifact
+        ) -> dg.MaterializeResult:
             config = settings.config(self)
-            runtime, home = settings.runtime(config), Home.from_environment().root
-            model = models.register_challenger(home, self.modality, config, artifacts)
+            runtime, registry = settings.runtime(config), workplace.registry
+            model = registry.register_challenger(self.modality, config, artifacts)
             show_version(runtime.console, "challenger", model)
-            model = acceptance.check_gates(runtime, home, config, artifacts, model)
+            model = acceptance.check_gates(runtime, registry, config, artifacts, model)
             show_gates(runtime.console, model.gates)
-            return self._reported(home, settings.profile, config, artifacts, model)
+            return self._reported(workplace, settings.profile, config, artifacts, model)
 
         return register
 
@@ -127,8 +131,10 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             specs=specs,
             ins=self._inputs(("evaluation",)),
         )
-        def check(evaluation: Artifact) -> Iterator[dg.AssetCheckResult]:
-            for result in self._registered(evaluation).gates:
+        def check(
+            workplace: dg.ResourceParam[Workplace], evaluation: Artifact
+        ) -> Iterator[dg.AssetCheckResult]:
+            for result in self._registered(workplace.registry, evaluation).gates:
                 yield dg.AssetCheckResult(
                     asset_key=key,
                     check_name=result.name,
@@ -148,29 +154,29 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             description="The version that consumers load; promoted once its gates have passed.",
             kinds={"mlflow"},
         )
-        def promote(settings: RunSettings, **artifacts: Artifact) -> dg.MaterializeResult:
+        def promote(
+            settings: RunSettings, workplace: dg.ResourceParam[Workplace], **artifacts: Artifact
+        ) -> dg.MaterializeResult:
             config = settings.config(self)
-            home = Home.from_environment().root
-            console = settings.runtime(config).console
-            model = self._registered(artifacts["evaluation"])
-            if move := promotion.rolled_back(home, model.name, model.version):
+            registry, console = workplace.registry, settings.runtime(config).console
+            model = self._registered(registry, artifacts["evaluation"])
+            if move := registry.rolled_back(model):
                 show_rolled_back(console, model, move)
             else:
-                why = f"a run of profile {settings.profile}"
-                model = promotion.promote(home, model.name, model.version, why)
+                model = registry.promote(model, f"a run of profile {settings.profile}")
                 show_version(console, "champion", model)
-            return self._reported(home, settings.profile, config, artifacts, model)
+            return self._reported(workplace, settings.profile, config, artifacts, model)
 
         return promote
 
-    def _registered(self, evaluation: Artifact) -> ModelVersion:
+    def _registered(self, registry: Registry, evaluation: Artifact) -> ModelVersion:
         """Return the version that an evaluation was registered as."""
-        versions = models.versions(Home.from_environment().root, self.modality)
+        versions = registry.versions(self.modality)
         return next(v for v in versions if v.evaluation == evaluation.fingerprint)
 
     def _reported(
         self,
-        home: Path,
+        workplace: Workplace,
         profile: str,
         config: RunConfig,
         artifacts: Mapping[str, Artifact],
@@ -179,6 +185,8 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         """Write the report with the version's present aliases, and log it to its MLflow run."""
         # Dagster passes inputs sorted by name; the report lists the steps in order.
         artifacts = {name: artifacts[name] for name in self.step_names}
-        folder = report.write(home, config, artifacts, model.gates, model, profile)
-        models.log_report(home, model, folder)
+        home = workplace.home.root
+        write = workplace.write_report or report.write
+        folder = write(home, config, artifacts, model.gates, model, profile)
+        workplace.registry.log_report(model, folder)
         return dg.MaterializeResult(metadata=metadata.of_version(model, folder))

@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 
 from pipelines.execution.runtime import Runtime
 from pipelines.objects.mirror import is_remote
-from pipelines.registry import models
 from pipelines.registry.acceptance import is_current, settings_digest
 from pipelines.registry.models import CHALLENGER, ModelVersion
 from pipelines.store.artifacts import Artifact, FinishedStore, NotMadeError
-from pipelines.store.home import Home
 from workflows.spec import Workflow, load_workflow
+from workflows.workplace import Workplace
 
 
-def current_version(home: Home, workflow: Workflow, profile: str) -> ModelVersion | None:
+def current_version(workplace: Workplace, workflow: Workflow, profile: str) -> ModelVersion | None:
     """Return the version that a run with this profile would end with, if nothing is left to do.
 
     Also None if the objects lie in a remote mirror: listing it may fetch its annotations.
@@ -28,16 +27,16 @@ def current_version(home: Home, workflow: Workflow, profile: str) -> ModelVersio
         VitlensError: the source cannot be listed.
     """
     config = workflow.config(profile)
-    versions = models.versions(home.root, workflow.modality)
+    versions = workplace.registry.versions(workflow.modality)
     if not versions or (config.source is None and is_remote(config.objects.mirror)):
         return None
     try:
-        finished = _Finished(FinishedStore(home.store.root), workflow, profile)
+        finished = _Finished(workplace, workflow, profile)
         artifacts = {name: finished[name] for name in workflow.step_names}
     except NotMadeError:
         return None
     wanted_gates = settings_digest(config, artifacts["benchmarks"])
-    champion = models.champion(home.root, workflow.modality)
+    champion = workplace.registry.champion(workflow.modality)
     for version in versions:
         if version.evaluation == artifacts["evaluation"].fingerprint:
             # A run would still promote a challenger whose gates passed, so that is work left.
@@ -51,7 +50,7 @@ def current_version(home: Home, workflow: Workflow, profile: str) -> ModelVersio
 class _Finished:
     """The artifacts of a workflow by step; each is looked up once (`NotMadeError`)."""
 
-    store: FinishedStore
+    workplace: Workplace
     workflow: Workflow
     profile: str
     by_step: dict[str, Artifact] = field(default_factory=dict)
@@ -64,8 +63,10 @@ class _Finished:
     def _look_up(self, name: str) -> Artifact:
         if name == "shared":
             other = load_workflow(str(self.workflow.foundation_of))
-            return _Finished(self.store, other, self.profile)["foundation"]
+            return _Finished(self.workplace, other, self.profile)["foundation"]
         step = next(step for step in self.workflow.steps if step.name == name)
         config = self.workflow.config(self.profile)
         inputs = {input_name: self[input_name] for input_name in step.inputs}
-        return step.run(Runtime(self.store, config.resources), config, inputs)
+        store = FinishedStore(self.workplace.home.store.root)
+        runtime = Runtime(store, config.resources, home=self.workplace.home)
+        return self.workplace.run_step(step, runtime, config, inputs)

@@ -16,6 +16,8 @@ import workflows.modalities
 from workflows.artifact_io import ArtifactIOManager
 from workflows.components import ARTIFACTS
 from workflows.settings import RESOURCE, RunSettings
+from workflows.workplace import RESOURCE as WORKPLACE
+from workflows.workplace import present
 
 LOG_FILE = "log_file"
 
@@ -39,7 +41,11 @@ def defs() -> dg.Definitions:
 def shared() -> dg.Definitions:
     """Return the resources, loggers and executor that all workflows share."""
     return dg.Definitions(
-        resources={RESOURCE: RunSettings.configure_at_launch(), ARTIFACTS: ArtifactIOManager()},
+        resources={
+            RESOURCE: RunSettings.configure_at_launch(),
+            ARTIFACTS: ArtifactIOManager(),
+            WORKPLACE: dg.ResourceDefinition(lambda _: present()),
+        },
         loggers={LOG_FILE: log_file},
         executor=dg.in_process_executor,
     )

@@ -14,13 +14,13 @@ from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionI
 
 from pipelines.flow import STEP_NAMES
 from pipelines.store.artifacts import Artifact
-from pipelines.store.home import Home
 from workflows.artifact_io import artifact_of
 from workflows.definitions import LOG_FILE, defs
 from workflows.environment import dagster_folder
 from workflows.processes import end_abandoned
 from workflows.settings import run_config
 from workflows.spec import load_workflow
+from workflows.workplace import Workplace
 
 
 class RunOutcome(Enum):
@@ -36,7 +36,9 @@ def definitions() -> dg.Definitions:
     return defs()
 
 
-def execute(home: Home, modality: str, profile: str, overrides: Sequence[str]) -> RunOutcome:
+def execute(
+    workplace: Workplace, modality: str, profile: str, overrides: Sequence[str]
+) -> RunOutcome:
     """Run every step; finished ones are reused.
 
     Raises:
@@ -45,14 +47,18 @@ def execute(home: Home, modality: str, profile: str, overrides: Sequence[str]) -
     """
     job = definitions().resolve_job_def(modality)
     try:
-        _run(home, job, run_config(modality, profile, overrides))
+        _run(workplace, job, run_config(modality, profile, overrides))
     except DagsterAssetCheckFailedError:
         return RunOutcome.CHALLENGER
     return RunOutcome.CHAMPION
 
 
 def evaluate(
-    home: Home, modality: str, profile: str, overrides: Sequence[str], tags: Mapping[str, str]
+    workplace: Workplace,
+    modality: str,
+    profile: str,
+    overrides: Sequence[str],
+    tags: Mapping[str, str],
 ) -> dict[str, Artifact]:
     """Run the steps up to `evaluation`; nothing is registered, and no gate is checked.
 
@@ -69,7 +75,7 @@ def evaluate(
     step_names = STEP_NAMES[: STEP_NAMES.index("evaluation") + 1]
     keys = [key for key in job.asset_layer.selected_asset_keys if key.path[-1] in step_names]
     settings = run_config(modality, profile, overrides)
-    result = _run(home, job, settings, asset_selection=keys, tags=tags)
+    result = _run(workplace, job, settings, asset_selection=keys, tags=tags)
     artifacts = {
         event.asset_key: artifact_of(event.step_materialization_data.materialization)
         for event in result.get_asset_materialization_events()
@@ -80,14 +86,14 @@ def evaluate(
 
 
 def _run(
-    home: Home,
+    workplace: Workplace,
     job: dg.JobDefinition,
     settings: Mapping[str, object],
     asset_selection: Sequence[dg.AssetKey] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    os.environ["DAGSTER_HOME"] = str(dagster_folder(home))
-    with dg.DagsterInstance.get() as instance:
+    os.environ["DAGSTER_HOME"] = str(dagster_folder(workplace.home))
+    with dg.DagsterInstance.get() as instance, workplace.entered():
         end_abandoned(instance)
         try:
             return job.execute_in_process(

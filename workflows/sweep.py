@@ -18,7 +18,6 @@ from rich.markup import escape
 
 from pipelines import sweep as results
 from pipelines.config import RunConfig
-from pipelines.store.home import Home
 from pipelines.sweep import Sweep, SweepPoint
 from vitlens_core.errors import ConfigError, VitlensError
 from workflows.axes import AXES, Point, points_of
@@ -26,6 +25,7 @@ from workflows.console import terminal
 from workflows.preflight import check
 from workflows.runner import evaluate
 from workflows.spec import Workflow
+from workflows.workplace import Workplace
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def plan(
     return Plan(workflow, profile, tuple(overrides), axis, base, tuple(points))
 
 
-def run(home: Home, plan: Plan, log: Path) -> Path:
+def run(workplace: Workplace, plan: Plan, log: Path) -> Path:
     """Run every point, write the results and return their folder.
 
     Args:
@@ -82,21 +82,24 @@ def run(home: Home, plan: Plan, log: Path) -> Path:
             f"\n[bold]point {number} of {len(plan.points)}[/]  {plan.axis}: {escape(point.label)}",
             highlight=False,
         )
-        points.append(_run_point(home, plan, point, config, log))
+        points.append(_run_point(workplace, plan, point, config, log))
         if points[-1].failure:
             console.print(f"[red]failed[/] {escape(points[-1].failure)}", soft_wrap=True)
     modality, varied = plan.workflow.modality, AXES[plan.axis].description
     swept = Sweep(modality, plan.axis, varied, plan.profile, plan.overrides, points)
-    return results.write(home.root, swept)
+    write = workplace.write_sweep or results.write
+    return write(workplace.home.root, swept)
 
 
-def _run_point(home: Home, plan: Plan, point: Point, config: RunConfig, log: Path) -> SweepPoint:
+def _run_point(
+    workplace: Workplace, plan: Plan, point: Point, config: RunConfig, log: Path
+) -> SweepPoint:
     """Run one point; an exception becomes the point's failure, and the sweep goes on."""
     artifacts, failure = {}, ""
     overrides = [*plan.overrides, *point.overrides]
     tags = {"vitlens/sweep": f"{plan.axis}: {point.label}"}
     try:
-        artifacts = evaluate(home, plan.workflow.modality, plan.profile, overrides, tags)
+        artifacts = evaluate(workplace, plan.workflow.modality, plan.profile, overrides, tags)
     except VitlensError as error:
         failure = str(error)
     except Exception as error:

@@ -7,7 +7,7 @@ Promises  a data set that cannot be listed or read loses only its own rows, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class Suite:
     mounted: Mapping[str, Mounted]
     failed: tuple[Unscored, ...]
     skipped: tuple[Unscored, ...]
+    known: Mapping[str, Benchmark] = field(default_factory=benchmarks)
 
     @property
     def content(self) -> str:
@@ -108,7 +109,7 @@ def measure(
     failed = list(suite.failed)
     for name, mounted in suite.mounted.items():
         assert model is not None, "a mounted benchmark needs a model"
-        benchmark = benchmarks()[name]
+        benchmark = suite.known[name]
         try:
             for figure in _figures(benchmark, mounted, model, config, advance):
                 notes = _notes(benchmark, mounted, model, figure, emergent)

@@ -13,19 +13,18 @@ Promises  every gate is checked, also if another failed; a version that was chec
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Protocol
 
 from pipelines.benchmarks.step import TABLE
 from pipelines.benchmarks.table import Table
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
-from pipelines.registry import models
 from pipelines.registry.gates.base import TIERS, Gate, GateContext, GateResult, Tier, skipped
 from pipelines.registry.gates.benchmarks import Benchmarks
 from pipelines.registry.gates.non_inferiority import NonInferiority
 from pipelines.registry.gates.sanity import Sanity
 from pipelines.registry.models import CHAMPION, ModelVersion
+from pipelines.registry.registry import Registry
 from pipelines.registry.settings import AcceptanceConfig
 from pipelines.store.artifacts import Artifact, digest
 
@@ -48,7 +47,7 @@ class Asked(Protocol):
 
 def check_gates(
     runtime: Runtime,
-    home: Path,
+    registry: Registry,
     config: Asked,
     artifacts: Mapping[str, Artifact],
     model: ModelVersion,
@@ -56,19 +55,20 @@ def check_gates(
     """Check every gate of a version, and tag the version with the results.
 
     Args:
+        registry: the registry that holds the version.
         artifacts: the artifacts that the version was registered with, by step.
 
     Raises:
         ConfigError: a gate names a figure that does not exist.
     """
-    champion = models.champion(home, config.modality)
+    champion = registry.champion(config.modality)
     settings = settings_digest(config, artifacts["benchmarks"])
     if is_current(model, settings, champion):
         return model
-    context = GateContext(runtime, home, artifacts, config.evaluation, model, champion)
+    context = GateContext(runtime, registry.home, artifacts, config.evaluation, model, champion)
     results = _in_order(_results(config, context))
     against = f"{settings}/{champion.version if champion else 0}"
-    return models.state_gates(home, model, results, against)
+    return registry.state_gates(model, results, against)
 
 
 def settings_digest(config: Asked, measured: Artifact) -> str:

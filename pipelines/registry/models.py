@@ -169,12 +169,6 @@ def versions(home: Path, modality: str) -> list[ModelVersion]:
     return sorted(known, key=lambda version: version.version, reverse=True)
 
 
-def champion(home: Path, modality: str) -> ModelVersion | None:
-    """Return the present champion of a modality, if it has one."""
-    known = versions(home, modality)
-    return next((version for version in known if CHAMPION in version.aliases), None)
-
-
 def find(source: str, home: Path | None = None) -> ModelVersion:
     """Return the version that a `models:/…` source names now; arguments, errors: `download`."""
     home = home or Home.from_environment().root

@@ -23,7 +23,7 @@ from pipelines.service.decoding import Decoders
 from pipelines.service.metrics import Metrics
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item, Version
-from pipelines.service.versions import Loaded, is_followed, open_model, resolve
+from pipelines.service.versions import Loaded, Models, is_followed
 from vitlens_core.api.model import check_options
 from vitlens_core.errors import ConfigError, InputError
 
@@ -49,7 +49,8 @@ class Engine:
     """One replica's model, its decoders and its torch thread.
 
     Attributes:
-        current: the model that new requests use.
+            versions = await asyncio.to_thread(self.models.now)
+        except Exception as error:  # the registry may be down: the present model stays
         reload: `current`, or why a newer version is not served.
     """
 
@@ -67,9 +68,10 @@ class Engine:
         self._torch = ThreadPoolExecutor(1, thread_name_prefix="torch")
         self._failed: tuple[tuple[Version, ...], float] | None = None
         self.reload = CURRENT
+        self.models = Models(config)
         self.decoders = Decoders(config.decoders, config.limits)
         try:
-            self.current = open_model(config, resolve(config.sources))
+            self.current = self.models.open(self.models.now())
             self.decoders.wait()
         except BaseException:
             self.close()
@@ -133,8 +135,8 @@ class Engine:
         `retry_s`.
         """
         try:
-            versions = await asyncio.to_thread(resolve, self.config.sources)
-        except Exception as error:  # the registry may be down: the present model stays
+            loaded = await asyncio.to_thread(self.models.open, versions)
+        except Exception as error:  # a version that fails in any way must not end the present one
             self.reload = f"the registry cannot be asked: {error}"
             LOG.warning("%s", self.reload)
             return
@@ -146,7 +148,7 @@ class Engine:
     async def _swap(self, versions: tuple[Version, ...]) -> None:
         names = ", ".join(f"{version.name}/{version.version}" for version in versions)
         try:
-            loaded = await asyncio.to_thread(open_model, self.config, versions)
+            loaded = await asyncio.to_thread(self.models.open, versions)
         except Exception as error:  # a version that fails in any way must not end the present one
             self._failed = (versions, time.monotonic())
             self.reload = f"{names} cannot be opened: {error}"

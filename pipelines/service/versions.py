@@ -122,6 +122,21 @@ def _exact(version: Version) -> str:
     return f"{SCHEME}{version.name}/{version.version}"
 
 
+@dataclass
+class Models:
+    """The models of a service: what its sources name now, and how a version is opened."""
+
+    config: ServiceConfig
+
+    def now(self) -> tuple[Version, ...]:
+        """Errors: `resolve`."""
+        return resolve(self.config.sources)
+
+    def open(self, versions: tuple[Version, ...]) -> Loaded:
+        """Errors: `open_model`."""
+        return open_model(self.config, versions)
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A model in memory with its versions and its index; a request keeps it to its end.

@@ -9,6 +9,7 @@ Promises  the page is one file that needs no network; every file appears whole; 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pipelines.report.content import encode_readable
@@ -19,13 +20,13 @@ from pipelines.sweep.results import RESULTS_FILE, Sweep, SweepPoint, SweepResult
 __all__ = ["Sweep", "SweepPoint", "SweepResults", "write"]
 
 
-def write(home: Path, sweep: Sweep) -> Path:
-    """Write the files, log them to MLflow, and return their folder."""
+def write(home: Path, sweep: Sweep, record: Callable[..., str] = runs.record) -> Path:
+    """Write the files, log them to MLflow by `record`, and return their folder."""
     results = SweepResults.of(sweep)
     folder = home / "sweeps" / f"{sweep.modality}-{sweep.axis}-{sweep.fingerprint[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / RESULTS_FILE, encode_readable(results))
     write_atomic(folder / "sweep.html", page.render(results).encode())
     write_atomic(folder / "plot.svg", plot.standalone(results).encode())
-    runs.record(home, sweep, results, folder)
+    record(home, sweep, results, folder)
     return folder

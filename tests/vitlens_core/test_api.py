@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 import vitlens_core
 from tests.contracts.examples import raws, tower_settings
 from tests.tiny_models import TinyFoundation
-from vitlens_core.api import sources
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import CheckpointError, ConfigError, InputError
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.reference import build_imagebind, build_towers, load_openshape_tower
 from vitlens_core.models.tower import build_tower
 
@@ -26,7 +27,7 @@ FOUNDATION = TinyFoundation()
 MODALITIES = ["point_cloud", "audio"]
 
 
-def _write_lens(folder: Path, name: str, foundation: TinyFoundation = FOUNDATION) -> Path:
+def _write_lens(folder: Path, name: str, foundation: Foundation = FOUNDATION) -> Path:
     torch.manual_seed(0)
     settings = tower_settings(name)
     state = build_tower(settings, foundation.trunk).trained_state()
@@ -194,42 +195,45 @@ def test_a_registered_models_folder_and_scheme_are_followed(lenses, tmp_path, mo
     artifacts.mkdir()
     (artifacts / "lens.safetensors").write_bytes(lenses[0].read_bytes())
 
-    class Point:
-        name = "models"
-
-        def load(self):
-            return lambda source: tmp_path if source == "models:/point@champion" else None
-
-    monkeypatch.setattr(sources, "entry_points", lambda group: [Point()])
-    for source in (tmp_path, "models:/point@champion"):
+    _install_source(tmp_path / "site", monkeypatch, leads_to=tmp_path)
+    for source in (tmp_path, "shelf:/point@champion"):
         model = vitlens_core.load(source, foundation=FOUNDATION)
         assert model.modalities == ["point_cloud", "image", "video", "text"]
 
 
-def test_a_foundation_beside_the_lens_is_found(lenses, tmp_path, monkeypatch):
-    lens = tmp_path / "lens.safetensors"
-    lens.write_bytes(lenses[0].read_bytes())
-    described = {"spec": "open_clip:tiny/x", "embed_dim": 10, "image_size_px": 16, "digest": "0"}
+def _install_source(site: Path, monkeypatch, leads_to: Path) -> None:
+    """A package with an entry point for `shelf:/` sources, as pip would install it."""
+    site.mkdir()
+    (site / "shelf.py").write_text(f"def find(source):\n    return {str(leads_to)!r}\n")
+    described = site / "shelf-1.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: shelf\nVersion: 1\n")
+    (described / "entry_points.txt").write_text("[vitlens.sources]\nshelf = shelf:find\n")
+    monkeypatch.syspath_prepend(site)
+
+
+def test_a_foundation_beside_the_lens_is_found(tmp_path, tiny_open_clip):
+    foundation = load_foundation(tiny_open_clip)
+    lens = _write_lens(tmp_path, "point_cloud", foundation)
+    described = {"spec": tiny_open_clip, "embed_dim": 12, "image_size_px": 32}
+    described["digest"] = foundation.digest()
     (tmp_path / "foundation.json").write_text(json.dumps(described))
-    loaded = []
-    monkeypatch.setattr(
-        "vitlens_core.api.lenses.load_foundation", lambda spec: loaded.append(spec) or FOUNDATION
-    )
-    vitlens_core.load(lens)
-    assert loaded == ["open_clip:tiny/x"]
+    found = vitlens_core.load(lens).encode({"text": ["a chair"]})["text"]
+    torch.testing.assert_close(found, foundation.encode_text(["a chair"]))
 
 
 @pytest.mark.parametrize(
     ("source", "words"),
     [
         ("nowhere.safetensors", "no checkpoint at nowhere"),
-        ("models:/point@champion", r"nothing installed here can open models:/.*vitlens\[pipelines"),
-        ("smb:/point", "nothing installed here can open smb:/"),
+        (
+            "smb:/point",
+            r"can open smb:/.*models:/ needs .*vitlens\[pipelines",
+        ),
         (".", r"holds no lens\.safetensors"),
     ],
 )
 def test_sources_that_lead_nowhere_are_named(source, words, monkeypatch, tmp_path):
-    monkeypatch.setattr(sources, "entry_points", lambda group: [])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=words):
         vitlens_core.load(source)

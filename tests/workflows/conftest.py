@@ -1,4 +1,4 @@
-"""The workflow with its steps and its registry replaced."""
+"""A stage for workflows, and Dagster's history where it costs little."""
 
 from __future__ import annotations
 
@@ -10,10 +10,6 @@ import dagster as dg
 import pytest
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 
-from pipelines import report
-from pipelines.flow import FlowStep
-from pipelines.registry import models, promotion
-from pipelines.registry.gates.non_inferiority import NonInferiority
 from pipelines.store.home import Home
 from tests.workflows.stage import Stage
 from workflows.environment import dagster_folder
@@ -55,19 +51,7 @@ def light_history(tmp_path: Path, databases: Path) -> None:
 @pytest.fixture
 def stage(tmp_path: Path, light_history: None, monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setenv("VITLENS_HOME", str(tmp_path))
-    stage = Stage(tmp_path)
-    monkeypatch.setattr(FlowStep, "run", lambda step, *given: stage.run_step(step, *given))
-    monkeypatch.setattr(models, "register_challenger", stage.register)
-    monkeypatch.setattr(models, "state_gates", stage.state_gates)
-    monkeypatch.setattr(promotion, "promote", stage.promote)
-    monkeypatch.setattr(promotion, "rolled_back", lambda home, name, version: None)
-    monkeypatch.setattr(models, "versions", lambda home, modality: stage.versions)
-    monkeypatch.setattr(models, "download", lambda source, home: Path("nowhere"))
-    alike = "lenses of this stage are all alike"
-    monkeypatch.setattr(NonInferiority, "check", lambda gate, _: gate.skip(alike))
-    monkeypatch.setattr(models, "log_report", lambda home, model, folder: None)
-    monkeypatch.setattr(report, "write", stage.write_report)
-    return stage
+    return Stage(tmp_path)
 
 
 @pytest.fixture

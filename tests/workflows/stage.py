@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from click.testing import CliRunner, Result
 
+from pipelines import sweep
 from pipelines.benchmarks.table import Table
 from pipelines.config import RunConfig
 from pipelines.evaluation.result import EvaluationResult, Recalls, Scores, Supervision
@@ -19,16 +22,20 @@ from pipelines.flow import FlowStep
 from pipelines.lens.curves import TrainingCurves
 from pipelines.registry import models
 from pipelines.registry.models import ModelVersion
+from pipelines.registry.registry import Registry
 from pipelines.report.content import PAGE_FILE, REPORT_FILE, Report, Run, encode_readable
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
+from pipelines.store.home import Home
 from pipelines.store.pieces import Piece
 from pipelines.store.shards import encode_model
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.metrics import Interval
+from workflows.cli import main
 from workflows.runner import definitions
 from workflows.settings import run_config
+from workflows.workplace import Workplace
 
 CHANCE = 0.25
 # What reports read of some steps; here every step has them all.
@@ -61,6 +68,49 @@ def evaluation(top1: float, supervision: Mapping[str, float]) -> EvaluationResul
 
 
 @dataclass
+class MemoryRegistry(Registry):
+    """A registry whose versions are forgotten with it; newest first."""
+
+    known: list[ModelVersion] = field(default_factory=list)
+
+    def register_challenger(self, modality, config, artifacts) -> ModelVersion:
+        made = ModelVersion(
+            name=models.model_name(modality),
+            version=len(self.known) + 1,
+            aliases=("challenger",),
+            run_id="run",
+            evaluation=artifacts["evaluation"].fingerprint,
+            gates=(),
+            gate_settings="",
+            created_at=datetime.now(UTC),
+        )
+        self.known.insert(0, made)
+        return made
+
+    def state_gates(self, model, results, settings) -> ModelVersion:
+        stated = replace(model, gates=tuple(results), gate_settings=settings)
+        self.known = [stated if v.version == model.version else v for v in self.known]
+        return stated
+
+    def log_report(self, model, folder) -> None: ...
+
+    def versions(self, modality) -> list[ModelVersion]:
+        return self.known
+
+    def promote(self, model, why) -> ModelVersion:
+        if failed := [gate.reason for gate in model.gates if not gate.passed]:
+            raise ConfigError("; ".join(failed))
+        promoted = replace(model, aliases=("champion",))
+        self.known = [
+            promoted if v.version == model.version else replace(v, aliases=()) for v in self.known
+        ]
+        return promoted
+
+    def rolled_back(self, model) -> None:
+        return None
+
+
+@dataclass
 class Stage:
     """What the stubbed run was asked for, and how it is to go."""
 
@@ -70,8 +120,19 @@ class Stage:
     meanwhile: dict[str, Callable[[], object]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     received: dict[str, Mapping[str, Artifact]] = field(default_factory=dict)
-    versions: list[ModelVersion] = field(default_factory=list)
     reports: list[dict] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.registry = MemoryRegistry(self.home)
+        home = Home(self.home)
+        write_sweep = partial(sweep.write, record=lambda *_: "run")
+        self.workplace = Workplace(
+            home, self.registry, self.run_step, self.write_report, write_sweep
+        )
+
+    @property
+    def versions(self) -> list[ModelVersion]:
+        return self.registry.known
 
     def run_step(
         self,
@@ -105,34 +166,6 @@ class Stage:
         files.append(write_atomic(build.folder / "train-00000.tar", b""))
         return build.commit(files, {"samples": 8})
 
-    def register(self, home, modality, config, artifacts) -> ModelVersion:
-        made = ModelVersion(
-            name=models.model_name(modality),
-            version=len(self.versions) + 1,
-            aliases=("challenger",),
-            run_id="run",
-            evaluation=artifacts["evaluation"].fingerprint,
-            gates=(),
-            gate_settings="",
-            created_at=datetime.now(UTC),
-        )
-        self.versions.insert(0, made)
-        return made
-
-    def state_gates(self, home, model, results, settings) -> ModelVersion:
-        stated = replace(model, gates=tuple(results), gate_settings=settings)
-        self.versions = [stated if v.version == model.version else v for v in self.versions]
-        return stated
-
-    def promote(self, home, name, version, why) -> ModelVersion:
-        model = next(v for v in self.versions if v.version == version)
-        if failed := [gate.reason for gate in model.gates if not gate.passed]:
-            raise ConfigError("; ".join(failed))
-        self.versions = [
-            replace(v, aliases=("champion",) if v.version == version else ()) for v in self.versions
-        ]
-        return next(v for v in self.versions if v.version == version)
-
     def write_report(self, home, config, artifacts, gates, model, profile) -> Path:
         self.reports.append({"model": model, "gates": gates, "artifacts": artifacts})
         folder = Path(home, "latest")
@@ -142,13 +175,18 @@ class Stage:
         (folder / PAGE_FILE).write_text("<html>")
         return folder
 
+    def vitlens(self, *arguments: str) -> Result:
+        """The command, on this stage."""
+        return CliRunner().invoke(main, arguments, obj=self.workplace)
+
     def materialise(self, instance: dg.DagsterInstance, *names: str, sets: tuple[str, ...] = ()):
         """Run the job, or the named assets alone, as the UI does."""
         job = DEFINITIONS.resolve_job_def("point_cloud")
         selected = [dg.AssetKey(["point_cloud", name]) for name in names] or None
-        return job.execute_in_process(
-            run_config("point_cloud", "tiny", sets),
-            instance,
-            raise_on_error=False,
-            asset_selection=selected,
-        )
+        with self.workplace.entered():
+            return job.execute_in_process(
+                run_config("point_cloud", "tiny", sets),
+                instance,
+                raise_on_error=False,
+                asset_selection=selected,
+            )

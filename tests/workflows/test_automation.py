@@ -19,6 +19,7 @@ from workflows.environment import dagster_folder
 from workflows.processes import PROCESS_TAG, process_tag
 from workflows.settings import run_config
 from workflows.spec import Schedule, Sensor, Workflow, load_workflow
+from workflows.workplace import RESOURCE
 
 JOB = dg.define_asset_job("any")
 
@@ -31,11 +32,12 @@ def instance(tmp_path: Path, light_history: None) -> Iterator[dg.DagsterInstance
 
 
 @pytest.fixture
-def due(instance: dg.DagsterInstance) -> Callable[[], Any]:
+def due(stage: Stage, instance: dg.DagsterInstance) -> Callable[[], Any]:
     """One evaluation of the schedule of point clouds."""
     schedule = Schedule(cron="0 3 * * 0", profile="tiny")
     definition = schedule_of(load_workflow("point_cloud"), schedule, JOB)
-    return lambda: definition(dg.build_schedule_context(instance))
+    resources = {RESOURCE: stage.workplace}
+    return lambda: definition(dg.build_schedule_context(instance, resources=resources))
 
 
 def _skipped(decision: Any) -> str:

@@ -29,9 +29,10 @@ def test_a_partition_builds_its_piece_up_to_the_shards(
     stage: Stage, instance: dg.DagsterInstance
 ) -> None:
     job = DEFINITIONS.resolve_job_def("point_cloud_pieces")
-    result = job.execute_in_process(
-        run_config("point_cloud", "tiny"), instance, partition_key="03-of-64"
-    )
+    with stage.workplace.entered():
+        result = job.execute_in_process(
+            run_config("point_cloud", "tiny"), instance, partition_key="03-of-64"
+        )
 
     assert result.success
     assert stage.asked == ["objects", "renders", "shards"]
@@ -48,7 +49,8 @@ def test_after_a_backfill_a_single_asset_downstream_says_what_is_missing(
 ) -> None:
     job = DEFINITIONS.resolve_job_def("point_cloud_pieces")
     config = run_config("point_cloud", "tiny")
-    job.execute_in_process(config, instance, partition_key="01-of-64")
+    with stage.workplace.entered():
+        job.execute_in_process(config, instance, partition_key="01-of-64")
     result = stage.materialise(instance, "foundation")
 
     [failed] = [e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_FAILURE]

@@ -7,31 +7,25 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner, Result
 from rich.console import Console
 
 from pipelines.benchmarks.table import Table
 from tests.pipelines.benchmarks import small_clouds
-from tests.tiny_models import TinyFoundation, tower_settings
+from tests.tiny_models import tiny_tower, tower_settings
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import ConfigError
-from vitlens_core.models.tower import build_tower
+from vitlens_core.foundation import load_foundation
 from workflows.cli import main
 from workflows.commands.benchmark import parse_roots, show
 from workflows.exit_codes import FAILED, MISTAKE
 
-FOUNDATION = TinyFoundation()
-
 
 @pytest.fixture
-def lens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tiny lens; its foundation has no spec of its own to be loaded by."""
-    monkeypatch.setattr("vitlens_core.api.lenses.open_foundation", lambda source: FOUNDATION)
-    settings = tower_settings()
-    torch.manual_seed(0)
-    state = build_tower(settings, FOUNDATION.trunk).trained_state()
-    data = encode_lens(state, settings, FOUNDATION.spec, FOUNDATION.digest())
+def lens(tmp_path: Path, tiny_open_clip: str) -> Path:
+    foundation = load_foundation(tiny_open_clip)
+    state = tiny_tower(foundation).trained_state()
+    data = encode_lens(state, tower_settings(), foundation.spec, foundation.digest())
     path = tmp_path / "lens" / "lens.safetensors"
     path.parent.mkdir()
     path.write_bytes(data)
@@ -42,11 +36,13 @@ def vitlens(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["benchmark", *map(str, arguments)])
 
 
-def test_a_lens_is_measured_and_its_table_written(lens: Path, tmp_path: Path) -> None:
+def test_a_lens_is_measured_and_its_table_written(
+    lens: Path, tiny_open_clip: str, tmp_path: Path
+) -> None:
     root = small_clouds.openshape_modelnet(tmp_path, ["airplane", "bed"] * 2)
     out = tmp_path / "out"
     mounted = f"modelnet40_openshape={root}"
-    result = vitlens(lens, "--foundation", "tiny", "--root", mounted, "--out", out)
+    result = vitlens(lens, "--foundation", tiny_open_clip, "--root", mounted, "--out", out)
 
     assert result.exit_code == 0, result.output
     assert "not mounted: modelnet40_ulip, objaverse_lvis" in result.output
@@ -56,9 +52,11 @@ def test_a_lens_is_measured_and_its_table_written(lens: Path, tmp_path: Path) ->
     assert "| ModelNet40 |" in (out / "benchmarks.md").read_text()
 
 
-def test_a_damaged_data_set_is_a_failure_that_is_shown(lens: Path, tmp_path: Path) -> None:
+def test_a_damaged_data_set_is_a_failure_that_is_shown(
+    lens: Path, tiny_open_clip: str, tmp_path: Path
+) -> None:
     mounted = f"objaverse_lvis={tmp_path}"
-    result = vitlens(lens, "--foundation", "tiny", "--root", mounted)
+    result = vitlens(lens, "--foundation", tiny_open_clip, "--root", mounted)
 
     assert result.exit_code == FAILED
     assert "failed objaverse_lvis" in result.output
@@ -89,8 +87,10 @@ def test_a_mistake_is_explained_before_anything_is_measured(
         assert words in result.output
 
 
-def test_a_benchmark_of_a_modality_the_model_lacks_is_a_mistake(lens: Path) -> None:
-    result = vitlens(lens, "--foundation", "tiny", "--root", "esc50=/data")
+def test_a_benchmark_of_a_modality_the_model_lacks_is_a_mistake(
+    lens: Path, tiny_open_clip: str
+) -> None:
+    result = vitlens(lens, "--foundation", tiny_open_clip, "--root", "esc50=/data")
 
     assert result.exit_code == MISTAKE
     assert "esc50 measures audio; the model has point_cloud" in result.output

@@ -52,7 +52,7 @@ def test_a_mistake_is_explained_without_a_traceback(
 
 
 def test_a_run_ends_with_a_summary(stage: Stage) -> None:
-    result = vitlens(*TINY)
+    result = stage.vitlens(*TINY)
 
     assert result.exit_code == 0, result.output
     for words in ("1.000", "gate times_chance passed", "version 1 (champion)", "report.html"):
@@ -70,7 +70,7 @@ def test_compiling_without_a_compiler_is_refused_at_once(
 
 def test_a_failed_gate_exits_1_and_says_which(stage: Stage) -> None:
     stage.top1 = 0.5
-    result = vitlens(*TINY, "--set", "gates.times_chance.min=8")
+    result = stage.vitlens(*TINY, "--set", "gates.times_chance.min=8")
 
     assert result.exit_code == GATE_FAILED
     assert "not promoted to champion: times_chance failed" in result.output
@@ -90,7 +90,7 @@ def test_what_a_step_raises_becomes_a_message(
     stage: Stage, error: BaseException, code: int, expected: tuple[str, ...]
 ) -> None:
     stage.failure = ("shards", error)
-    result = vitlens(*TINY)
+    result = stage.vitlens(*TINY)
 
     assert result.exit_code == code
     assert "Traceback" not in result.output
@@ -101,12 +101,12 @@ def test_what_a_step_raises_becomes_a_message(
 def test_debug_shows_the_traceback(stage: Stage) -> None:
     stage.failure = ("shards", ZeroDivisionError("of none"))
 
-    assert "Traceback" in vitlens("--debug", *TINY).output
+    assert "Traceback" in stage.vitlens("--debug", *TINY).output
 
 
 def test_runs_of_the_command_line_are_in_the_history_of_the_ui(stage: Stage) -> None:
     (stage.home / "dagster" / "dagster.yaml").unlink()  # what is written by default
-    vitlens(*TINY)
+    stage.vitlens(*TINY)
     from dagster import DagsterInstance, DagsterRunStatus
 
     with DagsterInstance.from_config(str(stage.home / "dagster")) as instance:
@@ -124,12 +124,12 @@ def test_status_of_an_empty_home() -> None:
 
 
 def test_status_lists_artifacts_and_versions(stage: Stage) -> None:
-    vitlens(*TINY)
+    stage.vitlens(*TINY)
     half_made = stage.home / "artifacts" / "shards" / "half-made"
     half_made.mkdir()
     for name in ("train-00000", "test-00000"):
         (half_made / f"{name}.record.json").write_text("{}")
-    output = vitlens("status").output
+    output = stage.vitlens("status").output
 
     assert "8 samples" in output
     assert "2 shards" in output
@@ -138,6 +138,6 @@ def test_status_lists_artifacts_and_versions(stage: Stage) -> None:
 
 
 def test_report_prints_the_path(stage: Stage) -> None:
-    vitlens(*TINY)
+    stage.vitlens(*TINY)
 
-    assert vitlens("report").output.split() == [str(stage.home / "latest" / "report.html")]
+    assert stage.vitlens("report").output.split() == [str(stage.home / "latest" / "report.html")]

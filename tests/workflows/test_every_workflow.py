@@ -23,6 +23,7 @@ from tests.pipelines.source.datasets.test_tuxpaint_stamps import write_stamp
 from vitlens_core import modalities
 from workflows.runner import RunOutcome, execute
 from workflows.spec import load_workflow, modality_names
+from workflows.workplace import Workplace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -64,7 +65,7 @@ def _run(home: Home, modality: str, *overrides: str) -> dict[str, Any]:
         if not folder.exists():
             FETCHED[modality](folder)
         sets.append(f"source.root={folder}")
-    assert execute(home, modality, "tiny", sets) is RunOutcome.CHAMPION
+    assert execute(Workplace.from_environment(), modality, "tiny", sets) is RunOutcome.CHAMPION
     return json.loads((home.latest / "report.json").read_text())
 
 

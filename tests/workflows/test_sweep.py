@@ -10,7 +10,6 @@ import pytest
 from click.testing import CliRunner, Result
 from dagster import DagsterInstance
 
-from pipelines import sweep as results
 from tests.workflows.stage import Stage
 from vitlens_core.errors import TransientError
 from workflows.cli import main
@@ -24,13 +23,12 @@ STEPS = _ALL[: _ALL.index("evaluation") + 1]  # a point is evaluated, and nothin
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("VITLENS_HOME", str(tmp_path))
-    monkeypatch.setattr(results.runs, "record", lambda *given: "run")
     return tmp_path
 
 
-def sweep(axis: str, *options: str, modality: str = "point_cloud") -> Result:
+def sweep(stage: Stage | None, axis: str, *options: str, modality: str = "point_cloud") -> Result:
     command = ["sweep", modality, "--profile", "tiny", "--axis", axis, *options]
-    return CliRunner().invoke(main, command)
+    return stage.vitlens(*command) if stage else CliRunner().invoke(main, command)
 
 
 def written(home: Path) -> dict:
@@ -39,7 +37,7 @@ def written(home: Path) -> dict:
 
 
 def test_every_point_runs_up_to_its_evaluation_and_registers_nothing(stage: Stage) -> None:
-    result = sweep("head", "--values", "frozen,mlp")
+    result = sweep(stage, "head", "--values", "frozen,mlp")
 
     assert result.exit_code == 0, result.output
     assert stage.asked == STEPS + STEPS
@@ -57,7 +55,7 @@ def test_every_point_runs_up_to_its_evaluation_and_registers_nothing(stage: Stag
 
 
 def test_points_and_the_users_own_settings_are_both_applied(stage: Stage) -> None:
-    sweep("supervision", "--values", "image,text", "--set", "lens.train.steps=5")
+    sweep(stage, "supervision", "--values", "image,text", "--set", "lens.train.steps=5")
 
     points = written(stage.home)["points"]
     assert [(p["label"], p["emergent"]) for p in points] == [
@@ -75,7 +73,7 @@ def test_a_point_that_fails_is_told_and_the_others_are_run(stage: Stage) -> None
             raise error
 
     stage.meanwhile["lens"] = perhaps_fail
-    result = sweep("head", "--values", "linear,mlp")
+    result = sweep(stage, "head", "--values", "linear,mlp")
 
     assert result.exit_code == FAILED
     assert "linear: no [disk] left" in result.output
@@ -86,7 +84,7 @@ def test_a_point_that_fails_is_told_and_the_others_are_run(stage: Stage) -> None
 
 def test_an_error_that_is_no_message_of_ours_points_to_the_log(stage: Stage) -> None:
     stage.failure = ("lens", ZeroDivisionError("of none"))
-    result = sweep("augmentation")
+    result = sweep(stage, "augmentation")
 
     assert result.exit_code == FAILED
     reasons = {p["failure"] for p in written(stage.home)["points"]}
@@ -98,11 +96,11 @@ def test_an_error_that_is_no_message_of_ours_points_to_the_log(stage: Stage) -> 
 
 def test_a_sweep_that_was_stopped_goes_on(stage: Stage) -> None:
     stage.failure = ("evaluation", KeyboardInterrupt())
-    assert sweep("augmentation").exit_code == INTERRUPTED
+    assert sweep(stage, "augmentation").exit_code == INTERRUPTED
     assert not (stage.home / "sweeps").exists()
     lenses = set((stage.home / "artifacts" / "lens").iterdir())
     stage.failure = None
-    assert sweep("augmentation").exit_code == 0
+    assert sweep(stage, "augmentation").exit_code == 0
     assert lenses < set((stage.home / "artifacts" / "lens").iterdir())
 
 
@@ -139,7 +137,7 @@ def test_a_sweep_that_was_stopped_goes_on(stage: Stage) -> None:
 def test_a_mistake_is_explained_before_anything_is_made(
     home: Path, modality: str, axis: str, options: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
-    result = sweep(axis, *options, modality=modality)
+    result = sweep(None, axis, *options, modality=modality)
 
     assert result.exit_code == MISTAKE, result.output
     assert "Traceback" not in result.output

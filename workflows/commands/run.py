@@ -12,38 +12,43 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pipelines.store.home import Home
 from vitlens_core.errors import VitlensError
 from workflows.console import quiet_terminal
 from workflows.exit_codes import GATE_FAILED
 from workflows.preflight import check
 from workflows.spec import DEFAULT_PROFILE, load_workflow
 from workflows.summary import show_summary
+from workflows.workplace import Workplace
 
 
 @click.command("run")
 @click.argument("modality")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Settings to run with.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change one setting.")
-def command(modality: str, profile: str, overrides: tuple[str, ...]) -> None:
+@click.pass_obj
+def command(
+    workplace: Workplace | None, modality: str, profile: str, overrides: tuple[str, ...]
+) -> None:
     """Run a workflow from objects to a registered lens; finished steps are reused."""
     check(load_workflow(modality), profile, overrides)
-    home = Home.from_environment()
-    log = home.logs() / f"{modality}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    workplace = workplace or Workplace.from_environment()
+    log = workplace.home.logs() / f"{modality}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with quiet_terminal(log):
-        outcome = _execute(home, modality, profile, overrides, log)
-    show_summary(Console(), home.latest)
+        outcome = _execute(workplace, modality, profile, overrides, log)
+    show_summary(Console(), workplace.home.latest)
     if outcome is not outcome.CHAMPION:
         sys.exit(GATE_FAILED)
 
 
-def _execute(home: Home, modality: str, profile: str, overrides: Sequence[str], log: Path) -> Any:
+def _execute(
+    workplace: Workplace, modality: str, profile: str, overrides: Sequence[str], log: Path
+) -> Any:
     """Run the job; an unexpected failure points to the log."""
     # Late: Dagster and torch take seconds to import, and settings are checked without them.
     from workflows.runner import execute
 
     try:
-        return execute(home, modality, profile, overrides)
+        return execute(workplace, modality, profile, overrides)
     except VitlensError:
         raise
     except Exception as error:

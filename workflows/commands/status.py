@@ -11,25 +11,28 @@ from upath import UPath
 
 from pipelines.flow import STEP_NAMES
 from pipelines.registry import models
+from pipelines.registry.registry import Registry
 from pipelines.store.artifacts import MANIFEST, Artifact
 from pipelines.store.home import Home
 from workflows.spec import modality_names
+from workflows.workplace import Workplace
 
 _UNITS_S = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 @click.command("status")
-def command() -> None:
+@click.pass_obj
+def command(workplace: Workplace | None) -> None:
     """List artifacts and registered lenses."""
-    show_status(Console(), Home.from_environment())
+    show_status(Console(), workplace or Workplace.from_environment())
 
 
-def show_status(console: Console, home: Home) -> None:
+def show_status(console: Console, workplace: Workplace) -> None:
     """Print finished and unfinished artifacts, and every registered version."""
-    console.print(f"home {home.root}", soft_wrap=True)
-    console.print(_artifacts(home))
+    console.print(f"home {workplace.home.root}", soft_wrap=True)
+    console.print(_artifacts(workplace.home))
     for modality in modality_names():
-        console.print(_versions(home, modality))
+        console.print(_versions(workplace.registry, modality))
 
 
 def _artifacts(home: Home) -> Table | str:
@@ -63,8 +66,8 @@ def _row(artifact: Artifact) -> list[str]:
     ]
 
 
-def _versions(home: Home, modality: str) -> Table | str:
-    versions = models.versions(home.root, modality)
+def _versions(registry: Registry, modality: str) -> Table | str:
+    versions = registry.versions(modality)
     if not versions:
         return f"{models.model_name(modality)}: no version registered yet"
     table = Table("version", "aliases", "gates", "age", title=models.model_name(modality))

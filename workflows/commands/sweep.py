@@ -8,13 +8,13 @@ import time
 import click
 from rich.console import Console
 
-from pipelines.store.home import Home
 from workflows import sweep as sweeps
 from workflows.axes import AXES
 from workflows.console import quiet_terminal
 from workflows.exit_codes import FAILED
 from workflows.spec import DEFAULT_PROFILE, load_workflow
 from workflows.summary import show_sweep
+from workflows.workplace import Workplace
 
 
 @click.command("sweep")
@@ -23,14 +23,20 @@ from workflows.summary import show_sweep
 @click.option("--values", metavar="A,B,C", help="Values to try; by default the axis proposes some.")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Settings to vary.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change one setting.")
+@click.pass_obj
 def command(
-    modality: str, axis: str, values: str | None, profile: str, overrides: tuple[str, ...]
+    workplace: Workplace | None,
+    modality: str,
+    axis: str,
+    values: str | None,
+    profile: str,
+    overrides: tuple[str, ...],
 ) -> None:
     """Train and evaluate with one setting varied; no lens is registered."""
     plan = sweeps.plan(load_workflow(modality), profile, overrides, axis, values)
-    home = Home.from_environment()
-    log = home.logs() / f"{modality}-{axis}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    workplace = workplace or Workplace.from_environment()
+    log = workplace.home.logs() / f"{modality}-{axis}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with quiet_terminal(log):
-        folder = sweeps.run(home, plan, log)
+        folder = sweeps.run(workplace, plan, log)
     if show_sweep(Console(), folder):
         sys.exit(FAILED)

@@ -18,10 +18,13 @@ PUBLISHED_COUNTS = (813, 963)
 def mount(root: str) -> Mounted:
     settings = AudioCaps(root=root, splits=("test",), missing="quarantine")
     mounted = of_source(settings, "audio")
-    count = len(mounted.test)
-    known = count in PUBLISHED_COUNTS
-    note = f"{count} clips: {'one' if known else 'neither'} of the published 813 and 963"
-    return replace(mounted, notes=(*mounted.notes, note))
+    return replace(mounted, notes=(*mounted.notes, count_note(len(mounted.test))))
+
+
+def count_note(clips: int) -> str:
+    """State whether figures are of as many clips as published ones."""
+    which = "one" if clips in PUBLISHED_COUNTS else "neither"
+    return f"{clips} clips: {which} of the published 813 and 963"
 
 
 BENCHMARKS = (

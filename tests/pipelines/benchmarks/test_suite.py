@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.benchmarks import suite as suites
 from pipelines.benchmarks.base import Benchmark, Example, Mounted
 from pipelines.benchmarks.datasets import benchmarks
 from pipelines.benchmarks.embedded import deviations, embed, prepared
@@ -87,14 +86,12 @@ def _benchmark(**more: Any) -> Benchmark:
 
 
 def _measured(
-    monkeypatch: pytest.MonkeyPatch,
     mounted: Mounted,
     model: Any = None,
     config: BenchmarksConfig = CONFIG,
     **benchmark: Any,
 ) -> Table:
-    monkeypatch.setattr(suites, "benchmarks", lambda: {"made": _benchmark(**benchmark)})
-    suite = Suite(("point_cloud",), {"made": mounted}, (), ())
+    suite = Suite(("point_cloud",), {"made": mounted}, (), (), {"made": _benchmark(**benchmark)})
     return measure(suite, model or plain_model(), config, lambda _: None)
 
 
@@ -174,8 +171,8 @@ def test_the_digest_is_of_what_is_mounted_not_of_where(tmp_path):
 # --- measuring --------------------------------------------------------------------------------
 
 
-def test_figures_of_a_classification_stand_beside_the_published(monkeypatch, tmp_path):
-    table = _measured(monkeypatch, _made(tmp_path), caveat="mind this")
+def test_figures_of_a_classification_stand_beside_the_published(tmp_path):
+    table = _measured(_made(tmp_path), caveat="mind this")
     rows = {(row.kind, row.metric): row for row in table.rows}
     top1 = rows["zero-shot", "top1"]
     assert (top1.value, top1.n, top1.chance) == (6 / 8, 8, 1 / 2)
@@ -190,14 +187,14 @@ def test_figures_of_a_classification_stand_beside_the_published(monkeypatch, tmp
     assert rows["1-shot", "top1"].published == {}
 
 
-def test_extra_protocols_can_be_left_out(monkeypatch, tmp_path):
+def test_extra_protocols_can_be_left_out(tmp_path):
     config = CONFIG.model_copy(update={"few_shot": False, "linear_probe": False})
-    table = _measured(monkeypatch, _made(tmp_path), config=config)
+    table = _measured(_made(tmp_path), config=config)
     kinds = {row.kind for row in table.rows}
     assert kinds == {"zero-shot", "calibration"}
 
 
-def test_the_training_side_is_what_is_learnt_from(monkeypatch, tmp_path):
+def test_the_training_side_is_what_is_learnt_from(tmp_path):
     """Swapped labels on the training side turn every trained figure round, and no other."""
     swapped = {"dog": (0.1, 1), "vacuum": (1, 0.1)}
     training = [
@@ -205,14 +202,14 @@ def test_the_training_side_is_what_is_learnt_from(monkeypatch, tmp_path):
         for label in swapped
         for i in range(4)
     ]
-    table = _measured(monkeypatch, _made(tmp_path, training=training))
+    table = _measured(_made(tmp_path, training=training))
     found = {(r.kind, r.metric): r for r in table.rows}
     assert found["zero-shot", "top1"].value == 6 / 8
     assert found["1-shot", "top1"].value == found["linear probe", "top1"].value == 2 / 8
     assert found["1-shot", "top1"].n == 8
 
 
-def test_kinds_are_counted_as_their_label(monkeypatch, tmp_path):
+def test_kinds_are_counted_as_their_label(tmp_path):
     words = {**WORDS, "poodle": (0.9, 0.5)}
     model = model_of(Plain(), AsItIs(), "point_cloud", lambda signals: signals, words)
     test = [
@@ -221,62 +218,61 @@ def test_kinds_are_counted_as_their_label(monkeypatch, tmp_path):
     ]
     mounted = Mounted(test, classes=("dog", "vacuum", "poodle"))
     merged = {"dog": "others", "poodle": "others", "vacuum": "vacuum"}
-    table = _measured(monkeypatch, mounted, model, merged=merged)
+    table = _measured(mounted, model, merged=merged)
     [top1] = [r for r in table.rows if r.metric == "top1" and r.kind == "zero-shot"]
     assert (top1.value, top1.chance) == (1, 1 / 2)
 
 
-def test_several_labels_are_scored_by_map_and_composed(monkeypatch, tmp_path):
+def test_several_labels_are_scored_by_map_and_composed(tmp_path):
     test = [
         _example(tmp_path, "a", (1, 0), labels=("dog",)),
         _example(tmp_path, "b", (0, 1), labels=("vacuum",)),
         _example(tmp_path, "c", (1, 1), labels=("dog", "vacuum")),
     ]
     mounted = Mounted(test, classes=("dog", "vacuum"))
-    table = _measured(monkeypatch, mounted, task="multilabel")
+    table = _measured(mounted, task="multilabel")
     found = {row.metric: row for row in table.rows}
     assert found["map"].value == 1
     assert found["composed_r1"].value == 1
     assert found["composed_r1"].kind == "embedding arithmetic"
 
 
-def test_captions_are_retrieved_both_ways(monkeypatch, tmp_path):
+def test_captions_are_retrieved_both_ways(tmp_path):
     test = [
         _example(tmp_path, "a", (1, 0), texts=("a dog barks", "the dog")),
         _example(tmp_path, "b", (0, 1), texts=("a vacuum",)),
     ]
-    table = _measured(monkeypatch, Mounted(test), task="retrieval", word="cloud")
+    table = _measured(Mounted(test), task="retrieval", word="cloud")
     found = {row.metric: row for row in table.rows}
     assert found["text_to_cloud_r1"].value == found["cloud_to_text_r1"].value == 1
     assert (found["text_to_cloud_r1"].n, found["cloud_to_text_r1"].n) == (3, 2)
     assert found["text_to_cloud_r1"].chance == pytest.approx(1 / 2)
 
 
-def test_a_recording_that_cannot_be_read_fails_its_data_set_by_name(monkeypatch, tmp_path):
+def test_a_recording_that_cannot_be_read_fails_its_data_set_by_name(tmp_path):
     def broken() -> dict[str, np.ndarray]:
         raise InputError("the file is cut short")
 
     mounted = _made(tmp_path)
     mounted.test.append(Example("bad7", broken, mounted.test[0].files, ("dog",)))
-    table = _measured(monkeypatch, mounted)
+    table = _measured(mounted)
     assert table.rows == ()
     [failure] = table.failed
     assert failure.reason == "bad7: the file is cut short"
     assert "bad7: the file is cut short" in markdown(table)
 
 
-def test_a_lens_that_sees_less_is_told_of(monkeypatch, tmp_path):
+def test_a_lens_that_sees_less_is_told_of(tmp_path):
     model = plain_model()
     assert deviations(model, _benchmark(expected={"points_seen": 4})) == []
     [note] = deviations(model, _benchmark(expected={"points_seen": 10_000}))
     assert note == "points_seen: 4 here, 10000 in the protocol"
-    table = _measured(monkeypatch, _made(tmp_path), expected={"points_seen": 10_000})
+    table = _measured(_made(tmp_path), expected={"points_seen": 10_000})
     assert all(note in row.notes for row in table.rows)
 
 
-def test_figures_of_text_are_emergent_where_the_lens_never_saw_any(monkeypatch, tmp_path):
-    monkeypatch.setattr(suites, "benchmarks", lambda: {"made": _benchmark()})
-    suite = Suite(("point_cloud",), {"made": _made(tmp_path)}, (), ())
+def test_figures_of_text_are_emergent_where_the_lens_never_saw_any(tmp_path):
+    suite = Suite(("point_cloud",), {"made": _made(tmp_path)}, (), (), {"made": _benchmark()})
     table = measure(suite, plain_model(), CONFIG, lambda _: None, emergent=True)
     marked = {row.kind: "emergent" in " ".join(row.notes) for row in table.rows}
     assert marked == {
@@ -288,14 +284,14 @@ def test_figures_of_text_are_emergent_where_the_lens_never_saw_any(monkeypatch, 
     }
 
 
-def test_generated_files_have_nothing_published_beside_them(monkeypatch, tmp_path):
-    table = _measured(monkeypatch, _made(tmp_path, generated=True))
+def test_generated_files_have_nothing_published_beside_them(tmp_path):
+    table = _measured(_made(tmp_path, generated=True))
     assert all(row.published == {} for row in table.rows)
     assert all("generated files" in " ".join(row.notes) for row in table.rows)
 
 
-def test_the_table_is_json_and_markdown(monkeypatch, tmp_path):
-    table = _measured(monkeypatch, _made(tmp_path), caveat="one | two")
+def test_the_table_is_json_and_markdown(tmp_path):
+    table = _measured(_made(tmp_path), caveat="one | two")
     assert Table.model_validate_json(table.model_dump_json()) == table
     lines = [line for line in markdown(table).splitlines() if line.startswith("| Made up")]
     assert len(lines) == len(table.rows)

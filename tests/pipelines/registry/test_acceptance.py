@@ -23,6 +23,7 @@ from pipelines.registry.gates.base import TIERS
 from pipelines.registry.gates.sanity import Sanity
 from pipelines.registry.gates.threshold import Threshold
 from pipelines.registry.models import ModelVersion
+from pipelines.registry.registry import Registry
 from pipelines.registry.settings import AcceptanceConfig
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
@@ -87,9 +88,11 @@ def config(at_least: float = 0, **tiers: Any) -> RunConfig:
     )
 
 
-def checked(home: Path, runtime: Runtime, flow: Flow, told: RunConfig) -> ModelVersion:
+def checked(
+    home: Path, runtime: Runtime, flow: Flow, told: RunConfig, registry: Registry | None = None
+) -> ModelVersion:
     model = models.register_challenger(home, MODALITY, told, flow)
-    return acceptance.check_gates(runtime, home, told, flow, model)
+    return acceptance.check_gates(runtime, registry or Registry(home), told, flow, model)
 
 
 def worse(runtime: Runtime, flow: Flow) -> Flow:
@@ -185,18 +188,17 @@ def test_a_champion_that_cannot_be_shown_the_samples_fails_the_gate(
 
 
 def test_what_was_checked_is_not_checked_again_unless_told_otherwise(
-    home: Path, runtime: Runtime, flow: Flow, monkeypatch: pytest.MonkeyPatch
+    home: Path, runtime: Runtime, flow: Flow
 ) -> None:
     model = checked(home, runtime, flow, config())
     promotion.promote(home, NAME, model.version)
-    with monkeypatch.context() as counted:
-        counted.setattr(models, "state_gates", _never)
-        assert checked(home, runtime, flow, config()).gates == model.gates
+    assert checked(home, runtime, flow, config(), StatedOnce(home)).gates == model.gates
     assert not checked(home, runtime, flow, config(at_least=1.1)).gates_passed
 
 
-def _never(*_: object) -> None:
-    raise AssertionError("checked again")
+class StatedOnce(Registry):
+    def state_gates(self, model, results, settings) -> ModelVersion:
+        raise AssertionError("checked again")
 
 
 def measured(runtime: Runtime, flow: Flow, table: Table) -> Flow:

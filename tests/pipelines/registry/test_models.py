@@ -76,7 +76,7 @@ def test_a_registration_that_failed_half_way_leaves_no_second_run(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("pipelines.registry.package.save_model", _no_space)
+        broken.setattr("mlflow.pyfunc.save_model", _no_space)
         with pytest.raises(OSError, match="disk full"):
             register(home)
     model = register(home)
@@ -85,7 +85,7 @@ def test_a_registration_that_failed_half_way_leaves_no_second_run(
     assert [r.info.run_id for r in client.search_runs([run.info.experiment_id])] == [model.run_id]
 
 
-def _no_space(*_: object) -> None:
+def _no_space(*_: object, **__: object) -> None:
     raise OSError("disk full")
 
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines.registry import models
-from pipelines.service import engine as engines
 from pipelines.service.config import ServiceConfig
 from pipelines.service.engine import Engine, Work
 from pipelines.service.schemas import Item, Version
-from pipelines.service.versions import find_index, is_followed, open_model, resolve
+from pipelines.service.versions import (
+    Loaded,
+    Models,
+    find_index,
+    is_followed,
+    open_model,
+    resolve,
+)
 from pipelines.store.artifacts import Artifact
 from tests.pipelines.service.conftest import SOURCE
 from vitlens_core.errors import CheckpointError, ConfigError
@@ -96,39 +103,41 @@ def test_a_file_has_an_index_if_one_is_named(
     assert loaded.search == "ready"
 
 
-def test_a_later_version_replaces_the_present_one_and_a_broken_one_does_not(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = copy.copy(engine)
-    first = engine.current
-    now = {"version": "1"}
-    tried = []
+class Moving(Models):
+    """Models whose alias names the version a test says; the second cannot be opened."""
 
-    def resolved(_: object) -> tuple[Version, ...]:
-        if now["version"] == "away":
+    def __init__(self, first: Loaded) -> None:
+        self.first = first
+        self.version = "1"
+        self.tried: list[tuple[Version, ...]] = []
+
+    def now(self) -> tuple[Version, ...]:
+        if self.version == "away":
             raise ConnectionError("no route")
-        return (first.versions[0].model_copy(update={"version": now["version"]}),)
+        return (self.first.versions[0].model_copy(update={"version": self.version}),)
 
-    def opened(_: object, versions: tuple[Version, ...]) -> object:
-        tried.append(versions)
+    def open(self, versions: tuple[Version, ...]) -> Loaded:
+        self.tried.append(versions)
         if versions[0].version == "2":
             raise CheckpointError("weights that do not fit")
-        other = copy.copy(first)
-        object.__setattr__(other, "versions", versions)
-        return other
+        return replace(self.first, versions=versions)
 
-    monkeypatch.setattr(engines, "resolve", resolved)
-    monkeypatch.setattr(engines, "open_model", opened)
+
+def test_a_later_version_replaces_the_present_one_and_a_broken_one_does_not(
+    engine: Engine,
+) -> None:
+    engine = copy.copy(engine)
+    engine.models = models = Moving(engine.current)
 
     def look(version: str) -> tuple[str, str]:
-        now["version"] = version
+        models.version = version
         asyncio.run(engine.look())
         return engine.current.versions[0].version, engine.reload
 
     assert look("1") == ("1", "current")
     assert look("2") == ("1", "vitlens-point_cloud/2 cannot be opened: weights that do not fit")
     look("2")
-    assert len(tried) == 1  # not again before `retry_s`
+    assert len(models.tried) == 1  # not again before `retry_s`
     assert look("away")[0] == "1"
     assert "no route" in engine.reload
     assert look("3") == ("3", "current")

@@ -1,0 +1,55 @@
+"""registry: what a run does with the registry of a home; another one may stand in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from pipelines.registry import models, promotion
+from pipelines.registry.gates.base import GateResult
+from pipelines.registry.models import CHAMPION, ModelVersion
+from pipelines.registry.promotion import Move
+from pipelines.store.artifacts import Artifact
+
+
+@dataclass
+class Registry:
+    """The registered models of a home, or of the server that MLFLOW_TRACKING_URI names.
+
+    Arguments and errors are those of the functions of `models` and `promotion`.
+    """
+
+    home: Path
+
+    def register_challenger(
+        self,
+        modality: str,
+        config: BaseModel | Mapping[str, object],
+        artifacts: Mapping[str, Artifact],
+    ) -> ModelVersion:
+        return models.register_challenger(self.home, modality, config, artifacts)
+
+    def state_gates(
+        self, model: ModelVersion, results: Sequence[GateResult], settings: str
+    ) -> ModelVersion:
+        return models.state_gates(self.home, model, results, settings)
+
+    def log_report(self, model: ModelVersion, folder: Path) -> None:
+        models.log_report(self.home, model, folder)
+
+    def versions(self, modality: str) -> list[ModelVersion]:
+        return models.versions(self.home, modality)
+
+    def champion(self, modality: str) -> ModelVersion | None:
+        """The present champion of a modality, if it has one."""
+        found = self.versions(modality)
+        return next((version for version in found if CHAMPION in version.aliases), None)
+
+    def promote(self, model: ModelVersion, why: str) -> ModelVersion:
+        return promotion.promote(self.home, model.name, model.version, why)
+
+    def rolled_back(self, model: ModelVersion) -> Move | None:
+        return promotion.rolled_back(self.home, model.name, model.version)
