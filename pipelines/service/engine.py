@@ -49,8 +49,8 @@ class Engine:
     """One replica's model, its decoders and its torch thread.
 
     Attributes:
-            versions = await asyncio.to_thread(self.models.now)
-        except Exception as error:  # the registry may be down: the present model stays
+        current: the model that new requests use.
+        models: opens the versions that the sources name.
         reload: `current`, or why a newer version is not served.
     """
 
@@ -135,8 +135,8 @@ class Engine:
         `retry_s`.
         """
         try:
-            loaded = await asyncio.to_thread(self.models.open, versions)
-        except Exception as error:  # a version that fails in any way must not end the present one
+            versions = await asyncio.to_thread(self.models.now)
+        except Exception as error:  # the registry may be down: the present model stays
             self.reload = f"the registry cannot be asked: {error}"
             LOG.warning("%s", self.reload)
             return
