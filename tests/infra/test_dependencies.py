@@ -17,6 +17,7 @@ from infra.sources import Module, read_modules
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+MADE_BY_TESTS = {"shapes_of_a_test"}
 OWN = {"vitlens_core", "pipelines", "workflows", "infra", "docs", "tests"}
 # By folder, the extras it may assume beside those of the folders above it.
 ASSUMED = {
@@ -35,6 +36,8 @@ ASSUMED = {
     "tests": ("dev",),
 }
 # Modules that come with Blender; nothing need be installed for the tests.
+# pydantic has it: a part of its own, under a name of its own.
+PARTS = {"pydantic_core": "pydantic"}
 BLENDER = {"bpy": "bpy", "mathutils": "bpy"}
 NOT_IMPORTED = {
     "mkdocs": "a process of its own, `make docs`",
@@ -77,7 +80,8 @@ def imported(module: Module) -> Iterator[str]:
     """Distributions that a module imports: at its head, late, or by `optional`."""
     for name in (*(name for name, _ in module.imports), *_named(ROOT / module.path)):
         top = name.partition(".")[0]
-        if top in sys.stdlib_module_names or top in OWN:
+        top = PARTS.get(top, top)
+        if top in sys.stdlib_module_names or top in OWN | MADE_BY_TESTS:
             continue
         # Several hold parts of one package: mlflow, mlflow-skinny and mlflow-tracing.
         found = [BLENDER[top]] if top in BLENDER else DISTRIBUTIONS.get(top, [top])

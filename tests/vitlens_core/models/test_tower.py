@@ -175,7 +175,11 @@ def test_a_tower_needs_no_more_of_a_recording_than_it_sees():
             {"signal": {"points": 20}, "tokenizer": {"points_seen": 21}},
             "21.*only 20",
         ),
-        ("tactile", {"signal": {"side_px": 30}, "tokenizer": {"crop_px": 31}}, "31.*are of 30"),
+        (
+            "tactile",
+            {"signal": {"side_px": 30}, "tokenizer": {"crop_px": 31}},
+            "31 px, but squares of 30 px",
+        ),
     ],
 )
 def test_a_tower_cannot_see_more_than_is_stored(modality, sizes, words):

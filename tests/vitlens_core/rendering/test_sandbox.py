@@ -103,8 +103,8 @@ def test_the_time_limit_kills_and_the_next_object_renders() -> None:
 
 def test_the_memory_limit_stops_an_object_and_the_next_one_renders() -> None:
     large = _many_triangles(1_500_000)
-    with RenderWorker(RenderSettings(size_px=32, points=200, memory_limit_mb=64)) as worker:
-        with pytest.raises(BadSampleError, match="needs more than 64 MB"):
+    with RenderWorker(RenderSettings(size_px=32, points=200, memory_limit_mb=128)) as worker:
+        with pytest.raises(BadSampleError, match="needs more than 128 MB"):
             worker.render(large, seed=0)
         worker.render(CUBE, seed=0)
 
