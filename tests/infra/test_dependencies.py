@@ -6,6 +6,7 @@ import ast
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -52,6 +53,7 @@ NOT_IMPORTED = {
 }
 TOOLS = {"coverage", "import-linter", "pytest-timeout", "pytest-xdist", "ruff", "setuptools"}
 TOOLS |= {"ty", "uv"}
+IMPORTERS = ("optional", "import_module", "_Late")
 MODULES = read_modules(ROOT, sorted(OWN))
 DISTRIBUTIONS = packages_distributions()
 
@@ -76,26 +78,25 @@ def assumed(module: Module) -> set[str]:
     return declared(None).union(*map(declared, extras))
 
 
-def imported(module: Module) -> Iterator[str]:
+@cache
+def imported(module: Module) -> frozenset[str]:
     """Distributions that a module imports: at its head, late, or by `optional`."""
+    found = set()
     for name in (*(name for name, _ in module.imports), *_named(ROOT / module.path)):
         top = name.partition(".")[0]
         top = PARTS.get(top, top)
         if top in sys.stdlib_module_names or top in OWN | MADE_BY_TESTS:
             continue
         # Several hold parts of one package: mlflow, mlflow-skinny and mlflow-tracing.
-        found = [BLENDER[top]] if top in BLENDER else DISTRIBUTIONS.get(top, [top])
-        yield canonicalize_name(top if top in found else found[0])
+        known = [BLENDER[top]] if top in BLENDER else DISTRIBUTIONS.get(top, [top])
+        found.add(canonicalize_name(top if top in known else known[0]))
+    return frozenset(found)
 
 
 def _named(path: Path) -> Iterator[str]:
     """Packages that are imported by a name in quotes."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in (
-            "optional",
-            "import_module",
-            "_Late",
-        ):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in IMPORTERS:
             name = node.args[0]
             if isinstance(name, ast.Constant) and isinstance(name.value, str):
                 yield name.value
@@ -104,7 +105,7 @@ def _named(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("package", ["vitlens_core", "pipelines", "workflows", "tests"])
 def test_what_a_module_imports_is_declared_for_it(package: str) -> None:
     modules = [m for m in MODULES.values() if m.path.parts[0] == package]
-    undeclared = {m.path.as_posix(): set(imported(m)) - assumed(m) for m in modules}
+    undeclared = {m.path.as_posix(): imported(m) - assumed(m) for m in modules}
     assert not {path: names for path, names in undeclared.items() if names}
 
 

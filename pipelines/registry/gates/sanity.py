@@ -13,9 +13,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pipelines.registry import models
 from pipelines.registry.gates.base import Gate, GateContext, GateResult, Tier
@@ -24,6 +25,19 @@ from pipelines.registry.settings import SanityConfig
 _CHILD = Path(__file__).with_name("_sanity_child.py")
 _LARGEST_NORM_ERROR = 1e-3
 _SHOWN = 300  # characters shown of the child's last line of output
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the child process measured; differences are the largest of an embedding's entries."""
+
+    load_s: float
+    finite: bool
+    norm_error: float
+    repeat_difference: float
+    batch_difference: float
+    latency_ms: float
+    memory_mb: float
 
 
 class Sanity(SanityConfig, Gate):
@@ -41,30 +55,33 @@ class Sanity(SanityConfig, Gate):
     def check_package(self, folder: Path) -> GateResult:
         """Load the model of a folder in a child process, and check its measurements."""
         try:
-            measured = _measured(folder, self)
+            return self.judge(_measured(folder, self))
         except _DiedError as error:
             return self._result([str(error)], "")
+
+    def judge(self, measured: Measured) -> GateResult:
+        """Check what was measured of a loaded model."""
         return self._result(
             list(self._wrong(measured)),
-            f"loads in {measured['load_s']:.1f} s in a fresh process; embeddings finite, of unit "
-            f"norm, repeatable; {measured['latency_ms']:.0f} ms per input, "
-            f"{measured['memory_mb']:.0f} MB",
+            f"loads in {measured.load_s:.1f} s in a fresh process; embeddings finite, of unit "
+            f"norm, repeatable; {measured.latency_ms:.0f} ms per input, "
+            f"{measured.memory_mb:.0f} MB",
         )
 
-    def _wrong(self, measured: Mapping[str, Any]) -> Iterator[str]:
+    def _wrong(self, measured: Measured) -> Iterator[str]:
         """Yield what is wrong, for a consumer."""
-        if not measured["finite"]:
+        if not measured.finite:
             yield "an embedding is not finite"
-        if not measured["norm_error"] <= _LARGEST_NORM_ERROR:  # `not <=` is also true for NaN
-            yield f"norms differ from 1 by {measured['norm_error']:.2g}"
-        if measured["repeat_difference"] != 0:
+        if not measured.norm_error <= _LARGEST_NORM_ERROR:  # `not <=` is also true for NaN
+            yield f"norms differ from 1 by {measured.norm_error:.2g}"
+        if measured.repeat_difference != 0:
             yield "the same input gives another embedding each time"
-        if not measured["batch_difference"] <= self.tolerance:
-            yield f"embeddings alone and in a batch differ by {measured['batch_difference']:.2g}"
-        if measured["latency_ms"] > self.max_latency_ms:
-            yield f"{measured['latency_ms']:.0f} ms per input, budget {self.max_latency_ms:.0f} ms"
-        if measured["memory_mb"] > self.max_memory_mb:
-            yield f"{measured['memory_mb']:.0f} MB, budget {self.max_memory_mb:.0f} MB"
+        if not measured.batch_difference <= self.tolerance:
+            yield f"embeddings alone and in a batch differ by {measured.batch_difference:.2g}"
+        if measured.latency_ms > self.max_latency_ms:
+            yield f"{measured.latency_ms:.0f} ms per input, budget {self.max_latency_ms:.0f} ms"
+        if measured.memory_mb > self.max_memory_mb:
+            yield f"{measured.memory_mb:.0f} MB, budget {self.max_memory_mb:.0f} MB"
 
     def _result(self, wrong: list[str], described: str) -> GateResult:
         reason = "; ".join(wrong) or described
@@ -75,7 +92,7 @@ class _DiedError(Exception):
     """The consumer's process ended without an answer."""
 
 
-def _measured(model_folder: Path, config: SanityConfig) -> dict:
+def _measured(model_folder: Path, config: SanityConfig) -> Measured:
     # -P: by default Python puts the script's folder on the import path, and with it our modules.
     command = [sys.executable, "-P", str(_CHILD), str(model_folder), str(config.repeats)]
     environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
@@ -94,4 +111,4 @@ def _measured(model_folder: Path, config: SanityConfig) -> dict:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise _DiedError(f"does not load in a fresh process: {lines[-1][:_SHOWN]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return Measured(**json.loads(done.stdout.strip().splitlines()[-1]))

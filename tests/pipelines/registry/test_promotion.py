@@ -1,7 +1,6 @@
 """Promotion: who is champion, who made it so, and what happens when two try at once."""
 
 import multiprocessing
-import os
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pipelines.registry import models, promotion
 from pipelines.registry.models import CHALLENGER, CHAMPION, PREVIOUS
 from tests.pipelines.finished_run import finished_run
 from tests.pipelines.registered import NAME, aliases, challenge, register
+from tests.pipelines.registry.racing import promote_often
 from vitlens_core.errors import ConfigError
 
 
@@ -134,7 +134,8 @@ def test_two_promotions_at_once_leave_one_champion_and_the_other_previous(home: 
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(rivals))
     processes = [
-        context.Process(target=_promote_often, args=(home, version, barrier)) for version in rivals
+        context.Process(target=promote_often, args=(home, NAME, version, barrier))
+        for version in rivals
     ]
     for process in processes:
         process.start()
@@ -147,10 +148,3 @@ def test_two_promotions_at_once_leave_one_champion_and_the_other_previous(home: 
     # Each move starts where the one before it ended: none was lost, none overtook another.
     assert [m.before for m in moves] == [None, *(m.version for m in moves[:-1])]
     assert moves[-1].version == held[CHAMPION]
-
-
-def _promote_often(home: Path, version: int, barrier) -> None:
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-    barrier.wait(60)
-    for _ in range(5):
-        promotion.promote(home, NAME, version, "a race")

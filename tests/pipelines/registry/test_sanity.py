@@ -1,0 +1,59 @@
+"""What a consumer would complain of; that a real model is loaded is tested in `test_acceptance`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines.registry.gates.sanity import Measured, Sanity
+
+GOOD = Measured(
+    load_s=3.0,
+    finite=True,
+    norm_error=1e-7,
+    repeat_difference=0.0,
+    batch_difference=1e-7,
+    latency_ms=5.0,
+    memory_mb=900.0,
+)
+GATE = Sanity(name="sanity", max_latency_ms=50, max_memory_mb=1000)
+
+
+def test_a_good_model_passes_and_the_reason_states_what_was_measured() -> None:
+    found = GATE.judge(GOOD)
+    assert found.passed
+    assert found.reason.startswith("loads in 3.0 s in a fresh process")
+    assert found.reason.endswith("5 ms per input, 900 MB")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"finite": False}, "an embedding is not finite"),
+        ({"norm_error": 0.01}, "norms differ from 1 by 0.01"),
+        ({"norm_error": math.nan}, "norms differ from 1 by nan"),
+        ({"repeat_difference": 1e-9}, "the same input gives another embedding each time"),
+        ({"batch_difference": 0.1}, "embeddings alone and in a batch differ by 0.1"),
+        ({"latency_ms": 51.0}, "51 ms per input, budget 50 ms"),
+        ({"memory_mb": 1001.0}, "1001 MB, budget 1000 MB"),
+    ],
+)
+def test_each_fault_is_named(change: dict[str, float], reason: str) -> None:
+    found = GATE.judge(replace(GOOD, **change))
+    assert (found.passed, found.value) == (False, 1)
+    assert found.reason == reason
+
+
+def test_every_fault_is_named_at_once() -> None:
+    found = GATE.judge(replace(GOOD, finite=False, latency_ms=60.0))
+    assert found.value == 2
+    assert found.reason == "an embedding is not finite; 60 ms per input, budget 50 ms"
+
+
+def test_a_model_that_takes_too_long_to_load_is_given_up(tmp_path: Path) -> None:
+    found = Sanity(name="sanity", timeout_s=0.1).check_package(tmp_path)
+    assert not found.passed
+    assert found.reason == "did not load and embed within 0 s"
