@@ -18,6 +18,20 @@ settings.register_profile("vitlens", deadline=None)
 settings.load_profile("vitlens")
 
 ROOT = Path(__file__).parents[1]
+# Registries on a database, runs of Dagster, exports, children that import torch: `make quick` goes
+# without these files, as it should take two minutes. By processor time of a whole run.
+SLOW_FILES = (
+    "chaos",
+    "docs/test_examples.py",
+    "pipelines/evaluation/test_job.py",
+    "pipelines/lens/test_parallel.py",
+    "pipelines/lens/test_training.py",
+    "pipelines/registry",
+    "pipelines/service",
+    "vitlens_core/test_export.py",
+    "vitlens_core/rendering/test_sandbox.py",
+    "workflows",
+)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
@@ -28,6 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Groups with the most slow tests come first: the many short files fill what time is left.
     """
     for item in items:
+        if item.path.relative_to(ROOT / "tests").as_posix().startswith(SLOW_FILES):
+            item.add_marker(pytest.mark.slow)
         if "local_ray" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.xdist_group("local_ray"))
