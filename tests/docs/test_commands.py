@@ -114,10 +114,14 @@ def test_the_targets_it_names_exist():
 
 
 def test_the_jobs_of_dagster_it_names_exist():
+    import dagster as dg
+
     from workflows.definitions import defs
 
-    known = defs().resolve_all_job_defs()
-    repository = defs().get_repository_def()
+    with dg.DagsterInstance.ephemeral():  # else Dagster asks the last one of another test
+        definitions = defs()
+    known = definitions.resolve_all_job_defs()
+    repository = definitions.get_repository_def()
     names = {
         "-j": {job.name for job in known},
         "schedule": {schedule.name for schedule in repository.schedule_defs},

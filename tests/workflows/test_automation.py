@@ -37,7 +37,12 @@ def due(stage: Stage, instance: dg.DagsterInstance) -> Callable[[], Any]:
     schedule = Schedule(cron="0 3 * * 0", profile="tiny")
     definition = schedule_of(load_workflow("point_cloud"), schedule, JOB)
     resources = {RESOURCE: stage.workplace}
-    return lambda: definition(dg.build_schedule_context(instance, resources=resources))
+
+    def evaluate() -> Any:
+        with dg.build_schedule_context(instance, resources=resources) as context:
+            return definition(context)
+
+    return evaluate
 
 
 def _skipped(decision: Any) -> str:
@@ -161,9 +166,9 @@ class Watched:
         os.utime(path, (seconds, seconds))
 
     def look(self) -> Any:
-        context = dg.build_sensor_context(self.instance, cursor=self.cursor)
-        decision = self.sensor(context)
-        self.cursor = context.cursor
+        with dg.build_sensor_context(self.instance, cursor=self.cursor) as context:
+            decision = self.sensor(context)
+            self.cursor = context.cursor
         return decision
 
 
@@ -228,11 +233,11 @@ def test_generated_recordings_never_change(
 ) -> None:
     monkeypatch.setenv("VITLENS_HOME", str(tmp_path))
     sensor = sensor_of(load_workflow("thermal"), Sensor(profile="tiny"), JOB)
-    context = dg.build_sensor_context(instance)
     decisions = []
-    for _ in range(4):
-        decisions.append(sensor(context))
-        shutil.rmtree(tmp_path / "generated", ignore_errors=True)
+    with dg.build_sensor_context(instance) as context:
+        for _ in range(4):
+            decisions.append(sensor(context))
+            shutil.rmtree(tmp_path / "generated", ignore_errors=True)
     assert [isinstance(d, dg.RunRequest) for d in decisions] == [False, True, False, False]
 
 
@@ -242,12 +247,13 @@ def test_a_mirror_is_watched_too(
     """The shipped objects stand still; a mirror that is not there is named."""
     workflow = load_workflow("point_cloud")
     sensor = sensor_of(workflow, Sensor(profile="tiny"), JOB)
-    context = dg.build_sensor_context(instance)
-    assert "has changed" in _skipped(sensor(context))
-    assert isinstance(sensor(context), dg.RunRequest)
+    with dg.build_sensor_context(instance) as context:
+        assert "has changed" in _skipped(sensor(context))
+        assert isinstance(sensor(context), dg.RunRequest)
     gone = {**workflow.profiles, "gone": {"objects": {"mirror": str(tmp_path / "none")}}}
     sensor = sensor_of(workflow.model_copy(update={"profiles": gone}), Sensor(profile="gone"), JOB)
-    reason = _skipped(sensor(dg.build_sensor_context(instance)))
+    with dg.build_sensor_context(instance) as context:
+        reason = _skipped(sensor(context))
     assert "cannot be read: no Objaverse mirror at" in reason
 
 
