@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipelines.benchmarks.step import BenchmarksConfig
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Resources
-from pipelines.foundation.step import FoundationConfig
+from pipelines.foundation.step import FoundationConfig, Teachers
 from pipelines.index.step import IndexConfig
 from pipelines.lens.step import LensConfig
 from pipelines.objects.step import ObjectsConfig
@@ -58,6 +58,10 @@ class RunConfig(BaseModel):
     )
     shards: ShardsConfig = ShardsConfig()
     foundation: FoundationConfig = FoundationConfig()
+    teachers: Teachers = Field(
+        default_factory=dict,
+        description="registered lenses that teach, by name; the foundation is then theirs",
+    )
     targets: TargetsConfig = TargetsConfig()
     lens: LensConfig = LensConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -276,7 +280,7 @@ def _shown(value: Any) -> str:
 def _contradictions(config: RunConfig) -> Iterator[str]:
     """Yield the conflicts between settings that are valid by themselves."""
     try:
-        config.lens.train.weights(taught=config.foundation.has_teacher)
+        config.lens.train.weights(config.teachers)
     except ConfigError as error:
         yield str(error)
     bounds = [gate for gate in config.gates.values() if isinstance(gate, Threshold)]
@@ -289,12 +293,6 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
             check([*config.benchmarks.roots, *measured], [config.modality])
         except ConfigError as error:
             yield str(error)
-    sizes = config.foundation.model_fields_set & {"embed_dim", "image_size_px", "background", "fit"}
-    if config.foundation.has_teacher and sizes:
-        yield (
-            f"foundation.{sorted(sizes)[0]}: {config.foundation.spec} has a foundation of its own; "
-            f"write foundation={config.foundation.spec} and no other key"
-        )
     try:
         signal = config.tower().signal_config
     except ConfigError as error:

@@ -121,17 +121,17 @@ def _inputs(step: Step, left_out: set[str], optional: set[str]) -> tuple[str, ..
     return required + tuple(name for name in step.optional_inputs if name in optional)
 
 
-def _teacher(config: RunConfig) -> StoredSignal | None:
-    """Return the signal to store for the lens that teaches, if `foundation` names one."""
-    if not config.foundation.has_teacher:
-        return None
+def _shown_to_teachers(config: RunConfig) -> dict[str, StoredSignal]:
+    """Return the signal to store for each lens that teaches."""
+    if not config.teachers:
+        return {}
     # Late: opening a lens needs torch, and the order of the steps does not.
-    from pipelines.foundation.teacher import find_teacher
+    from pipelines.foundation.teachers import find_teachers
 
-    teacher = find_teacher(config.foundation.spec)
-    if teacher is None:
-        return None
-    return StoredSignal(teacher.settings.modality, teacher.settings.signal_needed)
+    return {
+        name: StoredSignal(teacher.settings.modality, teacher.settings.signal_needed)
+        for name, teacher in find_teachers(config.teachers, config.foundation).items()
+    }
 
 
 _SETTINGS: dict[str, Callable[[RunConfig], tuple[Any, ...]]] = {
@@ -140,7 +140,8 @@ _SETTINGS: dict[str, Callable[[RunConfig], tuple[Any, ...]]] = {
         config.shards,
         StoredSignal(config.modality, config.tower().signal_config),
         config.source,
-        _teacher(config),
+        _shown_to_teachers(config),
     ),
+    FOUNDATION.name: lambda config: (config.foundation, config.teachers),
     LENS.name: lambda config: (config.lens.train, config.tower()),
 }

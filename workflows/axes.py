@@ -7,6 +7,7 @@ accepts only the names in its table, so a new point is one more line there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -242,10 +243,16 @@ def _supervision(value: str, config: RunConfig) -> Overrides:
     """Read a row of `SUPERVISION`, or a registered lens as the only teacher."""
     if value.startswith(SCHEME):
         neither = ("lens.train.image_weight=0", "lens.train.text_weight=0")
-        return (f"foundation={value}", *neither)
+        return (f"teachers={{{_teacher_name(value)}: {value}}}", *neither)
     if value not in SUPERVISION:
         raise ConfigError(unknown("value", value, [*SUPERVISION, f"{SCHEME}…"]))
     return SUPERVISION[value]
+
+
+def _teacher_name(lens: str) -> str:
+    """`models:/vitlens-depth@champion` → `lens_depth`."""
+    registered = re.split(r"[@/]", lens.removeprefix(SCHEME))[0].removeprefix("vitlens-")
+    return f"lens_{re.sub(r'[^a-z0-9]', '_', registered.lower())}"
 
 
 def _supervision_refusal(workflow: Workflow, config: RunConfig) -> str:

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 
-from pipelines.foundation.teacher import find_teacher
+from pipelines.foundation.teachers import find_teachers
 from pipelines.objects.mirror import open_mirror
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import check_foundation
@@ -26,7 +26,7 @@ def check(workflow: Workflow, profile: str, overrides: Sequence[str]) -> None:
         open_mirror(config.objects.mirror)
     elif config.source.is_local:
         config.source.folder()
-    if find_teacher(config.foundation.spec):
+    if find_teachers(config.teachers, config.foundation):
         return
     if workflow.foundation_of:
         check(load_workflow(workflow.foundation_of), profile, ())

@@ -16,7 +16,7 @@ from workflows.processes import process_tag
 from workflows.spec import DEFAULT_PROFILE, Workflow
 
 RESOURCE = "settings"
-TEACHER_TAG = "vitlens/teacher-"  # and a modality
+TEACHER_TAG = "vitlens/teacher-"  # and a modality, and the teacher's name
 
 
 class RunSettings(dg.ConfigurableResource):
@@ -36,27 +36,30 @@ class RunSettings(dg.ConfigurableResource):
             self._instance, self._run_id = context.instance, context.run.run_id
 
     def config(self, workflow: Workflow) -> RunConfig:
-        """Return the settings of a workflow in this run; a teacher is named by its version."""
+        """Return the settings of a workflow in this run; teachers are named by version."""
         # A run may also make another workflow's foundation; overrides are not meant for that one.
         is_addressed = self.modality in ("", workflow.modality)
         overrides = self.overrides if is_addressed else []
         config = workflow.config(self.profile, overrides)
-        if not config.foundation.has_teacher or self._instance is None:
+        if not config.teachers or self._instance is None:
             return config
-        teacher = self._pinned(self._instance, workflow.modality, config.foundation.spec)
-        return workflow.config(self.profile, [*overrides, f"foundation.spec={teacher}"])
+        pinned = [
+            f"teachers.{name}={self._pinned(self._instance, f'{workflow.modality}-{name}', spec)}"
+            for name, spec in config.teachers.items()
+        ]
+        return workflow.config(self.profile, [*overrides, *pinned])
 
     def runtime(self, config: RunConfig) -> Runtime:
         home = Home.from_environment()
         loggers = tuple(logger.open(home) for logger in config.tracking.loggers)
         return Runtime(home.store, config.resources, terminal(), home, loggers)
 
-    def _pinned(self, instance: dg.DagsterInstance, modality: str, spec: str) -> str:
+    def _pinned(self, instance: dg.DagsterInstance, teacher: str, spec: str) -> str:
         """Return the version that `spec` named when the run first asked.
 
         An alias may move during the run; some steps would then use another lens.
         """
-        tag = f"{TEACHER_TAG}{modality}"
+        tag = f"{TEACHER_TAG}{teacher}"
         run = instance.get_run_by_id(self._run_id)
         if run and tag in run.tags:
             return run.tags[tag]

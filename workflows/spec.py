@@ -114,14 +114,10 @@ class Workflow(BaseModel):
                 f"source: the workflow of {self.modality} renders objects; to read a data set "
                 "instead, state a source in the `base` of its defs.yaml"
             )
-        if (
-            self.foundation_of
-            and config.foundation.model_fields_set
-            and not (config.foundation.has_teacher)
-        ):
+        if self.foundation_of and config.foundation.model_fields_set:
             raise ConfigError(
                 f"foundation: {self.modality} shares that of {self.foundation_of}; set it there, "
-                "or name a lens that teaches (models:/…)"
+                "or name a lens that teaches (teachers.<name>=models:/…)"
             )
         return config
 

@@ -5,8 +5,8 @@ Axes: B samples, C captions in all, K classes, E embedding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -18,6 +18,7 @@ from pipelines.execution.runtime import Runtime
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample, decode_array, targets_file
+from pipelines.targets.step import kind_of_teacher
 from pipelines.targets.stored import decode_targets
 from vitlens_core import metrics, modalities
 from vitlens_core.captions import class_prompts
@@ -40,7 +41,8 @@ class EmbeddedSplit:
     images: np.ndarray | None  # [B, E] mean image targets; None if a sample has no image
     texts: np.ndarray | None  # [C, E] of the distinct captions; None if a sample has none
     captions_of: list[list[int]]  # [B] indices of each sample's captions
-    teacher_embeddings: np.ndarray | None = None  # [B, E] mean teacher targets, if a lens taught
+    # [B, E] mean targets of each teacher, by name
+    teacher_embeddings: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def class_names(self) -> list[str]:
@@ -59,10 +61,18 @@ def embed_split(
     targets: Artifact,
     tower: Tower,
     settings: TowerSettings,
+    teachers: Collection[str] = (),
 ) -> EmbeddedSplit:
-    """Embed the labelled samples of `config.split` (`ConfigError`: there are none)."""
+    """Embed the labelled samples of `config.split`.
+
+    Args:
+        teachers: names of the lenses that taught, whose targets are collected too.
+
+    Raises:
+        ConfigError: there are no such samples.
+    """
     tower.to(runtime.resources.device)
-    shards, collector = targets.shards(config.split), _SplitCollector()
+    shards, collector = targets.shards(config.split), _SplitCollector(teachers)
     with runtime.progress(STEP.name, len(shards), "shards") as bar:
         for path in shards:
             labelled = _labelled(targets.read(path))
@@ -112,11 +122,13 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 class _SplitCollector:
     """Collects a few vectors of every sample, so that its signal need not stay in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, teachers: Collection[str]) -> None:
+        self.teachers = teachers
         self.keys: list[str] = []
         self.infos: list[SampleInfo] = []
         self.embeddings: list[np.ndarray] = []
-        self.means: dict[str, list[np.ndarray]] = {"image": [], "teacher": []}
+        kinds = ("image", *map(kind_of_teacher, teachers))
+        self.means: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
         # Views of one object share its captions, so a caption is one item of the gallery. With a
         # copy per view, a sample's own copy would hardly ever be the nearest.
         self.texts: dict[str, np.ndarray] = {}
@@ -136,6 +148,7 @@ class _SplitCollector:
     def whole(self) -> EmbeddedSplit:
         number = {caption: place for place, caption in enumerate(self.texts)}
         captions = [info.captions for info in self.infos]
+        taught = {name: self._of_all(kind_of_teacher(name)) for name in self.teachers}
         return EmbeddedSplit(
             keys=self.keys,
             names=[info.name for info in self.infos],
@@ -145,7 +158,7 @@ class _SplitCollector:
             images=self._of_all("image"),
             texts=np.stack(list(self.texts.values())) if all(captions) else None,
             captions_of=[[number[caption] for caption in dict.fromkeys(own)] for own in captions],
-            teacher_embeddings=self._of_all("teacher"),
+            teacher_embeddings={name: e for name, e in taught.items() if e is not None},
         )
 
     def _of_all(self, kind: str) -> np.ndarray | None:

@@ -21,7 +21,8 @@ from pipelines.evaluation.result import (
 from pipelines.evaluation.scoring import Classes, bootstrap_of, predict, score
 from pipelines.evaluation.step import STEP, EvaluationConfig
 from pipelines.execution.runtime import Runtime
-from pipelines.foundation.opening import has_teacher, open_foundation, open_lens
+from pipelines.foundation.info import read_info
+from pipelines.foundation.opening import open_foundation, open_lens
 from pipelines.lens.settings import TrainConfig
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
@@ -50,7 +51,8 @@ def run(
         return build.existing
     encoder = open_foundation(foundation).to(runtime.resources.device)
     tower, settings = open_lens(lens, LENS_FILE, encoder)
-    split = embed_split(runtime, config, targets, tower, settings)
+    teachers = read_info(foundation).teachers
+    split = embed_split(runtime, config, targets, tower, settings, teachers)
     templates = modalities.load(settings.modality).templates
     names = split.class_names
     classes = Classes(names, class_embeddings(encoder, names, templates))
@@ -67,7 +69,7 @@ def run(
 def _supervision(lens: Artifact, foundation: Artifact) -> Supervision:
     """Return the weights of the targets that a lens was trained against."""
     train = TrainConfig.model_validate(lens.manifest.config["train"])
-    return Supervision.model_validate(train.weights(taught=has_teacher(foundation)))
+    return Supervision.model_validate(train.weights(read_info(foundation).teachers))
 
 
 def _calibration(

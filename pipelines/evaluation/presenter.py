@@ -57,10 +57,10 @@ class FigureTable:
 
 
 def zero_shot_table(summary: EvaluationSummary) -> FigureTable:
-    """Build the table of the lens and, if there are any, its teacher and its ceiling."""
+    """Build the table of the lens and, if there are any, its teachers and its ceiling."""
     scores_of = {
         "lens": summary.zero_shot,
-        "its teacher": summary.teacher_zero_shot,
+        **{f"teacher {name}": scores for name, scores in summary.teacher_zero_shot.items()},
         "foundation, on images": summary.foundation_image_zero_shot,
     }
     rows = tuple(_row(title, scores, _SCORES) for title, scores in scores_of.items() if scores)

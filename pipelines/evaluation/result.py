@@ -13,10 +13,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    RootModel,
+    model_serializer,
+    model_validator,
+)
 
 from pipelines.store.artifacts import Artifact
-from pipelines.targets.step import TARGET_KINDS, TargetKind
+from pipelines.targets.step import in_order
 from vitlens_core import metrics
 from vitlens_core.metrics import Interval
 
@@ -99,19 +107,15 @@ class Calibration(_WithIntervals):
     ece_before: Interval = Field(description="the same with the lens's own temperature")
 
 
-class Supervision(BaseModel):
-    """Weight of each kind of target that a lens was trained against; None: not used."""
+class Supervision(RootModel[dict[str, PositiveFloat]]):
+    """Weight of each kind of target that a lens was trained against."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    image: float | None = Field(None, gt=0, exclude_if=_is_unset)
-    text: float | None = Field(None, gt=0, exclude_if=_is_unset)
-    teacher: float | None = Field(None, gt=0, exclude_if=_is_unset)
+    model_config = ConfigDict(frozen=True)
 
     @property
-    def kinds(self) -> tuple[TargetKind, ...]:
-        """The kinds with a weight, in the order of `TARGET_KINDS`."""
-        return tuple(kind for kind in TARGET_KINDS if getattr(self, kind) is not None)
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds, in the order of `in_order`."""
+        return in_order(self.root)
 
 
 class EvaluationSummary(BaseModel):
@@ -127,8 +131,10 @@ class EvaluationSummary(BaseModel):
     retrieval: dict[str, Recalls] = Field(description="by way, such as point_to_image")
     supervision: Supervision
     emergent: bool = Field(description="whether the lens never saw text")
-    teacher_zero_shot: Scores | None = Field(
-        None, exclude_if=_is_unset, description="of the lens that taught, on the same samples"
+    teacher_zero_shot: dict[str, Scores] = Field(
+        {},
+        exclude_if=lambda scores: not scores,
+        description="of each lens that taught, by name, on the same samples",
     )
     foundation_image_zero_shot: Scores | None = Field(
         None, exclude_if=_is_unset, description="the ceiling: the foundation on the samples' images"

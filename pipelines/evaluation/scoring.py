@@ -54,7 +54,7 @@ def score(
         return metrics.zero_shot(embeddings, classes.embeddings, label_ids, bootstrap)
 
     scores = classified(split.embeddings)
-    teacher, images = split.teacher_embeddings, split.images
+    images = split.images
     ceiling = None if images is None else classified(images)
     return EvaluationResult(
         modality=modality,
@@ -64,8 +64,11 @@ def score(
         times_chance=scores.top1.value / scores.chance,
         retrieval=_retrieval(modalities.load(modality).metric_prefix, split, bootstrap),
         supervision=supervision,
-        emergent=supervision.text is None,
-        teacher_zero_shot=None if teacher is None else Scores.of(classified(teacher)),
+        emergent="text" not in supervision.root,
+        teacher_zero_shot={
+            name: Scores.of(classified(embeddings))
+            for name, embeddings in split.teacher_embeddings.items()
+        },
         foundation_image_zero_shot=None if ceiling is None else Scores.of(ceiling),
         ratio_to_foundation=None if ceiling is None else _ratio(scores, ceiling),
         calibration=calibration,

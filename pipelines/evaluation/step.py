@@ -29,7 +29,7 @@ STEP = Step(
     reads="targets, foundation and lens; the held-out split unless told otherwise",
     writes={
         "metrics.json": "zero-shot classification of the modality and, as its ceiling, of the "
-        "foundation's own images (mean over views) and of the teacher's signals; retrieval; "
+        "foundation's own images (mean over views) and of the signals for each teacher; retrieval; "
         "confusion matrix; intervals; what the lens was trained against, and whether its figures "
         "are emergent: then it never saw text (`EvaluationResult`)",
         "predictions.json": "per sample whether it is right, its best classes, and its nearest "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.features import _fit
 from pipelines.foundation.step import STEP, FoundationConfig
-from pipelines.foundation.teacher import LENS, Teacher, find_teacher
+from pipelines.foundation.teachers import Teacher, find_teachers, lens_file
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
@@ -16,19 +18,24 @@ from vitlens_core.model_files import FOUNDATION_FILE, PROJECTIONS_FILE
 
 
 def run(
-    runtime: Runtime, config: FoundationConfig, shards: Artifact, shared: Artifact | None = None
+    runtime: Runtime,
+    config: FoundationConfig,
+    teachers: Mapping[str, str],
+    shards: Artifact,
+    shared: Artifact | None = None,
 ) -> Artifact:
     """Resolve the foundation; fit it first if it is `lit`.
 
     Args:
-        shared: another workflow's foundation, which is used unless a teacher is named.
+        teachers: registered lenses that teach, by name; their foundation is used then.
+        shared: another workflow's foundation, which is used unless there are teachers.
 
     Raises:
-        ConfigError: the spec is unknown, or its weights are neither found nor downloadable.
+        ConfigError: the spec is unknown, or its weights are neither found nor downloadable, or
+            the teachers do not share a foundation.
     """
-    teacher = find_teacher(config.spec)
-    if teacher:
-        return _of_teacher(runtime, config, teacher)
+    if teachers:
+        return _of_teachers(runtime, find_teachers(teachers, config))
     if shared:
         return shared
     fitted = config.spec.startswith("lit:")
@@ -54,20 +61,20 @@ def run(
     )
 
 
-def _of_teacher(runtime: Runtime, config: FoundationConfig, teacher: Teacher) -> Artifact:
-    """Store the teacher's foundation, with the teacher beside it."""
-    # Identified by its digest, not its spec: an alias and a version may name the same lens.
-    identity = {**config.model_dump(exclude={"spec"}), "teacher": teacher.digest}
-    build = STEP.begin(runtime, identity, {})
+def _of_teachers(runtime: Runtime, teachers: Mapping[str, Teacher]) -> Artifact:
+    """Store the foundation that the teachers share, with their lenses beside it."""
+    # Identified by digests, not specs: an alias and a version may name the same lens.
+    digests = {name: teacher.digest for name, teacher in teachers.items()}
+    build = STEP.begin(runtime, {"teachers": digests}, {})
     if build.existing:
         return build.existing
-    without_teacher = FoundationInfo.model_validate_json(
-        (teacher.folder / FOUNDATION_FILE).read_bytes()
-    )
-    info = without_teacher.model_copy(update={"teacher": teacher.settings.modality})
-    contents = {FOUNDATION_FILE: encode_model(info), LENS: teacher.lens.read_bytes()}
-    projections = teacher.folder / PROJECTIONS_FILE
+    first = next(iter(teachers.values()))
+    modalities = {name: teacher.settings.modality for name, teacher in teachers.items()}
+    info = first.foundation.model_copy(update={"teachers": modalities})
+    contents = {FOUNDATION_FILE: encode_model(info)}
+    contents |= {lens_file(name): teacher.lens.read_bytes() for name, teacher in teachers.items()}
+    projections = first.folder / PROJECTIONS_FILE
     if projections.exists():
         contents[projections.name] = projections.read_bytes()
     files = [write_atomic(build.folder / name, data) for name, data in contents.items()]
-    return build.commit(files, counts={"teachers": 1})
+    return build.commit(files, counts={"teachers": len(teachers)})

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 from pipelines.foundation.info import read_info
-from pipelines.foundation.teacher import LENS
 from pipelines.store.artifacts import Artifact
 from vitlens_core.api.lenses import open_foundation as open_folder
 from vitlens_core.checkpoint import load_lens
@@ -36,11 +35,6 @@ def open_foundation(artifact: Artifact) -> Foundation:
             f"delete {artifact.folder} to start from the present ones"
         )
     return foundation
-
-
-def has_teacher(artifact: Artifact) -> bool:
-    """Whether a foundation came with a lens that teaches."""
-    return artifact.path(LENS).exists()
 
 
 def open_lens(artifact: Artifact, name: str, foundation: Foundation) -> tuple[Tower, TowerSettings]:

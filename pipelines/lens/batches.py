@@ -35,8 +35,8 @@ _SHARDS_PER_LANE = 8  # with fewer, lanes would have unequal shares of the sampl
 class Batch:
     """Stored signals [B, …], a target of every kind for each [B, E], label and sample ids [B].
 
-    `targets` has the kinds (`image`, `text`, `teacher`) that are trained against. `rows` are the
-    numbers of these samples in the batch of all workers.
+    `targets` has the kinds (`image`, `text`, `teacher_<name>`) that are trained against. `rows` are
+    the numbers of these samples in the batch of all workers.
     """
 
     rows: range

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.store.artifacts import Artifact
-from pipelines.targets.step import TARGET_KINDS, TargetKind
+from pipelines.targets.step import in_order
 
 CURVES_FILE = "curves.json"
 
@@ -31,14 +31,14 @@ class TrainingCurves(BaseModel):
         description="per step: step, loss, loss_<kind> of every kind of target, lr"
     )
     val: tuple[ValidationPoint, ...] = ()
-    validated_against: TargetKind | None = Field(
+    validated_against: str | None = Field(
         description="kind of target of `val`; null without validation"
     )
 
 
-def validation_kind(kinds: Collection[str]) -> TargetKind:
+def validation_kind(kinds: Collection[str]) -> str:
     """Choose the kind of target for validation from the kinds that are trained against."""
-    return next(kind for kind in TARGET_KINDS if kind in kinds)
+    return in_order(kinds)[0]
 
 
 def read_curves(lens: Artifact) -> TrainingCurves:

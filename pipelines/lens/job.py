@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipelines.execution.logger import Point, Report, Training, report_to
 from pipelines.execution.runtime import Runtime
-from pipelines.foundation.opening import has_teacher, open_foundation
+from pipelines.foundation.info import read_info
+from pipelines.foundation.opening import open_foundation
 from pipelines.lens.curves import CURVES_FILE, TrainingCurves, validation_kind
 from pipelines.lens.settings import PROGRESS_FILE, TrainConfig
 from pipelines.lens.step import STEP
@@ -48,7 +49,7 @@ def run(
     build = STEP.begin(runtime, identity, inputs)
     if build.existing:
         return build.existing
-    kinds = config.weights(taught=has_teacher(foundation))
+    kinds = config.weights(read_info(foundation).teachers)
     # First in this process: Ray Train would start its workers four times on a mistake in the sizes.
     build_tower(tower, open_foundation(foundation).trunk)
     checkpoints = build.folder / "checkpoints"

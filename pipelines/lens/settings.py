@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from collections.abc import Collection
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
 
 from pipelines.lens.negatives.base import AnySampling
-from vitlens_core.errors import ConfigError
+from pipelines.targets.step import kind_of_teacher
+from vitlens_core.errors import ConfigError, unknown
 from vitlens_core.losses.base import AnyLoss
 from vitlens_core.losses.info_nce import InfoNce
 from vitlens_core.precision import Precision
@@ -35,8 +38,8 @@ class TrainConfig(BaseModel):
     )
     image_weight: float = Field(1.0, ge=0, description="weight of the loss against the image")
     text_weight: float = Field(1.0, ge=0, description="weight of the loss against the text")
-    teacher_weight: float = Field(
-        1.0, ge=0, description="weight of the loss against the lens that teaches, if there is one"
+    teacher_weights: dict[str, NonNegativeFloat] = Field(
+        {}, description="weight of the loss against each teacher, by name; 1 where none is stated"
     )
     temperature: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="fixed temperature (ImageBind); unset: learned"
@@ -65,22 +68,26 @@ class TrainConfig(BaseModel):
     checkpoint_every: int = Field(500, ge=1, description="steps between two checkpoints")
     seed: int = Field(0, description="seed of weights, drawn targets and augmentation")
 
-    def weights(self, *, taught: bool) -> dict[str, float]:
-        """Return the weights above 0, by kind of target: `image`, `text`, `teacher`.
+    def weights(self, teachers: Collection[str]) -> dict[str, float]:
+        """Return the weights above 0, by kind of target: `image`, `text`, `teacher_<name>`.
 
         Args:
-            taught: whether the foundation comes with a lens that teaches.
+            teachers: names of the lenses that teach.
 
         Raises:
-            ConfigError: all weights are 0.
+            ConfigError: all weights are 0, or one is for a teacher that does not exist.
         """
+        for name in self.teacher_weights:
+            if name not in teachers:
+                raise ConfigError(
+                    f"lens.train.teacher_weights: {unknown('teacher', name, teachers)}"
+                )
         weights = {"image": self.image_weight, "text": self.text_weight}
-        if taught:
-            weights["teacher"] = self.teacher_weight
+        weights |= {kind_of_teacher(t): self.teacher_weights.get(t, 1.0) for t in teachers}
         above_zero = {kind: weight for kind, weight in weights.items() if weight}
         if not above_zero:
             raise ConfigError(
                 "lens.train: nothing to train against; set image_weight or text_weight above 0"
-                + (", or teacher_weight" if taught else ", or a lens that teaches as foundation")
+                ", or name a lens that teaches under `teachers`"
             )
         return above_zero

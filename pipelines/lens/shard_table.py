@@ -29,6 +29,7 @@ from pipelines.store.shards import (
     Sample,
     targets_file,
 )
+from pipelines.targets.step import weight_of
 from pipelines.targets.stored import decode_targets
 from vitlens_core.errors import ConfigError, IntegrityError
 
@@ -102,7 +103,7 @@ class SamplePlace(NamedTuple):
 
 def missing_target(key: str, kind: str) -> ConfigError:
     return ConfigError(
-        f"sample {key} has no {kind} to train against; set lens.train.{kind}_weight=0"
+        f"sample {key} has no {kind} to train against; set lens.train.{weight_of(kind)}=0"
     )
 
 

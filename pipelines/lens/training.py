@@ -28,7 +28,7 @@ from pipelines.execution.logger import Point, points_of
 from pipelines.execution.prefetch import prefetch
 from pipelines.execution.runtime import Resources
 from pipelines.foundation.info import read_info
-from pipelines.foundation.opening import has_teacher, open_foundation
+from pipelines.foundation.opening import open_foundation
 from pipelines.lens import parallel
 from pipelines.lens.batches import Batch, TrainingBatches
 from pipelines.lens.curves import validation_kind
@@ -305,7 +305,7 @@ class Trainer:
         return self.average.with_averaged_weights(use) if self.average else use()
 
     def _build_objective(self) -> Objective:
-        weights = self.config.weights(taught=has_teacher(self.job.foundation))
+        weights = self.config.weights(read_info(self.job.foundation).teachers)
         sampling, sampler = self.config.negatives, None
         if sampling:
             seed = self.config.seed

@@ -18,7 +18,6 @@ from pipelines.lens.curves import TrainingCurves, read_curves
 from pipelines.registry.gates.base import GateResult, Tier
 from pipelines.registry.models import ModelVersion
 from pipelines.store.artifacts import Artifact, Quarantined
-from pipelines.targets.step import TargetKind
 from vitlens_core.foundation.info import FoundationInfo
 
 REPORT_FILE, PAGE_FILE = "report.json", "report.html"
@@ -88,7 +87,7 @@ class TrainingSummary(_Stated):
     val_loss_best: float | None
     val_r1_last: float | None
     val_r1_best: float | None
-    validated_against: TargetKind | None
+    validated_against: str | None
 
     @classmethod
     def of(cls, curves: TrainingCurves) -> Self:

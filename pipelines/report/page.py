@@ -32,7 +32,6 @@ def render(run: Run, report: Report) -> str:
             **dict(report),
             generated=presenter.GENERATED,
             ceiling=report.foundation_image_zero_shot,
-            teacher=report.teacher_zero_shot,
             zero_shot_table=presenter.zero_shot_table(report),
             retrieval_table=presenter.retrieval_table(report),
             trained_against=presenter.trained_against(report),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from pipelines.execution.bulk import build_shards, tasks_of
@@ -9,8 +10,8 @@ from pipelines.execution.runtime import Runtime
 from pipelines.shards.recorded import RecordedPairs
 from pipelines.shards.rendered import RenderedPairs
 from pipelines.shards.step import STEP, ShardsConfig, StoredSignal
-from pipelines.source.base import SourceSettings
-from pipelines.source.job import tasks_of_source
+from pipelines.source.base import Pair, SourceSettings
+from pipelines.source.job import read_pairs, tasks_of_source
 from pipelines.store.artifacts import Artifact
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
@@ -21,7 +22,7 @@ def run(
     config: ShardsConfig,
     signal: StoredSignal,
     source_settings: SourceSettings | None = None,
-    teacher: StoredSignal | None = None,
+    teachers: Mapping[str, StoredSignal] | None = None,
     *,
     renders: Artifact | None = None,
     source: Artifact | None = None,
@@ -31,28 +32,40 @@ def run(
     Args:
         signal: the signal to store.
         source_settings: settings of the data set whose pairs `source` lists.
-        teacher: the signal to store for the lens that teaches, if there is one.
+        teachers: the signal to store for each lens that teaches, by the teacher's name.
 
     Raises:
-        ConfigError: rendered objects have no signal of the teacher's modality.
+        ConfigError: rendered objects have no signal of a teacher's modality.
     """
     name, upstream = ("renders", renders) if renders else ("source", source)
     assert upstream is not None
     identity = {**signal.identity(), **config.model_dump()}
-    if teacher:
-        identity["teacher"] = teacher.identity()
+    teachers = teachers or {}
+    if teachers:
+        identity["teachers"] = {name: shown.identity() for name, shown in teachers.items()}
     inputs = {name: upstream}
     build = STEP.begin(runtime, identity, inputs)
     if build.existing:
         return build.existing
     if renders:
-        if teacher and teacher.kind.renders_as is None:
-            raise ConfigError(
-                f"foundation: a lens for {teacher.modality} cannot teach with rendered objects, "
-                f"which are seen as {' and '.join(modalities.rendered())}"
-            )
-        rendered = partial(RenderedPairs, config, signal, renders, teacher)
+        for teacher, shown in teachers.items():
+            if shown.kind.renders_as is None:
+                raise ConfigError(
+                    f"teachers.{teacher}: a lens for {shown.modality} cannot teach with rendered "
+                    f"objects, which are seen as {' and '.join(modalities.rendered())}"
+                )
+        rendered = partial(RenderedPairs, config, signal, renders, teachers)
         return build_shards(runtime, build, tasks_of(renders), rendered)
     assert source_settings is not None
-    recorded = partial(RecordedPairs, config, signal, source_settings, upstream, teacher)
+    for teacher in teachers:
+        if not any(teacher in pair.teachers for pair in _all_pairs(upstream)):
+            raise ConfigError(
+                f"teachers.{teacher}: no pair of the source has a file for it; name its files in a "
+                f"manifest's column teacher.{teacher}"
+            )
+    recorded = partial(RecordedPairs, config, signal, source_settings, upstream, teachers)
     return build_shards(runtime, build, tasks_of_source(upstream), recorded)
+
+
+def _all_pairs(source: Artifact) -> Iterator[Pair]:
+    return (pair for task in tasks_of_source(source) for pair in read_pairs(source, task.name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -12,12 +12,7 @@ from pipelines.shards.step import STEP, ShardsConfig, StoredSignal
 from pipelines.source.base import Pair, SourceSettings
 from pipelines.source.job import read_pairs
 from pipelines.store.artifacts import Artifact, Quarantined
-from pipelines.store.shards import (
-    TEACHER_SIGNAL,
-    Sample,
-    encode_png,
-    encode_signal,
-)
+from pipelines.store.shards import Sample, encode_png, encode_signal, teacher_file
 from vitlens_core.captions import class_prompts
 from vitlens_core.errors import BadSampleError, InputError
 from vitlens_core.signals.pictures import square_rgb
@@ -32,13 +27,13 @@ class RecordedPairs:
         signal: StoredSignal,
         settings: SourceSettings,
         source: Artifact,
-        teacher: StoredSignal | None = None,
+        teachers: Mapping[str, StoredSignal] | None = None,
     ) -> None:
         self.config = config
         self.settings = settings
         self.source = source
         self.signal = signal
-        self.teacher = teacher
+        self.teachers = teachers or {}
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
         for pair in read_pairs(self.source, task.name):
@@ -64,19 +59,20 @@ class RecordedPairs:
             "__key__": pair.key,
             "json": info.encode(),
             self.signal.file: encode_signal(signal),
-            **self._teacher_signals(pair),
+            **self._signals_for_teachers(pair),
             **{f"view{i:02d}.png": encode_png(image) for i, image in enumerate(images)},
         }
 
-    def _teacher_signals(self, pair: Pair) -> Sample:
-        """Read the signals for the teacher (`InputError`: the pair has none)."""
-        if self.teacher is None:
-            return {}
-        raws = self.settings.teacher_signals(pair, self.teacher.kind)
-        if not raws:
-            raise InputError(f"the pair has no {self.teacher.modality} for the lens that teaches")
-        stored = np.stack([self.teacher.config.store(raw) for raw in raws])
-        return {TEACHER_SIGNAL: encode_signal(stored)}
+    def _signals_for_teachers(self, pair: Pair) -> Sample:
+        """Read the signals for every teacher (`InputError`: the pair lacks those of one)."""
+        files: Sample = {}
+        for name, shown in self.teachers.items():
+            raws = self.settings.signals_for(name, pair, shown.kind)
+            if not raws:
+                raise InputError(f"the pair has no {shown.modality} for the teacher {name}")
+            stored = np.stack([shown.config.store(raw) for raw in raws])
+            files[teacher_file(name)] = encode_signal(stored)
+        return files
 
     def _captions(self, pair: Pair) -> list[str]:
         """Return the data set's captions, and for training also prompts with the label.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,11 +16,11 @@ from pipelines.shards.sample import SampleInfo
 from pipelines.shards.step import STEP, ShardsConfig, StoredSignal
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import (
-    TEACHER_SIGNAL,
     Sample,
     decode_array,
     decode_png,
     encode_signal,
+    teacher_file,
     view_names,
 )
 from vitlens_core.captions import object_captions
@@ -89,11 +89,11 @@ class RenderedPairs:
         config: ShardsConfig,
         signal: StoredSignal,
         renders: Artifact,
-        teacher: StoredSignal | None = None,
+        teachers: Mapping[str, StoredSignal] | None = None,
     ) -> None:
         self.config = config
         self.renders = renders
-        self.signal, self.teacher = signal, teacher
+        self.signal, self.teachers = signal, teachers or {}
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
         for sample in self.renders.read(task.name):
@@ -116,14 +116,15 @@ class RenderedPairs:
 
     def _pair(self, sample: Sample, key: str, seen: SeenObject) -> Sample:
         names = view_names(sample)
-        of_teacher = {}
-        if self.teacher:
-            of_teacher[TEACHER_SIGNAL] = encode_signal(seen.stored(self.teacher))
+        for_teachers = {
+            teacher_file(teacher): encode_signal(seen.stored(shown))
+            for teacher, shown in self.teachers.items()
+        }
         return {
             "__key__": key,
             "json": self._info(sample).encode(),
             self.signal.file: encode_signal(seen.stored(self.signal)[0]),
-            **of_teacher,
+            **for_teachers,
             **{f"view{i:02d}.png": sample[names[view]] for i, view in enumerate(seen.views)},
         }
 

@@ -62,7 +62,7 @@ STEP = Step(
         "<signal>.npy": "the signal of the modality, under the name its file states; floats as "
         "fp16",
         "view00.png …": "the images it is paired with",
-        "teacher.npy": "the signals of the teacher's modality, if a lens teaches",
+        "teacher_<name>.npy": "the signals for each lens that teaches",
         "json": "name, label, group, split, captions, licence, creator (`SampleInfo`); captions of "
         "held-out samples never name the class",
     },

@@ -17,6 +17,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -46,7 +47,8 @@ class Pair:
             values.
         images: files of images of the same thing, relative to the source's folder.
         texts: captions of the same thing.
-        teacher: files of the same thing in the modality of a lens that teaches, relative too.
+        teachers: files of the same thing for each lens that teaches, by the teacher's name,
+            relative too.
         label: its class, for zero-shot evaluation.
         split: the split that the data set states; None: `pipelines.source` decides.
         group: what must not be in two splits (a subject, a scene, a video); the key if empty.
@@ -59,13 +61,18 @@ class Pair:
     reader_options: dict[str, Any] = field(default_factory=dict)
     images: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
-    teacher: tuple[str, ...] = ()
+    teachers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     label: str | None = None
     split: Split | None = None
     group: str = ""
     name: str = ""
     licence: str | None = None
     creator: str | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file of the pair, relative to the data set's folder."""
+        return self.signal, *self.images, *chain.from_iterable(self.teachers.values())
 
 
 def is_key(text: str) -> bool:
@@ -126,9 +133,9 @@ class SourceSettings(BaseModel, ABC):
         """Read the pair's images, uint8 RGB [H, W, 3] each (`InputError`)."""
         return [read_rgb(self.folder() / path) for path in pair.images]
 
-    def teacher_signals(self, pair: Pair, modality: Modality) -> list[np.ndarray]:
-        """Read the pair's raw recordings in a teacher's modality (`InputError`)."""
-        return [modality.read(self.folder() / path) for path in pair.teacher]
+    def signals_for(self, teacher: str, pair: Pair, modality: Modality) -> list[np.ndarray]:
+        """Read the pair's raw recordings for a teacher, in its modality (`InputError`)."""
+        return [modality.read(self.folder() / path) for path in pair.teachers.get(teacher, ())]
 
     @property
     def generated(self) -> bool:

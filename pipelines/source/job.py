@@ -166,11 +166,7 @@ def _counted(pairs: list[Pair], config: SourceSettings) -> list[Pair]:
 def _parted(pairs: list[Pair], config: SourceSettings) -> tuple[list[Pair], list[Quarantined]]:
     folder, whole, missing = config.folder(), [], []
     for pair in pairs:
-        absent = [
-            name
-            for name in (pair.signal, *pair.images, *pair.teacher)
-            if not (folder / name).is_file()
-        ]
+        absent = [name for name in pair.files if not (folder / name).is_file()]
         if absent:
             reason = f"no file {folder / absent[0]}"
             missing.append(Quarantined(key=pair.key, step=STEP.name, reason=reason))
@@ -232,6 +228,6 @@ def _digest(config: SourceSettings, shards: Shards, lines: dict[str, bytes]) -> 
     for name, pairs in shards.items():
         digest.update(f"{name}\n".encode() + lines[name])
         for pair in pairs:
-            for path in (pair.signal, *pair.images, *pair.teacher):
+            for path in pair.files:
                 digest.update(str((folder / path).stat().st_size).encode())
     return digest.hexdigest()

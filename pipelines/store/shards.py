@@ -34,7 +34,6 @@ from pipelines.store.tar_index import TarIndex
 from vitlens_core.errors import IntegrityError
 
 Sample = dict[str, Any]
-TEACHER_SIGNAL = "teacher.npy"  # fp16 [K, …]: a sample's K signals of the teacher's modality
 _EPOCH_S = 1  # a fixed modification time: the same input gives the same bytes
 # Larger files are views of the mapped tar; for smaller ones a copy costs less than the view.
 _VIEWED_BYTES = 4096
@@ -305,8 +304,13 @@ def decode_png(data: bytes) -> np.ndarray:
 
 
 def targets_file(kind: str) -> str:
-    """Return the extension of a sample's targets of a kind: `image`, `text` or `teacher`."""
+    """Return the extension of a sample's targets of a kind: `image`, `text`, `teacher_<name>`."""
     return f"{kind}_targets.npy"
+
+
+def teacher_file(name: str) -> str:
+    """Return the extension of a sample's signals for a teacher, fp16 [K, …]."""
+    return f"teacher_{name}.npy"
 
 
 def view_names(sample: Sample) -> list[str]:

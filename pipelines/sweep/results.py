@@ -20,7 +20,6 @@ from pipelines.execution.bulk import read_record
 from pipelines.lens.settings import TrainConfig
 from pipelines.report.content import Report, Run, SamplesAre
 from pipelines.store.artifacts import Artifact, digest
-from pipelines.targets.step import TargetKind
 from vitlens_core.foundation.info import FoundationInfo
 
 _WHERE = {"resources", "tracking"}  # sections that do not change what is computed
@@ -77,7 +76,7 @@ class Validation(_Stated):
 
     r1: float
     loss: float
-    against: TargetKind = Field(description="the kind of target, as training states it")
+    against: str = Field(description="the kind of target, as training states it")
     n: int = Field(description="samples of the validation split")
 
 

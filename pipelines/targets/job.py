@@ -1,11 +1,11 @@
 """job: encodes shards in workers that hold the frozen towers; `step` declares it.
 
-Axes: V views, C captions, K signals of the teacher, E embedding.
+Axes: V views, C captions, K signals for a teacher, E embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -19,19 +19,16 @@ from pipelines.execution.prefetch import prefetch
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.features import Features, composite_views, fitted_features
 from pipelines.foundation.info import read_info
-from pipelines.foundation.opening import has_teacher, open_foundation, open_lens
-from pipelines.foundation.teacher import LENS
+from pipelines.foundation.opening import open_foundation, open_lens
+from pipelines.foundation.teachers import lens_file
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
-from pipelines.store.shards import (
-    TEACHER_SIGNAL,
-    Sample,
-    decode_array,
-    targets_file,
-)
-from pipelines.targets.step import STEP, TargetsConfig
+from pipelines.store.shards import Sample, decode_array, targets_file, teacher_file
+from pipelines.targets.step import STEP, TargetsConfig, kind_of_teacher
 from pipelines.targets.stored import encode_targets
 from vitlens_core.foundation.lit import LitFoundation
+from vitlens_core.models.tower import Tower
+from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.precision import tf32
 
 _IMAGES_TOGETHER = 96  # enough to keep a large GPU busy, and few enough to fit beside a trunk
@@ -56,14 +53,14 @@ class Decoded:
     Attributes:
         info: its record.
         views: uint8 [V, H, W, 3].
-        teacher_signals: stored signals for the teacher [K, …].
+        teacher_signals: stored signals for each teacher [K, …].
         features: features of views and captions, if the foundation was fitted on them.
     """
 
     sample: Sample
     info: SampleInfo
     views: Tensor
-    teacher_signals: Tensor
+    teacher_signals: Mapping[str, Tensor]
     features: Features | None
 
 
@@ -80,13 +77,14 @@ class TargetEncoder:
         self.artifact = foundation
         self.device = torch.device(device)
         self.foundation = open_foundation(foundation)
-        self.teacher = None
-        if has_teacher(foundation):
-            tower, settings = open_lens(foundation, LENS, self.foundation)
-            self.teacher = tower.to(self.device), settings
+        info = read_info(foundation)
+        self.teachers: dict[str, tuple[Tower, TowerSettings]] = {}
+        for name in info.teachers:
+            tower, settings = open_lens(foundation, lens_file(name), self.foundation)
+            self.teachers[name] = tower.to(self.device), settings
         self.foundation.to(self.device)
         self.texts: dict[str, Tensor] = {}
-        self.background = read_info(foundation).background
+        self.background = info.background
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
         self.texts = {}
@@ -106,22 +104,31 @@ class TargetEncoder:
 
     def _decoded(self, sample: Sample, features: Features | None) -> Decoded:
         views = composite_views(sample if features is None else {}, self.background)
-        signals = torch.zeros(0)
-        if self.teacher and TEACHER_SIGNAL in sample:
-            signals = torch.from_numpy(decode_array(sample[TEACHER_SIGNAL]).copy())
+        signals = {
+            name: torch.from_numpy(decode_array(sample[teacher_file(name)]).copy())
+            for name in self.teachers
+        }
         return Decoded(sample, SampleInfo.of(sample), views, signals, features)
 
     def _encoded(self, group: list[Decoded]) -> Iterator[Sample]:
         new = [one for one in group if one.features is None]
         with tf32(self.device):
             images = self._by_sample(self.foundation.encode_image, [one.views for one in group])
-            teacher = self._by_sample(self._encode_teacher, [one.teacher_signals for one in group])
+            taught = {
+                name: self._by_sample(
+                    partial(self._encode_taught, name), [one.teacher_signals[name] for one in group]
+                )
+                for name in self.teachers
+            }
             self._learn_texts([text for one in new for text in one.info.captions])
-        for one, of_images, of_teacher in zip(group, images, teacher, strict=True):
-            signals = {n: d for n, d in one.sample.items() if n.endswith(".npy")}
-            has_signals = signals.pop(TEACHER_SIGNAL, None) is not None
-            if self.teacher and has_signals:
-                signals[targets_file("teacher")] = self._stored(of_teacher)
+        shown = set(map(teacher_file, self.teachers))
+        for number, (one, of_images) in enumerate(zip(group, images, strict=True)):
+            signals = {
+                n: data for n, data in one.sample.items() if n.endswith(".npy") and n not in shown
+            }
+            for name, by_sample in taught.items():
+                file = targets_file(kind_of_teacher(name))
+                signals[file] = self._stored(by_sample[number])
             own = (of_images, self._of_texts(one)) if one.features is None else self._projected(one)
             yield {
                 "__key__": one.sample["__key__"],
@@ -154,10 +161,9 @@ class TargetEncoder:
         return torch.stack([self.texts[text] for text in one.info.captions])
 
     @torch.inference_mode()
-    def _encode_teacher(self, signals: Tensor) -> Tensor:
-        """Return the teacher's embeddings [K, E] of its stored signals [K, …]."""
-        assert self.teacher is not None
-        tower, settings = self.teacher
+    def _encode_taught(self, name: str, signals: Tensor) -> Tensor:
+        """Return a teacher's embeddings [K, E] of its stored signals [K, …]."""
+        tower, settings = self.teachers[name]
         prepared = settings.tokenizer_config.prepare(signals, settings.signal_needed)
         embedded = tower(prepared.to(self.device))
         return F.normalize(embedded.float(), dim=-1)

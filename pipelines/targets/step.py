@@ -1,21 +1,40 @@
 """step: declares the step `targets`; `job` does the work.
 
-Axes: V views, C captions, K signals of the teacher, E embedding.
+Axes: V views, C captions, K signals for a teacher, E embedding.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Collection
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.execution.step import Step
 
-TargetKind = Literal["image", "text", "teacher"]
-# In order of preference: validation uses the first kind that is trained against.
-TARGET_KINDS: tuple[TargetKind, ...] = get_args(TargetKind)
+OF_FOUNDATION = ("image", "text")  # kinds of target
 
 StoredAs = Literal["fp16", "fp32"]
+
+
+def kind_of_teacher(name: str) -> str:
+    """Return the kind of a teacher's targets."""
+    return f"teacher_{name}"
+
+
+def weight_of(kind: str) -> str:
+    """Return the setting in `lens.train` with the weight of a kind of target."""
+    is_own = kind in OF_FOUNDATION
+    return f"{kind}_weight" if is_own else f"teacher_weights.{kind.removeprefix('teacher_')}"
+
+
+def in_order(kinds: Collection[str]) -> tuple[str, ...]:
+    """Return kinds of target in order of preference: image, text, teachers by name.
+
+    Validation uses the first that is trained against.
+    """
+    own = tuple(kind for kind in OF_FOUNDATION if kind in kinds)
+    return own + tuple(sorted(set(kinds) - set(own)))
 
 
 class TargetsConfig(BaseModel):
@@ -34,14 +53,14 @@ STEP = Step(
     description="The foundation's embeddings of every view and caption, computed once.",
     inputs=("shards", "foundation"),
     made_by="Ray Data",
-    reads="shards and foundation, with the lens that teaches if there is one",
+    reads="shards and foundation, with the lenses that teach if there are any",
     writes={
         "<split>-NNNNN.tar": "one per shard; the files of a sample follow",
         "<signal>.npy": "as in the shards",
         "image_targets.npy": "[V, E], unit norm; V = 0 without images",
         "text_targets.npy": "[C, E], unit norm; C = 0 without captions",
-        "teacher_targets.npy": "[K, E], unit norm, of the teacher's signals; only if a lens "
-        "teaches",
+        "teacher_<name>_targets.npy": "[K, E], unit norm, of the signals for a teacher; for each "
+        "lens that teaches",
         "json": "name, label, group, split, captions (`SampleInfo`)",
     },
     promises="Targets are fp16 unless the settings say otherwise. Training reads only these tars, "

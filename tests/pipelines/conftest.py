@@ -92,7 +92,7 @@ def foundation_artifact(
     fit = FitSettings(steps=40, batch_size=16, dropout=0.1, learning_rate=3e-3)
     config = FoundationConfig(embed_dim=32, image_size_px=56, fit=fit)
     with alone:
-        return foundation.run(flow_runtime, config, shards_artifact)
+        return foundation.run(flow_runtime, config, {}, shards_artifact)
 
 
 @pytest.fixture(scope="session")

@@ -117,6 +117,9 @@ def test_signal_and_tokenizer_are_held_against_their_modality_before_any_work() 
         ),
         ("signal.points=600", ["signal.points: 600 points", "only 512 are sampled"]),
         ("renders.polar_deg=[200]", ["renders.polar_deg (200.0,): expected angles"]),
+        ("foundation=models:/a@b", ["foundation.spec: models:/a@b is a lens", "teachers.<name>="]),
+        ("teachers={Depth: models:/a@b}", ["teachers: 'Depth': a teacher's name has only a-z"]),
+        ("teachers.depth=lit:a+b", ["teachers: depth: expected a registered lens, models:/…"]),
         ("objects.uids=/no/such/file", ["objects.uids: no readable text file"]),
     ],
 )
@@ -132,9 +135,10 @@ def test_a_mistake_names_its_path_and_what_is_valid(override: str, expected: lis
     ("overrides", "expected"),
     [
         (["lens.train.image_weight=0", "lens.train.text_weight=0"], "nothing to train against"),
+        (["lens.train.teacher_weights.depth=2"], "unknown teacher 'depth'"),
         (
-            ["foundation.spec=models:/vitlens-depth@champion", "foundation.embed_dim=8"],
-            r"foundation\.embed_dim: models:/vitlens-depth@champion has a foundation of its own",
+            ["teachers.depth=models:/a@b", "lens.train.teacher_weights.dept=2"],
+            "unknown teacher 'dept'.*depth",
         ),
     ],
 )
@@ -147,9 +151,20 @@ def test_settings_that_cannot_work_together_are_refused(
 
 def test_a_teacher_may_be_all_there_is_to_train_against() -> None:
     spec = "models:/vitlens-depth@champion"
-    config = load(f"foundation={spec}", "lens.train.image_weight=0", "lens.train.text_weight=0")
-    assert config.foundation.spec == spec
-    assert config.lens.train.weights(taught=True) == {"teacher": 1}
+    neither = ("lens.train.image_weight=0", "lens.train.text_weight=0")
+    config = load(f"teachers.depth={spec}", *neither)
+    assert config.teachers == {"depth": spec}
+    assert config.lens.train.weights(config.teachers) == {"teacher_depth": 1}
+
+
+def test_each_teacher_has_its_weight() -> None:
+    config = load(
+        "teachers={depth: models:/a@b, sound: models:/c/1, touch: models:/d/1}",
+        "lens.train.teacher_weights={sound: .5, touch: 0}",
+        "lens.train.text_weight=0",
+    )
+    weights = config.lens.train.weights(config.teachers)
+    assert weights == {"image": 1, "teacher_depth": 1, "teacher_sound": 0.5}
 
 
 def test_a_gate_cannot_take_the_name_of_one_that_every_modality_has() -> None:

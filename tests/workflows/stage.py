@@ -151,7 +151,7 @@ class Stage:
         settings: dict[str, Any] = {"top1": self.top1, "objects": config.objects.count}
         if step.name == "lens":
             settings["lens"] = config.lens.model_dump(mode="json")
-        supervision = config.lens.train.weights(taught=False)
+        supervision = config.lens.train.weights(())
         scored = evaluation(self.top1, supervision)
         part = piece is not None or any(artifact.is_part for artifact in inputs.values())
         build = runtime.store.begin(step.name, 1, settings, inputs, part=part)

@@ -96,11 +96,11 @@ def test_a_depth_lens_teaches_point_clouds(home: Home, monkeypatch: pytest.Monke
     report = _run(
         home,
         "point_cloud",
-        "foundation=models:/vitlens-depth@champion",
+        "teachers.near=models:/vitlens-depth@champion",
         "lens.train.image_weight=0",
         "lens.train.text_weight=0",
     )
-    assert report["supervision"] == {"teacher": 1}
+    assert report["supervision"] == {"teacher_near": 1}
     assert report["emergent"]
-    assert report["foundation"]["teacher"] == "depth"
-    assert 0 <= report["teacher_zero_shot"]["top1"] <= 1
+    assert report["foundation"]["teachers"] == {"near": "depth"}
+    assert 0 <= report["teacher_zero_shot"]["near"]["top1"] <= 1

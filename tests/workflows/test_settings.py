@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def settings(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunSettings:
     """As a process that carries out a step of the run gets them."""
-    told = RunSettings(modality="point_cloud", profile="tiny", overrides=[f"foundation={SPEC}"])
+    told = RunSettings(modality="point_cloud", profile="tiny", overrides=[f"teachers.near={SPEC}"])
     context = dg.build_init_resource_context(instance=instance)
     told.setup_for_execution(context)
     told._instance, told._run_id = instance, run.run_id
@@ -45,10 +45,10 @@ def test_a_teacher_stays_the_version_it_was_when_the_run_asked(home: Path) -> No
         second = settings(instance, run).config(workflow)
         other = settings(instance, instance.create_run_for_job(_nothing)).config(workflow)
         again = instance.get_run_by_id(run.run_id)
-    assert first.foundation.spec == second.foundation.spec == f"models:/{NAME}/1"
-    assert other.foundation.spec == f"models:/{NAME}/2"
+    assert first.teachers == second.teachers == {"near": f"models:/{NAME}/1"}
+    assert other.teachers == {"near": f"models:/{NAME}/2"}
     assert again is not None
-    assert again.tags[f"{TEACHER_TAG}point_cloud"] == f"models:/{NAME}/1"
+    assert again.tags[f"{TEACHER_TAG}point_cloud-near"] == f"models:/{NAME}/1"
 
 
 @dg.job

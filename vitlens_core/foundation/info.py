@@ -25,6 +25,8 @@ class FoundationInfo(BaseModel):
         exclude_if=_is_unset,
         description="inverse temperature with which image and text were trained",
     )
-    teacher: str | None = Field(
-        None, exclude_if=_is_unset, description="modality of the lens that is the teacher, if any"
+    teachers: dict[str, str] = Field(
+        {},
+        exclude_if=lambda teachers: not teachers,
+        description="modality of each lens that teaches, by the teacher's name",
     )

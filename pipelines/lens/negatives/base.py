@@ -23,7 +23,7 @@ class BatchRows:
     """The batch of all workers against one kind of target.
 
     Attributes:
-        kind: `image`, `text` or `teacher`.
+        kind: `image`, `text` or `teacher_<name>`.
         targets: the rows' own [B, E].
         sample_ids: the rows' samples [B].
         label_ids: the rows' labels [B]; a sample without a label has one of its own.

@@ -24,11 +24,11 @@ from vitlens_core.modalities.base import Modality
 
 SEVERAL = "|"
 READING = "reader_options."
+TEACHER = "teacher."
 COLUMNS = (
     "signal",
     "image",
     "text",
-    "teacher",
     "label",
     "split",
     "key",
@@ -50,7 +50,7 @@ class Manifest(SourceSettings):
 
         signal          the recording (needed)
         image, text     its images and captions; several are separated by `|`, or a list in Parquet
-        teacher         recordings for a lens that teaches (`foundation: models:/…`)
+        teacher.<name>  recordings for the lens that teaches under this name (`teachers`)
         label           its class
         split           train, val, test, or empty: then the split is made for you
         key             letters, digits, - and _; without this column it is made from `signal`
@@ -59,8 +59,8 @@ class Manifest(SourceSettings):
         reader_options.<name>  options of the modality's reader, as reader_options.rate_hz; where
                         empty, its default
 
-    A row is a recording. It needs an image, a text, a teacher or a label, and a unique key. Rows
-    are counted as in a spreadsheet: the header is row 1. Licence: your own.
+    A row is a recording. It needs an image, a text, a file for a teacher or a label, and a unique
+    key. Rows are counted as in a spreadsheet: the header is row 1. Licence: your own.
     """
 
     kind: Literal["manifest"] = "manifest"
@@ -143,16 +143,20 @@ def _row(header: list[str], cells: list[str]) -> Row:
 
 
 def _check_columns(columns: list[str], path: Path) -> None:
-    takes = f"it takes {', '.join(COLUMNS)} and {READING}<name>"
+    takes = f"it takes {', '.join(COLUMNS)}, {TEACHER}<name> and {READING}<name>"
     if "signal" not in columns:
         raise ConfigError(f"{path}: no column signal, found {', '.join(columns)}; {takes}")
-    unknown = [name for name in columns if name not in COLUMNS and not name.startswith(READING)]
+    named = (READING, TEACHER)
+    unknown = [name for name in columns if name not in COLUMNS and not name.startswith(named)]
     if unknown:
         raise ConfigError(f"{path}: unknown columns {', '.join(map(repr, unknown))}; {takes}")
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
         raise ConfigError(f"{path}: columns that occur twice: {', '.join(twice)}")
-    if not {"image", "text", "teacher", "label"} & set(columns):
-        raise ConfigError(f"{path}: expected a column image, text, teacher or label; {takes}")
+    taught = any(name.startswith(TEACHER) for name in columns)
+    if not taught and not {"image", "text", "label"} & set(columns):
+        raise ConfigError(
+            f"{path}: expected a column image, text, {TEACHER}<name> or label; {takes}"
+        )
 
 
 def _pair(row: Row) -> Pair:
@@ -169,7 +173,11 @@ def _pair(row: Row) -> Pair:
         },
         images=_several(row.get("image")),
         texts=_several(row.get("text")),
-        teacher=_several(row.get("teacher")),
+        teachers={
+            name.removeprefix(TEACHER): files
+            for name, value in row.items()
+            if name.startswith(TEACHER) and (files := _several(value))
+        },
         label=_text(row, "label") or None,
         split=cast(Split, _text(row, "split")) or None,
         group=_text(row, "group"),
@@ -185,15 +193,15 @@ def _mistakes(row: Row, pair: Pair) -> list[str]:
         mistakes.append("found {} cells under a header of {}".format(*row[_WIDTHS]))
     if not pair.signal:
         mistakes.append("no signal")
-    if not (pair.images or pair.texts or pair.teacher or pair.label):
-        mistakes.append("expected an image, a text, a teacher or a label, found none")
+    if not (pair.images or pair.texts or pair.teachers or pair.label):
+        mistakes.append("expected an image, a text, a file for a teacher or a label, found none")
     if pair.split not in (None, *SPLITS):
         mistakes.append(f"split {pair.split!r} is none of {', '.join(SPLITS)}")
     if not is_key(pair.key) and (pair.key or "key" in row):
         mistakes.append(f"key {pair.key!r}: expected letters, digits, - and _")
     mistakes += [
         f"{path!r}: expected a path in the folder of the data"
-        for path in (pair.signal, *pair.images, *pair.teacher)
+        for path in pair.files
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
     ]
     return mistakes

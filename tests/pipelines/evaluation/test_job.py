@@ -23,7 +23,7 @@ from tests.pipelines.quiet import quiet_runtime
 from vitlens_core.errors import ConfigError
 from vitlens_core.metrics import Interval
 
-BOTH = Supervision(image=1.0, text=1.0)
+BOTH = Supervision({"image": 1.0, "text": 1.0})
 
 
 def _embedded(embeddings: np.ndarray | None = None) -> tuple[EmbeddedSplit, Classes]:
@@ -82,7 +82,9 @@ def test_a_foundation_that_sees_nothing_does_not_divide_by_zero() -> None:
 def test_without_images_and_captions_what_needs_them_is_left_out() -> None:
     split, classes = _embedded()
     bare = replace(split, images=None, texts=None)
-    found = score("point_cloud", EvaluationConfig(), bare, classes, Supervision(teacher=1.0))
+    found = score(
+        "point_cloud", EvaluationConfig(), bare, classes, Supervision({"teacher_depth": 1.0})
+    )
     assert found.retrieval == {}
     assert (found.foundation_image_zero_shot, found.ratio_to_foundation) == (None, None)
     assert found.emergent

@@ -105,11 +105,13 @@ def test_an_emergent_result_is_called_so_everywhere(tmp_path: Path) -> None:
     assert "Emergent zero-shot classification" in (folder / "report.html").read_text()
 
 
-def test_a_teacher_has_its_row() -> None:
+def test_every_teacher_has_its_row() -> None:
     made = evaluation(predictions(samples(), right=0.5))
-    taught = made.model_copy(update={"teacher_zero_shot": made.zero_shot})
+    taught = made.model_copy(
+        update={"teacher_zero_shot": {"depth": made.zero_shot, "sound": made.zero_shot}}
+    )
     titles = [row.title for row in presenter.zero_shot_table(taught).rows]
-    assert titles == ["lens", "its teacher", "foundation, on images"]
+    assert titles == ["lens", "teacher depth", "teacher sound", "foundation, on images"]
 
 
 @pytest.mark.parametrize(

@@ -63,16 +63,16 @@ BARE = {
     "zero_shot": SCORES,
     "times_chance": 4.0,
     "retrieval": {},
-    "supervision": {"teacher": 1.0},
+    "supervision": {"teacher_depth": 1.0},
     "emergent": True,
     "confusion": [[3, 1], [0, 4]],
 }
 WHOLE = {
     **BARE,
     "retrieval": {"imu_to_text": RECALLS, "imu_to_image": RECALLS},
-    "supervision": {"image": 1.0, "text": 0.5, "teacher": 2.0},
+    "supervision": {"image": 1.0, "text": 0.5, "teacher_depth": 2.0},
     "emergent": False,
-    "teacher_zero_shot": SCORES,
+    "teacher_zero_shot": {"depth": SCORES},
     "foundation_image_zero_shot": SCORES,
     "ratio_to_foundation": 1.0,
     "calibration": CALIBRATION,
@@ -114,11 +114,10 @@ def test_gates_and_registry_address_every_figure_by_its_path() -> None:
     assert set(EvaluationResult.model_validate(BARE).figures()) < set(figures)
 
 
-@pytest.mark.parametrize("order", [*permutations(["image", "text", "teacher"])])
+@pytest.mark.parametrize("order", [*permutations(["image", "text", "teacher_a", "teacher_b"])])
 def test_kinds_of_targets_have_their_order_whatever_that_of_the_file(order: tuple) -> None:
     supervision = Supervision.model_validate_json(json.dumps(dict.fromkeys(order, 1.0)))
-    assert supervision.kinds == ("image", "text", "teacher")
-    assert Supervision(text=1.0, teacher=1.0).kinds == ("text", "teacher")
+    assert supervision.kinds == ("image", "text", "teacher_a", "teacher_b")
 
 
 @given(

@@ -104,8 +104,8 @@ def test_an_open_clip_foundation_depends_on_nothing_but_its_spec(
 ) -> None:
     config = FoundationConfig(spec=tiny_open_clip)
     one, other = (synthetic.targets(runtime.store, {"train": sizes}) for sizes in ((2,), (3,)))
-    made = foundation.run(runtime, config, one)
-    assert foundation.run(runtime, config, other).reused
+    made = foundation.run(runtime, config, {}, one)
+    assert foundation.run(runtime, config, {}, other).reused
     assert [f.name for f in made.manifest.files] == ["foundation.json"]
     assert open_foundation(made).encode_text(["a chair"]).shape == (1, 12)
     moved = replace(made, folder=UPath(shutil.copytree(str(made.folder), tmp_path / "moved")))
@@ -116,7 +116,7 @@ def test_an_open_clip_foundation_depends_on_nothing_but_its_spec(
 def test_an_unknown_foundation_is_refused_before_any_work(runtime: Runtime, spec: str) -> None:
     shards = synthetic.targets(runtime.store, {"train": (2,)})
     with pytest.raises(ConfigError):
-        foundation.run(runtime, FoundationConfig(spec=spec), shards)
+        foundation.run(runtime, FoundationConfig(spec=spec), {}, shards)
 
 
 @given(red=st.integers(0, 255), alpha=st.integers(0, 255), background=st.integers(0, 255))

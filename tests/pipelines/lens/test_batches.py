@@ -165,10 +165,13 @@ def test_a_sample_without_what_it_is_trained_against_is_refused_with_the_way_out
 ) -> None:
     sample = synthetic.sample(0, "train")
     nothing = encode_array(np.zeros((0, synthetic.EMBED_DIM), np.float16))
-    lacking = [(sample | {"image_targets.npy": nothing}, "image"), (sample, "sound")]
-    for found, kind in lacking:
+    lacking = [
+        (sample | {"image_targets.npy": nothing}, "image", "image_weight"),
+        (sample, "teacher_sound", "teacher_weights.sound"),
+    ]
+    for found, kind, weight in lacking:
         places = _places(tmp_path / kind, [found], kind)
-        with pytest.raises(ConfigError, match=rf"train000 has no {kind}.*_weight=0"):
+        with pytest.raises(ConfigError, match=rf"train000 has no {kind}.*lens\.train\.{weight}=0"):
             collate(places, "points.npy", [kind], "0", range(1))
 
 

@@ -25,10 +25,10 @@ def test_curves_come_back_as_they_were() -> None:
 @pytest.mark.parametrize(
     ("kinds", "against"),
     [
-        (("image", "text", "teacher"), "image"),
-        (("text", "teacher"), "text"),
-        (("image", "teacher"), "image"),
-        (("teacher",), "teacher"),
+        (("image", "text", "teacher_a"), "image"),
+        (("text", "teacher_a"), "text"),
+        (("image", "teacher_a"), "image"),
+        (("teacher_a",), "teacher_a"),
     ],
 )
 def test_the_order_of_preference_is_stated_and_not_that_of_a_dictionary(

@@ -328,7 +328,7 @@ def test_training_against_images_alone_needs_no_captions(
     made.run()
     assert made.curves.train[-1].keys() == {"step", "loss", "loss_image", "lr"}
     with pytest.raises(ConfigError, match="image_weight or text_weight"):
-        TrainConfig(image_weight=0, text_weight=0).weights(taught=False)
+        TrainConfig(image_weight=0, text_weight=0).weights(())
 
 
 def test_any_sample_of_the_same_text_is_a_hit(

@@ -143,7 +143,7 @@ def test_a_step_that_needs_the_whole_refuses_a_piece(
     part = Piece(1, 2).of_artifact(shards_artifact)
     config = FoundationConfig()
     with pytest.raises(ConfigError, match=r"foundation needs all shards of shards.*ordinary run"):
-        foundation.run(runtime, config, part)
+        foundation.run(runtime, config, {}, part)
 
 
 def _sounds(root: Path) -> Path:

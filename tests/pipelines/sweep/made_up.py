@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,14 @@ def config(**train: Any) -> RunConfig:
 
 
 def artifacts(
-    home: Path, top1: float, r1: float | None, train_config: TrainConfig, *, taught: bool = False
+    home: Path,
+    top1: float,
+    r1: float | None,
+    train_config: TrainConfig,
+    teachers: Sequence[str] = (),
 ) -> dict[str, Artifact]:
     """Of a run with that held-out top-1 and, at its last step, that validation R@1."""
-    weights = train_config.weights(taught=taught)
+    weights = train_config.weights(teachers)
     train = [{"step": step, "loss": 3.0 / step, "lr": 1e-3} for step in (1, 2)]
     val = [] if r1 is None else [(1, 2.0, 1.0), (2, 1.0, r1)]
     curves = TrainingCurves(
@@ -42,15 +47,20 @@ def artifacts(
 
 
 def point(
-    home: Path, label: str, top1: float, r1: float | None, *, taught: bool = False, **train: Any
+    home: Path,
+    label: str,
+    top1: float,
+    r1: float | None,
+    teachers: Sequence[str] = (),
+    **train: Any,
 ) -> SweepPoint:
     """A point that was made.
 
     Args:
-        taught: whether a lens teaches it.
+        teachers: names of the lenses that teach it.
         train: its training settings.
     """
-    made = artifacts(home / label, top1, r1, TrainConfig.model_validate(train), taught=taught)
+    made = artifacts(home / label, top1, r1, TrainConfig.model_validate(train), teachers)
     return SweepPoint(label, (f"lens.x={label}",), config(**train), label == "a", made)
 
 

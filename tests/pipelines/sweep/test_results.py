@@ -46,15 +46,15 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 
 
 def test_the_sweep_names_the_target_that_training_validated_against(tmp_path: Path) -> None:
-    """With text and teacher that is text, though `teacher` comes first where keys are sorted."""
-    swept = sweep(point(tmp_path, "a", 0.5, 0.5, taught=True, image_weight=0))
+    """With text and a teacher that is text, though `teacher_a` is the first of the sorted keys."""
+    swept = sweep(point(tmp_path, "a", 0.5, 0.5, ["a"], image_weight=0))
     results = SweepResults.of(swept)
     [found] = results.made
     assert found.validation is not None
     assert found.validation.against == "text"
     assert runs.table(results)["validated against"] == ["text"]
     supervision = read_result(swept.points[0].artifacts["evaluation"]).supervision
-    assert supervision.kinds == ("text", "teacher")
+    assert supervision.kinds == ("text", "teacher_a")
 
 
 def test_validation_chooses_whatever_the_held_out_figures_say(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_every_sample_keeps_its_shard_signal_and_annotations(
 def test_an_open_clip_foundation_encodes_everything_itself(
     runtime: Runtime, shards_artifact: Artifact, tiny_open_clip: str
 ) -> None:
-    made = foundation.run(runtime, FoundationConfig(spec=tiny_open_clip), shards_artifact)
+    made = foundation.run(runtime, FoundationConfig(spec=tiny_open_clip), {}, shards_artifact)
     processor = TargetEncoder(TargetsConfig(), shards_artifact, made, device="cpu")
     samples = read_shard(shards_artifact.path("train-00000.tar"))
     for sample, stored in zip(samples, processor.samples(ShardTask("train-00000")), strict=True):

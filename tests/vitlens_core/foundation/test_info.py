@@ -21,7 +21,7 @@ STATED = {
 }
 
 
-@pytest.mark.parametrize("stated", [STATED, {**STATED, "teacher": "depth"}])
+@pytest.mark.parametrize("stated", [STATED, {**STATED, "teachers": {"near": "depth"}}])
 def test_it_comes_back_as_it_was(stated: dict) -> None:
     info = FoundationInfo.model_validate_json(json.dumps(stated))
     assert info.model_dump(mode="json") == stated
@@ -32,7 +32,7 @@ def test_a_package_of_the_hub_may_say_less_and_a_file_more() -> None:
     """A saved model states neither background nor scale; its config holds other keys."""
     less = {name: STATED[name] for name in ("spec", "embed_dim", "image_size_px", "digest")}
     info = FoundationInfo.model_validate({**less, "later": 1})
-    assert (info.background, info.logit_scale, info.teacher) == (255, None, None)
+    assert (info.background, info.logit_scale, info.teachers) == (255, None, {})
     assert info.model_dump(mode="json", exclude_unset=True) == less
 
 

@@ -65,7 +65,7 @@ def test_a_pair_is_a_crop_of_a_frame_in_both_lights(root: Path) -> None:
         "reader_options": {"box": [10, 8, 26, 48]},
         "images": ("visible/train/010002.jpg",),
         "texts": (),
-        "teacher": (),
+        "teachers": {},
         "label": "person",
         "split": "train",
         "group": "scene-01",

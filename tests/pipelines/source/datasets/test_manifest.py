@@ -145,7 +145,7 @@ def test_options_that_the_reader_lacks_are_refused(tmp_path: Path) -> None:
         ("signal,label,", "unknown columns ''"),
         ("file,label", "no column signal, found file, label"),
         ("signal,label,label", "columns that occur twice: label"),
-        ("signal,split", "expected a column image, text, teacher or label"),
+        ("signal,split", "expected a column image, text, teacher.<name> or label"),
         ("", "no column signal"),
     ],
 )
@@ -158,7 +158,7 @@ def test_columns_that_are_wrong_are_refused(tmp_path: Path, header: str, message
     ("row", "mistake"),
     [
         (",x,,,k,", "row 3: no signal"),
-        ("a.npy,,,,k,", "row 3: expected an image, a text, a teacher or a label, found none"),
+        ("a.npy,,,,k,", "row 3: expected an image, a text, a file for a teacher or a label"),
         ("a.npy,x,,tset,k,", "row 3: split 'tset' is none of train, val, test"),
         ("a.npy,x,,Train,k,", "row 3: split 'Train' is none of"),
         ("a.npy,x,,,k 2,", "row 3: key 'k 2': expected letters, digits, - and _"),

@@ -81,7 +81,7 @@ def test_a_pair_is_a_scene_with_its_own_camera(root: Path) -> None:
         "reader_options": {"unit": "sun_rgbd", "focal_px": 529.5, "baseline_m": 0.075},
         "images": (f"SUNRGBD/{KV2}/image/0000103.jpg",),
         "texts": (),
-        "teacher": (),
+        "teachers": {},
         "label": "furniture store",
         "split": "train",
         "group": KV2,

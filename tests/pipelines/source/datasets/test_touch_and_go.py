@@ -43,7 +43,7 @@ def test_a_pair_is_a_gel_picture_and_its_video_frame(root: Path) -> None:
         "reader_options": {},
         "images": (f"dataset/{BRICKS}/video_frame/0000000026.jpg",),
         "texts": (),
-        "teacher": (),
+        "teachers": {},
         "label": "brick",
         "split": "train",
         "group": f"{BRICKS}-0000000026",

@@ -1,8 +1,9 @@
-"""A lens that teaches: found in the registry, carried with its foundation, and learnt from."""
+"""Lenses that teach: found in the registry, carried with its foundation, and learnt from."""
 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ from PIL import Image
 from pipelines.execution.bulk import ShardTask
 from pipelines.foundation import job as foundation_step
 from pipelines.foundation.info import read_info
-from pipelines.foundation.opening import has_teacher, open_foundation, open_lens
+from pipelines.foundation.opening import open_foundation, open_lens
 from pipelines.foundation.step import FoundationConfig
-from pipelines.foundation.teacher import LENS, find_teacher
+from pipelines.foundation.teachers import find_teachers, lens_file
 from pipelines.lens import job as lens
 from pipelines.lens.curves import read_curves
 from pipelines.lens.settings import TrainConfig
@@ -28,7 +29,7 @@ from pipelines.source import job as source
 from pipelines.source.datasets.manifest import Manifest
 from pipelines.source.job import tasks_of_source
 from pipelines.store.artifacts import Artifact
-from pipelines.store.shards import TEACHER_SIGNAL, decode_array, encode_array
+from pipelines.store.shards import decode_array, encode_array
 from pipelines.targets.job import TargetEncoder
 from pipelines.targets.step import TargetsConfig
 from tests.contracts.examples import example, tower_settings
@@ -39,6 +40,7 @@ from tests.pipelines.synthetic import trained_tower
 from vitlens_core import modalities
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import CheckpointError, ConfigError
+from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.modalities.audio import AudioSignal
 from vitlens_core.modalities.depth import DepthSignal
 from vitlens_core.modalities.point_cloud import PointCloudSignal
@@ -47,6 +49,9 @@ from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import build_tower
 
 SPEC = "models:/vitlens-depth@champion"
+NEAR = {"near": SPEC}
+NEAR_SIGNAL, NEAR_TARGETS = "teacher_near.npy", "teacher_near_targets.npy"
+ANY = FoundationConfig()
 DEPTH = tower_settings("depth", lens=example("point_cloud").lens, trunk={})
 CLOUDS = tower_settings("point_cloud")
 MAPS = StoredSignal("depth", DepthSignal(side_px=16))
@@ -79,54 +84,89 @@ def _write_lens(folder: Path, plain: Artifact, seed: int) -> None:
     )
 
 
-def test_a_plain_spec_names_no_teacher(registered: Path) -> None:
-    assert find_teacher("lit:a+b") is None
-    found = find_teacher(SPEC)
-    assert found is not None
-    assert found.settings == DEPTH
+def test_teachers_are_found_by_name(registered: Path) -> None:
+    assert find_teachers({}, ANY) == {}
+    assert find_teachers(NEAR, ANY)["near"].settings == DEPTH
 
 
 def test_a_model_without_its_foundation_cannot_teach(registered: Path) -> None:
     (registered / "foundation.json").unlink()
     with pytest.raises(CheckpointError, match=r"lacks foundation\.json"):
-        find_teacher(SPEC)
+        find_teachers(NEAR, ANY)
 
 
 def test_the_teachers_foundation_is_the_runs(
     tmp_path: Path, registered: Path, plain: Artifact
 ) -> None:
     runtime = quiet_runtime(tmp_path)
-    made = foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain, shared=plain)
+    made = foundation_step.run(runtime, ANY, NEAR, plain, shared=plain)
     made.verify()
-    assert has_teacher(made)
-    assert not has_teacher(plain)
     opened = open_foundation(made)
     assert opened.digest() == open_foundation(plain).digest()
-    _, settings = open_lens(made, LENS, opened)
+    _, settings = open_lens(made, lens_file("near"), opened)
     assert settings == DEPTH
-    assert read_info(made) == read_info(plain).model_copy(update={"teacher": "depth"})
+    assert read_info(made) == read_info(plain).model_copy(update={"teachers": {"near": "depth"}})
     # The alias stands still and the champion behind it changes: that is another foundation.
     _write_lens(registered, plain, seed=1)
-    assert foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain) != made
+    assert foundation_step.run(runtime, ANY, NEAR, plain) != made
+
+
+def test_teachers_of_two_spaces_are_refused(
+    tmp_path: Path, registered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other" / "artifacts"
+    shutil.copytree(registered, other)
+    info = FoundationInfo.model_validate_json((other / "foundation.json").read_bytes())
+    moved = info.model_copy(update={"digest": "f" * 64})
+    (other / "foundation.json").write_text(moved.model_dump_json())
+    folders = {SPEC: registered.parent, "models:/far/1": other.parent}
+    monkeypatch.setattr(models, "download", folders.__getitem__)
+    with pytest.raises(
+        ConfigError, match=r"different embedding spaces \(near: .*; far: lit:.*f{12}"
+    ):
+        find_teachers({**NEAR, "far": "models:/far/1"}, ANY)
+
+
+@pytest.mark.parametrize(
+    ("stated", "refused"),
+    [
+        ({"fit": {"steps": 3}}, False),
+        ({"embed_dim": 99}, True),
+        ({"spec": "open_clip:ViT-B-16/openai"}, True),
+    ],
+)
+def test_a_stated_foundation_must_be_the_teachers(
+    registered: Path, stated: dict, refused: bool
+) -> None:
+    """A profile's foundation may stand where it is the same."""
+    info = FoundationInfo.model_validate_json((registered / "foundation.json").read_bytes())
+    config = FoundationConfig.model_validate({"image_size_px": info.image_size_px, **stated})
+    if refused:
+        with pytest.raises(
+            ConfigError, match=rf"foundation\.{next(iter(stated))}: .*teachers\.near"
+        ):
+            find_teachers(NEAR, config)
+    else:
+        find_teachers(NEAR, config)
 
 
 def test_a_shared_foundation_is_handed_on(tmp_path: Path, plain: Artifact) -> None:
     runtime = quiet_runtime(tmp_path)
-    assert foundation_step.run(runtime, FoundationConfig(), plain, shared=plain) is plain
+    assert foundation_step.run(runtime, ANY, {}, plain, shared=plain) is plain
 
 
 # --- what the teacher is shown ---------------------------------------------------------------
 
 
 def test_a_cloud_comes_with_the_depth_map_of_every_view(renders_artifact: Artifact) -> None:
-    stage = RenderedPairs(ShardsConfig(), POINTS, renders_artifact, MAPS)
+    stage = RenderedPairs(ShardsConfig(), POINTS, renders_artifact, {"near": MAPS})
     alone = RenderedPairs(ShardsConfig(), POINTS, renders_artifact)
     maps = RenderedPairs(ShardsConfig(), MAPS, renders_artifact)
     task = ShardTask("train-00000")
     by_view = {s["__key__"]: s[MAPS.file] for s in maps.samples(task) if isinstance(s, dict)}
     for taught, untaught in zip(stage.samples(task), alone.samples(task), strict=True):
         assert isinstance(taught, dict)
-        shown = decode_array(taught.pop(TEACHER_SIGNAL))
+        shown = decode_array(taught.pop(NEAR_SIGNAL))
         assert taught == untaught
         for number, depth in enumerate(shown):
             expected = decode_array(by_view[f"{taught['__key__']}-view{number:02d}"])
@@ -135,10 +175,10 @@ def test_a_cloud_comes_with_the_depth_map_of_every_view(renders_artifact: Artifa
 
 
 def test_a_depth_map_comes_with_the_whole_cloud(renders_artifact: Artifact) -> None:
-    stage = RenderedPairs(ShardsConfig(), MAPS, renders_artifact, POINTS)
+    stage = RenderedPairs(ShardsConfig(), MAPS, renders_artifact, {"near": POINTS})
     for sample in stage.samples(ShardTask("train-00000")):
         assert isinstance(sample, dict)
-        assert decode_array(sample[TEACHER_SIGNAL]).shape == (1, 64, 6)
+        assert decode_array(sample[NEAR_SIGNAL]).shape == (1, 64, 6)
 
 
 def test_a_lens_for_what_is_not_rendered_cannot_teach(
@@ -146,7 +186,7 @@ def test_a_lens_for_what_is_not_rendered_cannot_teach(
 ) -> None:
     sound, runtime = StoredSignal("audio", AudioSignal()), quiet_runtime(tmp_path)
     with pytest.raises(ConfigError, match="a lens for audio cannot teach with rendered objects"):
-        shards.run(runtime, ShardsConfig(), POINTS, None, sound, renders=renders_artifact)
+        shards.run(runtime, ShardsConfig(), POINTS, None, {"near": sound}, renders=renders_artifact)
 
 
 def test_a_manifest_names_what_the_teacher_is_shown(tmp_path: Path) -> None:
@@ -155,20 +195,20 @@ def test_a_manifest_names_what_the_teacher_is_shown(tmp_path: Path) -> None:
     for name in ("a", "b"):
         Image.fromarray(rng.integers(0, 255, (20, 20), np.uint8)).save(tmp_path / f"{name}.png")
     np.save(tmp_path / "a.npy", rng.uniform(0.1, 1, (20, 20)).astype(np.float32))
-    (tmp_path / "manifest.csv").write_text("signal,teacher,label\na.png,a.npy,x\nb.png,,y\n")
+    (tmp_path / "manifest.csv").write_text("signal,teacher.near,label\na.png,a.npy,x\nb.png,,y\n")
     settings = Manifest(root=str(tmp_path))
     made = source.run(quiet_runtime(tmp_path), settings, "thermal")
     warmth = StoredSignal("thermal", ThermalSignal(side_px=16))
-    stage = RecordedPairs(ShardsConfig(), warmth, settings, made, MAPS)
+    stage = RecordedPairs(ShardsConfig(), warmth, settings, made, {"near": MAPS})
     found = [sample for task in tasks_of_source(made) for sample in stage.samples(task)]
     shown = {s["__key__"]: s for s in found if isinstance(s, dict)}
     raw = modalities.load("depth").read(tmp_path / "a.npy")
     np.testing.assert_allclose(
-        decode_array(shown["a"][TEACHER_SIGNAL])[0], MAPS.config.store(raw), atol=1e-3
+        decode_array(shown["a"][NEAR_SIGNAL])[0], MAPS.config.store(raw), atol=1e-3
     )
     (dropped,) = [s for s in found if not isinstance(s, dict)]
     assert dropped.key == "b"
-    assert dropped.reason == "the pair has no depth for the lens that teaches"
+    assert dropped.reason == "the pair has no depth for the teacher near"
 
 
 # --- what it teaches --------------------------------------------------------------------------
@@ -178,36 +218,67 @@ def test_its_embeddings_are_targets(
     tmp_path: Path, registered: Path, plain: Artifact, renders_artifact: Artifact
 ) -> None:
     runtime = quiet_runtime(tmp_path)
-    taught = foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain)
-    pairs = RenderedPairs(ShardsConfig(), POINTS, renders_artifact, MAPS)
+    taught = foundation_step.run(runtime, ANY, NEAR, plain)
+    pairs = RenderedPairs(ShardsConfig(), POINTS, renders_artifact, {"near": MAPS})
     samples = [s for s in pairs.samples(ShardTask("train-00000")) if isinstance(s, dict)]
     folder = tmp_path / "shards"
     folder.mkdir()
     (folder / "train-00000.tar").write_bytes(encode_shard(samples))
     stored = dataclasses.replace(renders_artifact, folder=folder)
     processor = TargetEncoder(TargetsConfig(), stored, taught, device="cpu")
-    tower, settings = open_lens(taught, LENS, open_foundation(taught))
+    tower, settings = open_lens(taught, lens_file("near"), open_foundation(taught))
     for before, after in zip(samples, processor.samples(ShardTask("train-00000")), strict=True):
-        assert TEACHER_SIGNAL not in after
-        shown = torch.from_numpy(decode_array(before[TEACHER_SIGNAL]))
+        assert NEAR_SIGNAL not in after
+        shown = torch.from_numpy(decode_array(before[NEAR_SIGNAL]))
         with torch.inference_mode():
             seen = settings.tokenizer_config.prepare(shown, settings.signal_config)
             expected = tower(seen).numpy()
-        found = decode_array(after["teacher_targets.npy"]).astype(np.float32)
+        found = decode_array(after[NEAR_TARGETS]).astype(np.float32)
         np.testing.assert_allclose(found, expected, atol=2e-3)
         np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, atol=2e-3)
+
+
+def test_each_of_two_teachers_has_its_signals_and_targets(
+    tmp_path: Path, registered: Path, plain: Artifact, renders_artifact: Artifact
+) -> None:
+    both = {"near": SPEC, "far": SPEC}
+    taught = foundation_step.run(quiet_runtime(tmp_path), ANY, both, plain)
+    taught.verify()
+    assert read_info(taught).teachers == {"near": "depth", "far": "depth"}
+    pairs = RenderedPairs(ShardsConfig(), POINTS, renders_artifact, {"near": MAPS, "far": MAPS})
+    samples = [s for s in pairs.samples(ShardTask("train-00000")) if isinstance(s, dict)]
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    (folder / "train-00000.tar").write_bytes(encode_shard(samples))
+    stored = dataclasses.replace(renders_artifact, folder=folder)
+    processor = TargetEncoder(TargetsConfig(), stored, taught, device="cpu")
+    encoded = list(processor.samples(ShardTask("train-00000")))
+    assert encoded
+    for sample in encoded:
+        files = {name for name in sample if name.startswith("teacher_")}
+        assert files == {"teacher_near_targets.npy", "teacher_far_targets.npy"}
+
+
+def test_a_source_without_files_for_a_teacher_is_refused_before_any_work(tmp_path: Path) -> None:
+    Image.new("L", (20, 20)).save(tmp_path / "a.png")
+    (tmp_path / "manifest.csv").write_text("signal,label\na.png,x\n")
+    settings, runtime = Manifest(root=str(tmp_path)), quiet_runtime(tmp_path)
+    made = source.run(runtime, settings, "thermal")
+    warmth = StoredSignal("thermal", ThermalSignal(side_px=16))
+    with pytest.raises(ConfigError, match=r"teachers\.near: no pair .* column teacher\.near"):
+        shards.run(runtime, ShardsConfig(), warmth, settings, {"near": MAPS}, source=made)
 
 
 def test_a_teacher_is_taken_to_the_stages_device(
     tmp_path: Path, registered: Path, plain: Artifact, renders_artifact: Artifact
 ) -> None:
-    taught = foundation_step.run(quiet_runtime(tmp_path), FoundationConfig(spec=SPEC), plain)
+    taught = foundation_step.run(quiet_runtime(tmp_path), ANY, NEAR, plain)
     gpu = "meta"  # stands for one
     processor = TargetEncoder(TargetsConfig(), renders_artifact, taught, device=gpu)
-    assert processor.teacher
+    assert processor.teachers
     tensors = [
         *processor.foundation.state_dict().values(),
-        *processor.teacher[0].state_dict().values(),
+        *processor.teachers["near"][0].state_dict().values(),
     ]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
 
@@ -225,7 +296,7 @@ def test_a_lens_learns_from_the_teacher_alone(
         made = whole(number, split)
         nothing = encode_array(np.zeros((0, synthetic.EMBED_DIM), np.float16))
         return made | {
-            "teacher_targets.npy": made["image_targets.npy"],
+            NEAR_TARGETS: made["image_targets.npy"],
             "image_targets.npy": nothing,
             "text_targets.npy": nothing,
         }
@@ -233,14 +304,14 @@ def test_a_lens_learns_from_the_teacher_alone(
     monkeypatch.setattr(synthetic, "sample", with_teacher)
     runtime = quiet_runtime(tmp_path, train_workers=0)
     data = synthetic.targets(runtime.store, {"train": (6,), "val": (3,)})
-    taught = foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain)
+    taught = foundation_step.run(runtime, ANY, NEAR, plain)
     train = {"steps": 2, "batch_size": 6, "warmup_steps": 1, "precision": "fp32"}
     train |= {"image_weight": 0, "text_weight": 0}
     config, tower = TrainConfig.model_validate(train), trained_tower()
     made = lens.run(runtime, config, tower, data, taught)
     curves = read_curves(made)
-    assert set(curves.train[0]) == {"step", "loss", "loss_teacher", "lr"}
-    assert curves.validated_against == "teacher"
+    assert set(curves.train[0]) == {"step", "loss", "loss_teacher_near", "lr"}
+    assert curves.validated_against == "teacher_near"
     with pytest.raises(ConfigError, match="nothing to train against"):
         lens.run(runtime, config, tower, data, plain)
 
@@ -257,16 +328,16 @@ def test_of_text_and_teacher_validation_is_against_the_text(
 
     def with_teacher(number: int, split: str) -> dict:
         made = whole(number, split)
-        taught = {"teacher_targets.npy": made["image_targets.npy"]}
+        taught = {NEAR_TARGETS: made["image_targets.npy"]}
         return made | (taught if split == "train" else {})
 
     monkeypatch.setattr(synthetic, "sample", with_teacher)
     runtime = quiet_runtime(tmp_path, train_workers=0)
     data = synthetic.targets(runtime.store, {"train": (6,), "val": (3,)})
-    taught = foundation_step.run(runtime, FoundationConfig(spec=SPEC), plain)
+    taught = foundation_step.run(runtime, ANY, NEAR, plain)
     train = {"steps": 2, "batch_size": 6, "warmup_steps": 1, "precision": "fp32", "image_weight": 0}
     config = TrainConfig.model_validate(train)
     curves = read_curves(lens.run(runtime, config, trained_tower(), data, taught))
-    assert set(curves.train[0]) == {"step", "loss", "loss_text", "loss_teacher", "lr"}
+    assert set(curves.train[0]) == {"step", "loss", "loss_text", "loss_teacher_near", "lr"}
     assert [point.step for point in curves.val] == [2]
     assert curves.validated_against == "text"
