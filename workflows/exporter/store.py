@@ -78,7 +78,8 @@ class StoreReader:
         sums = _no_sums()
         for folder in folders:
             labels = (folder.parent.name, folder.name)
-            sums["building_shards"][labels] += 0
+            for name in _UNFINISHED:
+                sums[name][labels] += 0  # shown before the first shard
             for path in folder.iterdir():
                 if path.name.endswith(_RECORD):
                     for name, value in _of_record(self._record(path)).items():
