@@ -49,7 +49,7 @@ def exported() -> set[str]:
     """Names of what the exporter and the service show, with those that histograms add."""
     registry = CollectorRegistry()
     collector = open_collector(Workplace.from_environment())
-    collector.refresh()
+    collector.refresh_all()
     registry.register(collector)
     shown = (generate_latest(registry) + Metrics().text()).decode()
     names = set(re.findall(r"^# TYPE (\S+)", shown, flags=re.M))
@@ -79,7 +79,7 @@ def test_every_rule_is_seen_to_fire() -> None:
 def test_a_rule_that_is_changed_fails_its_test(promtool: Path, tmp_path: Path) -> None:
     for path in RULES.parent.iterdir():
         (tmp_path / path.name).write_text(path.read_text())
-    changed = RULES.read_text().replace("vitlens_source_up == 0", "vitlens_source_up == 1")
+    changed = RULES.read_text().replace("vitlens_source_up == 0", "vitlens_source_up == 2")
     (tmp_path / "rules.yaml").write_text(changed)
     test = [promtool, "test", "rules", tmp_path / "rules.test.yaml"]
     assert subprocess.run(test, capture_output=True, check=False).returncode != 0

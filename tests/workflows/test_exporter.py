@@ -59,7 +59,7 @@ def artifact_of(figures: Figures) -> str:
 
 
 def test_an_empty_home_has_no_artifacts_and_no_versions(collector: SourcesCollector) -> None:
-    collector.refresh()
+    collector.refresh_all()
     figures = scraped(collector)
     sources = {key[1]: v for key, v in figures.items() if key[0] == "vitlens_source_up"}
     assert sources == {"store": 1, "registry": 1, "trainings": 1, "dagster": 1}
@@ -73,7 +73,7 @@ def test_finished_artifacts_and_the_champion_are_counted(
 ) -> None:
     model = register(home)
     promotion.promote(home, NAME, model.version)
-    collector.refresh()
+    collector.refresh_all()
     figures = scraped(collector)
     made = Home(home).store.artifacts()
     for artifact in made:
@@ -93,7 +93,7 @@ def test_the_failed_gates_of_the_newest_version_are_counted(
     home: Path, collector: SourcesCollector
 ) -> None:
     register(home, right=0.5, at_least=0.9)
-    collector.refresh()
+    collector.refresh_all()
     figures = scraped(collector)
     assert figures["vitlens_newest_failed_gates", "point_cloud"] == 1
     assert ("vitlens_champion_version", "point_cloud") not in figures
@@ -103,12 +103,12 @@ def test_shards_of_an_unfinished_artifact_are_counted_as_they_come(
     home: Path, collector: SourcesCollector
 ) -> None:
     building(home, "train-00000", samples=8)
-    collector.refresh()
+    collector.refresh_all()
     first = scraped(collector)
     building(home, "train-00001", samples=6, quarantined=2)
     folder = Home(home).store.begin("shards", 1, {"made": "up"}, {}).folder
     write_atomic(folder / "train-00002.attempt", b"3")
-    collector.refresh()
+    collector.refresh_all()
     second = scraped(collector)
     key = (artifact_of(first), "shards")
     assert first["vitlens_building_samples", *key] == 8
@@ -126,10 +126,10 @@ def test_a_running_training_shows_its_last_figures_until_it_ends(
     training = Training(modality="depth", fingerprint="f" * 64, steps=9, config={"steps": 9})
     run = tracking.start_training(client, models.experiment(client, home), training)
     tracking.log_points(client, run, [Point(1, {"train.loss": 3.0}), Point(2, {"train.loss": 2.5})])
-    collector.refresh()
+    collector.refresh_all()
     assert scraped(collector)["vitlens_training_figure", "train.loss", "depth", run] == 2.5
     tracking.end_training(client, run, None)
-    collector.refresh()
+    collector.refresh_all()
     assert not [key for key in scraped(collector) if key[0] == "vitlens_training_figure"]
 
 
@@ -143,9 +143,9 @@ def test_a_source_that_fails_keeps_its_figures_and_is_reported() -> None:
         return answer
 
     collector = SourcesCollector({"first": read, "second": list})
-    collector.refresh()
+    collector.refresh_all()
     assert scraped(collector)["vitlens_source_up", "first"] == 1
-    collector.refresh()
+    collector.refresh_all()
     figures = scraped(collector)
     assert figures["vitlens_source_up", "first"] == 0
     assert figures["a",] == 1

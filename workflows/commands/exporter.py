@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +18,9 @@ from workflows.workplace import Workplace
 
 if TYPE_CHECKING:
     from workflows.exporter.collector import SourcesCollector
+
+# The next look comes soon: MLflow's client would try again for minutes instead.
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 @click.command("exporter")
@@ -33,18 +36,16 @@ def command(workplace: Workplace | None, port: int, host: str, every_s: float) -
     collector = open_collector(workplace or Workplace.from_environment())
     registry = CollectorRegistry()
     registry.register(collector)
-    collector.refresh()
+    collector.refresh_all()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     server, thread = start_http_server(port, host, registry)
     Console(stderr=True).print(f"metrics    http://{host}:{port}/metrics\nCtrl-C stops it")
-    try:
-        while True:
-            time.sleep(every_s)
-            collector.refresh()
-    except KeyboardInterrupt:
-        server.shutdown()
-        thread.join()
+    collector.follow(every_s)
+    with suppress(KeyboardInterrupt):
+        signal.pause()
+    server.shutdown()
+    thread.join()
 
 
 def open_collector(workplace: Workplace) -> SourcesCollector:
@@ -57,6 +58,8 @@ def open_collector(workplace: Workplace) -> SourcesCollector:
     from workflows.exporter.runs import read_runs
     from workflows.exporter.store import StoreReader
 
+    for name, value in _IMPATIENT.items():
+        os.environ.setdefault(name, value)
     os.environ["DAGSTER_HOME"] = str(dagster_folder(workplace.home))
     instance = dg.DagsterInstance.get()
     names = modality_names()

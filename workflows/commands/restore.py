@@ -12,7 +12,7 @@ from workflows.commands.backup import DATABASES, FILES
 
 
 @click.command("restore")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @DATABASES
 @FILES
 def command(folder: Path, databases: tuple[str, ...], files: str | None) -> None:
