@@ -1,7 +1,7 @@
 """The whole stack on loopback: a schedule's run goes through faults to a champion.
 
-Postgres, an S3 server, MLflow with accounts, Ray of three nodes with a token, Dagster's code server,
-page and daemon, the exporter and Prometheus: processes of their own, as a team's server has them.
+Postgres, an S3 server, MLflow with accounts, Ray of three nodes with a token, Dagster's code
+server, page and daemon, the exporter and Prometheus: processes of their own, as on a team's server.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import psutil
 import pytest
 import yaml
 
+from infra.local.dashboard import draw
 from infra.local.debian import MissingError, program
 from infra.local.processes import StackError
 from infra.local.stack import HOST, Stack, free_ports
@@ -48,7 +49,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, tiny_lit: str) -> Iterator[S
     tiny["tracking"] = {"loggers": [{"kind": "mlflow"}]}
     workflow = tmp_path_factory.mktemp("workflow") / "workflow.yaml"
     workflow.write_text(yaml.safe_dump(attributes))
-    # Short: sockets of Ray lie in it. Outside of pytest's folders, which Postgres' user cannot enter.
+    # Short: sockets of Ray lie in it. Not in pytest's folders: Postgres' user cannot enter them.
     folder = Path(tempfile.mkdtemp(prefix="vl-"))
     extra = {"VITLENS_TEST_WORKFLOW": str(workflow)}
     stack = Stack(folder, free_ports(), "tests.workflows.every_minute", extra)
@@ -169,6 +170,11 @@ def test_a_scheduled_run_comes_through_faults_to_a_champion(stack: Stack) -> Non
     assert not asked(stack, "vitlens_artifact_quarantined > 0")
     assert "RayNodeLost" in fired(stack)
     assert vitlens(stack, "verify").returncode == 0
+
+    drawn = draw(stack.url("prometheus"), stack.folder / "dashboard.png", minutes=15)
+    assert drawn["Samples of finished artifacts"] >= 3
+    assert drawn["Champion"] == 1
+    assert (stack.folder / "dashboard.png").stat().st_size > 10_000
 
     shown = known_names(stack)
     of_ray = {n for query in queries().values() for n in _NAME.findall(query) if n[:4] == "ray_"}
