@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -91,6 +92,7 @@ def test_a_misspelt_resource_in_a_file_fails_the_rendered_overlay(tmp_path: Path
 def test_no_pod_is_root_has_capabilities_or_an_image_without_a_version(overlay: str) -> None:
     for name, container, spec in containers(overlay):
         assert spec["securityContext"]["runAsNonRoot"], name
+        assert spec["enableServiceLinks"] is False, name  # MLflow would read MLFLOW_PORT
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         own = container["securityContext"]
         assert own["capabilities"] == {"drop": ["ALL"]}, name
@@ -122,6 +124,17 @@ def test_what_pods_name_is_there(overlay: str) -> None:
                 assert volume["secret"]["secretName"] in secrets(), name
             if "persistentVolumeClaim" in volume:
                 assert volume["persistentVolumeClaim"]["claimName"] in claims, name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_variable_is_put_into_another_only_where_that_works(overlay: str) -> None:
+    """Those above it in the same list; what `envFrom` brings is not put into values."""
+    for name, container, _ in containers(overlay):
+        above: set[str] = set()
+        for variable in container.get("env", ()):
+            used = set(re.findall(r"\$\((\w+)\)", variable.get("value", "")))
+            assert used <= above, f"{name}: {variable['name']}"
+            above.add(variable["name"])
 
 
 _MADE: dict[str, dict[str, str]] = {}
