@@ -22,7 +22,7 @@ def in_compose() -> tuple[str, str]:
 def in_kubernetes() -> tuple[str, str]:
     found = {(m["kind"], m["metadata"]["name"]): m for m in render("overlays/cpu")}
     [container] = found["Deployment", "mlflow"]["spec"]["template"]["spec"]["containers"]
-    names = {variable["name"]: variable["value"] for variable in container["env"]}
+    names = {variable["name"]: variable.get("value", "") for variable in container["env"]}
     address = found["ConfigMap", "vitlens-environment"]["data"]["MLFLOW_TRACKING_URI"]
     return address, names["MLFLOW_SERVER_ALLOWED_HOSTS"]
 
