@@ -23,6 +23,7 @@ DASHBOARD = Path(__file__).parents[1] / "config" / "grafana" / "vitlens.json"
 _COLUMNS = 24  # of Grafana's grid
 _INCHES = (0.75, 0.42)  # of a cell of the grid
 _MOST_POINTS = 300
+_STALE_S = 60
 Series = dict[str, list[tuple[float, float]]]
 
 
@@ -64,7 +65,8 @@ def _panel(axes: Axes, panel: Mapping[str, Any], series: Series, end: float) -> 
             axes.plot(minutes, [value for _, value in points], lw=1.2, label=name)
         axes.legend(fontsize=6, frameon=False, loc="upper left")
     else:
-        names = list(series)[:12]
+        # As Grafana asks it: what is true now, not what was the last to be true.
+        names = [name for name, points in series.items() if points[-1][0] > end - _STALE_S][:12]
         axes.barh(names, [series[name][-1][1] for name in names], color="teal")
         axes.bar_label(axes.containers[0], fmt="%.4g", fontsize=7)  # ty: ignore[invalid-argument-type]
         axes.margins(x=0.25)
