@@ -52,6 +52,9 @@ def draw(prometheus: str, path: Path, minutes: float) -> dict[str, int]:
 
 
 def _panel(axes: Axes, panel: Mapping[str, Any], series: Series, end: float) -> None:
+    if panel["type"] != "timeseries":
+        # As Grafana asks it: what is true now, not what was the last to be true.
+        series = {name: points for name, points in series.items() if points[-1][0] > end - _STALE_S}
     axes.set_title(panel["title"], fontsize=9, loc="left")
     axes.tick_params(labelsize=7)
     for side in ("top", "right"):
@@ -65,8 +68,7 @@ def _panel(axes: Axes, panel: Mapping[str, Any], series: Series, end: float) -> 
             axes.plot(minutes, [value for _, value in points], lw=1.2, label=name)
         axes.legend(fontsize=6, frameon=False, loc="upper left")
     else:
-        # As Grafana asks it: what is true now, not what was the last to be true.
-        names = [name for name, points in series.items() if points[-1][0] > end - _STALE_S][:12]
+        names = list(series)[:12]
         axes.barh(names, [series[name][-1][1] for name in names], color="teal")
         axes.bar_label(axes.containers[0], fmt="%.4g", fontsize=7)  # ty: ignore[invalid-argument-type]
         axes.margins(x=0.25)
