@@ -36,12 +36,12 @@ def test_a_sound_is_the_same_in_every_container(
     np.testing.assert_allclose(audio.MODALITY.read(path), TONE, atol=1e-4)
 
 
-def _encode_sound(path: Path, codec: str, form: str, rate: int) -> None:
+def _encode_sound(path: Path, codec: str, form: str, rate: int, sound: np.ndarray = TONE) -> None:
     with av.open(str(path), "w", format=form) as container:
         stream: Any = container.add_stream(codec, rate=rate)
         stream.layout, stream.bit_rate = "mono", 64_000
         resampler = av.AudioResampler(format=stream.format.name, layout="mono", rate=rate)
-        frame = av.AudioFrame.from_ndarray(TONE[None], format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
         frame.sample_rate, frame.pts = RATE, 0
         for block in [*resampler.resample(frame), *resampler.resample(None)]:
             container.mux(stream.encode(block))
