@@ -58,6 +58,8 @@ def _read(path: Path, text: str) -> tuple[Mesh, bool]:
     for line in lines[at : at + faces]:
         words = line.split()
         corners = int(words[0])
+        if len(words) <= corners:
+            raise ValueError(f"a face of {corners} corners has {len(words) - 1}")
         polygons.append([int(word) for word in words[1 : 1 + corners]])
         of_faces.append([float(word) for word in words[1 + corners : 4 + corners]])
     return _mesh(path, numbers[:, :3], polygons, rgb, of_faces)

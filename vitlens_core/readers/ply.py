@@ -25,6 +25,8 @@ from vitlens_core.readers.pictures import read_rgb
 from vitlens_core.rendering import Mesh, Texture
 
 _HEADER_BYTES = 1 << 16
+# VCGLIB writes faces with more than its header states; trimesh reads their first columns.
+_LONGER_LINES = "expected end-of-line"
 _INDICES = ("vertex_indices", "vertex_index")
 _WEDGES = ("texcoord",)  # u and v of each corner of a face, as MeshLab writes them
 _UV = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
@@ -53,8 +55,9 @@ def read(path: Path) -> PlyContent:
     """
     try:
         data = _parsed(path)
-    except InputError:
-        # VCGLIB writes lines that differ from its header; trimesh reads their first columns.
+    except InputError as error:
+        if _LONGER_LINES not in str(error):
+            raise
         mesh, has_colours = load_by_trimesh(path, PLY)
         return PlyContent({}, mesh, has_colours)
     vertices = {name: data["vertex"].data[name] for name in data["vertex"].data.dtype.names}

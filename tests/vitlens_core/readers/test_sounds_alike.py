@@ -90,13 +90,11 @@ def test_channels_that_cancel_give_the_loudest_and_say_so(tmp_path: Path) -> Non
         read_waveform(tmp_path / "a.wav", 2)
 
 
-@pytest.mark.parametrize("form", ["WAV", "AIFF", "FLAC", "OGG", "MP3"])
+@pytest.mark.parametrize("form", ["WAV", "AIFF", "AU", "CAF", "W64", "RF64", "FLAC", "OGG", "MP3"])
 def test_half_a_sound_is_refused(tmp_path: Path, form: str) -> None:
     path = tmp_path / "a.sound"
     soundfile.write(path, np.tile(TONE, 5), RATE, format=form)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    if form == "OGG":  # its header states no length; libsndfile reads the pages that are there
-        return
     with pytest.raises(InputError, match=r"is cut short|cannot be read"):
         read_waveform(path)
 

@@ -89,11 +89,12 @@ def test_every_chosen_frame_is_shown_in_the_middle_of_its_span(
         assert len(chosen) == min(wanted, len(durations))
 
 
-@pytest.mark.parametrize("form", ["mp4", "avi"])
+@pytest.mark.parametrize("form", ["mp4", "avi", "matroska", "webm", "flv"])
 def test_half_a_video_is_refused(tmp_path: Path, form: str) -> None:
     path = tmp_path / f"a.{form}"
     noise = RNG.integers(0, 256, 200).tolist()
-    _write_video(path, form, "mpeg4", [4 * n for n in range(200)], noise)
+    codec = {"webm": "libvpx", "flv": "flv1"}.get(form, "mpeg4")
+    _write_video(path, form, codec, [4 * n for n in range(200)], noise)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match=r"is cut short|cannot be read"):
         read_frames(path, 4)
