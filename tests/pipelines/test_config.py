@@ -120,7 +120,7 @@ def test_signal_and_tokenizer_are_held_against_their_modality_before_any_work() 
         ("foundation=models:/a@b", ["foundation.spec: models:/a@b is a lens", "teachers.<name>="]),
         ("teachers={Depth: models:/a@b}", ["teachers: 'Depth': a teacher's name has only a-z"]),
         ("teachers.depth=lit:a+b", ["teachers: depth: expected a registered lens, models:/…"]),
-        ("objects.uids=/no/such/file", ["objects.uids: no readable text file"]),
+        ("objects.uids=/no/such/file", ["objects.uids: no readable file of uids"]),
     ],
 )
 def test_a_mistake_names_its_path_and_what_is_valid(override: str, expected: list[str]) -> None:
