@@ -16,6 +16,7 @@ from PIL import Image
 from vitlens_core.errors import BadSampleError
 from vitlens_core.rendering.cameras import Cameras
 from vitlens_core.rendering.cycles_nodes import Graph
+from vitlens_core.rendering.hulls import outline_hulls
 from vitlens_core.rendering.mesh import Material, Mesh, Part, Texture
 from vitlens_core.rendering.rasterizer import KEY_DIRECTION, Rasterizer
 from vitlens_core.rendering.views import Views
@@ -56,8 +57,12 @@ class CyclesRenderer:
         depth_m = self._rasterizer.render(mesh, cameras).depth_m
         scene, camera, key = self._new_scene(cameras)
         textures: dict[int, bpy.types.Image] = {}
-        for part in mesh.parts:
-            scene.collection.objects.link(_object(part, textures))
+        hulls = outline_hulls(mesh)
+        for number, part in enumerate(mesh.parts):
+            thing = _object(part, textures)
+            if number in hulls:
+                _show_to_camera_only(thing)
+            scene.collection.objects.link(thing)
         pictures = []
         for pose in cameras.cam_to_world:
             camera.matrix_world = mathutils.Matrix(pose @ _TO_BLENDER_CAMERA)
@@ -111,6 +116,12 @@ def _set_up_render(scene: "bpy.types.Scene", size_px: int, path: str) -> None:
     background = scene.world.node_tree.nodes["Background"]
     background.inputs["Color"].default_value = (1, 1, 1, 1)
     background.inputs["Strength"].default_value = _AMBIENT
+
+
+def _show_to_camera_only(thing: "bpy.types.Object") -> None:
+    """Let light through an outline hull, which would leave what it outlines in the dark."""
+    thing.visible_diffuse = thing.visible_glossy = thing.visible_shadow = False
+    thing.visible_transmission = thing.visible_volume_scatter = False
 
 
 def _object(part: Part, textures: dict[int, "bpy.types.Image"]) -> "bpy.types.Object":

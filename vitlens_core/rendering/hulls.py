@@ -79,6 +79,6 @@ def _is_hit(
     turned = np.cross(offset, one)
     with np.errstate(divide="ignore", invalid="ignore"):  # parallel ones give NaN: no hit
         u = (offset * across).sum(axis=1) / volume
-        v = turned @ ray / volume
+        v = (turned * ray).sum(axis=1) / volume
         t = (turned * two).sum(axis=1) / volume
         return bool(((u >= 0) & (v >= 0) & (u + v <= 1) & (t > 0) & (t <= 1)).any())

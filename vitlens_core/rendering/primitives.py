@@ -124,8 +124,9 @@ def _uv(attributes: Attributes, sources: Sequence[UvSource], vertices: int) -> n
     for source in sources:
         uv = attributes.get(f"TEXCOORD_{source.texcoord}", (2,))
         if uv is None:
-            uv = np.zeros((vertices, 2), np.float32)
-        elif len(uv) != vertices:
+            rows.append(np.zeros((vertices, 2), np.float32))
+            continue
+        if len(uv) != vertices:
             raise BadSampleError(f"vertex attributes of unequal length: {len(uv)}, {vertices}")
         # Broken coordinates, or a broken transform, exceed float32; they become 0.
         with np.errstate(over="ignore", invalid="ignore"):

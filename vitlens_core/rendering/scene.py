@@ -149,7 +149,7 @@ def _placed(primitive: Primitive, pose: np.ndarray, material: Material) -> Part:
     normals = np.divide(normals, length, out=np.zeros_like(normals), where=length > 0)
     faces = primitive.faces
     # A mirrored triangle keeps its front (chapter 3.7.4): its corners run the other way.
-    if faces.shape[1] == 3 and np.median(np.linalg.det(linear)) < 0:
+    if faces.shape[1] == 3 and np.median(_determinants(linear)) < 0:
         faces = faces[:, [0, 2, 1]]
     return Part(
         positions, normals.astype(np.float32), primitive.uv, primitive.colours, faces,
@@ -168,13 +168,18 @@ def _without_size(linear: np.ndarray) -> np.ndarray:
     return np.divide(linear, largest, out=np.zeros_like(linear), where=largest > 0)
 
 
+def _determinants(linear: np.ndarray) -> np.ndarray:
+    x, y, z = linear[..., 0], linear[..., 1], linear[..., 2]
+    return np.sum(x * np.cross(y, z), axis=-1)
+
+
 def _cofactors(linear: np.ndarray) -> np.ndarray:
     """Compute matrices that transform normals: inverse transposes, up to a positive factor."""
     # Cofactors exist for a flat matrix too, which has no inverse.
     x, y, z = linear[..., 0], linear[..., 1], linear[..., 2]
     columns = np.stack([np.cross(y, z), np.cross(z, x), np.cross(x, y)], axis=-1)
     # A negative determinant turns the cofactors round.
-    mirrored = np.sum(columns[..., 0] * x, axis=-1) < 0
+    mirrored = _determinants(linear) < 0
     return np.where(mirrored[..., None, None], -columns, columns)
 
 
