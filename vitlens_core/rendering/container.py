@@ -47,7 +47,7 @@ def _split_glb(data: bytes) -> tuple[bytes, memoryview]:
         raise BadSampleError(f"truncated GLB: {len(data)} bytes, expected at least 20")
     version, declared = struct.unpack_from("<II", data, 4)
     if version != 2:
-        raise BadSampleError(f"glTF version {version}; only version 2 is read")
+        raise BadSampleError(f"glTF version {version}; only version 2 is read: convert it")
     if declared > len(data):
         raise BadSampleError(
             f"truncated GLB: header says {declared} bytes, file has {len(data)}; fetch it again"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vitlens_core.rendering.mesh import Layer, Material, Texture
-from vitlens_core.rendering.surface import BRIGHTNESS, DIELECTRIC
+from vitlens_core.rendering.surface import BRIGHTNESS, DIELECTRIC, METALLIC_FROM
 
 
 class Graph:
@@ -103,7 +103,7 @@ class Graph:
         root = self.maths("SQRT", self.maths("MAXIMUM", square, 0.0))
         solved = self.maths("DIVIDE", self.maths("SUBTRACT", root, linear), 2 * DIELECTRIC)
         solved = self.maths("MINIMUM", self.maths("MAXIMUM", solved, 0.0), 1.0)
-        is_more = self.maths("GREATER_THAN", reflected, DIELECTRIC)
+        is_more = self.maths("GREATER_THAN", reflected, METALLIC_FROM)
         return self.maths("MULTIPLY", solved, is_more)
 
     def _brightness(self, colour: Any) -> Any:

@@ -12,6 +12,8 @@ from vitlens_core.errors import BadSampleError
 from vitlens_core.rendering.schema_base import Extensions, Gltf, Index, Size, Vec3, Vec4
 from vitlens_core.rendering.schema_materials import Image, Material, Sampler, Texture
 
+# As versions are written; some writers leave the fraction out.
+_VERSIONS = ("2.0", "2")
 _Model = TypeVar("_Model", bound=Gltf)
 
 
@@ -125,9 +127,15 @@ class Scene(Gltf):
     nodes: tuple[Index, ...] = ()
 
 
+class Asset(Gltf):
+    version: str | float = "2.0"
+    min_version: str | None = None
+
+
 class Requirements(Gltf):
     """What a document says about itself; read before all else."""
 
+    asset: Asset = Asset()
     extensions_required: tuple[str, ...] = ()
 
 
@@ -147,8 +155,16 @@ class Document(Requirements):
 
 
 def parse_requirements(json_chunk: bytes) -> Requirements:
-    """Validate what a document requires, and no more of it. Raises BadSampleError."""
-    return _parse(Requirements, json_chunk)
+    """Validate what a document requires, and no more of it.
+
+    Raises:
+        BadSampleError: it is not JSON, or written for another version of glTF.
+    """
+    requirements = _parse(Requirements, json_chunk)
+    version = requirements.asset.min_version or str(requirements.asset.version)
+    if version not in _VERSIONS:
+        raise BadSampleError(f"glTF version {version}; only version 2 is read: convert it")
+    return requirements
 
 
 def parse_document(json_chunk: bytes) -> Document:

@@ -3,7 +3,7 @@
 The colour of a surface is that of `surface`, stated again for GL.
 """
 
-from vitlens_core.rendering.surface import BRIGHTNESS, DIELECTRIC
+from vitlens_core.rendering.surface import BRIGHTNESS, DIELECTRIC, METALLIC_FROM
 
 # `disc_px_m`: what a point's disc measures in pixels at a distance of 1 m.
 VERTEX = """
@@ -67,7 +67,7 @@ const vec3 BRIGHTNESS = vec3{BRIGHTNESS};
 float brightness(vec3 rgb) {{ return sqrt(dot(rgb * rgb, BRIGHTNESS)); }}
 
 float metallic_share(float diffuse, float specular, float share) {{
-    if (specular < DIELECTRIC) return 0.0;
+    if (specular < {METALLIC_FROM}) return 0.0;
     float linear = diffuse * share / (1.0 - DIELECTRIC) + specular - 2.0 * DIELECTRIC;
     float square = linear * linear - 4.0 * DIELECTRIC * (DIELECTRIC - specular);
     return clamp((sqrt(max(square, 0.0)) - linear) / (2.0 * DIELECTRIC), 0.0, 1.0);

@@ -16,6 +16,9 @@ from vitlens_core.rendering.mesh import Layer, Part, Texture
 # Reflectance of a dielectric, and the weights of a colour's perceived brightness, as Khronos'
 # conversion to metallic-roughness has them.
 DIELECTRIC = 0.04
+# Up to here nothing is metallic. A little above it: 8 bits store 0.04 as 0.0409 at most, and the
+# conversion would take a black plastic for a metal.
+METALLIC_FROM = 0.041
 BRIGHTNESS = (0.299, 0.587, 0.114)
 _FAINTEST = 1e-6
 # A table of the 256 values is faster than a power for every texel.
@@ -74,7 +77,7 @@ def _metallic(diffuse: np.ndarray, specular: np.ndarray, share: np.ndarray) -> n
     linear = diffuse * share / (1 - DIELECTRIC) + specular - 2 * DIELECTRIC
     root = np.sqrt(np.maximum(linear**2 - 4 * DIELECTRIC * (DIELECTRIC - specular), 0))
     solved = np.clip((root - linear) / (2 * DIELECTRIC), 0, 1)
-    return np.where(specular < DIELECTRIC, 0, solved)
+    return np.where(specular < METALLIC_FROM, 0, solved)
 
 
 def _layer(
