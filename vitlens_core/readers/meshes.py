@@ -16,7 +16,7 @@ from vitlens_core.errors import BadSampleError, InputError
 from vitlens_core.readers.files import optional, unreadable
 from vitlens_core.readers.formats import GLB, GLTF, Format
 from vitlens_core.readers.notes import note
-from vitlens_core.rendering import Material, Mesh, Part, Texture, load_glb
+from vitlens_core.rendering import FilesBeside, Layer, Material, Mesh, Part, Texture, load_glb
 from vitlens_core.rendering.colour import srgb_to_linear
 
 _LARGEST_FILE_BYTES = 512 * 2**20  # as for a GLB
@@ -30,7 +30,7 @@ def load_mesh(path: Path, content: Format) -> tuple[Mesh, bool]:
     """
     try:
         if content in (GLB, GLTF):
-            return load_glb(path.read_bytes()), True
+            return load_glb(path.read_bytes(), files=FilesBeside(path.parent)), True
         return load_by_trimesh(path, content)
     except BadSampleError as error:
         raise InputError(f"{path} has no surface to sample: {error}") from error
@@ -44,7 +44,7 @@ def mesh_of_faces(positions: np.ndarray, faces: np.ndarray, colours: np.ndarray 
 def mesh_of_textured_faces(corners: np.ndarray, uv: np.ndarray, texture: Texture) -> Mesh:
     """Make a mesh of the corners of its triangles [3 F, 3], with u and v [3 F, 2], v upwards."""
     faces = np.arange(len(corners)).reshape(-1, 3)
-    return Mesh((_part(corners, faces, None, uv, Material(texture)),))
+    return Mesh((_part(corners, faces, None, uv, _of_layer(Layer(texture))),))
 
 
 def load_by_trimesh(path: Path, content: Format) -> tuple[Mesh, bool]:
@@ -95,7 +95,7 @@ def _material(source: Any, has_pictures: bool) -> tuple[Material, bool]:
     states_diffuse = "kd" in getattr(source, "kwargs", {})
     image = source.image if has_pictures else None
     if not states_diffuse and image is None:
-        return Material(), False
+        return _of_layer(Layer()), False
     factor = np.ones(3)
     if states_diffuse:
         factor = srgb_to_linear(np.asarray(source.diffuse[:3]) / 255)
@@ -105,7 +105,12 @@ def _material(source: Any, has_pictures: bool) -> tuple[Material, bool]:
         # Exporters write black beside a texture, which then alone is the colour.
         factor = factor if factor.any() else np.ones(3)
     red, green, blue = factor.tolist()
-    return Material(texture, (red, green, blue, 1.0)), True
+    return _of_layer(Layer(texture, (red, green, blue, 1.0))), True
+
+
+def _of_layer(layer: Layer) -> Material:
+    # Formats without a side: which way their triangles run says nothing.
+    return Material(layer, double_sided=True)
 
 
 def _part(
@@ -116,9 +121,7 @@ def _part(
     material: Material | None = None,
 ) -> Part:
     positions = np.asarray(positions, np.float64)
-    # Subtracted in float64: far from the origin, float32 would lose the shape.
-    centred = positions - (positions.min(axis=0) + positions.max(axis=0)) / 2
-    if not np.isfinite(centred).all():
+    if not np.isfinite(positions).all():
         raise BadSampleError("positions are not finite (NaN or infinity)")
     count = len(positions)
     rgba = np.ones((count, 4), np.float32)
@@ -128,12 +131,12 @@ def _part(
     if uv is not None and len(uv) == count:
         flipped = (np.nan_to_num(uv) * [1, -1] + [0, 1]).astype(np.float32)  # v points up in OBJ
     return Part(
-        centred.astype(np.float32),
+        positions,
         np.zeros((count, 3), np.float32),
-        flipped,
+        flipped[None],
         rgba,
         np.asarray(faces, np.uint32),
-        material or Material(),
+        material or _of_layer(Layer()),
     )
 
 
