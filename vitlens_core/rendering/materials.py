@@ -23,6 +23,7 @@ from vitlens_core.rendering.schema_materials import (
 
 # Stronger light is shown no brighter; a product of it with a texel stays finite.
 _BRIGHTEST = 1e4
+_WHITE = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +81,13 @@ class Materials:
             pbr = source.pbr_metallic_roughness or PbrMetallicRoughness()
             return self._layer(pbr.base_color_texture, pbr.base_color_factor, sources), None
         base = self._layer(glossy.diffuse_texture, glossy.diffuse_factor, sources)
-        # An unlit material is shown in its diffuse colour: nothing is reflected.
-        if source.extensions.unlit is not None:
+        texture, factor = glossy.specular_glossiness_texture, glossy.specular_factor
+        # The default is a white mirror whatever the diffuse colour: who states one means that.
+        is_stated = texture is not None or factor is not None
+        # An unlit material reflects nothing.
+        if source.extensions.unlit is not None or not is_stated:
             return base, None
-        texture = glossy.specular_glossiness_texture
-        return base, self._layer(texture, (*glossy.specular_factor, 1.0), sources)
+        return base, self._layer(texture, (*(factor or _WHITE), 1.0), sources)
 
     def _emission(self, source: schema.Material, sources: list[UvSource]) -> Layer | None:
         if source.extensions.unlit is not None or not any(source.emissive_factor):

@@ -64,7 +64,7 @@ class PbrMetallicRoughness(Gltf):
 class PbrSpecularGlossiness(Gltf):
     diffuse_factor: Vec4 = (1.0, 1.0, 1.0, 1.0)
     diffuse_texture: TextureInfo | None = None
-    specular_factor: Vec3 = (1.0, 1.0, 1.0)
+    specular_factor: Vec3 | None = None
     specular_glossiness_texture: TextureInfo | None = None
 
 

@@ -76,10 +76,11 @@ class Glb:
         indices: np.ndarray | None = None,
         material: int | None = None,
         mode: int = 4,
+        others: dict[str, np.ndarray] | None = None,
         **attributes: np.ndarray,
     ) -> int:
-        """Append a mesh with one primitive; `attributes` by their glTF names."""
-        named = {"POSITION": positions, **attributes}
+        """Append a mesh with one primitive; `attributes` (and `others`) by their glTF names."""
+        named = {"POSITION": positions, **(others or {}), **attributes}
         primitive: dict[str, Any] = {
             "attributes": {name: self.add_accessor(values) for name, values in named.items()},
             "mode": mode,
@@ -142,7 +143,7 @@ def triangle() -> Glb:
 
 def quad(
     material: dict[str, Any] | None = None,
-    texture: np.ndarray | None = None,
+    texture: np.ndarray | bytes | None = None,
     sampler: dict[str, Any] | None = None,
     uv: np.ndarray = QUAD_UV,
     **node: Any,

@@ -230,7 +230,10 @@ TEXTURES = {
     "grey": (_encoded(GREY), (128, 128, 128)),
     "grey16": (_encoded(GREY.astype(np.uint16) << 8), (128, 128, 128)),
     "grey-alpha": (_encoded(Image.fromarray(GREY).convert("LA")), (128, 128, 128)),
-    "one-bit": (_encoded(Image.fromarray(GREY).convert("1", dither=0)), (255, 255, 255)),
+    "one-bit": (
+        _encoded(Image.fromarray(GREY).convert("1", dither=Image.Dither.NONE)),
+        (255, 255, 255),
+    ),
     "jpeg": (_encoded(FLAT[..., :3], "JPEG", quality=100, subsampling=0), (128, 64, 255)),
     "grey-jpeg": (_encoded(GREY, "JPEG", quality=100), (128, 128, 128)),
     "webp": (_encoded(FLAT, "WEBP", lossless=True), (128, 64, 255)),
