@@ -56,7 +56,7 @@ def imagebind_encoders(
     for modality, (signal, tokenizer) in _settings(sizes).items():
         embed = _mel_first(tower(modality)) if signal.in_clips else tower(modality)
         signal_tower = SignalTower(signal, tokenizer, embed)
-        encoders[modality] = signal_encoder(signal_tower, 1 / LOGIT_SCALES[modality])
+        encoders[modality] = signal_encoder(modality, signal_tower, 1 / LOGIT_SCALES[modality])
     # Vision has no scale of its own: similarities of pictures and text take the scale of text.
     temperature = 1 / LOGIT_SCALES["text"]
     if sizes.vision:

@@ -46,12 +46,13 @@ def as_file(data: bytes) -> Generator[Path]:
         InputError: no reader's kind of file begins with such bytes.
     """
     with tempfile.TemporaryDirectory(prefix="vitlens-input-") as folder:
-        path = Path(folder, f"input{_ending_of(data)}")
+        path = Path(folder, f"input{ending_of(data)}")
         path.write_bytes(data)
         yield path
 
 
-def _ending_of(data: bytes) -> str:
+def ending_of(data: bytes) -> str:
+    """Return the ending of the kind of file that such bytes begin (`InputError`: of none)."""
     for beginning, ending in _BEGINNINGS.items():
         pairs = zip(beginning, data, strict=False)
         if len(data) >= len(beginning) and all(b in (ord("?"), byte) for b, byte in pairs):
