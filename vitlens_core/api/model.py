@@ -27,7 +27,6 @@ from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.reference_config import ConfigSource
 from vitlens_core.precision import Precision, autocast
 
-
 Prepare = Callable[[object, Mapping[str, object]], Stored]
 
 

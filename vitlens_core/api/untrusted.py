@@ -84,6 +84,10 @@ class UntrustedReader:
             raise InputError(f"expected a file at {path}, found none")
         return read(self._sandbox, preparation, path, options, path.name).arrays["stored"]
 
+    def read_raw(self, modality: str, path: Path) -> np.ndarray:
+        """Read a file of a modality without storing it. Raises InputError as `read`."""
+        return read(self._sandbox, Preparation(modality), path, {}, path.name).arrays["raw"]
+
     def close(self) -> None:
         """End the child; the next input starts another."""
         self._sandbox.close()
@@ -97,6 +101,8 @@ def open_readers(settings: Mapping[str, Any]) -> Handler:
 
     def prepared(fields: dict[str, Any], _: Arrays) -> tuple[dict[str, Any], Arrays]:
         preparation = Preparation.from_description(fields)
+        if preparation.signal is None and preparation.side_px is None:
+            return {}, {"raw": modalities.load(preparation.modality).read(fields["path"])}
         stored = preparation(Path(fields["path"]), fields["options"])
         assert isinstance(stored, np.ndarray), "texts are read by the parent"
         return {}, {"stored": stored}

@@ -31,6 +31,8 @@ def main(channel: Channel) -> None:
     devices = setup["devices"]
     module, _, name = setup["opener"].partition(":")
     opener = getattr(importlib.import_module(module), name)
+    for other in setup["modules"]:
+        importlib.import_module(other)
     has_files = lock.restrict_files(setup["readable"], devices=devices)
     try:
         handler: Handler = opener(setup["settings"])

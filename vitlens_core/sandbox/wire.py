@@ -22,7 +22,10 @@ TOLD: dict[str, type[VitlensError]] = {
     error.__name__: error for error in (BadSampleError, ConfigError, InputError)
 }
 # The types that arrays may have: a dtype of objects would hold pointers.
-_DTYPES = ("uint8", "uint16", "int64", "float16", "float32", "float64")
+_SIZES = (8, 16, 32, 64)
+_DTYPES = frozenset(
+    {"bool", "float16", "float32", "float64"} | {f"{s}int{n}" for s in ("", "u") for n in _SIZES}
+)
 _LENGTH = struct.Struct("<Q")
 _HEADER_BYTES = 2**24  # most bytes of a message's JSON
 _ARRAYS, _AXES = 4096, 8  # most arrays of a message, and axes of an array
@@ -74,7 +77,7 @@ class Channel:
 
     def _array(self, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
         array = np.empty(shape, dtype)
-        self._fill(memoryview(array.reshape(-1).view(np.uint8)))
+        self._fill(array.reshape(-1).view(np.uint8).data)
         return array
 
     def _read(self, size: int) -> bytearray:

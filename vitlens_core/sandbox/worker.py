@@ -10,12 +10,13 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 
@@ -65,23 +66,27 @@ class Sandbox:
         settings: JSON-able.
         readable: folders that the child may read.
         devices: whether the child may use graphics devices.
+        modules: modules to import while any file can be read; of a folder on the import path that
+            is no folder of libraries, a child can read only the packages of these and its opener.
     """
 
     def __init__(
         self,
         opener: str,
         settings: Mapping[str, Any],
-        limits: Limits = Limits(),  # noqa: B008
+        limits: Limits = Limits(),
         readable: Sequence[Path] = (),
         *,
         devices: bool = False,
+        modules: Sequence[str] = (),
     ) -> None:
         self.limits = limits
-        self._setup = {
+        self._readable = [str(folder) for folder in readable]
+        self._setup: dict[str, Any] = {
             "opener": opener,
             "settings": dict(settings),
-            "readable": [str(folder) for folder in readable],
             "devices": devices,
+            "modules": list(modules),
             "memory_mb": limits.memory_mb,
             "processor_s": limits.time_s * limits.threads,
         }
@@ -170,9 +175,8 @@ class Sandbox:
         if self._child is not None and self._child.asked >= self.limits.recycle_after:
             self._end_child()
         if self._child is None:
-            inbox = [str(self.inbox)]
-            setup = {**self._setup, "readable": [*self._setup["readable"], *inbox]}
-            self._child = _Child(setup, self.limits)
+            readable = [*self._readable, str(self.inbox)]
+            self._child = _Child({**self._setup, "readable": readable}, self.limits)
         return self._child
 
     def _end_child(self) -> None:
@@ -209,6 +213,8 @@ class _Child:
         )
         # Else the socket would not end when the child does.
         theirs.close()
+        # Also for owners that forget to close.
+        self._end = weakref.finalize(self, _end, self._process, self._socket, self._log)
         try:
             self._start(setup)
         except BaseException:
@@ -240,10 +246,7 @@ class _Child:
 
     def close(self) -> None:
         """Kill the child and free the socket."""
-        self._process.kill()
-        self._process.wait()
-        self._socket.close()
-        self._log.close()
+        self._end()
 
     def _start(self, setup: dict[str, Any]) -> None:
         """Send the setup and wait until the child is open and locked."""
@@ -269,6 +272,13 @@ class _Child:
         lines = self._log.read().decode(errors="replace").split("\n")
         words = next((line for line in reversed(lines) if line.strip()), "")
         return f"{how}: {words.strip()[:200]}" if words else how
+
+
+def _end(process: subprocess.Popen[bytes], ours: socket.socket, log: BinaryIO) -> None:
+    process.kill()
+    process.wait()
+    ours.close()
+    log.close()
 
 
 _LOCK = threading.Lock()

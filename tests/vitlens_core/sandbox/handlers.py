@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import mmap
 import os
 import signal
@@ -51,7 +52,7 @@ ATTEMPTS: dict[str, Callable[[Any], object]] = {
     "read a file": lambda path: Path(path).read_text(),
     "read a file through /proc": lambda path: Path(f"/proc/self/root{path}").read_text(),
     "read the parent's environment": lambda _: Path(f"/proc/{os.getppid()}/environ").read_bytes(),
-    "read the parent's memory": lambda _: Path(f"/proc/{os.getppid()}/mem").open("rb"),
+    "read the parent's memory": lambda _: _use(os.open(f"/proc/{os.getppid()}/mem", os.O_RDONLY)),
     "list a folder": os.listdir,
     "write a file": lambda path: Path(path).write_text("overwritten"),
     "append to a file": lambda path: _use(os.open(path, os.O_WRONLY | os.O_APPEND)),
@@ -114,47 +115,52 @@ def open_needed(settings: dict[str, Any]) -> Handler:
         with mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as page:
             page[0] = 0xC3
         read = Path(fields["path"]).read_text()
-        import email.mime.audio  # a module that nothing has imported yet
-
-        assert email.mime.audio
+        importlib.import_module("email.mime.audio")  # nothing has imported it yet
         print("a line of a log", file=sys.stderr)
         return {"read": read, "random": len(os.urandom(8))}, {"twice": arrays["one"] * 2}
 
     return needed
 
 
+def _spin() -> None:
+    while True:
+        pass
+
+
+def _fail(error: Exception) -> None:
+    raise error
+
+
+def _log() -> None:
+    for _ in range(100_000):
+        os.write(2, b"x" * 1000)
+
+
+DEEDS: dict[str, Callable[[], object]] = {
+    "nothing": lambda: None,
+    "sleep": lambda: time.sleep(600),
+    "spin": _spin,
+    "abort": os.abort,
+    "leave": lambda: os._exit(3),
+    "hoard": lambda: np.ones(2**30),
+    "fail": lambda: _fail(KeyError("unforeseen")),
+    "bad sample": lambda: _fail(BadSampleError("broken")),
+    "input": lambda: _fail(InputError("of another shape")),
+    "config": lambda: _fail(ConfigError("an option it lacks")),
+    "log": _log,
+}
+
+
 def open_misbehaving(settings: dict[str, Any]) -> Handler:
     """Do to the process what `fields["how"]` names."""
 
     def misbehave(fields: dict[str, Any], _: Arrays) -> tuple[dict[str, Any], Arrays]:
-        match fields["how"]:
-            case "sleep":
-                time.sleep(600)
-            case "spin":
-                while True:
-                    pass
-            case "abort":
-                os.abort()
-            case "leave":
-                os._exit(3)
-            case "hoard":
-                np.ones(2**30)
-            case "fail":
-                raise KeyError("unforeseen")
-            case "bad sample":
-                raise BadSampleError("broken")
-            case "input":
-                raise InputError("of another shape")
-            case "config":
-                raise ConfigError("an option it lacks")
-            case "large":
-                return {}, {"large": np.zeros(fields["bytes"], np.uint8)}
-            case "log":
-                for _ in range(100_000):
-                    os.write(2, b"x" * 1000)
-            case "raw":  # what code in control of the process could send
-                os.write(int(sys.argv[1]), bytes.fromhex(fields["hex"]))
-                time.sleep(600)
+        if fields["how"] == "large":
+            return {}, {"large": np.zeros(fields["bytes"], np.uint8)}
+        if fields["how"] == "raw":  # what code in control of the process could send
+            os.write(int(sys.argv[1]), bytes.fromhex(fields["hex"]))
+            time.sleep(600)
+        DEEDS[fields["how"]]()
         return {"pid": os.getpid()}, {}
 
     return misbehave

@@ -92,7 +92,7 @@ def test_a_hostile_answer_is_refused_in_time(sandbox: Sandbox, sent: str) -> Non
 
 def test_an_error_of_an_unknown_class_is_a_bad_sample(sandbox: Sandbox) -> None:
     sent = message({"error": "SystemExit", "reason": "x"}, {})
-    with pytest.raises(BadSampleError, match="^x$"):
+    with pytest.raises(BadSampleError, match=r"^x$"):
         sandbox.ask({"how": "raw", "hex": sent})
     sandbox.close()
 
