@@ -196,7 +196,8 @@ def _refuse_keys(pairs: list[Pair]) -> None:
     for pair in pairs:
         if not is_key(pair.key):
             raise ConfigError(
-                f"key {pair.key[:100]!r}: expected up to {LONGEST_KEY} letters, digits, `-`, `_`"
+                f"key {pair.key[:100]!r}: expected letters, digits, `-` and `_` only, up to "
+                f"{LONGEST_KEY}"
             )
     twice = [key for key, count in Counter(pair.key for pair in pairs).items() if count > 1]
     if twice:

@@ -89,7 +89,7 @@ class PairReader:
             opened,
             limits,
             readable=[self._folder],
-            modules=[type(settings).__module__],
+            modules=[type(settings).__module__, *late.NAMES],
         )
 
     def read(self, pair: Pair) -> Recorded:
@@ -135,7 +135,6 @@ class PairReader:
 
 def open_pairs(opened: Mapping[str, Any]) -> Handler:
     """Build the source and the signals, in the child."""
-    late.load_now()
     module = importlib.import_module(opened["module"])
     settings: SourceSettings = getattr(module, opened["class"]).model_validate(opened["source"])
     wanted = opened["wanted"]

@@ -23,7 +23,7 @@ _OPENER = f"{__name__}:open_readers"
 
 def sandbox(limits: Limits = Limits()) -> Sandbox:  # noqa: B008
     """Make a sandbox whose child reads files; `read` asks it."""
-    return Sandbox(_OPENER, {}, limits)
+    return Sandbox(_OPENER, {}, limits, modules=late.NAMES)
 
 
 def read(
@@ -94,8 +94,7 @@ class UntrustedReader:
 
 
 def open_readers(settings: Mapping[str, Any]) -> Handler:
-    """Import what reading any modality needs, in the child."""
-    late.load_now()
+    """Load every modality, in the child."""
     for name in modalities.names():
         modalities.load(name)
 

@@ -4,6 +4,7 @@ Landlock comes before anything is opened, since it does not reach threads that r
 filter of system calls comes when all is open, since opening needs more of them.
 """
 
+import os
 import site
 import sys
 import sysconfig
@@ -61,7 +62,9 @@ def restrict_files(readable: list[str], *, devices: bool) -> bool:
     cards = [*map(Path, _DEVICES), *Path("/dev").glob("nvidia[0-9]*")] if devices else []
     limits.limit_files()
     limits.drop_rights()
-    return landlock.restrict_files([*folders, *_libraries()], cards)
+    # A thread that runs already would stay free, and could be made to open anything.
+    is_alone = len(os.listdir("/proc/self/task")) == 1
+    return landlock.restrict_files([*folders, *_libraries()], cards) and is_alone
 
 
 def restrict_calls(*, devices: bool, files_are_restricted: bool) -> bool:
