@@ -21,9 +21,11 @@ TABLE_BYTES = 512 * MB  # a table of recordings: some five million rows
 LIST_BYTES = 256 * MB  # any other list of a data set: JSON, CSV, XML
 TEXT_BYTES = MB  # the captions, class or details of one recording
 ANNOTATION_BYTES = 2048 * MB  # an annotation file, compressed or not
+OBJECT_BYTES = 2048 * MB  # one object of a mirror
 UNPACKED_BYTES = 4096 * MB  # an annotation file, unpacked; Objaverse's largest has 120 MB
 # gzip shrinks zeros by 1000 and JSON by 5 to 20.
 GZIP_RATIO = 200
+PART_BYTES = 512 * MB  # one part of the metadata, unpacked; it is read whole
 _RATIO_FROM = 64 * MB  # small files may have any ratio
 
 

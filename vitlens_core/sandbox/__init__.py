@@ -20,8 +20,8 @@ replaced; the file is refused with the reason.
 `Model.encode(trusted=False)` use this package; nothing else starts children for files.
 """
 
-from vitlens_core.sandbox.lock import protections
+from vitlens_core.sandbox.lock import is_child, protections
 from vitlens_core.sandbox.pool import Pool
 from vitlens_core.sandbox.worker import Answer, Limits, Sandbox
 
-__all__ = ["Answer", "Limits", "Pool", "Sandbox", "protections"]
+__all__ = ["Answer", "Limits", "Pool", "Sandbox", "is_child", "protections"]

@@ -39,6 +39,7 @@ _OF_DRIVERS = (
     "/proc/devices",
     "/sys",
 )
+_GIVEN_UP: list[bool] = []
 _DEVICES = ("/dev/dri", "/dev/nvidia-uvm", "/dev/nvidia-modeset", "/dev/nvidiactl", "/dev/null")
 
 
@@ -56,10 +57,16 @@ def protections() -> dict[str, str]:
     }
 
 
+def is_child() -> bool:
+    """Whether this process has given up its rights; it cannot start a child then."""
+    return bool(_GIVEN_UP)
+
+
 def restrict_files(readable: list[str], *, devices: bool) -> bool:
     """Keep this process to `readable`, its libraries and, if asked for, graphics devices."""
     folders = [Path(folder) for folder in (*readable, *_SYSTEM, *(_OF_DRIVERS * devices))]
     cards = [*map(Path, _DEVICES), *Path("/dev").glob("nvidia[0-9]*")] if devices else []
+    _GIVEN_UP.append(True)
     limits.limit_files()
     limits.drop_rights()
     # A thread that runs already would stay free, and could be made to open anything.

@@ -27,8 +27,8 @@ _DTYPES = frozenset(
     {"bool", "float16", "float32", "float64"} | {f"{s}int{n}" for s in ("", "u") for n in _SIZES}
 )
 _LENGTH = struct.Struct("<Q")
-_HEADER_BYTES = 2**24  # most bytes of a message's JSON
-_ARRAYS, _AXES = 4096, 8  # most arrays of a message, and axes of an array
+_HEADER_BYTES = 2**26  # most bytes of a message's JSON
+_ARRAYS, _AXES = 2**16, 16  # most arrays of a message, and axes of an array
 # Most bytes of one system call. Linux moves no more than 2 GB at once.
 _CHUNK = 2**26
 
