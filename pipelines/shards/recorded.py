@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipelines.execution.bulk import ShardTask
 from pipelines.shards.sample import SampleInfo
@@ -14,6 +14,7 @@ from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import Sample, encode_png, encode_signal, teacher_file
 from vitlens_core.captions import class_prompts
 from vitlens_core.errors import BadSampleError, InputError
+from vitlens_core.readers import notes
 
 
 class RecordedPairs:
@@ -42,11 +43,13 @@ class RecordedPairs:
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
         for pair in read_pairs(self.source, task.name):
             try:
-                yield self._sample(pair, self.reader.read(pair))
+                with notes.collected() as found:
+                    recorded = self.reader.read(pair)
+                yield self._sample(pair, recorded, found)
             except (InputError, BadSampleError) as error:
                 yield Quarantined(key=pair.key, step=STEP.name, reason=str(error))
 
-    def _sample(self, pair: Pair, recorded: Recorded) -> Sample:
+    def _sample(self, pair: Pair, recorded: Recorded, found: Sequence[str]) -> Sample:
         assert recorded.signal is not None, "a signal was wanted"
         assert pair.split is not None, "a source puts every pair on a side"
         info = SampleInfo(
@@ -57,6 +60,7 @@ class RecordedPairs:
             licence=pair.licence,
             creator=pair.creator,
             captions=tuple(self._captions(pair)),
+            notes=tuple(found),
         )
         return {
             "__key__": pair.key,

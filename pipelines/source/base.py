@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -80,21 +80,32 @@ class Pair:
         return self.signal, *self.images, *chain.from_iterable(self.teachers.values())
 
 
+@dataclass(frozen=True)
+class Incomplete:
+    """A pair that its data set lists without what it needs, such as a failed download."""
+
+    key: str
+    reason: str
+
+
 def is_key(text: str) -> bool:
     """Whether a text is a valid key: ASCII letters, digits, `-` and `_`, up to `LONGEST_KEY`."""
     return 0 < len(text) <= LONGEST_KEY and not _NOT_IN_KEYS.search(text)
 
 
 def plain_key(name: str) -> str:
-    """Replace every run of invalid characters by `-`; different names may give the same key.
+    """Replace every run of invalid characters by `-`.
 
-    Of a name that is too long, a digest stands for the end.
+    Names in other scripts would all become `-`: a digest of the name keeps them apart. Of a name
+    that is too long, a digest stands for the end.
     """
     plain = _NOT_IN_KEYS.sub("-", name)
+    digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    if not name.isascii():
+        plain = f"{plain}-{digest[:8]}"
     if len(plain) <= LONGEST_KEY:
         return plain
-    digest = sha256(name.encode()).hexdigest()[:_DIGEST]
-    return f"{plain[: LONGEST_KEY - _DIGEST - 1]}-{digest}"
+    return f"{plain[: LONGEST_KEY - _DIGEST - 1]}-{digest[:_DIGEST]}"
 
 
 class SourceSettings(BaseModel, ABC):
@@ -120,8 +131,12 @@ class SourceSettings(BaseModel, ABC):
     validation_fraction: float = Field(
         0.1, ge=0, lt=1, description="share of training groups for validation, if none is stated"
     )
-    missing: Literal["refuse", "quarantine"] = Field(
-        "refuse", description="how to treat pairs whose files are missing"
+    most_missing: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="largest share of pairs that may lack a file and are quarantined; above it "
+        "the data set is refused",
     )
     seed: int = Field(0, description="seed of the division into splits")
     read_s: float = Field(120, gt=0, description="most seconds to read one pair [s]")
@@ -132,7 +147,7 @@ class SourceSettings(BaseModel, ABC):
     _inbox: Path | None = PrivateAttr(None)
 
     @abstractmethod
-    def pairs(self) -> Iterable[Pair]:
+    def pairs(self) -> Iterable[Pair | Incomplete]:
         """List every pair, in an order that does not depend on the file system.
 
         Raises:

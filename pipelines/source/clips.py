@@ -107,7 +107,7 @@ def whole_number(text: str, where: str, what: str) -> int:
 def key_of(name: str) -> str:
     """Make a pair's key from a file's name; a name that is no valid key gets a digest of itself."""
     plain = plain_key(name)
-    if plain == name or len(name) > LONGEST_KEY:
+    if plain == name or not name.isascii() or len(name) > LONGEST_KEY:
         return plain
     return plain_key(f"{plain}-{sha256(name.encode()).hexdigest()[:8]}")
 

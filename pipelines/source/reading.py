@@ -22,6 +22,7 @@ from vitlens_core import late, modalities
 from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import InputError
 from vitlens_core.modalities.base import SignalConfig
+from vitlens_core.readers import notes
 from vitlens_core.sandbox import Limits, Sandbox
 from vitlens_core.sandbox.child import Arrays, Handler
 from vitlens_core.signals.pictures import square_rgb
@@ -153,14 +154,15 @@ def open_pairs(opened: Mapping[str, Any]) -> Handler:
         if modality is not None:
             raw = settings.read(pair, modality)
             arrays[_SIGNAL] = raw if signal is None else signal.store(raw)
-        if wanted["image_px"]:
-            for number, image in enumerate(settings.images(pair)):
-                arrays[f"{_IMAGE}{number:06d}"] = square_rgb(image, wanted["image_px"])
-        for teacher, (kind, stored) in teachers.items():
-            raws = settings.signals_for(teacher, pair, kind)
-            if not raws:
-                raise InputError(f"the pair has no {kind.name} for the teacher {teacher}")
-            arrays[f"{_TEACHER}{teacher}"] = np.stack([stored.store(raw) for raw in raws])
+        with notes.collected():  # a sample's notes are those of its signal
+            if wanted["image_px"]:
+                for number, image in enumerate(settings.images(pair)):
+                    arrays[f"{_IMAGE}{number:06d}"] = square_rgb(image, wanted["image_px"])
+            for teacher, (kind, stored) in teachers.items():
+                raws = settings.signals_for(teacher, pair, kind)
+                if not raws:
+                    raise InputError(f"the pair has no {kind.name} for the teacher {teacher}")
+                arrays[f"{_TEACHER}{teacher}"] = np.stack([stored.store(raw) for raw in raws])
         return {}, arrays
 
     return read

@@ -6,7 +6,7 @@ Axes: B batch, S side of a picture, E embedding.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,11 +86,13 @@ class Preparation:
         modality: name of the inputs' modality.
         signal: how a raw recording becomes a stored signal; None if the foundation encodes it.
         side_px: side of stored pictures, of image and video.
+        reader_options: options of the modality's reader, where a call states none.
     """
 
     modality: str
     signal: SignalConfig | None = None
     side_px: int | None = None
+    reader_options: Mapping[str, object] = field(default_factory=dict)
 
     def __call__(self, item: object, options: Mapping[str, object]) -> Stored:
         """Read `item` if it is a path or the bytes of a file, then store it.
@@ -103,7 +105,9 @@ class Preparation:
                 return self(path, options)
         # A string is a path, except for text, where it is the input itself.
         is_path = isinstance(item, Path) or (isinstance(item, str) and self.modality != TEXT.name)
-        raw: Any = modalities.load(self.modality).read(item, **options) if is_path else item
+        raw: Any = item
+        if is_path:
+            raw = modalities.load(self.modality).read(item, **{**self.reader_options, **options})
         return self.store(raw)
 
     def store(self, raw: Any) -> Stored:
@@ -117,7 +121,12 @@ class Preparation:
     def described(self) -> dict[str, Any]:
         """Return it as JSON-able values, for `from_description`."""
         signal = None if self.signal is None else self.signal.model_dump(mode="json")
-        return {"modality": self.modality, "signal": signal, "side_px": self.side_px}
+        return {
+            "modality": self.modality,
+            "signal": signal,
+            "side_px": self.side_px,
+            "reader_options": dict(self.reader_options),
+        }
 
     @classmethod
     def from_description(cls, described: Mapping[str, Any]) -> Preparation:
@@ -125,7 +134,7 @@ class Preparation:
         signal = None
         if values is not None:
             signal = modalities.load_lensed(name).Signal.model_validate(values)
-        return cls(name, signal, described["side_px"])
+        return cls(name, signal, described["side_px"], described["reader_options"])
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ import numpy as np
 
 from vitlens_core.errors import BadSampleError, InputError
 from vitlens_core.readers import nested
-from vitlens_core.readers.files import existing, unreadable
+from vitlens_core.readers.files import unreadable
+from vitlens_core.readers.formats import existing
 from vitlens_core.sandbox import Limits, Sandbox, is_child
 from vitlens_core.sandbox.child import Arrays, Handler
 
@@ -44,16 +45,16 @@ def read_npy(path: Path) -> np.ndarray:
         InputError: the file is missing or damaged, or its pickle holds more than arrays and plain
             values.
     """
-    existing(path, {".npy"}, "an array")
+    existing(path, "an array")
     content = _apart(path, "npy")
     if not isinstance(content, np.ndarray):
         raise InputError(f"expected an array in {path}, found {type(content).__name__}")
     return content
 
 
-def read_pickle(path: Path, endings: set[str]) -> Any:
+def read_pickle(path: Path) -> Any:
     """Read what a pickle holds. Raises InputError as `read_npy` does."""
-    existing(path, endings, "pickled arrays")
+    existing(path, "pickled arrays")
     return _apart(path, "pickle")
 
 

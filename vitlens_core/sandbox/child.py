@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from vitlens_core.errors import BadSampleError, ConfigError, VitlensError
+from vitlens_core.readers import notes
 from vitlens_core.sandbox import limits, lock
 from vitlens_core.sandbox.wire import TOLD, Channel
 
@@ -57,7 +58,8 @@ def _answer(
 ) -> None:
     kind, reason = BadSampleError.__name__, ""
     try:
-        told, answered = handler(fields, arrays)
+        with notes.collected() as found:
+            told, answered = handler(fields, arrays)
     except VitlensError as error:
         kind = type(error).__name__ if type(error).__name__ in TOLD else kind
         reason = str(error)
@@ -67,7 +69,7 @@ def _answer(
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"cannot be read: {type(error).__name__}: {error} ({where.name}:{where.lineno})"
     else:
-        channel.send({"answer": told}, **answered)
+        channel.send({"answer": told, "notes": found}, **answered)
         return
     channel.send({"error": kind, "reason": reason[:10_000]})
 

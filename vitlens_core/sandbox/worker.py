@@ -21,8 +21,10 @@ from typing import Any, BinaryIO, NamedTuple, Self
 import numpy as np
 
 from vitlens_core.errors import BadSampleError, ConfigError
+from vitlens_core.readers import notes
 from vitlens_core.sandbox.wire import TOLD, Channel, WireError
 
+_NOTE = 500  # most characters of a note
 _START_LIMIT_S = 120.0
 _DEATH_LIMIT_S = 30.0  # from the end of the socket to the end of the process
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -143,6 +145,8 @@ class Sandbox:
             raise
         if kind is not None:
             raise TOLD.get(str(kind), BadSampleError)(str(reason))
+        for note in told.get("notes") or ():
+            notes.note(str(note)[:_NOTE])
         return Answer(told["answer"], answered)
 
     @contextmanager

@@ -30,7 +30,7 @@ def test_arrays_numbers_and_texts_open_whatever_the_protocol(tmp_path, protocol)
         "text": ["a", ("b", b"\x00\xff")],
     }
     (tmp_path / "a.dat").write_bytes(pickle.dumps(content, protocol=protocol))
-    found = read_pickle(tmp_path / "a.dat", {".dat"})
+    found = read_pickle(tmp_path / "a.dat")
     assert found["number"] == 2.5
     assert found["text"] == content["text"]
     for name in ("xyz", "fortran"):
@@ -51,7 +51,7 @@ def test_nothing_that_a_pickle_asks_for_is_run(tmp_path):
     with pytest.raises(InputError, match="only arrays are opened"):
         read_npy(tmp_path / "a.npy")
     with pytest.raises(InputError, match="only arrays are opened"):
-        read_pickle(tmp_path / "a.dat", {".dat"})
+        read_pickle(tmp_path / "a.dat")
     assert not touched.exists()
 
 
@@ -59,10 +59,10 @@ def test_bytes_are_of_latin1_and_of_no_other_codec(tmp_path):
     """`_codecs.encode` as protocol 2 calls it; another name would have a codec imported."""
     spelt = pickle.dumps(b"\xff" * 3, protocol=2)
     (tmp_path / "a.dat").write_bytes(spelt)
-    assert read_pickle(tmp_path / "a.dat", {".dat"}) == b"\xff" * 3
+    assert read_pickle(tmp_path / "a.dat") == b"\xff" * 3
     (tmp_path / "a.dat").write_bytes(spelt.replace(b"latin1", b"rot_13"))
     with pytest.raises(InputError, match="bytes as rot_13"):
-        read_pickle(tmp_path / "a.dat", {".dat"})
+        read_pickle(tmp_path / "a.dat")
 
 
 @pytest.mark.parametrize("keep", [0, 4, 20, 150, -3])
@@ -149,14 +149,14 @@ LITTLE = (3, "<", None, None, None, -1, -1, 0)
 def test_a_forged_pickle_is_refused_and_the_next_file_opens(tmp_path, data):
     (tmp_path / "a.dat").write_bytes(data)
     with pytest.raises(InputError, match=r"a\.dat"):
-        read_pickle(tmp_path / "a.dat", {".dat"})
+        read_pickle(tmp_path / "a.dat")
     (tmp_path / "b.dat").write_bytes(ARRAY)
-    assert read_pickle(tmp_path / "b.dat", {".dat"}).tolist() == [0, 1, 2]
+    assert read_pickle(tmp_path / "b.dat").tolist() == [0, 1, 2]
 
 
 def test_the_state_that_the_forgeries_change_is_otherwise_that_of_an_array(tmp_path):
     (tmp_path / "a.dat").write_bytes(_state("f8", LITTLE, np.float64(2.5).tobytes()))
-    assert read_pickle(tmp_path / "a.dat", {".dat"}).tolist() == [2.5]
+    assert read_pickle(tmp_path / "a.dat").tolist() == [2.5]
 
 
 def test_every_kind_of_value_comes_back_from_the_child(tmp_path):
@@ -173,7 +173,7 @@ def test_every_kind_of_value_comes_back_from_the_child(tmp_path):
     }
     for protocol in (2, 4, 5):
         (tmp_path / "a.dat").write_bytes(pickle.dumps(content, protocol=protocol))
-        found = read_pickle(tmp_path / "a.dat", {".dat"})
+        found = read_pickle(tmp_path / "a.dat")
         assert found.keys() == content.keys()
         assert found[1] == content[1]
         for name in ("big", "texts", "bytes", "truth", "column", "point"):
@@ -193,6 +193,6 @@ def test_mutated_pickles_never_end_the_reader(tmp_path):
             data[place] = rng.integers(256)
         (tmp_path / "a.dat").write_bytes(data)
         try:
-            read_pickle(tmp_path / "a.dat", {".dat"})
+            read_pickle(tmp_path / "a.dat")
         except InputError as error:
             assert "crashed" not in str(error), data.hex()  # noqa: PT017
