@@ -181,6 +181,10 @@ class Engine:
         except InputError as error:
             reason = str(error).replace(str(item.path), item.name or "the file")
             raise RefusedError(422, "input", f"{place}: {reason}", _expected(item)) from error
+        most = self.config.limits.frames
+        if item.modality == "video" and len(prepared) > most:
+            found = f"{place}: a video read as {len(prepared):,} frames"
+            raise RefusedError(413, "inputs", found, f"{most:,} or fewer (reader_options.frames)")
         return Work(loaded, item.modality, prepared)
 
     async def _alone(self, work: Work) -> EmbeddingOrError:

@@ -32,6 +32,10 @@ from vitlens_core.readers import notes
 Prepare = Callable[[object, Mapping[str, object]], Stored]
 
 
+# Of a reader's options: no rate, size or number is larger, and no name longer.
+_LARGEST, _LONGEST = 1e9, 100
+
+
 class Calibrated(NamedTuple):
     """Probabilities [A, C], rows summing to 1, and the temperature that made them."""
 
@@ -305,7 +309,14 @@ def _prepared(
 
 
 def check_options(name: str, options: Mapping[str, object]) -> None:
-    """Raise ConfigError if the modality's reader does not have one of the options."""
+    """Raise ConfigError if the modality's reader lacks an option, or its value is out of bounds."""
+    for option, value in options.items():
+        # `not <=` refuses NaN as well.
+        is_number = isinstance(value, int | float)
+        if (is_number and not abs(value) <= _LARGEST) or len(str(option)) > _LONGEST:
+            raise ConfigError(f"reading {name}: {option!s:.40} {value} is out of bounds")
+        if isinstance(value, str) and len(value) > _LONGEST:
+            raise ConfigError(f"reading {name}: {option!s:.40} has {len(value):,} characters")
     # All parameters of `read` but the first, the path, are options.
     known = [*signature(modalities.load(name).read).parameters][1:]
     if misspelt := sorted(options.keys() - set(known)):
