@@ -34,7 +34,7 @@ class Site(ThreadingHTTPServer):
 
             do_HEAD = do_GET
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:
                 pass
 
         site = self
