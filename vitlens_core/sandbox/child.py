@@ -4,6 +4,7 @@ It opens what it is told to, gives up its rights, and answers requests from the 
 until that closes.
 """
 
+import gc
 import importlib
 import os
 import sys
@@ -18,6 +19,8 @@ from vitlens_core.readers import notes
 from vitlens_core.sandbox import limits, lock
 from vitlens_core.sandbox.wire import TOLD, Channel
 
+# Decoders in circles of references keep memory and threads until they are collected.
+_COLLECT_MB = 32
 Arrays = dict[str, np.ndarray]
 Handler = Callable[[dict[str, Any], Arrays], tuple[dict[str, Any], Arrays]]
 """Takes a request's fields and arrays, and returns those of its answer.
@@ -41,7 +44,11 @@ def main(channel: Channel) -> None:
         channel.send({"config_error": str(error)})
         return
     # After all is open: the limit is on what files take in addition.
+    # Collecting later looks at what files made only: .5 ms instead of 100.
+    gc.collect()
+    gc.freeze()
     limits.limit_memory(setup["memory_mb"])
+    opened_mb = limits.mapped_mb()
     has_calls = lock.restrict_calls(devices=devices, files_are_restricted=has_files)
     channel.send({"files": has_files, "calls": has_calls})
     while True:
@@ -50,12 +57,18 @@ def main(channel: Channel) -> None:
         except EOFError:
             return
         limits.limit_processor(setup["processor_s"])
-        _answer(channel, handler, fields, arrays, setup["memory_mb"])
+        told, answered = _answer(handler, fields, arrays, setup["memory_mb"])
+        del fields, arrays
+        # What decoders leak is missing to the files that follow: the parent replaces the child.
+        if limits.mapped_mb() > opened_mb + _COLLECT_MB:
+            gc.collect()
+        told["grown_mb"] = limits.mapped_mb() - opened_mb
+        channel.send(told, **answered)
 
 
 def _answer(
-    channel: Channel, handler: Handler, fields: dict[str, Any], arrays: Arrays, memory_mb: int
-) -> None:
+    handler: Handler, fields: dict[str, Any], arrays: Arrays, memory_mb: int
+) -> tuple[dict[str, Any], Arrays]:
     kind, reason = BadSampleError.__name__, ""
     try:
         with notes.collected() as found:
@@ -69,9 +82,8 @@ def _answer(
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"cannot be read: {type(error).__name__}: {error} ({where.name}:{where.lineno})"
     else:
-        channel.send({"answer": told, "notes": found}, **answered)
-        return
-    channel.send({"error": kind, "reason": reason[:10_000]})
+        return {"answer": told, "notes": found}, answered
+    return {"error": kind, "reason": reason[:10_000]}, {}
 
 
 if __name__ == "__main__":

@@ -34,13 +34,17 @@ def limit_files() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a full log is no reason to end
 
 
+def mapped_mb() -> float:
+    """Return how much of the address space this process has mapped."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0]) * resource.getpagesize() / 2**20
+
+
 def limit_memory(limit_mb: int) -> None:
     """Cap this process's address space at what it maps now plus `limit_mb`."""
     # Linux enforces no limit of resident memory, only one of the address space. Drivers and
     # libraries reserve much of it without using it, so that what they map already does not count.
-    with open("/proc/self/statm") as statm:
-        mapped = int(statm.read().split()[0]) * resource.getpagesize()
-    limit = mapped + limit_mb * 2**20
+    limit = int((mapped_mb() + limit_mb) * 2**20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 

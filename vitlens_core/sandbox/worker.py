@@ -24,6 +24,7 @@ from vitlens_core.errors import BadSampleError, ConfigError
 from vitlens_core.readers import notes
 from vitlens_core.sandbox.wire import TOLD, Channel, WireError
 
+_LEAKED = 0.25  # of the memory for a file: what a child may keep of those before
 _NOTE = 500  # most characters of a note
 _START_LIMIT_S = 120.0
 _DEATH_LIMIT_S = 30.0  # from the end of the socket to the end of the process
@@ -140,6 +141,8 @@ class Sandbox:
         try:
             told, answered = child.ask(fields, arrays, min(time_s, self.limits.time_s))
             kind, reason = told.get("error"), told.get("reason")
+            if self._is_tired(told, answered):
+                self._end_child()
         except BaseException:  # it is dead, or its answer is still to come
             self._end_child()
             raise
@@ -148,6 +151,14 @@ class Sandbox:
         for note in told.get("notes") or ():
             notes.note(str(note)[:_NOTE])
         return Answer(told["answer"], answered)
+
+    def _is_tired(self, told: Mapping[str, Any], answered: Mapping[str, np.ndarray]) -> bool:
+        """Whether the child holds on to so much memory that the next file may lack it."""
+        sent_mb = sum(array.nbytes for array in answered.values()) / 2**20
+        grown_mb = told.get("grown_mb")
+        if not isinstance(grown_mb, int | float):
+            return True
+        return not grown_mb - sent_mb < self.limits.memory_mb * _LEAKED
 
     @contextmanager
     def lent(self, path: Path, name: str) -> Generator[Path]:
@@ -313,6 +324,8 @@ def _environment(threads: int, *, graphics: bool) -> dict[str, str]:
         **dict.fromkeys(_ONE_THREAD, "1"),
         "LP_NUM_THREADS": str(threads),
         "MESA_SHADER_CACHE_DISABLE": "true",  # it would be files
+        # Each thread of a decoder would else reserve an area of 64 MB of its own, for good.
+        "MALLOC_ARENA_MAX": "2",
         "HOME": "/nonexistent",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

@@ -131,6 +131,14 @@ def _fail(error: Exception) -> None:
     raise error
 
 
+_LEAKED: list[bytearray] = []
+
+
+def _leak() -> None:
+    _LEAKED.append(bytearray(200 * 2**20))
+    raise BadSampleError("broken")
+
+
 def _log() -> None:
     for _ in range(100_000):
         os.write(2, b"x" * 1000)
@@ -143,6 +151,7 @@ DEEDS: dict[str, Callable[[], object]] = {
     "abort": os.abort,
     "leave": lambda: os._exit(3),
     "hoard": lambda: np.ones(2**30),
+    "leak": _leak,
     "fail": lambda: _fail(KeyError("unforeseen")),
     "bad sample": lambda: _fail(BadSampleError("broken")),
     "input": lambda: _fail(InputError("of another shape")),

@@ -43,6 +43,7 @@ def message(fields: object, arrays: object, after: bytes = b"") -> str:
         ({"how": "abort"}, BadSampleError, "crashed the process.*SIGABRT", True),
         ({"how": "leave"}, BadSampleError, "crashed the process.*exit status 3", True),
         ({"how": "hoard"}, BadSampleError, "needs more than 512 MB", False),
+        ({"how": "leak"}, BadSampleError, "broken", True),
         ({"how": "fail"}, BadSampleError, "KeyError: 'unforeseen'", False),
         ({"how": "bad sample"}, BadSampleError, "^broken$", False),
         ({"how": "input"}, InputError, "^of another shape$", False),
