@@ -47,7 +47,7 @@ from vitlens_core import modalities as known
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.kinds import OneOf
 from vitlens_core.modalities.base import LensedModality, Modality
-from vitlens_core.readers.formats import names
+from vitlens_core.readers.formats import Format, names
 
 # Filled in by the run: nobody sets them.
 _DERIVED = ("modality", "name")
@@ -134,6 +134,19 @@ def _benchmarks(found: list[Benchmark]) -> str:
         for b in sorted(found, key=lambda b: (b.modality, b.name))
     ]
     return table(("name", "data set", "modality", "task", "protocol", "licence"), rows)
+
+
+def files() -> str:
+    """The formats of files, and the modalities that take each."""
+    taken_by: dict[Format, list[str]] = {}
+    for modality in map(known.load, known.names()):
+        for content in modality.takes:
+            taken_by.setdefault(content, []).append(modality.name)
+    rows = [
+        (content.name, " ".join(f"`{e}`" for e in content.endings), ", ".join(by))
+        for content, by in taken_by.items()
+    ]
+    return table(("format", "usual endings", "modalities"), rows)
 
 
 def formats() -> str:

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from vitlens_core.errors import BadSampleError, InputError
-from vitlens_core.readers import ply
+from vitlens_core.readers import off, ply
 from vitlens_core.readers.arrays import read_arrays, read_table
 from vitlens_core.readers.colour import find_rgb, unit_rgb
-from vitlens_core.readers.formats import CLOUDS, MESHES, NPY, PLY, TABLE, identify
+from vitlens_core.readers.files import unreadable
+from vitlens_core.readers.formats import CLOUDS, MESHES, NPY, OBJ, OFF, PLY, TABLE, identify
 from vitlens_core.readers.meshes import load_mesh
 from vitlens_core.readers.notes import note
 from vitlens_core.readers.pickled import read_npy
@@ -42,8 +43,10 @@ def read_cloud(path: str | Path, points: int, seed: int) -> np.ndarray:
     path, content = identify(path, CLOUDS, "a point cloud")
     if content is PLY:
         return _of_ply(path, points, seed)
+    if content is OBJ and (vertices := _vertices_alone(path)) is not None:
+        return _of_array(path, vertices)
     if content in MESHES:
-        mesh, coloured = load_mesh(path, content)
+        mesh, coloured = off.read(path) if content is OFF else load_mesh(path, content)
         return _drawn(path, mesh, points, seed, coloured=coloured)
     if content is TABLE:
         table = read_table(path)
@@ -51,6 +54,18 @@ def read_cloud(path: str | Path, points: int, seed: int) -> np.ndarray:
             return _of_columns(path, dict(zip(table.names, table.values.T, strict=True)))
         return _of_array(path, table.values)
     return _of_arrays(path, is_npy=content is NPY)
+
+
+def _vertices_alone(path: Path) -> np.ndarray | None:
+    """Return the vertices of an OBJ without faces, as scanners write it; None if it has faces."""
+    lines = path.read_bytes().splitlines()
+    if any(line.startswith(b"f ") for line in lines):
+        return None
+    try:
+        vertices = [list(map(float, line.split()[1:])) for line in lines if line[:2] == b"v "]
+        return np.array(vertices) if vertices else None
+    except ValueError as error:
+        raise unreadable(path, "vertices of an OBJ", error) from error
 
 
 def _of_ply(path: Path, points: int, seed: int) -> np.ndarray:

@@ -14,15 +14,23 @@ from typing import IO
 from vitlens_core.errors import InputError
 from vitlens_core.readers.formats import (
     AIFF,
+    AU,
     AVI,
+    CAF,
+    FLV,
+    GIF,
     MATROSKA,
     MP3,
     MP4,
+    OGG,
+    W64,
     WAV,
     Format,
 )
+from vitlens_core.readers.notes import note
 
 _HEAD_BYTES = 1 << 16
+_LARGEST_PAGE_BYTES = 27 + 255 + 255 * 255  # of an Ogg
 _UNKNOWN = {0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FFFFFFF - 36, 0xFFFFFFFF - 36}
 _LEAST_SHARE = 0.98  # of an MP3's stated bytes: encoders count a frame more or less
 
@@ -32,6 +40,12 @@ def check_whole(path: Path, content: Format) -> None:
     checks = {
         WAV: _check_wav,
         AIFF: _check_aiff,
+        AU: _check_au,
+        CAF: _check_caf,
+        W64: _check_w64,
+        OGG: _check_ogg,
+        GIF: _check_gif,
+        FLV: _check_flv,
         AVI: _check_riff,
         MP4: _check_boxes,
         MATROSKA: _check_matroska,
@@ -83,7 +97,13 @@ def _find_chunk(file: IO[bytes], name: bytes, *, little: bool) -> tuple[int, int
 
 
 def _check_wav(path: Path, file: IO[bytes], size: int) -> None:
-    if file.read(4) != b"RIFF":  # RF64 and RIFX state their sizes elsewhere, or otherwise
+    kind = file.read(4)
+    if kind == b"RF64":  # 64-bit sizes stand in the first chunk, behind that of the whole
+        stated = int.from_bytes(file.read(32)[24:32], "little")
+        place = _find_chunk(file, b"data", little=True)
+        if place and stated and place[0] + stated > size:
+            raise _cut(path, place[0] + stated, size)
+    if kind != b"RIFF":  # RIFX has its sizes the other way round
         return
     place = _find_chunk(file, b"data", little=True)
     if place and place[1] not in _UNKNOWN and place[0] + place[1] > size:
@@ -94,6 +114,63 @@ def _check_aiff(path: Path, file: IO[bytes], size: int) -> None:
     place = _find_chunk(file, b"SSND", little=False)
     if place and place[1] not in _UNKNOWN and place[0] + place[1] > size:
         raise _cut(path, place[0] + place[1], size)
+
+
+def _check_au(path: Path, file: IO[bytes], size: int) -> None:
+    head = file.read(12)
+    order = "big" if head[:4] == b".snd" else "little"
+    start, stated = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))
+    if stated not in _UNKNOWN and start + stated > size:
+        raise _cut(path, start + stated, size)
+
+
+def _check_caf(path: Path, file: IO[bytes], size: int) -> None:
+    file.seek(8)
+    while len(header := file.read(12)) == 12:
+        stated = int.from_bytes(header[4:], "big", signed=True)
+        if header[:4] == b"data":
+            if stated >= 0 and file.tell() + stated > size:
+                raise _cut(path, file.tell() + stated, size)
+            return
+        file.seek(max(stated, 0), 1)
+
+
+def _check_w64(path: Path, file: IO[bytes], size: int) -> None:
+    stated = int.from_bytes(file.read(24)[16:24], "little")
+    if stated > size:
+        raise _cut(path, stated, size)
+
+
+def _check_ogg(path: Path, file: IO[bytes], size: int) -> None:
+    """Refuse a last page that is cut; a stream without its end mark gets a note."""
+    file.seek(max(0, size - _HEAD_BYTES - _LARGEST_PAGE_BYTES))
+    tail = file.read()
+    at = tail.rfind(b"OggS")
+    if at < 0 or at + 27 > len(tail):
+        return
+    segments = tail[at + 27 : at + 27 + tail[at + 26]]
+    end = at + 27 + tail[at + 26] + sum(segments)
+    if end > len(tail) or len(segments) < tail[at + 26]:
+        raise _cut(path, size - len(tail) + end, size)
+    if not tail[at + 5] & 4:
+        note("the file has no end mark: it may be cut short")
+
+
+def _check_gif(path: Path, file: IO[bytes], size: int) -> None:
+    file.seek(max(0, size - _HEAD_BYTES))
+    if not file.read().rstrip(b"\0").endswith(b";"):
+        raise InputError(f"{path} is cut short: it lacks the mark that ends a GIF; fetch it again")
+
+
+def _check_flv(path: Path, file: IO[bytes], size: int) -> None:
+    """The last four bytes are the size of the last tag."""
+    file.seek(-4, 2)
+    back = int.from_bytes(file.read(4), "big")
+    if 0 < back <= size - 4:
+        file.seek(size - 4 - back)
+        if file.read(1) in (b"\x08", b"\x09", b"\x12"):
+            return
+    raise InputError(f"{path} is cut short: it does not end with a whole tag; fetch it again")
 
 
 def _check_riff(path: Path, file: IO[bytes], size: int) -> None:

@@ -81,8 +81,17 @@ def _is_text_stl(head: bytes, size: int) -> bool:
     return head.lstrip(_SPACE).startswith(b"solid") and b"facet" in head
 
 
+_GLTF_KEYS = frozenset(
+    b"accessors animations asset bufferViews buffers cameras extensions extensionsRequired "
+    b"extensionsUsed extras images materials meshes nodes samplers scene scenes skins "
+    b"textures".split()
+)
+
+
 def _is_gltf(head: bytes, size: int) -> bool:
-    return head.lstrip(_SPACE).startswith(b"{") and (b'"asset"' in head or b'"buffers"' in head)
+    # The order of the keys is free, and the first array may be longer than the head.
+    start = re.match(rb'\{\s*"(\w+)"', head.lstrip(_SPACE))
+    return start is not None and (start[1] in _GLTF_KEYS or b'"asset"' in head)
 
 
 _OBJ_LINE = re.compile(rb"\s*(?:#.*|(?:v|vt|vn|f|o|g|s|l|p|mtllib|usemtl)(?:\s.*)?|)")
@@ -94,7 +103,7 @@ def _is_obj(head: bytes, size: int) -> bool:
 
 
 def _is_off(head: bytes, size: int) -> bool:
-    return re.match(rb"(?:ST)?C?N?4?n?OFF\s", head.lstrip(_SPACE)) is not None
+    return re.match(rb"(?:ST)?C?N?4?n?OFF\s*[\d#\n\r]", head.lstrip(_SPACE)) is not None
 
 
 def _is_mpeg_ts(head: bytes, size: int) -> bool:

@@ -1,4 +1,4 @@
-"""Surfaces: GLB and glTF through `rendering`; OBJ, STL and OFF through trimesh; PLY with faces.
+"""Surfaces: GLB and glTF through `rendering`; OBJ and STL through trimesh.
 
 Files beside an object (materials, textures, buffers) are read from its own folder alone.
 Axes: P vertices, F triangles.
@@ -31,7 +31,7 @@ def load_mesh(path: Path, content: Format) -> tuple[Mesh, bool]:
     try:
         if content in (GLB, GLTF):
             return load_glb(path.read_bytes()), True
-        return _load_by_trimesh(path, content)
+        return load_by_trimesh(path, content)
     except BadSampleError as error:
         raise InputError(f"{path} has no surface to sample: {error}") from error
 
@@ -47,7 +47,8 @@ def mesh_of_textured_faces(corners: np.ndarray, uv: np.ndarray, texture: Texture
     return Mesh((_part(corners, faces, None, uv, Material(texture)),))
 
 
-def _load_by_trimesh(path: Path, content: Format) -> tuple[Mesh, bool]:
+def load_by_trimesh(path: Path, content: Format) -> tuple[Mesh, bool]:
+    """Read a surface through trimesh; arguments and errors as `load_mesh`."""
     trimesh = optional("trimesh")
     if path.stat().st_size > _LARGEST_FILE_BYTES:
         raise InputError(f"expected a mesh of at most 512 MB, found {path}")

@@ -15,11 +15,18 @@ import numpy as np
 from vitlens_core.errors import BadSampleError, InputError
 from vitlens_core.readers.colour import find_rgb
 from vitlens_core.readers.files import optional, unreadable
-from vitlens_core.readers.meshes import mesh_of_faces, mesh_of_textured_faces
+from vitlens_core.readers.formats import PLY
+from vitlens_core.readers.meshes import (
+    load_by_trimesh,
+    mesh_of_faces,
+    mesh_of_textured_faces,
+)
 from vitlens_core.readers.pictures import read_rgb
 from vitlens_core.rendering import Mesh, Texture
 
 _HEADER_BYTES = 1 << 16
+# VCGLIB writes faces with more than its header states; trimesh reads their first columns.
+_LONGER_LINES = "expected end-of-line"
 _INDICES = ("vertex_indices", "vertex_index")
 _WEDGES = ("texcoord",)  # u and v of each corner of a face, as MeshLab writes them
 _UV = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
@@ -46,7 +53,13 @@ def read(path: Path) -> PlyContent:
     Raises:
         InputError: the file is damaged, or has no vertex.
     """
-    data = _parsed(path)
+    try:
+        data = _parsed(path)
+    except InputError as error:
+        if _LONGER_LINES not in str(error):
+            raise
+        mesh, has_colours = load_by_trimesh(path, PLY)
+        return PlyContent({}, mesh, has_colours)
     vertices = {name: data["vertex"].data[name] for name in data["vertex"].data.dtype.names}
     if not len(data["vertex"].data):
         raise InputError(f"expected a PLY with vertices, found none in {path}")
@@ -100,21 +113,25 @@ def _with_surface(
         return PlyContent(vertices)
     if triangles.min() < 0 or triangles.max() >= len(xyz):
         raise BadSampleError(f"a face refers to vertex {triangles.max()} of {len(xyz)}")
+    texture = _texture(path, comments)
+    uv = None if texture is None else _uv_of_corners(lower, faces, triangles, owners, corners)
+    # The texture first: MeshLab writes one grey for every vertex beside it.
+    if texture is not None and uv is not None:
+        mesh = mesh_of_textured_faces(xyz[triangles].reshape(-1, 3), uv, texture)
+        return PlyContent(vertices, mesh, True)
     rgb = find_rgb(vertices)
-    if rgb is not None:
-        return PlyContent(vertices, mesh_of_faces(xyz, triangles, rgb), True)
     of_faces = find_rgb({name: faces[name] for name in names if faces[name].dtype != object})
-    if of_faces is not None:
+    if of_faces is not None and (rgb is None or (_is_one(rgb) and not _is_one(of_faces))):
         split = np.arange(3 * len(triangles)).reshape(-1, 3)
         by_corner = np.repeat(of_faces[owners], 3, axis=0)
         mesh = mesh_of_faces(xyz[triangles].reshape(-1, 3), split, by_corner)
         return PlyContent(vertices, mesh, True)
-    uv = _uv_of_corners(lower, faces, triangles, owners, corners)
-    texture = _texture(path, comments) if uv is not None else None
-    if uv is None or texture is None:
-        return PlyContent(vertices, mesh_of_faces(xyz, triangles, None))
-    mesh = mesh_of_textured_faces(xyz[triangles].reshape(-1, 3), uv, texture)
-    return PlyContent(vertices, mesh, True)
+    return PlyContent(vertices, mesh_of_faces(xyz, triangles, rgb), rgb is not None)
+
+
+def _is_one(rgb: np.ndarray) -> bool:
+    """Whether all colours [N, 3] are the same."""
+    return bool((rgb == rgb[:1]).all())
 
 
 def _triangulated(polygons: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -47,6 +47,8 @@ _DEMUXERS = {
     FLV: "flv",
 }
 _MOST_FRAMES = 1024  # a video's embedding is their mean; more would fill the memory
+# FFmpeg's numbers of the transfer functions of high dynamic range.
+_HDR = {16: "PQ, SMPTE 2084", 18: "HLG, ARIB STD-B67"}
 _EVEN = 1.5  # durations of frames that differ by less are one rate, rounded
 
 
@@ -141,6 +143,11 @@ def _as_shown(frame: Any, aspect: Fraction) -> np.ndarray:
     Args:
         aspect: how much wider than high its pixels are.
     """
+    if frame.color_trc in _HDR:
+        raise InputError(
+            f"expected a video in standard range, found high dynamic range "
+            f"({_HDR[frame.color_trc]}), whose colours would come out pale; convert it to BT.709"
+        )
     has_alpha = any(component.is_alpha for component in frame.format.components)
     picture = frame.to_ndarray(format="rgba" if has_alpha else "rgb24")
     if has_alpha:

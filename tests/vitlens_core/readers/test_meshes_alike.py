@@ -53,6 +53,14 @@ def _off(faces: np.ndarray) -> str:
     return "\n".join(lines + [f"{len(f)} " + " ".join(map(str, f)) for f in faces]) + "\n"
 
 
+def _coloured_off(*, of_faces: bool) -> bytes:
+    tint = " " + " ".join(map(str, RED))
+    lines = ["OFF" if of_faces else "COFF", f"8 {len(QUADS)} 0  # counts"]
+    lines += [" ".join(map(str, v)) + ("" if of_faces else tint + " 255") for v in CUBE]
+    lines += ["4 " + " ".join(map(str, f)) + (tint if of_faces else "") for f in QUADS]
+    return "\n".join(lines).encode()
+
+
 def _ply_faces(faces: np.ndarray, *, text: bool, colours: str | None, index: str) -> bytes:
     kinds = [(axis, "f4") for axis in "xyz"]
     tint = [(name, "u1") for name in ("red", "green", "blue")]
@@ -81,6 +89,7 @@ MESHES: dict[str, bytes] = {
     "binary.stl": _stl(False),
     "triangles.off": _off(TRIANGLES).encode(),
     "quads.off": _off(QUADS).encode(),
+    "glued.off": _off(QUADS).replace("OFF\n", "OFF", 1).encode(),
     "triangles.ply": _ply_faces(TRIANGLES, text=True, colours=None, index="vertex_indices"),
     "quads.ply": _ply_faces(QUADS, text=False, colours=None, index="vertex_index"),
 }
@@ -104,6 +113,8 @@ def test_a_mesh_is_sampled_on_its_surface(tmp_path: Path, name: str, ending: str
 @pytest.mark.parametrize(
     ("name", "content"),
     [
+        ("vertex.off", _coloured_off(of_faces=False)),
+        ("face.off", _coloured_off(of_faces=True)),
         ("vertex.obj", _obj(QUADS, colours=True).encode()),
         ("vertex.ply", _ply_faces(QUADS, text=False, colours="vertex", index="vertex_indices")),
         ("face.ply", _ply_faces(QUADS, text=True, colours="face", index="vertex_indices")),
@@ -139,6 +150,13 @@ def test_materials_and_textures_beside_an_object_are_read(tmp_path: Path) -> Non
     with notes.collected() as found:
         assert read_cloud(folder / "out.obj", 200, 0).shape == (200, 3)
     assert any("../other.mtl is missing in the object's folder" in note for note in found)
+
+
+def test_an_obj_of_vertices_alone_is_a_cloud(tmp_path: Path) -> None:
+    lines = [f"v {x} {y} {z} {' '.join(map(str, RED))}" for x, y, z in CUBE]
+    (tmp_path / "scan.obj").write_text("# a scan\n" + "\n".join(lines) + "\n")
+    cloud = read_cloud(tmp_path / "scan.obj", 1, 0)
+    np.testing.assert_allclose(cloud, np.hstack([CUBE, np.tile(RED / 255, (8, 1))]))
 
 
 def test_a_ply_without_points_or_with_strips_is_refused(tmp_path: Path) -> None:

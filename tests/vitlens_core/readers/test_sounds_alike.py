@@ -36,12 +36,12 @@ def test_a_sound_is_the_same_in_every_container(
     np.testing.assert_allclose(audio.MODALITY.read(path), TONE, atol=1e-4)
 
 
-def _encode_sound(path: Path, codec: str, form: str, rate: int) -> None:
+def _encode_sound(path: Path, codec: str, form: str, rate: int, sound: np.ndarray = TONE) -> None:
     with av.open(str(path), "w", format=form) as container:
         stream: Any = container.add_stream(codec, rate=rate)
         stream.layout, stream.bit_rate = "mono", 64_000
         resampler = av.AudioResampler(format=stream.format.name, layout="mono", rate=rate)
-        frame = av.AudioFrame.from_ndarray(TONE[None], format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
         frame.sample_rate, frame.pts = RATE, 0
         for block in [*resampler.resample(frame), *resampler.resample(None)]:
             container.mux(stream.encode(block))
@@ -90,13 +90,11 @@ def test_channels_that_cancel_give_the_loudest_and_say_so(tmp_path: Path) -> Non
         read_waveform(tmp_path / "a.wav", 2)
 
 
-@pytest.mark.parametrize("form", ["WAV", "AIFF", "FLAC", "OGG", "MP3"])
+@pytest.mark.parametrize("form", ["WAV", "AIFF", "AU", "CAF", "W64", "RF64", "FLAC", "OGG", "MP3"])
 def test_half_a_sound_is_refused(tmp_path: Path, form: str) -> None:
     path = tmp_path / "a.sound"
     soundfile.write(path, np.tile(TONE, 5), RATE, format=form)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    if form == "OGG":  # its header states no length; libsndfile reads the pages that are there
-        return
     with pytest.raises(InputError, match=r"is cut short|cannot be read"):
         read_waveform(path)
 

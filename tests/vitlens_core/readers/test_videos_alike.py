@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vitlens_core.errors import InputError
+from vitlens_core.readers import videos
 from vitlens_core.readers.videos import read_frames, spread_in_time
 
 RNG = np.random.default_rng(0)
@@ -87,11 +89,12 @@ def test_every_chosen_frame_is_shown_in_the_middle_of_its_span(
         assert len(chosen) == min(wanted, len(durations))
 
 
-@pytest.mark.parametrize("form", ["mp4", "avi"])
+@pytest.mark.parametrize("form", ["mp4", "avi", "matroska", "webm", "flv"])
 def test_half_a_video_is_refused(tmp_path: Path, form: str) -> None:
     path = tmp_path / f"a.{form}"
     noise = RNG.integers(0, 256, 200).tolist()
-    _write_video(path, form, "mpeg4", [4 * n for n in range(200)], noise)
+    codec = {"webm": "libvpx", "flv": "flv1"}.get(form, "mpeg4")
+    _write_video(path, form, codec, [4 * n for n in range(200)], noise)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match=r"is cut short|cannot be read"):
         read_frames(path, 4)
@@ -101,3 +104,39 @@ def test_transparent_frames_lie_over_white(tmp_path: Path) -> None:
     clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
     clear.save(tmp_path / "a.gif", save_all=True, append_images=[clear], duration=100)
     np.testing.assert_array_equal(read_frames(tmp_path / "a.gif", 2)[0], 255)
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_high_dynamic_range_is_refused_by_name(tmp_path: Path, transfer: int) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream: Any = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        stream.codec_context.color_trc = transfer
+        frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(InputError, match=r"high dynamic range \((PQ|HLG)"):
+        read_frames(tmp_path / "a.mkv", 1)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((1, 0, 0, 1), lambda p: p),
+        ((0, 1, -1, 0), lambda p: np.rot90(p, -1)),
+        ((-1, 0, 0, -1), lambda p: np.rot90(p, 2)),
+        ((0, -1, 1, 0), lambda p: np.rot90(p)),
+        ((-1, 0, 0, 1), lambda p: p[:, ::-1]),
+        ((1, 0, 0, -1), lambda p: p[::-1]),
+    ],
+    ids=["upright", "90", "180", "270", "mirrored", "upside down"],
+)
+def test_every_quarter_turn_and_mirror_image_is_undone(
+    matrix: tuple[int, int, int, int], shown: Any
+) -> None:
+    """As `tkhd` states them: x' = a x + c y, y' = b x + d y."""
+    picture = RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    a, b, c, d = (value << 16 for value in matrix)
+    stated = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], np.int32).tobytes()
+    frame = SimpleNamespace(side_data={"DISPLAYMATRIX": stated})
+    np.testing.assert_array_equal(videos._turned(picture, frame), shown(picture))
