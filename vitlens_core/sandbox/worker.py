@@ -1,5 +1,6 @@
 """The parent's side of one child: starts it, asks it, and replaces it when it is lost."""
 
+import logging
 import math
 import os
 import shutil
@@ -22,8 +23,10 @@ import numpy as np
 
 from vitlens_core.errors import BadSampleError, ConfigError
 from vitlens_core.readers import notes
+from vitlens_core.sandbox.lock import protections
 from vitlens_core.sandbox.wire import TOLD, Channel, WireError
 
+LOG = logging.getLogger(__name__)
 _LEAKED = 0.25  # of the memory for a file: what a child may keep of those before
 _NOTE = 500  # most characters of a note
 _START_LIMIT_S = 120.0
@@ -278,6 +281,7 @@ class _Child:
             raise ConfigError(told["config_error"])
         self._channel.deadline = math.inf
         self.active = {name: bool(told.get(name)) for name in ("files", "calls")}
+        _say_what_is_missing(self.active)
 
     def _death(self) -> str:
         """Say how the child ended, with the last line that it wrote."""
@@ -294,6 +298,17 @@ def _end(process: subprocess.Popen[bytes], ours: socket.socket, log: BinaryIO) -
     process.wait()
     ours.close()
     log.close()
+
+
+_SAID: set[str] = set()
+
+
+def _say_what_is_missing(active: Mapping[str, bool]) -> None:
+    """Warn once per process of a protection that this kernel does not give."""
+    for name, is_active in active.items():
+        if not is_active and name not in _SAID:
+            _SAID.add(name)
+            LOG.warning("untrusted files are read with less protection: %s", protections()[name])
 
 
 _LOCK = threading.Lock()
