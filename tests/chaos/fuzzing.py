@@ -53,13 +53,13 @@ def sound(kind: str, subtype: str | None = None) -> bytes:
     return file.getvalue()
 
 
-def video(container: str, codec: str) -> bytes:
+def video(container: str, codec: str, frames: int = 6) -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format=container) as out:
         stream = cast(av.VideoStream, out.add_stream(codec, rate=25))
         stream.width, stream.height = 56, 40
         stream.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
-        for number in range(6):
+        for number in range(frames):
             frame = av.VideoFrame.from_ndarray(np.roll(RGB, number * 4, axis=1), format="rgb24")
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
