@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from pipelines.service.config import ServiceConfig
-from pipelines.service.decoding import Decoders
+from pipelines.service.decoding import Budget, Decoders
 from pipelines.service.metrics import Metrics
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item, Version
@@ -89,7 +89,10 @@ class Engine:
         """
         for item in items:
             _check(loaded, item)
-        works = await _all(self._prepared(loaded, number, i) for number, i in enumerate(items))
+        budget = self.decoders.budget()
+        works = await _all(
+            self._prepared(loaded, number, item, budget) for number, item in enumerate(items)
+        )
         outcomes = await _all(self._batch(work) for work in works)
         for outcome, item in zip(outcomes, items, strict=True):
             if isinstance(outcome, InputError):
@@ -164,7 +167,7 @@ class Engine:
             return False
         return time.monotonic() - self._failed[1] < self.config.retry_s
 
-    async def _prepared(self, loaded: Loaded, number: int, item: Item) -> Work:
+    async def _prepared(self, loaded: Loaded, number: int, item: Item, budget: Budget) -> Work:
         preparation, place = loaded.model.preparation(item.modality), f"inputs {number}"
         try:
             if item.path is None:
@@ -172,10 +175,16 @@ class Engine:
             if item.modality == "text":  # plain UTF-8: nothing to decode
                 text = await asyncio.to_thread(_text, item, self.config.limits.text_characters)
                 return Work(loaded, item.modality, preparation(text, {}))
-            prepared = await self.decoders.prepare(preparation, item.path, item.reader_options)
+            prepared = await self.decoders.prepare(
+                preparation, item.path, item.reader_options, budget
+            )
         except InputError as error:
             reason = str(error).replace(str(item.path), item.name or "the file")
             raise RefusedError(422, "input", f"{place}: {reason}", _expected(item)) from error
+        most = self.config.limits.frames
+        if item.modality == "video" and len(prepared) > most:
+            found = f"{place}: a video read as {len(prepared):,} frames"
+            raise RefusedError(413, "inputs", found, f"{most:,} or fewer (reader_options.frames)")
         return Work(loaded, item.modality, prepared)
 
     async def _alone(self, work: Work) -> EmbeddingOrError:

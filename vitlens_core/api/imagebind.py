@@ -59,8 +59,10 @@ def imagebind_encoders(
     for modality, (signal, tokenizer) in _settings(sizes).items():
         embed = _mel_first(tower(modality)) if signal.in_clips else tower(modality)
         signal_tower = SignalTower(signal, tokenizer, embed)
-        encoder = signal_encoder(signal_tower, 1 / LOGIT_SCALES[modality])
-        encoders[modality] = replace(encoder, reader_options=_READER_OPTIONS.get(modality, {}))
+        encoder = signal_encoder(modality, signal_tower, 1 / LOGIT_SCALES[modality])
+        stated = _READER_OPTIONS.get(modality, {})
+        preparation = replace(encoder.preparation, reader_options=stated)
+        encoders[modality] = replace(encoder, preparation=preparation)
     # Vision has no scale of its own: similarities of pictures and text take the scale of text.
     temperature = 1 / LOGIT_SCALES["text"]
     if sizes.vision:

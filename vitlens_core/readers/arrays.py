@@ -7,7 +7,9 @@ Promises  it runs nothing that is pickled; the caller checks shape and values.
 from __future__ import annotations
 
 import re
+import tokenize
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -18,6 +20,9 @@ from vitlens_core.errors import InputError
 from vitlens_core.readers.files import unreadable
 from vitlens_core.readers.formats import ARRAYS, TABLE, identify
 
+# What damaged files raise: numpy's and the archive's own, and those of the parsers below them.
+_BROKEN = (ValueError, OSError, EOFError, KeyError, NotImplementedError)
+_BROKEN += (BadZipFile, zlib.error, tokenize.TokenError)
 _SEPARATORS = (";", "\t", ",")  # of cells; in this order, since decimals may be written 1,5
 
 
@@ -71,7 +76,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {"": content}
         with content:
             return {name: content[name] for name in content.files}
-    except (ValueError, OSError, EOFError, BadZipFile, KeyError) as error:
+    except _BROKEN as error:
         raise unreadable(path, "an array of numbers", error) from error
 
 

@@ -20,6 +20,18 @@ def as_file(data: bytes) -> Generator[Path]:
     Raises:
         InputError: the bytes do not tell what file they are, as those of a table do not.
     """
+    with tempfile.TemporaryDirectory(prefix="vitlens-input-") as folder:
+        path = Path(folder, f"input{ending_of(data)}")
+        path.write_bytes(data)
+        yield path
+
+
+def ending_of(data: bytes) -> str:
+    """Return the usual ending of a file with such bytes.
+
+    Raises:
+        InputError: the bytes do not tell what file they are.
+    """
     content = of_content(data[:HEAD_BYTES], len(data))
     if content is None or not is_read(content):
         found = content.name if content else f"bytes that begin with {data[:12]!r}"
@@ -27,10 +39,7 @@ def as_file(data: bytes) -> Generator[Path]:
             f"expected the bytes of a file whose format they tell, found {found} "
             f"({len(data)} bytes). Of a table or a text, give the path"
         )
-    with tempfile.TemporaryDirectory(prefix="vitlens-input-") as folder:
-        path = Path(folder, f"input{content.endings[0]}")
-        path.write_bytes(data)
-        yield path
+    return content.endings[0]
 
 
 def optional(package: str, extra: str = "files") -> ModuleType:

@@ -118,6 +118,8 @@ def _open(path: str | Path) -> tuple[Path, Image.Image]:
         OSError,
         ValueError,
         SyntaxError,  # Pillow's own for a broken PNG
+        KeyError,  # of a damaged EXIF
+        RuntimeError,  # of the AVIF decoder
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ) as error:

@@ -81,7 +81,8 @@ def read_frames(path: str | Path, frames: int) -> np.ndarray:
             for index, (frame, aspect) in enumerate(_decoded(av, path, content))
             if index in wanted
         }
-    except (av.FFmpegError, IndexError) as error:  # IndexError: there is no video stream
+    # IndexError: there is no video stream. UnicodeDecodeError: of damaged tags.
+    except (av.FFmpegError, IndexError, UnicodeDecodeError) as error:
         raise unreadable(path, f"a {content.name} video", error) from error
     if not pictures:
         raise InputError(f"expected a video, found no frame in {path}")

@@ -248,8 +248,9 @@ class Rasterizer:
 
 
 def _open_context() -> moderngl.Context:
-    # In a dictionary of Any, since moderngl annotates this keyword as a dictionary.
-    egl: dict[str, Any] = {"backend": "egl"}
+    # In a dictionary of Any, since moderngl annotates this keyword as a dictionary. The libraries
+    # are named, since looking for them starts a compiler and writes files, which a child may not.
+    egl: dict[str, Any] = {"backend": "egl", "libgl": "libGL.so.1", "libegl": "libEGL.so.1"}
     try:
         return moderngl.create_context(standalone=True, require=330, **egl)
     except Exception as error:  # moderngl and glcontext raise plain Exception

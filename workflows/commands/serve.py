@@ -17,6 +17,7 @@ from pipelines.service.versions import AUTO, NONE, find_index, resolve
 from pipelines.store.home import Home
 from vitlens_core.api.sources import locate
 from vitlens_core.errors import ConfigError, VitlensError
+from vitlens_core.sandbox import protections
 from workflows.ports import HOST, require_free
 
 _POLL_S = 2.0
@@ -57,6 +58,7 @@ def serve(
     if config.token is None and host not in _LOOPBACK:
         warning = f"others can reach {host}, and no token is set: set {TOKEN} or {TOKEN_FILE}"
         console.print(f"[yellow]{warning}[/]", soft_wrap=True)
+    _say_protections(console)
     # Late: Ray takes seconds to import, and the arguments are checked without it.
     from pipelines.service import deployment
 
@@ -67,6 +69,14 @@ def serve(
         console.print("Ctrl-C stops it")
         _watch(deployment.state)
     console.print("stopped")
+
+
+def _say_protections(console: Console) -> None:
+    """Print what keeps an uploaded file from doing harm on this machine."""
+    stated = {name: protections()[name] for name in ("files", "calls")}
+    colour = "yellow" if any(s.startswith("missing") for s in stated.values()) else "default"
+    line = ", ".join(f"{name}: {state}" for name, state in stated.items())
+    console.print(f"[{colour}]sandbox    {escape(line)}[/]", soft_wrap=True)
 
 
 def settings(

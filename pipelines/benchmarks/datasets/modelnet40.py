@@ -30,6 +30,7 @@ import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, read_json
 from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, array_of, cloud, drawn
+from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.readers.files import unreadable
 from vitlens_core.readers.formats import existing
@@ -164,7 +165,7 @@ def _texts(folder: Path) -> list[Example]:
     for line, name in enumerate(names, start=1):
         kind = name.rpartition("_")[0]
         label = _class(kind, f"{path}, line {line}")
-        file = folder / kind / f"{name}.txt"
+        file = resolve_inside(folder, f"{kind}/{name}.txt")
         if not file.is_file():
             raise ConfigError(f"{path}, line {line}: no file {file}")
         examples.append(Example(name, partial(_read_text, file), (file,), (label,)))

@@ -99,7 +99,7 @@ class Ego4dImu(SourceSettings):
 
     def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """[6, time] at 400 Hz. Raises InputError: a gap, or numbers that are missing."""
-        path = self.folder() / pair.signal
+        path = self.place(pair.signal)
         samples = _samples(path)
         start_s = pair.reader_options["start_s"]
         end_s = start_s + self.window_s

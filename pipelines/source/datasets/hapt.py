@@ -95,8 +95,8 @@ class Hapt(SourceSettings):
     def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """[6, time] at 400 Hz, acceleration first. Raises InputError."""
         first, samples = pair.reader_options["first"], pair.reader_options["samples"]
-        acceleration = _rows(self.folder() / pair.signal, first, samples) * G_M_S2
-        rotation = _rows(self.folder() / pair.reader_options["gyroscope"], first, samples)
+        acceleration = _rows(self.place(pair.signal), first, samples) * G_M_S2
+        rotation = _rows(self.place(pair.reader_options["gyroscope"]), first, samples)
         return at_400_hz(np.concatenate([acceleration, rotation], axis=1).T, RATE_HZ)
 
     def _window_starts(self, stretch: Stretch, samples: int) -> list[int]:

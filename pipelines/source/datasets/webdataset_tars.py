@@ -11,10 +11,11 @@ import json
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -23,6 +24,8 @@ from pipelines.source.base import Incomplete, Pair, SourceSettings, plain_key
 from pipelines.source.datasets.manifest import read_with
 from pipelines.source.words import caption, word
 from pipelines.store.splits import Split
+from vitlens_core import caps
+from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities.base import Modality
 from vitlens_core.readers.pictures import read_rgb
@@ -106,16 +109,36 @@ class WebdatasetTars(SourceSettings):
 
     def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """The recording. Raises InputError, ConfigError: an option that its reader lacks."""
-        with _copy(self.folder() / pair.signal, pair.reader_options["signal"]) as file:
-            return read_with(modality, Path(file.name), self.reader_options)
+        with self._file(pair.signal, pair.reader_options["signal"]) as path:
+            return read_with(modality, path, self.reader_options)
 
     def images(self, pair: Pair) -> list[np.ndarray]:
         """Its images, uint8 RGB [H, W, 3] each. Raises InputError."""
         read: list[np.ndarray] = []
         for tar, place in zip(pair.images, pair.reader_options["images"], strict=True):
-            with _copy(self.folder() / tar, place) as file:
-                read.append(read_rgb(file.name))
+            with self._file(tar, place) as path:
+                read.append(read_rgb(path))
         return read
+
+    def lay_out(self, pair: Pair, inbox: Path) -> list[Path]:
+        """Copy the pair's files out of its tar. Raises InputError: the tar is cut short."""
+        places = [pair.reader_options["signal"], *pair.reader_options["images"]]
+        copies = []
+        for name, place in zip(pair.files, places, strict=True):
+            copies.append(_copy_in(inbox, place))
+            copies[-1].write_bytes(_content(self.place(name), place))
+        return copies
+
+    @contextmanager
+    def _file(self, tar: str, place: Place) -> Generator[Path]:
+        """Show a file of a tar as a file of its own; `lay_out` may have made it."""
+        if self._inbox is not None:
+            yield _copy_in(self._inbox, place)
+            return
+        with tempfile.NamedTemporaryFile(suffix=f".{place[2]}") as file:
+            file.write(_content(self.place(tar), place))
+            file.flush()
+            yield Path(file.name)
 
     def _tars(self, folder: Path) -> dict[Path, Split | None]:
         tars: dict[Path, Split | None] = {}
@@ -127,7 +150,8 @@ class WebdatasetTars(SourceSettings):
         }
         for side, globs in sides.items():
             for glob in globs:
-                matches = [] if glob.startswith("/") or not glob else sorted(folder.glob(glob))
+                is_inside = glob and not glob.startswith("/") and ".." not in Path(glob).parts
+                matches = sorted(folder.glob(glob)) if is_inside else []
                 if not matches:
                     raise ConfigError(f"source.{side or 'unsplit'}: no tar {glob!r} in {folder}")
                 if twice := [path for path in matches if tars.get(path, side) != side]:
@@ -218,6 +242,8 @@ def _samples(path: Path) -> Iterator[Sample]:
                 match = _NAME.fullmatch(member.name)
                 if not member.isfile() or match is None or _is_meta(member.name):
                     continue
+                if member.issparse():
+                    raise ConfigError(f"{path}: {member.name} is sparse; pack the tar without -S")
                 # In lower case, as the webdataset library reads them.
                 name, ending = match[1], match[2].lower()
                 if name != sample.name:
@@ -227,8 +253,8 @@ def _samples(path: Path) -> Iterator[Sample]:
                 if ending in sample.places:
                     raise ConfigError(f"{path}: sample {name} has two files .{ending}")
                 sample.places[ending] = [member.offset_data, member.size, _last(ending)]
-                if ending in (TEXT, CLASS, DETAILS) and (content := tar.extractfile(member)):
-                    _take_text(sample, ending, content.read())
+                if ending in (TEXT, CLASS, DETAILS):
+                    _take_text(sample, ending, tar, member)
     except (tarfile.TarError, EOFError) as error:
         raise ConfigError(
             f"{path} cannot be read as an uncompressed tar after sample {sample.name or 'none'}: "
@@ -238,9 +264,16 @@ def _samples(path: Path) -> Iterator[Sample]:
         yield sample
 
 
-def _take_text(sample: Sample, ending: str, content: bytes) -> None:
+def _take_text(sample: Sample, ending: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    if member.size > caps.TEXT_BYTES:
+        sample.mistake = (
+            f"its .{ending} has {member.size:,} bytes; expected up to {caps.TEXT_BYTES:,}"
+        )
+        return
+    content = tar.extractfile(member)
+    assert content is not None, "a file has content"
     try:
-        sample.texts[ending] = content.decode("utf-8-sig")
+        sample.texts[ending] = content.read(caps.TEXT_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         sample.mistake = f"its .{ending} is no UTF-8 text: {error}"
 
@@ -253,21 +286,23 @@ def _last(ending: str) -> str:
     return ending.rpartition(".")[2].lower()
 
 
-def _copy(tar: Path, place: Place) -> IO[bytes]:
-    """Copy a file of a tar to a temporary file with its ending, which is deleted when closed."""
-    offset, size, ending = place
+def _copy_in(inbox: Path, place: Place) -> Path:
+    offset, _, ending = place
+    return resolve_inside(inbox, f"{offset}.{ending}")
+
+
+def _content(tar: Path, place: Place) -> bytes:
+    """Read a file of a tar (`InputError`: the tar ends before)."""
+    offset, size, _ = place
     try:
         with tar.open("rb") as file:
             file.seek(offset)
-            content = file.read(size)
+            content = file.read(min(size, tar.stat().st_size))
     except OSError as error:
         raise InputError(f"{tar} cannot be read: {error}") from error
     if len(content) != size:
         raise InputError(f"expected {size} bytes at {offset} of {tar}, found {len(content)}")
-    copy = tempfile.NamedTemporaryFile(suffix=f".{ending}")  # noqa: SIM115 (the caller closes it)
-    copy.write(content)
-    copy.flush()
-    return copy
+    return content
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
