@@ -27,7 +27,8 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from upath import UPath
 
-from pipelines.execution.bulk import connect, original_error
+from pipelines.execution.bulk import original_error
+from pipelines.execution.cluster import connect
 from pipelines.execution.logger import Point, Report
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.settings import PROGRESS_FILE

@@ -28,7 +28,9 @@ class Limits(BaseModel):
     decode_s: float = Field(20, gt=0, description="time to read one file [s]")
     decode_mb: int = Field(2048, ge=64, description="memory to read one file [MB]")
     request_s: float = Field(120, gt=0, description="time from the body to the answer [s]")
-    waiting: int = Field(64, ge=1, description="requests of a replica at a time")
+    waiting: int = Field(64, ge=2, description="requests of a replica at a time")
+    uploads: int = Field(256, ge=1, description="bodies that arrive at a time")
+    bodies_mb: float = Field(512, gt=0, description="bytes of all bodies in progress [MB]")
 
 
 class ServiceConfig(BaseModel):

@@ -16,7 +16,7 @@ from typing import Any
 
 from ray import serve
 
-from pipelines.execution.bulk import connect
+from pipelines.execution.cluster import connect
 from pipelines.execution.runtime import Resources
 from pipelines.service.app import create_app
 from pipelines.service.config import ServiceConfig
