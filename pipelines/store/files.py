@@ -14,7 +14,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -93,6 +93,29 @@ def write_atomic(path: UPath | Path, data: bytes) -> FileEntry:
     with atomic_file(path) as file:
         file.write(data)
     return file.entry
+
+
+def private_folder(folder: Path) -> Path:
+    """Return a folder that only this user can enter, and make it if needed."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
+
+
+def private_once(path: Path, make: Callable[[], str]) -> str:
+    """Return the text of a file that only this user can read, and write it if there is none.
+
+    It appears whole, and one text wins if several processes write it at once.
+    """
+    if not path.exists():
+        private_folder(path.parent)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+        temporary.touch(mode=0o600)
+        temporary.write_text(make())
+        with suppress(FileExistsError):
+            os.link(temporary, path)  # unlike a rename, it never replaces another's file
+        temporary.unlink()
+    return path.read_text()
 
 
 def file_entry(path: UPath | Path) -> FileEntry:

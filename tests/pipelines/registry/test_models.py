@@ -62,7 +62,12 @@ def test_training_curves_are_metrics_by_step(home: Path) -> None:
 def test_nothing_is_written_outside_home(home: Path) -> None:
     register(home)
     assert {path.name for path in Path.cwd().iterdir()} == {"home"}
-    assert {path.name for path in home.iterdir()} == {"artifacts", "mlartifacts", "mlflow.db"}
+    assert {path.name for path in home.iterdir()} == {
+        "artifacts",
+        "keys",
+        "mlartifacts",
+        "mlflow.db",
+    }
     assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
