@@ -83,11 +83,17 @@ def append(client: MlflowClient, name: str, move: Move) -> int | None:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-    source = client.get_model_version(name, str(move.version)).source
+    moved = client.get_model_version(name, str(move.version))
     for _ in range(_ATTEMPTS):
         try:
             made = client.create_model_version(
-                log, source=source, tags={_MOVE: move.model_dump_json()}
+                log,
+                source=str(
+                    moved.source
+                ),  # a server takes no entry without files, nor others' files
+                run_id=moved.run_id,
+                model_id=moved.model_id,
+                tags={_MOVE: move.model_dump_json()},
             )
             break
         except MlflowException as error:  # the server gave the same number to several at once

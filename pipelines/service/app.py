@@ -47,7 +47,7 @@ _PAGES = {
     "/report.css": Path(__file__).parents[1] / "report" / "report.css",  # one style for both
 }
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
-_STATUSES = (400, 401, 408, 413, 415, 422, 429, 503)
+_STATUSES = (400, 401, 403, 408, 413, 415, 422, 429, 503)
 _MISTAKES: dict[int | str, dict[str, Any]] = {status: {"model": Mistake} for status in _STATUSES}
 Asked = TypeVar("Asked", bound=Question)
 Answered = TypeVar("Answered")

@@ -18,6 +18,7 @@ from ray import serve
 
 from pipelines.execution.cluster import connect
 from pipelines.execution.runtime import Resources
+from pipelines.service import doors
 from pipelines.service.app import create_app
 from pipelines.service.config import ServiceConfig
 from pipelines.service.engine import EmbeddingOrError, Engine, Work
@@ -36,6 +37,7 @@ class Replica:
     """One engine behind HTTP; Ray gathers the inputs of several requests into batches."""
 
     def __init__(self, config: ServiceConfig) -> None:
+        doors.close_replica()
         logging.getLogger("vitlens.service").setLevel(logging.INFO)
         together: Any = self._together  # Ray's types do not know its own setters
         together.set_max_batch_size(config.batch_size)
@@ -87,13 +89,12 @@ def _start(config: ServiceConfig, host: str, port: int, replicas: int, counters:
         FOLDER: str(counters),
         "VITLENS_HOME": str(Home.from_environment().root),
     }
-    waiting = config.limits.waiting
     deployment: Any = serve.deployment(
         Replica,
         name=_NAME,
         num_replicas=replicas,
         # More than the guard admits, so that the guard refuses requests, with a reason.
-        max_ongoing_requests=4 * waiting,
+        max_ongoing_requests=2 * (config.limits.waiting + config.limits.uploads),
         ray_actor_options={
             "num_cpus": _REPLICA_CPUS,
             "runtime_env": {"env_vars": environment},

@@ -19,6 +19,7 @@ from pipelines.service.bodies import Bodies
 from pipelines.service.config import Limits
 
 HEAD_S = 10.0  # for the head of a connection's first request
+_OPENER = "add_port_to_grpc_server"
 _CONNECTIONS = 512  # of one process; further ones get 503
 
 
@@ -54,9 +55,9 @@ def close_replica() -> None:
     Serve would accept pickles there from anybody, on every interface; there is no other
     deployment, and its proxy calls a replica as an actor.
     """
-    if not callable(getattr(replica, "add_port_to_grpc_server", None)):
+    if not callable(getattr(replica, _OPENER, None)):
         raise RuntimeError("this version of Ray Serve opens its port in another way")
-    replica.add_port_to_grpc_server = _no_port
+    setattr(replica, _OPENER, _no_port)
 
 
 def _no_port(server: Any, address: str) -> int:

@@ -12,7 +12,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class Work:
     loaded: Loaded
     modality: str
     prepared: Any
+    is_over: Event = field(default_factory=Event)  # nobody waits for the request's answer any more
 
 
 EmbeddingOrError = np.ndarray | Exception
@@ -89,8 +91,14 @@ class Engine:
         """
         for item in items:
             _check(loaded, item)
-        works = await _all(self._prepared(loaded, number, i) for number, i in enumerate(items))
-        outcomes = await _all(self._batch(work) for work in works)
+        is_over = Event()
+        try:
+            works = await _all(
+                self._prepared(loaded, number, item, is_over) for number, item in enumerate(items)
+            )
+            outcomes = await _all(self._batch(work) for work in works)
+        finally:
+            is_over.set()
         for outcome, item in zip(outcomes, items, strict=True):
             if isinstance(outcome, InputError):
                 raise RefusedError(422, "input", str(outcome), _expected(item))
@@ -164,19 +172,19 @@ class Engine:
             return False
         return time.monotonic() - self._failed[1] < self.config.retry_s
 
-    async def _prepared(self, loaded: Loaded, number: int, item: Item) -> Work:
+    async def _prepared(self, loaded: Loaded, number: int, item: Item, is_over: Event) -> Work:
         preparation, place = loaded.model.preparation(item.modality), f"inputs {number}"
         try:
             if item.path is None:
-                return Work(loaded, item.modality, preparation(item.text, {}))
+                return Work(loaded, item.modality, preparation(item.text, {}), is_over)
             if item.modality == "text":  # plain UTF-8: nothing to decode
                 text = await asyncio.to_thread(_text, item, self.config.limits.text_characters)
-                return Work(loaded, item.modality, preparation(text, {}))
+                return Work(loaded, item.modality, preparation(text, {}), is_over)
             prepared = await self.decoders.prepare(preparation, item.path, item.reader_options)
         except InputError as error:
             reason = str(error).replace(str(item.path), item.name or "the file")
             raise RefusedError(422, "input", f"{place}: {reason}", _expected(item)) from error
-        return Work(loaded, item.modality, prepared)
+        return Work(loaded, item.modality, prepared, is_over)
 
     async def _alone(self, work: Work) -> EmbeddingOrError:
         return (await self.embed_all([work]))[0]
@@ -184,6 +192,8 @@ class Engine:
     def _embed_all(self, works: list[Work]) -> list[EmbeddingOrError]:
         groups: dict[tuple[int, str], list[int]] = {}
         for number, work in enumerate(works):
+            if work.is_over.is_set():  # it timed out, or its client has gone
+                continue
             groups.setdefault((id(work.loaded), work.modality), []).append(number)
         outcomes: list[EmbeddingOrError] = [RuntimeError("not embedded")] * len(works)
         for (_, modality), numbers in groups.items():

@@ -99,7 +99,9 @@ def test_an_answer_names_the_model_it_met_though_another_came_meanwhile(
         return await embed(*args)
 
     monkeypatch.setattr(engine, "embed", slow)
-    answer = TestClient(create_app(engine)).post("/embed", files={"text": (None, "a lamp")})
+    answer = TestClient(create_app(engine), "http://127.0.0.1").post(
+        "/embed", files={"text": (None, "a lamp")}
+    )
     assert answer.json()["model"][0]["version"] == "1"
     assert answer.headers["x-vitlens-model"] == "vitlens-point_cloud/1"
 
@@ -357,7 +359,7 @@ def test_a_request_leaves_no_file(
 def test_a_token_is_asked_for(engine: Engine, config: ServiceConfig) -> None:
     guarded = copy.copy(engine)
     guarded.config = config.model_copy(update={"token": SecretStr("a-token-of-24-characters")})
-    client = TestClient(create_app(guarded))
+    client = TestClient(create_app(guarded), "http://127.0.0.1")
     body = {"inputs": [TEXT]}
     assert client.post("/embed", json=body).status_code == 401
     for given in ("Bearer wrong", "Basic a-token-of-24-characters", "Bearer", "Bearer é"):
