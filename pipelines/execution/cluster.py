@@ -42,7 +42,7 @@ _LOOPBACK = {
 }
 # Ray Serve calls it in the process that receives HTTP, before that process listens.
 _PROXY_HOOK = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "pipelines.service.doors.limit_proxy"}
-_LONGEST_TEMP = 40  # paths of Unix sockets have 107 characters at most, and Ray adds some 60
+_LONGEST_TEMP = 16  # paths of Unix sockets have 107 characters at most, and some 90 are added
 
 
 def is_local() -> bool:

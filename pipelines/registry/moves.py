@@ -83,16 +83,11 @@ def append(client: MlflowClient, name: str, move: Move) -> int | None:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-    moved = client.get_model_version(name, str(move.version))
     for _ in range(_ATTEMPTS):
         try:
             made = client.create_model_version(
                 log,
-                source=str(
-                    moved.source
-                ),  # a server takes no entry without files, nor others' files
-                run_id=moved.run_id,
-                model_id=moved.model_id,
+                source=f"models:/{name}/{move.version}",  # a server takes no entry without files
                 tags={_MOVE: move.model_dump_json()},
             )
             break

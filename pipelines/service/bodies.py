@@ -72,8 +72,8 @@ class Bodies:
 
     @property
     def bytes(self) -> int:
-        """Bytes of all bodies whose requests are in progress."""
-        return sum(body.received for body in self._present)
+        """Bytes of all bodies whose requests are in progress and have not given way."""
+        return sum(b.received for b in self._present if not b.given_way.is_set())
 
     def whole(self, client: str | None = None) -> int:
         """Count the requests whose bodies are whole, of one client or of all."""
@@ -151,10 +151,8 @@ class Bodies:
             chosen.given_way.set()
 
     def _are_too_many(self) -> bool:
-        left = [body for body in self._present if not body.given_way.is_set()]
-        unfinished = sum(not body.is_whole for body in left)
-        total = sum(body.received for body in left)
-        return unfinished > self._limits.uploads or total > self._limits.bodies_mb * 2**20
+        unfinished = sum(not (b.is_whole or b.given_way.is_set()) for b in self._present)
+        return unfinished > self._limits.uploads or self.bytes > self._limits.bodies_mb * 2**20
 
     def _greediest(self) -> Body | None:
         """Return the oldest unfinished body of the client with the most bytes, then bodies."""

@@ -147,8 +147,7 @@ def test_a_run_id_with_dots_writes_only_below_models(
         made = client.create_model_version(
             NAME,
             source=str(honest.source),
-            run_id=honest.run_id,
-            model_id=honest.model_id,
+            model_id=str(honest.source).split("/")[-2],
             tags=tags,
         )
         _set_run_id(home, int(made.version), "../../../evil")

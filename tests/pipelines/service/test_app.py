@@ -251,7 +251,8 @@ TEXT = {"modality": "text", "text": "a chair"}
 BAD_QUESTIONS: dict[str, tuple[str, Any, int, str]] = {
     "not JSON": ("/embed", b"{", 422, "body"),
     "another shape": ("/embed", [1], 422, "body"),
-    "deep JSON": ("/embed", b'{"inputs":' + b"[" * 50_000, 422, "body"),
+    "deep JSON": ("/embed", b'{"inputs":' + b"[" * 50_000, 413, "values"),
+    "nested JSON": ("/embed", b'{"inputs":' + b"[" * 1_000, 422, "body"),
     "no inputs": ("/embed", {"inputs": []}, 422, "inputs"),
     "unknown key": ("/embed", {"inputs": [TEXT], "x": 1}, 422, "x"),
     "a path": ("/embed", {"inputs": [{"modality": "image", "path": "/etc/passwd"}]}, 422, "path"),

@@ -262,7 +262,7 @@ def test_all_bodies_together_keep_within_their_bytes() -> None:
     run(test)
 
 
-@pytest.mark.parametrize("declared", ["9" * 5000, "99999999999", "-1", "1e9", "\u0661"])
+@pytest.mark.parametrize("declared", ["9" * 5000, "99999999999", "-1", "1e9", "0x10"])
 def test_a_declared_length_is_checked_as_text(client: TestClient, declared: str) -> None:
     headers = {
         "content-type": "application/json",
