@@ -38,6 +38,7 @@ from pipelines.registry.tracking import DIGEST_TAG, EVALUATION_TAG, EvaluatedLen
 from pipelines.store.artifacts import Artifact, digest
 from pipelines.store.files import made_once
 from pipelines.store.home import Home
+from pipelines.store.locks import alone
 from pipelines.store.text import redacted
 from vitlens_core.digests import check_digests
 from vitlens_core.errors import ConfigError, IntegrityError
@@ -112,9 +113,10 @@ def register_challenger(
     """
     client, name = connect(home), model_name(modality)
     evaluated = EvaluatedLens(modality, config, artifacts)
-    version = _registered(client, name, evaluated.fingerprint)
-    if version is None:
-        version = _register(client, home, name, evaluated)
+    with alone(home, f"register-{name}", logger.warning):
+        version = _registered(client, name, evaluated.fingerprint)
+        if version is None:
+            version = _register(client, home, name, evaluated)
     if aliases(client, name).get(CHAMPION) != version:
         client.set_registered_model_alias(name, CHALLENGER, str(version))
     return get(client, name, version)

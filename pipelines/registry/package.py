@@ -104,7 +104,7 @@ def _collect(artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Path]
         source = artifacts[step].path(file_name)
         if name not in _OPTIONAL or source.exists():
             files[name] = folder / file_name
-            files[name].write_bytes(source.read_bytes())
+            files[name].write_bytes(artifacts[step].read_whole(file_name))
     files["card"] = folder / CARD_FILE
     files["card"].write_text(card.write(artifacts))
     return files

@@ -5,7 +5,9 @@
     ├── curves/       figures of trainings, if `tracking.loggers` has json_lines
     ├── dagster/      run history (sqlite)
     ├── generated/    data sets written by their sources, in published formats
+    ├── keys/         the home's signing key and the service's token, for this user only
     ├── latest        link to the newest of reports/
+    ├── locks/        which process makes what
     ├── logs/         one file per run
     ├── mirrors/      annotations of remote mirrors, by version
     ├── models/       registered models fetched from a server

@@ -6,6 +6,7 @@ import time
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from upath import UPath
 
@@ -36,9 +37,10 @@ def show_status(console: Console, workplace: Workplace) -> None:
 
 
 def _artifacts(home: Home) -> Table | str:
-    finished = sorted(home.store.artifacts(), key=lambda a: (_order(a.manifest.step), -_age_s(a)))
+    found, unreadable = home.store.scan()
+    finished = sorted(found, key=lambda a: (_order(a.manifest.step), -_age_s(a)))
     unfinished = [f for f in home.store.root.glob("*/*") if not (f / MANIFEST).exists()]
-    if not finished and not unfinished:
+    if not finished and not unfinished and not unreadable:
         return "no artifacts yet: `vitlens run MODALITY` makes them"
     table = Table("step", "fingerprint", "content", "quarantined", "size", "age", title="artifacts")
     for artifact in finished:
@@ -47,6 +49,8 @@ def _artifacts(home: Home) -> Table | str:
         # Shards of a killed run, or of an artifact that is built piece by piece.
         shards = len(list(folder.glob("*.record.json")))
         table.add_row(folder.parent.name, folder.name, f"{shards} shards", "[yellow]unfinished[/]")
+    for damage in unreadable:
+        table.add_row("[red]damaged[/]", "", escape(damage))
     return table
 
 

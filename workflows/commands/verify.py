@@ -36,14 +36,17 @@ def verify(console: Console, home: Home, step: str | None = None) -> int:
     Raises:
         ConfigError: there is no artifact to check.
     """
-    artifacts = [a for a in home.store.artifacts() if step in (None, a.manifest.step)]
-    if not artifacts:
+    found, unreadable = home.store.scan()
+    artifacts = [a for a in found if step in (None, a.manifest.step)]
+    if not artifacts and not unreadable:
         wanted = f"no artifacts of {step}" if step else "no artifacts"
         raise ConfigError(f"{home.store.root} holds {wanted}: `vitlens run MODALITY` makes them")
     artifacts.sort(key=lambda a: (a.manifest.step, a.fingerprint))
     total = sum(entry.size_bytes for a in artifacts for entry in a.manifest.files)
     columns = (TextColumn("verify"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    damaged = 0
+    damaged = len(unreadable)
+    for damage in unreadable:
+        console.print(f"[red]{escape(damage)}[/]", highlight=False, soft_wrap=True)
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("verify", total=total)
         for damage, size_bytes in _checked_files(artifacts):
