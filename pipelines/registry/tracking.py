@@ -24,6 +24,7 @@ from pipelines.execution.logger import Point, Training, points_of
 from pipelines.foundation.info import read_info
 from pipelines.lens.curves import TrainingCurves, read_curves
 from pipelines.store.artifacts import Artifact
+from pipelines.store.text import redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -113,7 +114,7 @@ def end_training(client: MlflowClient, run_id: str, error: BaseException | None)
     if error is None:
         client.set_terminated(run_id, "FINISHED")
         return
-    client.set_tag(run_id, FAILURE_TAG, f"{type(error).__name__}: {error}"[:_MAX_TAG])
+    client.set_tag(run_id, FAILURE_TAG, redacted(f"{type(error).__name__}: {error}")[:_MAX_TAG])
     client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
 
 
@@ -157,7 +158,7 @@ def flatten(config: object, path: str = "") -> Iterator[tuple[str, str]]:
         for key, value in config.items():
             yield from flatten(value, f"{path}.{key}" if path else str(key))
     else:
-        yield path, str(config)
+        yield path, redacted(str(config))
 
 
 def log_params(client: MlflowClient, run_id: str, config: BaseModel | Mapping[str, object]) -> None:

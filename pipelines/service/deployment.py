@@ -36,7 +36,8 @@ _PASSED_ON = ("MLFLOW_TRACKING_URI", "VITLENS_STORE")
 class Replica:
     """One engine behind HTTP; Ray gathers the inputs of several requests into batches."""
 
-    def __init__(self, config: ServiceConfig) -> None:
+    def __init__(self, config: ServiceConfig, environment: dict[str, str]) -> None:
+        os.environ.update(environment)
         doors.close_replica()
         logging.getLogger("vitlens.service").setLevel(logging.INFO)
         together: Any = self._together  # Ray's types do not know its own setters
@@ -83,12 +84,9 @@ def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Gener
 
 
 def _start(config: ServiceConfig, host: str, port: int, replicas: int, counters: Path) -> None:
+    # Not in `runtime_env`, which Ray logs: a URL may hold a password.
     known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment = {
-        **known,
-        FOLDER: str(counters),
-        "VITLENS_HOME": str(Home.from_environment().root),
-    }
+    environment = {FOLDER: str(counters), "VITLENS_HOME": str(Home.from_environment().root)}
     deployment: Any = serve.deployment(
         Replica,
         name=_NAME,
@@ -103,7 +101,7 @@ def _start(config: ServiceConfig, host: str, port: int, replicas: int, counters:
     )
     serve.start(http_options={"host": host, "port": port})
     try:
-        serve.run(deployment.bind(config), name=_NAME, route_prefix="/", blocking=False)
+        serve.run(deployment.bind(config, known), name=_NAME, route_prefix="/", blocking=False)
     except RuntimeError as error:
         raise VitlensError(f"the service did not start: {error}") from error
 

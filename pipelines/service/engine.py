@@ -25,6 +25,7 @@ from pipelines.service.metrics import Metrics
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item, Version
 from pipelines.service.versions import Loaded, Models, is_followed
+from pipelines.store.text import redacted
 from vitlens_core.api.model import check_options
 from vitlens_core.errors import ConfigError, InputError
 
@@ -145,7 +146,7 @@ class Engine:
         try:
             versions = await asyncio.to_thread(self.models.now)
         except Exception as error:  # the registry may be down: the present model stays
-            self.reload = f"the registry cannot be asked: {error}"
+            self.reload = redacted(f"the registry cannot be asked: {error}")
             LOG.warning("%s", self.reload)
             return
         if versions == self.current.versions:
@@ -159,7 +160,7 @@ class Engine:
             loaded = await asyncio.to_thread(self.models.open, versions)
         except Exception as error:  # a version that fails in any way must not end the present one
             self._failed = (versions, time.monotonic())
-            self.reload = f"{names} cannot be opened: {error}"
+            self.reload = redacted(f"{names} cannot be opened: {error}")
             self.metrics.reloads.labels("failed").inc()
             LOG.exception("%s stays: %s", self.current.label, self.reload)
             return

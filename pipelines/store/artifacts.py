@@ -21,12 +21,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from upath import UPath
 
 from pipelines.store.files import FileEntry, file_entry, is_abandoned, write_atomic
 from pipelines.store.shards import OpenShard, Sample, read_shard, read_sums
-from pipelines.store.text import printable
+from pipelines.store.text import printable, redacted, redacted_values
 from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,11 @@ class Quarantined(BaseModel):
     key: str = Field(description="key of the sample, or uid of the object")
     step: str = Field(description="step that left it out")
     reason: str = Field(description="why, in a sentence")
+
+    @field_validator("reason")
+    @classmethod
+    def _fit_for_show(cls, reason: str) -> str:
+        return printable(redacted(reason), lines=True)
 
 
 class Manifest(BaseModel):
@@ -309,7 +314,7 @@ class Build:
             step=self._identity["step"],
             version=self._identity["version"],
             fingerprint=self.fingerprint,
-            config=self._identity["config"],
+            config=redacted_values(self._identity["config"]),
             inputs=self._identity["inputs"],
             counts=dict(counts),
             quarantined=tuple(quarantined),

@@ -29,6 +29,7 @@ from pathlib import Path
 from upath import UPath
 
 from pipelines.store.artifacts import Store
+from pipelines.store.files import private_folder
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,13 @@ class Home:
         return self.root / "latest"
 
     def logs(self) -> Path:
-        return _created(self.root / "logs")
+        return private_folder(self.root / "logs")
 
     def curves(self) -> Path:
         return _created(self.root / "curves")
 
     def dagster(self) -> Path:
-        return _created(self.root / "dagster")
+        return private_folder(self.root / "dagster")
 
 
 def _created(folder: Path) -> Path:

@@ -13,7 +13,6 @@ from typing import Any
 import click
 from pydantic import SecretStr
 from rich.console import Console
-from rich.markup import escape
 
 from pipelines.service.config import (
     TOKEN,
@@ -28,6 +27,7 @@ from pipelines.store.home import Home
 from vitlens_core.api.sources import locate
 from vitlens_core.errors import ConfigError, VitlensError
 from workflows.ports import HOST, require_free
+from workflows.text import shown
 
 _POLL_S = 2.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -70,7 +70,7 @@ def serve(console: Console, home: Home, arguments: Arguments) -> None:
     host, port, replicas = arguments.host, arguments.port, arguments.replicas
     require_free("--port", port, host)
     if search:
-        console.print(f"[yellow]search     off: {escape(search)}[/]", soft_wrap=True)
+        console.print(f"[yellow]search     off: {shown(search)}[/]", soft_wrap=True)
     # Late: Ray takes seconds to import, and the arguments are checked without it.
     from pipelines.service import deployment
 
@@ -134,7 +134,7 @@ def _about_token(home: Home, arguments: Arguments, config: ServiceConfig) -> str
         return "[yellow]token      none: every user of this machine can use the service[/]"
     if token_from():
         return "token      that of the environment"
-    return f"token      in {escape(str(token_file(home.root)))}"
+    return f"token      in {shown(str(token_file(home.root)))}"
 
 
 def _stop_on_signals() -> None:
