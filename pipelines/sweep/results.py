@@ -20,7 +20,6 @@ from pipelines.execution.bulk import read_record
 from pipelines.lens.settings import TrainConfig
 from pipelines.report.content import Report, Run, SamplesAre
 from pipelines.store.artifacts import Artifact, digest
-from pipelines.store.text import redacted_values
 from vitlens_core.foundation.info import FoundationInfo
 
 _WHERE = {"resources", "tracking"}  # sections that do not change what is computed
@@ -63,8 +62,7 @@ class Sweep:
     @cached_property
     def fingerprint(self) -> str:
         """The identity of the comparison; where it ran does not enter."""
-        dumped = [p.config.model_dump(mode="json", exclude=_WHERE) for p in self.points]
-        configs = redacted_values(dumped)
+        configs = [p.config.model_dump(mode="json", exclude=_WHERE) for p in self.points]
         labels = [point.label for point in self.points]
         return digest([self.modality, self.axis, self.profile, labels, configs])
 
