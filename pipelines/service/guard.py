@@ -24,7 +24,11 @@ from pipelines.service.refusal import RefusedError
 
 LOG = logging.getLogger("vitlens.service")
 _PAGE = ("/", "/explorer.css", "/explorer.js", "/report.css")
-OPEN = (*_PAGE, "/health", "/ready", "/docs", "/openapi.json")
+_DOCS = "/static-offline-docs"
+_DOCS_FILES = tuple(
+    f"{_DOCS}/{name}" for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+)
+OPEN = (*_PAGE, "/health", "/ready", "/docs", "/openapi.json", *_DOCS_FILES)
 _BUSY_S = "1"  # Retry-After of a refusal for load
 ANSWERED_BY = "vitlens.model"  # key in a request's scope: the model that answers it
 

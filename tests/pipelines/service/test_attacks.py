@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -270,3 +271,15 @@ def test_a_declared_length_is_checked_as_text(client: TestClient, declared: str)
     }
     answer = client.post("/embed", content=b"{}", headers=headers)
     assert answer.status_code in (400, 413)
+
+
+# --- finding 21: the page of the interface ---------------------------------------------------------
+
+
+def test_the_page_of_the_interface_loads_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/docs").text
+    for place in re.findall(r'(?:src|href)="([^"]+)"', page):
+        assert place.startswith("/"), place
+        answer = client.get(place)
+        assert (answer.status_code, len(answer.content) > 1000) == (200, True)
+    assert "://" not in page.replace("http://127.0.0.1", "")
