@@ -92,7 +92,8 @@ def _licence(package: Locked) -> Iterator[str]:
         stated = metadata.metadata(package.name)
     except metadata.PackageNotFoundError:  # locked for another system
         return
-    name = stated.get("License-Expression") or stated.get("License") or ""
+    fields = ("License-Expression", "License")
+    name = next((stated[field] for field in fields if field in stated), "")
     if 0 < len(name) < 80 and "\n" not in name:
         yield name
 

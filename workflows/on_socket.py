@@ -20,7 +20,7 @@ def main() -> None:
     def run(app: Any, host: str, port: int, **options: Any) -> None:
         _run(app, uds=socket, **options)
 
-    uvicorn.run = run
+    setattr(uvicorn, "run", run)  # noqa: B010  of another signature
     dagster.main()
 
 

@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,8 @@ def _set_absent(variables: dict[str, str]) -> None:
 def _local(resources: Resources) -> dict[str, Any]:
     """Prepare this process for a local Ray, and return the arguments of `ray.init`."""
     from ray._private import ray_constants
-    from ray._raylet import AuthenticationTokenLoader, Config
 
+    raylet: Any = import_module("ray._raylet")
     folder = _private_folder()
     token = folder / "token"
     token.touch(mode=0o600)
@@ -96,8 +97,8 @@ def _local(resources: Resources) -> dict[str, Any]:
     )
     # Ray has read these already if it was imported before, or run before with another token.
     ray_constants.ENABLE_RAY_CLUSTER = False
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
     return {
         "address": "local",  # never join a cluster that somebody else runs on this machine
         "num_cpus": resources.cpus,
@@ -128,10 +129,10 @@ def _end(folder: Path, pid: int) -> None:
 def _require_closed() -> None:
     """Stop a local Ray that others could use (`VitlensError`)."""
     import ray
-    from ray._raylet import AuthenticationMode, get_authentication_mode
 
+    raylet: Any = import_module("ray._raylet")
     address = ray.util.get_node_ip_address()
-    has_token = get_authentication_mode() == AuthenticationMode.TOKEN
+    has_token = raylet.get_authentication_mode() == raylet.AuthenticationMode.TOKEN
     if address != "127.0.0.1" or not has_token:
         ray.shutdown()
         raise VitlensError(

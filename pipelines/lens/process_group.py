@@ -54,6 +54,6 @@ class _FileBackend(of_ray._TorchBackend):
         ]
         ray.get(started)
 
-    def on_shutdown(self, worker_group: Any, backend_config: TorchConfig) -> None:
+    def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
         super().on_shutdown(worker_group, backend_config)
         shutil.rmtree(self._folder, ignore_errors=True)
