@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType
@@ -32,6 +33,8 @@ ROOT = Path(__file__).parents[1]
 LOCKS = ("requirements.lock", "weights.lock")
 _TIMEOUT_S = 600
 _SHOWN = 5
+_Component: Any = Component  # the library makes their constructors at run time
+_Hash: Any = HashType
 # Its flaws are known: whoever does not name one of them is no data base of vulnerabilities.
 _CONTROL = "jinja2==2.4.1\n"
 
@@ -69,18 +72,18 @@ def without_hash(packages: list[Locked]) -> list[str]:
 
 def sbom(packages: list[Locked]) -> str:
     """Return the bill of materials as CycloneDX JSON."""
-    bom = Bom()
+    bom: Any = Bom()
     for package in packages:
         purl = PackageURL("pypi", name=package.name, version=package.version)
         bom.components.add(
-            Component(
+            _Component(
                 name=package.name,
                 version=package.version,
                 type=ComponentType.LIBRARY,
                 purl=purl,
                 bom_ref=purl.to_string(),
                 licenses=[LicenseFactory().make_from_string(name) for name in _licence(package)],
-                hashes=[HashType(alg=HashAlgorithm.SHA_256, content=h) for h in package.hashes],
+                hashes=[_Hash(alg=HashAlgorithm.SHA_256, content=h) for h in package.hashes],
             )
         )
     return JsonV1Dot6(bom).output_as_string(indent=1)

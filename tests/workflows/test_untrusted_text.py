@@ -61,7 +61,7 @@ def test_secrets_of_urls_are_replaced(text: str, expected: str | None) -> None:
 
 def test_history_and_status_steer_no_terminal(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VITLENS_HOME", str(home))
-    monkeypatch.setenv("VITLENS_USER", ESCAPES)
+    monkeypatch.setenv("VITLENS_USER", ESCAPES.replace("\0", ""))
     model = register(home)
     promotion.promote(home, NAME, model.version, f"why {ESCAPES} {URL}")
     client = models.connect(home)

@@ -273,7 +273,7 @@ def test_a_declared_length_is_checked_as_text(client: TestClient, declared: str)
     assert answer.status_code in (400, 413)
 
 
-# --- finding 21: the page of the interface ---------------------------------------------------------
+# --- finding 21: the page of the interface ------------------------------------------------
 
 
 def test_the_page_of_the_interface_loads_nothing_from_elsewhere(client: TestClient) -> None:
