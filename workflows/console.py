@@ -14,12 +14,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import ModelVersion
 from pipelines.registry.promotion import Move
 from pipelines.store.artifacts import Artifact
+from pipelines.store.text import redacted
+from workflows.text import shown
 
 _STDOUT, _STDERR = 1, 2
 _WIDTH = 12
@@ -36,13 +37,18 @@ def terminal() -> Console:
     return _consoles[-1] if _consoles else Console(stderr=True)
 
 
+class _Redacting(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
+
+
 @contextmanager
 def quiet_terminal(log: Path) -> Generator[Console]:
     """Send the process's output, its children's and all log records to `log`."""
     with ExitStack() as stack:
         file = stack.enter_context(log.open("a", buffering=1))
         handler = logging.StreamHandler(file)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         root.addHandler(handler)
         root.setLevel(logging.INFO)
@@ -89,18 +95,18 @@ def show_version(console: Console, step: str, model: ModelVersion) -> None:
 
 
 def show_rolled_back(console: Console, model: ModelVersion, move: Move) -> None:
-    why = f" ({escape(move.why)})" if move.why else ""
+    why = f" ({shown(move.why)})" if move.why else ""
     _line(
         console,
         "champion",
-        f"[yellow]unchanged[/]: {escape(move.who)} rolled version {model.version} back{why}; "
+        f"[yellow]unchanged[/]: {shown(move.who)} rolled version {model.version} back{why}; "
         "use `vitlens promote` to make it champion again",
     )
 
 
 def show_gates(console: Console, results: Sequence[GateResult]) -> None:
     for result in results:
-        _line(console, "gate", f"{result.name} {MARKS[result.outcome]}: {escape(result.reason)}")
+        _line(console, "gate", f"{result.name} {MARKS[result.outcome]}: {shown(result.reason)}")
 
 
 def _line(console: Console, step: str, text: str) -> None:

@@ -83,5 +83,5 @@ def open_model(runtime: Runtime, foundation: Artifact, lens: Artifact) -> Model:
     """Open a lens on its foundation, as consumers load it."""
     with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
         local = Path(folder, LENS_FILE)
-        local.write_bytes(lens.path(LENS_FILE).read_bytes())
+        local.write_bytes(lens.read_whole(LENS_FILE))
         return load(local, foundation=open_foundation(foundation), device=runtime.resources.device)

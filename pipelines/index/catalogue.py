@@ -59,7 +59,12 @@ class Catalogue:
     """
 
     def __init__(self, artifact: Artifact) -> None:
-        """Open the index (`ConfigError`: the artifact is another step's)."""
+        """Open the index.
+
+        Raises:
+            ConfigError: the artifact is another step's.
+            IntegrityError: a file differs from the artifact's manifest.
+        """
         if artifact.manifest.step != STEP.name:
             raise ConfigError(
                 f"{artifact.folder} is no index but an artifact of {artifact.manifest.step}"
@@ -151,6 +156,7 @@ class Catalogue:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def _local(self, name: str) -> Path:
+        self._artifact.check(name)  # a damaged graph would end this process
         path: UPath = self._artifact.path(name)
         if isinstance(path, Path):
             return path

@@ -45,14 +45,13 @@ NOT_IMPORTED = {
     "mkdocs-material": "a theme",
     "mkdocs-click": "a Markdown extension",
     "mkdocstrings": "a plugin",
-    "dagster-webserver": "a process of its own, `vitlens ui`",
     "onnxscript": "torch.onnx exports with it",
     "python-multipart": "starlette reads forms with it",
     "s3fs": "fsspec opens s3:// with it",
     "torchvision": "open_clip and timm import it",
 }
 TOOLS = {"coverage", "import-linter", "pytest-timeout", "pytest-xdist", "ruff", "setuptools"}
-TOOLS |= {"ty", "uv"}
+TOOLS |= {"pip-audit", "ty", "uv"}
 IMPORTERS = ("optional", "import_module", "_Late")
 MODULES = read_modules(ROOT, sorted(OWN))
 DISTRIBUTIONS = packages_distributions()
@@ -118,7 +117,8 @@ def test_what_is_declared_for_a_package_is_imported_by_one() -> None:
 
 def test_what_is_declared_for_tests_is_imported_by_one() -> None:
     own = {Requirement(line).name for line in PROJECT["optional-dependencies"]["dev"]}
-    found = {n for m in MODULES.values() if m.path.parts[0] == "tests" for n in imported(m)}
+    users = [m for m in MODULES.values() if m.path.parts[0] in ("tests", "infra")]
+    found = {name for module in users for name in imported(module)}
     assert sorted(own - found - {"vitlens"}) == sorted(TOOLS)
 
 

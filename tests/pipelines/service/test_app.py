@@ -100,7 +100,9 @@ def test_an_answer_names_the_model_it_met_though_another_came_meanwhile(
         return await embed(*args)
 
     monkeypatch.setattr(engine, "embed", slow)
-    answer = TestClient(create_app(engine)).post("/embed", files={"text": (None, "a lamp")})
+    answer = TestClient(create_app(engine), "http://127.0.0.1").post(
+        "/embed", files={"text": (None, "a lamp")}
+    )
     assert answer.json()["model"][0]["version"] == "1"
     assert answer.headers["x-vitlens-model"] == "vitlens-point_cloud/1"
 
@@ -250,7 +252,8 @@ TEXT = {"modality": "text", "text": "a chair"}
 BAD_QUESTIONS: dict[str, tuple[str, Any, int, str]] = {
     "not JSON": ("/embed", b"{", 422, "body"),
     "another shape": ("/embed", [1], 422, "body"),
-    "deep JSON": ("/embed", b'{"inputs":' + b"[" * 50_000, 422, "body"),
+    "deep JSON": ("/embed", b'{"inputs":' + b"[" * 50_000, 413, "values"),
+    "nested JSON": ("/embed", b'{"inputs":' + b"[" * 1_000, 422, "body"),
     "no inputs": ("/embed", {"inputs": []}, 422, "inputs"),
     "unknown key": ("/embed", {"inputs": [TEXT], "x": 1}, 422, "x"),
     "a path": ("/embed", {"inputs": [{"modality": "image", "path": "/etc/passwd"}]}, 422, "path"),
@@ -364,7 +367,7 @@ def test_a_request_leaves_no_file(
 def test_a_token_is_asked_for(engine: Engine, config: ServiceConfig) -> None:
     guarded = copy.copy(engine)
     guarded.config = config.model_copy(update={"token": SecretStr("a-token-of-24-characters")})
-    client = TestClient(create_app(guarded))
+    client = TestClient(create_app(guarded), "http://127.0.0.1")
     body = {"inputs": [TEXT]}
     assert client.post("/embed", json=body).status_code == 401
     for given in ("Bearer wrong", "Basic a-token-of-24-characters", "Bearer", "Bearer é"):
