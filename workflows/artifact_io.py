@@ -11,8 +11,9 @@ from __future__ import annotations
 import dagster as dg
 from upath import UPath
 
-from pipelines.store.artifacts import MANIFEST, Artifact, load
+from pipelines.store.artifacts import MANIFEST, Artifact, Store, load
 from vitlens_core.errors import ConfigError
+from workflows.workplace import present
 
 FOLDER = "folder"
 # Materialisations to look through: more than the runs of one modality that can overlap.
@@ -35,19 +36,24 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         of_this_run = [event for event in events if event.run_id == step.run_id]
         materialization = (of_this_run or events)[0].asset_materialization
         assert materialization is not None
-        return artifact_of(materialization, is_old=not of_this_run)
+        return artifact_of(materialization, present().home.store, is_old=not of_this_run)
 
 
-def artifact_of(materialization: dg.AssetMaterialization, *, is_old: bool = False) -> Artifact:
+def artifact_of(
+    materialization: dg.AssetMaterialization, store: Store, *, is_old: bool = False
+) -> Artifact:
     """Return the artifact that a materialisation names; `ConfigError` if it is gone.
 
     Args:
+        store: where it lies, also if it lay elsewhere when it was made.
         is_old: whether another run made it, so that this one reuses it.
     """
-    folder = UPath(str(materialization.metadata[FOLDER].value))
+    # Its place in the present store: the home may have been moved since, or be a copy.
+    step, name = UPath(str(materialization.metadata[FOLDER].value)).parts[-2:]
+    folder = store.root / step / name
     if not (folder / MANIFEST).exists():
         state = "unfinished" if folder.exists() else "gone"
-        name = materialization.asset_key.to_user_string()
-        raise ConfigError(f"{folder} is {state}: materialise {name} again")
+        asset = materialization.asset_key.to_user_string()
+        raise ConfigError(f"{folder} is {state}: materialise {asset} again")
     reused = bool(materialization.metadata["reused"].value) or is_old
     return load(folder, reused=reused)

@@ -36,6 +36,11 @@ def terminal() -> Console:
     return _consoles[-1] if _consoles else Console(stderr=True)
 
 
+def wait_aloud(message: str) -> None:
+    """Tell the terminal what is waited for."""
+    terminal().print(f"[yellow]{escape(message)}[/]", highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def quiet_terminal(log: Path) -> Generator[Console]:
     """Send the process's output, its children's and all log records to `log`."""

@@ -77,7 +77,9 @@ def evaluate(
     settings = run_config(modality, profile, overrides)
     result = _run(workplace, job, settings, asset_selection=keys, tags=tags)
     artifacts = {
-        event.asset_key: artifact_of(event.step_materialization_data.materialization)
+        event.asset_key: artifact_of(
+            event.step_materialization_data.materialization, workplace.home.store
+        )
         for event in result.get_asset_materialization_events()
     }
     workflow = load_workflow(modality)

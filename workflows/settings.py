@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
@@ -14,6 +15,7 @@ from pipelines.store.home import Home
 from workflows.console import terminal
 from workflows.processes import process_tag
 from workflows.spec import DEFAULT_PROFILE, Workflow
+from workflows.workplace import present
 
 RESOURCE = "settings"
 TEACHER_TAG = "vitlens/teacher-"  # and a modality, and the teacher's name
@@ -28,12 +30,19 @@ class RunSettings(dg.ConfigurableResource):
 
     _instance: dg.DagsterInstance | None = PrivateAttr(None)
     _run_id: str = PrivateAttr("")
+    _lock: ExitStack = PrivateAttr(default_factory=ExitStack)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Record the process of the run, for `workflows.processes`."""
+        """Wait until no other run works in the home, and record the process of this one."""
+        what = f"a run of {self.modality or 'an asset'}, profile {self.profile}"
+        waiting = context.log.info if context.log else terminal().print
+        self._lock.enter_context(present().home.lock(what, waiting))
         if context.run and context.instance:
             context.instance.add_run_tags(context.run.run_id, process_tag())
             self._instance, self._run_id = context.instance, context.run.run_id
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        self._lock.close()
 
     def config(self, workflow: Workflow) -> RunConfig:
         """Return the settings of a workflow in this run; teachers are named by version."""

@@ -1,5 +1,6 @@
 """registry: registered models: versions, gates, promotion, lineage.
 
+own_store.py       the tables and files of a home, wherever it lies now
 models.py          registers lenses as versions of a model in MLflow
 acceptance.py      checks a challenger in four tiers
 gates/             the gates of these tiers, one module each

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from pipelines.registry import own_store
 from pipelines.registry.gates.base import GateResult, all_passed, tier_outcomes
 from pipelines.registry.tracking import EVALUATION_TAG, EvaluatedLens, record
 from pipelines.store.artifacts import Artifact
@@ -71,11 +72,6 @@ def model_name(modality: str) -> str:
     return f"vitlens-{modality}"
 
 
-def tracking_uri(home: Path) -> str:
-    """Return MLFLOW_TRACKING_URI, or else the sqlite database of `home`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database(home)}"
-
-
 def connect(home: Path) -> MlflowClient:
     """Return a client of the tracking server, or of `home`'s own store, which is made if needed."""
     # Before the import: MLflow reads these variables while it is imported.
@@ -84,19 +80,30 @@ def connect(home: Path) -> MlflowClient:
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    if _is_own_store(home):
-        home.mkdir(parents=True, exist_ok=True)
-    return mlflow.MlflowClient(tracking_uri=tracking_uri(home))
+    address = own_store.tracking_uri(home)
+    if not own_store.is_own(home):
+        return mlflow.MlflowClient(tracking_uri=address)
+    with own_store.opening(home):
+        client = mlflow.MlflowClient(tracking_uri=address)
+        client.search_registered_models(max_results=1)  # MLflow makes the tables at a first use
+    return client
 
 
 def experiment(client: MlflowClient, home: Path, name: str = EXPERIMENT) -> str:
     """Return the id of an experiment, which is created if needed."""
+    from mlflow.exceptions import MlflowException
+
     if existing := client.get_experiment_by_name(name):
         return existing.experiment_id
-    served = tracking_uri(home).startswith(("http://", "https://"))
+    served = own_store.tracking_uri(home).startswith(("http://", "https://"))
     # Without a server MLflow would write files to ./mlruns of the working directory.
-    location = None if served else (home.absolute() / "mlartifacts").as_uri()
-    return client.create_experiment(name, artifact_location=location)
+    location = None if served else own_store.files_uri(home)
+    try:
+        return client.create_experiment(name, artifact_location=location)
+    except MlflowException:
+        if existing := client.get_experiment_by_name(name):  # another process was faster
+            return existing.experiment_id
+        raise
 
 
 def register_challenger(
@@ -161,7 +168,7 @@ def log_report(home: Path, model: ModelVersion, folder: Path) -> None:
 
 def versions(home: Path, modality: str) -> list[ModelVersion]:
     """Return every version of a modality's model, newest first; none before the first run."""
-    if _is_own_store(home) and not _database(home).exists():
+    if own_store.is_own(home) and not own_store.exists(home):
         return []  # connecting would create the database
     client, name = connect(home), model_name(modality)
     by_alias = aliases(client, name)
@@ -192,17 +199,32 @@ def download(source: str, home: Path | None = None) -> Path:
 
     home = home or Home.from_environment().root
     version = _resolve(home, source)
+    if own_store.is_own(home):
+        return _in_home(home, version)
     if str(version.source).startswith(("file:", "/")):
         return Path(artifacts.download_artifacts(artifact_uri=version.source))
     kept = home / "models" / version.name / f"{version.version}-{version.run_id}"
 
     def fetched(scratch: Path) -> Path:
         path = artifacts.download_artifacts(
-            artifact_uri=version.source, dst_path=str(scratch), tracking_uri=tracking_uri(home)
+            artifact_uri=version.source,
+            dst_path=str(scratch),
+            tracking_uri=own_store.tracking_uri(home),
         )
         return Path(path)
 
     return made_once(kept, fetched)
+
+
+def _in_home(home: Path, version: MlflowVersion) -> Path:
+    """Return the folder of a model of the home's own registry."""
+    folder = own_store.place(home, str(version.source))
+    if folder.is_dir():
+        return folder
+    raise ConfigError(
+        f"the registry of {home} lists {version.name} version {version.version}, but its files are "
+        f"not at {folder}; a home is moved or copied as a whole, with its {own_store.FILES}/"
+    )
 
 
 def _resolve(home: Path, source: str) -> MlflowVersion:
@@ -212,8 +234,8 @@ def _resolve(home: Path, source: str) -> MlflowVersion:
         raise ConfigError(
             f"expected models:/<name>@<alias> or models:/<name>/<version>, found {source!r}"
         )
-    uri = tracking_uri(home)
-    if _is_own_store(home) and not _database(home).exists():
+    uri = own_store.tracking_uri(home)
+    if own_store.is_own(home) and not own_store.exists(home):
         raise ConfigError(
             f"{source}: no registry at {uri}; set MLFLOW_TRACKING_URI, or VITLENS_HOME to the "
             "folder of a finished run"
@@ -230,14 +252,6 @@ def _resolve(home: Path, source: str) -> MlflowVersion:
             + (f"{name} has {', '.join(known)}" if by_number else f"there is no {name}")
         )
     return by_number[version]
-
-
-def _database(home: Path) -> Path:
-    return home.absolute() / "mlflow.db"
-
-
-def _is_own_store(home: Path) -> bool:
-    return tracking_uri(home) == f"sqlite:///{_database(home)}"
 
 
 def _register(client: MlflowClient, experiment_id: str, name: str, evaluated: EvaluatedLens) -> int:

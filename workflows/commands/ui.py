@@ -15,7 +15,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from pipelines.registry.models import tracking_uri
+from pipelines.registry.models import connect
+from pipelines.registry.own_store import FILES, tracking_uri
 from pipelines.store.home import Home
 from vitlens_core.errors import VitlensError
 from workflows.environment import dagster_folder
@@ -50,6 +51,7 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
     commands = {"dagster": (_dagster(port), port)}
     if not remote:
         require_free("--mlflow-port", mlflow_port)
+        connect(home.root)  # the tables are made, and name the places of a home that was moved
         commands["mlflow"] = (_mlflow(tracking, home, mlflow_port), mlflow_port)
     # The servers would otherwise outlive a `kill` or a closed terminal.
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -79,7 +81,7 @@ def _mlflow(tracking: str, home: Home, port: int) -> list[str]:
         "--backend-store-uri",
         tracking,
         "--artifacts-destination",
-        str(home.root / "mlartifacts"),
+        str(home.root / FILES),
     ]
     served = ["--host", HOST, "--port", str(port), "--workers", "1"]
     return [sys.executable, "-m", "mlflow", "server", *served, *stores]

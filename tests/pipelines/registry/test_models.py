@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 import vitlens_core
 from pipelines.foundation.step import DEFAULT_SPEC
-from pipelines.registry import models
+from pipelines.registry import models, own_store
 from tests.pipelines.finished_run import finished_run
 from tests.pipelines.registered import NAME, challenge, register
 from vitlens_core.checkpoint import encode_lens
@@ -62,7 +62,12 @@ def test_training_curves_are_metrics_by_step(home: Path) -> None:
 def test_nothing_is_written_outside_home(home: Path) -> None:
     register(home)
     assert {path.name for path in Path.cwd().iterdir()} == {"home"}
-    assert {path.name for path in home.iterdir()} == {"artifacts", "mlartifacts", "mlflow.db"}
+    assert {path.name for path in home.iterdir()} == {
+        "artifacts",
+        "mlartifacts",
+        "mlflow.db",
+        "mlflow.lock",
+    }
     assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
@@ -128,7 +133,7 @@ def test_a_consumer_loads_the_lens_elsewhere_without_pickle(home: Path, tmp_path
         check=True,
         env={
             **os.environ,
-            "MLFLOW_TRACKING_URI": models.tracking_uri(home),
+            "MLFLOW_TRACKING_URI": own_store.tracking_uri(home),
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         },
     )
@@ -204,7 +209,7 @@ def _server(home: Path, files: Path) -> Generator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", models.tracking_uri(home)]
+    command += ["--backend-store-uri", own_store.tracking_uri(home)]
     command += ["--artifacts-destination", str(files)]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
