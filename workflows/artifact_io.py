@@ -16,6 +16,7 @@ from vitlens_core.errors import ConfigError
 from workflows.workplace import present
 
 FOLDER = "folder"
+LEFT_OUT = "left out"  # a step of the other way into the flow, with the reason
 # Materialisations to look through: more than the runs of one modality that can overlap.
 _RECENT = 50
 
@@ -23,10 +24,11 @@ _RECENT = 50
 class ArtifactIOManager(dg.ConfigurableIOManager):
     """Passes on an artifact's folder between assets; the bytes stay in the store."""
 
-    def handle_output(self, context: dg.OutputContext, obj: Artifact) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: Artifact | None) -> None:
         """Do nothing: the asset itself has reported the folder (`workflows.metadata`)."""
 
-    def load_input(self, context: dg.InputContext) -> Artifact:
+    def load_input(self, context: dg.InputContext) -> Artifact | None:
+        """Return the artifact; None where the run does without this step."""
         step = context.step_context
         key = context.asset_key
         events = step.instance.fetch_materializations(key, limit=_RECENT).records
@@ -36,6 +38,8 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
         of_this_run = [event for event in events if event.run_id == step.run_id]
         materialization = (of_this_run or events)[0].asset_materialization
         assert materialization is not None
+        if LEFT_OUT in materialization.metadata:
+            return None
         return artifact_of(materialization, present().home.store, is_old=not of_this_run)
 
 

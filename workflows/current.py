@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipelines.execution.runtime import Runtime
+from pipelines.flow import left_out
 from pipelines.objects.mirror import is_remote
 from pipelines.registry.acceptance import is_current, settings_digest
 from pipelines.registry.models import CHALLENGER, ModelVersion
@@ -32,7 +33,8 @@ def current_version(workplace: Workplace, workflow: Workflow, profile: str) -> M
         return None
     try:
         finished = _Finished(workplace, workflow, profile)
-        artifacts = {name: finished[name] for name in workflow.step_names}
+        without = left_out(config)
+        artifacts = {n: finished[n] for n in workflow.step_names if n not in without}
     except NotMadeError:
         return None
     wanted_gates = settings_digest(config, artifacts["benchmarks"])
@@ -66,7 +68,8 @@ class _Finished:
             return _Finished(self.workplace, other, self.profile)["foundation"]
         step = next(step for step in self.workflow.steps if step.name == name)
         config = self.workflow.config(self.profile)
-        inputs = {input_name: self[input_name] for input_name in step.inputs}
+        without = left_out(config)
+        inputs = {key: self[key] for key in step.inputs if key not in without}
         store = FinishedStore(self.workplace.home.store.root)
         runtime = Runtime(store, config.resources, home=self.workplace.home)
         return self.workplace.run_step(step, runtime, config, inputs)

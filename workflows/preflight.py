@@ -28,7 +28,7 @@ def check(workflow: Workflow, profile: str, overrides: Sequence[str]) -> None:
         config.source.folder()
     if find_teachers(config.teachers, config.foundation):
         return
-    if workflow.foundation_of:
+    if workflow.foundation_of and workflow.shares_foundation(config):
         check(load_workflow(workflow.foundation_of), profile, ())
     else:
         check_foundation(config.foundation.spec)

@@ -10,11 +10,12 @@ from pydantic import Field, PrivateAttr
 
 from pipelines.config import RunConfig
 from pipelines.execution.runtime import Runtime
+from pipelines.flow import SHARED, left_out
 from pipelines.registry import models
 from pipelines.store.home import Home
 from workflows.console import terminal
 from workflows.processes import process_tag
-from workflows.spec import DEFAULT_PROFILE, Workflow
+from workflows.spec import DEFAULT_PROFILE, Workflow, load_workflow
 from workflows.workplace import present
 
 RESOURCE = "settings"
@@ -57,6 +58,15 @@ class RunSettings(dg.ConfigurableResource):
             for name, spec in config.teachers.items()
         ]
         return workflow.config(self.profile, [*overrides, *pinned])
+
+    def left_out(self, workflow: Workflow) -> frozenset[str]:
+        """Return the steps and inputs of a workflow that this run does without."""
+        if self.modality not in ("", workflow.modality):
+            # A step of the workflow whose foundation the run's own workflow shares.
+            asked = load_workflow(self.modality)
+            if SHARED in left_out(asked.config(self.profile, self.overrides)):
+                return frozenset(workflow.step_names)
+        return left_out(self.config(workflow))
 
     def runtime(self, config: RunConfig) -> Runtime:
         home = Home.from_environment()
