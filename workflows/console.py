@@ -12,6 +12,7 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +21,9 @@ from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import ModelVersion
 from pipelines.registry.promotion import Move
 from pipelines.store.artifacts import Artifact
+
+if TYPE_CHECKING:
+    from workflows.dry_run import PlannedStep
 
 _STDOUT, _STDERR = 1, 2
 _WIDTH = 12
@@ -36,8 +40,8 @@ def terminal() -> Console:
     return _consoles[-1] if _consoles else Console(stderr=True)
 
 
-def wait_aloud(message: str) -> None:
-    """Tell the terminal what is waited for."""
+def remark(message: str) -> None:
+    """Tell the terminal what a run found before its steps, or what it waits for."""
     terminal().print(f"[yellow]{escape(message)}[/]", highlight=False, soft_wrap=True)
 
 
@@ -76,6 +80,13 @@ def _sent_to(target: int, descriptor: int) -> Generator[None]:
         sys.stderr.flush()
         os.dup2(original, descriptor)
         os.close(original)
+
+
+def show_plan(console: Console, planned: Sequence[PlannedStep]) -> None:
+    """Print one line per step that a run would reuse or make."""
+    for step in planned:
+        mark = "[yellow]made[/]  " if step.made else "[dim]reused[/]"
+        _line(console, step.name, f"{mark} {escape(step.why)}")
 
 
 def show_artifact(console: Console, artifact: Artifact) -> None:

@@ -32,7 +32,7 @@ def current_version(workplace: Workplace, workflow: Workflow, profile: str) -> M
     if not versions or (config.source is None and is_remote(config.objects.mirror)):
         return None
     try:
-        finished = _Finished(workplace, workflow, profile)
+        finished = Finished(workplace, workflow, profile)
         without = left_out(config)
         artifacts = {n: finished[n] for n in workflow.step_names if n not in without}
     except NotMadeError:
@@ -49,12 +49,13 @@ def current_version(workplace: Workplace, workflow: Workflow, profile: str) -> M
 
 
 @dataclass(frozen=True)
-class _Finished:
+class Finished:
     """The artifacts of a workflow by step; each is looked up once (`NotMadeError`)."""
 
     workplace: Workplace
     workflow: Workflow
     profile: str
+    overrides: tuple[str, ...] = ()
     by_step: dict[str, Artifact] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Artifact:
@@ -65,9 +66,9 @@ class _Finished:
     def _look_up(self, name: str) -> Artifact:
         if name == "shared":
             other = load_workflow(str(self.workflow.foundation_of))
-            return _Finished(self.workplace, other, self.profile)["foundation"]
+            return Finished(self.workplace, other, self.profile)["foundation"]
         step = next(step for step in self.workflow.steps if step.name == name)
-        config = self.workflow.config(self.profile)
+        config = self.workflow.config(self.profile, self.overrides)
         without = left_out(config)
         inputs = {key: self[key] for key in step.inputs if key not in without}
         store = FinishedStore(self.workplace.home.store.root)

@@ -2,6 +2,7 @@
 
 own_store.py       the tables and files of a home, wherever it lies now
 models.py          registers lenses as versions of a model in MLflow
+server.py          whether a tracking server answers
 acceptance.py      checks a challenger in four tiers
 gates/             the gates of these tiers, one module each
 promotion.py       makes versions champion, and keeps the history

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from pipelines.registry import own_store
+from pipelines.registry import own_store, server
 from pipelines.registry.gates.base import GateResult, all_passed, tier_outcomes
 from pipelines.registry.tracking import EVALUATION_TAG, EvaluatedLens, record
 from pipelines.store.artifacts import Artifact
@@ -82,6 +82,7 @@ def connect(home: Path) -> MlflowClient:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     address = own_store.tracking_uri(home)
     if not own_store.is_own(home):
+        server.require_answer(address)
         return mlflow.MlflowClient(tracking_uri=address)
     with own_store.opening(home):
         client = mlflow.MlflowClient(tracking_uri=address)

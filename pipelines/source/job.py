@@ -17,7 +17,7 @@ from pipelines.source.step import STEP
 from pipelines.store.artifacts import Artifact, Build, Quarantined
 from pipelines.store.files import write_atomic
 from pipelines.store.pieces import Piece
-from pipelines.store.splits import cut_into_shards, ranked
+from pipelines.store.splits import SPLITS, cut_into_shards, ranked
 from vitlens_core.errors import ConfigError
 
 # The place of the files and the size of shards do not change what the data set is.
@@ -90,6 +90,7 @@ def listed(config: SourceSettings, modality: str) -> Listing:
     if not whole:
         raise ConfigError(f"source.root: all {len(pairs)} pairs lack a file; {missing[0].reason}")
     divided = divide(_counted(whole, config), config)
+    _refuse_empty_sides(divided)
     _refuse_leaks(divided)
     return Listing(divided, missing)
 
@@ -190,6 +191,17 @@ def _refuse_keys(pairs: list[Pair]) -> None:
     twice = [key for key, count in Counter(pair.key for pair in pairs).items() if count > 1]
     if twice:
         raise ConfigError(f"{len(twice)} keys occur twice in the data set, such as {twice[0]!r}")
+
+
+def _refuse_empty_sides(pairs: list[Pair]) -> None:
+    """Refuse a data set without pairs to train on or to evaluate on."""
+    counts = Counter(pair.split for pair in pairs)
+    if lacking := [split for split in ("train", "test") if not counts[split]]:
+        found = ", ".join(f"{counts[split]} for {split}" for split in SPLITS)
+        raise ConfigError(
+            f"source: no pair for {' or '.join(lacking)} ({found}); state all three splits, or none "
+            "and two or more groups of a label: then they are divided by source.held_out_fraction"
+        )
 
 
 def _refuse_leaks(pairs: list[Pair]) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from workflows import sweep as sweeps
 from workflows.axes import AXES
-from workflows.console import quiet_terminal, wait_aloud
+from workflows.console import quiet_terminal, remark
 from workflows.exit_codes import FAILED
 from workflows.spec import DEFAULT_PROFILE, load_workflow
 from workflows.summary import show_sweep
@@ -37,7 +37,7 @@ def command(
     workplace = workplace or Workplace.from_environment()
     log = workplace.home.logs() / f"{modality}-{axis}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with (
-        workplace.home.lock(f"a sweep of {modality} over {axis}", wait_aloud),
+        workplace.home.lock(f"a sweep of {modality} over {axis}", remark),
         quiet_terminal(log),
     ):
         folder = sweeps.run(workplace, plan, log)
