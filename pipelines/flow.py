@@ -4,9 +4,9 @@
                         ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
     source ─────────────┘           ─▶ index ─▶ benchmarks ─▶ challenger ─(gates)─▶ champion
 
-Two ways lead into the flow: settings with a `source` read that data set, all others render objects.
-A workflow has the steps of both if its modality can be rendered; a run leaves out those of the other
-way (`left_out`).
+Two ways lead into the flow: settings with a `source` read that data set, others render objects.
+A workflow has the steps of both if its modality can be rendered; a run leaves out those of the
+other way (`left_out`).
 Each step is declared in its `step.py`; this module has their order.
 """
 

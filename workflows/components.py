@@ -32,6 +32,7 @@ from workflows.spec import DEFAULT_PROFILE, Workflow
 from workflows.workplace import Workplace
 
 ARTIFACTS = "artifacts"
+WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
 
 class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
@@ -142,8 +143,10 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
                 yield dg.AssetCheckResult(
                     asset_key=key,
                     check_name=result.name,
-                    passed=result.passed,
-                    description=result.reason,
+                    # A skipped gate is a warning: yellow, and it blocks nothing.
+                    passed=result.passed and not result.skipped,
+                    severity=WARN if result.skipped else ERROR,
+                    description=f"{result.outcome}: {result.reason}",
                     metadata=metadata.of_gate(result),
                 )
 

@@ -68,7 +68,7 @@ def results_table(summary: EvaluationSummary) -> str:
     """Return the figures of an evaluation with their 95 % intervals, as Markdown."""
     tables = (presenter.zero_shot_table(summary), presenter.retrieval_table(summary))
     scores = summary.zero_shot
-    basis = f"{scores.n} samples, chance {presenter.fraction(scores.chance)}"
+    basis = f"{presenter.basis(scores)}, chance {presenter.fraction(scores.chance)}"
     parts = [presenter.markdown(table) for table in tables if table.rows]
     parts.append(f"{basis}; trained against {presenter.trained_against(summary)}.")
     return "\n\n".join(parts)

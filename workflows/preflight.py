@@ -16,7 +16,7 @@ from pipelines.config import RunConfig
 from pipelines.foundation.teachers import find_teachers
 from pipelines.objects.mirror import open_mirror
 from pipelines.source.base import Pair
-from pipelines.source.job import listed
+from pipelines.source.job import listed, refuse_empty_sides
 from pipelines.store.home import Home
 from pipelines.store.splits import SPLITS
 from vitlens_core.errors import ConfigError
@@ -100,6 +100,7 @@ def _check_data(workflow: Workflow, config: RunConfig) -> tuple[list[str], int |
         return [], config.source.count
     config.source.folder()
     listing = listed(config.source, workflow.modality)
+    refuse_empty_sides(listing.pairs)
     counts = SourceCounts.of(listing.pairs)
     _require_targets(workflow, config, counts)
     remarks = [f"source: {counts}"]

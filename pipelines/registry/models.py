@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from pipelines.evaluation.result import read_result
 from pipelines.registry import own_store, server
-from pipelines.registry.gates.base import GateResult, all_passed, tier_outcomes
-from pipelines.registry.tracking import EVALUATION_TAG, EvaluatedLens, record
+from pipelines.registry.gates.base import GateResult, all_passed, summed_up, tier_outcomes
+from pipelines.registry.tracking import EVALUATION_TAG, MAX_TAG, EvaluatedLens, record
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import made_once
 from pipelines.store.home import Home
@@ -41,6 +42,7 @@ _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_
 EXPERIMENT = "vitlens"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 _RESULTS_TAG, _SETTINGS_TAG = "vitlens.gates.results", "vitlens.gates.settings"
+_CLASSES_TAG = "vitlens.classes."
 _SOURCE = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
 
 
@@ -56,6 +58,7 @@ class ModelVersion:
     gates: tuple[GateResult, ...]  # results; empty before the gates are checked
     gate_settings: str  # digest of the gates' settings, `/`, and the champion compared with
     created_at: datetime
+    classes: tuple[str, ...] = ()  # that it was evaluated on, sorted
 
     @property
     def gates_passed(self) -> bool:
@@ -143,7 +146,7 @@ def state_gates(
     client, version = connect(home), str(model.version)
     listed = json.dumps([result.model_dump() for result in results])
     tags = {
-        "vitlens.gates": "passed" if all_passed(results) else "failed",
+        "vitlens.gates": summed_up(results),
         **{f"vitlens.tier.{tier}": outcome for tier, outcome in tier_outcomes(results).items()},
         **{f"vitlens.gate.{r.name}": f"{r.outcome}: {r.reason}" for r in results},
         _RESULTS_TAG: listed,
@@ -265,7 +268,10 @@ def _register(client: MlflowClient, experiment_id: str, name: str, evaluated: Ev
         source=model.artifact_location,
         run_id=model.source_run_id,
         model_id=model.model_id,
-        tags={EVALUATION_TAG: evaluated.fingerprint},
+        tags={
+            EVALUATION_TAG: evaluated.fingerprint,
+            **_class_tags(read_result(evaluated.artifacts["evaluation"]).classes),
+        },
     )
     return int(created.version)
 
@@ -291,6 +297,22 @@ def get(client: MlflowClient, name: str, version: int) -> ModelVersion:
     raise ConfigError(f"{name} has no version {version}; `vitlens status` lists the versions")
 
 
+def _class_tags(classes: Sequence[str]) -> dict[str, str]:
+    """Return tags with the sorted names of classes, as many as MLflow lets a tag hold in each."""
+    tags: dict[str, str] = {}
+    lines = ""
+    for name in sorted(classes):
+        if len(lines) + len(name) >= MAX_TAG:
+            tags[f"{_CLASSES_TAG}{len(tags):04d}"], lines = lines, ""
+        lines += f"{name}\n"
+    return tags | {f"{_CLASSES_TAG}{len(tags):04d}": lines}
+
+
+def _classes(tags: Mapping[str, str]) -> tuple[str, ...]:
+    parts = sorted(key for key in tags if key.startswith(_CLASSES_TAG))
+    return tuple("".join(tags[key] for key in parts).splitlines())
+
+
 def _stated(source: MlflowVersion, by_alias: Mapping[str, int]) -> ModelVersion:
     version = int(source.version)
     return ModelVersion(
@@ -302,4 +324,5 @@ def _stated(source: MlflowVersion, by_alias: Mapping[str, int]) -> ModelVersion:
         gates=tuple(GateResult(**r) for r in json.loads(source.tags.get(_RESULTS_TAG, "[]"))),
         gate_settings=source.tags.get(_SETTINGS_TAG, ""),
         created_at=datetime.fromtimestamp(source.creation_timestamp / 1000, UTC),
+        classes=_classes(source.tags),
     )

@@ -36,7 +36,7 @@ FAILURE_TAG = "vitlens.failure"
 _MODALITY_TAG, _REVISION_TAG = "vitlens.modality", "vitlens.code_revision"
 _LENS_TAG = f"{FINGERPRINT_TAG}lens"
 _CURVES = ("train.", "val.")
-_MAX_TAG = 5000  # limit of MLflow's tags, in characters
+MAX_TAG = 5000  # limit of MLflow's tags, in characters
 _BATCH_METRICS, _BATCH_PARAMS, _MAX_PARAM = 1000, 100, 6000  # limits of MLflow's log_batch
 
 
@@ -104,7 +104,7 @@ def end_training(client: MlflowClient, run_id: str, error: BaseException | None)
     if error is None:
         client.set_terminated(run_id, "FINISHED")
         return
-    client.set_tag(run_id, FAILURE_TAG, f"{type(error).__name__}: {error}"[:_MAX_TAG])
+    client.set_tag(run_id, FAILURE_TAG, f"{type(error).__name__}: {error}"[:MAX_TAG])
     client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
 
 

@@ -54,6 +54,7 @@ def run(
             themselves or the files.
     """
     listing = listed(config, modality)
+    refuse_empty_sides(listing.pairs)
     shards = _shards(listing.pairs, config.pairs_per_shard)
     lines = {name: _lines(pairs) for name, pairs in shards.items()}
     settings = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
@@ -90,7 +91,6 @@ def listed(config: SourceSettings, modality: str) -> Listing:
     if not whole:
         raise ConfigError(f"source.root: all {len(pairs)} pairs lack a file; {missing[0].reason}")
     divided = divide(_counted(whole, config), config)
-    _refuse_empty_sides(divided)
     _refuse_leaks(divided)
     return Listing(divided, missing)
 
@@ -193,14 +193,14 @@ def _refuse_keys(pairs: list[Pair]) -> None:
         raise ConfigError(f"{len(twice)} keys occur twice in the data set, such as {twice[0]!r}")
 
 
-def _refuse_empty_sides(pairs: list[Pair]) -> None:
-    """Refuse a data set without pairs to train on or to evaluate on."""
+def refuse_empty_sides(pairs: Sequence[Pair]) -> None:
+    """Refuse to train on a data set without pairs to train on or to evaluate on (`ConfigError`)."""
     counts = Counter(pair.split for pair in pairs)
     if lacking := [split for split in ("train", "test") if not counts[split]]:
         found = ", ".join(f"{counts[split]} for {split}" for split in SPLITS)
         raise ConfigError(
-            f"source: no pair for {' or '.join(lacking)} ({found}); state all three splits, or none "
-            "and two or more groups of a label: then they are divided by source.held_out_fraction"
+            f"source: no pair for {' or '.join(lacking)} ({found}); state all three splits, or "
+            "none and two or more groups of a label: source.held_out_fraction divides them then"
         )
 
 

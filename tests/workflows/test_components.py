@@ -107,7 +107,9 @@ def test_there_is_one_blocking_check_per_gate_of_the_yaml_and_one_for_each_other
 
     [checks] = built.asset_checks or []
     specs = list(checks.check_specs)
-    assert [spec.name for spec in specs] == ["sanity", "recall", "non_inferiority", "benchmarks"]
+    assert [spec.name for spec in specs] == [
+        *("sanity", "recall", "held_out", "non_inferiority", "benchmarks")
+    ]
     assert {(spec.asset_key, spec.blocking) for spec in specs} == {(key("challenger"), True)}
     assert not built.schedules
     assert not built.sensors
@@ -125,7 +127,7 @@ def test_a_passed_gate_makes_the_challenger_champion(
     assert [r["model"].aliases for r in stage.reports] == [("challenger",), ("champion",)]
     held = {check.check_name for check in result.get_asset_check_evaluations()}
     thresholds = {"times_chance", "ratio_to_foundation"}
-    assert held == {"sanity", "non_inferiority", "benchmarks"} | thresholds
+    assert held == {"sanity", "held_out", "non_inferiority", "benchmarks"} | thresholds
 
 
 def test_a_failed_gate_blocks_the_champion_and_says_why(
@@ -146,6 +148,17 @@ def test_a_failed_gate_blocks_the_champion_and_says_why(
     assert "times_chance is 2" in str(failed.metadata["why"].value)
 
 
+def test_a_skipped_gate_is_a_warning_that_says_so_and_blocks_nothing(
+    stage: Stage, instance: dg.DagsterInstance
+) -> None:
+    result = stage.materialise(instance)
+    assert result.success
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    skipped = checks["benchmarks"]
+    assert (skipped.passed, skipped.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert (skipped.description or "").startswith("skipped: there is no data set")
+
+
 def test_the_report_of_a_failed_gate_is_written(stage: Stage, instance: dg.DagsterInstance) -> None:
     stage.top1 = 0.5
     stage.materialise(instance, sets=("gates.times_chance.min=8",))
@@ -155,6 +168,7 @@ def test_the_report_of_a_failed_gate_is_written(stage: Stage, instance: dg.Dagst
         "skipped",  # switched off in this profile
         "failed",
         "passed",
+        "skipped",  # switched off in this profile
         "skipped",  # no champion yet
         "skipped",  # nothing mounted
     ]
