@@ -39,7 +39,7 @@ _OWNER_TAG = "vitlens.home"  # public key of the home that registers or register
 _MODALITY_TAG, _REVISION_TAG = "vitlens.modality", "vitlens.code_revision"
 _LENS_TAG = f"{FINGERPRINT_TAG}lens"
 _CURVES = ("train.", "val.")
-_MAX_TAG = 5000  # limit of MLflow's tags, in characters
+MAX_TAG = 5000  # limit of MLflow's tags, in characters
 _BATCH_METRICS, _BATCH_PARAMS, _MAX_PARAM = 1000, 100, 6000  # limits of MLflow's log_batch
 
 
@@ -114,7 +114,7 @@ def end_training(client: MlflowClient, run_id: str, error: BaseException | None)
     if error is None:
         client.set_terminated(run_id, "FINISHED")
         return
-    client.set_tag(run_id, FAILURE_TAG, redacted(f"{type(error).__name__}: {error}")[:_MAX_TAG])
+    client.set_tag(run_id, FAILURE_TAG, redacted(f"{type(error).__name__}: {error}")[:MAX_TAG])
     client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
 
 
