@@ -30,6 +30,7 @@ SLOW_FILES = (
     "pipelines/service",
     "vitlens_core/test_export.py",
     "vitlens_core/rendering/test_sandbox.py",
+    "vitlens_core/sandbox",
     "workflows",
 )
 

@@ -30,12 +30,13 @@ from pipelines.index.items import (
 )
 from pipelines.index.step import STEP
 from pipelines.store.artifacts import Artifact
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
     from usearch.index import Index, Matches
 
 _NEWLINE = 10
+_THUMBNAIL_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Catalogue:
         self.name = artifact.fingerprint[:16]
         self.lens: str = artifact.manifest.inputs["lens"]
         self._artifact = artifact
+        self._tars = {file.name for file in artifact.manifest.files if file.name.endswith(".tar")}
         self._scratch = tempfile.TemporaryDirectory(prefix="vitlens-index-")
         self._graphs = {kind: self._graph(graph_file(kind)) for kind in self.kinds}
         self._lines = self._mapped(ITEMS_FILE)
@@ -129,6 +131,11 @@ class Catalogue:
         if place is None:
             return None
         tar, start, size = place
+        if tar not in self._tars or not 0 <= size <= _THUMBNAIL_BYTES or start < 0:
+            raise IntegrityError(
+                f"{self._artifact.folder}: the thumbnail of item {number} is said to be {size:,} "
+                f"bytes at {start} of {tar[:80]!r}, which is no part of the index; make it again"
+            )
         with self._artifact.path(tar).open("rb") as file:
             file.seek(start)
             return file.read(size)

@@ -25,9 +25,13 @@ class Limits(BaseModel):
     inputs: int = Field(32, ge=1, description="inputs of a request")
     classes: int = Field(256, ge=1, description="classes of a request")
     text_characters: int = Field(2000, ge=1, description="length of a text or a class")
+    frames: int = Field(64, ge=1, description="frames of one video")
     neighbours: int = Field(100, ge=1, description="items found per input")
     upload_s: float = Field(60, gt=0, description="time to receive a body [s]")
     decode_s: float = Field(20, gt=0, description="time to read one file [s]")
+    decode_all_s: float = Field(
+        40, gt=0, description="time to read all files of a request, one after the other [s]"
+    )
     decode_mb: int = Field(2048, ge=64, description="memory to read one file [MB]")
     request_s: float = Field(120, gt=0, description="time from the body to the answer [s]")
     waiting: int = Field(64, ge=2, description="requests of a replica at a time")

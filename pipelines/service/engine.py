@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from pipelines.service.config import ServiceConfig
-from pipelines.service.decoding import Decoders
+from pipelines.service.decoding import Budget, Decoders
 from pipelines.service.metrics import Metrics
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item, Version
@@ -92,11 +92,15 @@ class Engine:
         """
         for item in items:
             _check(loaded, item)
-        is_over = Event()
+        budget, is_over = self.decoders.budget(), Event()
         try:
-            works = await _all(
-                self._prepared(loaded, number, item, is_over) for number, item in enumerate(items)
+            prepared = await _all(
+                self._prepared(loaded, number, item, budget) for number, item in enumerate(items)
             )
+            works = [
+                Work(loaded, item.modality, each, is_over)
+                for item, each in zip(items, prepared, strict=True)
+            ]
             outcomes = await _all(self._batch(work) for work in works)
         finally:
             is_over.set()
@@ -173,19 +177,25 @@ class Engine:
             return False
         return time.monotonic() - self._failed[1] < self.config.retry_s
 
-    async def _prepared(self, loaded: Loaded, number: int, item: Item, is_over: Event) -> Work:
+    async def _prepared(self, loaded: Loaded, number: int, item: Item, budget: Budget) -> Any:
         preparation, place = loaded.model.preparation(item.modality), f"inputs {number}"
         try:
             if item.path is None:
-                return Work(loaded, item.modality, preparation(item.text, {}), is_over)
+                return preparation(item.text, {})
             if item.modality == "text":  # plain UTF-8: nothing to decode
                 text = await asyncio.to_thread(_text, item, self.config.limits.text_characters)
-                return Work(loaded, item.modality, preparation(text, {}), is_over)
-            prepared = await self.decoders.prepare(preparation, item.path, item.reader_options)
+                return preparation(text, {})
+            prepared = await self.decoders.prepare(
+                preparation, item.path, item.reader_options, budget
+            )
         except InputError as error:
             reason = str(error).replace(str(item.path), item.name or "the file")
             raise RefusedError(422, "input", f"{place}: {reason}", _expected(item)) from error
-        return Work(loaded, item.modality, prepared, is_over)
+        most = self.config.limits.frames
+        if item.modality == "video" and len(prepared) > most:
+            found = f"{place}: a video read as {len(prepared):,} frames"
+            raise RefusedError(413, "inputs", found, f"{most:,} or fewer (reader_options.frames)")
+        return prepared
 
     async def _alone(self, work: Work) -> EmbeddingOrError:
         return (await self.embed_all([work]))[0]

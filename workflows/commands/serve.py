@@ -26,6 +26,7 @@ from pipelines.service.versions import AUTO, NONE, find_index, resolve
 from pipelines.store.home import Home
 from vitlens_core.api.sources import locate
 from vitlens_core.errors import ConfigError, VitlensError
+from vitlens_core.sandbox import protections
 from workflows.ports import HOST, require_free
 from workflows.text import shown
 
@@ -72,6 +73,7 @@ def serve(console: Console, home: Home, arguments: Arguments) -> None:
     require_free("--port", port, host)
     if search:
         console.print(f"[yellow]search     off: {shown(search)}[/]", soft_wrap=True)
+    _say_protections(console)
     # Late: Ray takes seconds to import, and the arguments are checked without it.
     from pipelines.service import deployment
 
@@ -85,6 +87,14 @@ def serve(console: Console, home: Home, arguments: Arguments) -> None:
         console.print("Ctrl-C stops it")
         _watch(deployment.state)
     console.print("stopped")
+
+
+def _say_protections(console: Console) -> None:
+    """Print what keeps an uploaded file from doing harm on this machine."""
+    stated = {name: protections()[name] for name in ("files", "calls")}
+    colour = "yellow" if any(s.startswith("missing") for s in stated.values()) else "default"
+    line = ", ".join(f"{name}: {state}" for name, state in stated.items())
+    console.print(f"[{colour}]sandbox    {shown(line)}[/]", soft_wrap=True)
 
 
 def settings(home: Home, arguments: Arguments) -> tuple[ServiceConfig, str]:

@@ -28,6 +28,7 @@ from pipelines.service.app import create_app
 from pipelines.service.config import ServiceConfig
 from pipelines.service.engine import Engine
 from pipelines.store.artifacts import Artifact
+from tests.chaos.fuzzing import video
 from vitlens_core.modalities import point_cloud
 
 
@@ -217,21 +218,21 @@ def tone() -> bytes:
 
 CLOUD = np.random.default_rng(0).uniform(size=(200, 6))
 BAD_FILES: dict[str, tuple[str, str, bytes, str]] = {
-    "HTML as GLB": ("point_cloud", "x.glb", b"<html>not found</html>", "an HTML or XML page"),
+    "HTML as GLB": ("point_cloud", "x.glb", b"<html>not found</html>", "found HTML"),
     "truncated GLB": ("point_cloud", "x.glb", b"glTF" + struct.pack("<II", 2, 999), "truncated"),
     "empty": ("point_cloud", "x.glb", b"", "an empty file"),
-    "no ending": ("point_cloud", "x", b"glTF", "expected a point cloud"),
-    "strange ending": ("point_cloud", "../../x.glb/..", b"glTF", "expected a point cloud"),
+    "no ending": ("point_cloud", "x", b"glTF", "truncated GLB"),
+    "strange ending": ("point_cloud", "../../x.glb/..", b"glTF", "truncated GLB"),
     "NaN": ("point_cloud", "x.npy", array(np.full((200, 6), np.nan)), "finite"),
-    "huge declared": ("point_cloud", "x.npy", npz_bomb(), "cannot be read|MB to be read"),
+    "huge declared": ("point_cloud", "x.npy", npz_bomb(), "cannot be read|needs more"),
     "too few points": ("point_cloud", "x.npy", array(CLOUD[:9]), "at least 128 points"),
-    "colours in bytes": ("point_cloud", "x.npy", array(CLOUD * 255), "rgb in 0..1"),
-    "pickle": ("point_cloud", "x.npy", b"\x80\x04N.", "cannot be read"),
+    "normals as colours": ("point_cloud", "x.npy", array(CLOUD - 0.5), "4 to 6 are no colours"),
+    "pickle": ("point_cloud", "x.npy", b"\x80\x04N.", "begins with"),
     "pixel bomb": ("image", "x.png", pixel_bomb(), "cannot be read"),
-    "text as image": ("image", "x.png", b"hello", "cannot be read"),
+    "text as image": ("image", "x.png", b"hello", "begins with b'hello'"),
     "truncated image": ("image", "x.png", png(300)[:80], "cannot be read"),
     "sound as image": ("image", "x.wav", tone(), "expected a picture"),
-    "sound as video": ("video", "x.mp4", tone(), "cannot be read|no frame"),
+    "sound as video": ("video", "x.mp4", tone(), "found WAV"),
     "not UTF-8": ("text", "x.txt", b"\xff\xfe\x00", "not UTF-8"),
     "blank text": ("text", "x.txt", b"  ", "something to read"),
 }
@@ -273,6 +274,12 @@ BAD_QUESTIONS: dict[str, tuple[str, Any, int, str]] = {
         {"inputs": [{**TEXT, "reader_options": {"rate_hz": 1}}]},
         422,
         "rate_hz",
+    ),
+    "an option out of bounds": (
+        "/embed",
+        {"inputs": [{"modality": "video", "base64": "QQ==", "reader_options": {"frames": 10**12}}]},
+        422,
+        "out of bounds",
     ),
     "too many inputs": ("/embed", {"inputs": [TEXT] * 9}, 413, "9 inputs"),
     "a long text": ("/embed", {"inputs": [{**TEXT, "text": "a" * 301}]}, 413, "301 characters"),
@@ -432,3 +439,11 @@ def test_the_page_asks_nobody_else(client: TestClient) -> None:
         assert part.status_code == 200
         assert "http://" not in part.text.replace("http://www.w3.org", "")
         assert "https://" not in part.text
+
+
+def test_the_frames_of_a_video_are_bounded(client: TestClient) -> None:
+    content = video("mp4", "mpeg4", frames=70)
+    options = {"reader_options": json.dumps({"video": {"frames": 70}})}
+    many = client.post("/embed", files={"video": ("x.mp4", content)}, data=options)
+    assert (many.status_code, "70 frames" in many.json()["error"]) == (413, True)
+    assert client.post("/embed", files={"video": ("x.mp4", content)}).status_code == 200
