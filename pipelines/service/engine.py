@@ -94,10 +94,13 @@ class Engine:
             _check(loaded, item)
         budget, is_over = self.decoders.budget(), Event()
         try:
-            works = await _all(
-                self._prepared(loaded, number, item, budget, is_over)
-                for number, item in enumerate(items)
+            prepared = await _all(
+                self._prepared(loaded, number, item, budget) for number, item in enumerate(items)
             )
+            works = [
+                Work(loaded, item.modality, each, is_over)
+                for item, each in zip(items, prepared, strict=True)
+            ]
             outcomes = await _all(self._batch(work) for work in works)
         finally:
             is_over.set()
@@ -174,16 +177,14 @@ class Engine:
             return False
         return time.monotonic() - self._failed[1] < self.config.retry_s
 
-    async def _prepared(
-        self, loaded: Loaded, number: int, item: Item, budget: Budget, is_over: Event
-    ) -> Work:
+    async def _prepared(self, loaded: Loaded, number: int, item: Item, budget: Budget) -> Any:
         preparation, place = loaded.model.preparation(item.modality), f"inputs {number}"
         try:
             if item.path is None:
-                return Work(loaded, item.modality, preparation(item.text, {}), is_over)
+                return preparation(item.text, {})
             if item.modality == "text":  # plain UTF-8: nothing to decode
                 text = await asyncio.to_thread(_text, item, self.config.limits.text_characters)
-                return Work(loaded, item.modality, preparation(text, {}), is_over)
+                return preparation(text, {})
             prepared = await self.decoders.prepare(
                 preparation, item.path, item.reader_options, budget
             )
@@ -194,7 +195,7 @@ class Engine:
         if item.modality == "video" and len(prepared) > most:
             found = f"{place}: a video read as {len(prepared):,} frames"
             raise RefusedError(413, "inputs", found, f"{most:,} or fewer (reader_options.frames)")
-        return Work(loaded, item.modality, prepared, is_over)
+        return prepared
 
     async def _alone(self, work: Work) -> EmbeddingOrError:
         return (await self.embed_all([work]))[0]

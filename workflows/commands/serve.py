@@ -67,6 +67,7 @@ def serve(console: Console, home: Home, arguments: Arguments) -> None:
         ConfigError: a source, an index, a token or a port that cannot be used.
         VitlensError: the service does not start, or ended by itself.
     """
+    is_new = not token_file(home.root).exists()
     config, search = settings(home, arguments)
     host, port, replicas = arguments.host, arguments.port, arguments.replicas
     require_free("--port", port, host)
@@ -80,7 +81,9 @@ def serve(console: Console, home: Home, arguments: Arguments) -> None:
     _stop_on_signals()  # after the join: Ray replaces any handlers set before
     with suppress(KeyboardInterrupt), deployment.running(config, host, port, replicas):
         console.print(f"explorer   http://{host}:{port}/\ninterface  http://{host}:{port}/docs")
-        console.print(_about_token(home, arguments, config), soft_wrap=True, highlight=False)
+        console.print(
+            _about_token(home, arguments, config, is_new=is_new), soft_wrap=True, highlight=False
+        )
         console.print("Ctrl-C stops it")
         _watch(deployment.state)
     console.print("stopped")
@@ -139,12 +142,13 @@ def _token(home: Home, arguments: Arguments) -> SecretStr | None:
     return None
 
 
-def _about_token(home: Home, arguments: Arguments, config: ServiceConfig) -> str:
+def _about_token(home: Home, arguments: Arguments, config: ServiceConfig, *, is_new: bool) -> str:
     if arguments.no_token:
         return "[yellow]token      none: every user of this machine can use the service[/]"
     if token_from():
         return "token      that of the environment"
-    return f"token      in {shown(str(token_file(home.root)))}"
+    known = f"{config.token.get_secret_value()}, from now on " if is_new and config.token else ""
+    return f"token      {shown(known)}in {shown(str(token_file(home.root)))}"
 
 
 def _stop_on_signals() -> None:
