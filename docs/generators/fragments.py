@@ -11,7 +11,14 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from docs.generators.reference import data_sets, formats, modalities, records, run_settings
+from docs.generators.reference import (
+    data_sets,
+    files,
+    formats,
+    modalities,
+    records,
+    run_settings,
+)
 from docs.generators.tables import first_paragraph, sentence, table
 from pipelines.benchmarks.step import STEP as BENCHMARKS
 from pipelines.flow import STEPS
@@ -102,7 +109,7 @@ def _said(line: str) -> str:
 
 
 _MADE = (steps, axes, tiers, extensions, tree, home)
-_OF_REFERENCE = (run_settings, modalities, data_sets, formats, records)
+_OF_REFERENCE = (run_settings, modalities, data_sets, files, formats, records)
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
     made.__name__: made for made in (*_MADE, *_OF_REFERENCE)
 }

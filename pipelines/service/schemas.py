@@ -176,6 +176,7 @@ class Described(Answer):
 
     modalities: list[str]
     lensed: list[str] = Field(description="modalities with a tower of their own")
+    endings: dict[str, list[str]] = Field(description="endings of the files that a modality takes")
     labels: list[str] = Field(description="labels of the indexed corpus, the default classes")
     items: int = Field(description="number of items in the indexed corpus")
     corpus: str | None = Field(description="modality of the indexed corpus")

@@ -15,6 +15,7 @@ from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import Sample, encode_png, encode_signal, teacher_file
 from vitlens_core.captions import class_prompts
 from vitlens_core.errors import BadSampleError, InputError
+from vitlens_core.readers import notes
 from vitlens_core.signals.pictures import square_rgb
 
 
@@ -43,7 +44,8 @@ class RecordedPairs:
                 yield Quarantined(key=pair.key, step=STEP.name, reason=str(error))
 
     def _sample(self, pair: Pair) -> Sample:
-        signal = self.signal.config.store(self.settings.read(pair, self.signal.kind))
+        with notes.collected() as found:
+            signal = self.signal.config.store(self.settings.read(pair, self.signal.kind))
         images = [square_rgb(image, self.config.image_px) for image in self.settings.images(pair)]
         assert pair.split is not None, "a source puts every pair on a side"
         info = SampleInfo(
@@ -54,6 +56,7 @@ class RecordedPairs:
             licence=pair.licence,
             creator=pair.creator,
             captions=tuple(self._captions(pair)),
+            notes=tuple(found),
         )
         return {
             "__key__": pair.key,

@@ -17,9 +17,10 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -75,14 +76,30 @@ class Pair:
         return self.signal, *self.images, *chain.from_iterable(self.teachers.values())
 
 
+@dataclass(frozen=True)
+class Incomplete:
+    """A pair that its data set lists without what it needs, such as a failed download."""
+
+    key: str
+    reason: str
+
+
 def is_key(text: str) -> bool:
     """Whether a text is a valid key: at least one of ASCII letters, digits, `-` and `_`."""
     return bool(text) and not _NOT_IN_KEYS.search(text)
 
 
 def plain_key(name: str) -> str:
-    """Replace every run of invalid characters by `-`; different names may give the same key."""
-    return _NOT_IN_KEYS.sub("-", name)
+    """Replace every run of invalid characters by `-`.
+
+    Names in other scripts would all become `-`: a digest of the name keeps them apart.
+    """
+    plain = _NOT_IN_KEYS.sub("-", name)
+    return (
+        plain
+        if name.isascii()
+        else f"{plain}-{sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+    )
 
 
 class SourceSettings(BaseModel, ABC):
@@ -108,8 +125,12 @@ class SourceSettings(BaseModel, ABC):
     validation_fraction: float = Field(
         0.1, ge=0, lt=1, description="share of training groups for validation, if none is stated"
     )
-    missing: Literal["refuse", "quarantine"] = Field(
-        "refuse", description="how to treat pairs whose files are missing"
+    most_missing: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="largest share of pairs that may lack a file and are quarantined; above it "
+        "the data set is refused",
     )
     seed: int = Field(0, description="seed of the division into splits")
 
@@ -117,7 +138,7 @@ class SourceSettings(BaseModel, ABC):
     _home: Home = PrivateAttr(default_factory=Home.from_environment)
 
     @abstractmethod
-    def pairs(self) -> Iterable[Pair]:
+    def pairs(self) -> Iterable[Pair | Incomplete]:
         """List every pair, in an order that does not depend on the file system.
 
         Raises:

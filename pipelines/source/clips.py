@@ -105,7 +105,9 @@ def whole_number(text: str, where: str, what: str) -> int:
 def key_of(name: str) -> str:
     """Make a pair's key from a file's name; a name that is no valid key gets a digest of itself."""
     plain = plain_key(name)
-    return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:8]}"
+    if plain == name or not name.isascii():
+        return plain
+    return f"{plain}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
 class MidFrames:

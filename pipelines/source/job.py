@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from pipelines.execution.bulk import ShardTask
 from pipelines.execution.runtime import Runtime
-from pipelines.source.base import Pair, SourceSettings, is_key
+from pipelines.source.base import Incomplete, Pair, SourceSettings, is_key
 from pipelines.source.step import STEP
 from pipelines.store.artifacts import Artifact, Build, Quarantined
 from pipelines.store.files import write_atomic
@@ -21,7 +21,7 @@ from pipelines.store.splits import cut_into_shards, ranked
 from vitlens_core.errors import ConfigError
 
 # The place of the files and the size of shards do not change what the data set is.
-_NOT_IDENTITY = {"root", "missing", "pairs_per_shard"}
+_NOT_IDENTITY = {"root", "most_missing", "pairs_per_shard"}
 
 
 _SHOWN = 5  # most missing files that a message lists
@@ -80,15 +80,19 @@ def listed(config: SourceSettings, modality: str) -> Listing:
             f"source.kind {config.kind!r} has recordings of {', '.join(config.modalities)}; "
             f"{modality} needs another kind"
         )
-    pairs = sorted(config.pairs(), key=lambda pair: pair.key)
-    if not pairs:
+    found = sorted(config.pairs(), key=lambda pair: pair.key)
+    if not found:
         raise ConfigError(f"source.root: {config.folder()} has no pairs of {config.kind}")
-    _refuse_keys(pairs)
+    _refuse_keys(found)
+    pairs = [pair for pair in found if isinstance(pair, Pair)]
     whole, missing = _parted(pairs, config)
-    if missing and config.missing == "refuse":
-        raise ConfigError(_missing_message(missing, len(pairs)))
-    if not whole:
-        raise ConfigError(f"source.root: all {len(pairs)} pairs lack a file; {missing[0].reason}")
+    missing += [
+        Quarantined(key=one.key, step=STEP.name, reason=one.reason)
+        for one in found
+        if isinstance(one, Incomplete)
+    ]
+    if len(missing) > config.most_missing * len(found):
+        raise ConfigError(_missing_message(missing, len(found), config))
     divided = divide(_counted(whole, config), config)
     _refuse_leaks(divided)
     return Listing(divided, missing)
@@ -175,15 +179,16 @@ def _parted(pairs: list[Pair], config: SourceSettings) -> tuple[list[Pair], list
     return whole, missing
 
 
-def _missing_message(missing: list[Quarantined], of: int) -> str:
+def _missing_message(missing: list[Quarantined], of: int, config: SourceSettings) -> str:
     shown = "\n".join(f"  {item.key}: {item.reason}" for item in missing[:_SHOWN])
     return (
-        f"{len(missing)} of {of} pairs lack a file, such as\n{shown}\n"
-        "complete the data set, or set source.missing=quarantine to go on without them"
+        f"source.root: {len(missing)} of {of} pairs lack a file, such as\n{shown}\n"
+        f"at most {config.most_missing:g} of them may (source.most_missing): correct the folder, "
+        "complete the data set, or allow more"
     )
 
 
-def _refuse_keys(pairs: list[Pair]) -> None:
+def _refuse_keys(pairs: Sequence[Pair | Incomplete]) -> None:
     for pair in pairs:
         if not is_key(pair.key):
             raise ConfigError(f"key {pair.key!r}: expected letters, digits, `-` and `_` only")

@@ -67,7 +67,7 @@ def test_everything_lies_in_one_space_at_unit_norm(model):
 
 def test_bytes_of_no_known_kind_are_named(model):
     with pytest.raises(
-        InputError, match=r"point_cloud\[0\]: expected the bytes of a \.glb, .*<html"
+        InputError, match=r"point_cloud\[0\]: expected the bytes of a file .*found HTML"
     ):
         model.encode({"point_cloud": [b"<html>not found</html>"]})
 

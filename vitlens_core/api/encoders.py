@@ -6,7 +6,7 @@ Axes: B batch, S side of a picture, E embedding.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,12 +85,14 @@ class Encoder:
         embed: a batch of stored inputs → unit-norm embeddings [B, E].
         temperature: divides the modality's similarities to other modalities into logits.
         tower: the tower of a lens; None for modalities that the foundation encodes itself.
+        reader_options: options of the modality's reader, where a call states none.
     """
 
     store: Callable[[Any], Stored]
     embed: Callable[[Sequence[Any]], Tensor]
     temperature: float
     tower: SignalTower | None = None
+    reader_options: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,12 @@ class Preparation:
     Attributes:
         modality: name of the inputs' modality.
         store: the `store` of an `Encoder`.
+        reader_options: those of the `Encoder`.
     """
 
     modality: str
     store: Callable[[Any], Stored]
+    reader_options: Mapping[str, object] = field(default_factory=dict)
 
     def __call__(self, item: object, options: Mapping[str, object]) -> Stored:
         """Read `item` if it is a path or the bytes of a file, then store it.
@@ -116,8 +120,9 @@ class Preparation:
                 return self(path, options)
         # A string is a path, except for text, where it is the input itself.
         is_path = isinstance(item, Path) or (isinstance(item, str) and self.modality != TEXT.name)
-        raw = modalities.load(self.modality).read(item, **options) if is_path else item
-        return self.store(raw)
+        if is_path:
+            item = modalities.load(self.modality).read(item, **{**self.reader_options, **options})
+        return self.store(item)
 
 
 def signal_encoder(tower: SignalTower, temperature: float) -> Encoder:

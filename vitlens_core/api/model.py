@@ -5,6 +5,7 @@ Axes: B inputs, A and C two sets to compare, E embedding.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
@@ -20,10 +21,11 @@ from vitlens_core.api.encoders import Encoder, Preparation, Stored, signal_encod
 from vitlens_core.api.lenses import Origin
 from vitlens_core.api.loading import open_encoders
 from vitlens_core.api.pretrained import Pretrained
-from vitlens_core.errors import ConfigError, InputError, unknown
+from vitlens_core.errors import ConfigError, InputError, InputWarning, unknown
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.reference_config import ConfigSource
 from vitlens_core.precision import Precision, autocast
+from vitlens_core.readers import notes
 
 
 class Calibrated(NamedTuple):
@@ -136,6 +138,9 @@ class Model(Pretrained):
         Raises:
             ConfigError: a modality is not loaded, or an option is unknown.
             InputError: an input cannot be read or does not fit; the message has its index.
+
+        Warns:
+            InputWarning: a file lacked something that was replaced, such as colours.
         """
         options = reader_options or {}
         for name in (*inputs, *options):
@@ -154,7 +159,8 @@ class Model(Pretrained):
         Raises:
             ConfigError: the modality is not loaded.
         """
-        return Preparation(name, self._encoder(name).store)
+        encoder = self._encoder(name)
+        return Preparation(name, encoder.store, encoder.reader_options)
 
     @torch.inference_mode()
     def embed(self, name: str, prepared: Sequence[Stored]) -> Tensor:
@@ -269,9 +275,13 @@ def _prepared(
     prepare: Preparation, index: int, item: object, options: Mapping[str, object]
 ) -> Stored:
     try:
-        return prepare(item, options)
+        with notes.collected() as found:
+            prepared = prepare(item, options)
     except InputError as error:
         raise InputError(f"{prepare.modality}[{index}]: {error}") from error
+    for note in found:
+        warnings.warn(f"{prepare.modality}[{index}]: {note}", InputWarning, stacklevel=4)
+    return prepared
 
 
 def check_options(name: str, options: Mapping[str, object]) -> None:

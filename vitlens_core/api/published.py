@@ -96,7 +96,9 @@ def _settings(sizes: VitLensConfig) -> dict[str, tuple[SignalConfig, AnyTokenize
         "point_cloud": _clouds(point_cloud.ULIP),
     }
     if sizes.audio:
-        clips = audio.AudioSignal(mel_bins=sizes.audio.mel_bins, frames=sizes.audio.target_length)
+        clips = audio.AudioSignal(
+            mel_bins=sizes.audio.mel_bins, frames=sizes.audio.target_length, short="repeat"
+        )
         settings["audio"] = clips, audio.AudioTokenizer()
     if sizes.eeg:
         electrodes = eeg.EegSignal(channels=sizes.eeg.chans)

@@ -17,7 +17,8 @@ from typing import IO, Any
 import numpy as np
 
 from vitlens_core.errors import InputError
-from vitlens_core.readers.files import existing, unreadable
+from vitlens_core.readers.files import unreadable
+from vitlens_core.readers.formats import existing
 
 # All of these come from damaged or hostile pickles.
 _BROKEN = (pickle.UnpicklingError, ValueError, TypeError, EOFError, AttributeError, KeyError)
@@ -31,7 +32,7 @@ def read_npy(path: Path) -> np.ndarray:
         InputError: the file is missing or damaged, or its pickle holds more than arrays and plain
             values.
     """
-    existing(path, {".npy"}, "an array")
+    existing(path, "an array")
     try:
         with path.open("rb") as file:
             shape, dtype = _header(file)
@@ -43,9 +44,9 @@ def read_npy(path: Path) -> np.ndarray:
         raise unreadable(path, "numpy's arrays", error) from error
 
 
-def read_pickle(path: Path, endings: set[str]) -> Any:
+def read_pickle(path: Path) -> Any:
     """Read what a pickle holds. Raises InputError as `read_npy` does."""
-    existing(path, endings, "pickled arrays")
+    existing(path, "pickled arrays")
     try:
         with path.open("rb") as file:
             return _unpickled(file)

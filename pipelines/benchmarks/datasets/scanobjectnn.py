@@ -34,7 +34,8 @@ import numpy as np
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of
 from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, array_of, cloud, drawn
 from vitlens_core.errors import ConfigError, InputError
-from vitlens_core.readers.files import existing, optional, unreadable
+from vitlens_core.readers.files import optional, unreadable
+from vitlens_core.readers.formats import existing
 from vitlens_core.readers.pickled import read_npy
 
 CLASSES = (
@@ -70,7 +71,7 @@ def mount_h5(root: str) -> Mounted:
 
 def _mounted(path: Path, read: Any) -> Mounted:
     try:
-        existing(path, {".npy", ".h5"}, "ScanObjectNN's objects")
+        existing(path, "ScanObjectNN's objects")
         content = read(path, path.stat().st_mtime_ns)
         labels = _labels(content, path)
     except InputError as error:

@@ -19,7 +19,8 @@ from pipelines.store.splits import Split
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities.base import Modality
 from vitlens_core.modalities.imu import G_M_S2, at_400_hz
-from vitlens_core.readers.files import existing, unreadable
+from vitlens_core.readers.files import unreadable
+from vitlens_core.readers.formats import existing
 
 RATE_HZ = 50.0
 _LICENCE = "CC BY 4.0 (UCI); the README in the archive forbids commercial use"
@@ -194,7 +195,7 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
 
 def _rows(path: Path, first: int, count: int) -> np.ndarray:
     """Rows first..first + count − 1 of a file of three columns, counted from 1: [count, 3]."""
-    existing(path, {".txt"}, "a recording of three columns")
+    existing(path, "a recording of three columns")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about no rows, which is refused below

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast
 
@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field, ValidationError, validate_call
 
 from pipelines.source.base import Pair, SourceSettings, is_key, plain_key
+from pipelines.source.words import caption, word
 from pipelines.store.splits import SPLITS, Split
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.base import Modality
@@ -169,7 +170,7 @@ def _pair(row: Row) -> Pair:
         reader_options={
             name.removeprefix(READING): _value(value)
             for name, value in row.items()
-            if name.startswith(READING) and value not in (None, "")
+            if name.startswith(READING) and _is_stated(value)
         },
         images=_several(row.get("image")),
         texts=_several(row.get("text")),
@@ -191,6 +192,7 @@ def _mistakes(row: Row, pair: Pair) -> list[str]:
     mistakes: list[str] = []
     if _WIDTHS in row:
         mistakes.append("found {} cells under a header of {}".format(*row[_WIDTHS]))
+    mistakes += _no_words(row)
     if not pair.signal:
         mistakes.append("no signal")
     if not (pair.images or pair.texts or pair.teachers or pair.label):
@@ -207,6 +209,20 @@ def _mistakes(row: Row, pair: Pair) -> list[str]:
     return mistakes
 
 
+def _no_words(row: Row) -> Iterator[str]:
+    """Yield the cells that hold a list or an object where a word is expected."""
+    for name, value in row.items():
+        several = name in ("image", "text") or name.startswith(TEACHER)
+        cells = value if several and isinstance(value, list) else [value]
+        if not name or name.startswith(READING):
+            continue
+        for cell in cells:
+            try:
+                word(cell)
+            except ValueError as error:
+                yield f"{name}: {error}"
+
+
 def _told(mistakes: list[str], path: Path) -> str:
     more = f"\n  and {len(mistakes) - _TOLD} more" if len(mistakes) > _TOLD else ""
     lines = "".join(f"\n  {mistake}" for mistake in mistakes[:_TOLD])
@@ -215,13 +231,24 @@ def _told(mistakes: list[str], path: Path) -> str:
 
 
 def _text(row: Row, name: str) -> str:
-    value = row.get(name)
-    return "" if value is None else str(value).strip()
+    """Return a word of a row; what is none is told by `_mistakes`."""
+    try:
+        return word(row.get(name))
+    except ValueError:
+        return ""
 
 
 def _several(value: Any) -> tuple[str, ...]:
-    parts = value if isinstance(value, list) else str(value or "").split(SEVERAL)
-    return tuple(text for part in parts if (text := str(part).strip()))
+    parts = value.split(SEVERAL) if isinstance(value, str) else value
+    parts = parts if isinstance(parts, list) else [parts]
+    try:
+        return tuple(text for part in parts if (text := caption(part)))
+    except ValueError:
+        return ()
+
+
+def _is_stated(value: Any) -> bool:
+    return value is not None and value != "" and value == value  # NaN is not equal to itself
 
 
 def _value(value: Any) -> Any:

@@ -19,8 +19,9 @@ from typing import IO, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.source.base import Pair, SourceSettings, plain_key
+from pipelines.source.base import Incomplete, Pair, SourceSettings, plain_key
 from pipelines.source.datasets.manifest import read_with
+from pipelines.source.words import caption, word
 from pipelines.store.splits import Split
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities.base import Modality
@@ -33,6 +34,10 @@ Place = list[Any]
 """Offset and size in the tar in bytes, and the file's ending: plain JSON."""
 
 
+class _BadSampleError(Exception):
+    """One sample is wrong; its tar is not."""
+
+
 @dataclass
 class Sample:
     """Files of one name that lie side by side in a tar."""
@@ -40,6 +45,7 @@ class Sample:
     name: str
     places: dict[str, Place] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    mistake: str = ""
 
 
 class WebdatasetTars(SourceSettings):
@@ -78,8 +84,12 @@ class WebdatasetTars(SourceSettings):
             raise ValueError("name the tars by globs in train, val, test or unsplit")
         return self
 
-    def pairs(self) -> Iterator[Pair]:
-        """Samples by side, tar and place. Raises ConfigError."""
+    def pairs(self) -> Iterator[Pair | Incomplete]:
+        """Samples by side, tar and place; those without a recording are incomplete.
+
+        Raises:
+            ConfigError: a tar is damaged, or its samples contradict each other.
+        """
         folder = self.folder()
         seen: dict[str, str] = {}
         for path, side in self._tars(folder).items():
@@ -128,37 +138,50 @@ class WebdatasetTars(SourceSettings):
                 tars |= dict.fromkeys(matches, side)
         return tars
 
-    def _pair(self, tar: str, sample: Sample, side: Split | None) -> Pair:
+    def _pair(self, tar: str, sample: Sample, side: Split | None) -> Pair | Incomplete:
         where = f"{tar}, sample {sample.name}"
-        if self.signal not in sample.places:
-            raise ConfigError(
-                f"{where}: no .{self.signal}, found {', '.join(sorted(sample.places))}; set "
-                "source.signal to the ending of the recordings"
+        key = plain_key(f"{tar.removesuffix('.tar')}-{sample.name}")
+        signal = self.signal.lower()
+        if signal not in sample.places:
+            return Incomplete(
+                key,
+                f"{where}: no .{signal}, found {', '.join(sorted(sample.places))}; a download "
+                "failed, or source.signal is not the ending of the recordings",
             )
+        try:
+            return self._complete(key, tar, sample, side)
+        except _BadSampleError as error:
+            return Incomplete(key, f"{where}: {error}")
+
+    def _complete(self, key: str, tar: str, sample: Sample, side: Split | None) -> Pair:
+        """Make the pair of a sample with a recording (`_BadSampleError`: it is wrong)."""
+        if sample.mistake:
+            raise _BadSampleError(sample.mistake)
+        signal, where = self.signal.lower(), f"{tar}, sample {sample.name}"
         images = [
             sample.places[ending]
             for ending in sorted(sample.places)
-            if ending != self.signal and _last(ending) in self.pictures
+            if ending != signal and _last(ending) in self.pictures
         ]
-        texts = tuple(filter(None, map(str.strip, sample.texts.get(TEXT, "").splitlines())))
-        details = _details(sample, where)
+        texts = tuple(filter(None, map(caption, sample.texts.get(TEXT, "").splitlines())))
+        details = _details(sample)
         label = self._label(sample, details, where)
         if not (images or texts or label):
-            raise ConfigError(f"{where}: expected an image, a caption or a class, found none")
+            raise _BadSampleError("expected an image, a caption or a class, found none")
         return Pair(
-            key=plain_key(f"{tar.removesuffix('.tar')}-{sample.name}"),
+            key=key,
             signal=tar,
-            reader_options={"signal": sample.places[self.signal], "images": images},
+            reader_options={"signal": sample.places[signal], "images": images},
             images=(tar,) * len(images),
             texts=texts,
             label=label,
             split=side,
-            group=str(details.get("group", "")),
+            group=_word(details, "group"),
             name=sample.name,
         )
 
     def _label(self, sample: Sample, details: dict[str, Any], where: str) -> str | None:
-        stated = sample.texts.get(CLASS, str(details.get("label", ""))).strip()
+        stated = word(sample.texts.get(CLASS, "")) or _word(details, "label")
         if not stated.isdigit():
             return stated or None
         if int(stated) >= len(self.classes):
@@ -169,14 +192,21 @@ class WebdatasetTars(SourceSettings):
         return self.classes[int(stated)]
 
 
-def _details(sample: Sample, where: str) -> dict[str, Any]:
+def _details(sample: Sample) -> dict[str, Any]:
     try:
         details = json.loads(sample.texts.get(DETAILS, "{}"))
     except ValueError as error:
-        raise ConfigError(f"{where}: its .json is not JSON: {error}") from error
+        raise _BadSampleError(f"its .json is not JSON: {error}") from error
     if not isinstance(details, dict):
-        raise ConfigError(f"{where}: expected an object in .json, found {type(details).__name__}")
+        raise _BadSampleError(f"expected an object in .json, found {type(details).__name__}")
     return details
+
+
+def _word(details: dict[str, Any], name: str) -> str:
+    try:
+        return word(details.get(name))
+    except ValueError as error:
+        raise _BadSampleError(f"its .json has {name}: {error}") from error
 
 
 def _samples(path: Path) -> Iterator[Sample]:
@@ -188,7 +218,8 @@ def _samples(path: Path) -> Iterator[Sample]:
                 match = _NAME.fullmatch(member.name)
                 if not member.isfile() or match is None or _is_meta(member.name):
                     continue
-                name, ending = match.groups()
+                # In lower case, as the webdataset library reads them.
+                name, ending = match[1], match[2].lower()
                 if name != sample.name:
                     if sample.places:
                         yield sample
@@ -197,14 +228,21 @@ def _samples(path: Path) -> Iterator[Sample]:
                     raise ConfigError(f"{path}: sample {name} has two files .{ending}")
                 sample.places[ending] = [member.offset_data, member.size, _last(ending)]
                 if ending in (TEXT, CLASS, DETAILS) and (content := tar.extractfile(member)):
-                    sample.texts[ending] = content.read().decode("utf-8")
-    except (tarfile.TarError, EOFError, UnicodeDecodeError) as error:
+                    _take_text(sample, ending, content.read())
+    except (tarfile.TarError, EOFError) as error:
         raise ConfigError(
             f"{path} cannot be read as an uncompressed tar after sample {sample.name or 'none'}: "
             f"{error}"
         ) from error
     if sample.places:
         yield sample
+
+
+def _take_text(sample: Sample, ending: str, content: bytes) -> None:
+    try:
+        sample.texts[ending] = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        sample.mistake = f"its .{ending} is no UTF-8 text: {error}"
 
 
 def _is_meta(name: str) -> bool:

@@ -30,7 +30,7 @@ def test_arrays_numbers_and_texts_open_whatever_the_protocol(tmp_path, protocol)
         "text": ["a", ("b", b"\x00\xff")],
     }
     (tmp_path / "a.dat").write_bytes(pickle.dumps(content, protocol=protocol))
-    found = read_pickle(tmp_path / "a.dat", {".dat"})
+    found = read_pickle(tmp_path / "a.dat")
     assert found["number"] == 2.5
     assert found["text"] == content["text"]
     for name in ("xyz", "fortran"):
@@ -51,7 +51,7 @@ def test_nothing_that_a_pickle_asks_for_is_run(tmp_path):
     with pytest.raises(InputError, match="only arrays are opened"):
         read_npy(tmp_path / "a.npy")
     with pytest.raises(InputError, match="only arrays are opened"):
-        read_pickle(tmp_path / "a.dat", {".dat"})
+        read_pickle(tmp_path / "a.dat")
     assert not touched.exists()
 
 
@@ -59,10 +59,10 @@ def test_bytes_are_of_latin1_and_of_no_other_codec(tmp_path):
     """`_codecs.encode` as protocol 2 calls it; another name would have a codec imported."""
     spelt = pickle.dumps(b"\xff" * 3, protocol=2)
     (tmp_path / "a.dat").write_bytes(spelt)
-    assert read_pickle(tmp_path / "a.dat", {".dat"}) == b"\xff" * 3
+    assert read_pickle(tmp_path / "a.dat") == b"\xff" * 3
     (tmp_path / "a.dat").write_bytes(spelt.replace(b"latin1", b"rot_13"))
     with pytest.raises(InputError, match="bytes as rot_13"):
-        read_pickle(tmp_path / "a.dat", {".dat"})
+        read_pickle(tmp_path / "a.dat")
 
 
 @pytest.mark.parametrize("keep", [0, 4, 20, 150, -3])
