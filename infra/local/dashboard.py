@@ -23,6 +23,7 @@ DASHBOARD = Path(__file__).parents[1] / "config" / "grafana" / "vitlens.json"
 _COLUMNS = 24  # of Grafana's grid
 _INCHES = (0.75, 0.42)  # of a cell of the grid
 _MOST_POINTS = 300
+_STALE_S = 60
 Series = dict[str, list[tuple[float, float]]]
 
 
@@ -51,6 +52,9 @@ def draw(prometheus: str, path: Path, minutes: float) -> dict[str, int]:
 
 
 def _panel(axes: Axes, panel: Mapping[str, Any], series: Series, end: float) -> None:
+    if panel["type"] != "timeseries":
+        # As Grafana asks it: what is true now, not what was the last to be true.
+        series = {name: points for name, points in series.items() if points[-1][0] > end - _STALE_S}
     axes.set_title(panel["title"], fontsize=9, loc="left")
     axes.tick_params(labelsize=7)
     for side in ("top", "right"):

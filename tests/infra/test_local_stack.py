@@ -220,9 +220,7 @@ def test_a_restored_backup_has_the_same_registry(stack: Stack, tmp_path: Path) -
 
     for name in ("daemon", "webserver", "code", "mlflow"):
         stack.processes.stop(name)
-    stack.postgres.query(
-        "DELETE FROM registered_model_aliases; DELETE FROM model_versions", "mlflow"
-    )
+    stack.postgres.query("TRUNCATE registered_models, runs CASCADE", "mlflow")
     restored = vitlens(stack, "restore", done.stdout.strip(), *given)
     assert restored.returncode == 0, restored.stderr
     for name in ("mlflow", "code", "webserver", "daemon"):

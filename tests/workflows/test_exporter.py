@@ -64,8 +64,25 @@ def test_an_empty_home_has_no_artifacts_and_no_versions(collector: SourcesCollec
     sources = {key[1]: v for key, v in figures.items() if key[0] == "vitlens_source_up"}
     assert sources == {"store": 1, "registry": 1, "trainings": 1, "dagster": 1}
     assert figures["vitlens_model_versions", "point_cloud"] == 0
-    assert figures["vitlens_runs", "point_cloud", "failure"] == 0
+    assert figures["vitlens_runs", "failure", "point_cloud"] == 0
     assert not [key for key in figures if key[0].startswith("vitlens_artifact")]
+
+
+def test_no_label_is_one_that_prometheus_sets_itself(
+    home: Path, collector: SourcesCollector
+) -> None:
+    """It would put its own in the place, and every run would be of the job `exporter`."""
+    register(home)
+    building(home, "train-00000", samples=8)
+    collector.refresh_all()
+    labels = {
+        label
+        for family in collector.collect()
+        for sample in family.samples
+        for label in sample.labels
+    }
+    assert {"workflow", "step", "modality"} <= labels
+    assert not labels & {"job", "instance"}
 
 
 def test_finished_artifacts_and_the_champion_are_counted(

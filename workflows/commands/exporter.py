@@ -58,8 +58,7 @@ def open_collector(workplace: Workplace) -> SourcesCollector:
     from workflows.exporter.runs import read_runs
     from workflows.exporter.store import StoreReader
 
-    for name, value in _IMPATIENT.items():
-        os.environ.setdefault(name, value)
+    os.environ.update(_IMPATIENT)
     os.environ["DAGSTER_HOME"] = str(dagster_folder(workplace.home))
     instance = dg.DagsterInstance.get()
     names = modality_names()

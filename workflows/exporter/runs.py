@@ -7,14 +7,17 @@ from collections.abc import Sequence
 import dagster as dg
 from prometheus_client.core import GaugeMetricFamily
 
+# The label of a job is `workflow`: Prometheus puts its own `job` over one of that name.
 _STATES = ("QUEUED", "STARTING", "STARTED", "SUCCESS", "FAILURE", "CANCELED")
 
 
 def read_runs(instance: dg.DagsterInstance, jobs: Sequence[str]) -> list[GaugeMetricFamily]:
     """Return the runs of every job by state, when one last succeeded, and the daemon's beats."""
-    count = GaugeMetricFamily("vitlens_runs", "Runs of a job.", labels=("job", "state"))
+    count = GaugeMetricFamily("vitlens_runs", "Runs of a job.", labels=("workflow", "state"))
     success = GaugeMetricFamily(
-        "vitlens_last_success_seconds", "End of a job's last successful run [s].", labels=("job",)
+        "vitlens_last_success_seconds",
+        "End of a job's last successful run [s].",
+        labels=("workflow",),
     )
     for job in jobs:
         for state in _STATES:
