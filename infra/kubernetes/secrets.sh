@@ -8,6 +8,10 @@
 set -euo pipefail
 files=$(cd "$(dirname "$0")/../compose/secrets" && pwd)
 
+# Signs models and the results of gates; on a server the home keeps it, here no home stays.
+[ -s "$files/signing_key" ] ||
+    (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$files/signing_key")
+
 entry() { printf '  %s: %s\n' "$1" "$(base64 -w0 <"$files/$2")"; }
 
 secret() {
@@ -21,6 +25,7 @@ secret() {
 }
 
 secret vitlens-ray auth_token ray_token
+secret vitlens-signing signing.key signing_key
 secret vitlens-dagster DAGSTER_PG_PASSWORD postgres_dagster
 secret vitlens-work DAGSTER_PG_PASSWORD postgres_dagster AWS_SECRET_ACCESS_KEY store_key \
     MLFLOW_TRACKING_PASSWORD mlflow_admin
