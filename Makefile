@@ -2,11 +2,12 @@
 # make quick   at every change: lints, type-checks, checks the layers, runs the quick tests
 # make test    sets up, lints, type-checks, checks the layers, builds the pages, runs the tests
 # make nightly the tests that take another 23 to 26 minutes
+# make integration the whole stack on loopback: a schedule's run through faults to a champion
 # make docs    builds the documentation into site/
 # make measure the structure of the code in figures; REV=263c4ac puts that revision beside it
 # make audit   a bill of materials, whether every hash is there, and known vulnerabilities
 # make coverage the share of lines that the tests run, by package
-.PHONY: setup demo quick test nightly lint docs measure audit coverage bench lock clean
+.PHONY: setup demo quick test nightly integration lint docs measure audit coverage bench lock clean
 
 BIN := .venv/bin
 # Else every process compiles whatever it imports, which is most of a short test.
@@ -32,6 +33,9 @@ test: setup lint docs
 # the daemon, a scaffolded modality, every workflow in miniature, compiling, a clean environment.
 nightly: setup
 	$(PYTEST) -m nightly
+
+integration: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/infra/test_local_stack.py
 
 lint: setup
 	$(BIN)/ruff check

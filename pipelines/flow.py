@@ -4,7 +4,9 @@
                         ├─▶ shards ─▶ foundation ─▶ targets ─▶ lens ─▶ evaluation
     source ─────────────┘           ─▶ index ─▶ benchmarks ─▶ challenger ─(gates)─▶ champion
 
-A workflow whose settings have a `source` reads that data set; any other renders objects.
+Two ways lead into the flow: settings with a `source` read that data set, others render objects.
+A workflow has the steps of both if its modality can be rendered; a run leaves out those of the
+other way (`left_out`).
 Each step is declared in its `step.py`; this module has their order.
 """
 
@@ -30,6 +32,7 @@ from pipelines.source.step import STEP as SOURCE
 from pipelines.store.artifacts import Artifact
 from pipelines.store.pieces import Piece
 from pipelines.targets.step import STEP as TARGETS
+from vitlens_core import modalities
 
 STEPS = (
     OBJECTS,
@@ -43,6 +46,7 @@ STEPS = (
     INDEX,
     BENCHMARKS,
 )
+SHARED = "shared"  # the input that is another workflow's foundation
 STEP_NAMES = tuple(step.name for step in STEPS)
 
 
@@ -72,20 +76,34 @@ class FlowStep:
         return self.declared.run(runtime, settings_of(self.declared, config), inputs, piece)
 
 
-def steps(*, from_source: bool = False, shares_foundation: bool = False) -> tuple[FlowStep, ...]:
+def steps(*, renders: bool = True, shares_foundation: bool = False) -> tuple[FlowStep, ...]:
     """Return the steps of a workflow in order.
 
     Args:
-        from_source: whether it reads a data set instead of rendering objects.
+        renders: whether its modality can also be had from rendered objects.
         shares_foundation: whether it uses another workflow's foundation, the input `shared`.
     """
-    left_out = {OBJECTS.name, RENDERS.name} if from_source else {SOURCE.name}
-    optional = {"shared"} if shares_foundation else set()
+    never = set() if renders else {OBJECTS.name, RENDERS.name}
+    optional = {SHARED} if shares_foundation else set()
     return tuple(
-        FlowStep(step, _inputs(step, left_out, optional))
-        for step in STEPS
-        if step.name not in left_out
+        FlowStep(step, _inputs(step, never, optional)) for step in STEPS if step.name not in never
     )
+
+
+def left_out(config: RunConfig) -> frozenset[str]:
+    """Return the names of the steps and inputs that a run with these settings does without.
+
+    Where objects would share another workflow's foundation, a data set fits its own on its images.
+    """
+    if config.source is None:
+        return frozenset({SOURCE.name})
+    own = {SHARED} if is_rendered(config.modality) else set()
+    return frozenset({OBJECTS.name, RENDERS.name} | own)
+
+
+def is_rendered(modality: str) -> bool:
+    """Whether rendered objects give recordings of a modality."""
+    return modalities.load_lensed(modality).renders_as is not None
 
 
 def settings_of(step: Step, config: RunConfig) -> tuple[Any, ...]:
@@ -109,15 +127,18 @@ def run_piece(
         run: how a step is run.
     """
     parts: dict[str, Artifact] = {}
+    without = left_out(config)
     for step in steps[: [step.name for step in steps].index(SHARDS.name) + 1]:
-        inputs = {name: parts[name] for name in step.inputs}
+        if step.name in without:
+            continue
+        inputs = {name: parts[name] for name in step.inputs if name not in without}
         # Only the first step is told the piece; the others follow from the parts they are given.
         parts[step.name] = run(step, runtime, config, inputs, None if inputs else piece)
     return list(parts.values())
 
 
-def _inputs(step: Step, left_out: set[str], optional: set[str]) -> tuple[str, ...]:
-    required = tuple(n for n in step.inputs if not (step.takes_one_input and n in left_out))
+def _inputs(step: Step, never: set[str], optional: set[str]) -> tuple[str, ...]:
+    required = tuple(n for n in step.inputs if not (step.takes_one_input and n in never))
     return required + tuple(name for name in step.optional_inputs if name in optional)
 
 

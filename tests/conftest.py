@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 SLOW_FILES = (
     "chaos",
     "docs/test_examples.py",
+    "infra/test_kubernetes.py",
     "pipelines/evaluation/test_job.py",
     "pipelines/lens/test_parallel.py",
     "pipelines/lens/test_training.py",

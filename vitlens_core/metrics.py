@@ -1,4 +1,4 @@
-"""Zero-shot, retrieval and calibration metrics with bootstrap intervals; a paired comparison.
+"""Zero-shot, retrieval and calibration metrics with intervals; a paired comparison.
 
 Axes: B samples, K classes, M gallery items, E embedding. Embeddings are unit norm.
 """
@@ -6,71 +6,33 @@ Axes: B samples, K classes, M gallery items, E embedding. Embeddings are unit no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vitlens_core.errors import InputError
-
-Floats = NDArray[np.floating]
-Ints = NDArray[np.integer]
-
+from vitlens_core.intervals import FEW_GROUPS, Bootstrap, Draws, Floats, Interval, Ints
 
 # Queries whose similarities are in memory at a time: those of a large split do not fit.
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A figure with the bounds of its 95 % percentile bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class ZeroShot:
-    """Top-k accuracies, mean of per-class accuracies, and the confusion matrix [K, K]."""
+    """Top-k accuracies, mean of per-class accuracies, and the confusion matrix [K, K].
+
+    A top-k over all K classes is always 1, and left out (None).
+    """
 
     top1: Interval
-    top3: Interval
-    top5: Interval
+    top3: Interval | None
+    top5: Interval | None
     class_mean: Interval
     chance: float
     n: int
+    groups: int
     confusion: Ints
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """How bootstrap intervals over B samples are drawn.
-
-    Attributes:
-        resamples: R, the number of resamples.
-        groups: [B] the group of each sample (an object, a subject). Samples of one group are not
-            independent, so whole groups are resampled. By default each sample is a group.
-    """
-
-    resamples: int = 2000
-    seed: int = 0
-    groups: Sequence[str] | None = None
-
-    def of(self, groups: Sequence[str]) -> Bootstrap:
-        """Return a copy for samples of these groups [B]."""
-        return replace(self, groups=groups)
-
-    def draws(self, count: int) -> Ints:
-        """Draw how often each sample counts in each resample, [R, count].
-
-        A resample draws as many groups as there are, with replacement.
-        """
-        _, group_of = np.unique(np.asarray(self.groups or range(count)), return_inverse=True)
-        groups = int(group_of.max()) + 1
-        drawn = np.random.default_rng(self.seed).integers(groups, size=(self.resamples, groups))
-        # Counts instead of indices: one matrix product gives a figure's mean in every resample.
-        return np.stack([np.bincount(row, minlength=groups) for row in drawn])[:, group_of]
 
 
 _EACH_SAMPLE = Bootstrap()
@@ -102,12 +64,13 @@ def zero_shot(
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(confusion, (labels, scores.argmax(axis=1)), 1)
     return ZeroShot(
-        top1=_mean_interval(correct, draws),
-        top3=_mean_interval(rank < 3, draws),
-        top5=_mean_interval(rank < 5, draws),
+        top1=draws.share(correct),
+        top3=draws.share(rank < 3) if len(classes) > 3 else None,
+        top5=draws.share(rank < 5) if len(classes) > 5 else None,
         class_mean=_class_mean_interval(correct, labels, draws),
         chance=1 / len(classes),
         n=len(labels),
+        groups=draws.groups,
         confusion=confusion,
     )
 
@@ -146,8 +109,7 @@ def paired_difference(
 
     Args:
         hits, others: [B] which samples two models got right.
-        confidence: share of resamples in which the difference lies above the bound, such as 0.95
-            (paired bootstrap).
+        confidence: of the bound, such as 0.95 (paired bootstrap; over few groups, Student's t).
 
     Raises:
         InputError: no samples, or unequal numbers of them.
@@ -158,9 +120,10 @@ def paired_difference(
         )
     # As integers: numpy does not subtract booleans.
     differences = hits.astype(np.int64) - others
-    draws = bootstrap.draws(len(hits))
-    resampled = draws @ differences / draws.sum(axis=1)
-    return float(differences.mean()), float(np.quantile(resampled, 1 - confidence))
+    bound = bootstrap.draws(len(hits)).lower_bound(
+        lambda times: times @ differences / times.sum(axis=1), confidence
+    )
+    return float(differences.mean()), max(-1.0, bound)
 
 
 def retrieval(
@@ -187,7 +150,7 @@ def retrieval(
     blocks = (slice(start, start + _BLOCK) for start in starts)
     ahead = np.concatenate([_ahead(queries[rows], gallery, items[rows]) for rows in blocks])
     draws = bootstrap.draws(len(queries))
-    return {f"r{k}": _mean_interval(ahead < k, draws) for k in (1, 5, 10)}
+    return {f"r{k}": draws.share(ahead < k) for k in (1, 5, 10)}
 
 
 def mean_over_runs(
@@ -205,7 +168,9 @@ def mean_over_runs(
         raise InputError(f"expected hits [runs, samples], found {list(hits.shape)}")
     runs, count = hits.shape
     draws = bootstrap.draws(count)
-    of_run = draws @ hits.T / draws.sum(axis=1, keepdims=True)
+    if draws.groups < FEW_GROUPS:
+        return draws.share(hits.mean(axis=0))
+    of_run = draws.times @ hits.T / draws.times.sum(axis=1, keepdims=True)
     # A stream of its own: with the seed alone, runs would be drawn by the groups' numbers.
     rng = np.random.default_rng([bootstrap.seed, runs])
     times = rng.multinomial(runs, [1 / runs] * runs, bootstrap.resamples)
@@ -242,9 +207,9 @@ def expected_calibration_error(
     # Bins are closed above; a confidence of 0 belongs to the first.
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     in_bin = np.eye(bins)[place] * gap[:, None]
-    draws = bootstrap.draws(len(labels))
-    value = float(np.abs(in_bin.sum(axis=0)).sum() / len(labels))
-    return _interval(value, np.abs(draws @ in_bin).sum(axis=1) / draws.sum(axis=1))
+    return bootstrap.draws(len(labels)).interval(
+        lambda times: np.abs(times @ in_bin).sum(axis=1) / times.sum(axis=1)
+    )
 
 
 def fit_temperature(scores: Floats, labels: Ints) -> float:
@@ -308,12 +273,9 @@ def _similarities(embeddings: Floats, others: Floats) -> Floats:
     return scores
 
 
-def _mean_interval(hits: NDArray[np.bool_], draws: Ints) -> Interval:
-    # Groups differ in size, and so do the resamples.
-    return _interval(float(hits.mean()), draws @ hits / draws.sum(axis=1))
-
-
-def _class_mean_interval(correct: NDArray[np.bool_], labels: Ints, draws: Ints) -> Interval:
+def _class_mean_interval(correct: NDArray[np.bool_], labels: Ints, draws: Draws) -> Interval:
+    if correct.all() or not correct.any():
+        return draws.share(correct)
     of_class = np.eye(labels.max() + 1)[labels]
 
     def class_means(times: Ints) -> Floats:
@@ -322,8 +284,7 @@ def _class_mean_interval(correct: NDArray[np.bool_], labels: Ints, draws: Ints) 
         shares = np.divide(hits, totals, out=np.zeros_like(hits), where=totals > 0)
         return shares.sum(axis=1) / (totals > 0).sum(axis=1)
 
-    whole = np.ones((1, len(labels)), dtype=draws.dtype)
-    return _interval(float(class_means(whole)[0]), class_means(draws))
+    return draws.interval(class_means)
 
 
 def _interval(value: float, resampled: Floats) -> Interval:

@@ -235,7 +235,7 @@ def _foundations(config: RunConfig) -> list[str]:
 
 
 def _foundation_refusal(workflow: Workflow, config: RunConfig) -> str:
-    shared = workflow.foundation_of
+    shared = workflow.foundation_of if workflow.shares_foundation(config) else None
     return f"it shares the foundation of {shared}; sweep {shared}" if shared else ""
 
 

@@ -32,6 +32,7 @@ from workflows.spec import DEFAULT_PROFILE, Workflow
 from workflows.workplace import Workplace
 
 ARTIFACTS = "artifacts"
+WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
 
 class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
@@ -82,11 +83,15 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             io_manager_key=ARTIFACTS,
         )
         def make(
-            settings: RunSettings, workplace: dg.ResourceParam[Workplace], **inputs: Artifact
-        ) -> dg.Output[Artifact]:
+            settings: RunSettings, workplace: dg.ResourceParam[Workplace], **inputs: Artifact | None
+        ) -> dg.Output:
+            without = settings.left_out(self)
+            if step.name in without:
+                return dg.Output(None, metadata=metadata.of_left_out(step.name))
             config = settings.config(self)
             runtime = settings.runtime(config)
-            artifact = workplace.run_step(step, runtime, config, inputs)
+            read = {n: a for n, a in inputs.items() if a is not None and n not in without}
+            artifact = workplace.run_step(step, runtime, config, read)
             show_artifact(runtime.console, artifact)
             return dg.Output(artifact, metadata=metadata.of_artifact(artifact))
 
@@ -101,9 +106,9 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             kinds={"mlflow"},
         )
         def register(
-            settings: RunSettings, workplace: dg.ResourceParam[Workplace], **artifacts: Artifact
+            settings: RunSettings, workplace: dg.ResourceParam[Workplace], **made: Artifact | None
         ) -> dg.MaterializeResult:
-            config = settings.config(self)
+            config, artifacts = settings.config(self), self._in_order(made)
             runtime, registry = settings.runtime(config), workplace.registry
             model = registry.register_challenger(self.modality, config, artifacts)
             show_version(runtime.console, "challenger", model)
@@ -138,8 +143,10 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
                 yield dg.AssetCheckResult(
                     asset_key=key,
                     check_name=result.name,
-                    passed=result.passed,
-                    description=result.reason,
+                    # A skipped gate is a warning: yellow, and it blocks nothing.
+                    passed=result.passed and not result.skipped,
+                    severity=WARN if result.skipped else ERROR,
+                    description=f"{result.outcome}: {result.reason}",
                     metadata=metadata.of_gate(result),
                 )
 
@@ -155,9 +162,9 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             kinds={"mlflow"},
         )
         def promote(
-            settings: RunSettings, workplace: dg.ResourceParam[Workplace], **artifacts: Artifact
+            settings: RunSettings, workplace: dg.ResourceParam[Workplace], **made: Artifact | None
         ) -> dg.MaterializeResult:
-            config = settings.config(self)
+            config, artifacts = settings.config(self), self._in_order(made)
             registry, console = workplace.registry, settings.runtime(config).console
             model = self._registered(registry, artifacts["evaluation"])
             if move := registry.rolled_back(model):
@@ -168,6 +175,10 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             return self._reported(workplace, settings.profile, config, artifacts, model)
 
         return promote
+
+    def _in_order(self, made: Mapping[str, Artifact | None]) -> dict[str, Artifact]:
+        """Return what the run made; Dagster passes inputs sorted by name, reports list them so."""
+        return {name: a for name in self.step_names if (a := made[name]) is not None}
 
     def _registered(self, registry: Registry, evaluation: Artifact) -> ModelVersion:
         """Return the version that an evaluation was registered as."""
@@ -183,8 +194,6 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         model: ModelVersion,
     ) -> dg.MaterializeResult:
         """Write the report with the version's present aliases, and log it to its MLflow run."""
-        # Dagster passes inputs sorted by name; the report lists the steps in order.
-        artifacts = {name: artifacts[name] for name in self.step_names}
         home = workplace.home.root
         write = workplace.write_report or report.write
         folder = write(home, config, artifacts, model.gates, model, profile)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -21,6 +22,9 @@ from pipelines.registry.promotion import Move
 from pipelines.store.artifacts import Artifact
 from pipelines.store.text import redacted
 from workflows.text import shown
+
+if TYPE_CHECKING:
+    from workflows.dry_run import PlannedStep
 
 _STDOUT, _STDERR = 1, 2
 _WIDTH = 12
@@ -40,6 +44,11 @@ def terminal() -> Console:
 class _Redacting(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return redacted(super().format(record))
+
+
+def remark(message: str) -> None:
+    """Tell the terminal what a run found before its steps, or what it waits for."""
+    terminal().print(f"[yellow]{shown(message)}[/]", highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -77,6 +86,13 @@ def _sent_to(target: int, descriptor: int) -> Generator[None]:
         sys.stderr.flush()
         os.dup2(original, descriptor)
         os.close(original)
+
+
+def show_plan(console: Console, planned: Sequence[PlannedStep]) -> None:
+    """Print one line per step that a run would reuse or make."""
+    for step in planned:
+        mark = "[yellow]made[/]  " if step.made else "[dim]reused[/]"
+        _line(console, step.name, f"{mark} {shown(step.why)}")
 
 
 def show_artifact(console: Console, artifact: Artifact) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipelines.execution.runtime import Runtime
+from pipelines.flow import left_out
 from pipelines.objects.mirror import is_remote
 from pipelines.registry.acceptance import is_current, settings_digest
 from pipelines.registry.models import CHALLENGER, ModelVersion
@@ -31,8 +32,9 @@ def current_version(workplace: Workplace, workflow: Workflow, profile: str) -> M
     if not versions or (config.source is None and is_remote(config.objects.mirror)):
         return None
     try:
-        finished = _Finished(workplace, workflow, profile)
-        artifacts = {name: finished[name] for name in workflow.step_names}
+        finished = Finished(workplace, workflow, profile)
+        without = left_out(config)
+        artifacts = {n: finished[n] for n in workflow.step_names if n not in without}
     except NotMadeError:
         return None
     wanted_gates = settings_digest(config, artifacts["benchmarks"])
@@ -47,12 +49,13 @@ def current_version(workplace: Workplace, workflow: Workflow, profile: str) -> M
 
 
 @dataclass(frozen=True)
-class _Finished:
+class Finished:
     """The artifacts of a workflow by step; each is looked up once (`NotMadeError`)."""
 
     workplace: Workplace
     workflow: Workflow
     profile: str
+    overrides: tuple[str, ...] = ()
     by_step: dict[str, Artifact] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Artifact:
@@ -63,10 +66,11 @@ class _Finished:
     def _look_up(self, name: str) -> Artifact:
         if name == "shared":
             other = load_workflow(str(self.workflow.foundation_of))
-            return _Finished(self.workplace, other, self.profile)["foundation"]
+            return Finished(self.workplace, other, self.profile)["foundation"]
         step = next(step for step in self.workflow.steps if step.name == name)
-        config = self.workflow.config(self.profile)
-        inputs = {input_name: self[input_name] for input_name in step.inputs}
+        config = self.workflow.config(self.profile, self.overrides)
+        without = left_out(config)
+        inputs = {key: self[key] for key in step.inputs if key not in without}
         store = FinishedStore(self.workplace.home.store.root)
         runtime = Runtime(store, config.resources, home=self.workplace.home)
         return self.workplace.run_step(step, runtime, config, inputs)

@@ -11,8 +11,9 @@ from pipelines.evaluation import presenter
 from pipelines.evaluation.result import EvaluationSummary, read_result
 from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import ModelVersion
+from pipelines.source.step import STEP as SOURCE
 from pipelines.store.artifacts import Artifact, Quarantined
-from workflows.artifact_io import FOLDER
+from workflows.artifact_io import FOLDER, LEFT_OUT
 
 Metadata = dict[str, dg.MetadataValue | str | float | bool]
 _SHOWN_QUARANTINED = 200  # Dagster stores metadata in its event log; the manifest lists all
@@ -35,6 +36,12 @@ def of_artifact(artifact: Artifact) -> Metadata:
     if manifest.step == "evaluation":
         entries["results"] = dg.MetadataValue.md(results_table(read_result(artifact)))
     return entries
+
+
+def of_left_out(step: str) -> Metadata:
+    """Return why a run does without a step."""
+    way = "rendered objects" if step == SOURCE.name else "a data set (source)"
+    return {LEFT_OUT: f"this run reads {way}"}
 
 
 def of_version(model: ModelVersion, report: Path) -> Metadata:
@@ -61,7 +68,7 @@ def results_table(summary: EvaluationSummary) -> str:
     """Return the figures of an evaluation with their 95 % intervals, as Markdown."""
     tables = (presenter.zero_shot_table(summary), presenter.retrieval_table(summary))
     scores = summary.zero_shot
-    basis = f"{scores.n} samples, chance {presenter.fraction(scores.chance)}"
+    basis = f"{presenter.basis(scores)}, chance {presenter.fraction(scores.chance)}"
     parts = [presenter.markdown(table) for table in tables if table.rows]
     parts.append(f"{basis}; trained against {presenter.trained_against(summary)}.")
     return "\n\n".join(parts)

@@ -1,37 +1,142 @@
-"""preflight: finds mistakes in settings and inputs before any process is started."""
+"""preflight: finds what would stop a run before any process is started and anything is made.
+
+Reads     the settings, the lists of a local data set, and the places that the run needs.
+Promises  seconds: no recording is opened, neither torch nor Dagster is imported.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from pipelines.config import RunConfig
 from pipelines.foundation.teachers import find_teachers
 from pipelines.objects.mirror import open_mirror
+from pipelines.source.base import Pair
+from pipelines.source.job import listed, refuse_empty_sides
+from pipelines.store.home import Home
+from pipelines.store.splits import SPLITS
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import check_foundation
+from workflows.places import check_places, needed_bytes, require_space
 from workflows.spec import Workflow, load_workflow
 
+_MOST_LABELS = 8  # shown of a source's labels
 
-def check(workflow: Workflow, profile: str, overrides: Sequence[str]) -> None:
-    """Check the settings, and that the data set or mirror, the foundation and the compiler that
-    they name exist (`ConfigError`)."""
+
+@dataclass(frozen=True)
+class SourceCounts:
+    """What a source lists, by split and label."""
+
+    pairs: Counter[str]
+    labels: Counter[str]
+    with_images: Counter[str]
+    with_texts: Counter[str]
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair]) -> SourceCounts:
+        splits = [(str(pair.split), pair) for pair in pairs]
+        return cls(
+            pairs=Counter(split for split, _ in splits),
+            labels=Counter(pair.label for _, pair in splits if pair.label),
+            with_images=Counter(split for split, pair in splits if pair.images),
+            with_texts=Counter(split for split, pair in splits if pair.texts or pair.label),
+        )
+
+    def __str__(self) -> str:
+        total = self.pairs.total()
+        sides = ", ".join(f"{self.pairs[split]} {split}" for split in SPLITS)
+        named = [f"{label} {count}" for label, count in self.labels.most_common(_MOST_LABELS)]
+        more = len(self.labels) - len(named)
+        labels = ", ".join(named) + (f" and {more} more" if more > 0 else "") or "none"
+        return (
+            f"{total} pairs ({sides}); {self.with_images.total()} with images, "
+            f"{self.with_texts.total()} with texts or labels; labels: {labels}"
+        )
+
+
+def check(
+    workflow: Workflow, profile: str, overrides: Sequence[str], home: Home | None = None
+) -> list[str]:
+    """Check the settings, their data set or mirror, foundation and compiler, and with `home` all
+    places that a run needs; return remarks for the user.
+
+    Raises:
+        ConfigError: a mistake in the settings or the data set.
+        TransientError, StorageError: see `check_places`.
+    """
     config = workflow.config(profile, overrides)
     if config.resources.compile and not _has_compiler():
         raise ConfigError(
             "resources.compile: no C++ compiler found; install g++, name another compiler in CXX, "
             "or switch it off"
         )
-    if config.source is None:
-        open_mirror(config.objects.mirror)
-    elif config.source.is_local:
-        config.source.folder()
+    _check_foundation(workflow, config, profile)
+    remarks, samples = _check_data(workflow, config)
+    if home is not None:
+        remarks += check_places(home, config)
+        require_space(home.store.root, needed_bytes(config, samples))
+    return remarks
+
+
+def _check_foundation(workflow: Workflow, config: RunConfig, profile: str) -> None:
     if find_teachers(config.teachers, config.foundation):
         return
-    if workflow.foundation_of:
+    if workflow.foundation_of and workflow.shares_foundation(config):
         check(load_workflow(workflow.foundation_of), profile, ())
     else:
         check_foundation(config.foundation.spec)
+
+
+def _check_data(workflow: Workflow, config: RunConfig) -> tuple[list[str], int | None]:
+    """Return remarks on the data set, and the number of its samples if it is known."""
+    if config.source is None:
+        open_mirror(config.objects.mirror)
+        return [], config.objects.count
+    if not config.source.is_local:
+        return [], config.source.count
+    config.source.folder()
+    listing = listed(config.source, workflow.modality)
+    refuse_empty_sides(listing.pairs)
+    counts = SourceCounts.of(listing.pairs)
+    _require_targets(workflow, config, counts)
+    remarks = [f"source: {counts}"]
+    if listing.missing:
+        remarks.append(f"source: {len(listing.missing)} pairs lack a file and are left out")
+    return remarks, counts.pairs.total()
+
+
+def _require_targets(workflow: Workflow, config: RunConfig, counts: SourceCounts) -> None:
+    """Refuse a source that lacks what training, foundation or evaluation will ask for."""
+    weights = config.lens.train.weights(config.teachers)
+    own_lit = (
+        config.foundation.spec.startswith("lit:")
+        and not config.teachers
+        and not workflow.shares_foundation(config)
+    )
+    lacking = []
+    if "image" in weights and not counts.with_images["train"]:
+        lacking.append(
+            "no training pair has an image, and lens.train.image_weight is "
+            f"{weights['image']:g}; add images (a manifest's column image), or set it to 0"
+        )
+    if "text" in weights and not counts.with_texts["train"]:
+        lacking.append(
+            "no training pair has a text or a label, and lens.train.text_weight is "
+            f"{weights['text']:g}; add texts or labels (columns text, label), or set it to 0"
+        )
+    if own_lit and not (counts.with_images["train"] and counts.with_texts["train"]):
+        lacking.append(
+            "a `lit` foundation is fitted on images with texts or labels, and no training pair "
+            "has both; add them, or set foundation.spec to an open_clip one"
+        )
+    if not counts.labels:
+        lacking.append("no pair has a label, and zero-shot figures need classes (column label)")
+    if lacking:
+        raise ConfigError("\n".join(f"source: {reason}" for reason in [*lacking, str(counts)]))
 
 
 def _has_compiler() -> bool:

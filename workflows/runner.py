@@ -14,7 +14,7 @@ from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionI
 
 from pipelines.flow import STEP_NAMES
 from pipelines.store.artifacts import Artifact
-from workflows.artifact_io import artifact_of
+from workflows.artifact_io import LEFT_OUT, artifact_of
 from workflows.definitions import LOG_FILE, defs
 from workflows.environment import dagster_folder
 from workflows.processes import end_abandoned
@@ -77,12 +77,16 @@ def evaluate(
     settings = run_config(modality, profile, overrides)
     result = _run(workplace, job, settings, asset_selection=keys, tags=tags)
     artifacts = {
-        event.asset_key: artifact_of(event.step_materialization_data.materialization)
+        event.asset_key: artifact_of(
+            event.step_materialization_data.materialization, workplace.home.store
+        )
         for event in result.get_asset_materialization_events()
+        if LEFT_OUT not in event.step_materialization_data.materialization.metadata
     }
     workflow = load_workflow(modality)
     names = [name for name in workflow.step_names if name in step_names]
-    return {name: artifacts[dg.AssetKey([modality, name])] for name in names}
+    keys = {name: dg.AssetKey([modality, name]) for name in names}
+    return {name: artifacts[key] for name, key in keys.items() if key in artifacts}
 
 
 def _run(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from pipelines.config import RunConfig
 from pipelines.execution.runtime import Runtime
+from pipelines.flow import SHARED, left_out
 from pipelines.registry import models
 from pipelines.store.home import Home
 from workflows.console import terminal
 from workflows.processes import process_tag
-from workflows.spec import DEFAULT_PROFILE, Workflow
+from workflows.spec import DEFAULT_PROFILE, Workflow, load_workflow
+from workflows.workplace import present
 
 RESOURCE = "settings"
 TEACHER_TAG = "vitlens/teacher-"  # and a modality, and the teacher's name
@@ -28,12 +31,19 @@ class RunSettings(dg.ConfigurableResource):
 
     _instance: dg.DagsterInstance | None = PrivateAttr(None)
     _run_id: str = PrivateAttr("")
+    _lock: ExitStack = PrivateAttr(default_factory=ExitStack)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Record the process of the run, for `workflows.processes`."""
+        """Wait until no other run works in the home, and record the process of this one."""
+        what = f"a run of {self.modality or 'an asset'}, profile {self.profile}"
+        waiting = context.log.info if context.log else terminal().print
+        self._lock.enter_context(present().home.lock(what, waiting))
         if context.run and context.instance:
             context.instance.add_run_tags(context.run.run_id, process_tag())
             self._instance, self._run_id = context.instance, context.run.run_id
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        self._lock.close()
 
     def config(self, workflow: Workflow) -> RunConfig:
         """Return the settings of a workflow in this run; teachers are named by version."""
@@ -48,6 +58,15 @@ class RunSettings(dg.ConfigurableResource):
             for name, spec in config.teachers.items()
         ]
         return workflow.config(self.profile, [*overrides, *pinned])
+
+    def left_out(self, workflow: Workflow) -> frozenset[str]:
+        """Return the steps and inputs of a workflow that this run does without."""
+        if self.modality not in ("", workflow.modality):
+            # A step of the workflow whose foundation the run's own workflow shares.
+            asked = load_workflow(self.modality)
+            if SHARED in left_out(asked.config(self.profile, self.overrides)):
+                return frozenset(workflow.step_names)
+        return left_out(self.config(workflow))
 
     def runtime(self, config: RunConfig) -> Runtime:
         home = Home.from_environment()

@@ -13,8 +13,8 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pipelines.config import RunConfig, load_run_config
-from pipelines.flow import FlowStep, steps
+from pipelines.config import RunConfig, load_run_config, merged, parse_override
+from pipelines.flow import SHARED, FlowStep, is_rendered, left_out, steps
 from vitlens_core.errors import ConfigError, unknown
 
 MODALITIES = Path(__file__).parent / "modalities"
@@ -96,7 +96,8 @@ class Workflow(BaseModel):
     def steps(self) -> tuple[FlowStep, ...]:
         """Return the workflow's own steps, in order."""
         return steps(
-            from_source="source" in self.base, shares_foundation=self.foundation_of is not None
+            renders=is_rendered(self.modality),
+            shares_foundation=self.foundation_of is not None,
         )
 
     @property
@@ -107,19 +108,30 @@ class Workflow(BaseModel):
         """Return the checked settings of one run (`ConfigError` names the choices)."""
         if profile not in self.profiles:
             raise ConfigError(unknown("profile", profile, self.profiles))
-        base = {**self.base, "gates": self.gates}
+        base = {**self._foundation_of_another(profile, overrides), **self.base, "gates": self.gates}
         config = load_run_config(self.modality, base, self.profiles[profile], overrides)
-        if config.source is not None and "source" not in self.base:
-            raise ConfigError(
-                f"source: the workflow of {self.modality} renders objects; to read a data set "
-                "instead, state a source in the `base` of its defs.yaml"
-            )
-        if self.foundation_of and config.foundation.model_fields_set:
+        if self.shares_foundation(config) and config.foundation.model_fields_set:
             raise ConfigError(
                 f"foundation: {self.modality} shares that of {self.foundation_of}; set it there, "
                 "or name a lens that teaches (teachers.<name>=models:/…)"
             )
         return config
+
+    def shares_foundation(self, config: RunConfig) -> bool:
+        """Whether a run with these settings uses another workflow's foundation."""
+        return self.foundation_of is not None and SHARED not in left_out(config)
+
+    def _foundation_of_another(self, profile: str, overrides: Sequence[str]) -> dict[str, Any]:
+        """Return the foundation's settings for a run from a data set, which fits its own: those of
+        the workflow that it is shared with otherwise."""
+        if not self.foundation_of or not is_rendered(self.modality):
+            return {}
+        own = merged([self.base, self.profiles[profile], *map(parse_override, overrides)])
+        if own.get("source") is None:
+            return {}
+        other = load_workflow(self.foundation_of)
+        theirs = merged([other.base, other.profiles.get(profile, {})])
+        return {"foundation": theirs["foundation"]} if "foundation" in theirs else {}
 
 
 def modality_names() -> list[str]:

@@ -21,6 +21,7 @@ from pipelines.evaluation.presenter import (
 from pipelines.flow import STEP_NAMES
 from pipelines.report.content import PAGE_FILE, Report
 from pipelines.sweep.results import FailedPoint, MadePoint, SweepResults
+from vitlens_core.intervals import FEW_GROUPS
 from workflows.console import MARKS
 from workflows.text import shown
 
@@ -81,7 +82,8 @@ def _scores(report: Report) -> Table:
     scores, figures = report.zero_shot, zero_shot_table(report)
     table = _console_table(figures)
     table.title = f"{report.modality}: {scores.n} held-out {report.samples_are}, {figures.title}"
-    table.caption = f"trained against {trained_against(report)}"
+    few = f"; only {scores.groups} groups: wide intervals" if scores.groups < FEW_GROUPS else ""
+    table.caption = f"trained against {trained_against(report)}{few}"
     table.add_row("chance", fraction(scores.chance))
     return table
 

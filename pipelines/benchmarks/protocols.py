@@ -63,7 +63,7 @@ def zero_shot(
     figures = [
         Figure("zero-shot", f"top{k}", interval, result.n, k / count)
         for k, interval in by_k.items()
-        if k < count or k == 1
+        if interval is not None
     ]
     return [*figures, Figure("zero-shot", "class_mean", result.class_mean, result.n, result.chance)]
 
@@ -88,7 +88,7 @@ def mean_average_precision(
     scores, relevant = scores[:, present], relevant[:, present]
     value = _map(scores, relevant, np.ones(len(scores)))
     few = replace(bootstrap.of(groups), resamples=min(bootstrap.resamples, _MAP_RESAMPLES))
-    draws = few.draws(len(scores))
+    draws = few.draws(len(scores)).times
     # A draw that has no positive at all has no mAP.
     resampled = [_map(scores, relevant, draw) for draw in draws if (draw @ relevant).any()]
     low, high = np.percentile(resampled or [value], [2.5, 97.5])

@@ -7,11 +7,11 @@ drawings, tables of numbers                 the names alone       figure_name
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.evaluation.result import EvaluationSummary, Recalls, Scores
-from vitlens_core.metrics import Interval
+from vitlens_core.intervals import FEW_GROUPS, Interval
 
 _SCORES = ("top1", "top3", "top5", "class_mean")
 _RECALLS = ("r1", "r5", "r10")
@@ -28,7 +28,7 @@ class Cell:
     bounds: str
 
     def __str__(self) -> str:
-        return f"{self.value} ({self.bounds})"
+        return f"{self.value} ({self.bounds})" if self.bounds else self.value
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Row:
     """The figures of one thing, a column each."""
 
     title: str
-    figures: tuple[Interval, ...]
+    figures: tuple[Interval | None, ...]
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        return tuple(map(cell, self.figures))
+        return tuple(cell(figure) if figure else Cell("–", "") for figure in self.figures)
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,20 @@ def zero_shot_table(summary: EvaluationSummary) -> FigureTable:
         **{f"teacher {name}": scores for name, scores in summary.teacher_zero_shot.items()},
         "foundation, on images": summary.foundation_image_zero_shot,
     }
-    rows = tuple(_row(title, scores, _SCORES) for title, scores in scores_of.items() if scores)
     title = "emergent zero-shot" if summary.emergent else "zero-shot"
-    return FigureTable(title, tuple(map(figure_name, _SCORES)), rows)
+    return _table(title, {name: scores for name, scores in scores_of.items() if scores}, _SCORES)
 
 
 def retrieval_table(summary: EvaluationSummary) -> FigureTable:
     """Build the table of retrieval, a row per way; empty without pictures and texts."""
-    recalls_of = summary.retrieval.items()
-    rows = tuple(_row(words(way), recalls, _RECALLS) for way, recalls in recalls_of)
-    return FigureTable("retrieval", tuple(map(figure_name, _RECALLS)), rows)
+    recalls_of = {words(way): recalls for way, recalls in summary.retrieval.items()}
+    return _table("retrieval", recalls_of, _RECALLS)
+
+
+def basis(scores: Scores) -> str:
+    """`76 samples`, or `301 samples of 2 groups (few: intervals by Student's t)`."""
+    few = f" of {scores.groups} groups (few: intervals by Student's t)"
+    return f"{scores.n} samples{few if scores.groups < FEW_GROUPS else ''}"
 
 
 def trained_against(summary: EvaluationSummary) -> str:
@@ -122,5 +126,13 @@ def markdown(table: FigureTable) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _row(title: str, figures: Scores | Recalls, names: Sequence[str]) -> Row:
-    return Row(title, tuple(getattr(figures, name) for name in names))
+def _table(
+    title: str, figures_of: Mapping[str, Scores | Recalls], names: Sequence[str]
+) -> FigureTable:
+    """Build a table; a figure that no row has gets no column."""
+    present = [n for n in names if any(getattr(figures, n) for figures in figures_of.values())]
+    rows = tuple(
+        Row(name, tuple(getattr(figures, n) for n in present))
+        for name, figures in figures_of.items()
+    )
+    return FigureTable(title, tuple(map(figure_name, present)), rows)

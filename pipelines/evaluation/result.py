@@ -57,6 +57,8 @@ class _WithIntervals(BaseModel):
         bounds: dict[str, list[float]] = {}
         for name in type(self).model_fields:
             value = getattr(self, name)
+            if value is None:
+                continue
             if isinstance(value, Interval):
                 bounds[name] = [value.low, value.high]
                 value = value.value
@@ -65,14 +67,20 @@ class _WithIntervals(BaseModel):
 
 
 class Scores(_WithIntervals):
-    """Classification: shares of n samples whose class is among the k nearest."""
+    """Classification: shares of n samples whose class is among the k nearest.
+
+    Left out where k reaches the number of classes: it is 1 then.
+    """
 
     top1: Interval
-    top3: Interval
-    top5: Interval
+    top3: Interval | None = None
+    top5: Interval | None = None
     class_mean: Interval = Field(description="mean over classes of their top-1")
     chance: float = Field(description="top-1 of guessing")
     n: int = Field(ge=1, description="samples")
+    groups: int = Field(
+        ge=1, description="independent groups of them; over fewer than 10, intervals are Student's"
+    )
 
     @classmethod
     def of(cls, found: metrics.ZeroShot) -> Self:
@@ -84,15 +92,19 @@ class Scores(_WithIntervals):
             class_mean=found.class_mean,
             chance=found.chance,
             n=found.n,
+            groups=found.groups,
         )
 
 
 class Recalls(_WithIntervals):
-    """Retrieval: shares of samples with a right item among the nearest 1, 5 and 10."""
+    """Retrieval: shares of samples with a right item among the nearest 1, 5 and 10.
+
+    Left out where k reaches the number of items: it is 1 then.
+    """
 
     r1: Interval
-    r5: Interval
-    r10: Interval
+    r5: Interval | None = None
+    r10: Interval | None = None
 
 
 class Calibration(_WithIntervals):

@@ -117,7 +117,10 @@ def _retrieval(prefix: str, split: EmbeddedSplit, bootstrap: Bootstrap) -> dict[
     count, by_way = len(split.keys), {}
 
     def recalls(gallery: np.ndarray, own: Sequence[Sequence[int]]) -> Recalls:
-        return Recalls(**metrics.retrieval(split.embeddings, gallery, own, bootstrap))
+        found = metrics.retrieval(split.embeddings, gallery, own, bootstrap)
+        # Among as many as there are, every item is found.
+        told = {n: figure for n, figure in found.items() if n == "r1" or int(n[1:]) < len(gallery)}
+        return Recalls(**told)
 
     if split.texts is not None:
         by_way[f"{prefix}_to_text"] = recalls(split.texts, split.captions_of)

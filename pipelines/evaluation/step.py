@@ -22,7 +22,7 @@ class EvaluationConfig(BaseModel):
 
 STEP = Step(
     name="evaluation",
-    version=4,
+    version=5,
     description="Zero-shot classification and retrieval on held-out samples, with intervals.",
     inputs=("targets", "foundation", "lens"),
     made_by="torch",
@@ -37,7 +37,7 @@ STEP = Step(
         "calibration.json": "the temperature fitted on validation samples, if they suffice "
         "(`Calibration`)",
     },
-    promises="Deterministic. Intervals resample whole groups (objects, subjects). No choice is "
-    "made on the held-out samples. What needs images or captions is left out where held-out "
-    "samples have none.",
+    promises="Deterministic. Intervals are over whole groups (objects, subjects); over few "
+    "groups they are Student's. No choice is made on the held-out samples. What needs images or "
+    "captions is left out where held-out samples have none.",
 )

@@ -19,8 +19,9 @@ from pipelines.benchmarks.step import TABLE
 from pipelines.benchmarks.table import Table
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
-from pipelines.registry.gates.base import TIERS, Gate, GateContext, GateResult, Tier, skipped
+from pipelines.registry.gates.base import TIERS, Gate, GateContext, GateResult, skipped
 from pipelines.registry.gates.benchmarks import Benchmarks
+from pipelines.registry.gates.held_out import HeldOut
 from pipelines.registry.gates.non_inferiority import NonInferiority
 from pipelines.registry.gates.sanity import Sanity
 from pipelines.registry.models import CHAMPION, ModelVersion
@@ -28,8 +29,8 @@ from pipelines.registry.registry import Registry
 from pipelines.registry.settings import AcceptanceConfig
 from pipelines.store.artifacts import Artifact, digest
 
-# Gates of every modality, each the last of its tier and named like it.
-STANDING: tuple[Tier, ...] = ("sanity", "non_inferiority", "benchmarks")
+# Gates of every modality, each the last of its tier.
+STANDING = ("sanity", "held_out", "non_inferiority", "benchmarks")
 
 
 class Asked(Protocol):
@@ -104,6 +105,10 @@ def _results(config: Asked, context: GateContext) -> Iterable[GateResult]:
         yield Sanity(name="sanity", **asked.sanity.model_dump()).check(context)
     else:
         yield skipped("sanity", "sanity", "switched off: acceptance.sanity is null")
+    if asked.held_out:
+        yield HeldOut(name="held_out", **asked.held_out.model_dump()).check(context)
+    else:
+        yield skipped("held_out", "thresholds", "switched off: acceptance.held_out is null")
     if asked.non_inferiority:
         settings = asked.non_inferiority.model_dump()
         yield NonInferiority(name="non_inferiority", **settings).check(context)

@@ -24,17 +24,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pipelines.registry import signing
-from pipelines.registry.gates.base import GateResult, all_passed, tier_outcomes
-from pipelines.registry.server import (
-    connect,
-    database,
-    experiment,
-    is_own_store,
-    is_served,
-    tracking_uri,
-)
-from pipelines.registry.tracking import DIGEST_TAG, EVALUATION_TAG, EvaluatedLens, record
+from pipelines.evaluation.result import read_result
+from pipelines.registry import own_store, signing
+from pipelines.registry.gates.base import GateResult, all_passed, summed_up, tier_outcomes
+from pipelines.registry.own_store import tracking_uri
+from pipelines.registry.server import connect, experiment, is_served
+from pipelines.registry.tracking import DIGEST_TAG, EVALUATION_TAG, MAX_TAG, EvaluatedLens, record
 from pipelines.store.artifacts import Artifact, digest
 from pipelines.store.files import made_once
 from pipelines.store.home import Home
@@ -52,6 +47,7 @@ _RESULTS_TAG, _SETTINGS_TAG = "vitlens.gates.results", "vitlens.gates.settings"
 _GATES_SIGNATURE_TAG, _SIGNATURE_TAG = "vitlens.gates.signature", "vitlens.signature"
 # Where the files of a server's models may lie; nowhere on this machine.
 _REMOTE = ("mlflow-artifacts", "s3", "gs", "abfss", "wasbs", "hdfs")
+_CLASSES_TAG = "vitlens.classes."
 _SOURCE = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
 
 
@@ -74,6 +70,7 @@ class ModelVersion:
     digest: str = ""  # of its files; see `vitlens_core.digests`
     signature: str = ""  # of name and digest, by the home that registered it
     gate_signature: str = ""  # of its gates, by the home that checked them
+    classes: tuple[str, ...] = ()  # that it was evaluated on, sorted
 
     @property
     def gates_passed(self) -> bool:
@@ -133,7 +130,7 @@ def state_gates(
     client, version = connect(home), str(model.version)
     listed = json.dumps([result.model_dump() for result in results])
     tags = {
-        "vitlens.gates": "passed" if all_passed(results) else "failed",
+        "vitlens.gates": summed_up(results),
         **{f"vitlens.tier.{tier}": outcome for tier, outcome in tier_outcomes(results).items()},
         **{f"vitlens.gate.{r.name}": f"{r.outcome}: {r.reason}" for r in results},
         _RESULTS_TAG: listed,
@@ -160,7 +157,7 @@ def log_report(home: Path, model: ModelVersion, folder: Path) -> None:
 
 def versions(home: Path, modality: str) -> list[ModelVersion]:
     """Return every version of a modality's model, newest first; none before the first run."""
-    if is_own_store(home) and not database(home).exists():
+    if own_store.is_own(home) and not own_store.exists(home):
         return []  # connecting would create the database
     client, name = connect(home), model_name(modality)
     by_alias = aliases(client, name)
@@ -209,6 +206,8 @@ def _local_folder(home: Path, version: MlflowVersion) -> Path:
     """Return the files of a version on this machine; a server's are fetched once."""
     from mlflow import artifacts
 
+    if own_store.is_own(home):
+        return _in_home(home, version)
     place = str(version.source)
     scheme = place.partition(":")[0].lower() if ":" in place else ""
     if not is_served(home) and scheme in ("file", ""):
@@ -233,6 +232,17 @@ def _local_folder(home: Path, version: MlflowVersion) -> Path:
     return made_once(kept, fetched)
 
 
+def _in_home(home: Path, version: MlflowVersion) -> Path:
+    """Return the folder of a model of the home's own registry."""
+    folder = own_store.place(home, str(version.source))
+    if folder.is_dir():
+        return folder
+    raise ConfigError(
+        f"the registry of {home} lists {version.name} version {version.version}, but its files are "
+        f"not at {folder}; a home is moved or copied as a whole, with its {own_store.FILES}/"
+    )
+
+
 def _resolve(home: Path, source: str) -> MlflowVersion:
     """Return the version that a `models:/…` source names now."""
     parts = _SOURCE.fullmatch(source)
@@ -241,7 +251,7 @@ def _resolve(home: Path, source: str) -> MlflowVersion:
             f"expected models:/<name>@<alias> or models:/<name>/<version>, found {source!r}"
         )
     uri = redacted(tracking_uri(home))
-    if is_own_store(home) and not database(home).exists():
+    if own_store.is_own(home) and not own_store.exists(home):
         raise ConfigError(
             f"{source}: no registry at {uri}; set MLFLOW_TRACKING_URI, or VITLENS_HOME to the "
             "folder of a finished run"
@@ -275,6 +285,7 @@ def _register(client: MlflowClient, home: Path, name: str, evaluated: EvaluatedL
             EVALUATION_TAG: evaluated.fingerprint,
             DIGEST_TAG: files_digest,
             _SIGNATURE_TAG: signing.sign(home, {"name": name, "digest": files_digest}),
+            **_class_tags(read_result(evaluated.artifacts["evaluation"]).classes),
         },
     )
     first = _registered(client, name, evaluated.fingerprint) or int(created.version)
@@ -305,6 +316,22 @@ def get(client: MlflowClient, name: str, version: int) -> ModelVersion:
     raise ConfigError(f"{name} has no version {version}; `vitlens status` lists the versions")
 
 
+def _class_tags(classes: Sequence[str]) -> dict[str, str]:
+    """Return tags with the sorted names of classes, as many as MLflow lets a tag hold in each."""
+    tags: dict[str, str] = {}
+    lines = ""
+    for name in sorted(classes):
+        if len(lines) + len(name) >= MAX_TAG:
+            tags[f"{_CLASSES_TAG}{len(tags):04d}"], lines = lines, ""
+        lines += f"{name}\n"
+    return tags | {f"{_CLASSES_TAG}{len(tags):04d}": lines}
+
+
+def _classes(tags: Mapping[str, str]) -> tuple[str, ...]:
+    parts = sorted(key for key in tags if key.startswith(_CLASSES_TAG))
+    return tuple("".join(tags[key] for key in parts).splitlines())
+
+
 def _stated(source: MlflowVersion, by_alias: Mapping[str, int]) -> ModelVersion:
     version = int(source.version)
     return ModelVersion(
@@ -319,6 +346,7 @@ def _stated(source: MlflowVersion, by_alias: Mapping[str, int]) -> ModelVersion:
         digest=source.tags.get(DIGEST_TAG, ""),
         signature=source.tags.get(_SIGNATURE_TAG, ""),
         gate_signature=source.tags.get(_GATES_SIGNATURE_TAG, ""),
+        classes=_classes(source.tags),
     )
 
 

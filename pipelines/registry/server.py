@@ -1,22 +1,30 @@
-"""server: connects to the server that MLFLOW_TRACKING_URI names, or to a home's own store."""
+"""server: connects to the server that MLFLOW_TRACKING_URI names, or to a home's own store.
+
+A server is asked once and briefly whether it answers: MLflow itself tries for minutes and then
+prints an error of its connection.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import urllib.error
+import urllib.request
+from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pipelines.registry import own_store
+from pipelines.store.text import redacted
+from vitlens_core.errors import ConfigError, TransientError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 EXPERIMENT = "vitlens"
-
-
-def tracking_uri(home: Path) -> str:
-    """Return MLFLOW_TRACKING_URI, or else the sqlite database of `home`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database(home)}"
+_TIMEOUT_S = 5.0
 
 
 def connect(home: Path) -> MlflowClient:
@@ -27,29 +35,61 @@ def connect(home: Path) -> MlflowClient:
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    if is_own_store(home):
-        home.mkdir(parents=True, exist_ok=True)
-    return mlflow.MlflowClient(tracking_uri=tracking_uri(home))
+    address = own_store.tracking_uri(home)
+    if not own_store.is_own(home):
+        require_answer(address)
+        return mlflow.MlflowClient(tracking_uri=address)
+    with own_store.opening(home):
+        client = mlflow.MlflowClient(tracking_uri=address)
+        client.search_registered_models(max_results=1)  # MLflow makes the tables at a first use
+    return client
 
 
 def experiment(client: MlflowClient, home: Path, name: str = EXPERIMENT) -> str:
     """Return the id of an experiment, which is created if needed."""
+    from mlflow.exceptions import MlflowException
+
     if existing := client.get_experiment_by_name(name):
         return existing.experiment_id
-    served = is_served(home)
     # Without a server MLflow would write files to ./mlruns of the working directory.
-    location = None if served else (home.absolute() / "mlartifacts").as_uri()
-    return client.create_experiment(name, artifact_location=location)
-
-
-def database(home: Path) -> Path:
-    return home.absolute() / "mlflow.db"
-
-
-def is_own_store(home: Path) -> bool:
-    return tracking_uri(home) == f"sqlite:///{database(home)}"
+    location = None if is_served(home) else own_store.files_uri(home)
+    try:
+        return client.create_experiment(name, artifact_location=location)
+    except MlflowException:
+        if existing := client.get_experiment_by_name(name):  # another process was faster
+            return existing.experiment_id
+        raise
 
 
 def is_served(home: Path) -> bool:
     """Whether the registry is a server's, which says where its files are."""
-    return tracking_uri(home).startswith(("http://", "https://"))
+    return own_store.tracking_uri(home).startswith(("http://", "https://"))
+
+
+@cache
+def require_answer(uri: str) -> None:
+    """Ask a server at http(s):// for its health; other addresses are no servers of MLflow.
+
+    Raises:
+        TransientError: nothing answers there.
+        ConfigError: it asks for credentials, or something else than MLflow answers.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return
+    named = f"the tracking server at MLFLOW_TRACKING_URI={redacted(uri)}"
+    try:
+        # http or https, as checked above.
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_TIMEOUT_S):  # noqa: S310
+            return
+    except urllib.error.HTTPError as error:
+        if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            return  # it is there; MLflow sends credentials, and this question had none
+        raise ConfigError(
+            f"{named} answers {error.code} to /health; name the address of an MLflow server"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise TransientError(
+            f"{named} does not answer within {_TIMEOUT_S:.0f} s ({redacted(str(reason))}); start "
+            "it, correct the address, or unset MLFLOW_TRACKING_URI to use the registry of the home"
+        ) from error

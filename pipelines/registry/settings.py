@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.registry.loggers.base import AnyLogger
@@ -29,10 +31,23 @@ class NonInferiorityConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    margin: float = Field(0.02, ge=0, lt=1, description="largest loss of top-1")
+    margin: float = Field(0.02, ge=0, le=1, description="largest loss of top-1; 1: any")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="one-sided confidence")
+    other_classes: Literal["ask", "accept"] = Field(
+        "ask", description="a challenger evaluated on other classes fails and asks; or accept them"
+    )
     resamples: int = Field(2000, ge=100, description="bootstrap resamples")
     seed: int = Field(0, description="seed of the bootstrap")
+
+
+class HeldOutConfig(BaseModel):
+    """The fewest held-out samples that figures may rest on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_samples: int = Field(20, ge=1, description="held-out samples")
+    min_groups: int = Field(2, ge=1, description="independent groups of them, such as subjects")
+    min_classes: int = Field(2, ge=1, description="classes to choose among")
 
 
 class AcceptanceConfig(BaseModel):
@@ -41,6 +56,7 @@ class AcceptanceConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sanity: SanityConfig | None = SanityConfig()
+    held_out: HeldOutConfig | None = HeldOutConfig()
     non_inferiority: NonInferiorityConfig | None = NonInferiorityConfig()
 
 

@@ -9,6 +9,7 @@ Promises  MLflow's global state is never touched: two homes can be used from one
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,10 +37,11 @@ FINGERPRINT_TAG = "vitlens.fingerprint."  # followed by the name of a step
 FAILURE_TAG = "vitlens.failure"
 DIGEST_TAG = "vitlens.digest"  # of the files of a version
 _OWNER_TAG = "vitlens.home"  # public key of the home that registers or registered
-_MODALITY_TAG, _REVISION_TAG = "vitlens.modality", "vitlens.code_revision"
+REVISION = "VITLENS_CODE_REVISION"  # set by the image, which holds no git
+MODALITY_TAG, _REVISION_TAG = "vitlens.modality", "vitlens.code_revision"
 _LENS_TAG = f"{FINGERPRINT_TAG}lens"
 _CURVES = ("train.", "val.")
-_MAX_TAG = 5000  # limit of MLflow's tags, in characters
+MAX_TAG = 5000  # limit of MLflow's tags, in characters
 _BATCH_METRICS, _BATCH_PARAMS, _MAX_PARAM = 1000, 100, 6000  # limits of MLflow's log_batch
 
 
@@ -101,7 +103,7 @@ def start_training(client: MlflowClient, experiment_id: str, training: Training)
             client.delete_tag(begun.info.run_id, FAILURE_TAG)
         return begun.info.run_id
     revision = code_revision()
-    run_tags = {_MODALITY_TAG: training.modality, _LENS_TAG: training.fingerprint}
+    run_tags = {MODALITY_TAG: training.modality, _LENS_TAG: training.fingerprint}
     run_tags |= {_REVISION_TAG: revision} if revision else {}
     name = f"{training.modality}-lens-{training.fingerprint[:8]}"
     run_id = client.create_run(experiment_id, run_name=name, tags=run_tags).info.run_id
@@ -114,7 +116,7 @@ def end_training(client: MlflowClient, run_id: str, error: BaseException | None)
     if error is None:
         client.set_terminated(run_id, "FINISHED")
         return
-    client.set_tag(run_id, FAILURE_TAG, redacted(f"{type(error).__name__}: {error}")[:_MAX_TAG])
+    client.set_tag(run_id, FAILURE_TAG, redacted(f"{type(error).__name__}: {error}")[:MAX_TAG])
     client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
 
 
@@ -130,7 +132,7 @@ def tags(evaluated: EvaluatedLens) -> dict[str, str]:
     revision = code_revision()
     steps = {FINGERPRINT_TAG + s: a.fingerprint for s, a in evaluated.artifacts.items()}
     return {
-        _MODALITY_TAG: evaluated.modality,
+        MODALITY_TAG: evaluated.modality,
         EVALUATION_TAG: evaluated.fingerprint,
         **steps,
         "vitlens.foundation.spec": foundation.spec,
@@ -140,10 +142,13 @@ def tags(evaluated: EvaluatedLens) -> dict[str, str]:
 
 
 def code_revision() -> str | None:
-    """Return the commit of this checkout, with `-dirty` if changed; None outside of git."""
+    """Return the commit of this checkout, with `-dirty` if changed.
+
+    Outside of git it is that of the image ($VITLENS_CODE_REVISION), or None.
+    """
     root = Path(vitlens_core.__file__).parents[1]
     if not (root / ".git").exists():
-        return None
+        return os.environ.get(REVISION) or None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         described = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from pipelines.execution.bulk import build_shards, tasks_of
+from pipelines.execution.bulk import build_shards, read_record, tasks_of
 from pipelines.execution.runtime import Runtime
 from pipelines.shards.recorded import RecordedPairs
 from pipelines.shards.rendered import RenderedPairs
@@ -35,7 +35,8 @@ def run(
         teachers: the signal to store for each lens that teaches, by the teacher's name.
 
     Raises:
-        ConfigError: rendered objects have no signal of a teacher's modality.
+        ConfigError: rendered objects have no signal of a teacher's modality, or no sample of a
+            split could be used; the message has a reason.
     """
     name, upstream = ("renders", renders) if renders else ("source", source)
     assert upstream is not None
@@ -46,7 +47,7 @@ def run(
     inputs = {name: upstream}
     build = STEP.begin(runtime, identity, inputs)
     if build.existing:
-        return build.existing
+        return _with_samples(build.existing)
     if renders:
         for teacher, shown in teachers.items():
             if shown.kind.renders_as is None:
@@ -55,7 +56,7 @@ def run(
                     f"objects, which are seen as {' and '.join(modalities.rendered())}"
                 )
         rendered = partial(RenderedPairs, config, signal, renders, teachers)
-        return build_shards(runtime, build, tasks_of(renders), rendered)
+        return _with_samples(build_shards(runtime, build, tasks_of(renders), rendered))
     assert source_settings is not None
     for teacher in teachers:
         if not any(teacher in pair.teachers for pair in _all_pairs(upstream)):
@@ -64,7 +65,23 @@ def run(
                 f"manifest's column teacher.{teacher}"
             )
     recorded = partial(RecordedPairs, config, signal, source_settings, upstream, teachers)
-    return build_shards(runtime, build, tasks_of_source(upstream), recorded)
+    return _with_samples(build_shards(runtime, build, tasks_of_source(upstream), recorded))
+
+
+def _with_samples(shards: Artifact) -> Artifact:
+    """Return the shards, unless every sample to train on, or to evaluate on, was left out."""
+    if shards.is_part:
+        return shards
+    for split in ("train", "test"):
+        names = [path.name.removesuffix(".tar") for path in shards.shards(split)]
+        records = [read_record(shards.folder, name) for name in names]
+        left_out = [q for record in records for q in record.quarantined]
+        if left_out and not any(record.samples for record in records):
+            raise ConfigError(
+                f"all {len(left_out)} samples of the split {split} were left out, such as "
+                f"{left_out[0].key}: {left_out[0].reason}"
+            )
+    return shards
 
 
 def _all_pairs(source: Artifact) -> Iterator[Pair]:

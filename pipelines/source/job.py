@@ -18,7 +18,7 @@ from pipelines.source.step import STEP
 from pipelines.store.artifacts import Artifact, Build, Quarantined
 from pipelines.store.files import write_atomic
 from pipelines.store.pieces import Piece
-from pipelines.store.splits import cut_into_shards, ranked
+from pipelines.store.splits import SPLITS, cut_into_shards, ranked
 from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError, InputError
 
@@ -56,6 +56,7 @@ def run(
             themselves or the files.
     """
     listing = listed(config, modality)
+    refuse_empty_sides(listing.pairs)
     shards = _shards(listing.pairs, config.pairs_per_shard)
     lines = {name: _lines(pairs) for name, pairs in shards.items()}
     settings = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
@@ -207,6 +208,17 @@ def _refuse_keys(pairs: Sequence[Pair | Incomplete]) -> None:
     twice = [key for key, count in Counter(pair.key for pair in pairs).items() if count > 1]
     if twice:
         raise ConfigError(f"{len(twice)} keys occur twice in the data set, such as {twice[0]!r}")
+
+
+def refuse_empty_sides(pairs: Sequence[Pair]) -> None:
+    """Refuse to train on a data set without pairs to train on or to evaluate on (`ConfigError`)."""
+    counts = Counter(pair.split for pair in pairs)
+    if lacking := [split for split in ("train", "test") if not counts[split]]:
+        found = ", ".join(f"{counts[split]} for {split}" for split in SPLITS)
+        raise ConfigError(
+            f"source: no pair for {' or '.join(lacking)} ({found}); state all three splits, or "
+            "none and two or more groups of a label: source.held_out_fraction divides them then"
+        )
 
 
 def _refuse_leaks(pairs: list[Pair]) -> None:

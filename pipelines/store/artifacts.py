@@ -36,7 +36,15 @@ PLAN = ".plan.jsonl"  # ending of the file that lists what a worker puts into a 
 
 
 class NotMadeError(VitlensError):
-    """`FinishedStore` was asked for an artifact that is not finished."""
+    """`FinishedStore` was asked for an artifact that is not finished.
+
+    Attributes:
+        identity: what would have been made: step, version, config, inputs, content.
+    """
+
+    def __init__(self, message: str, identity: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.identity = identity
 
 
 class Quarantined(BaseModel):
@@ -260,11 +268,13 @@ class FinishedStore(Store):
 
     def _opened(self, build: Build) -> Build:
         if build.existing is None:
-            raise NotMadeError(f"{build.step} {build.fingerprint[:12]} is not finished")
+            message = f"{build.step} {build.fingerprint[:12]} is not finished"
+            raise NotMadeError(message, build.identity)
         return build
 
     def make_again(self, build: Build) -> None:
-        raise NotMadeError(f"{build.step} {build.fingerprint[:12]} would be made again")
+        message = f"{build.step} {build.fingerprint[:12]} would be made again"
+        raise NotMadeError(message, build.identity)
 
 
 class Build:
@@ -282,6 +292,11 @@ class Build:
     @property
     def step(self) -> str:
         return self._identity["step"]
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Step, version, config, inputs and content: what the fingerprint is a digest of."""
+        return self._identity
 
     @property
     def existing(self) -> Artifact | None:

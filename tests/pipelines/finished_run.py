@@ -102,6 +102,7 @@ def zero_shot(top1: float, classes: int, n: int) -> Scores:
         class_mean=around(top1),
         chance=1 / classes,
         n=n,
+        groups=n,
     )
 
 

@@ -59,9 +59,9 @@ def test_an_input_is_made_before_it_is_read(modality: str) -> None:
         made.add(step.name)
 
 
-def test_a_workflow_reads_objects_or_a_source() -> None:
-    rendered, recorded = steps(), steps(from_source=True, shares_foundation=True)
-    assert [s.name for s in rendered][:3] == ["objects", "renders", "shards"]
+def test_two_ways_lead_into_a_flow_whose_modality_can_be_rendered() -> None:
+    rendered, recorded = steps(), steps(renders=False, shares_foundation=True)
+    assert [s.name for s in rendered][:4] == ["objects", "renders", "source", "shards"]
     assert [s.name for s in recorded][:2] == ["source", "shards"]
     inputs = {step.name: step.inputs for step in recorded}
     assert inputs["shards"] == ("source",)

@@ -12,9 +12,11 @@ import yaml
 
 from tests.workflows.stage import DEFINITIONS, Stage
 from workflows.components import ModalityWorkflow
+from workflows.runner import evaluate
 from workflows.spec import MODALITIES, load_workflow, modality_names
 
-STEP_NAMES = load_workflow("point_cloud").step_names
+WAYS = load_workflow("point_cloud").step_names
+STEP_NAMES = tuple(name for name in WAYS if name != "source")  # what a run of objects makes
 FLOW = (*STEP_NAMES, "challenger", "champion")
 
 
@@ -34,7 +36,36 @@ def test_assets_stand_in_the_order_of_the_flow(modality: str) -> None:
 
     own = [step.name for step in load_workflow(modality).steps]
     found = [k.path[-1] for k in keys if k.path[0] == modality and k.path[-1] != "pieces"]
-    assert found == [*own, "challenger", "champion"]
+    assert sorted(found) == sorted([*own, "challenger", "champion"])
+    ways = {name for name in own if name in ("objects", "renders", "source")}
+    assert found.index("shards") == len(ways)
+    assert found[len(ways) :] == [*own[len(ways) :], "challenger", "champion"]
+
+
+def test_a_run_with_a_source_leaves_out_the_way_over_rendered_objects(
+    stage: Stage, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    sets = ("source.kind=manifest", f"source.root={tmp_path / 'mine'}")
+    before = WAYS[: WAYS.index("targets")]
+    assert stage.materialise(instance, *before, sets=sets).success
+    assert stage.asked == ["source", "shards", "foundation"]
+    assert set(stage.received["shards"]) == {"source"}
+    [left] = instance.fetch_materializations(key("objects"), limit=1).records
+    assert left.asset_materialization is not None
+    assert "data set" in str(left.asset_materialization.metadata["left out"].value)
+
+
+def test_a_modality_that_shares_a_foundation_makes_its_own_of_a_data_set(
+    stage: Stage, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    sets = ("source.kind=manifest", f"source.root={tmp_path / 'mine'}")
+    evaluate(stage.workplace, "depth", "tiny", sets, {})
+    assert stage.asked == ["source", "shards", "foundation", "targets", "lens", "evaluation"]
+    assert set(stage.received["foundation"]) == {"shards"}
+    own = load_workflow("depth").config("tiny", sets).foundation
+    assert own == load_workflow("point_cloud").config("tiny").foundation
 
 
 def test_targets_are_made_of_shards_and_foundation() -> None:
@@ -76,7 +107,9 @@ def test_there_is_one_blocking_check_per_gate_of_the_yaml_and_one_for_each_other
 
     [checks] = built.asset_checks or []
     specs = list(checks.check_specs)
-    assert [spec.name for spec in specs] == ["sanity", "recall", "non_inferiority", "benchmarks"]
+    assert [spec.name for spec in specs] == [
+        *("sanity", "recall", "held_out", "non_inferiority", "benchmarks")
+    ]
     assert {(spec.asset_key, spec.blocking) for spec in specs} == {(key("challenger"), True)}
     assert not built.schedules
     assert not built.sensors
@@ -94,7 +127,7 @@ def test_a_passed_gate_makes_the_challenger_champion(
     assert [r["model"].aliases for r in stage.reports] == [("challenger",), ("champion",)]
     held = {check.check_name for check in result.get_asset_check_evaluations()}
     thresholds = {"times_chance", "ratio_to_foundation"}
-    assert held == {"sanity", "non_inferiority", "benchmarks"} | thresholds
+    assert held == {"sanity", "held_out", "non_inferiority", "benchmarks"} | thresholds
 
 
 def test_a_failed_gate_blocks_the_champion_and_says_why(
@@ -115,6 +148,17 @@ def test_a_failed_gate_blocks_the_champion_and_says_why(
     assert "times_chance is 2" in str(failed.metadata["why"].value)
 
 
+def test_a_skipped_gate_is_a_warning_that_says_so_and_blocks_nothing(
+    stage: Stage, instance: dg.DagsterInstance
+) -> None:
+    result = stage.materialise(instance)
+    assert result.success
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    skipped = checks["benchmarks"]
+    assert (skipped.passed, skipped.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert (skipped.description or "").startswith("skipped: there is no data set")
+
+
 def test_the_report_of_a_failed_gate_is_written(stage: Stage, instance: dg.DagsterInstance) -> None:
     stage.top1 = 0.5
     stage.materialise(instance, sets=("gates.times_chance.min=8",))
@@ -124,6 +168,7 @@ def test_the_report_of_a_failed_gate_is_written(stage: Stage, instance: dg.Dagst
         "skipped",  # switched off in this profile
         "failed",
         "passed",
+        "skipped",  # switched off in this profile
         "skipped",  # no champion yet
         "skipped",  # nothing mounted
     ]

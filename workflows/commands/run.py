@@ -13,7 +13,8 @@ import click
 from rich.console import Console
 
 from vitlens_core.errors import VitlensError
-from workflows.console import quiet_terminal
+from workflows.console import quiet_terminal, remark, show_plan
+from workflows.dry_run import plan
 from workflows.exit_codes import GATE_FAILED
 from workflows.preflight import check
 from workflows.spec import DEFAULT_PROFILE, load_workflow
@@ -25,15 +26,32 @@ from workflows.workplace import Workplace
 @click.argument("modality")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Settings to run with.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change one setting.")
+@click.option("--dry-run", is_flag=True, help="Show what would be reused and made, and why.")
+@click.option(
+    "--wait/--no-wait", default=True, help="If another run works in the home: wait, or give up."
+)
 @click.pass_obj
 def command(
-    workplace: Workplace | None, modality: str, profile: str, overrides: tuple[str, ...]
+    workplace: Workplace | None,
+    modality: str,
+    profile: str,
+    overrides: tuple[str, ...],
+    dry_run: bool,
+    wait: bool,
 ) -> None:
     """Run a workflow from objects to a registered lens; finished steps are reused."""
-    check(load_workflow(modality), profile, overrides)
+    workflow = load_workflow(modality)
     workplace = workplace or Workplace.from_environment()
+    for found in check(workflow, profile, overrides, workplace.home):
+        remark(found)
+    if dry_run:
+        show_plan(Console(), plan(workplace, workflow, profile, overrides))
+        return
     log = workplace.home.logs() / f"{modality}-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    with quiet_terminal(log):
+    with (
+        workplace.home.lock(f"a run of {modality}, profile {profile}", remark if wait else None),
+        quiet_terminal(log),
+    ):
         outcome = _execute(workplace, modality, profile, overrides, log)
     show_summary(Console(), workplace.home.latest)
     if outcome is not outcome.CHAMPION:

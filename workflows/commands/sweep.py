@@ -10,7 +10,7 @@ from rich.console import Console
 
 from workflows import sweep as sweeps
 from workflows.axes import AXES
-from workflows.console import quiet_terminal
+from workflows.console import quiet_terminal, remark
 from workflows.exit_codes import FAILED
 from workflows.spec import DEFAULT_PROFILE, load_workflow
 from workflows.summary import show_sweep
@@ -36,7 +36,10 @@ def command(
     plan = sweeps.plan(load_workflow(modality), profile, overrides, axis, values)
     workplace = workplace or Workplace.from_environment()
     log = workplace.home.logs() / f"{modality}-{axis}-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    with quiet_terminal(log):
+    with (
+        workplace.home.lock(f"a sweep of {modality} over {axis}", remark),
+        quiet_terminal(log),
+    ):
         folder = sweeps.run(workplace, plan, log)
     if show_sweep(Console(), folder):
         sys.exit(FAILED)

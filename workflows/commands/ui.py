@@ -17,7 +17,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from pipelines.registry.server import is_served, tracking_uri
+from pipelines.registry.own_store import FILES, tracking_uri
+from pipelines.registry.server import connect, is_served
 from pipelines.store.home import Home
 from pipelines.store.text import redacted
 from vitlens_core.errors import VitlensError
@@ -53,6 +54,8 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
     ports = {"dagster": port} | ({} if is_served(home.root) else {"mlflow": mlflow_port})
     for option, (_, chosen) in zip(("--port", "--mlflow-port"), ports.items(), strict=False):
         require_free(option, chosen)
+    if "mlflow" in ports:
+        connect(home.root)  # the tables are made, and name the places of a home that was moved
     # The servers would otherwise outlive a `kill` or a closed terminal.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
@@ -86,7 +89,7 @@ def _commands(home: Home, tracking: str, folder: Path, *, mlflow: bool) -> dict[
         _DAEMON: [*python, "dagster._daemon", "run", *code],
     }
     stores = ["--backend-store-uri", tracking]
-    stores += ["--artifacts-destination", str(home.root / "mlartifacts")]
+    stores += ["--artifacts-destination", str(home.root / FILES)]
     listen = ["--uvicorn-opts", f"--uds {folder / 'mlflow'}", "--workers", "1"]
     return commands | (
         {"mlflow": [*python, "mlflow", "server", *listen, *stores]} if mlflow else {}

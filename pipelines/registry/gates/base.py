@@ -156,6 +156,13 @@ def all_passed(results: Sequence[GateResult]) -> bool:
     return all(result.passed for result in results)
 
 
+def summed_up(results: Sequence[GateResult]) -> str:
+    """`passed`, `failed`, or `passed, skipped: sanity, benchmarks`."""
+    skipped = [result.name for result in results if result.skipped]
+    verdict = "passed" if all_passed(results) else "failed"
+    return f"{verdict}, skipped: {', '.join(skipped)}" if skipped else verdict
+
+
 def tier_outcomes(results: Sequence[GateResult]) -> dict[Tier, str]:
     """Return the outcome of each checked tier; a tier failed if one of its gates failed."""
     order = ("failed", "passed", "skipped")

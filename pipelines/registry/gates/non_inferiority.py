@@ -2,7 +2,8 @@
 
 Reads     the challenger's predictions, and the champion's package, which embeds the same held-out
           samples.
-Promises  both are compared sample by sample; the challenger passes if its top-1 is, with the
+Promises  a challenger that was evaluated on other classes is not compared: the gate fails and asks;
+          both are compared sample by sample; the challenger passes if its top-1 is, with the
           stated confidence, at most the margin below the champion's (paired bootstrap over whole
           objects or subjects). If the champion cannot embed these samples, the gate fails and
           says why, so that a person decides.
@@ -11,6 +12,7 @@ Promises  both are compared sample by sample; the challenger passes if its top-1
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,10 +20,13 @@ import numpy as np
 from pipelines.evaluation.result import read_predictions
 from pipelines.registry import models
 from pipelines.registry.gates.base import Gate, GateContext, GateResult, Tier
+from pipelines.registry.models import ModelVersion
 from pipelines.registry.settings import NonInferiorityConfig
 from vitlens_core import metrics
 from vitlens_core.errors import CheckpointError, ConfigError, InputError, IntegrityError
 from vitlens_core.metrics import Bootstrap
+
+_SHOWN = 5  # classes that a message names
 
 
 class NonInferiority(NonInferiorityConfig, Gate):
@@ -38,6 +43,8 @@ class NonInferiority(NonInferiorityConfig, Gate):
         if champion is None or champion.version == context.challenger.version:
             return self.skip("there is no other champion to compare with")
         title = f"version {champion.version}"
+        if self.other_classes == "ask" and (asked := _other_classes(context, champion)):
+            return self._result(math.nan, asked)
         predictions = {
             prediction.key: prediction for prediction in read_predictions(context.evaluation)
         }
@@ -68,3 +75,20 @@ class NonInferiority(NonInferiorityConfig, Gate):
             value=bound,
             threshold=-self.margin,
         )
+
+
+def _other_classes(context: GateContext, champion: ModelVersion) -> str:
+    """Ask about classes that are not the champion's; empty where they are the same."""
+    theirs, ours = champion.classes, context.challenger.classes
+    if not theirs or theirs == ours:
+        return ""
+    return (
+        f"evaluated on other classes than version {champion.version}: {_shown(ours)} instead of "
+        f"{_shown(theirs)}, so that top-1 is no comparison. Are the new classes meant? Then set "
+        "acceptance.non_inferiority.other_classes=accept, or promote it with --force"
+    )
+
+
+def _shown(classes: Sequence[str]) -> str:
+    more = ", …" if len(classes) > _SHOWN else ""
+    return f"{len(classes)} ({', '.join(classes[:_SHOWN])}{more})"

@@ -12,7 +12,7 @@ import pytest
 from pipelines.evaluation import embedding
 from pipelines.evaluation import job as evaluation
 from pipelines.evaluation.embedding import EmbeddedSplit
-from pipelines.evaluation.result import Recalls, Supervision, read_predictions, read_result
+from pipelines.evaluation.result import Supervision, read_predictions, read_result
 from pipelines.evaluation.scoring import Classes, predict, score
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
@@ -21,7 +21,6 @@ from pipelines.store.shards import decode_array, read_shard
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime
 from vitlens_core.errors import ConfigError
-from vitlens_core.metrics import Interval
 
 BOTH = Supervision({"image": 1.0, "text": 1.0})
 
@@ -56,10 +55,11 @@ def test_a_lens_that_gives_the_image_targets_reaches_the_ceiling() -> None:
     assert (found.zero_shot.top1.value, found.ratio_to_foundation) == (1, 1)
     assert found.times_chance == pytest.approx(3)
     assert found.confusion == ((2, 0, 0), (0, 2, 0), (0, 0, 2))
-    always = Interval(1, 1, 1)
-    assert found.retrieval == dict.fromkeys(
-        ("point_to_text", "point_to_image"), Recalls(r1=always, r5=always, r10=always)
-    )
+    # All of 6 are right: the exact interval has a width. R@10 of 6 images says nothing.
+    recalls = found.retrieval["point_to_image"]
+    assert recalls.r10 is None
+    assert recalls.r1 == recalls.r5
+    assert recalls.r1.low == pytest.approx(0.025 ** (1 / 6))
 
 
 def test_a_lens_that_sees_nothing_scores_chance() -> None:

@@ -79,6 +79,7 @@ def test_the_pages_show_the_same_figures_as_percentages(
     shown = (report.write(tmp_path, CONFIG, artifacts, (), MODEL) / "report.html").read_text()
     for row in rows(result):
         for figure in row.figures:
+            assert figure
             cell = f"<b>{presenter.percent(figure.value)}</b>"
             assert f"{cell}<small>{presenter.percent_bounds(figure)}</small>" in shown
     results = SweepResults.of(sweep(point(tmp_path / "sweep", "a", 0.5, 0.25)))

@@ -33,6 +33,7 @@ SCORES = {
     "class_mean": 0.25,
     "chance": 0.125,
     "n": 8,
+    "groups": 8,
     "ci95": {
         "top1": [0.25, 0.75],
         "top3": [0.5, 1.0],
@@ -127,7 +128,7 @@ def test_kinds_of_targets_have_their_order_whatever_that_of_the_file(order: tupl
 )
 def test_no_digit_is_lost(top: tuple[Interval, ...], n: int, found: dict[str, Recalls]) -> None:
     names = ("top1", "top3", "top5", "class_mean")
-    scores = Scores(**dict(zip(names, top, strict=True)), chance=1 / n, n=n)
+    scores = Scores(**dict(zip(names, top, strict=True)), chance=1 / n, n=n, groups=n)
     result = EvaluationResult.model_validate(WHOLE).model_copy(
         update={"zero_shot": scores, "retrieval": found}
     )

@@ -88,7 +88,7 @@ def config(at_least: float = 0, **tiers: Any) -> RunConfig:
     return RunConfig(
         modality=MODALITY,
         gates={"top1": Threshold(name="top1", metric="zero_shot.top1", min=at_least)},
-        acceptance=AcceptanceConfig.model_validate({"sanity": None, **tiers}),
+        acceptance=AcceptanceConfig.model_validate({"sanity": None, "held_out": None, **tiers}),
     )
 
 
@@ -122,6 +122,7 @@ def test_a_first_lens_passes_every_tier_there_is_something_to_check(
     assert outcomes(model) == {
         "sanity": "passed",
         "top1": "passed",
+        "held_out": "skipped",
         "non_inferiority": "skipped",
         "benchmarks": "skipped",
     }
@@ -154,7 +155,7 @@ def test_a_wide_margin_lets_it_pass_and_a_rollback_undoes_it(
     home: Path, runtime: Runtime, flow: Flow
 ) -> None:
     promotion.promote(home, NAME, checked(home, runtime, flow, config()).version)
-    told = config(non_inferiority={"margin": 0.99})
+    told = config(non_inferiority={"margin": 1})
     second = checked(home, runtime, worse(runtime, flow), told)
     promotion.promote(home, NAME, second.version, "a wide margin")
     promotion.rollback(home, NAME, "it was too wide")
@@ -268,11 +269,12 @@ def test_a_gate_of_ones_own_is_a_file_and_an_entry_of_the_yaml(
     monkeypatch.setattr(gates, "__path__", [*gates.__path__, str(tmp_path)])
     promotion.promote(home, NAME, checked(home, runtime, flow, config()).version)
     base = {"gates": {"long": {"kind": "steps", "least": 3}, "top1": {"metric": "zero_shot.top1"}}}
-    asked = ["gates.top1.min=0", "acceptance.sanity=null", "acceptance.non_inferiority=null"]
+    asked = ["gates.top1.min=0"]
+    asked += [f"acceptance.{name}=null" for name in ("sanity", "held_out", "non_inferiority")]
     told = load_run_config(MODALITY, base, {}, asked)
     model = checked(home, runtime, worse(runtime, flow), told)
     assert [gate.name for gate in model.gates] == [
-        *("sanity", "long", "top1", "non_inferiority", "benchmarks")
+        *("sanity", "long", "top1", "held_out", "non_inferiority", "benchmarks")
     ]
     assert model.gates[1].reason == "trained for 6 steps, version 2 after 1"
     longer = load_run_config(MODALITY, base, {}, [*asked, "gates.long.least=7"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.registry import models
+from pipelines.registry import models, own_store
 from tests.pipelines.finished_run import finished_run
 from tests.pipelines.registered import NAME, challenge
 from tests.pipelines.registry.test_models import real_lens, seen
@@ -56,7 +56,7 @@ def test_a_model_needs_its_own_requirements_and_nothing_else(home: Path, tmp_pat
         env={
             "PATH": os.environ["PATH"],
             "HOME": str(elsewhere),
-            "MLFLOW_TRACKING_URI": models.tracking_uri(home),
+            "MLFLOW_TRACKING_URI": own_store.tracking_uri(home),
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
         },

@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 import vitlens_core
 from pipelines.foundation.step import DEFAULT_SPEC
-from pipelines.registry import models
+from pipelines.registry import models, own_store
 from tests.pipelines.finished_run import finished_run
 from tests.pipelines.registered import NAME, challenge, register
 from tests.pipelines.registry.server import mlflow_server
@@ -63,6 +63,7 @@ def test_nothing_is_written_outside_home(home: Path) -> None:
         "keys",
         "mlartifacts",
         "mlflow.db",
+        "mlflow.lock",
     }
     assert "MLFLOW_TRACKING_URI" not in os.environ
 
@@ -129,7 +130,7 @@ def test_a_consumer_loads_the_lens_elsewhere_without_pickle(home: Path, tmp_path
         check=True,
         env={
             **os.environ,
-            "MLFLOW_TRACKING_URI": models.tracking_uri(home),
+            "MLFLOW_TRACKING_URI": own_store.tracking_uri(home),
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         },
     )

@@ -1,0 +1,107 @@
+"""places: whether what a run works with is there, each blamed by its own name, within seconds.
+
+The tracking server, the store, the Ray cluster, and the free space against an estimate.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import uuid
+from math import prod
+from urllib.parse import urlsplit
+
+from upath import UPath
+
+from pipelines.config import RunConfig
+from pipelines.registry import own_store, server
+from pipelines.store.files import storage_errors, write_atomic
+from pipelines.store.home import Home
+from vitlens_core.errors import StorageError, TransientError
+
+_TIMEOUT_S = 5.0
+_NO_SERVER = ("", "local", "auto")  # addresses that Ray resolves on this machine
+_BYTES_PER_IMAGE_PIXEL = 3.0  # of PNG and targets; photographs have less
+_BYTES_PER_RENDER_PIXEL = 6.0  # RGBA and depth
+
+
+def check_places(home: Home, config: RunConfig) -> list[str]:
+    """Ask every place that a run needs, and return remarks for the user.
+
+    Raises:
+        TransientError: the tracking server or the Ray cluster does not answer.
+        StorageError: the store cannot be written, or lacks the space.
+    """
+    server.require_answer(own_store.tracking_uri(home.root))
+    _require_writable(home.root, "VITLENS_HOME")
+    _require_writable(home.store.root, "VITLENS_STORE")
+    return _ray_remarks(config)
+
+
+def require_space(store: UPath, needed_bytes: float) -> None:
+    """Compare an estimate with the free space of a local store.
+
+    Raises:
+        StorageError: there is less.
+    """
+    if store.protocol not in ("", "file"):
+        return
+    free = shutil.disk_usage(store.path).free
+    if free < needed_bytes:
+        raise StorageError(
+            f"the store {store} has {free / 1e9:.2f} GB free, and this run needs about "
+            f"{needed_bytes / 1e9:.2f} GB; free some space, or name a larger disk in VITLENS_STORE"
+        )
+
+
+def needed_bytes(config: RunConfig, samples: int | None) -> float:
+    """Estimate what the steps write: signals, images, and renders of objects.
+
+    Args:
+        samples: number of recordings or objects; None if it is not known before the run.
+    """
+    if samples is None:
+        return 0.0
+    signal = 2 * prod(config.tower().signal_config.example().shape)  # fp16
+    if config.source is not None:
+        return samples * (signal + _BYTES_PER_IMAGE_PIXEL * config.shards.image_px**2)
+    renders = config.renders
+    views = len(renders.polar_deg) * renders.azimuths
+    return samples * (signal + views * 2 * _BYTES_PER_RENDER_PIXEL * renders.size_px**2)
+
+
+def _require_writable(folder: UPath | os.PathLike[str], variable: str) -> None:
+    place = UPath(folder)
+    try:
+        with storage_errors(place):
+            place.mkdir(parents=True, exist_ok=True)
+            probe = place / f".writable-{uuid.uuid4().hex[:8]}"
+            write_atomic(probe, b"")
+            probe.unlink()
+    except StorageError as error:
+        raise StorageError(f"{variable}: {error}") from error
+
+
+def _ray_remarks(config: RunConfig) -> list[str]:
+    """Ask the cluster at RAY_ADDRESS, if this run would join one."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    resources = config.resources
+    if not address:
+        return []
+    if not resources.data_workers and not resources.train_workers:
+        return [
+            f"RAY_ADDRESS={address} is not used: resources.data_workers and train_workers are 0, "
+            "so that all steps run in this process"
+        ]
+    if address in _NO_SERVER:
+        return []
+    parts = urlsplit(address if "//" in address else f"//{address}")
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 6379), _TIMEOUT_S):
+            return []
+    except (OSError, ValueError) as error:
+        raise TransientError(
+            f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); start it, correct the "
+            "address, or unset RAY_ADDRESS to start a local Ray"
+        ) from error
