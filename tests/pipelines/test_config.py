@@ -119,7 +119,10 @@ def test_signal_and_tokenizer_are_held_against_their_modality_before_any_work() 
         ("signal.points=600", ["signal.points: 600 points", "only 512 are sampled"]),
         ("renders.polar_deg=[200]", ["renders.polar_deg (200.0,): expected angles"]),
         ("foundation=models:/a@b", ["foundation.spec: models:/a@b is a lens", "teachers.<name>="]),
-        ("teachers={Depth: models:/a@b}", ["teachers: 'Depth': a teacher's name has only a-z"]),
+        (
+            "teachers={Depth: models:/a@b}",
+            ["teachers: 'Depth': a teacher's name has"],
+        ),
         ("teachers.depth=lit:a+b", ["teachers: depth: expected a registered lens, models:/…"]),
         ("objects.uids=/no/such/file", ["objects.uids: no readable file of uids"]),
     ],

@@ -64,8 +64,6 @@ def test_history_and_status_steer_no_terminal(home: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("VITLENS_USER", ESCAPES.replace("\0", ""))
     model = register(home)
     promotion.promote(home, NAME, model.version, f"why {ESCAPES} {URL}")
-    client = models.connect(home)
-    client.set_registered_model_alias(NAME, "alias\u202e", "1")
     for command in (["history"], ["status"], ["lineage"]):
         names = ["point_cloud"] if command != ["status"] else []
         result = CliRunner().invoke(main, [*command, *names])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from vitlens_core.errors import InputError
+from vitlens_core.readers.files import unreadable
 from vitlens_core.readers.formats import (
     AIFF,
     AU,
@@ -54,8 +55,11 @@ def check_whole(path: Path, content: Format) -> None:
     check = checks.get(content)
     if check is None:
         return
-    with path.open("rb") as file:
-        check(path, file, path.stat().st_size)
+    try:
+        with path.open("rb") as file:
+            check(path, file, path.stat().st_size)
+    except (OSError, ValueError, OverflowError) as error:  # sizes that no file can have
+        raise unreadable(path, f"a file of {content.name}", error) from error
 
 
 def stream_patched(path: Path) -> Path | io.BytesIO:

@@ -139,7 +139,9 @@ def test_the_child_sees_its_data_set_only(folder: Path, tmp_path_factory) -> Non
 def test_a_long_name_makes_a_key_that_a_tar_can_hold(folder: Path, runtime: Runtime) -> None:
     name = "x" * 200 + ".npy"
     (folder / name).write_bytes(_whole_cloud())
-    (folder / "manifest.csv").write_text(f"signal,label\n{name},chair\nwhole0.npy,lamp\n")
+    (folder / "manifest.csv").write_text(
+        f"signal,label,split\n{name},chair,train\nwhole0.npy,lamp,test\n"
+    )
     settings = Manifest(root=str(folder))
     made = source.run(runtime, settings, "point_cloud")
     stage = RecordedPairs(ShardsConfig(image_px=16), CLOUDS, settings, made)

@@ -200,3 +200,19 @@ def sphere_arrays(rings: int = 20, radius: float = 1.0) -> tuple[np.ndarray, np.
 def solid(red: int, green: int, blue: int, alpha: int = 255, side_px: int = 4) -> np.ndarray:
     """A one-coloured image [side, side, 4]."""
     return np.full((side_px, side_px, 4), (red, green, blue, alpha), np.uint8)
+
+
+def toon(gap: float = 0.03, hull_material: dict[str, Any] | None = None) -> Glb:
+    """A red ball in a black hull that is turned inside out."""
+    glb = Glb()
+    red = glb.add("materials", pbrMetallicRoughness={"baseColorFactor": [1, 0, 0, 1]})
+    black = {
+        "pbrMetallicRoughness": {"baseColorFactor": [0, 0, 0, 1]},
+        "extensions": {"KHR_materials_unlit": {}},
+    }
+    hull = glb.add("materials", **(black | (hull_material or {})))
+    positions, indices = sphere_arrays()
+    glb.show(glb.add_mesh(positions, indices, red))
+    inward = indices.reshape(-1, 3)[:, ::-1].ravel()
+    glb.show(glb.add_mesh(positions * floats(1 + gap), inward.copy(), hull))
+    return glb

@@ -19,6 +19,7 @@ from tests.vitlens_core.rendering.glb_builder import (
     quad,
     solid,
     sphere_arrays,
+    toon,
     triangle,
 )
 from tests.vitlens_core.rendering.orbits import orbit
@@ -177,31 +178,18 @@ def test_strips_and_fans_show_their_fronts(rasterizer: Rasterizer, mode: int) ->
     np.testing.assert_array_equal(depth_m, expected)
 
 
-def _toon(gap: float = 0.03, hull_material: dict[str, Any] | None = None) -> Glb:
-    """A red ball in a black hull that is turned inside out."""
-    glb = Glb()
-    red = glb.add("materials", pbrMetallicRoughness={"baseColorFactor": [1, 0, 0, 1]})
-    black = {"pbrMetallicRoughness": {"baseColorFactor": [0, 0, 0, 1]}, "extensions": UNLIT}
-    hull = glb.add("materials", **(black | (hull_material or {})))
-    positions, indices = sphere_arrays()
-    glb.show(glb.add_mesh(positions, indices, red))
-    inward = indices.reshape(-1, 3)[:, ::-1].ravel()
-    glb.show(glb.add_mesh(positions * floats(1 + gap), inward.copy(), hull))
-    return glb
-
-
 @pytest.mark.parametrize("gap", [0.005, 0.03, 0.06])
 def test_an_outline_hull_is_a_rim_in_pictures_and_nothing_in_points(
     rasterizer: Rasterizer, gap: float
 ) -> None:
-    mesh = _staged(_toon(gap))
+    mesh = _staged(toon(gap))
     rgba = rasterizer.render(mesh, AROUND).rgba
     assert rgba[..., 0][rgba[..., 3] > 0].mean() > 80
     assert (sample_surface(mesh, 500, seed=0)[:, 3] > 0.9).all()
 
 
 def test_a_double_sided_shell_is_no_hull(rasterizer: Rasterizer) -> None:
-    mesh = _staged(_toon(hull_material={"doubleSided": True}))
+    mesh = _staged(toon(hull_material={"doubleSided": True}))
     assert rasterizer.render(mesh, AROUND).rgba[..., 0].max() == 0
     assert (sample_surface(mesh, 500, seed=0)[:, 3] < 0.1).any()
 
@@ -225,7 +213,7 @@ def test_surfaces_turned_inside_out_have_points_unless_they_are_hulls(furniture:
 
 def test_a_lining_under_an_outer_shell_is_no_hull() -> None:
     """Three closed shells: content, an inward lining round it, and an outward shell round both."""
-    glb = _toon()
+    glb = toon()
     shell = glb.add("materials", pbrMetallicRoughness={"baseColorFactor": [0, 1, 0, 1]})
     positions, indices = sphere_arrays(radius=1.06)
     glb.show(glb.add_mesh(positions, indices, shell))
