@@ -6,6 +6,7 @@ server, page and daemon, the exporter and Prometheus: processes of their own, as
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import signal
 import subprocess
@@ -25,7 +26,7 @@ import yaml
 from infra.local.dashboard import draw
 from infra.local.debian import MissingError, program
 from infra.local.processes import StackError
-from infra.local.stack import HOST, Stack, free_ports
+from infra.local.stack import Stack, free_ports
 from tests.conftest import ROOT
 from tests.infra.test_monitoring import _NAME, queries
 from tests.workflows.test_daemon import SCHEDULE, smallest
@@ -129,6 +130,12 @@ def versions(stack: Stack) -> str:
     return stack.postgres.query(f"{table} ORDER BY version", "mlflow")
 
 
+def is_loopback(address: str) -> bool:
+    """gRPC listens on 127.0.0.1 in its IPv6 form."""
+    ip = ipaddress.ip_address(address)
+    return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
+
+
 def beyond_loopback(stack: Stack) -> set[str]:
     """Programs of the stack that listen on more than loopback."""
     found = set()
@@ -137,7 +144,7 @@ def beyond_loopback(stack: Stack) -> set[str]:
         assert process is not None, f"{name} is gone"
         for each in (process, *process.children(recursive=True)):
             for connection in each.net_connections("inet"):
-                if connection.status == psutil.CONN_LISTEN and connection.laddr.ip != HOST:
+                if connection.status == psutil.CONN_LISTEN and not is_loopback(connection.laddr.ip):
                     found.add(name)
     return found
 
