@@ -119,9 +119,9 @@ def test_a_lens_that_is_not_evaluated_is_no_evaluation(home: Path, train: Tell) 
 
 def test_another_evaluation_of_a_lens_has_a_run_of_its_own(home: Path, train: Tell) -> None:
     train()
-    first, lens = finished_run(home), finished_run(home)["lens"]
+    first = finished_run(home)
     one = challenge(home, first)
-    other = challenge(home, finished_run(home, right=0.25) | {"lens": lens})
+    other = challenge(home, finished_run(home, right=0.25) | {"lens": first["lens"]})
     assert one.run_id != other.run_id
     for run in runs(home):
         assert steps(home, run) == [1, 2, 3, 4]

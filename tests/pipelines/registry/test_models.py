@@ -61,6 +61,7 @@ def test_nothing_is_written_outside_home(home: Path) -> None:
     assert {path.name for path in home.iterdir()} == {
         "artifacts",
         "keys",
+        "locks",
         "mlartifacts",
         "mlflow.db",
         "mlflow.lock",
