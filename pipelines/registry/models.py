@@ -36,6 +36,7 @@ from vitlens_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
@@ -127,7 +128,7 @@ def register_challenger(
     """
     client, name = connect(home), model_name(modality)
     evaluated = EvaluatedLens(modality, config, artifacts)
-    version = _registered(client, name, evaluated.fingerprint)
+    version = registered(client, name, evaluated.fingerprint)
     if version is None:
         version = _register(client, experiment(client, home), name, evaluated)
     if aliases(client, name).get(CHAMPION) != version:
@@ -260,6 +261,15 @@ def _resolve(home: Path, source: str) -> MlflowVersion:
 
 def _register(client: MlflowClient, experiment_id: str, name: str, evaluated: EvaluatedLens) -> int:
     model = record(client, experiment_id, evaluated)
+    classes = read_result(evaluated.artifacts["evaluation"]).classes
+    tags = {EVALUATION_TAG: evaluated.fingerprint, **_class_tags(classes)}
+    return create_version(client, name, model, tags)
+
+
+def create_version(
+    client: MlflowClient, name: str, model: LoggedModel, tags: Mapping[str, str]
+) -> int:
+    """Make a version of a logged model, and the registered model if it is the first one."""
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     created = client.create_model_version(
@@ -268,15 +278,12 @@ def _register(client: MlflowClient, experiment_id: str, name: str, evaluated: Ev
         source=model.artifact_location,
         run_id=model.source_run_id,
         model_id=model.model_id,
-        tags={
-            EVALUATION_TAG: evaluated.fingerprint,
-            **_class_tags(read_result(evaluated.artifacts["evaluation"]).classes),
-        },
+        tags=dict(tags),
     )
     return int(created.version)
 
 
-def _registered(client: MlflowClient, name: str, fingerprint: str) -> int | None:
+def registered(client: MlflowClient, name: str, fingerprint: str) -> int | None:
     """Return the version of an evaluation that was registered before, if there is one."""
     query = f"name = '{name}' and tags.`{EVALUATION_TAG}` = '{fingerprint}'"
     versions = client.search_model_versions(query)

@@ -49,7 +49,7 @@ def workplace(home: Path, tiny_lit: str, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("VITLENS_HOME", str(home))
     (folder / ".vitlens").symlink_to(home)  # the pages name the home that a demo makes
     yield folder
-    mlflow.set_tracking_uri(None)  # an example sets it for the whole process
+    mlflow.set_tracking_uri("")  # an example sets it for the whole process
 
 
 def _model_files(spec: str) -> dict[str, bytes]:
