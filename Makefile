@@ -2,10 +2,12 @@
 # make quick   at every change: lints, type-checks, checks the layers, runs the quick tests
 # make test    sets up, lints, type-checks, checks the layers, builds the pages, runs the tests
 # make nightly the tests that take another 23 to 26 minutes
+# make integration the whole stack on loopback: a schedule's run through faults to a champion
 # make docs    builds the documentation into site/
 # make measure the structure of the code in figures; REV=263c4ac puts that revision beside it
+# make audit   a bill of materials, whether every hash is there, and known vulnerabilities
 # make coverage the share of lines that the tests run, by package
-.PHONY: setup demo quick test nightly lint docs measure coverage bench lock clean
+.PHONY: setup demo quick test nightly integration lint docs measure audit coverage bench lock clean
 
 BIN := .venv/bin
 # Else every process compiles whatever it imports, which is most of a short test.
@@ -32,6 +34,9 @@ test: setup lint docs
 nightly: setup
 	$(PYTEST) -m nightly
 
+integration: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/infra/test_local_stack.py
+
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -45,6 +50,9 @@ docs: setup
 
 measure:
 	@$(BIN)/python -m infra.measure $(if $(REV),--compare $(REV))
+
+audit: setup
+	@$(BIN)/python -m infra.audit build
 
 # Child processes are measured too, but for those that are killed or given an empty environment.
 coverage: setup

@@ -46,7 +46,9 @@ stamp() { sha256sum requirements.lock weights.lock pyproject.toml infra/setup.sh
 
 install_locked() {
     local python=.venv/bin/python
-    "$python" -m pip install -q --disable-pip-version-check "$(grep -o '^uv==[0-9.]*' requirements.lock)"
+    # uv itself with the hashes of the lock, as whatever it installs is only as good as uv.
+    awk '/^uv==/ {found = 1} found {print; if (!/\\$/) exit}' requirements.lock >.venv/uv.lock
+    "$python" -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.lock
     # uv takes a minute where pip takes five; pip knows mirrors that uv is not told of.
     if ! .venv/bin/uv pip install -q --python "$python" --require-hashes -r requirements.lock; then
         say "uv could not install the lock; trying pip"

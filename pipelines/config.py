@@ -87,12 +87,18 @@ class RunConfig(BaseModel):
     def tower(self) -> TowerSettings:
         """Return the settings of the tower: the stored signal, and the network that reads it.
 
+        What the settings leave unsaid of lens and trunk is as ViT-Lens trained the modality.
+
         Raises:
             ConfigError: the network needs more than is stored.
         """
-        lens = self.lens.model_dump(exclude={"train"})
+        known = modalities.load_lensed(self.modality)
+        network = self.lens.model_dump(exclude={"train"})
+        for name, published in (("lens", known.lens), ("trunk", known.trunk)):
+            stated = getattr(self.lens, name).model_dump(exclude_unset=True)
+            network[name] = published.model_dump() | stated
         return TowerSettings.model_validate(
-            {"modality": self.modality, "signal": self.signal, **lens}
+            {"modality": self.modality, "signal": self.signal, **network}
         )
 
 

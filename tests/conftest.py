@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 SLOW_FILES = (
     "chaos",
     "docs/test_examples.py",
+    "infra/test_kubernetes.py",
     "pipelines/evaluation/test_job.py",
     "pipelines/lens/test_parallel.py",
     "pipelines/lens/test_training.py",
@@ -30,6 +31,7 @@ SLOW_FILES = (
     "pipelines/service",
     "vitlens_core/test_export.py",
     "vitlens_core/rendering/test_sandbox.py",
+    "vitlens_core/sandbox",
     "workflows",
 )
 
@@ -68,7 +70,7 @@ def local_ray() -> Iterator[None]:
     """Ray on two CPUs with a small object store, shared by all tests."""
     import ray
 
-    from pipelines.execution.bulk import connect
+    from pipelines.execution.cluster import connect
     from pipelines.execution.runtime import Resources
 
     with pytest.MonkeyPatch.context() as patch:

@@ -1,5 +1,6 @@
 """The science of vitlens: rendering and sampling, modalities, towers, lens, foundation.
 
+    sandbox/      child processes without rights, for untrusted files
     rendering/    GLB → views, metric depth, surface points
     readers/      files → raw arrays
     modalities/   one file per modality: preparation, augmentation, tokenizer

@@ -38,6 +38,10 @@ class BadSampleError(VitlensError):
     """One sample can never be used. Bulk jobs quarantine it with this reason and go on."""
 
 
+class InputWarning(UserWarning):
+    """A file lacks something that was replaced, such as colours."""
+
+
 class TransientError(VitlensError):
     """An operation failed in a way that trying again may mend."""
 

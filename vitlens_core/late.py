@@ -40,7 +40,11 @@ else:
     tokenizers = _Late("vitlens_core.models.tokenizers")
 
 
-def load_now() -> None:
-    """Import all of them now, for a process that limits its memory afterwards."""
-    for module in (torch, F, audio, kaldi, tokenizers):
-        importlib.import_module(module.__name__)
+# For a process that imports them all before it gives up its rights.
+NAMES = (
+    "torch",
+    "torch.nn.functional",
+    "torchaudio.functional",
+    "torchaudio.compliance.kaldi",
+    "vitlens_core.models.tokenizers",
+)

@@ -17,12 +17,12 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
 import workflows.commands
 from vitlens_core.errors import ConfigError, VitlensError
 from workflows.environment import quiet_environment
 from workflows.exit_codes import FAILED, INTERRUPTED, MISTAKE
+from workflows.text import shown
 
 
 class _Cli(click.Group):
@@ -86,7 +86,7 @@ def _message(error: Exception) -> str:
 
 def _say(message: str, colour: str) -> None:
     console = Console(stderr=True, emoji=False)  # otherwise rich shows `clip:x:` as a cross
-    console.print(f"[{colour}]{escape(message)}[/]", highlight=False, soft_wrap=True)
+    console.print(f"[{colour}]{shown(message)}[/]", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":  # python -m workflows.cli

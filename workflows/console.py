@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 
 from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import ModelVersion
 from pipelines.registry.promotion import Move
 from pipelines.store.artifacts import Artifact
+from pipelines.store.text import redacted
+from workflows.text import shown
 
 if TYPE_CHECKING:
     from workflows.dry_run import PlannedStep
@@ -40,9 +41,14 @@ def terminal() -> Console:
     return _consoles[-1] if _consoles else Console(stderr=True)
 
 
+class _Redacting(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
+
+
 def remark(message: str) -> None:
     """Tell the terminal what a run found before its steps, or what it waits for."""
-    terminal().print(f"[yellow]{escape(message)}[/]", highlight=False, soft_wrap=True)
+    terminal().print(f"[yellow]{shown(message)}[/]", highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -51,7 +57,7 @@ def quiet_terminal(log: Path) -> Generator[Console]:
     with ExitStack() as stack:
         file = stack.enter_context(log.open("a", buffering=1))
         handler = logging.StreamHandler(file)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         root.addHandler(handler)
         root.setLevel(logging.INFO)
@@ -86,7 +92,7 @@ def show_plan(console: Console, planned: Sequence[PlannedStep]) -> None:
     """Print one line per step that a run would reuse or make."""
     for step in planned:
         mark = "[yellow]made[/]  " if step.made else "[dim]reused[/]"
-        _line(console, step.name, f"{mark} {escape(step.why)}")
+        _line(console, step.name, f"{mark} {shown(step.why)}")
 
 
 def show_artifact(console: Console, artifact: Artifact) -> None:
@@ -105,18 +111,18 @@ def show_version(console: Console, step: str, model: ModelVersion) -> None:
 
 
 def show_rolled_back(console: Console, model: ModelVersion, move: Move) -> None:
-    why = f" ({escape(move.why)})" if move.why else ""
+    why = f" ({shown(move.why)})" if move.why else ""
     _line(
         console,
         "champion",
-        f"[yellow]unchanged[/]: {escape(move.who)} rolled version {model.version} back{why}; "
+        f"[yellow]unchanged[/]: {shown(move.who)} rolled version {model.version} back{why}; "
         "use `vitlens promote` to make it champion again",
     )
 
 
 def show_gates(console: Console, results: Sequence[GateResult]) -> None:
     for result in results:
-        _line(console, "gate", f"{result.name} {MARKS[result.outcome]}: {escape(result.reason)}")
+        _line(console, "gate", f"{result.name} {MARKS[result.outcome]}: {shown(result.reason)}")
 
 
 def _line(console: Console, step: str, text: str) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 
 import dagster as dg
+
+from pipelines.store.files import process_started
 
 PROCESS_TAG = "vitlens/process"
 _STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -23,7 +24,7 @@ def process_tag() -> dict[str, str]:
     The start time is needed since the system reuses process ids.
     """
     pid = os.getpid()
-    return {PROCESS_TAG: f"{socket.gethostname()} {pid} {_started_at(pid)}"}
+    return {PROCESS_TAG: f"{socket.gethostname()} {pid} {process_started(pid)}"}
 
 
 def end_abandoned(instance: dg.DagsterInstance) -> list[str]:
@@ -34,7 +35,7 @@ def end_abandoned(instance: dg.DagsterInstance) -> list[str]:
         if host != socket.gethostname():
             continue  # only its own machine can tell whether a process lives
         pid, _, started_at = process.partition(" ")
-        if _started_at(int(pid)) != started_at:
+        if process_started(int(pid)) != started_at:
             instance.report_run_failed(run, "its process is gone; run again to continue it")
             abandoned.append(run.run_id)
     return abandoned
@@ -44,16 +45,3 @@ def unfinished(instance: dg.DagsterInstance, job: str) -> str | None:
     """Return the id of a queued or active run of this job, if there is one."""
     runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=_UNFINISHED), limit=1)
     return runs[0].run_id if runs else None
-
-
-def _started_at(pid: int) -> str:
-    """Return when a process started, in clock ticks since boot; empty if there is none.
-
-    psutil's `create_time` changes when somebody sets the clock; ticks do not.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    after_name = stat.rpartition(")")[2].split()  # the name in parentheses may contain spaces
-    return after_name[19]  # field 22 of proc(5), `starttime`; field 3 is the first one here

@@ -10,6 +10,7 @@ from pipelines.registry import models
 from pipelines.registry.models import ModelVersion
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError
+from workflows.text import shown
 
 WHY = click.option("--why", default="", metavar="TEXT", help="Kept in the model's history.")
 
@@ -36,4 +37,4 @@ def find_version(modality: str, asked: str) -> tuple[Path, ModelVersion]:
 
 
 def called(model: ModelVersion) -> str:
-    return f"({', '.join(model.aliases)})" if model.aliases else ""
+    return shown(f"({', '.join(model.aliases)})") if model.aliases else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from pipelines.evaluation.presenter import (
@@ -25,6 +24,7 @@ from pipelines.report.content import PAGE_FILE, Report
 from pipelines.sweep.results import FailedPoint, MadePoint, SweepResults
 from vitlens_core.intervals import FEW_GROUPS
 from workflows.console import MARKS
+from workflows.text import shown
 
 
 def show_summary(console: Console, folder: Path) -> None:
@@ -36,7 +36,7 @@ def show_summary(console: Console, folder: Path) -> None:
         console.print(_console_table(retrieval_table(report)))
     for gate in report.gates:
         mark = MARKS[gate.outcome]
-        console.print(f"gate {gate.name} {mark}: {escape(gate.reason)}", soft_wrap=True)
+        console.print(f"gate {gate.name} {mark}: {shown(gate.reason)}", soft_wrap=True)
     if model := report.model:
         aliases = ", ".join(model.aliases) or "no alias"
         console.print(f"model [bold]{model.name}[/] version {model.version} ({aliases})")
@@ -85,9 +85,9 @@ def show_sweep(console: Console, folder: Path) -> bool:
     console.print()
     console.print(table)
     for point in results.failed:
-        console.print(f"[red]failed[/] {escape(point.label)}: {escape(point.failure)}")
+        console.print(f"[red]failed[/] {shown(point.label)}: {shown(point.failure)}")
     if best:
-        console.print(f"best on validation: [bold]{escape(', '.join(best))}[/]", highlight=False)
+        console.print(f"best on validation: [bold]{shown(', '.join(best))}[/]", highlight=False)
     if results.is_generated:
         console.print(f"[yellow]{GENERATED}[/]")
     console.print(f"sweep {folder / 'sweep.html'}", soft_wrap=True)
@@ -120,7 +120,7 @@ def _with_bounds(figure: Cell) -> str:
 
 def _point_row(point: MadePoint | FailedPoint, best: tuple[str, ...]) -> list[str]:
     """Return a point's cells; a failed point has its label only."""
-    label = escape(point.label)
+    label = shown(point.label)
     if isinstance(point, FailedPoint):
         return [label, "[red]failed[/]"]
     validation, training = point.validation, point.training

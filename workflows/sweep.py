@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.markup import escape
-
 from pipelines import sweep as results
 from pipelines.config import RunConfig
 from pipelines.sweep import Sweep, SweepPoint
@@ -25,6 +23,7 @@ from workflows.console import terminal
 from workflows.preflight import check
 from workflows.runner import evaluate
 from workflows.spec import Workflow
+from workflows.text import shown
 from workflows.workplace import Workplace
 
 
@@ -79,12 +78,12 @@ def run(workplace: Workplace, plan: Plan, log: Path) -> Path:
     console, points = terminal(), []
     for number, (point, config) in enumerate(plan.points, start=1):
         console.print(
-            f"\n[bold]point {number} of {len(plan.points)}[/]  {plan.axis}: {escape(point.label)}",
+            f"\n[bold]point {number} of {len(plan.points)}[/]  {plan.axis}: {shown(point.label)}",
             highlight=False,
         )
         points.append(_run_point(workplace, plan, point, config, log))
         if points[-1].failure:
-            console.print(f"[red]failed[/] {escape(points[-1].failure)}", soft_wrap=True)
+            console.print(f"[red]failed[/] {shown(points[-1].failure)}", soft_wrap=True)
     modality, varied = plan.workflow.modality, AXES[plan.axis].description
     swept = Sweep(modality, plan.axis, varied, plan.profile, plan.overrides, points)
     write = workplace.write_sweep or results.write

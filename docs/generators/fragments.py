@@ -11,13 +11,21 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from docs.generators.reference import data_sets, formats, modalities, records, run_settings
+from docs.generators.reference import (
+    data_sets,
+    files,
+    formats,
+    modalities,
+    records,
+    run_settings,
+)
 from docs.generators.tables import first_paragraph, sentence, table
 from pipelines.benchmarks.step import STEP as BENCHMARKS
 from pipelines.flow import STEPS
 from pipelines.registry.gates import non_inferiority, sanity, threshold
 from pipelines.registry.gates.base import TIERS
 from pipelines.store import home as homes
+from vitlens_core.rendering.extensions import EXTENSIONS, Treatment
 from workflows.axes import AXES
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +64,16 @@ def tiers() -> str:
     return table(("tier", "name", "what it asks"), rows)
 
 
+def extensions() -> str:
+    """glTF's extensions by what the reader does about them."""
+    rows = [
+        (sentence(treatment.value), ", ".join(f"`{n}`" for n in names))
+        for treatment in Treatment
+        if (names := sorted(n for n, of in EXTENSIONS.items() if of is treatment))
+    ]
+    return table(("treatment", "extensions"), rows)
+
+
 def tree() -> str:
     """Folders and modules with the first line of what they say of themselves."""
     lines = [line for package in PACKAGES for line in _described(ROOT / package, 0)]
@@ -90,8 +108,8 @@ def _said(line: str) -> str:
     return sentence(rest if colon and head.isidentifier() else line)
 
 
-_MADE = (steps, axes, tiers, tree, home)
-_OF_REFERENCE = (run_settings, modalities, data_sets, formats, records)
+_MADE = (steps, axes, tiers, extensions, tree, home)
+_OF_REFERENCE = (run_settings, modalities, data_sets, files, formats, records)
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
     made.__name__: made for made in (*_MADE, *_OF_REFERENCE)
 }

@@ -47,6 +47,7 @@ from vitlens_core import modalities as known
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.kinds import OneOf
 from vitlens_core.modalities.base import LensedModality, Modality
+from vitlens_core.readers.formats import Format, names
 
 # Filled in by the run: nobody sets them.
 _DERIVED = ("modality", "name")
@@ -90,6 +91,7 @@ def _modality(modality: Modality) -> str:
     title, _, rest = said.partition("\n\n")
     lines = [f"## {modality.name}", "", " ".join(title.split()), "", _prose(rest), ""]
     if not isinstance(modality, LensedModality):
+        lines += [f"Files: {names(modality.takes)}.", ""]
         return "\n".join([*lines, "The foundation's own; it has no lens and no settings.", ""])
     for title, path, config in (
         ("What is stored", "signal.", modality.Signal),
@@ -99,6 +101,7 @@ def _modality(modality: Modality) -> str:
         lines += [first_paragraph(config), ""]
         if config.model_fields:
             lines += [settings_table(config, path, anchor=f"{modality.name}."), ""]
+    lines += [f"Files: {names(modality.takes)}.", ""]
     options = list(inspect.signature(modality.read).parameters)[1:]  # after the path
     lines += [f"Stored as `{modality.signal_file}`.", ""]
     if options:
@@ -131,6 +134,19 @@ def _benchmarks(found: list[Benchmark]) -> str:
         for b in sorted(found, key=lambda b: (b.modality, b.name))
     ]
     return table(("name", "data set", "modality", "task", "protocol", "licence"), rows)
+
+
+def files() -> str:
+    """The formats of files, and the modalities that take each."""
+    taken_by: dict[Format, list[str]] = {}
+    for modality in map(known.load, known.names()):
+        for content in modality.takes:
+            taken_by.setdefault(content, []).append(modality.name)
+    rows = [
+        (content.name, " ".join(f"`{e}`" for e in content.endings), ", ".join(by))
+        for content, by in taken_by.items()
+    ]
+    return table(("format", "usual endings", "modalities"), rows)
 
 
 def formats() -> str:

@@ -21,9 +21,9 @@ import numpy as np
 
 from pipelines.source import job as source
 from pipelines.source.base import Pair, SourceSettings
+from pipelines.source.reading import PairReader, Wanted
 from pipelines.store.artifacts import digest
 from pipelines.store.splits import Split
-from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
 
 Task = Literal["classification", "multilabel", "retrieval"]
@@ -163,8 +163,9 @@ def of_source(
     labelled = [pair for pair in listing.pairs if label(pair)]
     scored = labelled or listing.pairs
     of_side: dict[str, list[Example]] = {}
+    reader = PairReader(settings, Wanted(modality))
     for pair in scored:
-        of_side.setdefault(str(pair.split), []).append(_example(settings, pair, modality, label))
+        of_side.setdefault(str(pair.split), []).append(_example(reader, pair, modality, label))
     if side not in of_side:
         raise ConfigError(f"{settings.folder()} has no recording for {side}")
     classes = classes or tuple(sorted({str(label(pair)) for pair in labelled}))
@@ -178,14 +179,16 @@ def of_source(
 
 
 def _example(
-    settings: SourceSettings, pair: Pair, modality: str, label: Callable[[Pair], str | None]
+    reader: PairReader, pair: Pair, modality: str, label: Callable[[Pair], str | None]
 ) -> Example:
     known = label(pair)
 
     def read() -> dict[str, np.ndarray]:
-        return {modality: settings.read(pair, modalities.load(modality))}
+        signal = reader.read(pair).signal
+        assert signal is not None, "a recording was wanted"
+        return {modality: signal}
 
-    files = (settings.folder() / pair.signal,)
+    files = (reader.place(pair.signal),)
     labels = (known,) if known else ()
     return Example(pair.key, read, files, labels, pair.texts, pair.group)
 

@@ -11,6 +11,7 @@ from pipelines.benchmarks.table import markdown
 from pipelines.evaluation.result import read_result
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation
+from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
@@ -21,6 +22,7 @@ from vitlens_core.model_files import LENS_FILE
 def run(
     runtime: Runtime,
     config: BenchmarksConfig,
+    targets: Artifact,
     foundation: Artifact,
     lens: Artifact,
     evaluation: Artifact,
@@ -28,6 +30,8 @@ def run(
     """Measure the lens on the mounted data sets.
 
     Args:
+        targets: what the lens was trained on; the lens states it, so that it does not enter the
+            fingerprint again.
         evaluation: evaluation of the lens; only whether its figures are emergent is used, so its
             settings do not enter the fingerprint.
 
@@ -50,7 +54,14 @@ def run(
         runtime.store.make_again(build)
     model = open_model(runtime, foundation, lens) if suite.mounted else None
     with runtime.progress(STEP.name, suite.recordings, "recordings") as bar:
-        table = suites.measure(suite, model, config, bar.advance, emergent=identity["emergent"])
+        table = suites.measure(
+            suite,
+            model,
+            config,
+            bar.advance,
+            emergent=identity["emergent"],
+            trained_on=_trained_on(targets) if suite.mounted else (),
+        )
     files = [
         write_atomic(build.folder / TABLE, encode_model(table)),
         write_atomic(build.folder / PAGE, markdown(table).encode()),
@@ -59,9 +70,18 @@ def run(
     return build.commit(files, {name: len(items) for name, items in kinds.items()})
 
 
+def _trained_on(targets: Artifact) -> set[str]:
+    """Return the keys of the training samples, and their groups: the uids of rendered objects."""
+    keys: set[str] = set()
+    for path in targets.shards("train"):
+        for sample in targets.read(path, only=("json",)):
+            keys |= {sample["__key__"], SampleInfo.of(sample).group}
+    return keys
+
+
 def open_model(runtime: Runtime, foundation: Artifact, lens: Artifact) -> Model:
     """Open a lens on its foundation, as consumers load it."""
     with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
         local = Path(folder, LENS_FILE)
-        local.write_bytes(lens.path(LENS_FILE).read_bytes())
+        local.write_bytes(lens.read_whole(LENS_FILE))
         return load(local, foundation=open_foundation(foundation), device=runtime.resources.device)

@@ -38,15 +38,16 @@ class BenchmarksConfig(BaseModel):
 
 STEP = Step(
     name="benchmarks",
-    version=1,
+    version=2,
     description="The lens on public data sets, by the protocols of published figures, where "
     "mounted.",
-    inputs=("foundation", "lens", "evaluation"),
+    inputs=("targets", "foundation", "lens", "evaluation"),
     made_by="torch",
-    reads="foundation, lens and its evaluation; the data sets that `benchmarks.roots` mounts, each "
-    "in its published layout (`datasets`, one module each)",
+    reads="targets, foundation, lens and its evaluation; the data sets that `benchmarks.roots` "
+    "mounts, each in its published layout (`datasets`, one module each)",
     writes={
-        TABLE: "rows of figures with intervals, chance and what others reached; data sets that "
+        TABLE: "rows of figures with intervals, chance, what others reached, and how many of the "
+        "recordings were seen in training; data sets that "
         "failed, with the reader's message; those that are not mounted",
         PAGE: "the same as a table",
     },

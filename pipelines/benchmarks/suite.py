@@ -97,6 +97,7 @@ def measure(
     advance: Callable[[int], None],
     *,
     emergent: bool = False,
+    trained_on: Collection[str] | None = None,
 ) -> Table:
     """Measure a suite and return its table.
 
@@ -104,21 +105,38 @@ def measure(
         model: may be None if nothing is mounted.
         advance: called with the number of test recordings that were embedded.
         emergent: whether the lens was trained without text; figures with text then say so.
+        trained_on: keys and groups of the training samples; None if they are not known.
     """
     rows: list[Row] = []
     failed = list(suite.failed)
     for name, mounted in suite.mounted.items():
         assert model is not None, "a mounted benchmark needs a model"
         benchmark = suite.known[name]
+        seen = None if trained_on is None else _seen(mounted, trained_on)
         try:
             for figure in _figures(benchmark, mounted, model, config, advance):
-                notes = _notes(benchmark, mounted, model, figure, emergent)
-                rows.append(row(benchmark, figure, notes, comparable=not mounted.generated))
+                notes = (
+                    *_notes(benchmark, mounted, model, figure, emergent),
+                    _said_of_seen(seen, len(mounted.test)),
+                )
+                comparable = not mounted.generated
+                rows.append(row(benchmark, figure, notes, comparable=comparable, seen=seen))
         except (ConfigError, InputError) as error:
             failed.append(unscored(benchmark, str(error)))
     return Table(
         modalities=suite.modalities, rows=tuple(rows), failed=tuple(failed), skipped=suite.skipped
     )
+
+
+def _seen(mounted: Mounted, trained_on: Collection[str]) -> int:
+    """Count the test recordings that are among the training samples, by their keys."""
+    return sum(example.key in trained_on for example in mounted.test)
+
+
+def _said_of_seen(seen: int | None, of: int) -> str:
+    if seen is None:
+        return "seen in training: not known"
+    return f"seen in training: {f'{seen:,} of {of:,}' if seen else f'none of {of:,}'}"
 
 
 def _figures(

@@ -26,6 +26,7 @@ class Row(BaseModel):
         kind: kind of scoring: "zero-shot", "4-shot", …
         protocol: protocol of the data set.
         published: published figures of the same kind and protocol, in 0..1.
+        seen: how many of the test recordings the lens was trained on, by key; None: not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class Row(BaseModel):
     chance: float | None
     published: dict[str, float]
     notes: tuple[str, ...]
+    seen: int | None = None
 
 
 class Unscored(BaseModel):
@@ -67,11 +69,19 @@ class Table(BaseModel):
     skipped: tuple[Unscored, ...]
 
 
-def row(benchmark: Benchmark, figure: Figure, notes: tuple[str, ...], *, comparable: bool) -> Row:
+def row(
+    benchmark: Benchmark,
+    figure: Figure,
+    notes: tuple[str, ...],
+    *,
+    comparable: bool,
+    seen: int | None,
+) -> Row:
     """Make a row of a figure, with the published figures of its protocol.
 
     Args:
         comparable: False for generated files, which are not compared with published figures.
+        seen: as in `Row`.
     """
     stated = benchmark.published.get(figure.metric, {})
     published = stated if comparable and figure.kind in ("zero-shot", "retrieval") else {}
@@ -89,6 +99,7 @@ def row(benchmark: Benchmark, figure: Figure, notes: tuple[str, ...], *, compara
         chance=figure.chance,
         published=dict(published),
         notes=(*figure.notes, *notes),
+        seen=seen,
     )
 
 

@@ -38,6 +38,6 @@ STEP = Step(
         "(`Calibration`)",
     },
     promises="Deterministic. Intervals are over whole groups (objects, subjects); over few "
-    "groups they are Student's. No choice is made on the held-out samples. What needs "
-    "images or captions is left out where held-out samples have none.",
+    "groups they are Student's. No choice is made on the held-out samples. What needs images or "
+    "captions is left out where held-out samples have none.",
 )

@@ -8,8 +8,6 @@ job goes on at the shards that have none. A sample that can never be used is yie
 
 from __future__ import annotations
 
-import logging
-import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,26 +16,12 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict, Field
 from upath import UPath
 
-from pipelines.execution.runtime import Resources, Runtime
+from pipelines.execution.cluster import connect
+from pipelines.execution.runtime import Runtime
 from pipelines.store.artifacts import Artifact, Build, Quarantined
 from pipelines.store.files import FileEntry, storage_errors, write_atomic
 from pipelines.store.shards import Sample, write_shard
 from vitlens_core.errors import TransientError, VitlensError
-
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-# For a local Ray. By default glibc returns every large tensor to the kernel, and paging it in again
-# took a quarter of a training step; and by default Ray's workers run at a lower priority than its
-# own monitoring processes.
-FAST = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(8 * 1024**3),
-    "MALLOC_TOP_PAD_": str(64 * 1024**2),
-    "RAY_worker_niceness": "0",
-}
 
 _ATTEMPTS = 3  # workers that may be killed by one shard
 
@@ -74,30 +58,6 @@ class Closable(Protocol):
     """A processor with child processes that must be ended with it."""
 
     def close(self) -> None: ...
-
-
-def connect(resources: Resources) -> None:
-    """Join the cluster at `RAY_ADDRESS`, or start a local Ray of `resources.cpus` CPUs."""
-    import ray.data  # late, here and below: it takes seconds, and settings are checked without it
-
-    if ray.is_initialized():
-        return
-    environment = _QUIET
-    local: dict[str, Any] = {}
-    if "RAY_ADDRESS" not in os.environ:
-        environment = _QUIET | FAST | {"RAY_AUTH_MODE": "disabled"}
-        local = {
-            "address": "local",  # never join a cluster that somebody else runs on this machine
-            "num_cpus": resources.cpus,
-            "object_store_memory": resources.object_store_mb * 1024**2,
-            "include_dashboard": False,
-        }
-    os.environ.update({k: v for k, v in environment.items() if k not in os.environ})
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
 
 
 def build_shards(
@@ -252,7 +212,7 @@ def _run(
         yield from _run_here(folder, tasks, processor)
         return
     connect(runtime.resources)
-    import ray.data
+    import ray.data  # late: it takes seconds, and settings are checked without it
 
     workers = min(runtime.resources.data_workers, len(tasks))
     rows = [{"name": task.name} for task in tasks]

@@ -86,6 +86,10 @@ class Runtime:
     home: Home = field(default_factory=Home.from_environment)
     loggers: tuple[TrainingLogger, ...] = ()
 
+    def say(self, message: str) -> None:
+        """Show a line on the terminal."""
+        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
     @contextmanager
     def progress(self, step: str, total: int, unit: str) -> Generator[ProgressBar]:
         """Show a progress bar for a long step; without a terminal, one line at its end."""

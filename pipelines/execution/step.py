@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import BaseModel
 
 from pipelines.execution.runtime import Runtime
-from pipelines.store.artifacts import Artifact, Build
+from pipelines.store.artifacts import Artifact, Build, FinishedStore
 from pipelines.store.files import storage_errors
+from pipelines.store.locks import alone
 from pipelines.store.pieces import Piece
 
 Maker = Literal["driver", "torch", "Ray Data", "Ray Train"]
@@ -87,6 +89,8 @@ class Step:
     ) -> Artifact:
         """Make the artifact, or find it finished; a first step can also make a piece.
 
+        Two runs of one home make the same step one after the other; pieces are made side by side.
+
         Raises:
             VitlensError: what the job raises; `StorageError` if the disk or store fails.
         """
@@ -94,5 +98,9 @@ class Step:
         only_piece = {"piece": piece} if piece else {}
         verify = runtime.resources.verify_reads
         read = {name: replace(artifact, verify_reads=verify) for name, artifact in inputs.items()}
-        with storage_errors():
+        is_shared = piece is not None or any(artifact.is_part for artifact in inputs.values())
+        only_looks = isinstance(runtime.store, FinishedStore)
+        with storage_errors(), ExitStack() as stack:
+            if not (is_shared or only_looks):
+                stack.enter_context(alone(runtime.home.root, self.name, runtime.say))
             return job.run(runtime, *settings, **read, **only_piece)

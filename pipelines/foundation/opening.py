@@ -21,11 +21,12 @@ def open_foundation(artifact: Artifact) -> Foundation:
 
     Raises:
         CheckpointError: its weights are not those with which the targets were made.
+        IntegrityError: a file differs from the artifact's manifest.
     """
     with tempfile.TemporaryDirectory(prefix="vitlens-foundation-") as folder:
         for name in (FOUNDATION_FILE, PROJECTIONS_FILE):
             if artifact.path(name).exists():
-                Path(folder, name).write_bytes(artifact.path(name).read_bytes())
+                Path(folder, name).write_bytes(artifact.read_whole(name))
         foundation = open_folder(folder)
     stated = read_info(artifact).digest
     if foundation.digest() != stated:
@@ -41,5 +42,5 @@ def open_lens(artifact: Artifact, name: str, foundation: Foundation) -> tuple[To
     """Open the tower of a checkpoint in an artifact; see `vitlens_core.checkpoint.load_lens`."""
     with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
         local = Path(folder, name)
-        local.write_bytes(artifact.path(name).read_bytes())
+        local.write_bytes(artifact.read_whole(name))
         return load_lens(local, foundation)

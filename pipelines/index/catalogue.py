@@ -30,12 +30,13 @@ from pipelines.index.items import (
 )
 from pipelines.index.step import STEP
 from pipelines.store.artifacts import Artifact
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
     from usearch.index import Index, Matches
 
 _NEWLINE = 10
+_THUMBNAIL_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,12 @@ class Catalogue:
     """
 
     def __init__(self, artifact: Artifact) -> None:
-        """Open the index (`ConfigError`: the artifact is another step's)."""
+        """Open the index.
+
+        Raises:
+            ConfigError: the artifact is another step's.
+            IntegrityError: a file differs from the artifact's manifest.
+        """
         if artifact.manifest.step != STEP.name:
             raise ConfigError(
                 f"{artifact.folder} is no index but an artifact of {artifact.manifest.step}"
@@ -70,6 +76,7 @@ class Catalogue:
         self.name = artifact.fingerprint[:16]
         self.lens: str = artifact.manifest.inputs["lens"]
         self._artifact = artifact
+        self._tars = {file.name for file in artifact.manifest.files if file.name.endswith(".tar")}
         self._scratch = tempfile.TemporaryDirectory(prefix="vitlens-index-")
         self._graphs = {kind: self._graph(graph_file(kind)) for kind in self.kinds}
         self._lines = self._mapped(ITEMS_FILE)
@@ -124,6 +131,11 @@ class Catalogue:
         if place is None:
             return None
         tar, start, size = place
+        if tar not in self._tars or not 0 <= size <= _THUMBNAIL_BYTES or start < 0:
+            raise IntegrityError(
+                f"{self._artifact.folder}: the thumbnail of item {number} is said to be {size:,} "
+                f"bytes at {start} of {tar[:80]!r}, which is no part of the index; make it again"
+            )
         with self._artifact.path(tar).open("rb") as file:
             file.seek(start)
             return file.read(size)
@@ -144,6 +156,7 @@ class Catalogue:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def _local(self, name: str) -> Path:
+        self._artifact.check(name)  # a damaged graph would end this process
         path: UPath = self._artifact.path(name)
         if isinstance(path, Path):
             return path

@@ -1,6 +1,6 @@
 """parallel: trains one tower on several workers, replicated or sharded, with checkpoints.
 
-Promises  m workers can read a checkpoint of n: torch.distributed.checkpoint divides tensors anew.
+Promises  m workers can read a checkpoint of n: `state_files` divides tensors anew.
           The gradient on every worker is that of one large batch, replicated or sharded.
 """
 
@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -24,6 +23,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 from pipelines.execution.runtime import Resources
+from pipelines.lens import state_files
 from vitlens_core.models.lens import PerceiverLens
 from vitlens_core.models.tower import Tower
 
@@ -103,12 +103,13 @@ def whole_state(tower: Tower) -> dict[str, Tensor]:
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
     """Save this worker's part of a checkpoint; all workers must call it, each with a folder."""
-    dcp.save(state, checkpoint_id=folder, no_dist=_world_size() == 1)
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    state_files.save(folder, state, rank, _world_size())
 
 
 def load_state(folder: Path, state: dict[str, Any]) -> None:
     """Load a checkpoint of any number of workers into the tensors of `state`, in place."""
-    dcp.load(state, checkpoint_id=folder, no_dist=_world_size() == 1)
+    state_files.load(folder, state)
 
 
 def moments(

@@ -4,7 +4,7 @@ It reads target batches, trains the unlocked parts of the tower with the loss of
 against targets gathered over all workers (`objective`), and saves checkpoints. The same code runs
 on CPU (gloo) and GPU (nccl), on one worker or many (`parallel`).
 
-A checkpoint has tensors in the format of torch.distributed.checkpoint, `progress.json` (step,
+A checkpoint has tensors in safetensors (`state_files`), `progress.json` (step,
 curves) and, after the last step, `lens.safetensors` (the lens that consumers load). A run resumes
 from it exactly, also with another number of workers: data order and augmentation are functions
 of (seed, step, row).

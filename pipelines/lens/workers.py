@@ -27,9 +27,11 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from upath import UPath
 
-from pipelines.execution.bulk import connect, original_error
+from pipelines.execution.bulk import original_error
+from pipelines.execution.cluster import connect
 from pipelines.execution.logger import Point, Report
 from pipelines.lens.not_finite import LossError
+from pipelines.lens.process_group import torch_config
 from pipelines.lens.settings import PROGRESS_FILE
 from pipelines.lens.training import Trainer, TrainJob
 from pipelines.store.files import atomic_file
@@ -180,7 +182,11 @@ def _fit_with_ray(
         result, kept = None, -1
         while result is None:
             trainer = ray.train.torch.TorchTrainer(
-                _train_worker, train_loop_config=loop, scaling_config=scaling, run_config=run
+                _train_worker,
+                train_loop_config=loop,
+                torch_config=torch_config(),
+                scaling_config=scaling,
+                run_config=run,
             )
             try:
                 result = trainer.fit()

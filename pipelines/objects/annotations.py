@@ -9,15 +9,17 @@ Promises  the same contents as the `objaverse` package, which loads every file w
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import ijson
 
+from vitlens_core import caps
 from vitlens_core.errors import ConfigError
 
 
@@ -42,7 +44,8 @@ def object_paths(path: Path) -> Iterator[tuple[str, str]]:
 def metadata(path: Path, uids: Collection[str]) -> dict[str, Any]:
     """Return the annotations of a part for the `uids` in it (`ConfigError`: another format)."""
     with _in_format(path):
-        annotations = json.loads(gzip.decompress(path.read_bytes()))
+        with caps.Gunzipped(path, caps.PART_BYTES) as file:
+            annotations = json.loads(file.read())
         if not isinstance(annotations, dict):
             raise ValueError("no JSON object")
         return {uid: annotations[uid] for uid in uids if uid in annotations}
@@ -50,10 +53,10 @@ def metadata(path: Path, uids: Collection[str]) -> dict[str, Any]:
 
 def _members(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield the keys and values of a JSON object, one at a time."""
-    with _in_format(path), gzip.open(path, "rb") as file:
+    with _in_format(path), io.BufferedReader(caps.Gunzipped(path)) as file:
         if not file.peek(1).startswith(b"{"):  # ijson yields nothing for other JSON, and no error
             raise ValueError("no JSON object")
-        yield from ijson.kvitems(cast(BinaryIO, file), "")
+        yield from ijson.kvitems(file, "")
 
 
 @contextmanager

@@ -14,7 +14,9 @@ import logging
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import fsspec
@@ -23,12 +25,14 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.objects.annotations import labels, metadata, object_paths
 from pipelines.objects.records import ObjectRecord
+from pipelines.objects.redirects import open_client
 from pipelines.objects.remote_state import remote_state
 from pipelines.objects.transfer import FetchPolicy, UnreachableError, fetch, has_size
 from pipelines.store.files import file_entry
 from pipelines.store.folder_state import folder_state
 from pipelines.store.home import Home
-from vitlens_core.errors import BadSampleError, ConfigError, TransientError
+from vitlens_core.confinement import resolve_inside
+from vitlens_core.errors import BadSampleError, ConfigError, InputError, TransientError
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +180,7 @@ class Mirror:
         if not _is_safe(record.uid, record.path):
             raise BadSampleError(_unsafe(record.path))
         self._check_local(record.path)
-        destination = destination_dir / f"{record.uid}.glb"
+        destination = resolve_inside(destination_dir, f"{record.uid}.glb")
         if not has_size(destination, record.size_bytes):
             self._download(record.path, destination, record.size_bytes, durable=False)
         entry = file_entry(destination)
@@ -189,7 +193,7 @@ class Mirror:
             BadSampleError: the mirror has no such file.
             TransientError: all retries failed.
         """
-        local = self.annotations_dir / name
+        local = resolve_inside(self.annotations_dir, name)
         if local.is_file():
             return
         if self.is_local:
@@ -199,7 +203,7 @@ class Mirror:
     def _annotations(self, name: str) -> Path:
         """Return the path of annotation file `name`; errors as `require_annotations`."""
         self.require_annotations(name)
-        return self.annotations_dir / name
+        return resolve_inside(self.annotations_dir, name)
 
     def _object_paths(self) -> Iterator[tuple[str, str]]:
         return object_paths(self._annotations(OBJECT_PATHS))
@@ -219,9 +223,10 @@ class Mirror:
     def _check_local(self, path: str) -> None:
         if not self.is_local:
             return
-        target = Path(self.root, path).resolve()
-        if not target.is_relative_to(Path(self.root).resolve()):
-            raise BadSampleError(f"{path}: the link leads outside the mirror")
+        try:
+            target = resolve_inside(Path(self.root), path)
+        except InputError as error:
+            raise BadSampleError(f"{path}: the link leads outside the mirror") from error
         if not target.is_file():  # a pipe would block the copy, and a folder raise other errors
             raise BadSampleError(f"{path}: no such file in the mirror")
 
@@ -280,7 +285,7 @@ def _unsafe(path: str) -> str:
 
 def _filesystem(url: str, policy: FetchPolicy) -> tuple[fsspec.AbstractFileSystem, str]:
     address = {"embedded": str(EMBEDDED), "objaverse": HUB_URL}.get(url, url).rstrip("/")
-    options = {}
+    options: dict[str, Any] = {}
     if address.startswith(("http://", "https://")):
         timeout = aiohttp.ClientTimeout(
             total=policy.attempt_timeout_s,
@@ -290,7 +295,10 @@ def _filesystem(url: str, policy: FetchPolicy) -> tuple[fsspec.AbstractFileSyste
         # Files must arrive as stored: a .json.gz decompressed on the way has another size.
         headers = {"Accept-Encoding": "identity"}
         client = {"timeout": timeout, "headers": headers, "auto_decompress": False}
-        options = {"client_kwargs": {**client, "trust_env": True}}
+        options = {
+            "client_kwargs": {**client, "trust_env": True},
+            "get_client": partial(open_client, origin=address),
+        }
     try:
         return url_to_fs(address, **options)
     except (ValueError, ImportError) as error:

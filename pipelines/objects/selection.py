@@ -72,6 +72,7 @@ def select(records: RecordTable, selection: Selection) -> Selected:
 
     Every class of at least `min_per_class` objects gets test and train objects, and val objects
     unless `validation_fraction` is 0. Smaller classes are used for training only, and logged.
+    Objects without a class are trained on. If uids are held out, they are the test objects.
 
     Raises:
         ConfigError: no record has a class, licence or uid that is asked for, or no object is left.
@@ -79,8 +80,20 @@ def select(records: RecordTable, selection: Selection) -> Selected:
     listed = _listed(records, selection)
     _refuse_unknown(listed, selection)
     sides = np.full(len(listed.uids), -1, np.int8)
+    held_out = None
+    if selection.held_out_uids is not None:
+        held_out = np.isin(listed.uids, pack(selection.held_out_uids))
     for members in _capped(listed, selection):
-        _split_class(listed.uids, members, selection, sides)
+        if listed.names[listed.labels[members[0]]] == UNLABELLED:
+            # Without a class nothing can be asked of them: all train.
+            sides[members] = SPLITS.index("train")
+        elif held_out is None:
+            _split_class(listed.uids, members, selection, sides)
+        else:
+            sides[members] = SPLITS.index("train")
+            _hold_out_for_validation(listed.uids, members[~held_out[members]], selection, sides)
+    if held_out is not None:
+        sides[held_out & (sides >= 0)] = SPLITS.index("test")
     chosen = np.flatnonzero(sides >= 0)
     if not len(chosen):
         raise ConfigError(_nothing_left(listed, selection))
@@ -172,14 +185,30 @@ def _split_class(
     size = len(members)
     if size < selection.min_per_class:
         return
-    # Ranked independently of the choice: with the same ranks a cap would keep test objects first.
-    order = members[_ranks(uids[members], selection.seed, "split")]
     tests = min(_share(size, selection.held_out_fraction), size - 2)
-    vals = 0
-    if selection.validation_fraction > 0:
-        vals = min(_share(size - tests, selection.validation_fraction), size - tests - 1)
-    sides[order[size - vals :]] = SPLITS.index("val")
+    order = _ordered(uids, members, selection)
+    _take_validation(order[tests:], selection, sides)
     sides[order[:tests]] = SPLITS.index("test")
+
+
+def _hold_out_for_validation(
+    uids: np.ndarray, members: np.ndarray, selection: Selection, sides: np.ndarray
+) -> None:
+    """Take validation objects of a class whose test objects are listed by uid."""
+    if len(members) >= selection.min_per_class:
+        _take_validation(_ordered(uids, members, selection), selection, sides)
+
+
+def _ordered(uids: np.ndarray, members: np.ndarray, selection: Selection) -> np.ndarray:
+    # Ranked independently of the choice: with the same ranks a cap would keep test objects first.
+    return members[_ranks(uids[members], selection.seed, "split")]
+
+
+def _take_validation(order: np.ndarray, selection: Selection, sides: np.ndarray) -> None:
+    """Put the last of the ordered objects into validation; one is left to train on."""
+    if selection.validation_fraction > 0:
+        count = min(_share(len(order), selection.validation_fraction), len(order) - 1)
+        sides[order[len(order) - count :]] = SPLITS.index("val")
 
 
 def _ranks(uids: np.ndarray, seed: int, purpose: str) -> np.ndarray:
@@ -196,6 +225,14 @@ def _refuse_unknown(listed: _Listed, selection: Selection) -> None:
     _refuse("licence", selection.licences, listed.licences | set(LICENCES))
     if selection.uids is not None:
         _refuse("uid", selection.uids, {uid.decode() for uid in listed.uids})
+    if (
+        selection.held_out_uids is not None
+        and not np.isin(listed.uids, pack(selection.held_out_uids)).any()
+    ):
+        raise ConfigError(
+            f"objects.held_out_uids: none of the {len(selection.held_out_uids)} uids is in the "
+            "mirror"
+        )
 
 
 def _refuse(kind: str, asked: Collection[str] | None, valid: Collection[str]) -> None:
@@ -206,7 +243,7 @@ def _refuse(kind: str, asked: Collection[str] | None, valid: Collection[str]) ->
 
 
 def _nothing_left(listed: _Listed, selection: Selection) -> str:
-    asked = selection.model_dump(exclude_defaults=True, exclude={"uids"})
+    asked = selection.model_dump(exclude_defaults=True, exclude={"uids", "held_out_uids"})
     unlabelled = listed.names.index(UNLABELLED) if UNLABELLED in listed.names else -1
     return (
         f"the selection {asked} keeps none of the mirror's {len(listed.uids)} objects "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipelines.execution.step import Step
 
@@ -28,7 +29,14 @@ class Selection(BaseModel):
     uids: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description="objects to keep: a list, or the path of a text file with one uid a line",
+        description="objects to keep: a list, or the path of a file: text with one uid a line, or "
+        "a JSON list of uids or of objects with `uid` or `id`",
+    )
+    held_out_uids: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="objects of the test split, which are never trained on, such as those of a "
+        "benchmark: a list, or a file as for uids. Then no others are tested",
     )
     max_per_class: int | None = Field(None, ge=1, description="most objects taken of one class")
     count: int | None = Field(
@@ -36,7 +44,10 @@ class Selection(BaseModel):
     )
     labelled_only: bool = Field(True, description="leave out objects without an LVIS class")
     held_out_fraction: float = Field(
-        1 / 3, gt=0, lt=1, description="share of each class in the test split, in (0, 1)"
+        1 / 3,
+        gt=0,
+        lt=1,
+        description="share of each class in the test split, in (0, 1), if no uids are stated",
     )
     validation_fraction: float = Field(
         0.15, ge=0, lt=1, description="share of a class's other objects in the val split, in [0, 1)"
@@ -46,16 +57,36 @@ class Selection(BaseModel):
     )
     seed: int = Field(0, description="decides which objects are chosen and how they are split")
 
-    @field_validator("uids", mode="before")
+    @field_validator("uids", "held_out_uids", mode="before")
     @classmethod
     def _read_uid_file(cls, value: Any) -> Any:
         if not isinstance(value, str | Path):
             return value
         try:
-            lines = Path(value).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"no readable text file of uids at {value}: {error}") from error
-        return tuple(uid for line in lines if (uid := line.partition("#")[0].strip()))
+            text = Path(value).read_text(encoding="utf-8")
+            if Path(value).suffix.lower() == ".json":
+                return _uids_of_json(json.loads(text))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"no readable file of uids at {value}: {error}") from error
+        return tuple(uid for line in text.splitlines() if (uid := line.partition("#")[0].strip()))
+
+    @model_validator(mode="after")
+    def _one_way_to_hold_out(self) -> Selection:
+        if self.held_out_uids and "held_out_fraction" in self.model_fields_set:
+            raise ValueError("held_out_fraction and held_out_uids exclude each other; state one")
+        return self
+
+
+def _uids_of_json(content: object) -> tuple[str, ...]:
+    """Return the uids of a JSON list, as OpenShape publishes them (`ValueError`: no such list)."""
+    if not isinstance(content, list):
+        raise ValueError(f"expected a list, found {type(content).__name__}")
+    uids = [
+        entry.get("uid", entry.get("id")) if isinstance(entry, dict) else entry for entry in content
+    ]
+    if strange := [uid for uid in uids if not isinstance(uid, str) or not uid]:
+        raise ValueError(f"expected uids, or objects with `uid` or `id`; found {strange[0]!r}")
+    return tuple(dict.fromkeys(uids))
 
 
 class ObjectsConfig(Selection):

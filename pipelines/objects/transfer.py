@@ -22,6 +22,7 @@ from fsspec.exceptions import FSTimeoutError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from pipelines.store.files import client_errors, no_connection
+from vitlens_core import caps
 from vitlens_core.errors import BadSampleError, TransientError
 
 # Failures of this machine, not of the mirror: neither a retry nor quarantine would help.
@@ -125,7 +126,7 @@ def _copy_whole(
     """Make one attempt: copy to a temporary file beside `destination`, check it, rename it."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     part = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}.part")
-    progress = Callback()
+    progress = _Capped(source, size_bytes)
     try:
         with transfer_errors(source):
             filesystem.get_file(source, str(part), callback=progress)
@@ -137,6 +138,25 @@ def _copy_whole(
             _sync(destination.parent)  # the new name is an entry of the folder
     finally:
         part.unlink(missing_ok=True)
+
+
+class _Capped(Callback):
+    """Counts what arrives, and ends a transfer that brings more than it may."""
+
+    def __init__(self, source: str, annotated: int | None) -> None:
+        super().__init__()
+        self._source, self._annotated = source, annotated
+        # An annotation is the mirror's too: it allows no endless object.
+        self._most = caps.OBJECT_BYTES if annotated is not None else caps.ANNOTATION_BYTES
+
+    def relative_update(self, inc: int = 1) -> None:
+        super().relative_update(inc)
+        if self._annotated is not None and self.value > self._annotated:
+            _check_size(self._source, self.value, None, self._annotated)
+        if self.value > self._most:
+            raise BadSampleError(
+                f"{self._source}: more than {self._most:,} bytes; none is so large"
+            )
 
 
 def _check_size(source: str, found: int, announced: int | None, annotated: int | None) -> None:

@@ -26,6 +26,7 @@ from pipelines.registry.models import CHALLENGER, ModelVersion
 from pipelines.registry.tracking import EVALUATION_TAG, log_params, log_points
 from pipelines.store.files import FileEntry, atomic_file, file_entry
 from pipelines.store.home import Home
+from vitlens_core.digests import check_digests
 from vitlens_core.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ FORMAT = "vitlens-model-1"
 CONTENTS, MODEL, REPORT = "contents.json", "model", "report"
 IMPORTED_TAG = "vitlens.imported"
 _LARGEST_CONTENTS = 64 * 1024**2  # bytes of contents.json; a package has some hundred files
-_LOCAL_TAGS = ("mlflow.", "vitlens.gate", "vitlens.tier")  # of the home that registered it
+# Of the home that registered it; another home signs what it registers.
+_LOCAL_TAGS = ("mlflow.", "vitlens.gate", "vitlens.tier", "vitlens.signature", "vitlens.home")
 
 
 class Contents(BaseModel):
@@ -197,7 +199,9 @@ def _register(client: MlflowClient, home: Path, contents: Contents, folder: Path
         status = "FINISHED"
     finally:
         client.set_terminated(run.info.run_id, status)
-    return models.create_version(client, contents.name, model, {**contents.tags, **origin})
+    digest = check_digests(folder / MODEL)
+    tags = {**contents.tags, **origin}
+    return models.create_version(client, home, contents.name, model, digest, tags)
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

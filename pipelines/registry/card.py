@@ -9,6 +9,8 @@ Promises  every figure is the evaluation's, with its interval; the card says if 
 
 from __future__ import annotations
 
+import html
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,11 +22,13 @@ from pipelines.evaluation.result import read_result
 from pipelines.foundation.info import read_info
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
+from pipelines.store.text import printable
 from vitlens_core import modalities
 from vitlens_core.model_files import LENS_FILE
 
 _TEMPLATES = Path(__file__).parent
 _UNSTATED = "not stated"
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|~])")
 
 
 def write(artifacts: Mapping[str, Artifact]) -> str:
@@ -35,13 +39,20 @@ def write(artifacts: Mapping[str, Artifact]) -> str:
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=False,  # noqa: S701  it writes Markdown, from our own facts
+        autoescape=False,  # noqa: S701  it writes Markdown; `plain` is for the words of others
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["plain"] = plain
     return environment.get_template("model_card.md.j2").render(content(artifacts))
+
+
+def plain(text: str) -> str:
+    """Return text that others wrote as Markdown that shows just these characters, on one line."""
+    one_line = " ".join(printable(text).split())
+    return _MARKUP.sub(r"\\\1", html.escape(one_line))
 
 
 def content(artifacts: Mapping[str, Artifact]) -> dict[str, object]:

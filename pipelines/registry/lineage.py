@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.registry.gates.base import GateResult
-from pipelines.registry.models import EXPERIMENT, ModelVersion, connect, get
+from pipelines.registry.models import ModelVersion, connect, get
+from pipelines.registry.server import EXPERIMENT
 from pipelines.registry.tracking import EVALUATION_TAG, FINGERPRINT_TAG
 from vitlens_core.errors import ConfigError
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,28 +22,38 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pipelines.evaluation.result import read_result
-from pipelines.registry import own_store, server
+from pipelines.registry import own_store, signing
 from pipelines.registry.gates.base import GateResult, all_passed, summed_up, tier_outcomes
-from pipelines.registry.tracking import EVALUATION_TAG, MAX_TAG, EvaluatedLens, record
-from pipelines.store.artifacts import Artifact
+from pipelines.registry.own_store import tracking_uri
+from pipelines.registry.server import connect, experiment, is_served
+from pipelines.registry.tracking import DIGEST_TAG, EVALUATION_TAG, MAX_TAG, EvaluatedLens, record
+from pipelines.store.artifacts import Artifact, digest
 from pipelines.store.files import made_once
 from pipelines.store.home import Home
-from vitlens_core.errors import ConfigError
+from pipelines.store.locks import alone
+from pipelines.store.text import redacted
+from vitlens_core.digests import check_digests
+from vitlens_core.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
-_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-EXPERIMENT = "vitlens"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 _RESULTS_TAG, _SETTINGS_TAG = "vitlens.gates.results", "vitlens.gates.settings"
+_GATES_SIGNATURE_TAG, _SIGNATURE_TAG = "vitlens.gates.signature", "vitlens.signature"
+# Where the files of a server's models may lie; nowhere on this machine.
+_REMOTE = ("mlflow-artifacts", "s3", "gs", "abfss", "wasbs", "hdfs")
 _CLASSES_TAG = "vitlens.classes."
 _SOURCE = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
+
+
+logger = logging.getLogger(__name__)
+_RESULTS = TypeAdapter(tuple[GateResult, ...])
 
 
 @dataclass(frozen=True)
@@ -59,12 +68,21 @@ class ModelVersion:
     gates: tuple[GateResult, ...]  # results; empty before the gates are checked
     gate_settings: str  # digest of the gates' settings, `/`, and the champion compared with
     created_at: datetime
+    digest: str = ""  # of its files; see `vitlens_core.digests`
+    signature: str = ""  # of name and digest, by the home that registered it
+    gate_signature: str = ""  # of its gates, by the home that checked them
     classes: tuple[str, ...] = ()  # that it was evaluated on, sorted
 
     @property
     def gates_passed(self) -> bool:
         """Whether its gates were checked and none failed."""
         return bool(self.gates) and all_passed(self.gates)
+
+    def gates_statement(self, results: Sequence[GateResult], settings: str) -> dict[str, object]:
+        """Return what a home signs when it has checked the gates of these very files."""
+        listed = [result.model_dump(mode="json") for result in results]
+        made_of = {"name": self.name, "version": self.version, "digest": self.digest}
+        return {**made_of, "gates": listed, "settings": settings}
 
     @property
     def uri(self) -> str:
@@ -74,41 +92,6 @@ class ModelVersion:
 
 def model_name(modality: str) -> str:
     return f"vitlens-{modality}"
-
-
-def connect(home: Path) -> MlflowClient:
-    """Return a client of the tracking server, or of `home`'s own store, which is made if needed."""
-    # Before the import: MLflow reads these variables while it is imported.
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    import mlflow
-
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    address = own_store.tracking_uri(home)
-    if not own_store.is_own(home):
-        server.require_answer(address)
-        return mlflow.MlflowClient(tracking_uri=address)
-    with own_store.opening(home):
-        client = mlflow.MlflowClient(tracking_uri=address)
-        client.search_registered_models(max_results=1)  # MLflow makes the tables at a first use
-    return client
-
-
-def experiment(client: MlflowClient, home: Path, name: str = EXPERIMENT) -> str:
-    """Return the id of an experiment, which is created if needed."""
-    from mlflow.exceptions import MlflowException
-
-    if existing := client.get_experiment_by_name(name):
-        return existing.experiment_id
-    served = own_store.tracking_uri(home).startswith(("http://", "https://"))
-    # Without a server MLflow would write files to ./mlruns of the working directory.
-    location = None if served else own_store.files_uri(home)
-    try:
-        return client.create_experiment(name, artifact_location=location)
-    except MlflowException:
-        if existing := client.get_experiment_by_name(name):  # another process was faster
-            return existing.experiment_id
-        raise
 
 
 def register_challenger(
@@ -128,9 +111,10 @@ def register_challenger(
     """
     client, name = connect(home), model_name(modality)
     evaluated = EvaluatedLens(modality, config, artifacts)
-    version = registered(client, name, evaluated.fingerprint)
-    if version is None:
-        version = _register(client, experiment(client, home), name, evaluated)
+    with alone(home, f"register-{name}", logger.warning):
+        version = registered(client, name, evaluated.fingerprint)
+        if version is None:
+            version = _register(client, home, name, evaluated)
     if aliases(client, name).get(CHAMPION) != version:
         client.set_registered_model_alias(name, CHALLENGER, str(version))
     return get(client, name, version)
@@ -151,6 +135,7 @@ def state_gates(
         **{f"vitlens.tier.{tier}": outcome for tier, outcome in tier_outcomes(results).items()},
         **{f"vitlens.gate.{r.name}": f"{r.outcome}: {r.reason}" for r in results},
         _RESULTS_TAG: listed,
+        _GATES_SIGNATURE_TAG: signing.sign(home, model.gates_statement(results, settings)),
         _SETTINGS_TAG: settings,  # last: a kill before it leaves the gates unchecked
     }
     before = client.get_model_version(model.name, version).tags
@@ -199,22 +184,49 @@ def download(source: str, home: Path | None = None) -> Path:
 
     Raises:
         ConfigError: a source of another form, or no such model, version or alias.
+        IntegrityError: its files are not those that were registered, lie where a registry may not
+            point, or (with VITLENS_TRUSTED_KEYS) are not signed by a trusted key.
     """
-    from mlflow import artifacts
-
     home = home or Home.from_environment().root
     version = _resolve(home, source)
+    stated = _stated(version, {})
+    folder = _local_folder(home, version)
+    if not stated.digest:
+        raise IntegrityError(
+            f"{source} states no digest of its files; run its workflow again, which registers it"
+        )
+    check_digests(folder, stated.digest)
+    if signing.trusted():
+        signed = {"name": stated.name, "digest": stated.digest}
+        if doubt := signing.distrust(home, stated.signature, signed):
+            raise IntegrityError(f"{source} is refused: {doubt}")
+    return folder
+
+
+def _local_folder(home: Path, version: MlflowVersion) -> Path:
+    """Return the files of a version on this machine; a server's are fetched once."""
+    from mlflow import artifacts
+
     if own_store.is_own(home):
         return _in_home(home, version)
-    if str(version.source).startswith(("file:", "/")):
-        return Path(artifacts.download_artifacts(artifact_uri=version.source))
-    kept = home / "models" / version.name / f"{version.version}-{version.run_id}"
+    place = str(version.source)
+    scheme = place.partition(":")[0].lower() if ":" in place else ""
+    if not is_served(home) and scheme in ("file", ""):
+        return Path(artifacts.download_artifacts(artifact_uri=place))
+    if scheme not in _REMOTE:
+        raise IntegrityError(
+            f"{version.name} version {version.version} lies at {redacted(place)[:200]}; expected "
+            f"one of {', '.join(_REMOTE)}: a registry must not choose files of this machine"
+        )
+    uri = tracking_uri(home)
+    # Hashed: what a registry says must not decide where files are written.
+    identity = digest([redacted(uri), version.name, version.version, version.run_id, place])
+    readable = re.sub(r"[^A-Za-z0-9_-]", "_", version.name)[:60]
+    kept = home / "models" / f"{readable}-{identity[:24]}"
 
     def fetched(scratch: Path) -> Path:
         path = artifacts.download_artifacts(
-            artifact_uri=version.source,
-            dst_path=str(scratch),
-            tracking_uri=own_store.tracking_uri(home),
+            artifact_uri=place, dst_path=str(scratch), tracking_uri=uri
         )
         return Path(path)
 
@@ -239,7 +251,7 @@ def _resolve(home: Path, source: str) -> MlflowVersion:
         raise ConfigError(
             f"expected models:/<name>@<alias> or models:/<name>/<version>, found {source!r}"
         )
-    uri = own_store.tracking_uri(home)
+    uri = redacted(tracking_uri(home))
     if own_store.is_own(home) and not own_store.exists(home):
         raise ConfigError(
             f"{source}: no registry at {uri}; set MLFLOW_TRACKING_URI, or VITLENS_HOME to the "
@@ -259,17 +271,28 @@ def _resolve(home: Path, source: str) -> MlflowVersion:
     return by_number[version]
 
 
-def _register(client: MlflowClient, experiment_id: str, name: str, evaluated: EvaluatedLens) -> int:
-    model = record(client, experiment_id, evaluated)
+def _register(client: MlflowClient, home: Path, name: str, evaluated: EvaluatedLens) -> int:
+    owner = signing.public_key(home)
+    model, files_digest = record(client, experiment(client, home), evaluated, owner)
     classes = read_result(evaluated.artifacts["evaluation"]).classes
     tags = {EVALUATION_TAG: evaluated.fingerprint, **_class_tags(classes)}
-    return create_version(client, name, model, tags)
+    return create_version(client, home, name, model, files_digest, tags)
 
 
 def create_version(
-    client: MlflowClient, name: str, model: LoggedModel, tags: Mapping[str, str]
+    client: MlflowClient,
+    home: Path,
+    name: str,
+    model: LoggedModel,
+    files_digest: str,
+    tags: Mapping[str, str],
 ) -> int:
-    """Make a version of a logged model, and the registered model if it is the first one."""
+    """Make a signed version of a logged model, and the registered model if it is the first one.
+
+    Args:
+        files_digest: of the model's files (`vitlens_core.digests`).
+        tags: with the evaluation's fingerprint.
+    """
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     created = client.create_model_version(
@@ -278,16 +301,24 @@ def create_version(
         source=model.artifact_location,
         run_id=model.source_run_id,
         model_id=model.model_id,
-        tags=dict(tags),
+        tags={
+            **tags,
+            DIGEST_TAG: files_digest,
+            _SIGNATURE_TAG: signing.sign(home, {"name": name, "digest": files_digest}),
+        },
     )
-    return int(created.version)
+    first = registered(client, name, tags[EVALUATION_TAG]) or int(created.version)
+    if first != int(created.version):  # another home registered the same evaluation meanwhile
+        client.delete_model_version(name, created.version)
+        client.delete_run(str(model.source_run_id))
+    return first
 
 
 def registered(client: MlflowClient, name: str, fingerprint: str) -> int | None:
     """Return the version of an evaluation that was registered before, if there is one."""
     query = f"name = '{name}' and tags.`{EVALUATION_TAG}` = '{fingerprint}'"
-    versions = client.search_model_versions(query)
-    return int(versions[0].version) if versions else None
+    found = [int(version.version) for version in client.search_model_versions(query)]
+    return min(found, default=None)
 
 
 def aliases(client: MlflowClient, name: str) -> dict[str, int]:
@@ -328,8 +359,24 @@ def _stated(source: MlflowVersion, by_alias: Mapping[str, int]) -> ModelVersion:
         aliases=tuple(sorted(alias for alias, holder in by_alias.items() if holder == version)),
         run_id=source.run_id or "",
         evaluation=source.tags.get(EVALUATION_TAG, ""),
-        gates=tuple(GateResult(**r) for r in json.loads(source.tags.get(_RESULTS_TAG, "[]"))),
+        gates=_gates(source),
         gate_settings=source.tags.get(_SETTINGS_TAG, ""),
         created_at=datetime.fromtimestamp(source.creation_timestamp / 1000, UTC),
+        digest=source.tags.get(DIGEST_TAG, ""),
+        signature=source.tags.get(_SIGNATURE_TAG, ""),
+        gate_signature=source.tags.get(_GATES_SIGNATURE_TAG, ""),
         classes=_classes(source.tags),
     )
+
+
+def _gates(source: MlflowVersion) -> tuple[GateResult, ...]:
+    """Return the stated results; none, with a warning, if the tag is not what a home writes."""
+    try:
+        return _RESULTS.validate_json(source.tags.get(_RESULTS_TAG, "[]"))
+    except ValidationError as error:
+        found = error.errors()[0]["msg"]
+        logger.warning(
+            "%s version %s: its gates count as unchecked, the tag %s is damaged: %s",
+            source.name, source.version, _RESULTS_TAG, found,
+        )  # fmt: skip
+        return ()

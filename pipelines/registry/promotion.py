@@ -1,26 +1,25 @@
 """promotion: makes versions champion, and records who did so.
 
 Reads     a version's gates, as stored by `acceptance`.
-Writes    the aliases `champion` and `previous`, and one entry of history per move, stored with
-          the registered model: what, from which version, who, when and why.
-Promises  a version whose gates failed, or were never checked, is promoted only by force, and
-          the entry says so; there is exactly one champion at any time, also if promotions run
-          concurrently or one is killed; the next promotion completes a killed one.
+Writes    the aliases `champion` and `previous`, and one entry of history per move (`moves`):
+          what, from which version, who, when and why.
+Promises  a version whose gates failed, were never checked, or are not known to be its own, is
+          promoted only by force, and the entry says so; there is exactly one champion at any
+          time, the one last promoted, also if several homes of one server promote at once, or
+          one is killed; the next promotion completes a killed one.
 """
 
 from __future__ import annotations
 
 import getpass
 import os
-import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
+from pipelines.registry import moves, signing
 from pipelines.registry.models import (
     CHALLENGER,
     CHAMPION,
@@ -28,34 +27,17 @@ from pipelines.registry.models import (
     ModelVersion,
     aliases,
     connect,
+    download,
     get,
 )
-from vitlens_core.errors import ConfigError, TransientError
+from pipelines.registry.moves import Move
+from vitlens_core.errors import ConfigError, IntegrityError, TransientError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_HISTORY = "vitlens.history."
+_ATTEMPTS = 50  # of a move that others come before
 _WAIT_S = 60.0  # for another promotion of the same home
-
-
-class Move(BaseModel):
-    """One entry of a model's history.
-
-    Attributes:
-        before: the champion before the move; None if there was none.
-        who: $VITLENS_USER, or the user of the operating system.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    action: Literal["promote", "rollback"]
-    version: int
-    before: int | None
-    who: str
-    at: datetime
-    why: str
-    forced: bool = False
 
 
 def promote(
@@ -72,14 +54,21 @@ def promote(
     Raises:
         ConfigError: a gate failed (with the reasons), none was checked, or no such version.
     """
-    client = connect(home)
-    with _alone(home):
-        _finish_killed(client, name)
-        model = get(client, name, version)
+
+    def choose(client: MlflowClient) -> Move | int:
+        model, champion = get(client, name, version), aliases(client, name).get(CHAMPION)
         if not force:
-            _refuse_failed(model, aliases(client, name).get(CHAMPION))
-        forced = force and not model.gates_passed
-        return _move(client, model, "promote", why, forced)
+            _refuse_failed(home, model, champion)
+        forced = force and not (model.gates_passed and not _doubt(home, model))
+        if champion == version:
+            return version
+        return Move(
+            action="promote", version=version, before=champion,
+            who=_who(), at=datetime.now(UTC), why=why, forced=forced,
+        )  # fmt: skip
+
+    with _alone(home):
+        return _move(home, name, choose)
 
 
 def rollback(home: Path, name: str, why: str = "") -> ModelVersion:
@@ -88,30 +77,27 @@ def rollback(home: Path, name: str, why: str = "") -> ModelVersion:
     Raises:
         ConfigError: there is no previous champion.
     """
-    client = connect(home)
-    with _alone(home):
-        _finish_killed(client, name)
-        previous = aliases(client, name).get(PREVIOUS)
-        if previous is None:
+
+    def choose(client: MlflowClient) -> Move | int:
+        held = aliases(client, name)
+        if PREVIOUS not in held:
             raise ConfigError(
                 f"{name} has no previous champion to go back to; `vitlens history` shows its moves"
             )
-        return _move(client, get(client, name, previous), "rollback", why, forced=False)
+        if held[PREVIOUS] == held.get(CHAMPION):
+            return held[PREVIOUS]
+        return Move(
+            action="rollback", version=held[PREVIOUS], before=held.get(CHAMPION),
+            who=_who(), at=datetime.now(UTC), why=why,
+        )  # fmt: skip
+
+    with _alone(home):
+        return _move(home, name, choose)
 
 
 def history(home: Path, name: str) -> list[Move]:
     """Return every promotion and rollback of a model, oldest first."""
-    return _history(connect(home), name)
-
-
-def _history(client: MlflowClient, name: str) -> list[Move]:
-    tags = {
-        key: value
-        for model in client.search_registered_models(f"name = '{name}'")
-        for key, value in model.tags.items()
-        if key.startswith(_HISTORY)
-    }
-    return [Move.model_validate_json(tags[key]) for key in sorted(tags)]
+    return [entry.move for entry in moves.read(connect(home), name)]
 
 
 def rolled_back(home: Path, name: str, version: int) -> Move | None:
@@ -119,12 +105,12 @@ def rolled_back(home: Path, name: str, version: int) -> Move | None:
 
     A run must not promote such a version again, since a person decided against it.
     """
-    moves = [m for m in history(home, name) if version in (m.version, m.before)]
-    last = moves[-1] if moves else None
+    of_version = [m for m in history(home, name) if version in (m.version, m.before)]
+    last = of_version[-1] if of_version else None
     return last if last and last.action == "rollback" and last.before == version else None
 
 
-def _refuse_failed(model: ModelVersion, champion: int | None) -> None:
+def _refuse_failed(home: Path, model: ModelVersion, champion: int | None) -> None:
     if not model.gates:
         raise ConfigError(
             f"no gate of {model.name} version {model.version} was checked; run its workflow "
@@ -134,6 +120,11 @@ def _refuse_failed(model: ModelVersion, champion: int | None) -> None:
         raise ConfigError(
             f"{model.name} version {model.version} stays challenger: {'; '.join(failed)}"
         )
+    if doubt := _doubt(home, model):
+        raise ConfigError(
+            f"{model.name} version {model.version} has results of gates that prove nothing: "
+            f"{doubt}; run its workflow again, or use --force"
+        )
     _, _, against = model.gate_settings.partition("/")
     if against not in ("", str(champion or 0)) and champion != model.version:
         raise ConfigError(
@@ -142,61 +133,78 @@ def _refuse_failed(model: ModelVersion, champion: int | None) -> None:
         )
 
 
-def _move(
-    client: MlflowClient,
-    model: ModelVersion,
-    action: Literal["promote", "rollback"],
-    why: str,
-    forced: bool,
-) -> ModelVersion:
-    by_alias = aliases(client, model.name)
-    champion = by_alias.get(CHAMPION)
-    if champion != model.version:
-        # History first, then the aliases: a kill in between leaves the old champion, and the next
-        # move finds the entry and completes it.
-        move = Move(
-            action=action,
-            version=model.version,
-            before=champion,
-            who=os.environ.get("VITLENS_USER") or getpass.getuser(),
-            at=datetime.now(UTC),
-            why=why,
-            forced=forced,
-        )
-        _remember(client, model.name, move)
-        _set_aliases(client, model.name, move)
-    if by_alias.get(CHALLENGER) == model.version:
-        client.delete_registered_model_alias(model.name, CHALLENGER)
-    return get(client, model.name, model.version)
+def _doubt(home: Path, model: ModelVersion) -> str:
+    """Say why the stated results need not be those of the version's files; empty if they are."""
+    statement = model.gates_statement(model.gates, model.gate_settings)
+    if doubt := signing.distrust(home, model.gate_signature, statement):
+        return doubt
+    try:
+        download(model.uri, home)  # which computes the digest of the files anew
+    except IntegrityError as error:
+        return str(error)
+    return ""
 
 
-def _finish_killed(client: MlflowClient, name: str) -> None:
-    """Complete a move that was killed between its entry of history and its last alias."""
-    moves, champion = _history(client, name), aliases(client, name).get(CHAMPION)
-    if moves and champion == moves[-1].before and champion != moves[-1].version:
-        _set_aliases(client, name, moves[-1])
+def _who() -> str:
+    """Return the user whom the tracking server knows, or else $VITLENS_USER or the system's."""
+    known = os.environ.get("MLFLOW_TRACKING_USERNAME") or os.environ.get("VITLENS_USER")
+    return known or getpass.getuser()
 
 
-def _set_aliases(client: MlflowClient, name: str, move: Move) -> None:
-    # `champion` last: by it `_finish_killed` tells whether a move is complete.
-    if move.before is not None:
-        client.set_registered_model_alias(name, PREVIOUS, str(move.before))
-    client.set_registered_model_alias(name, CHAMPION, str(move.version))
+def _move(home: Path, name: str, choose: Callable[[MlflowClient], Move | int]) -> ModelVersion:
+    """Add the move that `choose` makes of the present state to the log, and set the aliases.
+
+    `choose` is asked again when another move came first; a number is a version that is champion.
+    """
+    client = connect(home)
+    for _ in range(_ATTEMPTS):
+        entries = moves.read(client, name)
+        _finish_killed(client, name, entries)
+        chosen = choose(client)
+        if isinstance(chosen, int):
+            _drop_challenger(client, name, chosen)
+            return get(client, name, chosen)
+        last = entries[-1].number if entries else 0
+        if moves.append(client, name, chosen.model_copy(update={"after": last})) is not None:
+            _settle(client, name)
+            _drop_challenger(client, name, chosen.version)
+            return get(client, name, chosen.version)
+    raise TransientError(f"{name}: others move it all the time; try again later")
 
 
-def _remember(client: MlflowClient, name: str, move: Move) -> None:
-    """Store an entry in a tag of its own: concurrent entries do not overwrite each other."""
-    key = f"{_HISTORY}{move.at:%Y%m%dT%H%M%S.%fZ}-{uuid.uuid4().hex[:8]}"
-    client.set_registered_model_tag(name, key, move.model_dump_json())
+def _finish_killed(client: MlflowClient, name: str, entries: list[moves.Entry]) -> None:
+    """Complete a move that was killed between its entry and its last alias."""
+    if entries and not entries[-1].done:
+        _settle(client, name)
+
+
+def _settle(client: MlflowClient, name: str) -> None:
+    """Set the aliases of the last entry, until no other entry has come meanwhile."""
+    settled = 0
+    while (last := _last_of_existing(client, name)) and last.number != settled:
+        # `champion` last: there is one all the time.
+        if last.move.before is not None:
+            client.set_registered_model_alias(name, PREVIOUS, str(last.move.before))
+        client.set_registered_model_alias(name, CHAMPION, str(last.move.version))
+        moves.mark_done(client, name, last.number)
+        settled = last.number
+
+
+def _last_of_existing(client: MlflowClient, name: str) -> moves.Entry | None:
+    """Return the last entry whose version was not deleted meanwhile."""
+    known = {int(v.version) for v in client.search_model_versions(f"name = '{name}'")}
+    valid = [entry for entry in moves.read(client, name) if entry.move.version in known]
+    return valid[-1] if valid else None
+
+
+def _drop_challenger(client: MlflowClient, name: str, version: int) -> None:
+    if aliases(client, name).get(CHALLENGER) == version:
+        client.delete_registered_model_alias(name, CHALLENGER)
 
 
 @contextmanager
 def _alone(home: Path) -> Generator[None]:
-    """Allow one promotion of a home at a time.
-
-    Homes that share a server have different locks. An alias still names one version only; but
-    `previous` may then be the one that the other promotion set.
-    """
+    """Allow one promotion of a home at a time, so that they need not try again."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(home / "registry.lock")

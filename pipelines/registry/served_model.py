@@ -18,6 +18,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 import vitlens_core
 from vitlens_core.checkpoint import read_settings
+from vitlens_core.digests import check_digests
 from vitlens_core.errors import InputError
 
 
@@ -25,8 +26,14 @@ class ServedLens(PythonModel):
     """A list of files (paths or their bytes) and raw arrays → unit-norm embeddings [B, E]."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Open the foundation and the lens on it (`ConfigError`, `CheckpointError`)."""
+        """Open the foundation and the lens on it.
+
+        Raises:
+            IntegrityError: a file differs from the one that was registered.
+            CheckpointError: the weights do not fit.
+        """
         lens = Path(context.artifacts["lens"])
+        check_digests(lens.parents[1])  # the model's folder: a flipped bit must not load
         settings = read_settings(lens)[0]
         self.modality = settings.modality
         self.raw_type = settings.signal_needed.example().dtype

@@ -1,18 +1,69 @@
-"""server: whether the tracking server answers, asked once and briefly.
+"""server: connects to the server that MLFLOW_TRACKING_URI names, or to a home's own store.
 
-MLflow itself tries for minutes and then prints an error of its connection.
+A server is asked once and briefly whether it answers: MLflow itself tries for minutes and then
+prints an error of its connection.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import urllib.error
 import urllib.request
 from functools import cache
 from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pipelines.registry import own_store
+from pipelines.store.text import redacted
 from vitlens_core.errors import ConfigError, TransientError
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+EXPERIMENT = "vitlens"
 _TIMEOUT_S = 5.0
+
+
+def connect(home: Path) -> MlflowClient:
+    """Return a client of the tracking server, or of `home`'s own store, which is made if needed."""
+    # Before the import: MLflow reads these variables while it is imported.
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    address = own_store.tracking_uri(home)
+    if not own_store.is_own(home):
+        require_answer(address)
+        return mlflow.MlflowClient(tracking_uri=address)
+    with own_store.opening(home):
+        client = mlflow.MlflowClient(tracking_uri=address)
+        client.search_registered_models(max_results=1)  # MLflow makes the tables at a first use
+    return client
+
+
+def experiment(client: MlflowClient, home: Path, name: str = EXPERIMENT) -> str:
+    """Return the id of an experiment, which is created if needed."""
+    from mlflow.exceptions import MlflowException
+
+    if existing := client.get_experiment_by_name(name):
+        return existing.experiment_id
+    # Without a server MLflow would write files to ./mlruns of the working directory.
+    location = None if is_served(home) else own_store.files_uri(home)
+    try:
+        return client.create_experiment(name, artifact_location=location)
+    except MlflowException:
+        if existing := client.get_experiment_by_name(name):  # another process was faster
+            return existing.experiment_id
+        raise
+
+
+def is_served(home: Path) -> bool:
+    """Whether the registry is a server's, which says where its files are."""
+    return own_store.tracking_uri(home).startswith(("http://", "https://"))
 
 
 @cache
@@ -25,7 +76,7 @@ def require_answer(uri: str) -> None:
     """
     if not uri.startswith(("http://", "https://")):
         return
-    named = f"the tracking server at MLFLOW_TRACKING_URI={uri}"
+    named = f"the tracking server at MLFLOW_TRACKING_URI={redacted(uri)}"
     try:
         # http or https, as checked above.
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_TIMEOUT_S):  # noqa: S310
@@ -39,6 +90,6 @@ def require_answer(uri: str) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise TransientError(
-            f"{named} does not answer within {_TIMEOUT_S:.0f} s ({reason}); start it, correct the "
-            "address, or unset MLFLOW_TRACKING_URI to use the registry of the home"
+            f"{named} does not answer within {_TIMEOUT_S:.0f} s ({redacted(str(reason))}); start "
+            "it, correct the address, or unset MLFLOW_TRACKING_URI to use the registry of the home"
         ) from error

@@ -9,6 +9,7 @@ Promises  MLflow's global state is never touched: two homes can be used from one
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from pipelines.execution.logger import Point, Training, points_of
 from pipelines.foundation.info import read_info
 from pipelines.lens.curves import TrainingCurves, read_curves
 from pipelines.store.artifacts import Artifact
+from pipelines.store.text import redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,7 +35,10 @@ EVALUATION_TAG = "vitlens.evaluation"
 VALIDATED_TAG = "vitlens.validated_against"
 FINGERPRINT_TAG = "vitlens.fingerprint."  # followed by the name of a step
 FAILURE_TAG = "vitlens.failure"
-_MODALITY_TAG, _REVISION_TAG = "vitlens.modality", "vitlens.code_revision"
+DIGEST_TAG = "vitlens.digest"  # of the files of a version
+_OWNER_TAG = "vitlens.home"  # public key of the home that registers or registered
+REVISION = "VITLENS_CODE_REVISION"  # set by the image, which holds no git
+MODALITY_TAG, _REVISION_TAG = "vitlens.modality", "vitlens.code_revision"
 _LENS_TAG = f"{FINGERPRINT_TAG}lens"
 _CURVES = ("train.", "val.")
 MAX_TAG = 5000  # limit of MLflow's tags, in characters
@@ -54,17 +59,24 @@ class EvaluatedLens:
         return self.artifacts["evaluation"].fingerprint
 
 
-def record(client: MlflowClient, experiment_id: str, evaluated: EvaluatedLens) -> LoggedModel:
-    """Log everything, and return the logged model, which names its run and its files.
+def record(
+    client: MlflowClient, experiment_id: str, evaluated: EvaluatedLens, owner: str
+) -> tuple[LoggedModel, str]:
+    """Log everything, and return the logged model and the digest of its files.
 
     The run is that of the lens's training, unless another evaluation of the lens has taken it.
-    Runs that a killed or failed registration of the same evaluation left are deleted.
+    Runs that a killed or failed registration of the same evaluation by the same home left are
+    deleted; another home may be registering it at this moment.
+
+    Args:
+        owner: public key of the home, which registers one evaluation at a time.
     """
     same = f"tags.`{EVALUATION_TAG}` = '{evaluated.fingerprint}'"
+    same += f" and tags.`{_OWNER_TAG}` = '{owner}'"
     for leftover in client.search_runs([experiment_id], same):
         client.delete_run(leftover.info.run_id)
     name = f"{evaluated.modality}-{evaluated.fingerprint[:8]}"
-    run_tags = tags(evaluated)
+    run_tags = {**tags(evaluated), _OWNER_TAG: owner}
     if begun := _run_of_training(client, experiment_id, run_tags[_LENS_TAG]):
         run_id = begun.info.run_id
         client.update_run(run_id, status="RUNNING", name=name)
@@ -76,11 +88,11 @@ def record(client: MlflowClient, experiment_id: str, evaluated: EvaluatedLens) -
     try:
         log_params(client, run_id, evaluated.config)
         log_figures(client, run_id, evaluated.artifacts)
-        model = _log_model(client, experiment_id, run_id, evaluated)
+        logged = _log_model(client, experiment_id, run_id, evaluated)
         status = "FINISHED"
     finally:
         client.set_terminated(run_id, status)
-    return model
+    return logged
 
 
 def start_training(client: MlflowClient, experiment_id: str, training: Training) -> str:
@@ -91,7 +103,7 @@ def start_training(client: MlflowClient, experiment_id: str, training: Training)
             client.delete_tag(begun.info.run_id, FAILURE_TAG)
         return begun.info.run_id
     revision = code_revision()
-    run_tags = {_MODALITY_TAG: training.modality, _LENS_TAG: training.fingerprint}
+    run_tags = {MODALITY_TAG: training.modality, _LENS_TAG: training.fingerprint}
     run_tags |= {_REVISION_TAG: revision} if revision else {}
     name = f"{training.modality}-lens-{training.fingerprint[:8]}"
     run_id = client.create_run(experiment_id, run_name=name, tags=run_tags).info.run_id
@@ -104,7 +116,7 @@ def end_training(client: MlflowClient, run_id: str, error: BaseException | None)
     if error is None:
         client.set_terminated(run_id, "FINISHED")
         return
-    client.set_tag(run_id, FAILURE_TAG, f"{type(error).__name__}: {error}"[:MAX_TAG])
+    client.set_tag(run_id, FAILURE_TAG, redacted(f"{type(error).__name__}: {error}")[:MAX_TAG])
     client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
 
 
@@ -120,7 +132,7 @@ def tags(evaluated: EvaluatedLens) -> dict[str, str]:
     revision = code_revision()
     steps = {FINGERPRINT_TAG + s: a.fingerprint for s, a in evaluated.artifacts.items()}
     return {
-        _MODALITY_TAG: evaluated.modality,
+        MODALITY_TAG: evaluated.modality,
         EVALUATION_TAG: evaluated.fingerprint,
         **steps,
         "vitlens.foundation.spec": foundation.spec,
@@ -130,10 +142,13 @@ def tags(evaluated: EvaluatedLens) -> dict[str, str]:
 
 
 def code_revision() -> str | None:
-    """Return the commit of this checkout, with `-dirty` if changed; None outside of git."""
+    """Return the commit of this checkout, with `-dirty` if changed.
+
+    Outside of git it is that of the image ($VITLENS_CODE_REVISION), or None.
+    """
     root = Path(vitlens_core.__file__).parents[1]
     if not (root / ".git").exists():
-        return None
+        return os.environ.get(REVISION) or None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         described = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -148,7 +163,7 @@ def flatten(config: object, path: str = "") -> Iterator[tuple[str, str]]:
         for key, value in config.items():
             yield from flatten(value, f"{path}.{key}" if path else str(key))
     else:
-        yield path, str(config)
+        yield path, redacted(str(config))
 
 
 def log_params(client: MlflowClient, run_id: str, config: BaseModel | Mapping[str, object]) -> None:
@@ -206,7 +221,7 @@ def log_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> No
 
 def _log_model(
     client: MlflowClient, experiment_id: str, run_id: str, evaluated: EvaluatedLens
-) -> LoggedModel:
+) -> tuple[LoggedModel, str]:
     from mlflow.entities import LoggedModelOutput
 
     # Late: it needs torch, which takes seconds to import; listing versions does not need it.
@@ -216,7 +231,7 @@ def _log_model(
         experiment_id, name=f"vitlens-{evaluated.modality}", source_run_id=run_id
     )
     with tempfile.TemporaryDirectory(prefix="vitlens-model-") as folder:
-        save_model(Path(folder, "model"), evaluated.artifacts, run_id, model.model_id)
+        digest = save_model(Path(folder, "model"), evaluated.artifacts, run_id, model.model_id)
         client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    return client.finalize_logged_model(model.model_id, "READY")
+    return client.finalize_logged_model(model.model_id, "READY"), digest

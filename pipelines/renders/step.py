@@ -48,7 +48,7 @@ class RendersConfig(BaseModel):
 
 STEP = Step(
     name="renders",
-    version=1,
+    version=2,
     description="Views, metric depth and coloured surface points of every object.",
     inputs=("objects",),
     in_pieces=True,
@@ -60,7 +60,7 @@ STEP = Step(
         "depth.npz": "`depth_m` float32 [V, H, W]: planar depth, 0 = nothing; its unit is that of "
         "the unit cube that objects are scaled into",
         "points.npy": "float32 [N, 6]: xyz (in the same unit, y up) and sRGB in 0..1, sampled by "
-        "area, in farthest-point order",
+        "area, in farthest-point order; of an object of points, its own",
         "cameras.npz": "`intrinsics_px` [3, 3] and `cam_to_world` [V, 4, 4] (OpenCV axes)",
         "json": "the annotations of the object, and the scale from the unit cube to its own units",
     },

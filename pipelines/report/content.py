@@ -18,6 +18,7 @@ from pipelines.lens.curves import TrainingCurves, read_curves
 from pipelines.registry.gates.base import GateResult, Tier
 from pipelines.registry.models import ModelVersion
 from pipelines.store.artifacts import Artifact, Quarantined
+from pipelines.store.text import redacted_values
 from vitlens_core.foundation.info import FoundationInfo
 
 REPORT_FILE, PAGE_FILE = "report.json", "report.html"
@@ -157,7 +158,7 @@ class Report(EvaluationSummary):
 
 def encode_readable(stated: BaseModel) -> bytes:
     """Encode as indented JSON; numbers that are not finite become null, as JSON has none."""
-    content = _finite(stated.model_dump(mode="json"))
+    content = redacted_values(_finite(stated.model_dump(mode="json")))
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 

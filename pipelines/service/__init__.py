@@ -4,7 +4,6 @@ config        settings of a service: sources, index, limits
 schemas       requests and answers, with examples
 uploads       reads a request's body; its files lie in a folder that is deleted with the request
 decoding      opens uploaded files in child processes that may be killed
-decode_child  such a child process
 versions      resolves the sources, and opens a model with its index and class embeddings
 engine        embeds inputs in batches
 answers       makes the answers: embeddings, similarities, classes, neighbours

@@ -30,6 +30,7 @@ from pipelines.service.schemas import (
 )
 from pipelines.service.versions import Loaded
 from vitlens_core import modalities
+from vitlens_core.readers.formats import endings
 
 
 async def embedded(engine: Engine, loaded: Loaded, question: EmbedQuestion) -> Embedded:
@@ -163,6 +164,7 @@ def described(engine: Engine) -> Described:
         model=list(loaded.versions),
         modalities=served,
         lensed=[name for name in served if name in modalities.lensed()],
+        endings={name: list(endings(modalities.load(name).takes)) for name in served},
         labels=catalogue.labels if catalogue else [],
         items=len(catalogue) if catalogue else 0,
         corpus=catalogue.modality if catalogue else None,

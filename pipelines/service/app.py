@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -47,7 +48,7 @@ _PAGES = {
     "/report.css": Path(__file__).parents[1] / "report" / "report.css",  # one style for both
 }
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
-_STATUSES = (400, 401, 408, 413, 415, 422, 429, 503)
+_STATUSES = (400, 401, 403, 408, 413, 415, 422, 429, 503)
 _MISTAKES: dict[int | str, dict[str, Any]] = {status: {"model": Mistake} for status in _STATUSES}
 Asked = TypeVar("Asked", bound=Question)
 Answered = TypeVar("Answered")
@@ -65,8 +66,12 @@ def create_app(engine: Engine) -> ASGIApp:
             following.cancel()
             engine.close()
 
-    app = FastAPI(
-        title="vitlens", description="Any modality in one space.", version="1", lifespan=lifespan
+    app = FastAPIOffline(  # its page of the interface loads nothing from other sites
+        title="vitlens",
+        description="Any modality in one space.",
+        version="1",
+        lifespan=lifespan,
+        redoc_url=None,
     )
     _questions(app, engine)
     _state(app, engine)

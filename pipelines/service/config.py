@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from pipelines.store.files import private_once
 from vitlens_core.errors import ConfigError
 
 TOKEN, TOKEN_FILE = "VITLENS_TOKEN", "VITLENS_TOKEN_FILE"
@@ -23,12 +25,18 @@ class Limits(BaseModel):
     inputs: int = Field(32, ge=1, description="inputs of a request")
     classes: int = Field(256, ge=1, description="classes of a request")
     text_characters: int = Field(2000, ge=1, description="length of a text or a class")
+    frames: int = Field(64, ge=1, description="frames of one video")
     neighbours: int = Field(100, ge=1, description="items found per input")
     upload_s: float = Field(60, gt=0, description="time to receive a body [s]")
     decode_s: float = Field(20, gt=0, description="time to read one file [s]")
+    decode_all_s: float = Field(
+        40, gt=0, description="time to read all files of a request, one after the other [s]"
+    )
     decode_mb: int = Field(2048, ge=64, description="memory to read one file [MB]")
     request_s: float = Field(120, gt=0, description="time from the body to the answer [s]")
-    waiting: int = Field(64, ge=1, description="requests of a replica at a time")
+    waiting: int = Field(64, ge=2, description="requests of a replica at a time")
+    uploads: int = Field(256, ge=1, description="bodies that arrive at a time")
+    bodies_mb: float = Field(512, gt=0, description="bytes of all bodies in progress [MB]")
 
 
 class ServiceConfig(BaseModel):
@@ -40,7 +48,10 @@ class ServiceConfig(BaseModel):
     index: str = Field("auto", description="auto, none, or the folder of an index")
     store: str = Field("", description="folder or URL in which `auto` looks for the index")
     limits: Limits = Limits()
-    token: SecretStr | None = None
+    token: SecretStr | None = Field(None, description="bearer token; without one, open to all")
+    hosts: tuple[str, ...] = Field(
+        ("localhost",), description="names in the Host header; addresses are always allowed"
+    )
     decoders: int = Field(2, ge=1, description="children of a replica that read files")
     threads: int = Field(1, ge=1, description="torch threads of a replica")
     batch_size: int = Field(16, ge=1, description="inputs that pass a tower at a time")
@@ -50,9 +61,7 @@ class ServiceConfig(BaseModel):
 
 
 def token_from(environment: Mapping[str, str] = os.environ) -> SecretStr | None:
-    """Read the bearer token from the environment, or from the file that it names.
-
-    Without a token (None) the service is open to everybody who reaches it.
+    """Read the bearer token from the environment, or from the file that it names; None: neither.
 
     Raises:
         ConfigError: both are given, the file cannot be read, or a token is too short.
@@ -65,11 +74,28 @@ def token_from(environment: Mapping[str, str] = os.environ) -> SecretStr | None:
             given = Path(file).read_text().strip()
         except OSError as error:
             raise ConfigError(f"{TOKEN_FILE}={file} cannot be read: {error.strerror}") from error
-    if given is None:
-        return None
-    if len(given) < _SHORTEST_TOKEN or not given.isascii():
+    return None if given is None else _checked(given)
+
+
+def token_of(home: Path) -> tuple[SecretStr, bool]:
+    """Return a home's own token, and whether it was made just now.
+
+    Raises:
+        ConfigError: the file holds no token.
+    """
+    file = token_file(home)
+    is_new = not file.exists()
+    return _checked(private_once(file, lambda: secrets.token_urlsafe(32)).strip()), is_new
+
+
+def token_file(home: Path) -> Path:
+    return home / "keys" / "service.token"
+
+
+def _checked(token: str) -> SecretStr:
+    if len(token) < _SHORTEST_TOKEN or not token.isascii():
         raise ConfigError(
-            f"a token needs {_SHORTEST_TOKEN} or more ASCII characters, found {len(given)}; "
+            f"a token needs {_SHORTEST_TOKEN} or more ASCII characters, found {len(token)}; "
             "`openssl rand -hex 24` makes one"
         )
-    return SecretStr(given)
+    return SecretStr(token)

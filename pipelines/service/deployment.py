@@ -16,8 +16,9 @@ from typing import Any
 
 from ray import serve
 
-from pipelines.execution.bulk import connect
+from pipelines.execution.cluster import connect
 from pipelines.execution.runtime import Resources
+from pipelines.service import doors
 from pipelines.service.app import create_app
 from pipelines.service.config import ServiceConfig
 from pipelines.service.engine import EmbeddingOrError, Engine, Work
@@ -35,7 +36,9 @@ _PASSED_ON = ("MLFLOW_TRACKING_URI", "VITLENS_STORE")
 class Replica:
     """One engine behind HTTP; Ray gathers the inputs of several requests into batches."""
 
-    def __init__(self, config: ServiceConfig) -> None:
+    def __init__(self, config: ServiceConfig, environment: dict[str, str]) -> None:
+        os.environ.update(environment)
+        doors.close_replica()
         logging.getLogger("vitlens.service").setLevel(logging.INFO)
         together: Any = self._together  # Ray's types do not know its own setters
         together.set_max_batch_size(config.batch_size)
@@ -81,19 +84,15 @@ def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Gener
 
 
 def _start(config: ServiceConfig, host: str, port: int, replicas: int, counters: Path) -> None:
+    # Not in `runtime_env`, which Ray logs: a URL may hold a password.
     known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment = {
-        **known,
-        FOLDER: str(counters),
-        "VITLENS_HOME": str(Home.from_environment().root),
-    }
-    waiting = config.limits.waiting
+    environment = {FOLDER: str(counters), "VITLENS_HOME": str(Home.from_environment().root)}
     deployment: Any = serve.deployment(
         Replica,
         name=_NAME,
         num_replicas=replicas,
         # More than the guard admits, so that the guard refuses requests, with a reason.
-        max_ongoing_requests=4 * waiting,
+        max_ongoing_requests=2 * (config.limits.waiting + config.limits.uploads),
         ray_actor_options={
             "num_cpus": _REPLICA_CPUS,
             "runtime_env": {"env_vars": environment},
@@ -102,7 +101,7 @@ def _start(config: ServiceConfig, host: str, port: int, replicas: int, counters:
     )
     serve.start(http_options={"host": host, "port": port})
     try:
-        serve.run(deployment.bind(config), name=_NAME, route_prefix="/", blocking=False)
+        serve.run(deployment.bind(config, known), name=_NAME, route_prefix="/", blocking=False)
     except RuntimeError as error:
         raise VitlensError(f"the service did not start: {error}") from error
 

@@ -12,18 +12,20 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
 import numpy as np
 import torch
 
 from pipelines.service.config import ServiceConfig
-from pipelines.service.decoding import Decoders
+from pipelines.service.decoding import Budget, Decoders
 from pipelines.service.metrics import Metrics
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item, Version
 from pipelines.service.versions import Loaded, Models, is_followed
+from pipelines.store.text import redacted
 from vitlens_core.api.model import check_options
 from vitlens_core.errors import ConfigError, InputError
 
@@ -39,6 +41,7 @@ class Work:
     loaded: Loaded
     modality: str
     prepared: Any
+    is_over: Event = field(default_factory=Event)  # nobody waits for the request's answer any more
 
 
 EmbeddingOrError = np.ndarray | Exception
@@ -89,8 +92,18 @@ class Engine:
         """
         for item in items:
             _check(loaded, item)
-        works = await _all(self._prepared(loaded, number, i) for number, i in enumerate(items))
-        outcomes = await _all(self._batch(work) for work in works)
+        budget, is_over = self.decoders.budget(), Event()
+        try:
+            prepared = await _all(
+                self._prepared(loaded, number, item, budget) for number, item in enumerate(items)
+            )
+            works = [
+                Work(loaded, item.modality, each, is_over)
+                for item, each in zip(items, prepared, strict=True)
+            ]
+            outcomes = await _all(self._batch(work) for work in works)
+        finally:
+            is_over.set()
         for outcome, item in zip(outcomes, items, strict=True):
             if isinstance(outcome, InputError):
                 raise RefusedError(422, "input", str(outcome), _expected(item))
@@ -137,7 +150,7 @@ class Engine:
         try:
             versions = await asyncio.to_thread(self.models.now)
         except Exception as error:  # the registry may be down: the present model stays
-            self.reload = f"the registry cannot be asked: {error}"
+            self.reload = redacted(f"the registry cannot be asked: {error}")
             LOG.warning("%s", self.reload)
             return
         if versions == self.current.versions:
@@ -151,7 +164,7 @@ class Engine:
             loaded = await asyncio.to_thread(self.models.open, versions)
         except Exception as error:  # a version that fails in any way must not end the present one
             self._failed = (versions, time.monotonic())
-            self.reload = f"{names} cannot be opened: {error}"
+            self.reload = redacted(f"{names} cannot be opened: {error}")
             self.metrics.reloads.labels("failed").inc()
             LOG.exception("%s stays: %s", self.current.label, self.reload)
             return
@@ -164,19 +177,25 @@ class Engine:
             return False
         return time.monotonic() - self._failed[1] < self.config.retry_s
 
-    async def _prepared(self, loaded: Loaded, number: int, item: Item) -> Work:
+    async def _prepared(self, loaded: Loaded, number: int, item: Item, budget: Budget) -> Any:
         preparation, place = loaded.model.preparation(item.modality), f"inputs {number}"
         try:
             if item.path is None:
-                return Work(loaded, item.modality, preparation(item.text, {}))
+                return preparation(item.text, {})
             if item.modality == "text":  # plain UTF-8: nothing to decode
                 text = await asyncio.to_thread(_text, item, self.config.limits.text_characters)
-                return Work(loaded, item.modality, preparation(text, {}))
-            prepared = await self.decoders.prepare(preparation, item.path, item.reader_options)
+                return preparation(text, {})
+            prepared = await self.decoders.prepare(
+                preparation, item.path, item.reader_options, budget
+            )
         except InputError as error:
             reason = str(error).replace(str(item.path), item.name or "the file")
             raise RefusedError(422, "input", f"{place}: {reason}", _expected(item)) from error
-        return Work(loaded, item.modality, prepared)
+        most = self.config.limits.frames
+        if item.modality == "video" and len(prepared) > most:
+            found = f"{place}: a video read as {len(prepared):,} frames"
+            raise RefusedError(413, "inputs", found, f"{most:,} or fewer (reader_options.frames)")
+        return prepared
 
     async def _alone(self, work: Work) -> EmbeddingOrError:
         return (await self.embed_all([work]))[0]
@@ -184,6 +203,8 @@ class Engine:
     def _embed_all(self, works: list[Work]) -> list[EmbeddingOrError]:
         groups: dict[tuple[int, str], list[int]] = {}
         for number, work in enumerate(works):
+            if work.is_over.is_set():  # it timed out, or its client has gone
+                continue
             groups.setdefault((id(work.loaded), work.modality), []).append(number)
         outcomes: list[EmbeddingOrError] = [RuntimeError("not embedded")] * len(works)
         for (_, modality), numbers in groups.items():

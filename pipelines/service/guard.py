@@ -1,13 +1,13 @@
 """guard: checks every request before its route, and counts every answer.
 
-It checks the token, the declared and the received size of the body, the time that the body takes,
-and the number of requests in progress.
+It checks the Host and the Origin, so that no page of another site asks through a browser; the
+token; the body (`bodies`); and the number of requests in progress, of all and of one client.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hmac
+import ipaddress
 import logging
 import time
 from collections.abc import Callable
@@ -17,13 +17,18 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
+from pipelines.service.bodies import Bodies, Body, header
 from pipelines.service.config import ServiceConfig
 from pipelines.service.metrics import Metrics
 from pipelines.service.refusal import RefusedError
 
 LOG = logging.getLogger("vitlens.service")
 _PAGE = ("/", "/explorer.css", "/explorer.js", "/report.css")
-OPEN = (*_PAGE, "/health", "/ready", "/docs", "/openapi.json")
+_DOCS = "/static-offline-docs"
+_DOCS_FILES = tuple(
+    f"{_DOCS}/{name}" for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+)
+OPEN = (*_PAGE, "/health", "/ready", "/docs", "/openapi.json", *_DOCS_FILES)
 _BUSY_S = "1"  # Retry-After of a refusal for load
 ANSWERED_BY = "vitlens.model"  # key in a request's scope: the model that answers it
 
@@ -38,11 +43,12 @@ class Guard:
         `ANSWERED_BY` in their scope."""
         self._app = app
         self._routes = list(app.routes)
-        self._limits = config.limits
+        self._waiting = config.limits.waiting
+        self._hosts = {host.lower() for host in config.hosts}
+        self._bodies = Bodies(limits=config.limits)
         self._token = config.token.get_secret_value().encode() if config.token else None
         self._metrics = metrics
         self._label = label
-        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,12 +66,11 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), header]
             await send(message)
 
-        self._under_way += 1
         self._metrics.in_flight.inc()
         try:
-            await self._admitted(scope, receive, counted)
+            with self._bodies.opened(scope) as body:
+                await self._admitted(scope, receive, counted, body)
         finally:
-            self._under_way -= 1
             self._metrics.in_flight.dec()
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(time.monotonic() - started)
@@ -75,20 +80,34 @@ class Guard:
         found = (r for r in self._routes if r.matches(scope)[0] != Match.NONE)
         return getattr(next(found, None), "path", "other")
 
-    async def _admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send, body: Body) -> None:
         try:
+            self._check_site(scope)
             self._check_token(scope)
-            self._check_room(scope)
-            self._check_declared(scope)
+            if scope["method"] == "POST":
+                self._check_room(body)
+            self._bodies.check_declared(scope)
         except RefusedError as refusal:
             await answer(refusal, self._metrics)(scope, receive, send)
             return
-        await self._app(scope, self._limited(receive), send)
+        # Only whole bodies take up room: slow uploads keep nobody out.
+        room = self._check_room if scope["method"] == "POST" else None
+        await self._app(scope, self._bodies.limited(receive, body, room), send)
+
+    def _check_site(self, scope: Scope) -> None:
+        """Refuse names that a hostile page could have pointed here, and forms of other sites."""
+        host = header(scope, b"host").decode("latin-1").lower()
+        if not _is_address(_name(host)) and _name(host) not in self._hosts:
+            found, known = f"host {host[:80]!r}", ", ".join(sorted(self._hosts))
+            raise RefusedError(403, "site", found, f"an address, or one of {known} (--allow-host)")
+        origin = header(scope, b"origin").decode("latin-1").lower()
+        if origin and origin.partition("://")[2] != host:
+            raise RefusedError(403, "site", f"a request of {origin[:80]!r}", f"none, or {host}")
 
     def _check_token(self, scope: Scope) -> None:
         if self._token is None or scope["path"] in OPEN:
             return
-        scheme, _, given = _header(scope, b"authorization").partition(b" ")
+        scheme, _, given = header(scope, b"authorization").partition(b" ")
         # Compared in constant time, also for another scheme, so that time reveals nothing.
         fits = hmac.compare_digest(given.strip(), self._token)
         if scheme.lower() != b"bearer" or not fits:
@@ -96,45 +115,29 @@ class Guard:
                 401, "token", "no valid token", "header `Authorization: Bearer <token>`"
             )
 
-    def _check_room(self, scope: Scope) -> None:
-        if scope["method"] == "POST" and self._under_way > self._limits.waiting:
-            waiting = self._limits.waiting
-            raise RefusedError(429, "busy", f"{waiting} requests under way", "fewer at a time")
+    def _check_room(self, body: Body) -> None:
+        """Refuse work beyond the limit; one client takes up half of it at most."""
+        beside = body.is_whole  # then it is counted itself
+        if self._bodies.whole() - beside >= self._waiting:
+            found = f"{self._waiting} requests under way"
+        elif self._bodies.whole(body.client) - beside >= max(1, self._waiting // 2):
+            found = f"{self._waiting // 2} requests of one client under way"
+        else:
+            return
+        raise RefusedError(429, "busy", found, "fewer at a time")
 
-    def _check_declared(self, scope: Scope) -> None:
-        declared = _header(scope, b"content-length")
-        if declared and not declared.isdigit():
-            raise RefusedError(
-                400, "body", "a content length that is no number", "bytes of the body"
-            )
-        if declared:
-            self._check_size(int(declared))
 
-    def _check_size(self, size_bytes: int) -> None:
-        if size_bytes > self._limits.body_mb * 2**20:
-            found = f"a body of {size_bytes / 2**20:.1f} MB or more"
-            raise RefusedError(413, "size", found, f"{self._limits.body_mb:g} MB or less")
+def _name(host: str) -> str:
+    """Return a Host header's name or address, without its port."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
-    def _limited(self, receive: Receive) -> Receive:
-        """Wrap `receive` so that it stops a body that is too large or too slow."""
-        deadline = time.monotonic() + self._limits.upload_s
-        received, is_whole = 0, False
 
-        async def limited() -> Message:
-            nonlocal received, is_whole
-            if is_whole:  # further calls wait for the client to disconnect, without a limit
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), max(0, deadline - time.monotonic()))
-            except TimeoutError:
-                limit = f"within {self._limits.upload_s:g} s"
-                raise RefusedError(408, "upload", "a body that did not come", limit) from None
-            received += len(message.get("body", b""))
-            self._check_size(received)
-            is_whole = not message.get("more_body", False)
-            return message
-
-        return limited
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def answer(refusal: RefusedError, metrics: Metrics) -> JSONResponse:
@@ -143,7 +146,3 @@ def answer(refusal: RefusedError, metrics: Metrics) -> JSONResponse:
     headers = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": _BUSY_S}}
     body = {"error": refusal.error, "expected": refusal.expected}
     return JSONResponse(body, refusal.status, headers.get(refusal.status))
-
-
-def _header(scope: Scope, name: bytes) -> bytes:
-    return next((value for key, value in scope["headers"] if key == name), b"")

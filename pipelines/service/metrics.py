@@ -56,6 +56,8 @@ class Metrics:
         self.reloads = Counter(
             "vitlens_reloads", "Versions that came later.", ["outcome"], registry=registry
         )
+        for outcome in ("done", "failed"):
+            self.reloads.labels(outcome)  # at 0: Prometheus sees no increase in a first value
         self.in_flight = Gauge(
             "vitlens_in_flight",
             "Requests being answered.",

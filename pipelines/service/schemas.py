@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+# Beyond any limit of a service; they bound what is made of a body before it is checked.
+_MOST_ITEMS, _MOST_CLASSES = 1024, 8192
 Vectors = Literal["signal", "image", "text"]
 
 
@@ -15,12 +17,14 @@ class Item(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    modality: str = Field(description="one that /model lists")
+    modality: str = Field(max_length=100, description="one that /model lists")
     text: str | None = Field(None, description="the text, for the modality text")
     base64: str | None = Field(None, description="a file's bytes", repr=False)
     name: str = Field("", max_length=200, description="file name; its ending states the format")
     reader_options: dict[str, bool | int | float | str] = Field(
-        default_factory=dict, description="what the file does not state, such as {'rate_hz': 50}"
+        default_factory=dict,
+        max_length=32,
+        description="what the file does not state, such as {'rate_hz': 50}",
     )
     _path: Path | None = PrivateAttr(None)  # where its bytes lie; private, so no client sets it
 
@@ -56,7 +60,7 @@ class EmbedQuestion(Question):
 
     model_config = _example(inputs=[*_TEXTS, _PICTURE])
 
-    inputs: list[Item] = Field(min_length=1)
+    inputs: list[Item] = Field(min_length=1, max_length=_MOST_ITEMS)
 
 
 class SimilarityQuestion(Question):
@@ -65,8 +69,8 @@ class SimilarityQuestion(Question):
     model_config = _example(a=[_TEXTS[0]], b=[_TEXTS[1], _PICTURE])
     GROUPS: ClassVar[tuple[str, ...]] = ("a", "b")
 
-    a: list[Item] = Field(min_length=1)
-    b: list[Item] = Field(min_length=1)
+    a: list[Item] = Field(min_length=1, max_length=_MOST_ITEMS)
+    b: list[Item] = Field(min_length=1, max_length=_MOST_ITEMS)
 
 
 class ZeroShotQuestion(Question):
@@ -74,9 +78,11 @@ class ZeroShotQuestion(Question):
 
     model_config = _example(inputs=[_PICTURE], classes=["chair", "lamp"])
 
-    inputs: list[Item] = Field(min_length=1)
+    inputs: list[Item] = Field(min_length=1, max_length=_MOST_ITEMS)
     classes: list[str] = Field(
-        default_factory=list, description="names of classes; by default those of the corpus"
+        default_factory=list,
+        max_length=_MOST_CLASSES,
+        description="names of classes; by default those of the corpus",
     )
 
 
@@ -85,7 +91,7 @@ class SearchQuestion(Question):
 
     model_config = _example(inputs=[_TEXTS[0]], count=5)
 
-    inputs: list[Item] = Field(min_length=1)
+    inputs: list[Item] = Field(min_length=1, max_length=_MOST_ITEMS)
     count: int = Field(12, ge=1, description="items per input")
     vectors: Vectors | None = Field(
         None, description="vectors to compare inputs with; by default the best kind for each"
@@ -176,6 +182,7 @@ class Described(Answer):
 
     modalities: list[str]
     lensed: list[str] = Field(description="modalities with a tower of their own")
+    endings: dict[str, list[str]] = Field(description="endings of the files that a modality takes")
     labels: list[str] = Field(description="labels of the indexed corpus, the default classes")
     items: int = Field(description="number of items in the indexed corpus")
     corpus: str | None = Field(description="modality of the indexed corpus")

@@ -25,6 +25,7 @@ from pipelines.service.config import ServiceConfig
 from pipelines.service.schemas import Version
 from pipelines.store.artifacts import MANIFEST, Artifact, Store, load
 from pipelines.store.home import Home
+from pipelines.store.text import redacted
 from vitlens_core import Model, modalities
 from vitlens_core.errors import ConfigError
 
@@ -83,7 +84,7 @@ def find_index(config: ServiceConfig, versions: Sequence[Version]) -> Artifact |
     if fitting:
         return max(fitting, key=lambda a: (a.manifest.version, a.manifest.counts["samples"]))
     names = ", ".join(f"{v.name} version {v.version}" for v in lenses.values())
-    return f"no index of {names} in {config.store}: `vitlens run` makes one"
+    return f"no index of {names} in {redacted(config.store)}: `vitlens run` makes one"
 
 
 def _asked_for(folder: UPath, lenses: dict[str | None, Version]) -> Artifact | str:

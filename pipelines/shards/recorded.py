@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
-import numpy as np
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipelines.execution.bulk import ShardTask
 from pipelines.shards.sample import SampleInfo
 from pipelines.shards.step import STEP, ShardsConfig, StoredSignal
 from pipelines.source.base import Pair, SourceSettings
 from pipelines.source.job import read_pairs
+from pipelines.source.reading import PairReader, Recorded, Wanted
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import Sample, encode_png, encode_signal, teacher_file
 from vitlens_core.captions import class_prompts
 from vitlens_core.errors import BadSampleError, InputError
-from vitlens_core.signals.pictures import square_rgb
+from vitlens_core.readers import notes
 
 
 class RecordedPairs:
@@ -33,18 +32,25 @@ class RecordedPairs:
         self.settings = settings
         self.source = source
         self.signal = signal
-        self.teachers = teachers or {}
+        teaching = {name: (t.modality, t.config) for name, t in (teachers or {}).items()}
+        wanted = Wanted(signal.modality, signal.config, config.image_px, teaching)
+        self.reader = PairReader(settings, wanted)
+
+    def close(self) -> None:
+        """End the child that reads."""
+        self.reader.close()
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
         for pair in read_pairs(self.source, task.name):
             try:
-                yield self._sample(pair)
+                with notes.collected() as found:
+                    recorded = self.reader.read(pair)
+                yield self._sample(pair, recorded, found)
             except (InputError, BadSampleError) as error:
                 yield Quarantined(key=pair.key, step=STEP.name, reason=str(error))
 
-    def _sample(self, pair: Pair) -> Sample:
-        signal = self.signal.config.store(self.settings.read(pair, self.signal.kind))
-        images = [square_rgb(image, self.config.image_px) for image in self.settings.images(pair)]
+    def _sample(self, pair: Pair, recorded: Recorded, found: Sequence[str]) -> Sample:
+        assert recorded.signal is not None, "a signal was wanted"
         assert pair.split is not None, "a source puts every pair on a side"
         info = SampleInfo(
             name=pair.name or pair.label or pair.key,
@@ -54,25 +60,18 @@ class RecordedPairs:
             licence=pair.licence,
             creator=pair.creator,
             captions=tuple(self._captions(pair)),
+            notes=tuple(found),
         )
         return {
             "__key__": pair.key,
             "json": info.encode(),
-            self.signal.file: encode_signal(signal),
-            **self._signals_for_teachers(pair),
-            **{f"view{i:02d}.png": encode_png(image) for i, image in enumerate(images)},
+            self.signal.file: encode_signal(recorded.signal),
+            **{
+                teacher_file(name): encode_signal(stored)
+                for name, stored in recorded.teachers.items()
+            },
+            **{f"view{i:02d}.png": encode_png(image) for i, image in enumerate(recorded.images)},
         }
-
-    def _signals_for_teachers(self, pair: Pair) -> Sample:
-        """Read the signals for every teacher (`InputError`: the pair lacks those of one)."""
-        files: Sample = {}
-        for name, shown in self.teachers.items():
-            raws = self.settings.signals_for(name, pair, shown.kind)
-            if not raws:
-                raise InputError(f"the pair has no {shown.modality} for the teacher {name}")
-            stored = np.stack([shown.config.store(raw) for raw in raws])
-            files[teacher_file(name)] = encode_signal(stored)
-        return files
 
     def _captions(self, pair: Pair) -> list[str]:
         """Return the data set's captions, and for training also prompts with the label.

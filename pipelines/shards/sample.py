@@ -27,6 +27,9 @@ class SampleInfo(BaseModel):
     licence: str | None = Field(None, description="as its data set states it")
     creator: str | None = Field(None, description="as its data set states it")
     captions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = Field(
+        (), exclude_if=lambda notes: not notes, description="what its file lacked and was replaced"
+    )
 
     @classmethod
     def of(cls, sample: Sample) -> Self:

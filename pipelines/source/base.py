@@ -17,9 +17,10 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -28,11 +29,15 @@ from pipelines.source import made_up
 from pipelines.store.files import made_once
 from pipelines.store.home import Home
 from pipelines.store.splits import Split
+from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.base import Modality
 from vitlens_core.readers.pictures import read_rgb
 
 GENERATED, PACKAGE = "generated", "package"
+# A key names files in tars, whose names end at 100 bytes: `<key>.teacher_<name>_targets.npy`.
+LONGEST_KEY = 64
+_DIGEST = 16
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -75,14 +80,32 @@ class Pair:
         return self.signal, *self.images, *chain.from_iterable(self.teachers.values())
 
 
+@dataclass(frozen=True)
+class Incomplete:
+    """A pair that its data set lists without what it needs, such as a failed download."""
+
+    key: str
+    reason: str
+
+
 def is_key(text: str) -> bool:
-    """Whether a text is a valid key: at least one of ASCII letters, digits, `-` and `_`."""
-    return bool(text) and not _NOT_IN_KEYS.search(text)
+    """Whether a text is a valid key: ASCII letters, digits, `-` and `_`, up to `LONGEST_KEY`."""
+    return 0 < len(text) <= LONGEST_KEY and not _NOT_IN_KEYS.search(text)
 
 
 def plain_key(name: str) -> str:
-    """Replace every run of invalid characters by `-`; different names may give the same key."""
-    return _NOT_IN_KEYS.sub("-", name)
+    """Replace every run of invalid characters by `-`.
+
+    Names in other scripts would all become `-`: a digest of the name keeps them apart. Of a name
+    that is too long, a digest stands for the end.
+    """
+    plain = _NOT_IN_KEYS.sub("-", name)
+    digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    if not name.isascii():
+        plain = f"{plain}-{digest[:8]}"
+    if len(plain) <= LONGEST_KEY:
+        return plain
+    return f"{plain[: LONGEST_KEY - _DIGEST - 1]}-{digest[:_DIGEST]}"
 
 
 class SourceSettings(BaseModel, ABC):
@@ -108,16 +131,23 @@ class SourceSettings(BaseModel, ABC):
     validation_fraction: float = Field(
         0.1, ge=0, lt=1, description="share of training groups for validation, if none is stated"
     )
-    missing: Literal["refuse", "quarantine"] = Field(
-        "refuse", description="how to treat pairs whose files are missing"
+    most_missing: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="largest share of pairs that may lack a file and are quarantined; above it "
+        "the data set is refused",
     )
     seed: int = Field(0, description="seed of the division into splits")
+    read_s: float = Field(120, gt=0, description="most seconds to read one pair [s]")
+    read_mb: int = Field(8192, ge=64, description="most memory to read one pair [MB]")
 
     # Read where settings are made, in the driver, and carried to the workers.
     _home: Home = PrivateAttr(default_factory=Home.from_environment)
+    _inbox: Path | None = PrivateAttr(None)
 
     @abstractmethod
-    def pairs(self) -> Iterable[Pair]:
+    def pairs(self) -> Iterable[Pair | Incomplete]:
         """List every pair, in an order that does not depend on the file system.
 
         Raises:
@@ -127,15 +157,34 @@ class SourceSettings(BaseModel, ABC):
 
     def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """Read the pair's raw recording (`InputError`)."""
-        return modality.read(self.folder() / pair.signal, **pair.reader_options)
+        return modality.read(self.place(pair.signal), **pair.reader_options)
 
     def images(self, pair: Pair) -> list[np.ndarray]:
         """Read the pair's images, uint8 RGB [H, W, 3] each (`InputError`)."""
-        return [read_rgb(self.folder() / path) for path in pair.images]
+        return [read_rgb(self.place(path)) for path in pair.images]
 
     def signals_for(self, teacher: str, pair: Pair, modality: Modality) -> list[np.ndarray]:
         """Read the pair's raw recordings for a teacher, in its modality (`InputError`)."""
-        return [modality.read(self.folder() / path) for path in pair.teachers.get(teacher, ())]
+        return [modality.read(self.place(path)) for path in pair.teachers.get(teacher, ())]
+
+    def lay_out(self, pair: Pair, inbox: Path) -> list[Path]:
+        """Copy what is a part of a larger file to a file of its own, before `read` in a child.
+
+        Returns:
+            The files made in `inbox`; the caller deletes them.
+
+        Raises:
+            InputError: the larger file ends before.
+        """
+        return []
+
+    def look_in(self, inbox: Path) -> None:
+        """Say where `lay_out` put files."""
+        self._inbox = inbox
+
+    def place(self, name: str) -> Path:
+        """Return the path of a file of a pair (`InputError`: it is outside the data set)."""
+        return resolve_inside(self.folder(), name)
 
     @property
     def generated(self) -> bool:

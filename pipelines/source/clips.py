@@ -15,7 +15,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from pipelines.source.base import plain_key
+from pipelines.source.base import LONGEST_KEY, plain_key
+from vitlens_core import caps
 from vitlens_core.errors import ConfigError
 
 FRAMES = "images"
@@ -54,6 +55,7 @@ def read_rows(
     """
     if not path.is_file():
         raise ConfigError(f"source.root: no file {path}, a list of the data set")
+    caps.check_size(path, caps.LIST_BYTES, "a list of the data set")
     with path.open(encoding=encoding, newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
@@ -105,7 +107,9 @@ def whole_number(text: str, where: str, what: str) -> int:
 def key_of(name: str) -> str:
     """Make a pair's key from a file's name; a name that is no valid key gets a digest of itself."""
     plain = plain_key(name)
-    return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:8]}"
+    if plain == name or not name.isascii() or len(name) > LONGEST_KEY:
+        return plain
+    return plain_key(f"{plain}-{sha256(name.encode()).hexdigest()[:8]}")
 
 
 class MidFrames:

@@ -7,21 +7,23 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from pipelines.execution.bulk import ShardTask
 from pipelines.execution.runtime import Runtime
-from pipelines.source.base import Pair, SourceSettings, is_key
+from pipelines.source.base import LONGEST_KEY, Incomplete, Pair, SourceSettings, is_key
 from pipelines.source.step import STEP
 from pipelines.store.artifacts import Artifact, Build, Quarantined
 from pipelines.store.files import write_atomic
 from pipelines.store.pieces import Piece
 from pipelines.store.splits import SPLITS, cut_into_shards, ranked
-from vitlens_core.errors import ConfigError
+from vitlens_core.confinement import resolve_inside
+from vitlens_core.errors import ConfigError, InputError
 
-# The place of the files and the size of shards do not change what the data set is.
-_NOT_IDENTITY = {"root", "missing", "pairs_per_shard"}
+# The place of the files, limits and the size of shards do not change what the data set is.
+_NOT_IDENTITY = {"root", "most_missing", "pairs_per_shard", "read_s", "read_mb"}
 
 
 _SHOWN = 5  # most missing files that a message lists
@@ -81,15 +83,19 @@ def listed(config: SourceSettings, modality: str) -> Listing:
             f"source.kind {config.kind!r} has recordings of {', '.join(config.modalities)}; "
             f"{modality} needs another kind"
         )
-    pairs = sorted(config.pairs(), key=lambda pair: pair.key)
-    if not pairs:
+    found = sorted(config.pairs(), key=lambda pair: pair.key)
+    if not found:
         raise ConfigError(f"source.root: {config.folder()} has no pairs of {config.kind}")
-    _refuse_keys(pairs)
+    _refuse_keys(found)
+    pairs = [pair for pair in found if isinstance(pair, Pair)]
     whole, missing = _parted(pairs, config)
-    if missing and config.missing == "refuse":
-        raise ConfigError(_missing_message(missing, len(pairs)))
-    if not whole:
-        raise ConfigError(f"source.root: all {len(pairs)} pairs lack a file; {missing[0].reason}")
+    missing += [
+        Quarantined(key=one.key, step=STEP.name, reason=one.reason)
+        for one in found
+        if isinstance(one, Incomplete)
+    ]
+    if len(missing) > config.most_missing * len(found):
+        raise ConfigError(_missing_message(missing, len(found), config))
     divided = divide(_counted(whole, config), config)
     _refuse_leaks(divided)
     return Listing(divided, missing)
@@ -167,27 +173,38 @@ def _counted(pairs: list[Pair], config: SourceSettings) -> list[Pair]:
 def _parted(pairs: list[Pair], config: SourceSettings) -> tuple[list[Pair], list[Quarantined]]:
     folder, whole, missing = config.folder(), [], []
     for pair in pairs:
-        absent = [name for name in pair.files if not (folder / name).is_file()]
+        absent = [name for name in pair.files if not _inside(folder, name, pair).is_file()]
         if absent:
-            reason = f"no file {folder / absent[0]}"
+            reason = f"no file {resolve_inside(folder, absent[0])}"
             missing.append(Quarantined(key=pair.key, step=STEP.name, reason=reason))
         else:
             whole.append(pair)
     return whole, missing
 
 
-def _missing_message(missing: list[Quarantined], of: int) -> str:
+def _inside(folder: Path, name: str, pair: Pair) -> Path:
+    try:
+        return resolve_inside(folder, name)
+    except InputError as error:
+        raise ConfigError(f"source.root: the pair {pair.key} names {error}") from error
+
+
+def _missing_message(missing: list[Quarantined], of: int, config: SourceSettings) -> str:
     shown = "\n".join(f"  {item.key}: {item.reason}" for item in missing[:_SHOWN])
     return (
-        f"{len(missing)} of {of} pairs lack a file, such as\n{shown}\n"
-        "complete the data set, or set source.missing=quarantine to go on without them"
+        f"source.root: {len(missing)} of {of} pairs lack a file, such as\n{shown}\n"
+        f"at most {config.most_missing:g} of them may (source.most_missing): correct the folder, "
+        "complete the data set, or allow more"
     )
 
 
-def _refuse_keys(pairs: list[Pair]) -> None:
+def _refuse_keys(pairs: Sequence[Pair | Incomplete]) -> None:
     for pair in pairs:
         if not is_key(pair.key):
-            raise ConfigError(f"key {pair.key!r}: expected letters, digits, `-` and `_` only")
+            raise ConfigError(
+                f"key {pair.key[:100]!r}: expected letters, digits, `-` and `_` only, up to "
+                f"{LONGEST_KEY}"
+            )
     twice = [key for key, count in Counter(pair.key for pair in pairs).items() if count > 1]
     if twice:
         raise ConfigError(f"{len(twice)} keys occur twice in the data set, such as {twice[0]!r}")
@@ -241,5 +258,5 @@ def _digest(config: SourceSettings, shards: Shards, lines: dict[str, bytes]) -> 
         digest.update(f"{name}\n".encode() + lines[name])
         for pair in pairs:
             for path in pair.files:
-                digest.update(str((folder / path).stat().st_size).encode())
+                digest.update(str(resolve_inside(folder, path).stat().st_size).encode())
     return digest.hexdigest()

@@ -15,18 +15,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from upath import UPath
 
-from pipelines.store.files import FileEntry, file_entry, write_atomic
+from pipelines.store.files import FileEntry, file_entry, is_abandoned, write_atomic
 from pipelines.store.shards import OpenShard, Sample, read_shard, read_sums
+from pipelines.store.text import printable, redacted, redacted_values
 from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
+logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 M = TypeVar("M", bound=BaseModel)
 PLAN = ".plan.jsonl"  # ending of the file that lists what a worker puts into a shard
@@ -52,6 +55,11 @@ class Quarantined(BaseModel):
     key: str = Field(description="key of the sample, or uid of the object")
     step: str = Field(description="step that left it out")
     reason: str = Field(description="why, in a sentence")
+
+    @field_validator("reason")
+    @classmethod
+    def _fit_for_show(cls, reason: str) -> str:
+        return printable(redacted(reason), lines=True)
 
 
 class Manifest(BaseModel):
@@ -124,12 +132,36 @@ class Artifact:
         """
         path = self.path(name)
         try:
-            return model.model_validate_json(path.read_bytes())
+            return model.model_validate_json(self.read_whole(name))
         except ValidationError as error:
             raise IntegrityError(
                 f"{path} differs from what this release writes ({error.errors()[0]['msg']} "
                 f"at {error.errors()[0]['loc']}); delete {self.folder} and run again"
             ) from error
+
+    def read_whole(self, name: str) -> bytes:
+        """Read a small file of the artifact, compared with its manifest.
+
+        Raises:
+            IntegrityError: its size or checksum differs, or the manifest has no such file.
+        """
+        data = self.path(name).read_bytes()
+        self._compare(FileEntry.of(name, data))
+        return data
+
+    def check(self, name: str) -> None:
+        """Compare a file with its manifest; errors as `read_whole`."""
+        path = self.path(name)
+        self._compare(file_entry(path) if path.exists() else None, name)
+
+    def _compare(self, found: FileEntry | None, name: str = "") -> None:
+        name = found.name if found else name
+        stated = next((entry for entry in self.manifest.files if entry.name == name), None)
+        if stated is None or found != stated:
+            raise IntegrityError(
+                f"{self.path(name)}: {_describe(found)}, but its manifest states "
+                f"{_describe(stated)}; delete {self.folder} and run again"
+            )
 
     def verify(self) -> None:
         """Compare every file with its stated size and checksum (`IntegrityError`)."""
@@ -206,10 +238,26 @@ class Store:
         """Permit making a finished artifact again; `FinishedStore` raises `NotMadeError`."""
 
     def artifacts(self) -> list[Artifact]:
-        """Return every finished artifact, in no particular order."""
-        if not self.root.exists():
-            return []
-        return [load(path.parent) for path in self.root.glob(f"*/*/{MANIFEST}")]
+        """Return every finished artifact, in no particular order.
+
+        Those whose manifest cannot be read are left out, and named in a warning.
+        """
+        found, damaged = self.scan()
+        for damage in damaged:
+            logger.warning("%s", damage)
+        return found
+
+    def scan(self) -> tuple[list[Artifact], list[str]]:
+        """Return every finished artifact, and what is wrong with the manifests of others."""
+        found: list[Artifact] = []
+        damaged: list[str] = []
+        if self.root.exists():
+            for path in self.root.glob(f"*/*/{MANIFEST}"):
+                try:
+                    found.append(load(path.parent))
+                except IntegrityError as error:
+                    damaged.append(str(error))
+        return found, damaged
 
 
 class FinishedStore(Store):
@@ -252,11 +300,23 @@ class Build:
 
     @property
     def existing(self) -> Artifact | None:
-        """The finished artifact, if there is one; parts are looked up shard by shard instead."""
+        """The finished artifact, if there is one; parts are looked up shard by shard instead.
+
+        One whose manifest cannot be read counts as unfinished, with a warning: its finished
+        shards are found again by their own records, and its manifest is written anew.
+        """
         path = self.folder / MANIFEST
         if self._is_part or not path.exists():
             return None
-        return load(self.folder, reused=True)
+        try:
+            found = load(self.folder, reused=True)
+        except IntegrityError as error:
+            logger.warning("%s; it is finished again", error)
+            return None
+        if found.fingerprint != self.fingerprint:
+            logger.warning("%s is another artifact's; it is made again", path)
+            return None
+        return found
 
     def commit(
         self,
@@ -269,7 +329,7 @@ class Build:
             step=self._identity["step"],
             version=self._identity["version"],
             fingerprint=self.fingerprint,
-            config=self._identity["config"],
+            config=redacted_values(self._identity["config"]),
             inputs=self._identity["inputs"],
             counts=dict(counts),
             quarantined=tuple(quarantined),
@@ -280,9 +340,12 @@ class Build:
             return Artifact(self.folder, manifest, is_part=True)
         write_atomic(self.folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
         # Files of writers that were killed, and the plans of shards that are done.
-        for pattern in (".*.tmp", "*.attempt", f"*{PLAN}"):
+        for pattern in ("*.attempt", f"*{PLAN}"):
             for leftover in self.folder.glob(pattern):
                 leftover.unlink(missing_ok=True)
+        for temporary in self.folder.glob(".*.tmp"):
+            if is_abandoned(temporary.name):  # another run may be writing its own
+                temporary.unlink(missing_ok=True)
         return Artifact(self.folder, manifest)
 
 
@@ -297,8 +360,15 @@ def _damaged_sample(path: UPath) -> str:
 
 
 def load(folder: UPath, *, reused: bool = False) -> Artifact:
-    """Load the finished artifact of a folder."""
-    manifest = Manifest.model_validate_json((folder / MANIFEST).read_text())
+    """Load the finished artifact of a folder (`IntegrityError`: its manifest is damaged)."""
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        detail = error.errors()[0]
+        raise IntegrityError(
+            f"{path} is damaged ({printable(detail['msg'])}); delete {folder} and run again"
+        ) from error
     return Artifact(folder, manifest, reused)
 
 

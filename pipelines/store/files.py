@@ -10,11 +10,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+import socket
 import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,6 +35,9 @@ _ADVICE = {
 }
 
 
+_TEMPORARY = re.compile(r"\.(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<started>\d+)-\w+\.tmp$")
+
+
 class FileEntry(BaseModel):
     """A file as it was written."""
 
@@ -41,6 +46,10 @@ class FileEntry(BaseModel):
     name: str = Field(description="file name in its folder")
     size_bytes: int
     sha256: str = Field(description="SHA-256 of its bytes, hexadecimal")
+
+    @classmethod
+    def of(cls, name: str, data: bytes) -> FileEntry:
+        return cls(name=name, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 class HashedFile:
@@ -73,7 +82,7 @@ def atomic_file(path: UPath | Path) -> Generator[HashedFile]:
     """
     # In the same folder: a rename is atomic within one file system only.
     folder = path.parent if isinstance(path, Path) else Path(tempfile.gettempdir())
-    temporary = folder / f".{path.name}.{uuid.uuid4().hex[:12]}.tmp"
+    temporary = folder / f".{path.name}.{_writer()}-{uuid.uuid4().hex[:12]}.tmp"
     try:
         with temporary.open("wb") as file:
             hashed = HashedFile(file, path.name)
@@ -88,11 +97,68 @@ def atomic_file(path: UPath | Path) -> Generator[HashedFile]:
         temporary.unlink(missing_ok=True)
 
 
+def is_abandoned(name: str) -> bool:
+    """Whether a temporary file of `atomic_file` has lost its writer: a process of this machine.
+
+    Those of other machines are kept, as their processes cannot be asked.
+    """
+    match = _TEMPORARY.search(name)
+    if match is None or match["machine"] != _machine():
+        return False
+    return process_started(int(match["pid"])) != match["started"]
+
+
+def _writer() -> str:
+    pid = os.getpid()
+    return f"{_machine()}-{pid}-{process_started(pid)}"
+
+
+def _machine() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def process_started(pid: int) -> str:
+    """Return when a process started, in clock ticks since boot; empty if there is none.
+
+    With the process id, which the system reuses, it names a process. psutil's `create_time`
+    changes when somebody sets the clock; ticks do not.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    after_name = stat.rpartition(")")[2].split()  # the name in parentheses may contain spaces
+    return after_name[19]  # field 22 of proc(5), `starttime`; field 3 is the first one here
+
+
 def write_atomic(path: UPath | Path, data: bytes) -> FileEntry:
     """Write a whole file or nothing."""
     with atomic_file(path) as file:
         file.write(data)
     return file.entry
+
+
+def private_folder(folder: Path) -> Path:
+    """Return a folder that only this user can enter, and make it if needed."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
+
+
+def private_once(path: Path, make: Callable[[], str]) -> str:
+    """Return the text of a file that only this user can read, and write it if there is none.
+
+    It appears whole, and one text wins if several processes write it at once.
+    """
+    if not path.exists():
+        private_folder(path.parent)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+        temporary.touch(mode=0o600)
+        temporary.write_text(make())
+        with suppress(FileExistsError):
+            os.link(temporary, path)  # unlike a rename, it never replaces another's file
+        temporary.unlink()
+    return path.read_text()
 
 
 def file_entry(path: UPath | Path) -> FileEntry:

@@ -5,7 +5,9 @@
     ├── curves/       figures of trainings, if `tracking.loggers` has json_lines
     ├── dagster/      run history (sqlite)
     ├── generated/    data sets written by their sources, in published formats
+    ├── keys/         the home's signing key and the service's token, for this user only
     ├── latest        link to the newest of reports/
+    ├── locks/        which process makes what
     ├── logs/         one file per run
     ├── mirrors/      annotations of remote mirrors, by version
     ├── models/       registered models fetched from a server
@@ -36,7 +38,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from upath import UPath
 
 from pipelines.store.artifacts import Store
-from pipelines.store.files import storage_errors, write_atomic
+from pipelines.store.files import private_folder, storage_errors, write_atomic
 from vitlens_core.errors import ConfigError
 
 # SQLAlchemy ends a database's path at the first and decodes the second.
@@ -149,13 +151,13 @@ class Home:
         write_atomic(self.root / "run.json", holder.model_dump_json().encode())
 
     def logs(self) -> Path:
-        return _created(self.root / "logs")
+        return private_folder(self.root / "logs")
 
     def curves(self) -> Path:
         return _created(self.root / "curves")
 
     def dagster(self) -> Path:
-        return _created(self.root / "dagster")
+        return private_folder(self.root / "dagster")
 
 
 def _created(folder: Path) -> Path:

@@ -28,7 +28,8 @@ from pathlib import Path
 from rich.console import Console
 from upath import UPath
 
-from pipelines.execution.bulk import ShardTask, build_shards, connect, tasks_of
+from pipelines.execution.bulk import ShardTask, build_shards, tasks_of
+from pipelines.execution.cluster import connect
 from pipelines.execution.runtime import Resources, Runtime
 from pipelines.objects import job as objects
 from pipelines.objects.step import ObjectsConfig

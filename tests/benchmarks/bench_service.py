@@ -23,7 +23,7 @@ from pipelines.objects.mirror import EMBEDDED
 from pipelines.service import deployment
 from pipelines.service.config import ServiceConfig
 from pipelines.store.home import Home
-from workflows.commands.serve import settings
+from workflows.commands.serve import Arguments, settings
 from workflows.environment import quiet_environment
 
 CONCURRENCIES = (1, 2, 4, 8, 16)
@@ -38,10 +38,11 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=1)
     options = parser.parse_args()
     quiet_environment()
-    config, search = settings(Home.from_environment(), [options.source], "auto", options.replicas)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    arguments = Arguments((options.source,), port, replicas=options.replicas, no_token=True)
+    config, search = settings(Home.from_environment(), arguments)
     with deployment.running(config, "127.0.0.1", port, options.replicas):
         url = f"http://127.0.0.1:{port}"
         found = asyncio.run(measure(url, options.seconds, searches=not search))

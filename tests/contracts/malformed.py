@@ -58,7 +58,7 @@ def _png(pixels: np.ndarray) -> bytes:
 PICTURE_FILES = (
     ("absent", no_file("a.png"), "found nothing"),
     ("empty file", file_of_bytes("a.png", b""), "empty file"),
-    ("not a picture", file_of_bytes("a.png", b"<html>404</html>"), "cannot be read as a picture"),
-    ("truncated", file_of_bytes("a.png", _png(RGB)[:200]), "cannot be read as a picture"),
-    ("wrong ending", file_of_bytes("a.txt", b"abc"), r"expected a picture \("),
+    ("not a picture", file_of_bytes("a.png", b"<html>404</html>"), "found HTML"),
+    ("truncated", file_of_bytes("a.png", _png(RGB)[:200]), "cannot be read as a PNG picture"),
+    ("wrong content", file_of_bytes("a.png", b"abc"), r"picture \(.*begins with b'abc'"),
 )

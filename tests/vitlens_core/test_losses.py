@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vitlens_core.errors import InputError
 from vitlens_core.losses.base import LOSSES, Loss, Negatives, Pairs
+from vitlens_core.losses.decoupled import Decoupled
 from vitlens_core.losses.info_nce import info_nce
 from vitlens_core.losses.sigmoid import Sigmoid
 
@@ -168,3 +169,52 @@ def test_rows_of_one_label_belong_together() -> None:
     alike = Pairs(a[[0, 0, 1]], a[[0, 0, 1]])
     labelled = Pairs(alike.embeddings, alike.targets, torch.tensor([4, 4, 6]))
     assert _value(Sigmoid(), labelled, 20.0) < _value(Sigmoid(), alike, 20.0) - 5
+
+
+# --- decoupled positives ------------------------------------------------------------------------
+
+
+def _decoupled(pairs: Pairs, scale: float) -> Tensor:
+    return Decoupled()(pairs, torch.tensor(scale, dtype=torch.float64).log(), {})
+
+
+@given(seed=seeds, rows=sizes, scale=st.floats(0.1, 100))
+@quick
+def test_with_one_positive_decoupled_is_info_nce(seed, rows, scale):
+    a, b = _pairs(seed, rows)
+    torch.testing.assert_close(_decoupled(Pairs(a, b), scale), info_nce(Pairs(a, b), scale))
+    further = Negatives(_pairs(seed + 1, 5)[0], torch.rand(rows, 5) < 0.3)
+    pairs = Pairs(a, b, negatives=further)
+    torch.testing.assert_close(_decoupled(pairs, scale), info_nce(pairs, scale))
+
+
+@given(seed=seeds, rows=sizes, labels=st.integers(1, 4))
+@quick
+def test_every_positive_is_held_against_the_negatives_alone(seed, rows, labels):
+    a, b = _pairs(seed, rows)
+    ids = torch.arange(rows) % labels
+    logits = (5.0 * a @ b.T).tolist()
+    total = 0.0
+    for lines in (logits, [list(column) for column in zip(*logits, strict=True)]):
+        for i, line in enumerate(lines):
+            negatives = sum(math.exp(x) for j, x in enumerate(line) if ids[j] != ids[i])
+            own = [x for j, x in enumerate(line) if ids[j] == ids[i]]
+            total += sum(math.log1p(negatives / math.exp(x)) for x in own) / len(own)
+    assert _decoupled(Pairs(a, b, ids), 5.0).item() == pytest.approx(total / (2 * rows), abs=1e-9)
+
+
+def test_rows_of_one_label_alone_have_no_loss_and_a_finite_gradient():
+    a = F.normalize(torch.eye(3, dtype=torch.float64), dim=-1).requires_grad_(True)
+    loss = _decoupled(Pairs(a, a.detach(), torch.zeros(3)), 10.0)
+    loss.backward()
+    assert loss.item() == 0
+    assert a.grad is not None
+    assert torch.isfinite(a.grad).all()
+
+
+def test_positives_do_not_compete():
+    """Unlike in InfoNCE, a row that is near one of its positives does not pay for it."""
+    a = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    ids = torch.tensor([5, 5, 9])
+    assert _decoupled(Pairs(a, a, ids), 1000.0).item() == pytest.approx(0, abs=1e-9)
+    assert info_nce(Pairs(a, a, ids), 1000.0).item() > 0.4

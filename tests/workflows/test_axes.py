@@ -116,7 +116,7 @@ def test_a_value_named_twice_is_one_point() -> None:
         ("negatives", ("48", "0"), "expected samples per step, and with a bank.*found '0'"),
         ("negatives", ("48", "48+all"), "expected samples per step, and with a bank"),
         ("epochs", ("1", "inf"), "expected multiples .*; found 'inf'"),
-        ("loss", ("sigmoid", "hinge"), "unknown loss 'hinge'; there are: info_nce, sigmoid"),
+        ("loss", ("sigmoid", "hinge"), "there are: decoupled, info_nce, sigmoid"),
         ("supervision", ("image", ""), "unknown value ''.*image\\+text"),
     ],
 )

@@ -24,8 +24,9 @@ from dagster._core.scheduler.instigation import InstigatorTick, TickStatus
 from pipelines.registry import models
 from pipelines.store.home import Home
 from tests.conftest import ROOT
-from workflows.commands.ui import HOST, running
+from workflows.commands.ui import running
 from workflows.environment import dagster_folder
+from workflows.ports import HOST
 from workflows.processes import PROCESS_TAG
 from workflows.spec import MODALITIES
 
@@ -55,7 +56,8 @@ def served(home: Home, name: str, module: str, *arguments: str) -> Generator[sub
     """A server of Dagster's; at the end it is gone, and all that it started."""
     started: list[psutil.Process] = []
     try:
-        with running(home, name, [sys.executable, "-m", module, *arguments]) as process:
+        command = [sys.executable, "-m", module, *arguments]
+        with running(home, name, command, home.root) as process:
             try:
                 yield process
             finally:

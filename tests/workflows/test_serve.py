@@ -103,6 +103,19 @@ def test_a_short_token_is_told_before_ray_starts(
     assert "16 or more ASCII characters" in output
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.7", "::", "example.org"])
+def test_without_a_token_it_is_not_served_beyond_this_machine(home: Path, host: str) -> None:
+    code, output = serve(SOURCE, "--host", host, "--no-token")
+    assert code == MISTAKE
+    assert "whoever reaches it could use the service" in output
+
+
+def test_a_token_and_no_token_contradict(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITLENS_TOKEN", "a-token-of-24-characters")
+    code, output = serve(SOURCE, "--no-token")
+    assert (code, "unset one" in output) == (MISTAKE, True)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_signal_ends_the_service_and_its_processes(tmp_path: Path) -> None:
@@ -116,6 +129,7 @@ def test_a_signal_ends_the_service_and_its_processes(tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     start = "from workflows.cli import main; main()"
     command = [sys.executable, "-c", start, "serve", str(folder), "--port", str(port)]
+    token = tmp_path / "home" / "keys" / "service.token"
     environment = {**os.environ, "VITLENS_HOME": str(tmp_path / "home")}
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -124,8 +138,12 @@ def test_a_signal_ends_the_service_and_its_processes(tmp_path: Path) -> None:
         assert "is a file; name its index with --index FOLDER" in ready["search"]
         asked = {"inputs": [{"modality": "text", "text": "a chair"}]}
         url = f"http://127.0.0.1:{port}"
-        assert httpx.post(f"{url}/embed", json=asked, timeout=60).status_code == 200
-        missing = httpx.post(f"{url}/search", json=asked, timeout=60)
+        assert httpx.post(f"{url}/embed", json=asked, timeout=60).status_code == 401
+        assert token.stat().st_mode & 0o777 == 0o600
+        known = {"authorization": f"Bearer {token.read_text()}"}
+        answered = httpx.post(f"{url}/embed", json=asked, timeout=60, headers=known)
+        assert answered.status_code == 200
+        missing = httpx.post(f"{url}/search", json=asked, timeout=60, headers=known)
         assert (missing.status_code, "no search" in missing.json()["error"]) == (404, True)
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)

@@ -12,11 +12,12 @@ import pytest
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError, VitlensError
 from workflows.commands import ui as servers
+from workflows.ports import HOST
 
 
 def test_a_taken_port_is_refused_by_its_option() -> None:
     with socket.socket() as taken:
-        taken.bind((servers.HOST, 0))
+        taken.bind((HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"port {port} of .* is taken.*--mlflow-port"):
@@ -26,7 +27,7 @@ def test_a_taken_port_is_refused_by_its_option() -> None:
 def test_a_server_that_ends_points_to_its_log(tmp_path: Path) -> None:
     home = Home(tmp_path)
     command = [sys.executable, "-c", "raise SystemExit('no module')"]
-    with servers.running(home, "dagster", command) as process:
+    with servers.running(home, "dagster", command, tmp_path) as process:
         process.wait()
         with pytest.raises(VitlensError, match=r"dagster ended with code 1: see .*ui-dagster\.log"):
             servers.require_alive(home, "dagster", process)
@@ -35,7 +36,8 @@ def test_a_server_that_ends_points_to_its_log(tmp_path: Path) -> None:
 
 def test_servers_stop_with_their_children(tmp_path: Path) -> None:
     child = "import subprocess, sys; subprocess.run(['sleep', '60'])"
-    with servers.running(Home(tmp_path), "mlflow", [sys.executable, "-c", child]) as process:
+    home, command = Home(tmp_path), [sys.executable, "-c", child]
+    with servers.running(home, "mlflow", command, tmp_path) as process:
         assert process.poll() is None
 
     assert process.poll() is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation.base import Foundation
-from vitlens_core.modalities.base import AnyTokenizer, SignalConfig
+from vitlens_core.modalities.base import AnyTokenizer, FoundationModality, SignalConfig
 from vitlens_core.modalities.image import MODALITY as IMAGE
 from vitlens_core.modalities.image import ImageEncoder
 from vitlens_core.modalities.text import MODALITY as TEXT
@@ -82,35 +82,22 @@ class SignalTower:
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """How one modality is encoded.
-
-    Attributes:
-        store: one raw input → its stored form, which can be batched; raises InputError.
-        embed: a batch of stored inputs → unit-norm embeddings [B, E].
-        temperature: divides the modality's similarities to other modalities into logits.
-        tower: the tower of a lens; None for modalities that the foundation encodes itself.
-        is_fitted: whether the temperature was fitted on validation samples.
-    """
-
-    store: Callable[[Any], Stored]
-    embed: Callable[[Sequence[Any]], Tensor]
-    temperature: float
-    tower: SignalTower | None = None
-    is_fitted: bool = False
-
-
-@dataclass(frozen=True)
 class Preparation:
-    """Turns a raw input, or its file, into its stored form; holds no weights and can be pickled.
+    """Turns a raw input, or its file, into its stored form; holds no weights.
+
+    It is plain data, so that it can be written as JSON and read in another process.
 
     Attributes:
         modality: name of the inputs' modality.
-        store: the `store` of an `Encoder`.
+        signal: how a raw recording becomes a stored signal; None if the foundation encodes it.
+        side_px: side of stored pictures, of image and video.
+        reader_options: options of the modality's reader, where a call states none.
     """
 
     modality: str
-    store: Callable[[Any], Stored]
+    signal: SignalConfig | None = None
+    side_px: int | None = None
+    reader_options: Mapping[str, object] = field(default_factory=dict)
 
     def __call__(self, item: object, options: Mapping[str, object]) -> Stored:
         """Read `item` if it is a path, the bytes of a file or a picture of Pillow, then store it.
@@ -127,8 +114,36 @@ class Preparation:
                 return self(path, options)
         # A string is a path, except for text, where it is the input itself.
         is_path = isinstance(item, Path) or (isinstance(item, str) and self.modality != TEXT.name)
-        raw = modalities.load(self.modality).read(item, **options) if is_path else item
+        raw: Any = item
+        if is_path:
+            raw = modalities.load(self.modality).read(item, **{**self.reader_options, **options})
         return self.store(raw)
+
+    def store(self, raw: Any) -> Stored:
+        """Turn one raw input into its stored form. Raises InputError."""
+        if self.signal is not None:
+            return self.signal.store(raw)
+        modality = modalities.load(self.modality)
+        assert isinstance(modality, FoundationModality)
+        return modality.store(raw, self.side_px or 0)
+
+    def described(self) -> dict[str, Any]:
+        """Return it as JSON-able values, for `from_description`."""
+        signal = None if self.signal is None else self.signal.model_dump(mode="json")
+        return {
+            "modality": self.modality,
+            "signal": signal,
+            "side_px": self.side_px,
+            "reader_options": dict(self.reader_options),
+        }
+
+    @classmethod
+    def from_description(cls, described: Mapping[str, Any]) -> Preparation:
+        name, values = described["modality"], described["signal"]
+        signal = None
+        if values is not None:
+            signal = modalities.load_lensed(name).Signal.model_validate(values)
+        return cls(name, signal, described["side_px"], described["reader_options"])
 
 
 def is_picture(item: object) -> TypeGuard[Image.Image]:
@@ -148,16 +163,40 @@ def _file_of(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def signal_encoder(tower: SignalTower, temperature: float, *, is_fitted: bool = False) -> Encoder:
+@dataclass(frozen=True)
+class Encoder:
+    """How one modality is encoded.
+
+    Attributes:
+        preparation: reads one input and stores it, in a form that can be batched.
+        embed: a batch of stored inputs → unit-norm embeddings [B, E].
+        temperature: divides the modality's similarities to other modalities into logits.
+        tower: the tower of a lens; None for modalities that the foundation encodes itself.
+        is_fitted: whether the temperature was fitted on validation samples.
+    """
+
+    preparation: Preparation
+    embed: Callable[[Sequence[Any]], Tensor]
+    temperature: float
+    tower: SignalTower | None = None
+    is_fitted: bool = False
+
+
+def signal_encoder(
+    modality: str, tower: SignalTower, temperature: float, *, is_fitted: bool = False
+) -> Encoder:
     """Build the encoder of a modality that has a tower of its own."""
-    return Encoder(tower.signal.store, tower.embed, temperature, tower, is_fitted)
+    preparation = Preparation(modality, tower.signal)
+    return Encoder(preparation, tower.embed, temperature, tower, is_fitted)
 
 
 def picture_encoders(encoder: ImageEncoder, side_px: int, temperature: float) -> dict[str, Encoder]:
     """Build the encoders of images and videos on one image tower for squares of `side_px`."""
     return {
         modality.name: Encoder(
-            partial(modality.store, side_px=side_px), partial(modality.embed, encoder), temperature
+            Preparation(modality.name, side_px=side_px),
+            partial(modality.embed, encoder),
+            temperature,
         )
         for modality in (IMAGE, VIDEO)
     }
@@ -165,7 +204,7 @@ def picture_encoders(encoder: ImageEncoder, side_px: int, temperature: float) ->
 
 def text_encoder(encoder: TextEncoder, temperature: float) -> Encoder:
     """Build the encoder of text on a text tower."""
-    return Encoder(TEXT.store, partial(TEXT.embed, encoder), temperature)
+    return Encoder(Preparation(TEXT.name), partial(TEXT.embed, encoder), temperature)
 
 
 def foundation_encoders(foundation: Foundation) -> dict[str, Encoder]:

@@ -7,6 +7,7 @@ Source: ImageBind (arXiv 2305.05665) appendix B.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -35,6 +36,8 @@ from vitlens_core.models.weights import read_weights
 
 # Published tower names by modality, where they differ from the modality's name.
 _TOWERS = {"image": "vision", "video": "vision"}
+# ImageBind hears the first channel of a recording, not the mean of all.
+_READER_OPTIONS = {"audio": {"channel": 0}}
 
 
 def imagebind_encoders(
@@ -56,7 +59,10 @@ def imagebind_encoders(
     for modality, (signal, tokenizer) in _settings(sizes).items():
         embed = _mel_first(tower(modality)) if signal.in_clips else tower(modality)
         signal_tower = SignalTower(signal, tokenizer, embed)
-        encoders[modality] = signal_encoder(signal_tower, 1 / LOGIT_SCALES[modality])
+        encoder = signal_encoder(modality, signal_tower, 1 / LOGIT_SCALES[modality])
+        stated = _READER_OPTIONS.get(modality, {})
+        preparation = replace(encoder.preparation, reader_options=stated)
+        encoders[modality] = replace(encoder, preparation=preparation)
     # Vision has no scale of its own: similarities of pictures and text take the scale of text.
     temperature = 1 / LOGIT_SCALES["text"]
     if sizes.vision:
@@ -94,9 +100,9 @@ def _settings(sizes: ImageBindConfig) -> dict[str, tuple[SignalConfig, AnyTokeni
     """Return signal and tokenizer of each modality with a tower, except pictures and text."""
     settings: dict[str, tuple[SignalConfig, AnyTokenizer]] = {}
     if sizes.audio:
-        # ImageBind's own clip length, mean and deviation; the modality's defaults are ViT-Lens's.
+        # ImageBind's own clip length, padding, mean and deviation.
         clips = audio.AudioSignal(
-            clip_s=2.0, mel_bins=sizes.audio.mel_bins, frames=sizes.audio.target_len
+            clip_s=2.0, mel_bins=sizes.audio.mel_bins, frames=sizes.audio.target_len, short="pad"
         )
         settings["audio"] = clips, audio.AudioTokenizer(mean=-4.268, std=9.138)
     if sizes.depth:

@@ -124,7 +124,8 @@ def _lens_encoder(path: Path, foundation: Foundation, device: torch.device) -> E
     embed = on_device(tower, device)
     # A recording handed in here is stored as far as the tokenizer sees it: 512 of 10,000 points.
     signal_tower = SignalTower(settings.signal_needed, settings.tokenizer_config, embed)
-    return signal_encoder(signal_tower, temperature, is_fitted=fitted is not None)
+    fitted_here = fitted is not None
+    return signal_encoder(settings.modality, signal_tower, temperature, is_fitted=fitted_here)
 
 
 def lens_foundation(

@@ -5,7 +5,9 @@ Axes: B inputs, A and C two sets to compare, E embedding.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -27,10 +29,18 @@ from vitlens_core.api.encoders import (
 from vitlens_core.api.lenses import Origin
 from vitlens_core.api.loading import open_encoders
 from vitlens_core.api.pretrained import Pretrained
-from vitlens_core.errors import ConfigError, InputError, unknown
+from vitlens_core.api.untrusted import UntrustedReader
+from vitlens_core.errors import ConfigError, InputError, InputWarning, unknown
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.reference_config import ConfigSource
 from vitlens_core.precision import Precision, autocast
+from vitlens_core.readers import notes
+
+Prepare = Callable[[object, Mapping[str, object]], Stored]
+
+
+# Of a reader's options: no rate, size or number is larger, and no name longer.
+_LARGEST, _LONGEST = 1e9, 100
 
 
 class Calibrated(NamedTuple):
@@ -58,6 +68,7 @@ class Model(Pretrained):
         self._origin = origin
         self._device = device
         self._precision: Precision = precision
+        self._untrusted: UntrustedReader | None = None
 
     @classmethod
     def load(
@@ -156,7 +167,7 @@ class Model(Pretrained):
             tower = encoder.tower.adjusted(**preparation)
         except ValidationError as error:
             raise ConfigError(f"{modality} does not take these settings: {error}") from error
-        changed = signal_encoder(tower, encoder.temperature, is_fitted=encoder.is_fitted)
+        changed = signal_encoder(modality, tower, encoder.temperature, is_fitted=encoder.is_fitted)
         # Without an origin: the files of the lens state the settings before the change.
         return Model({**self._encoders, modality: changed}, self._device, self._precision)
 
@@ -166,6 +177,7 @@ class Model(Pretrained):
         *,
         batch_size: int = 32,
         reader_options: Mapping[str, Mapping[str, object]] | None = None,
+        trusted: bool = True,
     ) -> dict[str, Tensor]:
         """Embed each modality's inputs: {name: [B, E]}, unit norm, fp32, on the CPU.
 
@@ -175,17 +187,22 @@ class Model(Pretrained):
                 input is a batch of one.
             batch_size: inputs that pass a tower at a time; it does not change the embeddings.
             reader_options: what the files do not say, by modality: {"imu": {"rate_hz": 50}}.
+            trusted: False reads files and bytes in a child process without rights (no network,
+                no other file, limits on memory and time); see `vitlens_core.sandbox`.
 
         Raises:
             ConfigError: a modality is not loaded, or an option is unknown.
             InputError: an input cannot be read or does not fit; the message has its index.
+
+        Warns:
+            InputWarning: a file lacked something that was replaced, such as colours.
         """
         options = reader_options or {}
         for name in (*inputs, *options):
             self._encoder(name)
             check_options(name, options.get(name, {}))
         return {
-            name: self._encode(name, items, batch_size, options.get(name, {}))
+            name: self._encode(name, items, batch_size, options.get(name, {}), trusted)
             for name, items in inputs.items()
         }
 
@@ -197,7 +214,7 @@ class Model(Pretrained):
         Raises:
             ConfigError: the modality is not loaded.
         """
-        return Preparation(name, self._encoder(name).store)
+        return self._encoder(name).preparation
 
     @torch.inference_mode()
     def embed(self, name: str, prepared: Sequence[Stored]) -> Tensor:
@@ -285,8 +302,21 @@ class Model(Pretrained):
             raise ConfigError(f"{name!r} is not loaded; there are: {', '.join(self.modalities)}")
         return self._encoders[name]
 
+    def _reading(self, name: str, trusted: bool) -> Prepare:
+        preparation = self.preparation(name)
+        if trusted:
+            return preparation
+        if self._untrusted is None:
+            self._untrusted = UntrustedReader()
+        return partial(self._untrusted.prepare, preparation)
+
     def _encode(
-        self, name: str, given: object, batch_size: int, options: Mapping[str, object]
+        self,
+        name: str,
+        given: object,
+        batch_size: int,
+        options: Mapping[str, object],
+        trusted: bool,
     ) -> Tensor:
         # A string, bytes and an array are sequences too; they are one input.
         items = given if isinstance(given, list | tuple) else [given]
@@ -296,10 +326,10 @@ class Model(Pretrained):
                 f"inputs and {batch_size}"
             )
         # Read batch by batch, so that the raw inputs of one batch only are in memory.
-        prepare, batches = self.preparation(name), []
+        prepare, batches = self._reading(name, trusted), []
         for start in range(0, len(items), batch_size):
             stored = [
-                _prepared(prepare, index, items[index], options)
+                _prepared(name, prepare, index, items[index], options)
                 for index in range(start, min(start + batch_size, len(items)))
             ]
             batches.append(self.embed(name, stored))
@@ -307,16 +337,27 @@ class Model(Pretrained):
 
 
 def _prepared(
-    prepare: Preparation, index: int, item: object, options: Mapping[str, object]
+    name: str, prepare: Prepare, index: int, item: object, options: Mapping[str, object]
 ) -> Stored:
     try:
-        return prepare(item, options)
+        with notes.collected() as found:
+            prepared = prepare(item, options)
     except InputError as error:
-        raise InputError(f"{prepare.modality}[{index}]: {error}") from error
+        raise InputError(f"{name}[{index}]: {error}") from error
+    for note in found:
+        warnings.warn(f"{name}[{index}]: {note}", InputWarning, stacklevel=4)
+    return prepared
 
 
 def check_options(name: str, options: Mapping[str, object]) -> None:
-    """Raise ConfigError if the modality's reader does not have one of the options."""
+    """Raise ConfigError if the modality's reader lacks an option, or its value is out of bounds."""
+    for option, value in options.items():
+        # `not <=` refuses NaN as well.
+        is_number = isinstance(value, int | float)
+        if (is_number and not abs(value) <= _LARGEST) or len(str(option)) > _LONGEST:
+            raise ConfigError(f"reading {name}: {option!s:.40} {value} is out of bounds")
+        if isinstance(value, str) and len(value) > _LONGEST:
+            raise ConfigError(f"reading {name}: {option!s:.40} has {len(value):,} characters")
     # All parameters of `read` but the first, the path, are options.
     known = [*signature(modalities.load(name).read).parameters][1:]
     if misspelt := sorted(options.keys() - set(known)):

@@ -69,7 +69,9 @@ def vitlens_encoders(
     }
     encoders = {
         modality: signal_encoder(
-            SignalTower(signal, tokenizer, _clipwise(towers[name], signal)), CLIP_TEMPERATURE
+            modality,
+            SignalTower(signal, tokenizer, _clipwise(towers[name], signal)),
+            CLIP_TEMPERATURE,
         )
         for modality, (signal, tokenizer) in _settings(sizes).items()
         if (name := _TOWERS.get(modality, modality)) in towers
@@ -96,7 +98,9 @@ def _settings(sizes: VitLensConfig) -> dict[str, tuple[SignalConfig, AnyTokenize
         "point_cloud": _clouds(point_cloud.ULIP),
     }
     if sizes.audio:
-        clips = audio.AudioSignal(mel_bins=sizes.audio.mel_bins, frames=sizes.audio.target_length)
+        clips = audio.AudioSignal(
+            mel_bins=sizes.audio.mel_bins, frames=sizes.audio.target_length, short="repeat"
+        )
         settings["audio"] = clips, audio.AudioTokenizer()
     if sizes.eeg:
         electrodes = eeg.EegSignal(channels=sizes.eeg.chans)
@@ -133,4 +137,4 @@ def openshape_encoders(
         raise ConfigError("an OpenShape checkpoint needs `config`: its sizes (JSON or a mapping)")
     tower = on_device(load_openshape_tower(path, read_config(config, OpenShapeConfig)), device)
     signal_tower = SignalTower(*_clouds(point_cloud.OPENSHAPE), tower)
-    return {"point_cloud": signal_encoder(signal_tower, CLIP_TEMPERATURE)}
+    return {"point_cloud": signal_encoder("point_cloud", signal_tower, CLIP_TEMPERATURE)}

@@ -16,6 +16,7 @@ from typing import Literal
 from safetensors import SafetensorError, safe_open
 
 from vitlens_core.checkpoint import FORMAT
+from vitlens_core.digests import DIGESTS_FILE, check_digests
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.model_files import LENS_FILE, PRETRAINED_FILE
 from vitlens_core.models.weights import read_weights
@@ -38,6 +39,7 @@ def locate(source: str | Path) -> Path:
 
     Raises:
         ConfigError: nothing is there, the folder has no lens, or no package opens the scheme.
+        IntegrityError: a file of the folder differs from the folder's `digests.json`.
     """
     scheme = _SCHEME.match(source) if isinstance(source, str) else None
     path = _fetch(scheme[1], str(source)) if scheme else Path(source)
@@ -45,6 +47,8 @@ def locate(source: str | Path) -> Path:
         if not path.is_file():
             raise ConfigError(f"no checkpoint at {path}")
         return path
+    if scheme is None and (path / DIGESTS_FILE).is_file():
+        check_digests(path)
     # A registered model keeps its files under artifacts/.
     for lens in (path / LENS_FILE, path / "artifacts" / LENS_FILE, path / PRETRAINED_FILE):
         if lens.is_file():

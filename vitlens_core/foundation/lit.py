@@ -74,8 +74,11 @@ class SentenceEncoder(nn.Module):
         # Imported here: transformers belongs to the extra `lit`.
         from transformers import AutoModel, AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        self.model = AutoModel.from_pretrained(str(folder), attn_implementation="sdpa")
+        # The folder may be a stranger's: no code of its own, and no pickled weights.
+        self.tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        self.model = AutoModel.from_pretrained(
+            str(folder), attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True
+        )
         self.max_tokens = max_tokens
 
     @property

@@ -11,7 +11,7 @@ Source: ViT-Lens (arXiv 2311.16081) §4.1; AST (arXiv 2104.01778).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,7 +20,8 @@ from vitlens_core.errors import InputError
 from vitlens_core.late import tokenizers, torch
 from vitlens_core.modalities.base import LensedModality, SignalConfig, TokenizerConfig
 from vitlens_core.models.settings import LensSettings
-from vitlens_core.readers.sounds import read_waveform
+from vitlens_core.readers.formats import SOUNDS
+from vitlens_core.readers.sounds import Channel, read_waveform
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.series import resampled
 from vitlens_core.signals.spectrograms import log_mel, masked, rolled, spread_clips
@@ -47,6 +48,11 @@ class AudioSignal(SignalConfig):
     clip_s: float = Field(5.0, gt=0, description="length of a clip")
     mel_bins: int = Field(128, ge=1, description="bands of a spectrogram")
     frames: int = Field(512, ge=1, description="frames of 10 ms per clip; missing ones are 0")
+    short: Literal["pad", "repeat"] = Field(
+        "pad",
+        description="a recording shorter than a clip is followed by empty frames (AST, ImageBind), "
+        "or repeated (ViT-Lens)",
+    )
 
     def example(self) -> np.ndarray:
         """Return a second of concert pitch (440 Hz)."""
@@ -55,8 +61,6 @@ class AudioSignal(SignalConfig):
 
     def store(self, raw: np.ndarray) -> np.ndarray:
         """Turn a waveform [time] at 16 kHz into log-mel spectrograms [S, frames, M] float32.
-
-        A recording shorter than a clip is repeated.
 
         Raises:
             InputError: it has several channels, is shorter than 50 ms, silent or not finite.
@@ -70,7 +74,7 @@ class AudioSignal(SignalConfig):
         if not waveform.any():
             raise InputError("expected a sound, found silence: every sample is 0")
         samples = round(self.clip_s * RATE_HZ)
-        clips = spread_clips(waveform, samples, self.clips)
+        clips = spread_clips(waveform, samples, self.clips, repeat=self.short == "repeat")
         return log_mel(clips, RATE_HZ, self.mel_bins, self.frames)
 
 
@@ -128,13 +132,21 @@ class Audio(LensedModality[AudioSignal]):
         "i hear {}.",
     )
     signal_file = "log_mel.npy"
+    takes = SOUNDS
     Signal = AudioSignal
     Tokenizer = AudioTokenizer
     lens = LensSettings(depth=2, self_per_cross=3)
 
-    def read(self, path: str | Path) -> np.ndarray:
-        """Read a WAV, FLAC, OGG or MP3 as a mono waveform [time] at 16 kHz. Raises InputError."""
-        waveform, rate_hz = read_waveform(path)
+    def read(self, path: str | Path, *, channel: Channel = "mean") -> np.ndarray:
+        """Read a sound as a mono waveform [time] at 16 kHz.
+
+        Args:
+            channel: `mean` of all channels, or the number of one, counted from 0.
+
+        Raises:
+            InputError: the file cannot be read, or lacks the channel.
+        """
+        waveform, rate_hz = read_waveform(path, channel)
         return at_16_khz(waveform, rate_hz)
 
 

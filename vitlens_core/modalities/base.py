@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict
 from vitlens_core.errors import ConfigError
 from vitlens_core.late import torch
 from vitlens_core.models.settings import LensSettings, TrunkSettings
+from vitlens_core.readers.formats import Format
 
 if TYPE_CHECKING:
     from vitlens_core.rendering import RenderSettings
@@ -137,11 +138,13 @@ class Modality(ABC):
         name: the name of its module.
         metric_prefix: its word in the names of metrics, such as `point` in point_to_text.
         templates: prompts for a class, each with one `{}`.
+        takes: formats of the files that `read` takes.
     """
 
     name: ClassVar[str]
     metric_prefix: ClassVar[str]
     templates: ClassVar[tuple[str, ...]]
+    takes: ClassVar[tuple[Format, ...]]
 
     @property
     def summary(self) -> str:

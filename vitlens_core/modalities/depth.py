@@ -20,8 +20,8 @@ from vitlens_core.errors import InputError
 from vitlens_core.late import tokenizers, torch
 from vitlens_core.modalities.base import LensedModality, Rendered, SignalConfig, TokenizerConfig
 from vitlens_core.models.settings import LensSettings, TrunkSettings
-from vitlens_core.readers.arrays import ENDINGS as ARRAY_ENDINGS
 from vitlens_core.readers.arrays import read_array
+from vitlens_core.readers.formats import ARRAYS, PICTURES, identify
 from vitlens_core.readers.pictures import read_counts
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.pictures import square_map
@@ -33,8 +33,9 @@ BASELINES_M = {"kv1": 0.075, "kv2": 0.075, "realsense": 0.095, "xtion": 0.095}
 
 # Rendered objects have no stereo camera: a Kinect's baseline is assumed.
 _RENDERED_BASELINE_M = 0.075
-_UNITS_OF_PICTURES = ("mm", "sun_rgbd")
-_UNITS_OF_ARRAYS = ("disparity_px", "m", "mm")
+# Units that the numbers of a picture, by their type, and those of an array may have.
+_UNITS_OF_PICTURES = {"uint16": ("mm", "sun_rgbd"), "int32": ("mm",)}
+_UNITS_OF_NUMBERS = ("disparity_px", "m", "mm")
 # The toolbox of SUN RGB-D cuts depth at this distance.
 _SUN_RGBD_LIMIT_M = 8.0
 _SMALLEST_PX, _LARGEST_PX = 0.01, 75.0
@@ -145,6 +146,7 @@ class Depth(LensedModality[DepthSignal]):
         "this is {}, seen by a depth camera.",
     )
     signal_file = "disparity.npy"
+    takes = (*PICTURES, *ARRAYS)
     Signal = DepthSignal
     Tokenizer = DepthTokenizer
     lens = LensSettings(kind="identity")
@@ -159,24 +161,34 @@ class Depth(LensedModality[DepthSignal]):
         focal_px: float | None = None,
         baseline_m: float | None = None,
     ) -> np.ndarray:
-        """Read disparity [H, W] from a PNG (mm or SUN RGB-D's rotated bits) or an array (any unit).
+        """Read disparity [H, W] from a picture of measurements, or from an array.
 
         Args:
-            unit: unit of the numbers in the file; a picture of integers never holds disparity.
+            unit: unit of the numbers in the file; 16-bit pictures hold mm or SUN RGB-D's rotated
+                bits, float pictures and arrays any other.
             focal_px, baseline_m: of the camera, for every unit except disparity (`BASELINES_M`).
 
         Raises:
-            InputError: the file cannot be read, or the unit or the camera is missing or does not
-                fit it.
+            InputError: the file cannot be read or has 8 bit, or the unit or the camera is missing
+                or does not fit it.
         """
-        is_array = Path(path).suffix.lower() in ARRAY_ENDINGS
-        units = _UNITS_OF_ARRAYS if is_array else _UNITS_OF_PICTURES
+        path, content = identify(path, self.takes, "a depth map")
+        is_array = content in ARRAYS
+        stored = read_array(path) if is_array else read_counts(path)
+        if not is_array and stored.dtype == np.uint8:
+            raise InputError(
+                f"expected measurements of 16 bit or floats in {path}, found 8 bit: such pictures "
+                "are drawings of depth, without a unit"
+            )
+        units = _UNITS_OF_NUMBERS
+        if not is_array:
+            units = _UNITS_OF_PICTURES.get(stored.dtype.name, _UNITS_OF_NUMBERS)
         if unit not in units:
             raise InputError(
-                f"{path} cannot hold unit {unit!r}: state one of {', '.join(units)}, with the "
-                "camera's focal_px and baseline_m where it is not disparity"
+                f"{path} ({stored.dtype}) cannot hold unit {unit!r}: state one of "
+                f"{', '.join(units)}, with the camera's focal_px and baseline_m where it is not "
+                "disparity"
             )
-        stored = read_array(path) if is_array else read_counts(path)
         if unit == "disparity_px":
             return stored
         if unit == "sun_rgbd":

@@ -20,6 +20,7 @@ from vitlens_core.late import F, tokenizers, torch
 from vitlens_core.modalities.base import LensedModality, SignalConfig, TokenizerConfig
 from vitlens_core.models.settings import LensSettings
 from vitlens_core.readers.arrays import read_array
+from vitlens_core.readers.formats import ARRAYS
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.series import resampled
 
@@ -109,6 +110,7 @@ class Eeg(LensedModality[EegSignal]):
     metric_prefix = "eeg"
     templates = ("an image of {}.",)
     signal_file = "eeg.npy"
+    takes = ARRAYS
     Signal = EegSignal
     Tokenizer = EegTokenizer
     lens = LensSettings(depth=1)

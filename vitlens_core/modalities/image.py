@@ -16,6 +16,7 @@ import numpy as np
 from vitlens_core.captions import GENERAL_TEMPLATES
 from vitlens_core.late import torch
 from vitlens_core.modalities.base import FoundationModality
+from vitlens_core.readers.formats import PICTURES
 from vitlens_core.readers.pictures import read_rgb
 from vitlens_core.signals.checks import raw_pixels
 from vitlens_core.signals.pictures import square_rgb
@@ -35,6 +36,7 @@ class Image(FoundationModality[ImageEncoder, np.ndarray]):
     name = "image"
     metric_prefix = "image"
     templates = GENERAL_TEMPLATES
+    takes = PICTURES
 
     def read(self, path: str | Path) -> np.ndarray:
         """Read a picture file as uint8 RGB [H, W, 3]. Raises InputError."""

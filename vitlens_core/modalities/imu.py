@@ -9,6 +9,7 @@ Source: ImageBind (arXiv 2305.05665) §3.2 and appendix B (Ego4D).
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,7 +20,8 @@ from vitlens_core.errors import InputError
 from vitlens_core.late import tokenizers, torch
 from vitlens_core.modalities.base import LensedModality, SignalConfig, TokenizerConfig
 from vitlens_core.models.settings import LensSettings
-from vitlens_core.readers.arrays import read_array
+from vitlens_core.readers.arrays import Table, read_array, read_table
+from vitlens_core.readers.formats import ARRAYS, TABLE, identify
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.series import middle, resampled
 
@@ -100,24 +102,50 @@ class Imu(LensedModality[ImuSignal]):
         "somebody is busy with {}.",
     )
     signal_file = "imu.npy"
+    takes = ARRAYS
     Signal = ImuSignal
     Tokenizer = ImuTokenizer
     lens = LensSettings(depth=2)
 
     def read(self, path: str | Path, *, rate_hz: float = RATE_HZ) -> np.ndarray:
-        """Read an array file, channels first, or a CSV of 6 columns, as [6, time] at 400 Hz.
+        """Read an array file, channels first, or a table of a line per sample: [6, time] at 400 Hz.
+
+        A table without names has 6 columns; with names, they tell which column is which.
 
         Args:
             rate_hz: the rate of the file.
 
         Raises:
-            InputError: the file cannot be read, has another number of channels, or the rate is
-                not positive.
+            InputError: the file cannot be read, has other channels, or the rate is not positive.
         """
-        stored = read_array(path)
-        if Path(path).suffix.lower() == ".csv":
-            stored = stored.T  # a CSV has a line per sample
-        return at_400_hz(stored, rate_hz)
+        path, content = identify(path, self.takes, "an IMU series")
+        if content is not TABLE:
+            return at_400_hz(read_array(path), rate_hz)
+        return at_400_hz(_channels(path, read_table(path)), rate_hz)
+
+
+_AXIS = re.compile(r"(acc?|accel\w*|g|gyro?\w*|angular\w*|linear\w*)[ _.]?(x|y|z)", re.IGNORECASE)
+
+
+def _channels(path: Path, table: Table) -> np.ndarray:
+    """Return the six channels of a table in our order, [6, time]."""
+    if table.names is None:
+        return table.values.T
+    columns: dict[str, int] = {}
+    for number, name in enumerate(table.names):
+        # Units in brackets, as in `gyro_x (rad/s)`, are no part of the name.
+        plain = re.sub(r"[(\[].*", "", name).strip()
+        match = _AXIS.fullmatch(plain) or re.fullmatch(r"(a|g|w)(x|y|z)", plain, re.IGNORECASE)
+        if match:
+            kind = "acc" if match[1].lower()[0] in "al" and match[1].lower()[:2] != "an" else "gyro"
+            columns.setdefault(f"{kind}{match[2].lower()}", number)
+    wanted = [kind + axis for kind in ("acc", "gyro") for axis in "xyz"]
+    if missing := [name for name in wanted if name not in columns]:
+        raise InputError(
+            f"{path}: its columns are named {', '.join(table.names)}; expected ax, ay, az, gx, gy, "
+            f"gz or the like, found none for {', '.join(missing)}"
+        )
+    return table.values[:, [columns[name] for name in wanted]].T
 
 
 MODALITY = Imu()

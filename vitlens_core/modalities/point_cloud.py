@@ -24,6 +24,8 @@ from vitlens_core.modalities.base import LensedModality, Rendered, SignalConfig,
 from vitlens_core.models.settings import LensSettings
 from vitlens_core.readers.clouds import read_cloud
 from vitlens_core.readers.files import optional
+from vitlens_core.readers.formats import CLOUDS
+from vitlens_core.rendering.mesh import STAGE_SIDE_M
 from vitlens_core.rendering.points import farthest_point_order
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 # Colour given to a cloud that has none (OpenShape's evaluation protocol).
 GREY = 0.4
+# Longest sides that are stored as they are: fp16 has 10 bits for them.
+_SMALLEST, _LARGEST = 1e-2, 1e4
+_FARTHEST = 4  # distance from the origin in longest sides, which costs 2 of these bits
 
 
 class PointCloudSignal(SignalConfig):
@@ -57,7 +62,7 @@ class PointCloudSignal(SignalConfig):
                 points in one place.
         """
         coloured = np.shape(raw)[-1:] == (6,)
-        cloud = raw_numbers(raw, "a point cloud", "N", 6 if coloured else 3)
+        cloud = raw_numbers(_in_reach(raw), "a point cloud", "N", 6 if coloured else 3)
         if len(cloud) < self.points:
             raise InputError(
                 f"expected a point cloud of at least {self.points} points, found {len(cloud)}; "
@@ -74,6 +79,25 @@ class PointCloudSignal(SignalConfig):
             )
         optional("fpsample")  # names the extra to install; the import below would not
         return cloud[farthest_point_order(cloud, self.points)]
+
+
+def _in_reach(raw: np.ndarray) -> np.ndarray:
+    """Move and scale points that fp16 would not keep apart: far from the origin, tiny or huge.
+
+    The tower sees every cloud in the unit sphere, so that place and scale do not matter to it.
+    """
+    if not isinstance(raw, np.ndarray) or raw.ndim != 2 or raw.dtype.kind not in "iuf":
+        return raw
+    if not raw.size or not np.isfinite(raw).all():
+        return raw
+    xyz = raw[:, :3].astype(np.float64)
+    low, high = xyz.min(axis=0), xyz.max(axis=0)
+    longest = (high - low).max()
+    if _SMALLEST <= longest <= _LARGEST and np.abs(xyz).max() <= _FARTHEST * longest:
+        return raw
+    # Subtracted in float64: float32 has 7 digits for a place in a country's coordinates.
+    xyz = (xyz - (low + high) / 2) * (STAGE_SIDE_M / longest if longest else 1.0)
+    return np.concatenate([xyz, raw[:, 3:]], axis=1)
 
 
 class PointCloudTokenizer(TokenizerConfig[PointCloudSignal]):
@@ -177,6 +201,7 @@ class PointCloud(LensedModality[PointCloudSignal]):
     metric_prefix = "point"
     templates = POINT_CLOUD_TEMPLATES
     signal_file = "points.npy"
+    takes = CLOUDS
     Signal = PointCloudSignal
     Tokenizer = PointCloudTokenizer
     lens = LensSettings(depth=4)
@@ -184,10 +209,10 @@ class PointCloud(LensedModality[PointCloudSignal]):
     drawn_as = "points"
 
     def read(self, path: str | Path, *, points: int = 10_000, seed: int = 0) -> np.ndarray:
-        """Read [N, 3] or [N, 6] from a .npy, .npz or .ply, or from the surface of a .glb.
+        """Read points [N, 3] or [N, 6], or draw them on the surface of a mesh.
 
         Args:
-            points, seed: number of points sampled on a GLB's surface, and the seed of the draw.
+            points, seed: number of points drawn on a surface, and the seed of the draw.
 
         Raises:
             InputError: the file cannot be read, has no vertices, or its surface has no area.

@@ -20,6 +20,7 @@ from vitlens_core.errors import ConfigError
 from vitlens_core.late import tokenizers, torch
 from vitlens_core.modalities.base import LensedModality, SignalConfig, TokenizerConfig
 from vitlens_core.models.settings import LensSettings, TrunkSettings
+from vitlens_core.readers.formats import PICTURES
 from vitlens_core.readers.pictures import read_rgb
 from vitlens_core.signals.checks import batch_of_pixels, raw_pixels
 from vitlens_core.signals.pictures import normalised, random_crops, random_turns, square_rgb
@@ -93,6 +94,7 @@ class Tactile(LensedModality[TactileSignal]):
     metric_prefix = "touch"
     templates = ("an image of {}.",)
     signal_file = "tactile.npy"
+    takes = PICTURES
     Signal = TactileSignal
     Tokenizer = TactileTokenizer
     lens = LensSettings(kind="identity")

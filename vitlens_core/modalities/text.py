@@ -14,7 +14,8 @@ from typing import Protocol
 from vitlens_core.errors import InputError
 from vitlens_core.late import torch
 from vitlens_core.modalities.base import FoundationModality
-from vitlens_core.readers.files import existing, unreadable
+from vitlens_core.readers.files import unreadable
+from vitlens_core.readers.formats import TEXT, existing
 
 
 class TextEncoder(Protocol):
@@ -31,14 +32,18 @@ class Text(FoundationModality[TextEncoder, str]):
     name = "text"
     metric_prefix = "text"
     templates = ("{}",)
+    takes = (TEXT,)
 
     def read(self, path: str | Path) -> str:
         """Read a UTF-8 .txt file, without the blanks around its text. Raises InputError."""
-        path = existing(path, {".txt"}, "a text file")
+        path = existing(path, "a text file")
         try:
-            return path.read_text(encoding="utf-8").strip()
+            text = path.read_text(encoding="utf-8-sig").strip()
         except UnicodeDecodeError as error:
             raise unreadable(path, "UTF-8 text", error) from error
+        if "\0" in text:
+            raise unreadable(path, "UTF-8 text", "it holds a zero byte")
+        return text
 
     def store(self, raw: object, side_px: int = 0) -> str:
         """Check that `raw` is a string with something to read in it. Raises InputError if not."""

@@ -19,8 +19,8 @@ from vitlens_core.errors import InputError
 from vitlens_core.late import tokenizers, torch
 from vitlens_core.modalities.base import LensedModality, SignalConfig, TokenizerConfig
 from vitlens_core.models.settings import LensSettings, TrunkSettings
-from vitlens_core.readers.arrays import ENDINGS as ARRAY_ENDINGS
 from vitlens_core.readers.arrays import read_array
+from vitlens_core.readers.formats import ARRAYS, PICTURES, identify
 from vitlens_core.readers.pictures import read_counts
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.pictures import square_map
@@ -95,6 +95,7 @@ class Thermal(LensedModality[ThermalSignal]):
         "the heat of {}.",
     )
     signal_file = "thermal.npy"
+    takes = (*PICTURES, *ARRAYS)
     Signal = ThermalSignal
     Tokenizer = ThermalTokenizer
     lens = LensSettings(kind="identity")
@@ -113,8 +114,8 @@ class Thermal(LensedModality[ThermalSignal]):
             InputError: the file cannot be read, has colours, or its range is needed and missing.
         """
         # A range is never guessed from a picture's extremes: equal heat would get other numbers.
-        is_array = Path(path).suffix.lower() in ARRAY_ENDINGS
-        stored = read_array(path) if is_array else read_counts(path)
+        path, content = identify(path, self.takes, "a thermal picture")
+        stored = read_array(path) if content in ARRAYS else read_counts(path)
         if coldest is None and hottest is None and stored.dtype == np.uint8:
             coldest, hottest = 0, 255
         if coldest is None or hottest is None or not coldest < hottest:

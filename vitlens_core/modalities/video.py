@@ -16,6 +16,7 @@ import numpy as np
 from vitlens_core.late import F, torch
 from vitlens_core.modalities.base import FoundationModality
 from vitlens_core.modalities.image import ImageEncoder
+from vitlens_core.readers.formats import VIDEOS
 from vitlens_core.readers.videos import read_frames
 from vitlens_core.signals.checks import raw_pixels
 from vitlens_core.signals.pictures import square_rgb
@@ -35,6 +36,8 @@ class Video(FoundationModality[ImageEncoder, np.ndarray]):
         "footage of {}.",
         "a video that shows {}.",
     )
+
+    takes = VIDEOS
 
     def read(self, path: str | Path, *, frames: int = FRAMES) -> np.ndarray:
         """Read evenly spread frames, uint8 RGB [S, H, W, 3]. Raises InputError, ConfigError."""

@@ -1,41 +1,16 @@
-"""Checks a file before a reader opens it, and imports the libraries of the readers."""
+"""files: opens the bytes of a file as a path, and imports the libraries of the readers."""
 
 from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Collection, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 from vitlens_core.errors import ConfigError, InputError
-
-# The ending that a file's first bytes tell; `????` stands for any four (a length).
-_BEGINNINGS = {
-    b"glTF": ".glb",
-    b"ply\n": ".ply",
-    b"ply\r": ".ply",
-    b"\x93NUMPY": ".npy",
-    b"PK\x03\x04": ".npz",
-    b"\x89PNG": ".png",
-    b"\xff\xd8\xff": ".jpg",
-    b"GIF8": ".gif",
-    b"BM": ".bmp",
-    b"II*\0": ".tiff",
-    b"MM\0*": ".tiff",
-    b"RIFF????WEBP": ".webp",
-    b"RIFF????WAVE": ".wav",
-    b"RIFF????AVI ": ".avi",
-    b"fLaC": ".flac",
-    b"OggS": ".ogg",
-    b"ID3": ".mp3",
-    b"\xff\xfb": ".mp3",
-    b"\xff\xf3": ".mp3",
-    b"\xff\xf2": ".mp3",
-    b"????ftyp": ".mp4",
-    b"\x1aE\xdf\xa3": ".webm",
-}
+from vitlens_core.readers.formats import HEAD_BYTES, is_read, of_content
 
 
 @contextmanager
@@ -43,24 +18,28 @@ def as_file(data: bytes) -> Generator[Path]:
     """Write the bytes of a file to a temporary file, for readers that take paths.
 
     Raises:
-        InputError: no reader's kind of file begins with such bytes.
+        InputError: the bytes do not tell what file they are, as those of a table do not.
     """
     with tempfile.TemporaryDirectory(prefix="vitlens-input-") as folder:
-        path = Path(folder, f"input{_ending_of(data)}")
+        path = Path(folder, f"input{ending_of(data)}")
         path.write_bytes(data)
         yield path
 
 
-def _ending_of(data: bytes) -> str:
-    for beginning, ending in _BEGINNINGS.items():
-        pairs = zip(beginning, data, strict=False)
-        if len(data) >= len(beginning) and all(b in (ord("?"), byte) for b, byte in pairs):
-            return ending
-    endings = ", ".join(dict.fromkeys(_BEGINNINGS.values()))
-    raise InputError(
-        f"expected the bytes of a {endings} file, found {len(data)} bytes that begin with "
-        f"{data[:12]!r}. For a file of another kind, give the path of a file with its ending"
-    )
+def ending_of(data: bytes) -> str:
+    """Return the usual ending of a file with such bytes.
+
+    Raises:
+        InputError: the bytes do not tell what file they are.
+    """
+    content = of_content(data[:HEAD_BYTES], len(data))
+    if content is None or not is_read(content):
+        found = content.name if content else f"bytes that begin with {data[:12]!r}"
+        raise InputError(
+            f"expected the bytes of a file whose format they tell, found {found} "
+            f"({len(data)} bytes). Of a table or a text, give the path"
+        )
+    return content.endings[0]
 
 
 def optional(package: str, extra: str = "files") -> ModuleType:
@@ -73,27 +52,11 @@ def optional(package: str, extra: str = "files") -> ModuleType:
         ) from error
 
 
-def existing(path: str | Path, endings: Collection[str], what: str) -> Path:
-    """Check that `path` is a file with content and one of the endings, and return it as a Path.
+def unreadable(path: Path, what: str, error: Exception | str) -> InputError:
+    """Make the error for a file that its reader refuses, with the reader's own reason.
 
     Args:
-        endings: lower case, with the dot.
-        what: the content expected, for messages ("a sound file").
-
-    Raises:
-        InputError: the file is missing, a folder, empty, or has another ending.
+        what: what the file was read as, such as "a PNG picture".
     """
-    path = Path(path)
-    if not path.is_file():
-        occupant = "a folder" if path.is_dir() else "nothing"
-        raise InputError(f"expected {what} at {path}, found {occupant}")
-    if path.suffix.lower() not in endings:
-        raise InputError(f"expected {what} ({', '.join(sorted(endings))}), found {path.name}")
-    if not path.stat().st_size:
-        raise InputError(f"expected {what}, found an empty file: {path}")
-    return path
-
-
-def unreadable(path: Path, what: str, error: Exception) -> InputError:
-    """Make the error for a file whose content is not what its name says."""
-    return InputError(f"{path} cannot be read as {what}: {error}. It is damaged or misnamed")
+    reason = str(error) or type(error).__name__
+    return InputError(f"{path} cannot be read as {what}: {reason}")

@@ -3,25 +3,39 @@
 OpenShape and ULIP publish their test clouds as `.npy` of dictionaries and as pickled lists,
 seglearn its recordings as a `.npy` of one dictionary.
 
-Reads     such a file.
-Promises  it makes arrays, numbers, texts, lists, tuples and dictionaries only; anything else that
-          a pickle asks for is refused before it is made.
+Reads     such a file, in a child process without rights (`vitlens_core.sandbox`).
+Promises  it makes arrays, numbers, texts, lists, tuples and dictionaries only. No function of numpy
+          is called with what a pickle says: what it asks for is noted, checked, and made here.
 """
 
 from __future__ import annotations
 
+import math
 import pickle
+import re
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from vitlens_core.errors import InputError
-from vitlens_core.readers.files import existing, unreadable
+from vitlens_core.errors import BadSampleError, InputError
+from vitlens_core.readers import nested
+from vitlens_core.readers.files import unreadable
+from vitlens_core.readers.formats import existing
+from vitlens_core.sandbox import Limits, Sandbox, is_child
+from vitlens_core.sandbox.child import Arrays, Handler
 
 # All of these come from damaged or hostile pickles.
 _BROKEN = (pickle.UnpicklingError, ValueError, TypeError, EOFError, AttributeError, KeyError)
-_BROKEN += (IndexError, ImportError, MemoryError, OSError, OverflowError)
+_BROKEN += (IndexError, ImportError, MemoryError, OSError, OverflowError, RecursionError)
+_TYPE = re.compile(r"[biufc](1|2|4|8|16)|\?|[SU]\d{0,6}|O8?")
+_MOST_AXES, _DEEPEST = 16, 64
+_LIMITS = Limits(time_s=300, memory_mb=16_384, output_mb=8192)
+# One child for all files of a process; it starts with the first.
+_READERS: list[Sandbox] = []
+_LOCK = threading.Lock()
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -31,7 +45,52 @@ def read_npy(path: Path) -> np.ndarray:
         InputError: the file is missing or damaged, or its pickle holds more than arrays and plain
             values.
     """
-    existing(path, {".npy"}, "an array")
+    existing(path, "an array")
+    content = _apart(path, "npy")
+    if not isinstance(content, np.ndarray):
+        raise InputError(f"expected an array in {path}, found {type(content).__name__}")
+    return content
+
+
+def read_pickle(path: Path) -> Any:
+    """Read what a pickle holds. Raises InputError as `read_npy` does."""
+    existing(path, "pickled arrays")
+    return _apart(path, "pickle")
+
+
+def _apart(path: Path, kind: str) -> Any:
+    """Read a file in a child, or here if this is one."""
+    if is_child():
+        return _READ[kind](path)
+    with _LOCK:
+        if not _READERS:
+            _READERS.append(Sandbox(f"{__name__}:open_pickles", {}, _LIMITS))
+        return _asked(_READERS[0], path, kind)
+
+
+def _asked(sandbox: Sandbox, path: Path, kind: str) -> Any:
+    try:
+        with sandbox.lent(path, path.name) as lent:
+            answer = sandbox.ask({"path": str(lent), "kind": kind})
+        return nested.decoded(answer.fields["content"], answer.arrays)
+    except InputError as error:
+        raise InputError(str(error).replace(str(sandbox.inbox), str(path.parent))) from error
+    except (BadSampleError, *_BROKEN) as error:
+        raise unreadable(path, "pickled arrays", error) from error
+
+
+def open_pickles(settings: dict[str, Any]) -> Handler:
+    """Read pickled files, in the child."""
+
+    def read(fields: dict[str, Any], _: Arrays) -> tuple[dict[str, Any], Arrays]:
+        arrays: Arrays = {}
+        content = nested.encoded(_READ[fields["kind"]](Path(fields["path"])), arrays)
+        return {"content": content}, arrays
+
+    return read
+
+
+def _read_npy(path: Path) -> np.ndarray:
     try:
         with path.open("rb") as file:
             shape, dtype = _header(file)
@@ -43,9 +102,7 @@ def read_npy(path: Path) -> np.ndarray:
         raise unreadable(path, "numpy's arrays", error) from error
 
 
-def read_pickle(path: Path, endings: set[str]) -> Any:
-    """Read what a pickle holds. Raises InputError as `read_npy` does."""
-    existing(path, endings, "pickled arrays")
+def _read_pickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             return _unpickled(file)
@@ -53,33 +110,73 @@ def read_pickle(path: Path, endings: set[str]) -> Any:
         raise unreadable(path, "pickled arrays", error) from error
 
 
+_READ: dict[str, Callable[[Path], Any]] = {"npy": _read_npy, "pickle": _read_pickle}
+
+
+class _Noted:
+    """What a pickle asks for: a type, an array or a number of numpy; made when all is read."""
+
+    __slots__ = ("arguments", "kind", "state")
+
+    def __init__(self, kind: str, arguments: tuple[Any, ...]) -> None:
+        self.kind, self.arguments = kind, arguments
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        if self.state is not None:
+            raise pickle.UnpicklingError("it sets an array twice; only arrays are opened")
+        self.state = state
+
+
+class _Note:
+    """Stands in for a function of numpy: notes its arguments and calls nothing."""
+
+    # No dictionary and no state: a pickle cannot change it for those that are read later.
+    __slots__ = ("_kind",)
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._kind == "encode":
+            return _latin1(*arguments)
+        if self._kind == "nothing" and not arguments:
+            return b""
+        return _Noted(self._kind, arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("it sets the state of a function; only arrays are opened")
+
+
 def _latin1(text: str, encoding: str) -> bytes:
     """Encode text to bytes, as pickle protocols before 3 write bytes; they use latin1 only."""
-    if encoding != "latin1":
+    if encoding != "latin1" or not isinstance(text, str):
         raise pickle.UnpicklingError(f"it asks for bytes as {encoding}; only arrays are opened")
     return text.encode(encoding)
 
 
-# What numpy's own pickles ask for, taken from arrays of the installed numpy.
-_ARRAYS = {
-    ("multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    ("multiarray", "scalar"): np.float64(0).__reduce__()[0],
-    ("numeric", "_frombuffer"): np.empty(0).__reduce_ex__(5)[0],
-}
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _latin1,
+# What numpy's own pickles ask for, and what they mean.
+_NDARRAY = _Note("ndarray")
+_ALLOWED: dict[tuple[str, str], _Note] = {
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _Note("dtype"),
+    ("_codecs", "encode"): _Note("encode"),
+    # Protocols before 3 write empty bytes as a call.
+    ("__builtin__", "bytes"): _Note("nothing"),
     **{
-        (f"numpy.{core}.{module}", name): made_by
+        (f"numpy.{core}.{module}", name): _Note(kind)
         for core in ("core", "_core")  # of numpy 1, and of numpy 2
-        for (module, name), made_by in _ARRAYS.items()
+        for module, name, kind in (
+            ("multiarray", "_reconstruct", "array"),
+            ("multiarray", "scalar", "scalar"),
+            ("numeric", "_frombuffer", "buffer"),
+        )
     },
 }
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickles with the allowed functions only, and imports nothing."""
+    """Unpickles with the allowed names only, and imports nothing."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         try:
@@ -92,7 +189,105 @@ class _ArraysOnly(pickle.Unpickler):
 
 def _unpickled(file: IO[bytes]) -> Any:
     # latin1 is what arrays pickled by Python 2 need: it maps every byte to a character.
-    return _ArraysOnly(file, encoding="latin1").load()
+    return _made(_ArraysOnly(file, encoding="latin1").load(), 0)
+
+
+def _made(value: Any, depth: int) -> Any:
+    """Make what was noted, in a value of plain containers."""
+    if depth > _DEEPEST:  # also of a list that holds itself
+        raise pickle.UnpicklingError(f"it is nested more than {_DEEPEST} deep")
+    if isinstance(value, _Noted):
+        return _MAKE[value.kind](value, depth + 1)
+    if type(value) in (list, tuple):
+        return type(value)(_made(item, depth + 1) for item in value)
+    if type(value) is dict:
+        return {_made(k, depth + 1): _made(v, depth + 1) for k, v in value.items()}
+    if value is None or type(value) in (bool, int, float, complex, str, bytes, bytearray):
+        return value
+    raise pickle.UnpicklingError(f"it holds a {type(value).__name__}; only arrays are opened")
+
+
+def _made_array(noted: _Noted, depth: int) -> np.ndarray:
+    """Make an array of its state: (version, shape, type, column-major, content)."""
+    if not noted.arguments or noted.arguments[0] is not _NDARRAY:
+        raise pickle.UnpicklingError("it makes an array of another class; only arrays are opened")
+    _, shape, kind, is_column_major, content = noted.state
+    dtype, sizes = _dtype(kind), _sizes(shape)
+    if dtype.hasobject:
+        return _array_of_objects(content, sizes, is_column_major, depth)
+    return _from_bytes(content, dtype, sizes, "F" if is_column_major else "C")
+
+
+def _made_from_buffer(noted: _Noted, _: int) -> np.ndarray:
+    content, kind, shape, order = noted.arguments
+    if order not in ("C", "F"):
+        raise pickle.UnpicklingError(f"it states the order {order!r}")
+    return _from_bytes(content, _dtype(kind), _sizes(shape), order)
+
+
+def _made_scalar(noted: _Noted, _: int) -> Any:
+    kind, content = noted.arguments
+    return _from_bytes(content, _dtype(kind), (), "C")[()]
+
+
+def _made_dtype(noted: _Noted, _: int) -> np.dtype:
+    return _dtype(noted)
+
+
+_MAKE: dict[str, Callable[[_Noted, int], Any]] = {
+    "array": _made_array,
+    "buffer": _made_from_buffer,
+    "scalar": _made_scalar,
+    "dtype": _made_dtype,
+}
+
+
+def _from_bytes(content: Any, dtype: np.dtype, shape: tuple[int, ...], order: Any) -> np.ndarray:
+    """Copy bytes into an array; they must be exactly as many as it needs, of a plain type."""
+    if isinstance(content, str):  # Python 2's bytes
+        content = content.encode("latin1")
+    if type(content) not in (bytes, bytearray) or dtype.hasobject:
+        raise pickle.UnpicklingError("it states no bytes for an array of numbers")
+    if len(content) != math.prod(shape) * dtype.itemsize:
+        raise pickle.UnpicklingError(f"{len(content)} bytes for {dtype} of shape {list(shape)}")
+    if not content:
+        return np.empty(shape, dtype)
+    return np.frombuffer(content, dtype).reshape(shape, order=order).copy()
+
+
+def _array_of_objects(
+    content: Any, shape: tuple[int, ...], is_column_major: Any, depth: int
+) -> np.ndarray:
+    if type(content) is not list or len(content) != math.prod(shape):
+        raise pickle.UnpicklingError(f"no list of the objects of an array of {list(shape)}")
+    flat = np.empty(len(content), dtype=object)
+    for place, item in enumerate(content):
+        flat[place] = _made(item, depth)
+    return flat.reshape(shape, order="F" if is_column_major else "C")
+
+
+def _dtype(noted: Any) -> np.dtype:
+    """Make a plain type: (name, align, copy), with the state (version, order, …)."""
+    if not isinstance(noted, _Noted) or noted.kind != "dtype" or not noted.arguments:
+        raise pickle.UnpicklingError("it states no type of numbers")
+    name = noted.arguments[0]
+    if not isinstance(name, str) or not _TYPE.fullmatch(name):
+        raise pickle.UnpicklingError(f"it asks for the type {name!r:.40}; only arrays are opened")
+    dtype = np.dtype(name)
+    if noted.state is None:
+        return dtype
+    _, order, *rest = noted.state
+    parts = rest[:3]  # of a type made of others: a shape, names, fields
+    if order not in ("<", ">", "|", "=") or any(part is not None for part in parts):
+        raise pickle.UnpicklingError(f"it changes the type {name}; only arrays are opened")
+    return dtype.newbyteorder(order)
+
+
+def _sizes(shape: Any) -> tuple[int, ...]:
+    is_plain = type(shape) is tuple and all(type(size) is int and size >= 0 for size in shape)
+    if not is_plain or len(shape) > _MOST_AXES:
+        raise pickle.UnpicklingError(f"it states the shape {shape!r:.80}")
+    return shape
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:

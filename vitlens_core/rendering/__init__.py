@@ -1,4 +1,4 @@
-"""Renders objects: GLB bytes to views, metric depth and coloured surface points.
+"""Renders objects: glTF bytes to views, metric depth and coloured surface points.
 
     load_glb ─▶ normalise ─▶ Rasterizer / CyclesRenderer ─▶ rgba, depth
                          └─▶ sample_surface ─▶ farthest_point_order ─▶ points
@@ -9,18 +9,29 @@ import torch.
 """
 
 from vitlens_core.rendering.cameras import Cameras
-from vitlens_core.rendering.glb import GlbLimits
-from vitlens_core.rendering.mesh import Material, Mesh, Normalisation, Part, Texture, normalise
+from vitlens_core.rendering.container import GlbLimits
+from vitlens_core.rendering.mesh import (
+    Layer,
+    Material,
+    Mesh,
+    Normalisation,
+    Part,
+    Texture,
+    normalise,
+)
 from vitlens_core.rendering.points import farthest_point_order, sample_surface
 from vitlens_core.rendering.renderer import ObjectRenderer, RenderedObject, open_renderer
 from vitlens_core.rendering.sandbox import RenderWorker
 from vitlens_core.rendering.scene import load_glb
 from vitlens_core.rendering.settings import RenderSettings
+from vitlens_core.rendering.uris import FilesBeside
 from vitlens_core.rendering.views import MeshRenderer, Views
 
 __all__ = [
     "Cameras",
+    "FilesBeside",
     "GlbLimits",
+    "Layer",
     "Material",
     "Mesh",
     "MeshRenderer",

@@ -13,7 +13,10 @@ import mathutils  # ty: ignore[import-not-found]
 import numpy as np
 from PIL import Image
 
+from vitlens_core.errors import BadSampleError
 from vitlens_core.rendering.cameras import Cameras
+from vitlens_core.rendering.cycles_nodes import Graph
+from vitlens_core.rendering.hulls import outline_hulls
 from vitlens_core.rendering.mesh import Material, Mesh, Part, Texture
 from vitlens_core.rendering.rasterizer import KEY_DIRECTION, Rasterizer
 from vitlens_core.rendering.views import Views
@@ -41,12 +44,25 @@ class CyclesRenderer:
         os.close(self._picture)
 
     def render(self, mesh: Mesh, cameras: Cameras) -> Views:
-        """Render colour and depth from every camera."""
+        """Render colour and depth from every camera.
+
+        Raises:
+            BadSampleError: the object has no surface.
+        """
+        if mesh.corners != 3:
+            raise BadSampleError(
+                "an object of points or lines has no surface that Cycles can show; "
+                "set renderer to rasterizer"
+            )
         depth_m = self._rasterizer.render(mesh, cameras).depth_m
         scene, camera, key = self._new_scene(cameras)
         textures: dict[int, bpy.types.Image] = {}
-        for part in mesh.parts:
-            scene.collection.objects.link(_object(part, textures))
+        hulls = outline_hulls(mesh)
+        for number, part in enumerate(mesh.parts):
+            thing = _object(part, textures)
+            if number in hulls:
+                _show_to_camera_only(thing)
+            scene.collection.objects.link(thing)
         pictures = []
         for pose in cameras.cam_to_world:
             camera.matrix_world = mathutils.Matrix(pose @ _TO_BLENDER_CAMERA)
@@ -102,6 +118,12 @@ def _set_up_render(scene: "bpy.types.Scene", size_px: int, path: str) -> None:
     background.inputs["Strength"].default_value = _AMBIENT
 
 
+def _show_to_camera_only(thing: "bpy.types.Object") -> None:
+    """Let light through an outline hull, which would leave what it outlines in the dark."""
+    thing.visible_diffuse = thing.visible_glossy = thing.visible_shadow = False
+    thing.visible_transmission = thing.visible_volume_scatter = False
+
+
 def _object(part: Part, textures: dict[int, "bpy.types.Image"]) -> "bpy.types.Object":
     """Make a Blender object of a part, in the stage frame."""
     mesh = bpy.data.meshes.new("part")
@@ -112,8 +134,10 @@ def _object(part: Part, textures: dict[int, "bpy.types.Image"]) -> "bpy.types.Ob
     mesh.loops.foreach_set("vertex_index", corners.astype(np.int32))
     mesh.polygons.add(len(part.faces))
     mesh.polygons.foreach_set("loop_start", np.arange(0, len(corners), 3, dtype=np.int32))
-    uv = part.uv[corners] * [1, -1] + [0, 1]  # Blender's v points up
-    mesh.uv_layers.new(name="uv").data.foreach_set("uv", uv.astype(np.float32).ravel())
+    for row, coordinates in enumerate(part.uv):
+        uv = coordinates[corners] * [1, -1] + [0, 1]  # Blender's v points up
+        layer = mesh.uv_layers.new(name=f"uv{row}")
+        layer.data.foreach_set("uv", uv.astype(np.float32).ravel())
     colours = mesh.color_attributes.new("colour", "FLOAT_COLOR", "POINT")
     colours.data.foreach_set("color", part.colours.ravel())
     mesh.update(calc_edges=True)
@@ -125,60 +149,30 @@ def _object(part: Part, textures: dict[int, "bpy.types.Image"]) -> "bpy.types.Ob
 
 
 def _material(source: Material, textures: dict[int, "bpy.types.Image"]) -> "bpy.types.Material":
-    """Make a matt or light-emitting material: texture × factor × vertex colour."""
+    """Make a matt material of the colour that `surface` states, or one that emits it."""
     material = bpy.data.materials.new("material")
     material.use_nodes = True
-    nodes, links = material.node_tree.nodes, material.node_tree.links
-    surface = nodes["Principled BSDF"]
+    graph = Graph(material.node_tree, lambda texture: _image(texture, textures))
+    surface = material.node_tree.nodes["Principled BSDF"]
     surface.inputs["Specular IOR Level"].default_value = 0.0
-    vertex = nodes.new("ShaderNodeVertexColor")
+    vertex = graph.add("ShaderNodeVertexColor")
     vertex.layer_name = "colour"
-    colour, alpha = vertex.outputs["Color"], vertex.outputs["Alpha"]
-    if source.texture is not None:
-        image = nodes.new("ShaderNodeTexImage")
-        image.image = _image(source.texture, textures)
-        # Blender has one setting for both axes.
-        image.extension = "REPEAT" if any(source.texture.repeat) else "EXTEND"
-        colour = _product(nodes, links, colour, image.outputs["Color"])
-        alpha = _math(nodes, links, "MULTIPLY", alpha, image.outputs["Alpha"])
-    factor = nodes.new("ShaderNodeRGB")
-    factor.outputs[0].default_value = source.factor
-    colour = _product(nodes, links, colour, factor.outputs[0])
-    colour_input = "Emission Color" if source.unlit else "Base Color"
-    links.new(colour, surface.inputs[colour_input])
+    base, base_alpha = graph.layer(source.base)
+    colour = graph.mix("MULTIPLY", vertex.outputs["Color"], base)
+    if source.specular is not None:
+        colour = graph.base_of_specular(colour, graph.layer(source.specular)[0])
     if source.unlit:
-        surface.inputs["Emission Strength"].default_value = 1.0
         surface.inputs["Base Color"].default_value = (0, 0, 0, 1)
-    alpha = _math(nodes, links, "MULTIPLY", alpha, source.factor[3])
-    # No node cuts alpha off: 1 − (alpha < cut-off) does.
-    if source.alpha_mode == "MASK":
-        below = _math(nodes, links, "LESS_THAN", alpha, source.alpha_cutoff)
-        alpha = _math(nodes, links, "SUBTRACT", 1.0, below)
-    if source.alpha_mode != "OPAQUE":
-        links.new(alpha, surface.inputs["Alpha"])
+        graph.link(colour, surface.inputs["Emission Color"])
+    else:
+        graph.link(colour, surface.inputs["Base Color"])
+    if source.emission is not None:
+        graph.link(graph.layer(source.emission)[0], surface.inputs["Emission Color"])
+    glows = source.unlit or source.emission is not None
+    surface.inputs["Emission Strength"].default_value = float(glows)
+    alpha = graph.maths("MULTIPLY", vertex.outputs["Alpha"], base_alpha)
+    graph.link(graph.visibility(source, alpha), surface.inputs["Alpha"])
     return material
-
-
-def _product(nodes, links, first, second):
-    mix = nodes.new("ShaderNodeMix")
-    mix.data_type, mix.blend_type = "RGBA", "MULTIPLY"
-    # By number: the node has sockets of one name for each type of data; 0 is the factor, 6 and 7
-    # are the colours, and output 2 is their product.
-    mix.inputs[0].default_value = 1.0
-    links.new(first, mix.inputs[6])
-    links.new(second, mix.inputs[7])
-    return mix.outputs[2]
-
-
-def _math(nodes, links, operation, *operands):
-    node = nodes.new("ShaderNodeMath")
-    node.operation = operation
-    for socket, operand in zip(node.inputs, operands, strict=False):
-        if isinstance(operand, float):
-            socket.default_value = operand
-        else:
-            links.new(operand, socket)
-    return node.outputs[0]
 
 
 def _image(texture: Texture, textures: dict[int, "bpy.types.Image"]) -> "bpy.types.Image":

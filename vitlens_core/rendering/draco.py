@@ -20,13 +20,13 @@ class DracoAttributes:
         self._plain = plain
         self._arrays, self._corners = _decode(bytes(binary.view_bytes(source.buffer_view)))
 
-    def get(self, name: str, widths: tuple[int, ...]) -> np.ndarray | None:
+    def get(self, name: str, widths: tuple[int, ...], is_unit: bool = False) -> np.ndarray | None:
         if name not in self._source.attributes:
-            return self._plain.get(name, widths)
+            return self._plain.get(name, widths, is_unit)
         array = self._arrays.get(self._source.attributes[name])
         if array is None or array.ndim != 2 or array.shape[1] not in widths:
             raise BadSampleError(f"the Draco stream does not hold {name} as the glTF states it")
-        return as_floats(array, self._plain.normalized(name))
+        return as_floats(array, is_unit or self._plain.normalized(name))
 
     def corners(self, vertices: int) -> np.ndarray:
         return self._corners

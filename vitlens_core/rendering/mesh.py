@@ -1,8 +1,9 @@
-"""A renderable object: triangles with one base colour per material.
+"""A renderable object: triangles, or else points or lines, with one material per part.
 
 Promises: positions are finite, faces refer to existing vertices, the arrays of a part have one
-length. Axes: P vertices, F triangles. Colours of vertices and factors are linear light,
-texels are sRGB. World space is right-handed with y up (glTF).
+length. Axes: P vertices, F faces, K corners of a face, U sets of texture coordinates. Colours of
+vertices and factors are linear light, texels are sRGB. World space is right-handed with y up
+(glTF).
 """
 
 from dataclasses import dataclass, replace
@@ -23,22 +24,44 @@ _BLEND_VISIBLE_FROM = 0.05
 class Texture:
     """An image [H, W, 4] uint8, sRGB with straight alpha; row 0 is v = 0.
 
-    `repeat` says for u and v whether the image repeats; otherwise its edge continues.
+    `repeat` says for u and v whether the image repeats; otherwise its edge continues. `nearest`
+    says that texels are shown as blocks, not blended.
     """
 
     texels: np.ndarray
     repeat: tuple[bool, bool] = (True, True)
+    nearest: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """texture × factor, in linear light; `uv` is a row of the part's texture coordinates."""
+
+    texture: Texture | None = None
+    factor: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    uv: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """Base colour: texture × factor × vertex colour, all in linear light."""
+    """What a surface looks like; `surface` says how its layers make one colour.
 
-    texture: Texture | None = None
-    factor: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    Attributes:
+        base: base or diffuse colour and alpha, which the vertex colour multiplies.
+        specular: colour of reflections, of materials that state it instead of a metallic share.
+        emission: light that the surface emits.
+        alpha_cutoff: smallest visible alpha of MASK.
+        unlit: shown as it is, whatever light there is.
+        double_sided: whether the back of a triangle is seen.
+    """
+
+    base: Layer = Layer()
+    specular: Layer | None = None
+    emission: Layer | None = None
     alpha_mode: Literal["OPAQUE", "MASK", "BLEND"] = "OPAQUE"
     alpha_cutoff: float = 0.5
     unlit: bool = False
+    double_sided: bool = False
 
     @property
     def visible_from(self) -> float:
@@ -50,10 +73,11 @@ class Material:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Triangles that share a material.
+    """Faces that share a material; their front is where the corners run counter-clockwise.
 
-    positions, normals [P, 3] float32 (a zero normal means: use the face's), uv [P, 2] float32
-    with texture transforms applied, colours [P, 4] float32 linear, faces [F, 3] uint32.
+    positions [P, 3] (float64 as loaded, float32 on the stage), normals [P, 3] float32 (a zero
+    normal means: use the face's), uv [U, P, 2] float32 with texture transforms applied, colours
+    [P, 4] float32 linear, faces [F, K] uint32 with K = 3 for triangles, 2 for lines, 1 for points.
     """
 
     positions: np.ndarray
@@ -66,21 +90,25 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """One object; at most one part per material."""
+    """One object; at most one part per material, all of one K."""
 
     parts: tuple[Part, ...]
 
     @property
+    def corners(self) -> int:
+        """Corners of each face: 3 of a surface, 2 of lines, 1 of points."""
+        return self.parts[0].faces.shape[1]
+
+    @property
     def triangles(self) -> int:
-        return sum(len(part.faces) for part in self.parts)
+        return sum(len(part.faces) for part in self.parts) if self.corners == 3 else 0
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Compute the lowest and highest corner [3] float64 of all triangles."""
-        # Vertices without a triangle do not count: they are not seen.
+        """Compute the lowest and highest corner [3] float64 of all faces."""
+        # Vertices without a face do not count: they are not seen.
         corners = [part.positions[_used(part)] for part in self.parts]
         low = np.min([c.min(axis=0) for c in corners], axis=0)
         high = np.max([c.max(axis=0) for c in corners], axis=0)
-        # float64: centre and size of an object far from 0 would lose digits in float32.
         return low.astype(np.float64), high.astype(np.float64)
 
 
@@ -101,14 +129,20 @@ class Normalisation:
 def normalise(mesh: Mesh) -> tuple[Mesh, Normalisation]:
     """Centre an object's bounding box and scale its longest side to STAGE_SIDE_M.
 
+    Positions become float32 here: before, an object far from 0 would lose its digits.
+
     Raises:
-        BadSampleError: the object has no extent.
+        BadSampleError: the object has no extent, or one that no float64 holds.
     """
     low, high = mesh.bounds()
-    longest = float((high - low).max())
+    with np.errstate(over="ignore"):  # what exceeds float64 is refused below
+        longest = float((high - low).max())
     if longest <= 0:
-        raise BadSampleError("degenerate geometry: all triangles lie in one point")
-    centre, scale = (low + high) / 2, STAGE_SIDE_M / longest
+        raise BadSampleError("degenerate geometry: the whole object lies in one point")
+    scale = STAGE_SIDE_M / longest
+    if not 0 < scale < np.inf:
+        raise BadSampleError(f"degenerate geometry: longest side {longest:g}")
+    centre = low / 2 + high / 2
     parts = tuple(
         replace(part, positions=((part.positions - centre) * scale).astype(np.float32))
         for part in mesh.parts

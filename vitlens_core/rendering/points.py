@@ -7,39 +7,55 @@ farthest-point sample of size k, so that no later step has to compute one.
 import numpy as np
 
 from vitlens_core.errors import BadSampleError
-from vitlens_core.rendering.colour import linear_to_srgb, srgb_to_linear
-from vitlens_core.rendering.mesh import Material, Mesh, Part, Texture
+from vitlens_core.rendering.colour import linear_to_srgb
+from vitlens_core.rendering.hulls import outline_hulls
+from vitlens_core.rendering.mesh import Mesh, Part
+from vitlens_core.rendering.surface import blend, surface_alpha, surface_colour
 
-# Rounds of drawing: each draws again as many points as the material hid in the one before.
-_ROUNDS = 16
+# An object of which less is visible is refused, once so many draws have shown it.
+_LEAST_VISIBLE = 0.001
+_DRAWS_TO_KNOW = 50_000
+_LARGEST_BATCH = 200_000
 _FPS_TREE_HEIGHT = 6  # fastest of 3..9 for 10,000 points
-# A table of the 256 values is faster than a power for every texel.
-_TEXEL_TO_LINEAR = srgb_to_linear(np.arange(256) / 255).astype(np.float32)
 
 
 def sample_surface(mesh: Mesh, count: int, seed: int) -> np.ndarray:
     """Draw points on the surface in proportion to its area, [N, 6] float32: xyz, then sRGB 0..1.
 
-    Points where the material hides the surface (alpha under its cut-off) are drawn again.
+    N is `count`. Points where the material hides the surface (alpha under its cut-off) are drawn
+    again; outline hulls get none. An object of lines is sampled along them. One of points gives
+    its own, at most `count` of them.
 
     Raises:
-        BadSampleError: the surface has no area, or too much of it is transparent.
+        BadSampleError: the surface has no area, or nearly nothing of it is visible.
     """
     rng = np.random.default_rng(seed)
-    areas = [_areas(part) for part in mesh.parts]
-    edges = np.cumsum(np.concatenate(areas))
+    if mesh.corners == 1:
+        return _pick_points(mesh, count, rng)
+    hulls = outline_hulls(mesh)
+    sizes = [_sizes(part) * (n not in hulls) for n, part in enumerate(mesh.parts)]
+    edges = np.cumsum(np.concatenate(sizes))
     if not 0 < edges[-1] < np.inf:
         raise BadSampleError("degenerate geometry: the surface has no area")
-    ends = np.cumsum([len(part.faces) for part in mesh.parts])
     drawn: list[np.ndarray] = []
-    missing = count
-    for _ in range(_ROUNDS):
-        points = _draw(mesh, edges, ends, missing, rng)
+    found, tried, batch = 0, 0, count
+    while found < count:
+        points = _draw(mesh, edges, batch, rng)[: count - found]
         drawn.append(points)
-        missing -= len(points)
-        if not missing:
-            return np.concatenate(drawn)
-    raise BadSampleError("the material hides (nearly) the whole surface")
+        found, tried = found + len(points), tried + batch
+        if tried >= _DRAWS_TO_KNOW and found < tried * _LEAST_VISIBLE / 2:
+            raise BadSampleError(
+                f"the material hides (nearly) the whole surface: {found} of {tried} points on it "
+                "are visible; check its alpha mode and the alpha of its texture"
+            )
+        batch = _next_batch(count - found, found, tried)
+    return np.concatenate(drawn)
+
+
+def _next_batch(missing: int, found: int, tried: int) -> int:
+    """Return how many draws will probably give the missing points."""
+    share = max(found / tried, _LEAST_VISIBLE)
+    return missing if share > 0.5 else min(int(missing / share) + 1, _LARGEST_BATCH)
 
 
 def farthest_point_order(points: np.ndarray, count: int) -> np.ndarray:
@@ -64,71 +80,61 @@ def farthest_point_order(points: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([distinct, rest])[:count]
 
 
-def _areas(part: Part) -> np.ndarray:
+def _pick_points(mesh: Mesh, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Take `count` of the visible points without repeating one, or all of fewer."""
+    ends = np.cumsum([len(part.faces) for part in mesh.parts])
+    chosen = np.arange(ends[-1])
+    points = _points_at(mesh, ends, chosen, np.ones((len(chosen), 1), np.float32))
+    if not len(points):
+        raise BadSampleError("the material hides all points; check its alpha mode")
+    return rng.permutation(points)[:count]
+
+
+def _sizes(part: Part) -> np.ndarray:
+    """Compute areas of triangles or lengths of lines [F], up to one factor."""
     corners = part.positions[part.faces]
+    if part.faces.shape[1] == 2:
+        return np.linalg.norm((corners[:, 1] - corners[:, 0]).astype(np.float64), axis=1)
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     # float64: the cumulative sum over millions of small triangles needs its digits.
     return np.linalg.norm(normal.astype(np.float64), axis=1) / 2
 
 
-def _draw(
-    mesh: Mesh, edges: np.ndarray, ends: np.ndarray, count: int, rng: np.random.Generator
-) -> np.ndarray:
+def _draw(mesh: Mesh, edges: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Draw `count` points and return those that are visible, [n, 6]."""
     faces = np.searchsorted(edges, rng.random(count) * edges[-1], side="right")
     # A draw that rounds up to the last edge would give an index beyond the last face.
     faces = np.minimum(faces, len(edges) - 1)
+    ends = np.cumsum([len(part.faces) for part in mesh.parts])
+    return _points_at(mesh, ends, faces, _weights(mesh.corners, count, rng))
+
+
+def _weights(corners: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw places in faces, uniform over each: weights of the corners [count, K] float32."""
+    if corners == 2:
+        along = rng.random(count)
+        return np.stack([1 - along, along], axis=1).astype(np.float32)
     # The square root makes the points uniform in the triangle; without it they crowd at a corner.
     root, second = np.sqrt(rng.random(count)), rng.random(count)
-    weights = np.stack([1 - root, root * (1 - second), root * second], axis=1).astype(np.float32)
+    return np.stack([1 - root, root * (1 - second), root * second], axis=1).astype(np.float32)
+
+
+def _points_at(mesh: Mesh, ends: np.ndarray, faces: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Compute the visible ones of the points at `weights` [n, K] of `faces` [n]: [≤ n, 6].
+
+    `ends`: where each part's faces end in the numbering of `faces`.
+    """
     owners = np.searchsorted(ends, faces, side="right")
-    points = np.empty((count, 6), np.float32)
-    visible = np.empty(count, bool)
+    points = np.empty((len(faces), 6), np.float32)
+    visible = np.zeros(len(faces), bool)
     for number, part in enumerate(mesh.parts):
         mine = np.flatnonzero(owners == number)
-        start = ends[number] - len(part.faces)
-        corners = part.faces[faces[mine] - start]
-        rgba = _base_colour(part, corners, weights[mine])
-        points[mine, :3] = _blend(part.positions, corners, weights[mine])
-        points[mine, 3:] = linear_to_srgb(np.clip(rgba[:, :3], 0, 1))
-        visible[mine] = rgba[:, 3] >= part.material.visible_from
+        corners = part.faces[faces[mine] - (ends[number] - len(part.faces))]
+        if part.material.visible_from > 0:
+            is_seen = surface_alpha(part, corners, weights[mine]) >= part.material.visible_from
+            mine, corners = mine[is_seen], corners[is_seen]
+        points[mine, :3] = blend(part.positions, corners, weights[mine])
+        rgb = surface_colour(part, corners, weights[mine])[:, :3]
+        points[mine, 3:] = linear_to_srgb(np.clip(rgb, 0, 1))
+        visible[mine] = True
     return points[visible]
-
-
-def _blend(values: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Interpolate per-vertex values [P, C] at corners [n, 3] by barycentric weights: [n, C]."""
-    return np.einsum("nk,nkc->nc", weights, values[corners])
-
-
-def _base_colour(part: Part, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Compute linear RGBA [n, 4] as the renderers do: texture × factor × vertex colour."""
-    material: Material = part.material
-    rgba = _blend(part.colours, corners, weights) * np.array(material.factor, np.float32)
-    if material.texture is not None:
-        rgba = rgba * sample_texture(material.texture, _blend(part.uv, corners, weights))
-    return rgba
-
-
-def sample_texture(texture: Texture, uv: np.ndarray) -> np.ndarray:
-    """Sample a texture bilinearly at uv [n, 2]: linear RGBA [n, 4] float32."""
-    height, width = texture.texels.shape[:2]
-    # Texel centres lie at half numbers. float64: uv of repeated textures can be large.
-    x, y = uv[:, 0].astype(np.float64) * width - 0.5, uv[:, 1].astype(np.float64) * height - 0.5
-    left, top = np.floor(x), np.floor(y)
-    columns = [_wrapped(left + k, width, texture.repeat[0]) for k in (0, 1)]
-    rows = [_wrapped(top + k, height, texture.repeat[1]) for k in (0, 1)]
-    across, along = (x - left).astype(np.float32), (y - top).astype(np.float32)
-    result = np.zeros((len(uv), 4), np.float32)
-    for row, row_weight in zip(rows, (1 - along, along), strict=True):
-        for column, column_weight in zip(columns, (1 - across, across), strict=True):
-            texel = texture.texels[row, column]
-            linear = _TEXEL_TO_LINEAR[texel]
-            linear[:, 3] = texel[:, 3] / np.float32(255)
-            result += (row_weight * column_weight)[:, None] * linear
-    return result
-
-
-def _wrapped(index: np.ndarray, size: int, repeat: bool) -> np.ndarray:
-    """Bring texel indices into 0..size−1, by repeating or by clamping."""
-    inside = np.mod(index, size) if repeat else np.clip(index, 0, size - 1)
-    return inside.astype(np.int64)

@@ -2,7 +2,8 @@
 
 It runs without a display through EGL: on the GPU if there is one, else on Mesa's llvmpipe.
 Colour is supersampled and averaged in linear light by OpenGL; depth is sampled once, at each
-pixel's centre. Both sides of a surface are shown.
+pixel's centre. The back of a single-sided surface is not seen (glTF 2.0, chapter 3.9.6). Points
+and lines are drawn as small discs.
 """
 
 from contextlib import ExitStack
@@ -15,7 +16,8 @@ import numpy as np
 from vitlens_core.errors import ConfigError
 from vitlens_core.rendering import shaders
 from vitlens_core.rendering.cameras import Cameras
-from vitlens_core.rendering.mesh import Material, Mesh, Part, Texture
+from vitlens_core.rendering.discs import as_points, disc_diameter_m
+from vitlens_core.rendering.mesh import Layer, Mesh, Part, Texture
 from vitlens_core.rendering.views import Views
 
 _SUPERSAMPLES = 2  # per side; on llvmpipe, multisampling is slower
@@ -26,7 +28,8 @@ _OPAQUE_FROM = 0.99
 _FAINTEST = 1 / 255  # in 8 bits, a smaller alpha is 0
 # Direction to the key light in the camera frame: left of, above and behind the camera.
 KEY_DIRECTION = np.array([-0.35, -0.55, -1.0]) / np.linalg.norm([-0.35, -0.55, -1.0])
-_ATTRIBUTES = (("3f", "in_position"), ("3f", "in_normal"), ("2f", "in_uv"), ("4f", "in_colour"))
+_LAYERS = ("base", "specular", "emission")
+_NO_LAYER = Layer()
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class _Drawable:
     colour: moderngl.VertexArray
     depth: moderngl.VertexArray
     indices: moderngl.Buffer
-    texture: moderngl.Texture
+    textures: tuple[moderngl.Texture, ...]
     part: Part
 
     def sort_towards(self, eye: np.ndarray) -> None:
@@ -76,6 +79,10 @@ class Rasterizer:
         self._white = ctx.texture((1, 1), 4, b"\xff" * 4)
         # Colours are premultiplied by alpha.
         ctx.blend_func = moderngl.ONE, moderngl.ONE_MINUS_SRC_ALPHA
+        # Clip space is seen from its other side, since y points down in it.
+        ctx.front_face = "cw"
+        for unit, name in enumerate(_LAYERS):
+            _set_if_used(self._colour, f"{name}_texture", unit)
 
     def close(self) -> None:
         """Release the GL context and everything in it."""
@@ -89,7 +96,7 @@ class Rasterizer:
         rgba = np.zeros((views, side, side, 4), np.uint8)
         depth_m = np.zeros((views, side, side), np.float32)
         with ExitStack() as stack:
-            drawables = self._upload(mesh, stack)
+            drawables = self._upload(self._ready(mesh, cameras), stack)
             radius_m = float(np.linalg.norm(np.abs(mesh.bounds()).max(axis=0)))
             for view in range(views):
                 self._aim(cameras, view, radius_m)
@@ -99,6 +106,17 @@ class Rasterizer:
                 self._depth_target.read_into(depth_m[view], components=1, dtype="f4")
         return Views(rgba, depth_m)
 
+    def _ready(self, mesh: Mesh, cameras: Cameras) -> Mesh:
+        """Turn points and lines into discs, and state the size of discs."""
+        if mesh.corners == 3:
+            return mesh
+        points = as_points(mesh)
+        diameter_m = disc_diameter_m(points, is_line=mesh.corners == 2)
+        disc_px_m = diameter_m * float(cameras.intrinsics[0, 0])
+        _set(self._colour, "disc_px_m", disc_px_m * _SUPERSAMPLES)
+        _set(self._depth, "disc_px_m", disc_px_m)
+        return points
+
     def _upload(self, mesh: Mesh, stack: ExitStack) -> list[_Drawable]:
         textures: dict[int, moderngl.Texture] = {}
         return [self._upload_part(part, textures, stack) for part in mesh.parts]
@@ -106,20 +124,37 @@ class Rasterizer:
     def _upload_part(
         self, part: Part, textures: dict[int, moderngl.Texture], stack: ExitStack
     ) -> _Drawable:
-        arrays = (part.positions, part.normals, part.uv, part.colours)
-        buffers = [self._ctx.buffer(np.ascontiguousarray(array)) for array in arrays]
-        indices = self._ctx.buffer(np.ascontiguousarray(part.faces))
+        material = part.material
+        layers = [
+            layer or _NO_LAYER for layer in (material.base, material.specular, material.emission)
+        ]
         content = [
-            (buffer, kind, name) for buffer, (kind, name) in zip(buffers, _ATTRIBUTES, strict=True)
+            (self._buffer(array, stack), kind, name)
+            for array, kind, name in (
+                (part.positions, "3f", "in_position"),
+                (part.normals, "3f", "in_normal"),
+                (part.colours, "4f", "in_colour"),
+            )
+        ]
+        uv = [self._buffer(row, stack) for row in part.uv]
+        content += [
+            (uv[layer.uv], "2f", f"in_{name}_uv")
+            for layer, name in zip(layers, _LAYERS, strict=True)
         ]
         # The compiler drops attributes that a program does not use, and moderngl then refuses them.
         depth_content = [entry for entry in content if entry[2] in self._depth]
+        indices = self._buffer(part.faces, stack)
         colour = self._ctx.vertex_array(self._colour, content, indices)
         depth = self._ctx.vertex_array(self._depth, depth_content, indices)
-        for resource in (*buffers, indices, colour, depth):
+        for resource in (colour, depth):
             stack.callback(resource.release)
-        texture = self._upload_texture(part.material.texture, textures, stack)
-        return _Drawable(colour, depth, indices, texture, part)
+        found = tuple(self._upload_texture(layer.texture, textures, stack) for layer in layers)
+        return _Drawable(colour, depth, indices, found, part)
+
+    def _buffer(self, array: np.ndarray, stack: ExitStack) -> moderngl.Buffer:
+        buffer = self._ctx.buffer(np.ascontiguousarray(array))
+        stack.callback(buffer.release)
+        return buffer
 
     def _upload_texture(
         self, source: Texture | None, uploaded: dict[int, moderngl.Texture], stack: ExitStack
@@ -131,7 +166,9 @@ class Rasterizer:
             texels = np.ascontiguousarray(source.texels)
             texture = self._ctx.texture((width, height), 4, texels, internal_format=_SRGB8_ALPHA8)
             texture.build_mipmaps()
-            texture.filter = moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR
+            # Blocks where a texel covers pixels; where it is smaller, the mean of several.
+            magnified = moderngl.NEAREST if source.nearest else moderngl.LINEAR
+            texture.filter = moderngl.LINEAR_MIPMAP_LINEAR, magnified
             texture.repeat_x, texture.repeat_y = source.repeat
             stack.callback(texture.release)
             uploaded[id(source)] = texture
@@ -186,19 +223,34 @@ class Rasterizer:
     def _draw(
         self, program: moderngl.Program, drawable: _Drawable, alpha_range: tuple[float, float]
     ) -> None:
-        material: Material = drawable.part.material
-        _set(program, "factor", material.factor)
+        part = drawable.part
+        material, is_disc = part.material, part.faces.shape[1] == 1
+        layers = (material.base, material.specular, material.emission)
+        _set(program, "is_disc", is_disc)
         _set(program, "alpha_range", alpha_range)
+        for name, layer in zip(_LAYERS, layers, strict=True):
+            _set_if_used(program, f"{name}_factor", (layer or _NO_LAYER).factor)
         if program is self._colour:
+            _set(program, "has_specular", material.specular is not None)
+            _set(program, "has_emission", material.emission is not None)
             _set(program, "unlit", material.unlit)
             _set(program, "blend", material.alpha_mode == "BLEND")
-        drawable.texture.use()
-        (drawable.colour if program is self._colour else drawable.depth).render()
+        for unit, texture in enumerate(drawable.textures):
+            texture.use(unit)
+        self._choose_faces(is_disc, material.double_sided)
+        mode = moderngl.POINTS if is_disc else moderngl.TRIANGLES
+        (drawable.colour if program is self._colour else drawable.depth).render(mode)
+
+    def _choose_faces(self, is_disc: bool, double_sided: bool) -> None:
+        """Show fronts alone unless a surface is double-sided; give discs their size."""
+        (self._ctx.enable if is_disc else self._ctx.disable)(moderngl.PROGRAM_POINT_SIZE)
+        (self._ctx.disable if double_sided else self._ctx.enable)(moderngl.CULL_FACE)
 
 
 def _open_context() -> moderngl.Context:
-    # In a dictionary of Any, since moderngl annotates this keyword as a dictionary.
-    egl: dict[str, Any] = {"backend": "egl"}
+    # In a dictionary of Any, since moderngl annotates this keyword as a dictionary. The libraries
+    # are named, since looking for them starts a compiler and writes files, which a child may not.
+    egl: dict[str, Any] = {"backend": "egl", "libgl": "libGL.so.1", "libegl": "libEGL.so.1"}
     try:
         return moderngl.create_context(standalone=True, require=330, **egl)
     except Exception as error:  # moderngl and glcontext raise plain Exception
@@ -233,3 +285,9 @@ def _gl_matrix(matrix: np.ndarray) -> tuple[float, ...]:
 
 def _set(program: moderngl.Program, uniform: str, value: object) -> None:
     cast(moderngl.Uniform, program[uniform]).value = value
+
+
+def _set_if_used(program: moderngl.Program, uniform: str, value: object) -> None:
+    """Set a uniform unless the compiler has dropped it."""
+    if uniform in program:
+        _set(program, uniform, value)

@@ -14,12 +14,16 @@ from vitlens_core.late import F, kaldi, torch
 _FRAME_SHIFT_MS = 10.0
 
 
-def spread_clips(waveform: np.ndarray, samples: int, clips: int) -> np.ndarray:
+def spread_clips(waveform: np.ndarray, samples: int, clips: int, *, repeat: bool) -> np.ndarray:
     """Cut [time] into evenly spread clips [S, samples]; a single clip is the middle.
 
-    A waveform that is shorter than a clip is repeated to its length.
+    Args:
+        repeat: whether a waveform that is shorter than a clip is repeated to its length;
+            otherwise its clips are as short.
     """
     if len(waveform) < samples:
+        if not repeat:
+            return np.broadcast_to(waveform, (clips, len(waveform)))
         waveform = np.resize(waveform, samples)  # repeats, unlike `ndarray.resize`
     last = len(waveform) - samples
     starts = np.linspace(0, last, clips) if clips > 1 else np.array([last / 2])

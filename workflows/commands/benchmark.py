@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as ConsoleTable
 from upath import UPath
 
@@ -24,6 +23,7 @@ from pipelines.store.shards import encode_model
 from vitlens_core.api import load
 from vitlens_core.errors import ConfigError
 from workflows.exit_codes import FAILED
+from workflows.text import shown
 
 _COLUMNS = ("figure", "value", "n", "chance", "published")
 _NUMBERS = {"value", "n", "chance"}
@@ -112,13 +112,13 @@ def show(console: Console, table: Table) -> None:
     for name in dict.fromkeys(row.benchmark for row in table.rows):
         rows = [row for row in table.rows if row.benchmark == name]
         console.print(_console_table(rows))
-        console.print(f"[dim]{escape(rows[0].protocol)}. Licence: {escape(rows[0].licence)}[/]")
+        console.print(f"[dim]{shown(rows[0].protocol)}. Licence: {shown(rows[0].licence)}[/]")
         # The table has no room for notes on a single figure; the files have them.
         for note in dict.fromkeys(note for row in rows for note in row.notes):
             if all(note in row.notes for row in rows):
-                console.print(f"[dim]- {escape(note)}[/]")
+                console.print(f"[dim]- {shown(note)}[/]")
     for item in table.failed:
-        console.print(f"[red]failed[/] {item.benchmark}: {escape(item.reason)}", soft_wrap=True)
+        console.print(f"[red]failed[/] {item.benchmark}: {shown(item.reason)}", soft_wrap=True)
     if table.skipped:
         names = ", ".join(item.benchmark for item in table.skipped)
         console.print(f"[dim]not mounted: {names}[/]", soft_wrap=True)
@@ -129,7 +129,7 @@ def _console_table(rows: Sequence[Row]) -> ConsoleTable:
     for name in _COLUMNS:
         table.add_column(name, justify="right" if name in _NUMBERS else "left")
     for row in rows:
-        table.add_row(*map(escape, figure_cells(row)))
+        table.add_row(*map(shown, figure_cells(row)))
     return table
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
 from pipelines.registry import lineage as lineages
 from pipelines.registry.lineage import Comparison
@@ -21,6 +20,7 @@ from workflows.tables import (
     plain_table,
     with_bounds,
 )
+from workflows.text import shown
 
 _SHOWN = 12  # settings that differ, without --all
 
@@ -71,11 +71,11 @@ def _show(
 def _show_settings(
     console: Console, settings: Mapping[str, tuple[str | None, str | None]], everything: bool
 ) -> None:
-    shown = dict(list(settings.items())[: None if everything else _SHOWN])
-    for name, (former, present) in shown.items():
+    first = dict(list(settings.items())[: None if everything else _SHOWN])
+    for name, (former, present) in first.items():
         line = f"  {name} {former or '–'} → {present or '–'}"
-        console.print(escape(line), highlight=False, soft_wrap=everything)
-    if more := len(settings) - len(shown):
+        console.print(shown(line), highlight=False, soft_wrap=everything)
+    if more := len(settings) - len(first):
         console.print(f"  [dim]and {more} more settings[/]")
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import click
 from pydantic import BaseModel
 from rich.console import Console
-from rich.markup import escape
 
 from pipelines.config import RunConfig, merged, parse_override
 from pipelines.registry.tracking import flatten
 from workflows.spec import DEFAULT_PROFILE, Workflow, load_workflow
 from workflows.tables import JSON, echo_json
+from workflows.text import shown
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,17 @@ def command(
 ) -> None:
     """Show the settings of a modality: their values, where each comes from, and what they mean."""
     found = list(settings(load_workflow(modality), profile, overrides))
-    shown = [s for s in found if section is None or s.name.startswith(section)]
+    listed = [s for s in found if section is None or s.name.startswith(section)]
     if as_json:
-        echo_json(shown)
+        echo_json(listed)
         return
     console = Console()
-    for setting in shown:
+    for setting in listed:
         origin = "" if setting.origin == "default" else f" [yellow]{setting.origin}[/]"
-        name = f"[bold]{escape(setting.name)}[/]"
-        console.print(f"{name} = {escape(setting.value)}{origin}", highlight=False, soft_wrap=True)
+        name = f"[bold]{shown(setting.name)}[/]"
+        console.print(f"{name} = {shown(setting.value)}{origin}", highlight=False, soft_wrap=True)
         if setting.description:
-            console.print(f"    [dim]{escape(setting.description)}[/]", highlight=False)
+            console.print(f"    [dim]{shown(setting.description)}[/]", highlight=False)
 
 
 def settings(workflow: Workflow, profile: str, overrides: tuple[str, ...]) -> Iterator[Setting]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
 from pipelines.registry import promotion
 from pipelines.store.home import Home
 from workflows.registered import known_versions
 from workflows.tables import JSON, echo_json, plain_table
+from workflows.text import shown
 
 
 @click.command("history")
@@ -28,6 +28,6 @@ def command(modality: str, as_json: bool) -> None:
         what = f"{move.action} [red](forced)[/]" if move.forced else move.action
         before = "–" if move.before is None else str(move.before)
         champion = f"{before} → {move.version}"
-        cells = (what, champion, escape(move.who), escape(move.why))
+        cells = (what, champion, shown(move.who), shown(move.why))
         table.add_row(f"{move.at:%Y-%m-%d %H:%M}Z", *cells)
     Console().print(table)

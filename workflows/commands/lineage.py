@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
 from pipelines.flow import STEP_NAMES
 from pipelines.registry import lineage as lineages
@@ -13,6 +12,7 @@ from pipelines.registry.models import CHAMPION
 from workflows.console import MARKS
 from workflows.registered import called, find_version
 from workflows.tables import ALL, JSON, echo_json, figure_title, headlines, plain_table, with_bounds
+from workflows.text import shown
 
 _FINGERPRINT = 16  # characters shown, as the folder of the artifact is named
 
@@ -38,7 +38,7 @@ def _show(console: Console, found: Lineage, everything: bool) -> None:
     for name in headlines(found.figures):
         console.print(f"  {figure_title(name)} {with_bounds(found.figures, name)}")
     for gate in found.gates:
-        line = f"  {gate.tier}: {gate.name} {MARKS[gate.outcome]}: {escape(gate.reason)}"
+        line = f"  {gate.tier}: {gate.name} {MARKS[gate.outcome]}: {shown(gate.reason)}"
         console.print(line, highlight=False)
     table = plain_table("made of", "fingerprint")
     for step in sorted(found.fingerprints, key=_order):
@@ -57,7 +57,7 @@ def _show(console: Console, found: Lineage, everything: bool) -> None:
         console.print(f"evaluated {when} {fingerprint}: {figures}", highlight=False)
     if everything:
         for name, value in sorted(found.config.items()):
-            console.print(escape(f"{name}={value}"), highlight=False, soft_wrap=True)
+            console.print(shown(f"{name}={value}"), highlight=False, soft_wrap=True)
     else:
         console.print(f"[dim]--all shows whole fingerprints and {len(found.config)} settings[/]")
 

@@ -5,19 +5,30 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 import click
+from pydantic import SecretStr
 from rich.console import Console
-from rich.markup import escape
 
-from pipelines.service.config import TOKEN, TOKEN_FILE, ServiceConfig, token_from
+from pipelines.service.config import (
+    TOKEN,
+    TOKEN_FILE,
+    ServiceConfig,
+    token_file,
+    token_from,
+    token_of,
+)
 from pipelines.service.versions import AUTO, NONE, find_index, resolve
 from pipelines.store.home import Home
 from vitlens_core.api.sources import locate
 from vitlens_core.errors import ConfigError, VitlensError
+from vitlens_core.sandbox import protections
 from workflows.ports import HOST, require_free
+from workflows.text import shown
 
 _POLL_S = 2.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -29,34 +40,40 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option("--host", default=HOST, show_default=True, help="Interface to listen on.")
 @click.option("--index", default="auto", show_default=True, metavar="auto|FOLDER|none")
 @click.option("--replicas", default=1, show_default=True, type=click.IntRange(1))
-def command(sources: tuple[str, ...], port: int, host: str, index: str, replicas: int) -> None:
+@click.option("--allow-host", multiple=True, metavar="NAME", help="A name that clients use.")
+@click.option("--no-token", is_flag=True, help="Answer whoever reaches the port.")
+def command(**arguments: Any) -> None:
     """Serve models (models:/NAME@ALIAS, lens files) and the explorer until Ctrl-C."""
-    home = Home.from_environment()
-    serve(Console(stderr=True), home, sources, host, port, index, replicas)
+    serve(Console(stderr=True), Home.from_environment(), Arguments(**arguments))
 
 
-def serve(
-    console: Console,
-    home: Home,
-    sources: Sequence[str],
-    host: str,
-    port: int,
-    index: str,
-    replicas: int,
-) -> None:
+@dataclass(frozen=True)
+class Arguments:
+    """What the command line says."""
+
+    sources: tuple[str, ...]
+    port: int
+    host: str = HOST
+    index: str = AUTO
+    replicas: int = 1
+    allow_host: tuple[str, ...] = ()
+    no_token: bool = False
+
+
+def serve(console: Console, home: Home, arguments: Arguments) -> None:
     """Serve `sources` until Ctrl-C or SIGTERM.
 
     Raises:
         ConfigError: a source, an index, a token or a port that cannot be used.
         VitlensError: the service does not start, or ended by itself.
     """
-    config, search = settings(home, sources, index, replicas)
+    is_new = not token_file(home.root).exists()
+    config, search = settings(home, arguments)
+    host, port, replicas = arguments.host, arguments.port, arguments.replicas
     require_free("--port", port, host)
     if search:
-        console.print(f"[yellow]search     off: {escape(search)}[/]", soft_wrap=True)
-    if config.token is None and host not in _LOOPBACK:
-        warning = f"others can reach {host}, and no token is set: set {TOKEN} or {TOKEN_FILE}"
-        console.print(f"[yellow]{warning}[/]", soft_wrap=True)
+        console.print(f"[yellow]search     off: {shown(search)}[/]", soft_wrap=True)
+    _say_protections(console)
     # Late: Ray takes seconds to import, and the arguments are checked without it.
     from pipelines.service import deployment
 
@@ -64,14 +81,23 @@ def serve(
     _stop_on_signals()  # after the join: Ray replaces any handlers set before
     with suppress(KeyboardInterrupt), deployment.running(config, host, port, replicas):
         console.print(f"explorer   http://{host}:{port}/\ninterface  http://{host}:{port}/docs")
+        console.print(
+            _about_token(home, arguments, config, is_new=is_new), soft_wrap=True, highlight=False
+        )
         console.print("Ctrl-C stops it")
         _watch(deployment.state)
     console.print("stopped")
 
 
-def settings(
-    home: Home, sources: Sequence[str], index: str, replicas: int
-) -> tuple[ServiceConfig, str]:
+def _say_protections(console: Console) -> None:
+    """Print what keeps an uploaded file from doing harm on this machine."""
+    stated = {name: protections()[name] for name in ("files", "calls")}
+    colour = "yellow" if any(s.startswith("missing") for s in stated.values()) else "default"
+    line = ", ".join(f"{name}: {state}" for name, state in stated.items())
+    console.print(f"[{colour}]sandbox    {shown(line)}[/]", soft_wrap=True)
+
+
+def settings(home: Home, arguments: Arguments) -> tuple[ServiceConfig, str]:
     """Check the arguments and make the replicas' configuration of them.
 
     Returns:
@@ -81,19 +107,48 @@ def settings(
         ConfigError: see `serve`.
     """
     config = ServiceConfig(
-        sources=tuple(sources),
-        index=index,
+        sources=arguments.sources,
+        index=arguments.index,
         store=str(home.store.root),
-        token=token_from(),
-        threads=max(1, (os.cpu_count() or 1) // replicas),
+        token=_token(home, arguments),
+        hosts=("localhost", arguments.host, *arguments.allow_host),
+        threads=max(1, (os.cpu_count() or 1) // arguments.replicas),
     )
     versions = resolve(config.sources)
     for source in config.sources:
         locate(source)
     search_index = find_index(config, versions)
-    if index not in (AUTO, NONE) and isinstance(search_index, str):
+    if arguments.index not in (AUTO, NONE) and isinstance(search_index, str):
         raise ConfigError(f"--index: {search_index}")
     return config, search_index if isinstance(search_index, str) else ""
+
+
+def _token(home: Home, arguments: Arguments) -> SecretStr | None:
+    """Return the token: of the environment, or the home's own; None if it is switched off.
+
+    Raises:
+        ConfigError: it is switched off where others can reach the service.
+    """
+    given = token_from()
+    if not arguments.no_token:
+        return given or token_of(home.root)[0]
+    if given:
+        raise ConfigError(f"--no-token and {TOKEN} or {TOKEN_FILE}: unset one")
+    if arguments.host not in _LOOPBACK:
+        raise ConfigError(
+            f"--no-token and --host {arguments.host}: whoever reaches it could use the service; "
+            "leave out --no-token, or listen on 127.0.0.1"
+        )
+    return None
+
+
+def _about_token(home: Home, arguments: Arguments, config: ServiceConfig, *, is_new: bool) -> str:
+    if arguments.no_token:
+        return "[yellow]token      none: every user of this machine can use the service[/]"
+    if token_from():
+        return "token      that of the environment"
+    known = f"{config.token.get_secret_value()}, from now on " if is_new and config.token else ""
+    return f"token      {shown(known)}in {shown(str(token_file(home.root)))}"
 
 
 def _stop_on_signals() -> None:

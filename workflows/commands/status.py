@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from upath import UPath
 
 from pipelines.flow import STEP_NAMES
@@ -19,6 +18,7 @@ from pipelines.store.artifacts import MANIFEST, Artifact
 from pipelines.store.home import Home
 from workflows.spec import modality_names
 from workflows.tables import ALL, JSON, ago, echo_json, plain_table, size
+from workflows.text import shown
 from workflows.workplace import Workplace
 
 _SETTINGS = 3  # settings shown of those that differ from the champion's
@@ -40,6 +40,7 @@ def command(workplace: Workplace | None, everything: bool, as_json: bool) -> Non
 
 def facts(workplace: Workplace) -> dict[str, object]:
     """Return what `status` knows, for programs."""
+    found, unreadable = workplace.home.store.scan()
     return {
         "home": str(workplace.home.root),
         "versions": {name: workplace.registry.versions(name) for name in modality_names()},
@@ -53,8 +54,9 @@ def facts(workplace: Workplace) -> dict[str, object]:
                 "size_bytes": _size_bytes(artifact),
                 "age_s": round(_age_s(artifact)),
             }
-            for artifact in workplace.home.store.artifacts()
+            for artifact in found
         ],
+        "damaged": unreadable,
         "unfinished": list(map(str, _unfinished(workplace.home))),
     }
 
@@ -71,11 +73,10 @@ def show_status(console: Console, workplace: Workplace, everything: bool = False
             without.append(modality)
     if without:
         console.print(f"no version yet: {', '.join(without)}")
-    finished = sorted(
-        workplace.home.store.artifacts(), key=lambda a: (_order(a.manifest.step), -_age_s(a))
-    )
+    found, unreadable = workplace.home.store.scan()
+    finished = sorted(found, key=lambda a: (_order(a.manifest.step), -_age_s(a)))
     unfinished = _unfinished(workplace.home)
-    if not finished and not unfinished:
+    if not finished and not unfinished and not unreadable:
         console.print("no artifacts yet: `vitlens run MODALITY` makes them")
     elif everything:
         _show_artifacts(console, finished)
@@ -85,7 +86,9 @@ def show_status(console: Console, workplace: Workplace, everything: bool = False
         # Shards of a killed run, or of an artifact that is built piece by piece.
         shards = len(list(folder.glob("*.record.json")))
         name = f"{folder.parent.name} {folder.name}"
-        console.print(f"{name}: [yellow]unfinished[/], {shards} shards", highlight=False)
+        console.print(f"{shown(name)}: [yellow]unfinished[/], {shards} shards", highlight=False)
+    for damage in unreadable:
+        console.print(f"[red]damaged[/] {shown(damage)}", highlight=False)
 
 
 def _show_versions(
@@ -93,18 +96,18 @@ def _show_versions(
 ) -> None:
     champion = next((v for v in versions if CHAMPION in v.aliases), versions[-1])
     table = plain_table("version", "alias", "gates", "age", "settings", title=versions[0].name)
-    shown = versions if everything else versions[:_VERSIONS]
-    for version in shown:
+    newest = versions if everything else versions[:_VERSIONS]
+    for version in newest:
         gates = "[green]passed[/]" if version.gates_passed else "[red]failed[/]"
         gates = gates if version.gates else "[yellow]not checked[/]"
         if skipped := sum(gate.skipped for gate in version.gates):
             gates += f" [yellow]{skipped} skipped[/]"
         age = ago(time.time() - version.created_at.timestamp())
         settings = "" if version is champion else _differences(registry, champion, version)
-        aliases = ", ".join(version.aliases)
-        table.add_row(str(version.version), aliases, gates, age, escape(settings))
+        aliases = shown(", ".join(version.aliases))
+        table.add_row(str(version.version), aliases, gates, age, shown(settings))
     console.print(table)
-    if more := len(versions) - len(shown):
+    if more := len(versions) - len(newest):
         console.print(f"[dim]--all shows {more} older versions[/]")
 
 
@@ -124,7 +127,7 @@ def _show_steps(console: Console, finished: Sequence[Artifact]) -> None:
     for step, artifacts in by_step.items():
         bad = sum(len(a.manifest.quarantined) for a in artifacts)
         cells = (size(sum(map(_size_bytes, artifacts))), ago(min(map(_age_s, artifacts))))
-        table.add_row(step, str(len(artifacts)), *cells, f"[yellow]{bad}[/]" if bad else "")
+        table.add_row(shown(step), str(len(artifacts)), *cells, f"[yellow]{bad}[/]" if bad else "")
     console.print(table)
     total = size(sum(map(_size_bytes, finished)))
     console.print(f"{total} in all; --all lists each artifact, `vitlens gc` what nothing needs")
@@ -138,7 +141,7 @@ def _show_artifacts(console: Console, finished: Sequence[Artifact]) -> None:
         bad = len(manifest.quarantined)
         cells = (f"[yellow]{bad}[/]" if bad else "", size(_size_bytes(artifact)))
         age = ago(_age_s(artifact))
-        table.add_row(manifest.step, manifest.fingerprint[:12], counts, *cells, age)
+        table.add_row(shown(manifest.step), manifest.fingerprint[:12], shown(counts), *cells, age)
     console.print(table)
 
 

@@ -7,21 +7,26 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from pipelines.registry.models import connect
 from pipelines.registry.own_store import FILES, tracking_uri
+from pipelines.registry.server import connect, is_served
 from pipelines.store.home import Home
+from pipelines.store.text import redacted
 from vitlens_core.errors import VitlensError
 from workflows.environment import dagster_folder
-from workflows.ports import HOST, require_free
+from workflows.front import Front, serving
+from workflows.ports import require_free
 
+_CODE, _DAEMON = "code", "daemon"  # the code server, which both others ask; the schedules
 _START_TIMEOUT_S = 180
 _STOP_TIMEOUT_S = 20
 _POLL_S = 0.5
@@ -46,53 +51,64 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
         VitlensError: a server ended unexpectedly or does not answer; the message names its log.
     """
     tracking = tracking_uri(home.root)
-    remote = tracking.startswith(("http://", "https://"))
-    require_free("--port", port)
-    commands = {"dagster": (_dagster(port), port)}
-    if not remote:
-        require_free("--mlflow-port", mlflow_port)
+    ports = {"dagster": port} | ({} if is_served(home.root) else {"mlflow": mlflow_port})
+    for option, (_, chosen) in zip(("--port", "--mlflow-port"), ports.items(), strict=False):
+        require_free(option, chosen)
+    if "mlflow" in ports:
         connect(home.root)  # the tables are made, and name the places of a home that was moved
-        commands["mlflow"] = (_mlflow(tracking, home, mlflow_port), mlflow_port)
     # The servers would otherwise outlive a `kill` or a closed terminal.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack, suppress(KeyboardInterrupt):
-        servers = {
-            name: stack.enter_context(running(home, name, command))
-            for name, (command, _) in commands.items()
-        }
-        for name, (_, chosen) in commands.items():
-            _await_answer(home, name, servers[name], chosen)
-            console.print(f"{name:<8} http://{HOST}:{chosen}")
-        if remote:
-            console.print(f"mlflow   {tracking}")
-        console.print("Ctrl-C stops them")
+        # A folder that only this user can enter: whoever opens a socket in it can start runs.
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vitlens-ui-")))
+        servers = {}
+        for name, command in _commands(home, tracking, folder, mlflow="mlflow" in ports).items():
+            servers[name] = stack.enter_context(running(home, name, command, folder))
+            if name != _DAEMON:
+                _await_answer(home, name, servers[name], folder / name)
+        tell = partial(console.print, soft_wrap=True, highlight=False)
+        fronts = [Front(name, folder / name, chosen, tell) for name, chosen in ports.items()]
+        stack.enter_context(serving(fronts))
+        for front in fronts:
+            tell(f"{front.name:<8} {front.link}")
+        if "mlflow" not in ports:
+            tell(f"mlflow   {redacted(tracking)}")
+        console.print("Each link opens one browser. Ctrl-C stops the servers.")
         _watch(home, servers)
     console.print("stopped")
 
 
-def _dagster(port: int) -> list[str]:
-    module = ["-m", "workflows.definitions", "-h", HOST, "-p", str(port)]
-    return [sys.executable, "-m", "dagster", "dev", *module]
-
-
-def _mlflow(tracking: str, home: Home, port: int) -> list[str]:
-    stores = [
-        "--backend-store-uri",
-        tracking,
-        "--artifacts-destination",
-        str(home.root / FILES),
-    ]
-    served = ["--host", HOST, "--port", str(port), "--workers", "1"]
-    return [sys.executable, "-m", "mlflow", "server", *served, *stores]
+def _commands(home: Home, tracking: str, folder: Path, *, mlflow: bool) -> dict[str, list[str]]:
+    """Return the servers' commands in the order in which they start, by the name of the socket."""
+    python, code = [sys.executable, "-m"], ["--grpc-socket", str(folder / _CODE)]
+    module = ["-m", "workflows.definitions", "--use-python-environment-entry-point"]
+    commands = {
+        _CODE: [*python, "dagster", "code-server", "start", "-s", str(folder / _CODE), *module],
+        "dagster": [*python, "workflows.on_socket", str(folder / "dagster"), *code],
+        _DAEMON: [*python, "dagster._daemon", "run", *code],
+    }
+    stores = ["--backend-store-uri", tracking]
+    stores += ["--artifacts-destination", str(home.root / FILES)]
+    listen = ["--uvicorn-opts", f"--uds {folder / 'mlflow'}", "--workers", "1"]
+    return commands | (
+        {"mlflow": [*python, "mlflow", "server", *listen, *stores]} if mlflow else {}
+    )
 
 
 @contextmanager
-def running(home: Home, name: str, command: Sequence[str]) -> Generator[subprocess.Popen]:
-    """Run a server in a process group of its own; it is stopped with all its children."""
+def running(
+    home: Home, name: str, command: Sequence[str], folder: Path
+) -> Generator[subprocess.Popen]:
+    """Run a server in a process group of its own; it is stopped with all its children.
+
+    Args:
+        folder: for its temporary files, sockets among them.
+    """
     environment = {
         **os.environ,
         "VITLENS_HOME": str(home.root),
+        "TMPDIR": str(folder),
         "DAGSTER_HOME": str(dagster_folder(home)),
         "DAGSTER_GRPC_TIMEOUT_SECONDS": str(_CODE_TIMEOUT_S),
     }
@@ -103,7 +119,20 @@ def running(home: Home, name: str, command: Sequence[str]) -> Generator[subproce
     try:
         yield process
     finally:
-        _stop(process)
+        with _undisturbed():
+            _stop(process)
+
+
+@contextmanager
+def _undisturbed() -> Generator[None]:
+    """Ignore further signals of an impatient user, which would leave a server behind."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _stop(process: subprocess.Popen) -> None:
@@ -117,12 +146,12 @@ def _stop(process: subprocess.Popen) -> None:
             continue
 
 
-def _await_answer(home: Home, name: str, process: subprocess.Popen, port: int) -> None:
+def _await_answer(home: Home, name: str, process: subprocess.Popen, path: Path) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         require_alive(home, name, process)
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)) == 0:
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
                 return
         time.sleep(_POLL_S)
     raise VitlensError(f"{name} does not answer after {_START_TIMEOUT_S} s: see {_log(home, name)}")

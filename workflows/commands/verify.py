@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipelines.store.artifacts import Artifact
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError
 from workflows.exit_codes import FAILED
+from workflows.text import shown
 
 
 @click.command("verify")
@@ -36,21 +36,24 @@ def verify(console: Console, home: Home, step: str | None = None) -> int:
     Raises:
         ConfigError: there is no artifact to check.
     """
-    artifacts = [a for a in home.store.artifacts() if step in (None, a.manifest.step)]
-    if not artifacts:
+    found, unreadable = home.store.scan()
+    artifacts = [a for a in found if step in (None, a.manifest.step)]
+    if not artifacts and not unreadable:
         wanted = f"no artifacts of {step}" if step else "no artifacts"
         raise ConfigError(f"{home.store.root} holds {wanted}: `vitlens run MODALITY` makes them")
     artifacts.sort(key=lambda a: (a.manifest.step, a.fingerprint))
     total = sum(entry.size_bytes for a in artifacts for entry in a.manifest.files)
     columns = (TextColumn("verify"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    damaged = 0
+    damaged = len(unreadable)
+    for damage in unreadable:
+        console.print(f"[red]{shown(damage)}[/]", highlight=False, soft_wrap=True)
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("verify", total=total)
         for damage, size_bytes in _checked_files(artifacts):
             progress.advance(bar, size_bytes)
             if damage:
                 damaged += 1
-                console.print(f"[red]{escape(damage)}[/]", highlight=False, soft_wrap=True)
+                console.print(f"[red]{shown(damage)}[/]", highlight=False, soft_wrap=True)
     files = sum(len(a.manifest.files) for a in artifacts)
     verdict = f"[red]{damaged} damaged[/]" if damaged else "[green]none damaged[/]"
     console.print(f"{len(artifacts)} artifacts, {files} files, {total / 1e6:,.1f} MB: {verdict}")

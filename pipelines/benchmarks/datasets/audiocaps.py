@@ -16,7 +16,7 @@ PUBLISHED_COUNTS = (813, 963)
 
 
 def mount(root: str) -> Mounted:
-    settings = AudioCaps(root=root, splits=("test",), missing="quarantine")
+    settings = AudioCaps(root=root, splits=("test",), most_missing=0.99)
     mounted = of_source(settings, "audio")
     return replace(mounted, notes=(*mounted.notes, count_note(len(mounted.test))))
 

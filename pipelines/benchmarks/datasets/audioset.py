@@ -14,8 +14,9 @@ import numpy as np
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, left_out
 from pipelines.source.clips import key_of, take_note
 from pipelines.source.datasets.audioset import CLASSES, class_names, clip_path, entries, labels_of
+from vitlens_core.api.untrusted import UntrustedReader
+from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError
-from vitlens_core.modalities import audio
 
 LIST = "eval_data.json"
 
@@ -25,23 +26,24 @@ def mount(root: str) -> Mounted:
     folder = folder_of(root)
     names = class_names(folder / CLASSES)
     seen: dict[str, str] = {}
+    reader = UntrustedReader()
     test, absent = [], 0
     for where, entry in entries(folder / LIST):
         clip = clip_path(entry["wav"], folder, where)
         video = PurePosixPath(clip).stem
         take_note(seen, video, where)
         labels = tuple(labels_of(entry["labels"], names, where))
-        path = folder / clip
+        path = resolve_inside(folder, clip)
         if path.is_file():
-            test.append(Example(key_of(video), partial(_read, path), (path,), labels))
+            test.append(Example(key_of(video), partial(_read, reader, path), (path,), labels))
         absent += not path.is_file()
     if not test:
         raise ConfigError(f"{folder / LIST}: none of its {absent} clips is there")
     return Mounted(test, classes=tuple(dict.fromkeys(names.values())), notes=left_out(absent))
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    return {"audio": audio.MODALITY.read(path)}
+def _read(reader: UntrustedReader, path: Path) -> dict[str, np.ndarray]:
+    return {"audio": reader.read_raw("audio", path)}
 
 
 BENCHMARKS = (

@@ -30,8 +30,10 @@ import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, read_json
 from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, array_of, cloud, drawn
+from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError, InputError
-from vitlens_core.readers.files import existing, unreadable
+from vitlens_core.readers.files import unreadable
+from vitlens_core.readers.formats import existing
 from vitlens_core.readers.pickled import read_npy, read_pickle
 
 _NAMES = (
@@ -123,7 +125,7 @@ def _packed(path: Path) -> list[Example]:
 
 
 def _points_and_labels(path: Path) -> tuple[list[np.ndarray], list[int]]:
-    content = read_pickle(path, {".dat"})
+    content = read_pickle(path)
     if not isinstance(content, list | tuple) or len(content) != 2:
         raise InputError(f"{path}: expected a list of points and a list of labels")
     points, labels = content
@@ -163,7 +165,7 @@ def _texts(folder: Path) -> list[Example]:
     for line, name in enumerate(names, start=1):
         kind = name.rpartition("_")[0]
         label = _class(kind, f"{path}, line {line}")
-        file = folder / kind / f"{name}.txt"
+        file = resolve_inside(folder, f"{kind}/{name}.txt")
         if not file.is_file():
             raise ConfigError(f"{path}, line {line}: no file {file}")
         examples.append(Example(name, partial(_read_text, file), (file,), (label,)))
@@ -171,7 +173,7 @@ def _texts(folder: Path) -> list[Example]:
 
 
 def _read_text(path: Path) -> dict[str, np.ndarray]:
-    existing(path, {".txt"}, "points of an object")
+    existing(path, "points of an object")
     try:
         points = np.loadtxt(path, delimiter=",", ndmin=2, dtype=np.float32)
     except ValueError as error:

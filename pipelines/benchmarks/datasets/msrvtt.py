@@ -24,8 +24,9 @@ import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of
 from pipelines.source.clips import read_rows, take_note
+from vitlens_core.api.untrusted import UntrustedReader
+from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError
-from vitlens_core.modalities import audio, video
 
 LIST = "MSRVTT_JSFUSION_test.csv"
 COLUMNS = ("key", "vid_key", "video_id", "sentence")
@@ -37,6 +38,7 @@ def mount(root: str) -> Mounted:
     """Videos in the list's order. Raises ConfigError."""
     folder = folder_of(root)
     seen: dict[str, str] = {}
+    reader = UntrustedReader()
     test = []
     for where, row in read_rows(folder / LIST, COLUMNS):
         name, sentence = row["video_id"], row["sentence"].strip()
@@ -45,9 +47,10 @@ def mount(root: str) -> Mounted:
             raise ConfigError(f"{where}: expected a video_id such as video7010, found {name!r}")
         if not sentence:
             raise ConfigError(f"{where}: expected a sentence, found none")
-        seen_file, heard_file = _video(folder, name, where), folder / "audio" / f"{name}.wav"
+        seen_file = _video(folder, name, where)
+        heard_file = resolve_inside(folder, f"audio/{name}.wav")
         files = (seen_file, heard_file) if heard_file.is_file() else (seen_file,)
-        test.append(Example(name, partial(_read, *files), files, texts=(sentence,)))
+        test.append(Example(name, partial(_read, reader, *files), files, texts=(sentence,)))
     silent = sum(len(example.files) == 1 for example in test)
     notes = [f"{silent} of {len(test)} videos have no sound file"] if silent else []
     if len(test) != VIDEOS:
@@ -56,16 +59,16 @@ def mount(root: str) -> Mounted:
 
 
 def _video(folder: Path, name: str, where: str) -> Path:
-    places = [folder / "videos" / "all" / f"{name}.mp4", folder / "videos" / f"{name}.mp4"]
+    places = [resolve_inside(folder, f"videos/{part}{name}.mp4") for part in ("all/", "")]
     for path in places:
         if path.is_file():
             return path
     raise ConfigError(f"{where}: no file {places[0]}, nor {places[1]}")
 
 
-def _read(seen: Path, heard: Path | None = None) -> dict[str, np.ndarray]:
-    raws = {"video": video.MODALITY.read(seen)}
-    return raws | {"audio": audio.MODALITY.read(heard)} if heard else raws
+def _read(reader: UntrustedReader, seen: Path, heard: Path | None = None) -> dict[str, np.ndarray]:
+    raws = {"video": reader.read_raw("video", seen)}
+    return raws | {"audio": reader.read_raw("audio", heard)} if heard else raws
 
 
 BENCHMARKS = (

@@ -26,6 +26,7 @@ import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, read_json
 from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, cloud, drawn
+from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.readers.pickled import read_npy
 
@@ -47,7 +48,7 @@ def mount(root: str) -> Mounted:
         if entry["uid"] in seen:
             raise ConfigError(f"{where}: {entry['uid']} a second time")
         seen.add(entry["uid"])
-        file = folder / _place(entry["data_path"], where)
+        file = resolve_inside(folder, _place(entry["data_path"], where))
         if not file.is_file():
             raise ConfigError(f"{where}: no file {file}")
         label = entry["category"].replace("_", " ")

@@ -34,7 +34,8 @@ import numpy as np
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of
 from pipelines.benchmarks.clouds import OPENSHAPE, OPENSHAPE_POINTS, array_of, cloud, drawn
 from vitlens_core.errors import ConfigError, InputError
-from vitlens_core.readers.files import existing, optional, unreadable
+from vitlens_core.readers.files import optional, unreadable
+from vitlens_core.readers.formats import existing
 from vitlens_core.readers.pickled import read_npy
 
 CLASSES = (
@@ -54,6 +55,7 @@ CLASSES = (
     "sofa",
     "toilet",
 )
+_LARGEST_BYTES = 2**30  # the published file has 70 MB
 _LICENCE = "terms of use, research only"
 
 
@@ -70,7 +72,7 @@ def mount_h5(root: str) -> Mounted:
 
 def _mounted(path: Path, read: Any) -> Mounted:
     try:
-        existing(path, {".npy", ".h5"}, "ScanObjectNN's objects")
+        existing(path, "ScanObjectNN's objects")
         content = read(path, path.stat().st_mtime_ns)
         labels = _labels(content, path)
     except InputError as error:
@@ -96,9 +98,21 @@ def _of_h5(path: Path, changed_ns: int) -> Mapping[str, Any]:
     h5py = optional("h5py", extra="datasets")
     try:
         with h5py.File(path, "r") as file:
-            return {"xyz": file["data"][()], "label": file["label"][()]}
+            return {"xyz": _own(file, "data"), "label": _own(file, "label")}
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise unreadable(path, "an HDF5 file with data and label", error) from error
+
+
+def _own(file: Any, name: str) -> np.ndarray:
+    """Read a data set that lies in the file itself (`ValueError`: in another file)."""
+    h5py = optional("h5py", extra="datasets")
+    link = file.get(name, getlink=True)
+    found = file[name] if isinstance(link, h5py.HardLink) else None
+    if found is None or found.external or found.is_virtual:
+        raise ValueError(f"{name} lies in another file; expected it in this one")
+    if found.nbytes > _LARGEST_BYTES:
+        raise ValueError(f"{name} has {found.nbytes:,} bytes; expected up to {_LARGEST_BYTES:,}")
+    return found[()]
 
 
 def _labels(content: Mapping[str, Any], path: Path) -> list[int]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipelines.benchmarks.step import STEP as BENCHMARKS
 from pipelines.benchmarks.step import TABLE
@@ -18,6 +18,7 @@ from pipelines.evaluation.result import EvaluationResult, read_result
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
 from pipelines.store.artifacts import Artifact
+from pipelines.store.text import printable, redacted
 from vitlens_core.kinds import OneOf
 
 if TYPE_CHECKING:  # `models` imports this module, so importing it back would be a circle
@@ -45,6 +46,12 @@ class GateResult(BaseModel):
     reason: str
     tier: Tier = "thresholds"
     skipped: bool = False
+
+    @field_validator("reason")
+    @classmethod
+    def _fit_for_show(cls, reason: str) -> str:
+        """Tags hold it, terminals and reports show it: no secrets, no control characters."""
+        return printable(redacted(reason), lines=True)
 
     @property
     def outcome(self) -> Literal["passed", "failed", "skipped"]:

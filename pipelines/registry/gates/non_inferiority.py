@@ -23,7 +23,7 @@ from pipelines.registry.gates.base import Gate, GateContext, GateResult, Tier
 from pipelines.registry.models import ModelVersion
 from pipelines.registry.settings import NonInferiorityConfig
 from vitlens_core import metrics
-from vitlens_core.errors import CheckpointError, ConfigError, InputError
+from vitlens_core.errors import CheckpointError, ConfigError, InputError, IntegrityError
 from vitlens_core.metrics import Bootstrap
 
 _SHOWN = 5  # classes that a message names
@@ -55,7 +55,7 @@ class NonInferiority(NonInferiorityConfig, Gate):
             folder = models.download(champion.uri, context.home)
             targets = context.artifacts["targets"]
             keys, theirs = hits_of(folder, context.runtime, context.split, targets)
-        except (InputError, CheckpointError, ConfigError) as error:
+        except (InputError, CheckpointError, ConfigError, IntegrityError) as error:
             return self._result(math.nan, f"{title} cannot embed these samples: {error}")
         ours = np.array([predictions[key].correct for key in keys])
         bootstrap = Bootstrap(self.resamples, self.seed, [predictions[key].group for key in keys])

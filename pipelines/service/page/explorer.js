@@ -1,17 +1,11 @@
 "use strict";
 // One query at a time: a file or words, asked of /search and /zero_shot at once.
 
-const ENDINGS = {
-  glb: ["point_cloud"], ply: ["point_cloud"],
-  png: ["image", "depth", "thermal", "tactile"], jpg: ["image", "thermal", "tactile"],
-  jpeg: ["image", "thermal", "tactile"], webp: ["image"], bmp: ["image"], gif: ["image", "video"],
-  tif: ["image", "depth", "thermal"], tiff: ["image", "depth", "thermal"],
-  wav: ["audio"], flac: ["audio"], ogg: ["audio"], mp3: ["audio"],
-  mp4: ["video"], m4v: ["video"], mov: ["video"], webm: ["video"], mkv: ["video"], avi: ["video"],
-  txt: ["text"],
-};
+// Of the modalities that take a file, the first in this order is meant: a picture, not a depth map.
+const LIKELY = ["image", "video", "audio", "point_cloud"];
+const SOUND_ONLY = ["m4a", "m4b", "mka", "oga", "opus", "wma"]; // of containers that may hold videos
 const WORDS = {
-  point_cloud: "3D objects (.glb, .ply)", image: "images", audio: "sounds (.wav, .mp3)",
+  point_cloud: "3D objects (.glb, .ply, .obj)", image: "images", audio: "sounds (.wav, .mp3, .m4a)",
   video: "videos", depth: "depth maps (.png, .npy)",
 };
 const KINDS = { signal: "embeddings of the lens", image: "their images", text: "their captions" };
@@ -21,6 +15,13 @@ const $ = (id) => document.getElementById(id);
 let served = null;
 let file = null;
 let pending = null;
+
+function likelyModality(ending) {
+  if (ending === "txt" && served.modalities.includes("text")) return "text";
+  const takes = served.modalities.filter((name) => served.endings[name].includes(`.${ending}`));
+  const likely = SOUND_ONLY.includes(ending) ? ["audio", ...LIKELY] : LIKELY;
+  return likely.find((name) => takes.includes(name)) || takes[0] || served.lensed[0];
+}
 
 function text(value) { return value.replaceAll("_", " "); }
 
@@ -79,7 +80,7 @@ function fill(select, values, words) {
 function modalityOf(name) {
   if ($("modality").value) return $("modality").value;
   const ending = name.includes(".") ? name.split(".").pop().toLowerCase() : "";
-  const found = (ENDINGS[ending] || served.lensed).find((one) => served.modalities.includes(one));
+  const found = likelyModality(ending);
   if (found) return found;
   throw new Error(`This service cannot read ${ending ? `.${ending} files` : name}. ` +
     `It reads: ${served.modalities.map(text).join(", ")}.`);

@@ -16,6 +16,7 @@ from pydantic import Field
 from pipelines.source.base import Pair, SourceSettings
 from pipelines.source.clips import MidFrames, key_of, read_rows, take_note
 from pipelines.store.splits import Split
+from vitlens_core import caps
 from vitlens_core.errors import ConfigError
 
 CLASSES = "class_labels_indices.csv"
@@ -62,7 +63,7 @@ class AudioSet(SourceSettings):
             ("test", self.test_list),
         )
         for split, file in lists:
-            for where, entry in entries(folder / file) if file else ():
+            for where, entry in entries(self.place(file)) if file else ():
                 clip = clip_path(entry["wav"], folder, where)
                 video = PurePosixPath(clip).stem
                 take_note(seen, video, where)
@@ -93,7 +94,7 @@ def entries(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     if not path.is_file():
         raise ConfigError(f"source.root: no file {path}; name another list, or null for none")
     try:
-        content: object = json.loads(path.read_text(encoding="utf-8"))
+        content: object = json.loads(caps.read_text(path, caps.LIST_BYTES, "a list"))
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
     listed = content.get("data") if isinstance(content, dict) else None

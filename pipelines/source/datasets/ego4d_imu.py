@@ -23,7 +23,8 @@ from pipelines.source.base import Pair, SourceSettings
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities.base import Modality
 from vitlens_core.modalities.imu import at_400_hz
-from vitlens_core.readers.files import existing, optional, unreadable
+from vitlens_core.readers.files import optional, unreadable
+from vitlens_core.readers.formats import existing
 
 RATE_HZ = 200.0  # nominal; sensors run at 198 to 202 Hz and their clocks jitter
 LONGEST_GAP_S = 0.1
@@ -98,7 +99,7 @@ class Ego4dImu(SourceSettings):
 
     def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """[6, time] at 400 Hz. Raises InputError: a gap, or numbers that are missing."""
-        path = self.folder() / pair.signal
+        path = self.place(pair.signal)
         samples = _samples(path)
         start_s = pair.reader_options["start_s"]
         end_s = start_s + self.window_s
@@ -204,7 +205,7 @@ def _samples(path: Path) -> Samples:
     """A video's rows with a time, in order of time."""
     pandas = optional("pandas", extra="datasets")
 
-    existing(path, {".csv"}, "a table of IMU samples")
+    existing(path, "a table of IMU samples")
     try:
         table = pandas.read_csv(path, usecols=[TIME, *CHANNELS], dtype=np.float64)
     except ValueError as error:  # pandas' own parser errors too

@@ -19,7 +19,8 @@ from pipelines.store.splits import Split
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities.base import Modality
 from vitlens_core.modalities.imu import G_M_S2, at_400_hz
-from vitlens_core.readers.files import existing, unreadable
+from vitlens_core.readers.files import unreadable
+from vitlens_core.readers.formats import existing
 
 RATE_HZ = 50.0
 _LICENCE = "CC BY 4.0 (UCI); the README in the archive forbids commercial use"
@@ -94,8 +95,8 @@ class Hapt(SourceSettings):
     def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """[6, time] at 400 Hz, acceleration first. Raises InputError."""
         first, samples = pair.reader_options["first"], pair.reader_options["samples"]
-        acceleration = _rows(self.folder() / pair.signal, first, samples) * G_M_S2
-        rotation = _rows(self.folder() / pair.reader_options["gyroscope"], first, samples)
+        acceleration = _rows(self.place(pair.signal), first, samples) * G_M_S2
+        rotation = _rows(self.place(pair.reader_options["gyroscope"]), first, samples)
         return at_400_hz(np.concatenate([acceleration, rotation], axis=1).T, RATE_HZ)
 
     def _window_starts(self, stretch: Stretch, samples: int) -> list[int]:
@@ -194,7 +195,7 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
 
 def _rows(path: Path, first: int, count: int) -> np.ndarray:
     """Rows first..first + count − 1 of a file of three columns, counted from 1: [count, 3]."""
-    existing(path, {".txt"}, "a recording of three columns")
+    existing(path, "a recording of three columns")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about no rows, which is refused below

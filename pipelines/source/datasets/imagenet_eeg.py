@@ -138,7 +138,7 @@ class ImagenetEeg(SourceSettings):
 
     def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """[128, time] at 1 kHz. Raises InputError."""
-        recordings = _recordings(self.folder() / pair.signal)
+        recordings = _recordings(self.place(pair.signal))
         number = pair.reader_options["recording"]
         if number >= len(recordings):
             raise InputError(

@@ -67,7 +67,7 @@ class Llvip(SourceSettings):
 
     def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """Brightness [H, W] in 0..1 of the crop. Raises InputError."""
-        path = self.folder() / pair.signal
+        path = self.place(pair.signal)
         crop = _crop(read_rgb(path), pair, path).astype(np.float32)
         # The camera's pictures are grey, whether the file has one channel or three.
         if np.ptp(crop, axis=2).mean() > _GREY_LEVELS:
@@ -76,7 +76,7 @@ class Llvip(SourceSettings):
 
     def images(self, pair: Pair) -> list[np.ndarray]:
         """The same crop in visible light, uint8 RGB [H, W, 3]. Raises InputError."""
-        path = self.folder() / pair.images[0]
+        path = self.place(pair.images[0])
         return [_crop(read_rgb(path), pair, path)]
 
 

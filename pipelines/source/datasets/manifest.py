@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast
 
@@ -18,7 +18,9 @@ import numpy as np
 from pydantic import Field, ValidationError, validate_call
 
 from pipelines.source.base import Pair, SourceSettings, is_key, plain_key
+from pipelines.source.words import caption, word
 from pipelines.store.splits import SPLITS, Split
+from vitlens_core import caps
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.base import Modality
 
@@ -38,6 +40,8 @@ COLUMNS = (
     "creator",
 )
 _TOLD = 20  # most mistakes that a message lists
+_ROWS_AT_ONCE = 4096
+_BYTES_OF_A_CELL = 8
 _WIDTHS = ""  # key for the numbers of cells of a bad row; no column can have this name
 
 Row = Mapping[str, Any]
@@ -68,7 +72,7 @@ class Manifest(SourceSettings):
 
     def pairs(self) -> Iterable[Pair]:
         """The rows in their order. Raises ConfigError with the first 20 mistakes."""
-        path = self.folder() / self.table
+        path = self.place(self.table)
         columns, rows = _table(path)
         _check_columns(columns, path)
         pairs: list[Pair] = []
@@ -89,7 +93,7 @@ class Manifest(SourceSettings):
 
     def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """The recording, read with the row's options. Raises InputError, ConfigError."""
-        return read_with(modality, self.folder() / pair.signal, pair.reader_options)
+        return read_with(modality, self.place(pair.signal), pair.reader_options)
 
 
 def read_with(modality: Modality, path: Path, options: Mapping[str, Any]) -> np.ndarray:
@@ -117,12 +121,10 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
     """Return the names of the columns and the numbered rows; empty CSV lines are skipped."""
     if not path.is_file():
         raise ConfigError(f"source.table: no file {path}; name the table in source.root")
+    caps.check_size(path, caps.TABLE_BYTES, "a table")
     try:
         if path.suffix.lower() == ".parquet":
-            import pyarrow.parquet  # late: settings are checked without it
-
-            content = pyarrow.parquet.read_table(path)
-            return content.column_names, list(enumerate(content.to_pylist(), start=2))
+            return _parquet(path)
         if path.suffix.lower() == ".csv":
             with path.open(encoding="utf-8-sig", newline="") as file:
                 lines = csv.reader(file, strict=True)
@@ -135,6 +137,25 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
     except (ValueError, csv.Error) as error:
         raise ConfigError(f"{path} cannot be read as a table: {error}") from error
     raise ConfigError(f"source.table: expected .csv or .parquet, found {path.name}")
+
+
+def _parquet(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
+    """Read a Parquet file in batches; dictionaries and runs may unpack to many times its size."""
+    import pyarrow.parquet  # late: settings are checked without it
+
+    rows: list[tuple[int, Row]] = []
+    unpacked = 0
+    with pyarrow.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+            # As Python objects: a value that Parquet stores once is there in every row.
+            unpacked += batch.nbytes + batch.num_rows * batch.num_columns * _BYTES_OF_A_CELL
+            if unpacked > caps.TABLE_BYTES:
+                raise ConfigError(
+                    f"{path} unpacks to more than {caps.TABLE_BYTES:,} bytes at row {len(rows)}; "
+                    "divide the table"
+                )
+            rows += enumerate(batch.to_pylist(), start=2 + len(rows))
+        return file.schema_arrow.names, rows
 
 
 def _row(header: list[str], cells: list[str]) -> Row:
@@ -169,7 +190,7 @@ def _pair(row: Row) -> Pair:
         reader_options={
             name.removeprefix(READING): _value(value)
             for name, value in row.items()
-            if name.startswith(READING) and value not in (None, "")
+            if name.startswith(READING) and _is_stated(value)
         },
         images=_several(row.get("image")),
         texts=_several(row.get("text")),
@@ -191,6 +212,7 @@ def _mistakes(row: Row, pair: Pair) -> list[str]:
     mistakes: list[str] = []
     if _WIDTHS in row:
         mistakes.append("found {} cells under a header of {}".format(*row[_WIDTHS]))
+    mistakes += _no_words(row)
     if not pair.signal:
         mistakes.append("no signal")
     if not (pair.images or pair.texts or pair.teachers or pair.label):
@@ -207,6 +229,20 @@ def _mistakes(row: Row, pair: Pair) -> list[str]:
     return mistakes
 
 
+def _no_words(row: Row) -> Iterator[str]:
+    """Yield the cells that hold a list or an object where a word is expected."""
+    for name, value in row.items():
+        several = name in ("image", "text") or name.startswith(TEACHER)
+        cells = value if several and isinstance(value, list) else [value]
+        if not name or name.startswith(READING):
+            continue
+        for cell in cells:
+            try:
+                word(cell)
+            except ValueError as error:
+                yield f"{name}: {error}"
+
+
 def _told(mistakes: list[str], path: Path) -> str:
     more = f"\n  and {len(mistakes) - _TOLD} more" if len(mistakes) > _TOLD else ""
     lines = "".join(f"\n  {mistake}" for mistake in mistakes[:_TOLD])
@@ -215,13 +251,24 @@ def _told(mistakes: list[str], path: Path) -> str:
 
 
 def _text(row: Row, name: str) -> str:
-    value = row.get(name)
-    return "" if value is None else str(value).strip()
+    """Return a word of a row; what is none is told by `_mistakes`."""
+    try:
+        return word(row.get(name))
+    except ValueError:
+        return ""
 
 
 def _several(value: Any) -> tuple[str, ...]:
-    parts = value if isinstance(value, list) else str(value or "").split(SEVERAL)
-    return tuple(text for part in parts if (text := str(part).strip()))
+    parts = value.split(SEVERAL) if isinstance(value, str) else value
+    parts = parts if isinstance(parts, list) else [parts]
+    try:
+        return tuple(text for part in parts if (text := caption(part)))
+    except ValueError:
+        return ()
+
+
+def _is_stated(value: Any) -> bool:
+    return value is not None and value != "" and value == value  # NaN is not equal to itself
 
 
 def _value(value: Any) -> Any:

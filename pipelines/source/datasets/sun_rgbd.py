@@ -14,6 +14,8 @@ import numpy as np
 
 from pipelines.source.base import Pair, SourceSettings, plain_key
 from pipelines.store.splits import Split
+from vitlens_core import caps
+from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.depth import BASELINES_M
 from vitlens_core.readers.files import optional
@@ -157,12 +159,12 @@ def _scene_of(entry: str, path: Path, variable: str) -> str:
 
 
 def _annotation(folder: Path, scene: str, name: str) -> str:
-    path = folder / DATA / scene / name
+    path = resolve_inside(folder, f"{DATA}/{scene}/{name}")
     if not path.is_file():
         raise ConfigError(
             f"the official split names {scene}, but {path} does not exist: {_FETCH}, whole"
         )
-    return path.read_text()
+    return caps.read_text(path, caps.TEXT_BYTES, "a short text")
 
 
 def _focal_px(folder: Path, scene: str) -> float:
@@ -185,7 +187,8 @@ def _only_file(folder: Path, scene: str, kind: str, pattern: str) -> str:
 
     It is found by listing, as the names of depth and picture sometimes differ.
     """
-    files = sorted(path.name for path in (folder / DATA / scene / kind).glob(pattern))
+    of_kind = resolve_inside(folder, f"{DATA}/{scene}/{kind}")
+    files = sorted(path.name for path in of_kind.glob(pattern))
     if len(files) != 1:
         raise ConfigError(
             f"{folder / DATA / scene}/{kind} has {len(files)} files {pattern}; expected one"

@@ -20,6 +20,7 @@ from pydantic import Field
 from pipelines.source.base import PACKAGE, Pair, SourceSettings
 from pipelines.source.clips import key_of
 from pipelines.store.files import file_entry, made_once
+from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError, IntegrityError, TransientError
 
 # Folders of the collection with one kind of thing; stamps in other folders have no label.
@@ -131,7 +132,7 @@ class TuxpaintStamps(SourceSettings):
                 f"{' and <name>.ogg' if self.sound else ''}) under {folder}"
             )
         for stamp in stamps:
-            caption = _caption(folder / f"{stamp}.txt")
+            caption = _caption(self.place(f"{stamp}.txt"))
             shared = _SHARED_RECORDINGS.get(stamp) if self.sound else None
             yield Pair(
                 key=key_of(stamp.replace("/", "-")),
@@ -146,7 +147,7 @@ class TuxpaintStamps(SourceSettings):
             )
 
     def _is_taken(self, folder: Path, caption: str) -> bool:
-        stamp = folder / caption
+        stamp = resolve_inside(folder, caption)
         if not stamp.with_suffix(".png").is_file():
             return False
         if not self.sound:

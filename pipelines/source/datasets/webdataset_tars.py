@@ -11,17 +11,21 @@ import json
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.source.base import Pair, SourceSettings, plain_key
+from pipelines.source.base import Incomplete, Pair, SourceSettings, plain_key
 from pipelines.source.datasets.manifest import read_with
+from pipelines.source.words import caption, word
 from pipelines.store.splits import Split
+from vitlens_core import caps
+from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities.base import Modality
 from vitlens_core.readers.pictures import read_rgb
@@ -33,6 +37,10 @@ Place = list[Any]
 """Offset and size in the tar in bytes, and the file's ending: plain JSON."""
 
 
+class _BadSampleError(Exception):
+    """One sample is wrong; its tar is not."""
+
+
 @dataclass
 class Sample:
     """Files of one name that lie side by side in a tar."""
@@ -40,6 +48,7 @@ class Sample:
     name: str
     places: dict[str, Place] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    mistake: str = ""
 
 
 class WebdatasetTars(SourceSettings):
@@ -78,8 +87,12 @@ class WebdatasetTars(SourceSettings):
             raise ValueError("name the tars by globs in train, val, test or unsplit")
         return self
 
-    def pairs(self) -> Iterator[Pair]:
-        """Samples by side, tar and place. Raises ConfigError."""
+    def pairs(self) -> Iterator[Pair | Incomplete]:
+        """Samples by side, tar and place; those without a recording are incomplete.
+
+        Raises:
+            ConfigError: a tar is damaged, or its samples contradict each other.
+        """
         folder = self.folder()
         seen: dict[str, str] = {}
         for path, side in self._tars(folder).items():
@@ -96,16 +109,36 @@ class WebdatasetTars(SourceSettings):
 
     def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """The recording. Raises InputError, ConfigError: an option that its reader lacks."""
-        with _copy(self.folder() / pair.signal, pair.reader_options["signal"]) as file:
-            return read_with(modality, Path(file.name), self.reader_options)
+        with self._file(pair.signal, pair.reader_options["signal"]) as path:
+            return read_with(modality, path, self.reader_options)
 
     def images(self, pair: Pair) -> list[np.ndarray]:
         """Its images, uint8 RGB [H, W, 3] each. Raises InputError."""
         read: list[np.ndarray] = []
         for tar, place in zip(pair.images, pair.reader_options["images"], strict=True):
-            with _copy(self.folder() / tar, place) as file:
-                read.append(read_rgb(file.name))
+            with self._file(tar, place) as path:
+                read.append(read_rgb(path))
         return read
+
+    def lay_out(self, pair: Pair, inbox: Path) -> list[Path]:
+        """Copy the pair's files out of its tar. Raises InputError: the tar is cut short."""
+        places = [pair.reader_options["signal"], *pair.reader_options["images"]]
+        copies = []
+        for name, place in zip(pair.files, places, strict=True):
+            copies.append(_copy_in(inbox, place))
+            copies[-1].write_bytes(_content(self.place(name), place))
+        return copies
+
+    @contextmanager
+    def _file(self, tar: str, place: Place) -> Generator[Path]:
+        """Show a file of a tar as a file of its own; `lay_out` may have made it."""
+        if self._inbox is not None:
+            yield _copy_in(self._inbox, place)
+            return
+        with tempfile.NamedTemporaryFile(suffix=f".{place[2]}") as file:
+            file.write(_content(self.place(tar), place))
+            file.flush()
+            yield Path(file.name)
 
     def _tars(self, folder: Path) -> dict[Path, Split | None]:
         tars: dict[Path, Split | None] = {}
@@ -117,7 +150,8 @@ class WebdatasetTars(SourceSettings):
         }
         for side, globs in sides.items():
             for glob in globs:
-                matches = [] if glob.startswith("/") or not glob else sorted(folder.glob(glob))
+                is_inside = glob and not glob.startswith("/") and ".." not in Path(glob).parts
+                matches = sorted(folder.glob(glob)) if is_inside else []
                 if not matches:
                     raise ConfigError(f"source.{side or 'unsplit'}: no tar {glob!r} in {folder}")
                 if twice := [path for path in matches if tars.get(path, side) != side]:
@@ -128,37 +162,50 @@ class WebdatasetTars(SourceSettings):
                 tars |= dict.fromkeys(matches, side)
         return tars
 
-    def _pair(self, tar: str, sample: Sample, side: Split | None) -> Pair:
+    def _pair(self, tar: str, sample: Sample, side: Split | None) -> Pair | Incomplete:
         where = f"{tar}, sample {sample.name}"
-        if self.signal not in sample.places:
-            raise ConfigError(
-                f"{where}: no .{self.signal}, found {', '.join(sorted(sample.places))}; set "
-                "source.signal to the ending of the recordings"
+        key = plain_key(f"{tar.removesuffix('.tar')}-{sample.name}")
+        signal = self.signal.lower()
+        if signal not in sample.places:
+            return Incomplete(
+                key,
+                f"{where}: no .{signal}, found {', '.join(sorted(sample.places))}; a download "
+                "failed, or source.signal is not the ending of the recordings",
             )
+        try:
+            return self._complete(key, tar, sample, side)
+        except _BadSampleError as error:
+            return Incomplete(key, f"{where}: {error}")
+
+    def _complete(self, key: str, tar: str, sample: Sample, side: Split | None) -> Pair:
+        """Make the pair of a sample with a recording (`_BadSampleError`: it is wrong)."""
+        if sample.mistake:
+            raise _BadSampleError(sample.mistake)
+        signal, where = self.signal.lower(), f"{tar}, sample {sample.name}"
         images = [
             sample.places[ending]
             for ending in sorted(sample.places)
-            if ending != self.signal and _last(ending) in self.pictures
+            if ending != signal and _last(ending) in self.pictures
         ]
-        texts = tuple(filter(None, map(str.strip, sample.texts.get(TEXT, "").splitlines())))
-        details = _details(sample, where)
+        texts = tuple(filter(None, map(caption, sample.texts.get(TEXT, "").splitlines())))
+        details = _details(sample)
         label = self._label(sample, details, where)
         if not (images or texts or label):
-            raise ConfigError(f"{where}: expected an image, a caption or a class, found none")
+            raise _BadSampleError("expected an image, a caption or a class, found none")
         return Pair(
-            key=plain_key(f"{tar.removesuffix('.tar')}-{sample.name}"),
+            key=key,
             signal=tar,
-            reader_options={"signal": sample.places[self.signal], "images": images},
+            reader_options={"signal": sample.places[signal], "images": images},
             images=(tar,) * len(images),
             texts=texts,
             label=label,
             split=side,
-            group=str(details.get("group", "")),
+            group=_word(details, "group"),
             name=sample.name,
         )
 
     def _label(self, sample: Sample, details: dict[str, Any], where: str) -> str | None:
-        stated = sample.texts.get(CLASS, str(details.get("label", ""))).strip()
+        stated = word(sample.texts.get(CLASS, "")) or _word(details, "label")
         if not stated.isdigit():
             return stated or None
         if int(stated) >= len(self.classes):
@@ -169,14 +216,21 @@ class WebdatasetTars(SourceSettings):
         return self.classes[int(stated)]
 
 
-def _details(sample: Sample, where: str) -> dict[str, Any]:
+def _details(sample: Sample) -> dict[str, Any]:
     try:
         details = json.loads(sample.texts.get(DETAILS, "{}"))
     except ValueError as error:
-        raise ConfigError(f"{where}: its .json is not JSON: {error}") from error
+        raise _BadSampleError(f"its .json is not JSON: {error}") from error
     if not isinstance(details, dict):
-        raise ConfigError(f"{where}: expected an object in .json, found {type(details).__name__}")
+        raise _BadSampleError(f"expected an object in .json, found {type(details).__name__}")
     return details
+
+
+def _word(details: dict[str, Any], name: str) -> str:
+    try:
+        return word(details.get(name))
+    except ValueError as error:
+        raise _BadSampleError(f"its .json has {name}: {error}") from error
 
 
 def _samples(path: Path) -> Iterator[Sample]:
@@ -188,7 +242,10 @@ def _samples(path: Path) -> Iterator[Sample]:
                 match = _NAME.fullmatch(member.name)
                 if not member.isfile() or match is None or _is_meta(member.name):
                     continue
-                name, ending = match.groups()
+                if member.issparse():
+                    raise ConfigError(f"{path}: {member.name} is sparse; pack the tar without -S")
+                # In lower case, as the webdataset library reads them.
+                name, ending = match[1], match[2].lower()
                 if name != sample.name:
                     if sample.places:
                         yield sample
@@ -196,15 +253,29 @@ def _samples(path: Path) -> Iterator[Sample]:
                 if ending in sample.places:
                     raise ConfigError(f"{path}: sample {name} has two files .{ending}")
                 sample.places[ending] = [member.offset_data, member.size, _last(ending)]
-                if ending in (TEXT, CLASS, DETAILS) and (content := tar.extractfile(member)):
-                    sample.texts[ending] = content.read().decode("utf-8")
-    except (tarfile.TarError, EOFError, UnicodeDecodeError) as error:
+                if ending in (TEXT, CLASS, DETAILS):
+                    _take_text(sample, ending, tar, member)
+    except (tarfile.TarError, EOFError) as error:
         raise ConfigError(
             f"{path} cannot be read as an uncompressed tar after sample {sample.name or 'none'}: "
             f"{error}"
         ) from error
     if sample.places:
         yield sample
+
+
+def _take_text(sample: Sample, ending: str, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    if member.size > caps.TEXT_BYTES:
+        sample.mistake = (
+            f"its .{ending} has {member.size:,} bytes; expected up to {caps.TEXT_BYTES:,}"
+        )
+        return
+    content = tar.extractfile(member)
+    assert content is not None, "a file has content"
+    try:
+        sample.texts[ending] = content.read(caps.TEXT_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        sample.mistake = f"its .{ending} is no UTF-8 text: {error}"
 
 
 def _is_meta(name: str) -> bool:
@@ -215,21 +286,23 @@ def _last(ending: str) -> str:
     return ending.rpartition(".")[2].lower()
 
 
-def _copy(tar: Path, place: Place) -> IO[bytes]:
-    """Copy a file of a tar to a temporary file with its ending, which is deleted when closed."""
-    offset, size, ending = place
+def _copy_in(inbox: Path, place: Place) -> Path:
+    offset, _, ending = place
+    return resolve_inside(inbox, f"{offset}.{ending}")
+
+
+def _content(tar: Path, place: Place) -> bytes:
+    """Read a file of a tar (`InputError`: the tar ends before)."""
+    offset, size, _ = place
     try:
         with tar.open("rb") as file:
             file.seek(offset)
-            content = file.read(size)
+            content = file.read(min(size, tar.stat().st_size))
     except OSError as error:
         raise InputError(f"{tar} cannot be read: {error}") from error
     if len(content) != size:
         raise InputError(f"expected {size} bytes at {offset} of {tar}, found {len(content)}")
-    copy = tempfile.NamedTemporaryFile(suffix=f".{ending}")  # noqa: SIM115 (the caller closes it)
-    copy.write(content)
-    copy.flush()
-    return copy
+    return content
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pipelines.benchmarks.base import Example
-from vitlens_core.api.encoders import Encoder, SignalTower, signal_encoder
+from vitlens_core.api.encoders import Encoder, Preparation, SignalTower, signal_encoder
 from vitlens_core.api.model import Model
 from vitlens_core.modalities.base import SignalConfig, TokenizerConfig
 from vitlens_core.models.tower import mean_of_clips
@@ -24,6 +24,13 @@ def listed(counts: Mapping[str, int], read: Callable[[], Any] = dict) -> list[Ex
         for name, count in counts.items()
         for i in range(count)
     ]
+
+
+class AsIs(Preparation):
+    """Stores a raw input as it is."""
+
+    def store(self, raw: Any) -> Any:
+        return raw
 
 
 def model_of(
@@ -47,8 +54,8 @@ def model_of(
         rows = [next(v for word, v in words.items() if word in text) for text in stored]
         return torch.nn.functional.normalize(torch.tensor(rows, dtype=torch.float32), dim=-1)
 
-    own = signal_encoder(SignalTower(signal, tokenizer, whole), temperature)
-    encoders = {name: own, "text": Encoder(lambda raw: raw, texts, temperature), **others}
+    own = signal_encoder(name, SignalTower(signal, tokenizer, whole), temperature)
+    encoders = {name: own, "text": Encoder(AsIs("text"), texts, temperature), **others}
     return Model(encoders, torch.device("cpu"), "fp32")
 
 
@@ -59,7 +66,7 @@ def vectors(embed: Callable[[Any], Sequence[float]]) -> Encoder:
         found = torch.tensor([list(embed(raw)) for raw in stored], dtype=torch.float32)
         return torch.nn.functional.normalize(found, dim=-1)
 
-    return Encoder(lambda raw: raw, rows, 0.1)
+    return Encoder(AsIs("text"), rows, 0.1)
 
 
 def file_in(folder: Path, name: str, content: bytes = b"x") -> Path:

@@ -55,7 +55,8 @@ def inputs(runtime: Runtime, tiny_lit: str) -> dict[str, Artifact]:
     foundation = synthetic.foundation(runtime.store, tiny_lit)
     lens = lens_of(runtime.store, foundation)
     evaluation = evaluated(runtime.store, lens, emergent=False)
-    return {"foundation": foundation, "lens": lens, "evaluation": evaluation}
+    targets = synthetic.targets(runtime.store, {"train": (3,), "val": (1,)})
+    return {"targets": targets, "foundation": foundation, "lens": lens, "evaluation": evaluation}
 
 
 def _config(**settings: Any) -> BenchmarksConfig:

@@ -385,3 +385,21 @@ def test_point_clouds_of_a_protocol_s_lens_need_no_note():
     tower = model_of(clouds, protocol, "point_cloud", lambda s: s, WORDS)
     assert deviations(tower, benchmarks()["modelnet40_ulip"]) == []
     assert len(deviations(tower, benchmarks()["modelnet40_openshape"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "seen", "said"),
+    [
+        (None, None, "seen in training: not known"),
+        ((), 0, "seen in training: none of 8"),
+        (("dog0", "dog3", "another"), 2, "seen in training: 2 of 8"),
+    ],
+)
+def test_every_row_states_what_was_seen_in_training(tmp_path, trained_on, seen, said):
+    suite = Suite(("point_cloud",), {"made": _made(tmp_path)}, (), (), {"made": _benchmark()})
+    table = measure(suite, plain_model(), CONFIG, lambda _: None, trained_on=trained_on)
+    assert table.rows
+    for row in table.rows:
+        assert row.seen == seen
+        assert said in row.notes
+    assert said in markdown(table)

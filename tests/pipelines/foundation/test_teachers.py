@@ -195,7 +195,9 @@ def test_a_manifest_names_what_the_teacher_is_shown(tmp_path: Path) -> None:
     for name in ("a", "b"):
         Image.fromarray(rng.integers(0, 255, (20, 20), np.uint8)).save(tmp_path / f"{name}.png")
     np.save(tmp_path / "a.npy", rng.uniform(0.1, 1, (20, 20)).astype(np.float32))
-    (tmp_path / "manifest.csv").write_text("signal,teacher.near,label\na.png,a.npy,x\nb.png,,y\n")
+    (tmp_path / "manifest.csv").write_text(
+        "signal,teacher.near,label,split\na.png,a.npy,x,train\nb.png,,y,test\n"
+    )
     settings = Manifest(root=str(tmp_path))
     made = source.run(quiet_runtime(tmp_path), settings, "thermal")
     warmth = StoredSignal("thermal", ThermalSignal(side_px=16))
@@ -260,8 +262,9 @@ def test_each_of_two_teachers_has_its_signals_and_targets(
 
 
 def test_a_source_without_files_for_a_teacher_is_refused_before_any_work(tmp_path: Path) -> None:
-    Image.new("L", (20, 20)).save(tmp_path / "a.png")
-    (tmp_path / "manifest.csv").write_text("signal,label\na.png,x\n")
+    for name in ("a", "b"):
+        Image.new("L", (20, 20)).save(tmp_path / f"{name}.png")
+    (tmp_path / "manifest.csv").write_text("signal,label,split\na.png,x,train\nb.png,x,test\n")
     settings, runtime = Manifest(root=str(tmp_path)), quiet_runtime(tmp_path)
     made = source.run(runtime, settings, "thermal")
     warmth = StoredSignal("thermal", ThermalSignal(side_px=16))

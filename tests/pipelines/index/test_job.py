@@ -21,7 +21,7 @@ from pipelines.index.step import IndexConfig
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import decode_array, encode_array, view_names, write_shard
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, IntegrityError
 from vitlens_core.model_files import LENS_FILE
 
 
@@ -186,3 +186,28 @@ def test_each_query_is_compared_with_what_suits_it(catalogue: Catalogue) -> None
 def unit(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
     vectors = rng.normal(size=(count, width)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("../../secret", 0, 10),
+        ("/etc/passwd", 0, 10),
+        ("manifest.json", 0, 10),
+        ("index.json", 0, 10),
+        (None, 0, 2**40),
+        (None, -5, 10),
+        (None, 0, -1),
+    ],
+)
+def test_a_thumbnail_is_a_part_of_the_index(
+    index_artifact: Artifact, place: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an index that somebody else wrote."""
+    catalogue = Catalogue(index_artifact)
+    item = catalogue.item(0)
+    assert item.thumbnail is not None
+    forged = item.model_copy(update={"thumbnail": (place[0] or item.thumbnail[0], *place[1:])})
+    monkeypatch.setattr(catalogue, "item", lambda number: forged)
+    with pytest.raises(IntegrityError, match="no part of the index"):
+        catalogue.thumbnail(0)

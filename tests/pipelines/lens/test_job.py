@@ -107,7 +107,9 @@ def test_a_loss_that_is_no_number_ends_two_workers_at_once(
     targets = synthetic.targets(store, {"train": (6,)}, synthetic.one_broken)
     foundation = synthetic.foundation(store, tiny_lit)
     runtime = quiet_runtime(tmp_path, train_workers=2)
-    with pytest.raises(LossError, match=r"nan at step 0: .* targets of train004$") as raised:
+    with pytest.raises(
+        LossError, match=r"nan at step 0: .* targets of train004 are not finite$"
+    ) as raised:
         lens.run(runtime, CONFIG, TOWER, targets, foundation)
     assert raised.value.__cause__ is None, "it came as a value, not as a failure to be mended"
 

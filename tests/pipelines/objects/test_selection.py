@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,9 +65,9 @@ def test_every_object_is_on_one_side_and_every_large_class_on_all(records, selec
     selected = select(records, selection)
     assert sorted(sides(selected)) == sorted(r.uid for r in records)
     assert len(selected) == len(records)
-    for counts in split_counts(selected).values():
+    for label, counts in split_counts(selected).items():
         size = counts.total()
-        if size < selection.min_per_class:
+        if size < selection.min_per_class or label == UNLABELLED:
             assert set(counts) == {"train"}
             continue
         assert counts["train"] >= 1
@@ -151,6 +153,60 @@ def test_unlabelled_objects_are_left_out_unless_asked_for():
     records = [record(f"u{i}", None) for i in range(4)] + [record("a")]
     assert list(sides(select(records, Selection()))) == ["a"]
     assert UNLABELLED in split_counts(select(records, Selection(labelled_only=False)))
+
+
+@given(populations, st.floats(0, 0.9), st.integers(0, 5), st.data())
+def test_what_is_held_out_by_uid_is_all_that_is_tested(records, validation, seed, data):
+    """Such as a benchmark's objects: they are never trained on, whatever their class."""
+    uids = sorted(r.uid for r in records)
+    held_out = data.draw(st.sets(st.sampled_from(uids), min_size=1))
+    selection = Selection(
+        labelled_only=False,
+        held_out_uids=tuple(sorted(held_out)),
+        validation_fraction=validation,
+        seed=seed,
+    )
+    found = sides(select(records, selection))
+    assert {uid for uid, side in found.items() if side == "test"} == held_out
+    assert set(found) == set(uids)
+    unlabelled = {r.uid for r in records if r.label is None}
+    assert all(found[uid] == "train" for uid in unlabelled - held_out)
+
+
+def test_objects_without_a_class_are_trained_on():
+    records = [record(f"u{i}", None) for i in range(40)] + [record(f"c{i}") for i in range(10)]
+    counts = split_counts(select(records, Selection(labelled_only=False)))
+    assert counts[UNLABELLED] == {"train": 40}
+    assert set(counts["chair"]) == {"train", "val", "test"}
+
+
+def test_held_out_uids_may_be_the_list_of_a_benchmark(tmp_path):
+    path = tmp_path / "lvis.json"
+    path.write_text(json.dumps([{"uid": "a", "category": "chair"}, {"id": "b"}, "c"]))
+    assert Selection(held_out_uids=str(path)).held_out_uids == ("a", "b", "c")
+    path.write_text("{}")
+    with pytest.raises(ValidationError, match="expected a list, found dict"):
+        Selection(held_out_uids=str(path))
+    with pytest.raises(ValidationError, match="exclude each other"):
+        Selection(held_out_uids=["a"], held_out_fraction=0.5)
+    with pytest.raises(ConfigError, match="none of the 1 uids is in the mirror"):
+        select([record("a")], Selection(held_out_uids=["z"]))
+
+
+def test_all_of_a_large_mirror_trains_but_what_is_held_out():
+    """As Objaverse: 6 % are labelled, and a benchmark's objects are not trained on."""
+    count, labelled = 20_000, 1_200
+    records = [record(f"{n:06x}", f"class{n % 60}" if n < labelled else None) for n in range(count)]
+    whole = split_counts(select(records, Selection(labelled_only=False)))
+    tests = sum(sides["test"] for sides in whole.values())
+    trained = sum(sides["train"] for sides in whole.values())
+    assert tests == pytest.approx(labelled / 3, rel=0.1)
+    assert trained >= count - labelled / 2
+    benchmark = [r.uid for r in records[:labelled]]
+    found = sides(select(records, Selection(labelled_only=False, held_out_uids=benchmark)))
+    training = {uid for uid, side in found.items() if side != "test"}
+    assert not training & set(benchmark)
+    assert len(training) == count - labelled
 
 
 def test_small_classes_are_reported_and_train_only(caplog):

@@ -66,6 +66,7 @@ def flow(
         "benchmarks": benchmarks.run(
             flow_runtime,
             BenchmarksConfig(),
+            targets_artifact,
             foundation_artifact,
             lens_artifact,
             evaluation_artifact,

@@ -18,7 +18,7 @@ from tests.pipelines.quiet import quiet_runtime
 
 def _version(number: int, classes: tuple[str, ...]) -> ModelVersion:
     now = datetime.now(UTC)
-    return ModelVersion("vitlens-a", number, (), "run", "e", (), "", now, classes)
+    return ModelVersion("vitlens-a", number, (), "run", "e", (), "", now, classes=classes)
 
 
 def _context(tmp_path: Path, result: Any, classes: tuple[str, ...], theirs: Any) -> GateContext:

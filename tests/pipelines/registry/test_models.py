@@ -2,13 +2,8 @@
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +16,7 @@ from pipelines.foundation.step import DEFAULT_SPEC
 from pipelines.registry import models, own_store
 from tests.pipelines.finished_run import finished_run
 from tests.pipelines.registered import NAME, challenge, register
+from tests.pipelines.registry.server import mlflow_server
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import load_foundation
@@ -64,6 +60,7 @@ def test_nothing_is_written_outside_home(home: Path) -> None:
     assert {path.name for path in Path.cwd().iterdir()} == {"home"}
     assert {path.name for path in home.iterdir()} == {
         "artifacts",
+        "keys",
         "mlartifacts",
         "mlflow.db",
         "mlflow.lock",
@@ -188,7 +185,7 @@ def test_a_model_on_a_server_is_fetched_once(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server's files can be had through the server alone."""
-    with _server(home, tmp_path / "of the server") as address:
+    with mlflow_server(models.tracking_uri(home), tmp_path / "of the server") as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         monkeypatch.setenv("VITLENS_HOME", str(tmp_path / "consumer"))
         register(home)
@@ -200,30 +197,6 @@ def test_a_model_on_a_server_is_fetched_once(
         assert models.download(source) == folder
         assert folder.stat().st_ctime_ns == before
         assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-
-
-@contextmanager
-def _server(home: Path, files: Path) -> Generator[str]:
-    """An MLflow server over the tables of `home`, ready to answer."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", own_store.tracking_uri(home)]
-    command += ["--artifacts-destination", str(files)]
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    ) as process:
-        try:
-            while process.poll() is None:
-                with socket.socket() as asked:
-                    if not asked.connect_ex(("127.0.0.1", port)):
-                        break
-                time.sleep(0.1)
-            assert process.poll() is None, "the server ended"
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
 
 
 def seen(settings: TowerSettings, clouds: list[np.ndarray]) -> torch.Tensor:

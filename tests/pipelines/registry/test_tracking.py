@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 from pipelines.registry.tracking import code_revision
@@ -16,3 +18,22 @@ def test_the_code_revision_is_the_commit_of_the_checkout() -> None:
     revision = code_revision()
     assert revision is not None
     assert revision.removesuffix("-dirty") == commit
+
+
+def test_the_image_states_the_revision_of_its_code(tmp_path: Path) -> None:
+    """There the packages lie outside of git."""
+    for package in ("vitlens_core", "pipelines"):
+        (tmp_path / package).symlink_to(ROOT / package)
+    show = "from pipelines.registry.tracking import code_revision; print(code_revision())"
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", show],
+            env={**os.environ, "PYTHONPATH": str(tmp_path), "VITLENS_CODE_REVISION": stated},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for stated in ("abc123", "")
+    ]
+    assert found == ["abc123", "None"]

@@ -126,7 +126,7 @@ def _nearest(some: np.ndarray, others: np.ndarray) -> np.ndarray:
 def test_what_cannot_be_rendered_is_set_aside_with_its_reason(renders_artifact: Artifact) -> None:
     (broken,) = renders_artifact.manifest.quarantined
     assert (broken.key, broken.step) == ("is-html", "renders")
-    assert "GLB" in broken.reason
+    assert "instead of a glTF" in broken.reason
 
 
 def test_the_same_objects_give_the_same_bytes(

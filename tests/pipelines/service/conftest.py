@@ -84,7 +84,7 @@ def engine(config: ServiceConfig) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def client(engine: Engine) -> TestClient:
     """Without the app's lifespan: the engine outlives every test."""
-    return TestClient(create_app(engine), raise_server_exceptions=False)
+    return TestClient(create_app(engine), "http://127.0.0.1", raise_server_exceptions=False)
 
 
 @pytest.fixture(scope="session")

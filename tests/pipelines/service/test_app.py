@@ -28,6 +28,7 @@ from pipelines.service.app import create_app
 from pipelines.service.config import ServiceConfig
 from pipelines.service.engine import Engine
 from pipelines.store.artifacts import Artifact
+from tests.chaos.fuzzing import video
 from vitlens_core.modalities import point_cloud
 
 
@@ -99,7 +100,9 @@ def test_an_answer_names_the_model_it_met_though_another_came_meanwhile(
         return await embed(*args)
 
     monkeypatch.setattr(engine, "embed", slow)
-    answer = TestClient(create_app(engine)).post("/embed", files={"text": (None, "a lamp")})
+    answer = TestClient(create_app(engine), "http://127.0.0.1").post(
+        "/embed", files={"text": (None, "a lamp")}
+    )
     assert answer.json()["model"][0]["version"] == "1"
     assert answer.headers["x-vitlens-model"] == "vitlens-point_cloud/1"
 
@@ -215,21 +218,21 @@ def tone() -> bytes:
 
 CLOUD = np.random.default_rng(0).uniform(size=(200, 6))
 BAD_FILES: dict[str, tuple[str, str, bytes, str]] = {
-    "HTML as GLB": ("point_cloud", "x.glb", b"<html>not found</html>", "an HTML or XML page"),
+    "HTML as GLB": ("point_cloud", "x.glb", b"<html>not found</html>", "found HTML"),
     "truncated GLB": ("point_cloud", "x.glb", b"glTF" + struct.pack("<II", 2, 999), "truncated"),
     "empty": ("point_cloud", "x.glb", b"", "an empty file"),
-    "no ending": ("point_cloud", "x", b"glTF", "expected a point cloud"),
-    "strange ending": ("point_cloud", "../../x.glb/..", b"glTF", "expected a point cloud"),
+    "no ending": ("point_cloud", "x", b"glTF", "truncated GLB"),
+    "strange ending": ("point_cloud", "../../x.glb/..", b"glTF", "truncated GLB"),
     "NaN": ("point_cloud", "x.npy", array(np.full((200, 6), np.nan)), "finite"),
-    "huge declared": ("point_cloud", "x.npy", npz_bomb(), "cannot be read|MB to be read"),
+    "huge declared": ("point_cloud", "x.npy", npz_bomb(), "cannot be read|needs more"),
     "too few points": ("point_cloud", "x.npy", array(CLOUD[:9]), "at least 128 points"),
-    "colours in bytes": ("point_cloud", "x.npy", array(CLOUD * 255), "rgb in 0..1"),
-    "pickle": ("point_cloud", "x.npy", b"\x80\x04N.", "cannot be read"),
+    "normals as colours": ("point_cloud", "x.npy", array(CLOUD - 0.5), "4 to 6 are no colours"),
+    "pickle": ("point_cloud", "x.npy", b"\x80\x04N.", "begins with"),
     "pixel bomb": ("image", "x.png", pixel_bomb(), "cannot be read"),
-    "text as image": ("image", "x.png", b"hello", "cannot be read"),
+    "text as image": ("image", "x.png", b"hello", "begins with b'hello'"),
     "truncated image": ("image", "x.png", png(300)[:80], "cannot be read"),
     "sound as image": ("image", "x.wav", tone(), "expected a picture"),
-    "sound as video": ("video", "x.mp4", tone(), "cannot be read|no frame"),
+    "sound as video": ("video", "x.mp4", tone(), "found WAV"),
     "not UTF-8": ("text", "x.txt", b"\xff\xfe\x00", "not UTF-8"),
     "blank text": ("text", "x.txt", b"  ", "something to read"),
 }
@@ -249,7 +252,8 @@ TEXT = {"modality": "text", "text": "a chair"}
 BAD_QUESTIONS: dict[str, tuple[str, Any, int, str]] = {
     "not JSON": ("/embed", b"{", 422, "body"),
     "another shape": ("/embed", [1], 422, "body"),
-    "deep JSON": ("/embed", b'{"inputs":' + b"[" * 50_000, 422, "body"),
+    "deep JSON": ("/embed", b'{"inputs":' + b"[" * 50_000, 413, "values"),
+    "nested JSON": ("/embed", b'{"inputs":' + b"[" * 1_000, 422, "body"),
     "no inputs": ("/embed", {"inputs": []}, 422, "inputs"),
     "unknown key": ("/embed", {"inputs": [TEXT], "x": 1}, 422, "x"),
     "a path": ("/embed", {"inputs": [{"modality": "image", "path": "/etc/passwd"}]}, 422, "path"),
@@ -270,6 +274,12 @@ BAD_QUESTIONS: dict[str, tuple[str, Any, int, str]] = {
         {"inputs": [{**TEXT, "reader_options": {"rate_hz": 1}}]},
         422,
         "rate_hz",
+    ),
+    "an option out of bounds": (
+        "/embed",
+        {"inputs": [{"modality": "video", "base64": "QQ==", "reader_options": {"frames": 10**12}}]},
+        422,
+        "out of bounds",
     ),
     "too many inputs": ("/embed", {"inputs": [TEXT] * 9}, 413, "9 inputs"),
     "a long text": ("/embed", {"inputs": [{**TEXT, "text": "a" * 301}]}, 413, "301 characters"),
@@ -357,7 +367,7 @@ def test_a_request_leaves_no_file(
 def test_a_token_is_asked_for(engine: Engine, config: ServiceConfig) -> None:
     guarded = copy.copy(engine)
     guarded.config = config.model_copy(update={"token": SecretStr("a-token-of-24-characters")})
-    client = TestClient(create_app(guarded))
+    client = TestClient(create_app(guarded), "http://127.0.0.1")
     body = {"inputs": [TEXT]}
     assert client.post("/embed", json=body).status_code == 401
     for given in ("Bearer wrong", "Basic a-token-of-24-characters", "Bearer", "Bearer é"):
@@ -429,3 +439,11 @@ def test_the_page_asks_nobody_else(client: TestClient) -> None:
         assert part.status_code == 200
         assert "http://" not in part.text.replace("http://www.w3.org", "")
         assert "https://" not in part.text
+
+
+def test_the_frames_of_a_video_are_bounded(client: TestClient) -> None:
+    content = video("mp4", "mpeg4", frames=70)
+    options = {"reader_options": json.dumps({"video": {"frames": 70}})}
+    many = client.post("/embed", files={"video": ("x.mp4", content)}, data=options)
+    assert (many.status_code, "70 frames" in many.json()["error"]) == (413, True)
+    assert client.post("/embed", files={"video": ("x.mp4", content)}).status_code == 200

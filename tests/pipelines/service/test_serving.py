@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import random
 import shutil
 import socket
@@ -33,6 +35,7 @@ from pipelines.store.shards import encode_array
 from tests.chaos.test_fuzzed_glbs import corpus
 from tests.pipelines.service.browser import CHROMIUM, browser
 from tests.pipelines.service.conftest import SOURCE, make_index, register
+from tests.sockets import listening
 from vitlens_core.errors import InputError
 from vitlens_core.models.tower_settings import TowerSettings
 
@@ -230,6 +233,44 @@ def test_a_body_that_does_not_come_is_given_up(url: str) -> None:
     assert answer.json()["expected"] == "within 2 s"
 
 
+def test_the_service_listens_on_the_loopback_only(url: str) -> None:
+    """Serve's replicas took pickles from anybody, on every interface."""
+    replica = [each for each in listening(os.getpid()) if "ServeReplica:vitlens" in each.process]
+    assert replica, "its own RPC port, which asks for Ray's token"
+    assert not [each for each in listening(os.getpid()) if not each.is_loopback]
+
+
+def test_an_endless_head_hangs_nobody(url: str) -> None:
+    """220 MB of it hung /health for 90 s, until Serve ended its proxy."""
+    port = int(url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as flood:
+        flood.sendall(b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\nx: ")
+        sent = 0
+        with contextlib.suppress(OSError):
+            for _ in range(220):
+                sent += flood.send(bytes(2**20).replace(b"\0", b"a"))
+                assert httpx.get(f"{url}/health", timeout=5).status_code == 200
+        assert sent < 20 * 2**20, "it was read on and on"
+    assert httpx.get(f"{url}/ready", timeout=5).status_code == 200
+
+
+def test_a_head_that_does_not_come_is_given_up(url: str) -> None:
+    port = int(url.rpartition(":")[2])
+    lines = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
+    for line in lines:
+        line.sendall(b"GET /health HTTP/1.1\r\nhost: ")
+    assert httpx.get(f"{url}/health", timeout=5).status_code == 200
+    for line in lines:
+        line.settimeout(30)
+        with contextlib.suppress(ConnectionResetError):
+            assert line.recv(100) == b""
+        line.close()
+
+
+def test_a_foreign_host_is_refused_before_all(url: str) -> None:
+    assert httpx.get(f"{url}/health", headers={"host": "evil.example"}).status_code == 403
+
+
 def test_answers_are_counted_over_all(url: str) -> None:
     text = httpx.get(f"{url}/metrics", headers=HEADERS).text
     assert 'vitlens_requests_total{route="/embed",status="200"}' in text
@@ -260,7 +301,7 @@ def test_the_explorer_in_a_browser(url: str, glbs: list[Path], tmp_path: Path) -
         page.drop("page.glb", b"<html></html>")
         page.wait("!document.getElementById('error').hidden")
         told = page.run("document.getElementById('error').textContent")
-        assert "an HTML or XML page instead of a GLB" in told
+        assert "found HTML" in told
         assert page.run("document.getElementById('nearest').hidden")
 
         page.run("document.getElementById('words').focus()")  # by keyboard alone

@@ -26,11 +26,14 @@ def test_a_plain_key_is_a_key_and_changes_none(name: str) -> None:
     assert (plain_key(name) == name) == (is_key(name) or not name)
 
 
-@pytest.mark.parametrize(
-    ("name", "key"), [("a/b c.wav", "a-b-c-wav"), ("ä – x", "-x"), ("dog_1-2", "dog_1-2")]
-)
+@pytest.mark.parametrize(("name", "key"), [("a/b c.wav", "a-b-c-wav"), ("dog_1-2", "dog_1-2")])
 def test_a_run_of_other_characters_becomes_one_hyphen(name: str, key: str) -> None:
     assert plain_key(name) == key
+
+
+@given(st.sets(NAMES.filter(lambda name: not name.isascii()), min_size=2))
+def test_names_in_any_script_get_distinct_keys(names: set[str]) -> None:
+    assert len({plain_key(name) for name in names}) == len(names)
 
 
 class Counted(SourceSettings):

@@ -100,9 +100,9 @@ def test_another_place_is_the_same_artifact_and_another_file_another(
 def test_missing_files_are_told_or_set_aside_as_asked(folder: Path, runtime: Runtime) -> None:
     (folder / "warm-3.jpg").unlink()
     with pytest.raises(ConfigError, match=r"1 of 18 pairs lack a file.*\n.*warm-3\.jpg"):
-        source.run(runtime, _pictures(folder), "thermal")
+        source.run(runtime, _pictures(folder, most_missing=0), "thermal")
     assert runtime.store.artifacts() == []
-    made = source.run(runtime, _pictures(folder, missing="quarantine"), "thermal")
+    made = source.run(runtime, _pictures(folder), "thermal")
     (missing,) = made.manifest.quarantined
     assert (missing.key, missing.step) == ("warm-3", "source")
     assert made.manifest.counts["samples"] == 17

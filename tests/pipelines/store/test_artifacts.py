@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,11 +142,28 @@ def test_checksums_that_no_longer_fit_a_whole_tar_are_named(
         made.verify()
 
 
+WRITE = """
+import sys, time
+from pathlib import Path
+from pipelines.store.files import atomic_file
+with atomic_file(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+
+
 def test_what_killed_writers_left_is_swept_up(tmp_path: Path) -> None:
     store = Store(UPath(tmp_path))
     folder = _made(store).folder
     (folder / "manifest.json").unlink()
-    (folder / ".train-00000.tar.4711ab.tmp").write_bytes(b"half")
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITE, str(folder / "train-00000.tar")], stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        writer.kill()
+    assert list(folder.glob(".train-00000.tar.*.tmp"))
     assert not [p for p in _made(store).folder.iterdir() if p.name.startswith(".")]
 
 

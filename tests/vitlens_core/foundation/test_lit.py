@@ -1,5 +1,8 @@
 """`lit:` foundations: frozen towers as their libraries compute them, and the fit between them."""
 
+import json
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +162,30 @@ def test_a_tag_that_cannot_be_downloaded_is_refused(
     text = tiny_lit.partition("+")[2]
     with pytest.raises(ConfigError, match="without a connection, give a checkpoint file"):
         load_foundation(f"lit:vit_tiny_patch16_224.augreg_in21k+{text}")
+
+
+@pytest.mark.parametrize("where", ["config.json", "tokenizer_config.json"])
+def test_code_in_a_text_folder_is_never_run(
+    tiny_lit: str, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, touched = tmp_path / "sentences", tmp_path / "touched"
+    shutil.copytree(tiny_lit.partition("+")[2], folder)
+    code = f"from pathlib import Path\nPath({str(touched)!r}).touch()\nclass Own: pass\n"
+    (folder / "own.py").write_text(code)
+    config = folder / where
+    stated = json.loads(config.read_text()) if config.is_file() else {}
+    own = {"AutoConfig": "own.Own", "AutoModel": "own.Own", "AutoTokenizer": ["own.Own", None]}
+    config.write_text(json.dumps(stated | {"auto_map": own, "model_type": "own"}))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers asks, and is answered
+    with suppress(ValueError, OSError, KeyError):
+        SentenceEncoder(folder)
+    assert not touched.exists()
+
+
+def test_pickled_weights_of_a_text_folder_are_refused(tiny_lit: str, tmp_path: Path) -> None:
+    folder = tmp_path / "sentences"
+    shutil.copytree(tiny_lit.partition("+")[2], folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        SentenceEncoder(folder)

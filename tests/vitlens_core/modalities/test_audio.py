@@ -23,9 +23,9 @@ EXAMPLE = Example(
     malformed=(
         ("absent", no_file("a.wav"), "found nothing"),
         ("empty file", file_of_bytes("a.flac", b""), "empty file"),
-        ("not a sound", file_of_bytes("a.mp3", b"<html>404</html>"), "cannot be read as a sound"),
+        ("not a sound", file_of_bytes("a.mp3", b"<html>404</html>"), "found HTML"),
         ("no sample", File("a.wav", lambda p: soundfile.write(p, WAVE[:0], 16_000)), "no sample"),
-        ("wrong ending", file_of_bytes("a.aac", b"abc"), "expected a sound file"),
+        ("wrong content", file_of_bytes("a.aac", b"abc"), "expected a sound .* begins with b'abc'"),
         ("stereo", np.stack([WAVE, WAVE]), r"\[time\], found \[2, 16000\]"),
         ("silence", WAVE * 0, "found silence"),
         ("too short", WAVE[:100], "0.05 s or more"),
@@ -80,8 +80,13 @@ def test_a_constant_offset_is_not_heard():
 
 @given(length=st.integers(1, 400), samples=st.integers(1, 200), clips=st.integers(1, 5))
 def test_clips_are_spread_from_start_to_end_and_short_recordings_repeat(length, samples, clips):
-    found = spread_clips(np.arange(length), samples, clips)
+    found = spread_clips(np.arange(length), samples, clips, repeat=True)
     assert found.shape == (clips, samples)
+    padded = spread_clips(np.arange(length), samples, clips, repeat=False)
+    if length < samples:
+        np.testing.assert_array_equal(padded, np.tile(np.arange(length), (clips, 1)))
+    else:
+        np.testing.assert_array_equal(padded, found)
     if length < samples:
         np.testing.assert_array_equal(found, np.tile(np.arange(samples) % length, (clips, 1)))
     elif clips > 1:

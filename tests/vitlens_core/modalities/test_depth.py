@@ -39,7 +39,7 @@ EXAMPLE = Example(
         (
             "8-bit SUN RGB-D",
             file_of_picture("a.png", COUNTS.astype(np.uint8), unit="sun_rgbd", **CAMERA),
-            "found uint8",
+            "found 8 bit",
         ),
         (
             "metres in a picture",

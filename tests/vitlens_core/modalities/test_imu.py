@@ -16,8 +16,8 @@ EXAMPLE = Example(
     tokenizer={"window": 8, "width": 10},
     malformed=(
         ("absent", no_file("a.npy"), "found nothing"),
-        ("words", file_of_bytes("a.csv", b"ax,ay,az\n"), "cannot be read as an array"),
-        ("no line", file_of_bytes("a.csv", b"# nothing\n"), "no numbers"),
+        ("words", file_of_bytes("a.csv", b"ax,ay,az\n"), "found a header alone"),
+        ("no line", file_of_bytes("a.csv", b"# nothing\n"), "found no line"),
         ("rate 0", file_of_array("a.npy", IMU, rate_hz=0), "above 0, found 0"),
         ("rate NaN", file_of_array("a.npy", IMU, rate_hz=float("nan")), "found nan"),
         ("time first", IMU.T, r"\[6, time\], found \[2400, 6\]"),

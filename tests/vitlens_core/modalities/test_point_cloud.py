@@ -45,13 +45,17 @@ EXAMPLE = Example(
     tokenizer=TOKENIZER,
     malformed=(
         ("absent", no_file("a.ply"), "found nothing"),
-        ("not a PLY", file_of_bytes("a.ply", b"solid stl\n"), "as a PLY"),
+        (
+            "not a PLY",
+            file_of_bytes("a.ply", b"solid stl\n"),
+            "found a file that begins with b'solid",
+        ),
         ("no y and z", file_of_bytes("a.ply", PLY_OF_X), "x, y, z"),
-        ("not a GLB", file_of_bytes("a.glb", b"<html>404</html>"), "no surface to sample"),
+        ("not a GLB", file_of_bytes("a.glb", b"<html>404</html>"), "found HTML"),
         (
             "pickled",
             file_of_array("a.npy", np.array([{}], dtype=object)),
-            "cannot be read as an array",
+            "a dictionary of points",
         ),
         ("five columns", CLOUD[:, :5], r"\[N, 3\], found \[11000, 5\]"),
         ("too few points", CLOUD[:100], "at least 10000 points, found 100"),

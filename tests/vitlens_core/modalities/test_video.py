@@ -20,11 +20,11 @@ EXAMPLE = Example(
     malformed=(
         ("absent", no_file("a.mp4"), "found nothing"),
         ("empty file", file_of_bytes("a.mp4", b""), "empty file"),
-        ("not a video", file_of_bytes("a.mp4", b"\x00" * 4096), "cannot be read as a video"),
+        ("not a video", file_of_bytes("a.mp4", b"\x00" * 4096), "begins with b"),
         (
             "a sound",
             File("a.mp4", lambda p: soundfile.write(p, np.ones(1000), 16_000, format="WAV")),
-            "as a video",
+            "found WAV",
         ),
         ("wrong ending", file_of_bytes("a.wav", b"abc"), r"expected a video \("),
         ("one image", RGB, r"\[S, H, W, 3\], found \[32, 40, 3\]"),

@@ -61,7 +61,7 @@ def test_the_cameras_orientation_is_applied(tmp_path):
 def test_a_picture_that_would_fill_the_memory_is_refused_unread(tmp_path, monkeypatch):
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(InputError, match="cannot be read as a picture"):
+    with pytest.raises(InputError, match="cannot be read as a PNG picture"):
         read_rgb(tmp_path / "a.png")
 
 

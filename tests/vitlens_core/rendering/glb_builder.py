@@ -4,6 +4,7 @@ A `Glb` is a glTF document plus its binary chunk; tests add to it, bend `documen
 lengths to `pack`, and get bytes.
 """
 
+import base64
 import io
 import json
 import struct
@@ -75,10 +76,11 @@ class Glb:
         indices: np.ndarray | None = None,
         material: int | None = None,
         mode: int = 4,
+        others: dict[str, np.ndarray] | None = None,
         **attributes: np.ndarray,
     ) -> int:
-        """Append a mesh with one primitive; `attributes` by their glTF names."""
-        named = {"POSITION": positions, **attributes}
+        """Append a mesh with one primitive; `attributes` (and `others`) by their glTF names."""
+        named = {"POSITION": positions, **(others or {}), **attributes}
         primitive: dict[str, Any] = {
             "attributes": {name: self.add_accessor(values) for name, values in named.items()},
             "mode": mode,
@@ -125,6 +127,14 @@ def floats(values: Any) -> np.ndarray:
     return np.asarray(values, np.float32)
 
 
+def gltf(glb: Glb, **uris: str) -> bytes:
+    """The .gltf file of a document, with its bytes as a data URI or at `uris["buffer"]`."""
+    embedded = base64.b64encode(bytes(glb.binary)).decode()
+    uri = uris.get("buffer", f"data:application/octet-stream;base64,{embedded}")
+    buffers = [{"byteLength": len(glb.binary), "uri": uri}]
+    return json.dumps({**glb.document, "buffers": buffers}).encode()
+
+
 def triangle() -> Glb:
     """The smallest object: one white triangle."""
     glb = Glb()
@@ -133,7 +143,7 @@ def triangle() -> Glb:
 
 def quad(
     material: dict[str, Any] | None = None,
-    texture: np.ndarray | None = None,
+    texture: np.ndarray | bytes | None = None,
     sampler: dict[str, Any] | None = None,
     uv: np.ndarray = QUAD_UV,
     **node: Any,
@@ -152,23 +162,57 @@ def quad(
 
 
 def cube(texture: np.ndarray | None = None, **material: Any) -> Glb:
-    """A cube of side 2, each face with the whole texture."""
+    """A cube of side 2 whose fronts point outward, each face with the whole texture."""
     glb = Glb()
-    faces, uv = [], []
-    for axis in range(3):
-        for sign in (-1, 1):
-            corners = np.roll(np.column_stack([np.full(4, sign), QUAD[:, :2]]), axis, axis=1)
-            faces.append(corners)
-            uv.append(QUAD_UV)
-    indices = np.concatenate([QUAD_FACES + 4 * k for k in range(6)]).astype(np.uint16)
+    positions, indices = cube_arrays()
     if texture is not None:
         pbr = {"baseColorTexture": {"index": glb.add_texture(texture)}}
         material = {"pbrMetallicRoughness": pbr, **material}
     index = glb.add("materials", **material)
-    positions = np.concatenate(faces).astype(np.float32)
-    return glb.show(glb.add_mesh(positions, indices, index, TEXCOORD_0=np.concatenate(uv)))
+    return glb.show(glb.add_mesh(positions, indices, index, TEXCOORD_0=np.tile(QUAD_UV, (6, 1))))
+
+
+def cube_arrays() -> tuple[np.ndarray, np.ndarray]:
+    """Corners [24, 3] and indices [36] of a cube of side 2 whose fronts point outward."""
+    faces = [
+        # Mirrored with its side, so that each runs counter-clockwise seen from outside.
+        np.roll(np.column_stack([np.full(4, sign), QUAD[:, 0] * sign, QUAD[:, 1]]), axis, axis=1)
+        for axis in range(3)
+        for sign in (-1, 1)
+    ]
+    indices = np.concatenate([QUAD_FACES + 4 * k for k in range(6)]).astype(np.uint16)
+    return np.concatenate(faces).astype(np.float32), indices
+
+
+def sphere_arrays(rings: int = 20, radius: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [P, 3] and indices [F * 3] of a sphere whose fronts point outward."""
+    polar, around = np.meshgrid(
+        np.linspace(0, np.pi, rings + 1), np.linspace(0, 2 * np.pi, 2 * rings + 1), indexing="ij"
+    )
+    directions = (np.sin(polar) * np.sin(around), np.cos(polar), np.sin(polar) * np.cos(around))
+    positions = radius * np.stack(directions, axis=-1).reshape(-1, 3)
+    row = 2 * rings + 1
+    starts = (np.arange(rings)[:, None] * row + np.arange(2 * rings)).reshape(-1, 1)
+    faces = starts + np.array([0, row, row + 1, 0, row + 1, 1])
+    return positions.astype(np.float32), faces.ravel().astype(np.uint32)
 
 
 def solid(red: int, green: int, blue: int, alpha: int = 255, side_px: int = 4) -> np.ndarray:
     """A one-coloured image [side, side, 4]."""
     return np.full((side_px, side_px, 4), (red, green, blue, alpha), np.uint8)
+
+
+def toon(gap: float = 0.03, hull_material: dict[str, Any] | None = None) -> Glb:
+    """A red ball in a black hull that is turned inside out."""
+    glb = Glb()
+    red = glb.add("materials", pbrMetallicRoughness={"baseColorFactor": [1, 0, 0, 1]})
+    black = {
+        "pbrMetallicRoughness": {"baseColorFactor": [0, 0, 0, 1]},
+        "extensions": {"KHR_materials_unlit": {}},
+    }
+    hull = glb.add("materials", **(black | (hull_material or {})))
+    positions, indices = sphere_arrays()
+    glb.show(glb.add_mesh(positions, indices, red))
+    inward = indices.reshape(-1, 3)[:, ::-1].ravel()
+    glb.show(glb.add_mesh(positions * floats(1 + gap), inward.copy(), hull))
+    return glb

@@ -138,11 +138,12 @@ def test_edges_are_smooth_and_alpha_is_straight(rasterizer: Rasterizer) -> None:
     assert not rgba[rgba[..., 3] == 0].any()
 
 
-def test_the_back_of_a_surface_is_lit_like_its_front(rasterizer: Rasterizer) -> None:
+def test_the_back_of_a_double_sided_surface_is_lit_like_its_front(rasterizer: Rasterizer) -> None:
     front_and_back = orbit(polar_deg=(90.0,), azimuths=2, size_px=SIZE_PX)
     normal = np.tile(floats([0, 0, 1]), (4, 1))
     glb = Glb()
-    glb.show(glb.add_mesh(QUAD, QUAD_FACES, NORMAL=normal))
+    material = glb.add("materials", doubleSided=True)
+    glb.show(glb.add_mesh(QUAD, QUAD_FACES, material, NORMAL=normal))
     front, back = _render(rasterizer, glb, front_and_back).rgba[:, MIDDLE, MIDDLE]
     np.testing.assert_allclose(front.astype(int), back, atol=1)
 
@@ -195,7 +196,7 @@ def test_stacked_glass_blends_from_far_to_near(rasterizer: Rasterizer) -> None:
     gap = floats([0, 0, 0.2])
     stacked = np.vstack([QUAD - gap, QUAD + gap])
     faces = np.concatenate([QUAD_FACES, QUAD_FACES + 4]).astype(np.uint16)
-    material = glb.add("materials", alphaMode="BLEND", extensions=UNLIT)
+    material = glb.add("materials", alphaMode="BLEND", doubleSided=True, extensions=UNLIT)
     glb.show(glb.add_mesh(stacked, faces, material, COLOR_0=colours))
     both_sides = orbit(polar_deg=(90.0,), azimuths=2, size_px=SIZE_PX)
     front, back = _render(rasterizer, glb, both_sides).rgba[:, MIDDLE, MIDDLE].astype(int)

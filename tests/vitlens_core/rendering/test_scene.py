@@ -86,7 +86,7 @@ def test_instances_and_meshes_of_one_material_become_one_part() -> None:
 
 @pytest.mark.parametrize(
     ("mode", "faces"),
-    [(4, [[0, 1, 2]]), (5, [[0, 1, 2], [1, 2, 3]]), (6, [[0, 1, 2], [0, 2, 3]])],
+    [(4, [[0, 1, 2]]), (5, [[0, 1, 2], [1, 3, 2]]), (6, [[0, 1, 2], [0, 2, 3]])],
     ids=["triangles", "strip", "fan"],
 )
 def test_triangle_modes(mode: int, faces: list[list[int]]) -> None:

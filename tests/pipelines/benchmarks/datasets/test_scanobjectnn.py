@@ -1,5 +1,6 @@
 """ScanObjectNN in both forms."""
 
+import h5py
 import numpy as np
 import pytest
 
@@ -96,4 +97,30 @@ def test_a_wrong_h5_is_refused(tmp_path):
     path = tmp_path / "h5_files" / "main_split_nobg" / "test_objectdataset.h5"
     path.write_bytes(b"no HDF5")
     with pytest.raises(ConfigError, match="cannot be read"):
+        mount_h5(str(tmp_path))
+
+
+@pytest.mark.parametrize("how", ["external storage", "external link", "virtual", "soft link"])
+def test_data_in_another_file_is_refused(tmp_path, how):
+    path = small_clouds.scanobjectnn_h5(tmp_path) / (
+        "h5_files/main_split_nobg/test_objectdataset.h5"
+    )
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(1000))
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["label"] = np.zeros(2, np.int32)
+    with h5py.File(path, "a") as file:
+        del file["label"]
+        if how == "external storage":
+            external = [(str(secret), 0, 8)]
+            file.create_dataset("label", (2,), "i4", external=external)
+        elif how == "external link":
+            file["label"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "label")
+        elif how == "soft link":
+            file["label"] = h5py.SoftLink("/data")
+        else:
+            layout = h5py.VirtualLayout((2,), "i4")
+            layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "label", shape=(2,))
+            file.create_virtual_dataset("label", layout)
+    with pytest.raises(ConfigError, match="in another file"):
         mount_h5(str(tmp_path))

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines.source.base import Pair
+from pipelines.source.base import Pair, plain_key
 from pipelines.source.datasets.manifest import Manifest, read_with
 from vitlens_core.errors import ConfigError, InputError
-from vitlens_core.modalities import audio, depth, imu
+from vitlens_core.modalities import depth, imu, tactile
 
 HEADER = "signal,image,text,label,split,key,group,name,licence,creator,reader_options.rate_hz"
 FIRST = "imu/walk 1.npy,a.png|b.png,a person walks|two steps,walking,test,w-1,Ann,Walk,CC0,Ann,50"
@@ -60,7 +60,53 @@ def test_a_row_states_everything_or_little(tmp_path: Path) -> None:
 
 def test_without_a_column_keys_are_made_of_the_signals(tmp_path: Path) -> None:
     pairs = _pairs(tmp_path, "signal,label", "imu/walk 1.npy,walking", "imu/Läufe/2.b.npy,running")
-    assert [pair.key for pair in pairs] == ["imu-walk-1", "imu-L-ufe-2-b"]
+    assert [pair.key for pair in pairs] == ["imu-walk-1", plain_key("imu/Läufe/2.b")]
+
+
+MISSING = [None, float("nan"), "", " ", "nan", "NaN", "None", "NULL", "N/A", "<NA>"]
+
+
+@pytest.mark.parametrize("missing", MISSING, ids=repr)
+@pytest.mark.parametrize("column", ["label", "text", "image", "group", "name", "split", "licence"])
+def test_a_missing_value_is_no_word(tmp_path: Path, column: str, missing: object) -> None:
+    """In Parquet as it is, and in CSV as Python and pandas spell it."""
+    row = {"signal": "a.npy", "label": "dog", "text": "a dog", column: missing}
+    rows = pa.Table.from_pylist([row])
+    if rows[column].type in (pa.null(), pa.float64(), pa.string()):
+        pq.write_table(rows, tmp_path / "m.parquet")
+        (pair,) = Manifest(root=str(tmp_path), table="m.parquet").pairs()
+        assert not getattr(pair, {"text": "texts", "image": "images"}.get(column, column))
+    spelt = ",".join("" if v is None else str(v) for v in row.values())
+    (pair,) = _pairs(tmp_path, ",".join(row), spelt)
+    assert not getattr(pair, {"text": "texts", "image": "images"}.get(column, column))
+
+
+def test_holes_in_a_list_of_captions_are_none(tmp_path: Path) -> None:
+    row = {"signal": "a.npy", "text": ["a dog", None, "", "nan"]}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "m.parquet")
+    (pair,) = Manifest(root=str(tmp_path), table="m.parquet").pairs()
+    assert pair.texts == ("a dog",)
+
+
+def test_classes_of_a_column_with_holes_keep_their_numbers(tmp_path: Path) -> None:
+    rows = [
+        {"signal": f"{n}.npy", "label": label, "text": "x"} for n, label in enumerate([3, None])
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "whole.parquet")
+    floats = [{**row, "label": row["label"] and float(row["label"])} for row in rows]
+    pq.write_table(pa.Table.from_pylist(floats), tmp_path / "floats.parquet")
+    for table in ("whole.parquet", "floats.parquet"):
+        pairs = Manifest(root=str(tmp_path), table=table).pairs()
+        assert [pair.label for pair in pairs] == ["3", None]
+    by_csv = _pairs(tmp_path, "signal,label,text", "0.npy,3.0,x", "1.npy,,x")
+    assert [pair.label for pair in by_csv] == ["3", None]
+
+
+@pytest.mark.parametrize("cell", [["dog", "cat"], {"name": "dog"}], ids=repr)
+def test_a_list_where_a_word_is_expected_is_told(tmp_path: Path, cell: object) -> None:
+    pq.write_table(pa.Table.from_pylist([{"signal": "a", "label": cell}]), tmp_path / "m.parquet")
+    with pytest.raises(ConfigError, match=r"row 2: label: expected a word, found (list|dict)"):
+        list(Manifest(root=str(tmp_path), table="m.parquet").pairs())
 
 
 def test_cells_may_hold_commas_quotes_and_lines(tmp_path: Path) -> None:
@@ -130,7 +176,7 @@ def test_options_that_the_reader_lacks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"unit: Input should be 'disparity_px', 'm'"):
         read_with(depth.MODALITY, path, {"unit": "feet"})
     with pytest.raises(ConfigError, match="It takes no options"):
-        read_with(audio.MODALITY, path, {"rate_hz": 16_000})
+        read_with(tactile.MODALITY, path, {"rate_hz": 16_000})
     with pytest.raises(InputError, match="found nothing"):
         read_with(imu.MODALITY, path, {"rate_hz": 50})
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from pipelines.source.base import plain_key
 from pipelines.source.datasets.sun_rgbd import CLASSES, SPLIT_FILE, SunRgbd
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities import depth
@@ -76,7 +77,7 @@ def test_the_benchmark_has_19_kinds_of_room() -> None:
 def test_a_pair_is_a_scene_with_its_own_camera(root: Path) -> None:
     pairs = {pair.name: asdict(pair) for pair in source(root).pairs()}
     assert pairs[KV2] == {
-        "key": KV2.replace("/", "-"),
+        "key": plain_key(KV2),
         "signal": f"SUNRGBD/{KV2}/depth_bfx/0000103-depth.png",
         "reader_options": {"unit": "sun_rgbd", "focal_px": 529.5, "baseline_m": 0.075},
         "images": (f"SUNRGBD/{KV2}/image/0000103.jpg",),

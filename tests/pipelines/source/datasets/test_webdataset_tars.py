@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 import wave
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from PIL import Image
 from pydantic import ValidationError
 from upath import UPath
 
-from pipelines.source.base import Pair
+from pipelines.source.base import Incomplete, Pair
 from pipelines.source.datasets.webdataset_tars import WebdatasetTars
 from pipelines.store.shards import encode_array, encode_png, read_shard
 from tests.pipelines.shard_bytes import encode_shard
@@ -80,13 +81,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def _made(source: WebdatasetTars) -> list[Pair]:
+    """The pairs of a source of which none is incomplete."""
+    pairs = list(source.pairs())
+    assert all(isinstance(pair, Pair) for pair in pairs)
+    return [pair for pair in pairs if isinstance(pair, Pair)]
+
+
 def _source(folder: Path, **settings: Any) -> WebdatasetTars:
     usual = {"root": str(folder), "train": ("dogs-*.tar",), "classes": ("cat", "wolf")}
     return WebdatasetTars.model_validate(usual | settings)
 
 
 def test_a_sample_is_a_pair_by_place(folder: Path) -> None:
-    pairs = list(_source(folder, test=("cats/*.tar",)).pairs())
+    pairs = _made(_source(folder, test=("cats/*.tar",)))
     first = pairs[0]
     tar = folder / "dogs-000000.tar"
     assert first == Pair(
@@ -115,7 +123,7 @@ def test_a_sample_is_a_pair_by_place(folder: Path) -> None:
 
 def test_recordings_and_images_are_read_by_place(folder: Path) -> None:
     source = _source(folder)
-    first, second = source.pairs()
+    first, second = _made(source)
     waveform = source.read(first, audio.MODALITY)
     assert waveform.shape == (8000,)
     signal = audio.AudioSignal(clips=1, clip_s=0.5, mel_bins=16, frames=64)
@@ -129,7 +137,7 @@ def test_no_tar_is_searched_when_a_pair_is_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = _source(folder)
-    pair = next(iter(source.pairs()))
+    pair = _made(source)[0]
 
     def search(*_: Any, **__: Any) -> None:
         raise AssertionError("a tar was opened as one")
@@ -143,7 +151,7 @@ def test_options_go_to_the_reader(tmp_path: Path) -> None:
     series = np.random.default_rng(0).standard_normal((6, 300))
     write_tar(tmp_path / "x.tar", {"k.imu.npy": encode_array(series), "k.cls": b"walking"})
     source = _source(tmp_path, train=("x.tar",), signal="imu.npy", reader_options={"rate_hz": 50})
-    (pair,) = source.pairs()
+    (pair,) = _made(source)
     raw = source.read(pair, imu.MODALITY)
     assert raw.shape == (6, 2400)
     assert imu.ImuSignal().store(raw).shape == (6, 2000)
@@ -167,7 +175,7 @@ def test_every_place_holds_the_bytes_that_were_put_there(
         files |= {f"{name}.txt": b"x", f"{name}.bin": content}
     path = write_tar(folder / "x.tar", files, form)
     whole = path.read_bytes()
-    pairs = list(_source(folder, train=("x.tar",), signal="bin").pairs())
+    pairs = _made(_source(folder, train=("x.tar",), signal="bin"))
     found = {}
     for pair in pairs:
         offset, size, _ = pair.reader_options["signal"]
@@ -181,7 +189,7 @@ def test_our_own_shards_are_read_alike(tmp_path: Path) -> None:
     ]
     path = tmp_path / "shard.tar"
     path.write_bytes(encode_shard(samples))
-    pairs = list(_source(tmp_path, train=("shard.tar",), signal="bin").pairs())
+    pairs = _made(_source(tmp_path, train=("shard.tar",), signal="bin"))
     assert [(pair.name, pair.texts[0]) for pair in pairs] == [
         (sample["__key__"], sample["txt"].decode()) for sample in read_shard(UPath(path))
     ]
@@ -191,7 +199,7 @@ def test_tars_come_in_the_order_of_their_names(tmp_path: Path) -> None:
     for name in ("c", "a", "b"):
         write_tar(tmp_path / f"{name}.tar", {"k.wav": b"x", "k.txt": b"x"})
     source = WebdatasetTars(root=str(tmp_path), unsplit=("*.tar",))
-    assert [(pair.signal, pair.split) for pair in source.pairs()] == [
+    assert [(pair.signal, pair.split) for pair in _made(source)] == [
         ("a.tar", None),
         ("b.tar", None),
         ("c.tar", None),
@@ -210,7 +218,6 @@ def test_tars_must_be_named() -> None:
         ({"test": ("/etc/*.tar",)}, r"source\.test: no tar '/etc/\*\.tar' in"),
         ({"unsplit": ("",)}, r"source\.unsplit: no tar '' in"),
         ({"test": ("*.tar",)}, r"source\.test: '\*\.tar' takes dogs-000000\.tar, .* in train"),
-        ({"signal": "flac"}, r"dogs-000000\.tar, sample a/dog1: no \.flac, found jpg, json"),
         ({"classes": ()}, r"sample a/dog2: class 1, but source\.classes names 0"),
         ({"classes": ("cat",)}, r"class 1, but source\.classes names 1, counted from 0"),
     ],
@@ -230,10 +237,35 @@ def test_settings_that_do_not_fit_the_tars_are_refused(
         ({"k.wav": b"x", "k.txt": b" \n"}, "expected an image, a caption or a class"),
         ({"k.wav": b"x", "k.json": b"{"}, r"sample k: its \.json is not JSON"),
         ({"k.wav": b"x", "k.json": b"[]"}, r"expected an object in \.json, found list"),
-        ({"k.wav": b"x", "k.txt": b"\xff"}, "cannot be read as an uncompressed tar"),
+        ({"k.wav": b"x", "k.txt": b"\xff"}, r"its \.txt is no UTF-8 text"),
+        (
+            {"k.wav": b"x", "k.json": b'{"label": ["dog"]}'},
+            "has label: expected a word, found list",
+        ),
+        ({"k.wav": b"x", "k.json": b'{"label": null, "group": null}'}, "expected an image"),
+        ({"k.wav": b"x", "k.json": b'{"label": NaN}'}, "expected an image, a caption or a class"),
+        ({"k.wav": b"x", "k.cls": b"nan"}, "expected an image, a caption or a class"),
+    ],
+)
+def test_a_sample_that_is_wrong_is_set_aside(tmp_path: Path, files: Files, message: str) -> None:
+    """A failed download is one sample, not the whole data set."""
+    good = {"good.wav": b"x", "good.json": b'{"label": 3.0, "group": null}'}
+    write_tar(tmp_path / "x.tar", {**good, **files})
+    classes = tuple("abcd")
+    kept, aside = _source(tmp_path, train=("x.tar",), classes=classes).pairs()
+    assert isinstance(kept, Pair)
+    assert (kept.label, kept.group) == ("d", "")
+    assert isinstance(aside, Incomplete)
+    assert aside.key == "x-k"
+    assert re.search(message, aside.reason)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
         (
             {"k.wav": b"x", "k.txt": b"x", "l.wav": b"x", "l.txt": b"x", "k.jpg": b"x"},
-            r"no \.wav, found jpg",
+            r"sample k has the key x-k, as has x\.tar, sample k",
         ),
         (
             {"k l.wav": b"x", "k l.txt": b"x", "k-l.wav": b"x", "k-l.txt": b"x"},
@@ -274,7 +306,7 @@ def test_a_damaged_tar_is_refused(folder: Path, damage: Callable[[bytes], bytes]
 
 def test_a_tar_that_shrank_since_is_refused(folder: Path) -> None:
     source = _source(folder)
-    pair = next(iter(source.pairs()))
+    pair = _made(source)[0]
     path = folder / "dogs-000000.tar"
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(InputError, match=r"expected 16044 bytes at \d+ of .*, found"):

@@ -1,0 +1,1 @@
+"""The team's stack on this machine's loopback, without containers."""

@@ -1,0 +1,55 @@
+"""Start and stop the stack: `infra/local/up`, `infra/local/down`, `infra/local/status`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+from infra.local.debian import MissingError
+from infra.local.processes import StackError
+from infra.local.stack import Stack
+
+_SHOWN = {
+    "webserver": "Dagster",
+    "mlflow": "MLflow",
+    "ray_dashboard": "Ray",
+    "prometheus": "Prometheus",
+}
+
+
+def main() -> None:
+    """Do what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="infra/local")
+    parser.add_argument("action", choices=("up", "down", "status"))
+    # Short: Ray's sockets lie in it, and a path of a socket has 107 characters at the most.
+    default = Path(tempfile.gettempdir(), f"vitlens-{os.getuid()}")
+    parser.add_argument("--folder", type=Path, default=default, help="databases, secrets, logs")
+    asked = parser.parse_args()
+    stack = Stack(asked.folder)
+    try:
+        if asked.action == "up":
+            stack.up()
+        if asked.action == "down":
+            stack.down()
+    except (StackError, MissingError) as error:
+        raise SystemExit(f"{error}\n`infra/local/down` stops what was started") from None
+    _show(stack)
+
+
+def _show(stack: Stack) -> None:
+    known = stack.processes.known()
+    for name in known:
+        process = stack.processes.process(name)
+        print(f"{name:<10} {f'process {process.pid}' if process else 'gone'}")
+    if not known:
+        print("nothing runs")
+        return
+    for part, title in _SHOWN.items():
+        print(f"{title:<10} {stack.url(part)}")
+    print(f"MLflow's account is admin; its password lies in {stack.folder}/secrets/mlflow-admin")
+
+
+if __name__ == "__main__":
+    main()

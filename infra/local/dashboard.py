@@ -1,0 +1,110 @@
+"""Draws the dashboard from what a Prometheus holds, where no Grafana is at hand.
+
+.venv/bin/python -m infra.local.dashboard http://127.0.0.1:9090 dashboard.png --minutes 30
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+DASHBOARD = Path(__file__).parents[1] / "config" / "grafana" / "vitlens.json"
+_COLUMNS = 24  # of Grafana's grid
+_INCHES = (0.75, 0.42)  # of a cell of the grid
+_MOST_POINTS = 300
+_STALE_S = 60
+Series = dict[str, list[tuple[float, float]]]
+
+
+def draw(prometheus: str, path: Path, minutes: float) -> dict[str, int]:
+    """Draw every panel, and return the number of series in each."""
+    matplotlib.use("Agg")
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
+    figure = Figure(figsize=(_COLUMNS * _INCHES[0], rows * _INCHES[1]), facecolor="white")
+    shown = {}
+    end = time.time()
+    for panel in panels:
+        place = panel["gridPos"]
+        top = 1 - place["y"] / rows
+        if panel["type"] == "row":
+            figure.text(0.01, top - 0.6 / rows, panel["title"], fontsize=14, weight="bold")
+            continue
+        box = (place["x"] / _COLUMNS + 0.03, top - (place["h"] - 1) / rows)
+        size = (place["w"] / _COLUMNS - 0.045, (place["h"] - 2.4) / rows)
+        axes = figure.add_axes((*box, *size))
+        series = _series(prometheus, panel, end - 60 * minutes, end)
+        shown[panel["title"]] = len(series)
+        _panel(axes, panel, series, end)
+    figure.savefig(path, dpi=80)
+    return shown
+
+
+def _panel(axes: Axes, panel: Mapping[str, Any], series: Series, end: float) -> None:
+    if panel["type"] != "timeseries":
+        # As Grafana asks it: what is true now, not what was the last to be true.
+        series = {name: points for name, points in series.items() if points[-1][0] > end - _STALE_S}
+    axes.set_title(panel["title"], fontsize=9, loc="left")
+    axes.tick_params(labelsize=7)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    if not series:
+        axes.text(0.5, 0.5, "no data", ha="center", va="center", color="grey")
+        axes.set_axis_off()
+    elif panel["type"] == "timeseries":
+        for name, points in series.items():
+            minutes = [(at - end) / 60 for at, _ in points]
+            axes.plot(minutes, [value for _, value in points], lw=1.2, label=name)
+        axes.legend(fontsize=6, frameon=False, loc="upper left")
+    else:
+        names = list(series)[:12]
+        axes.barh(names, [series[name][-1][1] for name in names], color="teal")
+        axes.bar_label(axes.containers[0], fmt="%.4g", fontsize=7)  # ty: ignore[invalid-argument-type]
+        axes.margins(x=0.25)
+
+
+def _series(prometheus: str, panel: Mapping[str, Any], start: float, end: float) -> Series:
+    """Return the points (time [s], value) of a panel's series, by their legend."""
+    found: Series = {}
+    for target in panel["targets"]:
+        step = max(1.0, (end - start) / _MOST_POINTS)
+        asked = {"query": target["expr"], "start": start, "end": end, "step": step}
+        url = f"{prometheus}/api/v1/query_range?{urllib.parse.urlencode(asked)}"
+        with urllib.request.urlopen(url) as answer:  # noqa: S310  an address of the command line
+            result = json.load(answer)["data"]["result"]
+        for one in result:
+            points = [(at, float(value)) for at, value in one["values"]]
+            points = [(at, value) for at, value in points if value == value]  # not NaN
+            if points:
+                found[_legend(target["legendFormat"], one["metric"])] = points
+    return found
+
+
+def _legend(form: str, labels: Mapping[str, str]) -> str:
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), form)
+
+
+def main() -> None:
+    """Draw what the command line asks for."""
+    parser = argparse.ArgumentParser(description="The dashboard as a picture.")
+    parser.add_argument("prometheus", help="its address")
+    parser.add_argument("path", type=Path, help="the picture to write")
+    parser.add_argument("--minutes", type=float, default=30, help="how far to look back")
+    asked = parser.parse_args()
+    for title, number in draw(asked.prometheus, asked.path, asked.minutes).items():
+        print(f"{number:>3} {title}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+"""The parts of the stack: what each is started with, on loopback, in this order.
+
+postgres ─▶ mlflow ◀─ store          dagster: code ─▶ webserver, daemon
+ray: head ◀─ worker-1, worker-2      exporter, prometheus
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from infra.local.debian import program
+from infra.local.postgres import Postgres
+from infra.local.processes import Command, Processes, StackError
+
+HOST = "127.0.0.1"
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "infra" / "config"
+PORTS = {
+    "postgres": 5433,
+    "store": 9000,
+    "mlflow": 5000,
+    "ray": 6379,
+    "ray_dashboard": 8265,
+    "head_metrics": 9101,
+    "worker-1_metrics": 9102,
+    "worker-2_metrics": 9103,
+    "code": 4000,
+    "webserver": 3000,
+    "exporter": 9808,
+    "prometheus": 9090,
+}
+SECRETS = ("dagster", "mlflow", "mlflow-admin", "mlflow-session", "ray", "store")
+WORKERS = ("worker-1", "worker-2")
+_BUCKETS = ("vitlens", "mlflow")
+_STORE_MB = 100  # Ray's object store, per node
+
+
+def free_ports() -> dict[str, int]:
+    """Return a free port for every part."""
+    held = [socket.socket() for _ in PORTS]
+    for each in held:
+        each.bind((HOST, 0))
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return dict(zip(PORTS, ports, strict=True))
+
+
+@dataclass
+class Stack:
+    """A stack in a folder.
+
+    Attributes:
+        folder: holds everything: databases, secrets, logs; short, for Ray's sockets lie in it.
+        definitions: the module of Dagster's definitions.
+        extra: further variables of every part.
+    """
+
+    folder: Path
+    ports: Mapping[str, int] = field(default_factory=lambda: PORTS)
+    definitions: str = "workflows.definitions"
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o755)  # Postgres runs as another user than root
+        self.home.mkdir(exist_ok=True)
+        self.processes = Processes(self.folder)
+        self.postgres = Postgres(self.folder / "postgres", self.ports["postgres"])
+        _write_secrets(self.folder / "secrets")
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    def secret(self, name: str) -> str:
+        return (self.folder / "secrets" / name).read_text().strip()
+
+    def url(self, part: str) -> str:
+        return f"http://{HOST}:{self.ports[part]}"
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return the variables of a part that works: a run, a node of Ray, the service."""
+        known = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(self.folder),
+            "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(self.folder / "tmp"),
+            "VITLENS_HOME": str(self.home),
+            "VITLENS_STORE": "s3://vitlens/artifacts",
+            "AWS_ENDPOINT_URL": self.url("store"),
+            "AWS_ACCESS_KEY_ID": "vitlens",
+            "AWS_SECRET_ACCESS_KEY": self.secret("store"),
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "MLFLOW_TRACKING_URI": self.url("mlflow"),
+            "MLFLOW_TRACKING_USERNAME": "admin",
+            "MLFLOW_TRACKING_PASSWORD": self.secret("mlflow-admin"),
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
+            "DAGSTER_HOME": str(self.home / "dagster"),
+            "DAGSTER_PG_HOST": HOST,
+            "DAGSTER_PG_PORT": str(self.ports["postgres"]),
+            "DAGSTER_PG_PASSWORD": self.secret("dagster"),
+            "DAGSTER_DISABLE_TELEMETRY": "yes",
+            "VITLENS_RAY_DASHBOARD": self.url("ray_dashboard"),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.folder / "secrets" / "ray"),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "OMP_NUM_THREADS": "1",
+        }
+        return {**known, **self.extra, **more}
+
+    def up(self) -> None:
+        """Start every part that does not run, one after the other (`StackError`)."""
+        for name in ("tmp", "home/dagster"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        (self.home / "dagster" / "dagster.yaml").write_text((CONFIG / "dagster.yaml").read_text())
+        for name in self.parts():
+            self.start(name)
+
+    def down(self) -> None:
+        """Stop what was started, the last first."""
+        for name in reversed([*self.processes.known()]):
+            self.processes.stop(name)
+
+    def start(self, name: str) -> None:
+        """Start a part unless it runs."""
+        if self.processes.process(name) is None:
+            self.processes.start(name, self.parts()[name]())
+            if name == "postgres":
+                self.postgres.create({n: self.secret(n) for n in ("dagster", "mlflow")})
+            if name == "store":
+                self._make_buckets()
+
+    def parts(self) -> dict[str, partial[Command]]:
+        """Return how each part is started, in order."""
+        nodes = {name: partial(self._worker, name) for name in WORKERS}
+        return {
+            "postgres": partial(self.postgres.command),
+            "store": partial(self._store),
+            "mlflow": partial(self._mlflow),
+            "head": partial(self._head),
+            **nodes,
+            "code": partial(self._code),
+            "webserver": partial(self._webserver),
+            "daemon": partial(self._daemon),
+            "exporter": partial(self._exporter),
+            "prometheus": partial(self._prometheus),
+        }
+
+    def _command(self, part: str, *arguments: str, **more: str) -> Command:
+        module = [sys.executable, "-m", *arguments]
+        return Command(module, self.environment(**more), partial(answers, self.ports[part]))
+
+    def _store(self) -> Command:
+        address = ("-H", HOST, "-p", str(self.ports["store"]))
+        return self._command("store", "moto.server", *address)
+
+    def _make_buckets(self) -> None:
+        import boto3  # late: it takes a second
+
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.url("store"),
+            aws_access_key_id="vitlens",
+            aws_secret_access_key=self.secret("store"),
+            region_name="us-east-1",
+        )
+        for bucket in _BUCKETS:
+            client.create_bucket(Bucket=bucket)
+
+    def _mlflow(self) -> Command:
+        where = f"mlflow@{HOST}:{self.ports['postgres']}"
+        accounts = (CONFIG / "basic_auth.ini").read_text().replace("mlflow@", where, 1)
+        (self.folder / "basic_auth.ini").write_text(accounts)
+        served = ("--host", HOST, "--port", str(self.ports["mlflow"]), "--workers", "1")
+        return self._command(
+            "mlflow",
+            "mlflow",
+            "server",
+            "--app-name=basic-auth",
+            *served,
+            MLFLOW_BACKEND_STORE_URI=f"postgresql+psycopg2://{where}/mlflow",
+            MLFLOW_ARTIFACTS_DESTINATION="s3://mlflow",
+            MLFLOW_AUTH_CONFIG_PATH=str(self.folder / "basic_auth.ini"),
+            MLFLOW_AUTH_ADMIN_PASSWORD=self.secret("mlflow-admin"),
+            MLFLOW_FLASK_SERVER_SECRET_KEY=self.secret("mlflow-session"),
+            PGPASSWORD=self.secret("mlflow"),
+        )
+
+    def _ray(self, name: str, *arguments: str) -> list[str | Path]:
+        return [
+            Path(sys.executable).with_name("ray"),
+            "start",
+            "--block",
+            "--disable-usage-stats",
+            f"--node-ip-address={HOST}",
+            "--num-cpus=1",
+            f"--object-store-memory={_STORE_MB * 1024**2}",
+            f"--metrics-export-port={self.ports[f'{name}_metrics']}",
+            *arguments,
+        ]
+
+    def _head(self) -> Command:
+        head = self._ray(
+            "head",
+            "--head",
+            f"--port={self.ports['ray']}",
+            f"--dashboard-host={HOST}",
+            f"--dashboard-port={self.ports['ray_dashboard']}",
+            f"--temp-dir={self.folder / 'ray'}",
+        )
+        return Command(head, self.environment(), partial(answers, self.ports["ray_dashboard"]))
+
+    def _worker(self, name: str) -> Command:
+        worker = self._ray(name, f"--address={HOST}:{self.ports['ray']}")
+        return Command(worker, self.environment(), partial(answers, self.ports[f"{name}_metrics"]))
+
+    def _code(self) -> Command:
+        address = ("-h", HOST, "-p", str(self.ports["code"]))
+        return self._command("code", "dagster", "api", "grpc", "-m", self.definitions, *address)
+
+    def _workspace(self) -> str:
+        code = {"location_name": "vitlens", "host": HOST, "port": self.ports["code"]}
+        path = self.folder / "workspace.yaml"
+        path.write_text(json.dumps({"load_from": [{"grpc_server": code}]}))
+        return str(path)
+
+    def _webserver(self) -> Command:
+        address = ("-h", HOST, "-p", str(self.ports["webserver"]))
+        return self._command("webserver", "dagster_webserver", "-w", self._workspace(), *address)
+
+    def _daemon(self) -> Command:
+        command = [sys.executable, "-m", "dagster._daemon", "run", "-w", self._workspace()]
+        return Command(command, self.environment(), lambda: True)
+
+    def _exporter(self) -> Command:
+        port = ("--port", str(self.ports["exporter"]), "--every", "5")
+        command = [Path(sys.executable).with_name("python"), "-c", _VITLENS, "exporter", *port]
+        return Command(command, self.environment(), partial(answers, self.ports["exporter"]))
+
+    def _prometheus(self) -> Command:
+        nodes = [f"{HOST}:{self.ports[f'{name}_metrics']}" for name in ("head", *WORKERS)]
+        jobs = {"ray": nodes, "exporter": [f"{HOST}:{self.ports['exporter']}"]}
+        settings = {
+            "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
+            "rule_files": [str(CONFIG / "prometheus" / "rules.yaml")],
+            "scrape_configs": [
+                {"job_name": name, "static_configs": [{"targets": targets}]}
+                for name, targets in jobs.items()
+            ],
+        }
+        path = self.folder / "prometheus.yaml"
+        path.write_text(json.dumps(settings))
+        command = [
+            program("prometheus", "prometheus"),
+            f"--config.file={path}",
+            f"--storage.tsdb.path={self.folder / 'prometheus'}",
+            f"--web.listen-address={HOST}:{self.ports['prometheus']}",
+        ]
+        ready = partial(answers, self.ports["prometheus"])
+        return Command(command, {"PATH": os.environ["PATH"]}, ready, stop=signal.SIGINT)
+
+
+_VITLENS = "from workflows.cli import main; main()"
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens on a port of loopback."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _write_secrets(folder: Path) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name in SECRETS:
+        path = folder / name
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_hex(24))
+
+
+__all__ = ["PORTS", "Stack", "StackError", "answers", "free_ports"]

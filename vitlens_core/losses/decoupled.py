@@ -1,0 +1,56 @@
+"""Decoupled multi-positive InfoNCE: each positive has a softmax of its own, against negatives only.
+
+With several positives (samples of one label), InfoNCE lets them compete: a row that is near one of
+them lowers the share of the others. Here they do not.
+
+Source: HOLA (arXiv 2606.01334). With one positive per row it is InfoNCE.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+from vitlens_core.late import F, torch
+from vitlens_core.losses.base import Loss, Pairs
+
+_NOTHING = -1e4  # far below any logit: the logit scale is at most 100
+
+
+class Decoupled(Loss):
+    """Symmetric, averaged over the positives of a row, then over rows and both directions.
+
+    Further negatives count in the direction from the embeddings to the targets.
+    """
+
+    kind: Literal["decoupled"] = "decoupled"
+
+    def __call__(
+        self,
+        pairs: Pairs,
+        log_scale: torch.Tensor,
+        parameters: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
+        scaled = log_scale.exp() * pairs.embeddings
+        logits, positive = scaled @ pairs.targets.T, pairs.positives()
+        further = None
+        if pairs.negatives is not None:
+            further = scaled @ pairs.negatives.targets.T
+            further = further.masked_fill(pairs.negatives.excluded, -math.inf)
+        forward = _direction(logits, positive, further)
+        return (forward + _direction(logits.T, positive.T, None)) / 2
+
+
+def _direction(
+    logits: torch.Tensor, positive: torch.Tensor, further: torch.Tensor | None
+) -> torch.Tensor:
+    """Average of -log(e^p / (e^p + sum of e^n)) over the positives p of each row [B, B]."""
+    negatives = logits.masked_fill(positive, -math.inf)
+    if further is not None:
+        negatives = torch.cat([negatives, further], dim=1)
+    # Of a row without any negative this alone is left: a loss of 0, whose gradient is no NaN.
+    nothing = logits.new_full((len(logits), 1), _NOTHING)
+    against = torch.cat([negatives, nothing], dim=1).logsumexp(1, keepdim=True)
+    losses = F.softplus(against - logits)
+    return ((losses * positive).sum(1) / positive.sum(1)).mean()
