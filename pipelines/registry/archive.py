@@ -23,11 +23,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipelines.execution.logger import Point
 from pipelines.registry import models
 from pipelines.registry.models import CHALLENGER, ModelVersion
-from pipelines.registry.tracking import EVALUATION_TAG, log_params, log_points
+from pipelines.registry.tracking import (
+    EVALUATION_TAG,
+    NOTE_TAG,
+    description,
+    log_params,
+    log_points,
+)
 from pipelines.store.files import FileEntry, atomic_file, file_entry
 from pipelines.store.home import Home
 from vitlens_core.digests import check_digests
 from vitlens_core.errors import ConfigError, IntegrityError
+from vitlens_core.model_files import CARD_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -201,7 +208,9 @@ def _register(client: MlflowClient, home: Path, contents: Contents, folder: Path
         client.set_terminated(run.info.run_id, status)
     digest = check_digests(folder / MODEL)
     tags = {**contents.tags, **origin}
-    return models.create_version(client, home, contents.name, model, digest, tags)
+    card = description(folder / MODEL / "artifacts" / CARD_FILE)
+    client.set_tag(run.info.run_id, NOTE_TAG, card)
+    return models.create_version(client, home, contents.name, model, digest, tags, card)
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
