@@ -54,7 +54,9 @@ def experiment(client: MlflowClient, home: Path, name: str = EXPERIMENT) -> str:
     # Without a server MLflow would write files to ./mlruns of the working directory.
     location = None if is_served(home) else own_store.files_uri(home)
     try:
-        return client.create_experiment(name, artifact_location=location)
+        # Otherwise MLflow's pages guess, and open on those of generative models.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return client.create_experiment(name, artifact_location=location, tags=kind)
     except MlflowException:
         if existing := client.get_experiment_by_name(name):  # another process was faster
             return existing.experiment_id
