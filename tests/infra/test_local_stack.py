@@ -124,9 +124,9 @@ def champion(stack: Stack) -> str:
 
 
 def versions(stack: Stack) -> str:
-    return stack.postgres.query(
-        "SELECT name, version, run_id, source FROM model_versions ORDER BY version", "mlflow"
-    )
+    """The registered lenses, as Postgres has them; other models keep the order of promotions."""
+    table = "SELECT version, run_id, source FROM model_versions WHERE name = 'vitlens-thermal'"
+    return stack.postgres.query(f"{table} ORDER BY version", "mlflow")
 
 
 def beyond_loopback(stack: Stack) -> set[str]:
