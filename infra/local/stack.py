@@ -30,9 +30,15 @@ PORTS = {
     "mlflow": 5000,
     "ray": 6379,
     "ray_dashboard": 8265,
+    "ray_client": 10001,
+    "autoscaler_metrics": 44217,
+    "dashboard_metrics": 44227,
     "head_metrics": 9101,
+    "head_agent": 9201,
     "worker-1_metrics": 9102,
+    "worker-1_agent": 9202,
     "worker-2_metrics": 9103,
+    "worker-2_agent": 9203,
     "code": 4000,
     "webserver": 3000,
     "exporter": 9808,
@@ -206,6 +212,8 @@ class Stack:
             "--num-cpus=1",
             f"--object-store-memory={_STORE_MB * 1024**2}",
             f"--metrics-export-port={self.ports[f'{name}_metrics']}",
+            # By default the same for every Ray of a machine: the second has no agent, and no jobs.
+            f"--dashboard-agent-listen-port={self.ports[f'{name}_agent']}",
             *arguments,
         ]
 
@@ -214,11 +222,17 @@ class Stack:
             "head",
             "--head",
             f"--port={self.ports['ray']}",
+            f"--ray-client-server-port={self.ports['ray_client']}",
             f"--dashboard-host={HOST}",
             f"--dashboard-port={self.ports['ray_dashboard']}",
             f"--temp-dir={self.folder / 'ray'}",
         )
-        return Command(head, self.environment(), partial(answers, self.ports["ray_dashboard"]))
+        metrics = {
+            "AUTOSCALER_METRIC_PORT": str(self.ports["autoscaler_metrics"]),
+            "DASHBOARD_METRIC_PORT": str(self.ports["dashboard_metrics"]),
+        }
+        ready = partial(answers, self.ports["ray_dashboard"])
+        return Command(head, self.environment(**metrics), ready)
 
     def _worker(self, name: str) -> Command:
         worker = self._ray(name, f"--address={HOST}:{self.ports['ray']}")
