@@ -15,6 +15,9 @@ The package installs without Ray, MLflow and Dagster, and imports none of them.
     model = vitlens_core.load("lens.safetensors")
 """
 
+import importlib
+import pkgutil
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,11 +25,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Calibrated", "Model", "load"]
 
+_MODULES = frozenset(module.name for module in pkgutil.iter_modules(__path__))
+
 
 def __getattr__(name: str) -> object:
-    """Import the API when one of its names is first used: torch takes seconds."""
+    """Import the API and the modules when their names are first used: torch takes seconds."""
     if name in __all__:
-        from vitlens_core import api
-
-        return getattr(api, name)
+        return getattr(importlib.import_module(f"{__name__}.api"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name == "__version__":
+        return _version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES, "__version__"])
+
+
+def _version() -> str:
+    try:
+        return metadata.version("vitlens")
+    except metadata.PackageNotFoundError:  # a copy of this package inside a registered model
+        return "not installed"

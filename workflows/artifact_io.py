@@ -30,17 +30,25 @@ class ArtifactIOManager(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> Artifact | None:
         """Return the artifact; None where the run does without this step."""
         step = context.step_context
-        key = context.asset_key
-        events = step.instance.fetch_materializations(key, limit=_RECENT).records
-        if not events:
-            raise ConfigError(f"{key.to_user_string()} was never made: materialise it first")
-        # This run's own first: another run may have materialised the same asset meanwhile.
-        of_this_run = [event for event in events if event.run_id == step.run_id]
-        materialization = (of_this_run or events)[0].asset_materialization
-        assert materialization is not None
-        if LEFT_OUT in materialization.metadata:
-            return None
-        return artifact_of(materialization, present().home.store, is_old=not of_this_run)
+        return made(step.instance, step.run_id, context.asset_key)
+
+
+def made(instance: dg.DagsterInstance, run_id: str, key: dg.AssetKey) -> Artifact | None:
+    """Return the artifact of an asset in a run; None where the run does without its step.
+
+    Raises:
+        ConfigError: the asset was never made, or its artifact is gone.
+    """
+    events = instance.fetch_materializations(key, limit=_RECENT).records
+    if not events:
+        raise ConfigError(f"{key.to_user_string()} was never made: materialise it first")
+    # This run's own first: another run may have materialised the same asset meanwhile.
+    of_this_run = [event for event in events if event.run_id == run_id]
+    materialization = (of_this_run or events)[0].asset_materialization
+    assert materialization is not None
+    if LEFT_OUT in materialization.metadata:
+        return None
+    return artifact_of(materialization, present().home.store, is_old=not of_this_run)
 
 
 def artifact_of(

@@ -29,12 +29,12 @@ class _Cli(click.Group):
     """Finds commands by name, and turns their exceptions into a message and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(module.name for module in pkgutil.iter_modules(workflows.commands.__path__))
+        return sorted(_modules())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
+        if (module := _modules().get(cmd_name)) is None:
             return None
-        return importlib.import_module(f"{workflows.commands.__name__}.{cmd_name}").command
+        return importlib.import_module(f"{workflows.commands.__name__}.{module}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -57,15 +57,22 @@ class _Cli(click.Group):
 
 
 @click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vitlens", message="vitlens %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
     """Teach a frozen vision-language model to perceive a modality."""
     quiet_environment()
 
 
+def _modules() -> dict[str, str]:
+    """Return the module of every command; `import_` is `import`, which no module can be called."""
+    names = (module.name for module in pkgutil.iter_modules(workflows.commands.__path__))
+    return {name.rstrip("_"): name for name in names}
+
+
 def _summary(name: str) -> str:
     """Return the first line of a command's docstring without importing the module."""
-    source = Path(workflows.commands.__path__[0], f"{name}.py").read_text()
+    source = Path(workflows.commands.__path__[0], f"{_modules()[name]}.py").read_text()
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
@@ -80,3 +87,7 @@ def _message(error: Exception) -> str:
 def _say(message: str, colour: str) -> None:
     console = Console(stderr=True, emoji=False)  # otherwise rich shows `clip:x:` as a cross
     console.print(f"[{colour}]{shown(message)}[/]", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":  # python -m workflows.cli
+    main()

@@ -10,8 +10,7 @@ Schedules and sensors are in `automation`, data sets built in pieces in `backfil
 Assets contain no science: they load the settings, call the step and report metadata.
 """
 
-from __future__ import annotations
-
+# Without postponed annotations: Dagster looks at the type of an asset's `context` itself.
 from collections.abc import Iterator, Mapping
 
 import dagster as dg
@@ -24,6 +23,7 @@ from pipelines.registry.models import ModelVersion
 from pipelines.registry.registry import Registry
 from pipelines.store.artifacts import Artifact
 from workflows import metadata
+from workflows.artifact_io import made
 from workflows.automation import schedule_of, sensor_of
 from workflows.backfill import backfill_of
 from workflows.console import show_artifact, show_gates, show_rolled_back, show_version
@@ -32,6 +32,7 @@ from workflows.spec import DEFAULT_PROFILE, Workflow
 from workflows.workplace import Workplace
 
 ARTIFACTS = "artifacts"
+_KINDS = {"driver": "python", "torch": "pytorch", "Ray Data": "ray", "Ray Train": "ray"}
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
 
@@ -81,6 +82,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             group_name=self.modality,
             description=step.description,
             io_manager_key=ARTIFACTS,
+            kinds={_KINDS[step.declared.made_by]},
         )
         def make(
             settings: RunSettings, workplace: dg.ResourceParam[Workplace], **inputs: Artifact | None
@@ -100,15 +102,18 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
     def _challenger(self) -> dg.AssetsDefinition:
         @dg.asset(
             key=self._key("challenger"),
-            ins=self._inputs(self.step_names),
+            # What registering waits for; it reads all artifacts of the run (`_artifacts`).
+            deps=[self._key(name) for name in ("evaluation", "index", "benchmarks")],
             group_name=self.modality,
             description="The evaluated lens as a registered version, its gates checked.",
             kinds={"mlflow"},
         )
         def register(
-            settings: RunSettings, workplace: dg.ResourceParam[Workplace], **made: Artifact | None
+            context: dg.AssetExecutionContext,
+            settings: RunSettings,
+            workplace: dg.ResourceParam[Workplace],
         ) -> dg.MaterializeResult:
-            config, artifacts = settings.config(self), self._in_order(made)
+            config, artifacts = settings.config(self), self._artifacts(context)
             runtime, registry = settings.runtime(config), workplace.registry
             model = registry.register_challenger(self.modality, config, artifacts)
             show_version(runtime.console, "challenger", model)
@@ -155,16 +160,17 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
     def _champion(self) -> dg.AssetsDefinition:
         @dg.asset(
             key=self._key("champion"),
-            ins=self._inputs(self.step_names),
             deps=[self._key("challenger")],
             group_name=self.modality,
             description="The version that consumers load; promoted once its gates have passed.",
             kinds={"mlflow"},
         )
         def promote(
-            settings: RunSettings, workplace: dg.ResourceParam[Workplace], **made: Artifact | None
+            context: dg.AssetExecutionContext,
+            settings: RunSettings,
+            workplace: dg.ResourceParam[Workplace],
         ) -> dg.MaterializeResult:
-            config, artifacts = settings.config(self), self._in_order(made)
+            config, artifacts = settings.config(self), self._artifacts(context)
             registry, console = workplace.registry, settings.runtime(config).console
             model = self._registered(registry, artifacts["evaluation"])
             if move := registry.rolled_back(model):
@@ -176,9 +182,16 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
 
         return promote
 
-    def _in_order(self, made: Mapping[str, Artifact | None]) -> dict[str, Artifact]:
-        """Return what the run made; Dagster passes inputs sorted by name, reports list them so."""
-        return {name: a for name in self.step_names if (a := made[name]) is not None}
+    def _artifacts(self, context: dg.AssetExecutionContext) -> dict[str, Artifact]:
+        """Return what the run made, by step and in order.
+
+        Not as inputs: the graph would have an edge from every step, and show no flow.
+        """
+        found = {
+            name: made(context.instance, context.run_id, self._key(name))
+            for name in self.step_names
+        }
+        return {name: artifact for name, artifact in found.items() if artifact is not None}
 
     def _registered(self, registry: Registry, evaluation: Artifact) -> ModelVersion:
         """Return the version that an evaluation was registered as."""

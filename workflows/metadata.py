@@ -9,7 +9,8 @@ import dagster as dg
 
 from pipelines.evaluation import presenter
 from pipelines.evaluation.result import EvaluationSummary, read_result
-from pipelines.registry.gates.base import GateResult
+from pipelines.lens.curves import TrainingCurves, read_curves
+from pipelines.registry.gates.base import GateResult, summed_up
 from pipelines.registry.models import ModelVersion
 from pipelines.source.step import STEP as SOURCE
 from pipelines.store.artifacts import Artifact, Quarantined
@@ -34,7 +35,29 @@ def of_artifact(artifact: Artifact) -> Metadata:
     if manifest.quarantined:
         entries["quarantined samples"] = _quarantined(manifest.quarantined)
     if manifest.step == "evaluation":
-        entries["results"] = dg.MetadataValue.md(results_table(read_result(artifact)))
+        result = read_result(artifact)
+        entries["results"] = dg.MetadataValue.md(results_table(result))
+        # Numbers, so that Dagster draws them over the versions.
+        entries["top-1"] = result.zero_shot.top1.value
+        entries["times chance"] = result.times_chance
+    if manifest.step == "lens":
+        entries |= _course(read_curves(artifact))
+    return entries
+
+
+def _course(curves: TrainingCurves) -> Metadata:
+    """Return a training's last loss, its best validation, and the curve as a table."""
+    entries: Metadata = {}
+    if curves.train:
+        entries["loss"] = float(curves.train[-1]["loss"])
+    if curves.val:
+        entries["best validation R@1"] = max(point.r1 for point in curves.val)
+        entries["validation against"] = curves.validated_against or ""
+        rows = [
+            dg.TableRecord({"step": p.step, "loss": round(p.loss, 4), "R@1": round(p.r1, 4)})
+            for p in curves.val
+        ]
+        entries["validation"] = dg.MetadataValue.table(rows)
     return entries
 
 
@@ -50,6 +73,8 @@ def of_version(model: ModelVersion, report: Path) -> Metadata:
         "version": model.version,
         "aliases": ", ".join(model.aliases),
         "report": dg.MetadataValue.path(report / "report.html"),
+        "gates": summed_up(model.gates),
+        "MLflow run": model.run_id,
     }
 
 

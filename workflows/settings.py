@@ -19,6 +19,7 @@ from workflows.spec import DEFAULT_PROFILE, Workflow, load_workflow
 from workflows.workplace import present
 
 RESOURCE = "settings"
+_PARTITION_TAG = "dagster/partition"  # Dagster's own, of a run of a backfill
 TEACHER_TAG = "vitlens/teacher-"  # and a modality, and the teacher's name
 
 
@@ -37,7 +38,9 @@ class RunSettings(dg.ConfigurableResource):
         """Wait until no other run works in the home, and record the process of this one."""
         what = f"a run of {self.modality or 'an asset'}, profile {self.profile}"
         waiting = context.log.info if context.log else terminal().print
-        self._lock.enter_context(present().home.lock(what, waiting))
+        # Pieces do not depend on each other: several machines may build them into one home.
+        if not (context.run and context.run.tags.get(_PARTITION_TAG)):
+            self._lock.enter_context(present().home.lock(what, waiting))
         if context.run and context.instance:
             context.instance.add_run_tags(context.run.run_id, process_tag())
             self._instance, self._run_id = context.instance, context.run.run_id

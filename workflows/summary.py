@@ -19,6 +19,7 @@ from pipelines.evaluation.presenter import (
     zero_shot_table,
 )
 from pipelines.flow import STEP_NAMES
+from pipelines.registry import own_store
 from pipelines.report.content import PAGE_FILE, Report
 from pipelines.sweep.results import FailedPoint, MadePoint, SweepResults
 from vitlens_core.intervals import FEW_GROUPS
@@ -49,6 +50,21 @@ def show_summary(console: Console, folder: Path) -> None:
     times = [f"{step} {seconds[step]:.0f} s" for step in STEP_NAMES if step in seconds]
     console.print(f"made in {', '.join(times)}", soft_wrap=True)
     console.print(f"report {folder / PAGE_FILE}", soft_wrap=True)
+
+
+def show_use(console: Console, home: Path, folder: Path, log: Path) -> None:
+    """Print how the registered version is loaded, and where the log lies."""
+    if model := Report.read(folder).model:
+        alias = f"@{model.aliases[0]}" if model.aliases else f"/{model.version}"
+        console.print(f'load   vitlens_core.load("models:/{model.name}{alias}")', soft_wrap=True)
+        address = own_store.tracking_uri(home)
+        console.print(
+            f'       with MLflow alone: MLFLOW_TRACKING_URI="{address}" and '
+            f'mlflow.pyfunc.load_model("models:/{model.name}{alias}")',
+            soft_wrap=True,
+            highlight=False,
+        )
+    console.print(f"log    {log}", soft_wrap=True)
 
 
 def show_sweep(console: Console, folder: Path) -> bool:

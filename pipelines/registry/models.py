@@ -29,7 +29,14 @@ from pipelines.registry import own_store, signing
 from pipelines.registry.gates.base import GateResult, all_passed, summed_up, tier_outcomes
 from pipelines.registry.own_store import tracking_uri
 from pipelines.registry.server import connect, experiment, is_served
-from pipelines.registry.tracking import DIGEST_TAG, EVALUATION_TAG, MAX_TAG, EvaluatedLens, record
+from pipelines.registry.tracking import (
+    DIGEST_TAG,
+    EVALUATION_TAG,
+    MAX_TAG,
+    NOTE_TAG,
+    EvaluatedLens,
+    record,
+)
 from pipelines.store.artifacts import Artifact, digest
 from pipelines.store.files import made_once
 from pipelines.store.home import Home
@@ -40,6 +47,7 @@ from vitlens_core.errors import ConfigError, IntegrityError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
@@ -47,6 +55,14 @@ _RESULTS_TAG, _SETTINGS_TAG = "vitlens.gates.results", "vitlens.gates.settings"
 _GATES_SIGNATURE_TAG, _SIGNATURE_TAG = "vitlens.gates.signature", "vitlens.signature"
 # Where the files of a server's models may lie; nowhere on this machine.
 _REMOTE = ("mlflow-artifacts", "s3", "gs", "abfss", "wasbs", "hdfs")
+_DESCRIPTION = """\
+Lenses that let a frozen vision-language model perceive {0}. `champion` is the version that
+consumers load:
+
+    vitlens_core.load("models:/{1}@champion")
+    mlflow.pyfunc.load_model("models:/{1}@champion")
+
+Each version has its card; `vitlens lineage {0}` says what it was made of."""
 _CLASSES_TAG = "vitlens.classes."
 _SOURCE = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
 
@@ -111,7 +127,7 @@ def register_challenger(
     client, name = connect(home), model_name(modality)
     evaluated = EvaluatedLens(modality, config, artifacts)
     with alone(home, f"register-{name}", logger.warning):
-        version = _registered(client, name, evaluated.fingerprint)
+        version = registered(client, name, evaluated.fingerprint)
         if version is None:
             version = _register(client, home, name, evaluated)
     if aliases(client, name).get(CHAMPION) != version:
@@ -273,29 +289,52 @@ def _resolve(home: Path, source: str) -> MlflowVersion:
 def _register(client: MlflowClient, home: Path, name: str, evaluated: EvaluatedLens) -> int:
     owner = signing.public_key(home)
     model, files_digest = record(client, experiment(client, home), evaluated, owner)
+    classes = read_result(evaluated.artifacts["evaluation"]).classes
+    tags = {EVALUATION_TAG: evaluated.fingerprint, **_class_tags(classes)}
+    card = client.get_run(str(model.source_run_id)).data.tags.get(NOTE_TAG, "")
+    return create_version(client, home, name, model, files_digest, tags, card)
+
+
+def create_version(
+    client: MlflowClient,
+    home: Path,
+    name: str,
+    model: LoggedModel,
+    files_digest: str,
+    tags: Mapping[str, str],
+    card: str,
+) -> int:
+    """Make a signed version of a logged model, and the registered model if it is the first one.
+
+    Args:
+        files_digest: of the model's files (`vitlens_core.digests`).
+        tags: with the evaluation's fingerprint.
+        card: the model card, which the page of the version shows.
+    """
     if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
+        modality = name.removeprefix("vitlens-")
+        client.create_registered_model(name, description=_DESCRIPTION.format(modality, name))
     created = client.create_model_version(
         name,
         # Not models:/<id>, which a database store resolves with MLflow's *global* tracking URI.
         source=model.artifact_location,
         run_id=model.source_run_id,
         model_id=model.model_id,
+        description=card,
         tags={
-            EVALUATION_TAG: evaluated.fingerprint,
+            **tags,
             DIGEST_TAG: files_digest,
             _SIGNATURE_TAG: signing.sign(home, {"name": name, "digest": files_digest}),
-            **_class_tags(read_result(evaluated.artifacts["evaluation"]).classes),
         },
     )
-    first = _registered(client, name, evaluated.fingerprint) or int(created.version)
+    first = registered(client, name, tags[EVALUATION_TAG]) or int(created.version)
     if first != int(created.version):  # another home registered the same evaluation meanwhile
         client.delete_model_version(name, created.version)
         client.delete_run(str(model.source_run_id))
     return first
 
 
-def _registered(client: MlflowClient, name: str, fingerprint: str) -> int | None:
+def registered(client: MlflowClient, name: str, fingerprint: str) -> int | None:
     """Return the version of an evaluation that was registered before, if there is one."""
     query = f"name = '{name}' and tags.`{EVALUATION_TAG}` = '{fingerprint}'"
     found = [int(version.version) for version in client.search_model_versions(query)]

@@ -11,8 +11,6 @@ Promises  a version whose gates failed, were never checked, or are not known to 
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -31,6 +29,7 @@ from pipelines.registry.models import (
     get,
 )
 from pipelines.registry.moves import Move
+from pipelines.registry.tracking import user
 from vitlens_core.errors import ConfigError, IntegrityError, TransientError
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def promote(
             return version
         return Move(
             action="promote", version=version, before=champion,
-            who=_who(), at=datetime.now(UTC), why=why, forced=forced,
+            who=user(), at=datetime.now(UTC), why=why, forced=forced,
         )  # fmt: skip
 
     with _alone(home):
@@ -88,7 +87,7 @@ def rollback(home: Path, name: str, why: str = "") -> ModelVersion:
             return held[PREVIOUS]
         return Move(
             action="rollback", version=held[PREVIOUS], before=held.get(CHAMPION),
-            who=_who(), at=datetime.now(UTC), why=why,
+            who=user(), at=datetime.now(UTC), why=why,
         )  # fmt: skip
 
     with _alone(home):
@@ -143,12 +142,6 @@ def _doubt(home: Path, model: ModelVersion) -> str:
     except IntegrityError as error:
         return str(error)
     return ""
-
-
-def _who() -> str:
-    """Return the user whom the tracking server knows, or else $VITLENS_USER or the system's."""
-    known = os.environ.get("MLFLOW_TRACKING_USERNAME") or os.environ.get("VITLENS_USER")
-    return known or getpass.getuser()
 
 
 def _move(home: Path, name: str, choose: Callable[[MlflowClient], Move | int]) -> ModelVersion:

@@ -48,6 +48,10 @@ class Registry:
         found = self.versions(modality)
         return next((version for version in found if CHAMPION in version.aliases), None)
 
+    def settings(self, model: ModelVersion) -> dict[str, str]:
+        """The settings that a version was made with, by dotted path."""
+        return dict(models.connect(self.home).get_run(model.run_id).data.params)
+
     def promote(self, model: ModelVersion, why: str) -> ModelVersion:
         return promotion.promote(self.home, model.name, model.version, why)
 

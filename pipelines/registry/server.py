@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 EXPERIMENT = "vitlens"
-_TIMEOUT_S = 5.0
+_TIMEOUT_S, _BUSY_S = 5.0, 25.0
 
 
 def connect(home: Path) -> MlflowClient:
@@ -54,7 +54,9 @@ def experiment(client: MlflowClient, home: Path, name: str = EXPERIMENT) -> str:
     # Without a server MLflow would write files to ./mlruns of the working directory.
     location = None if is_served(home) else own_store.files_uri(home)
     try:
-        return client.create_experiment(name, artifact_location=location)
+        # Otherwise MLflow's pages guess, and open on those of generative models.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        return client.create_experiment(name, artifact_location=location, tags=kind)
     except MlflowException:
         if existing := client.get_experiment_by_name(name):  # another process was faster
             return existing.experiment_id
@@ -78,9 +80,10 @@ def require_answer(uri: str) -> None:
         return
     named = f"the tracking server at MLFLOW_TRACKING_URI={redacted(uri)}"
     try:
-        # http or https, as checked above.
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_TIMEOUT_S):  # noqa: S310
-            return
+        try:
+            _ask(uri, _TIMEOUT_S)
+        except TimeoutError:  # a server that is busy, where one that is away refuses at once
+            _ask(uri, _BUSY_S)
     except urllib.error.HTTPError as error:
         if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return  # it is there; MLflow sends credentials, and this question had none
@@ -90,6 +93,17 @@ def require_answer(uri: str) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise TransientError(
-            f"{named} does not answer within {_TIMEOUT_S:.0f} s ({redacted(str(reason))}); start "
+            f"{named} does not answer ({redacted(str(reason))}); start "
             "it, correct the address, or unset MLFLOW_TRACKING_URI to use the registry of the home"
         ) from error
+
+
+def _ask(uri: str, timeout_s: float) -> None:
+    try:
+        # http or https, as `require_answer` has checked.
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=timeout_s):  # noqa: S310
+            return
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, TimeoutError):
+            raise error.reason from error
+        raise

@@ -9,9 +9,11 @@ Promises  MLflow's global state is never touched: two homes can be used from one
 
 from __future__ import annotations
 
+import getpass
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from pipelines.foundation.info import read_info
 from pipelines.lens.curves import TrainingCurves, read_curves
 from pipelines.store.artifacts import Artifact
 from pipelines.store.text import redacted
+from vitlens_core.model_files import CARD_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,6 +43,9 @@ _OWNER_TAG = "vitlens.home"  # public key of the home that registers or register
 REVISION = "VITLENS_CODE_REVISION"  # set by the image, which holds no git
 MODALITY_TAG, _REVISION_TAG = "vitlens.modality", "vitlens.code_revision"
 _LENS_TAG = f"{FINGERPRINT_TAG}lens"
+# MLflow's own tags, which its pages show.
+NOTE_TAG, _USER_TAG = "mlflow.note.content", "mlflow.user"
+_SOURCE_TAG, _COMMIT_TAG = "mlflow.source.name", "mlflow.source.git.commit"
 _CURVES = ("train.", "val.")
 MAX_TAG = 5000  # limit of MLflow's tags, in characters
 _BATCH_METRICS, _BATCH_PARAMS, _MAX_PARAM = 1000, 100, 6000  # limits of MLflow's log_batch
@@ -83,7 +89,15 @@ def record(
         for key, value in run_tags.items():
             client.set_tag(run_id, key, value)
     else:
-        run_id = client.create_run(experiment_id, run_name=name, tags=run_tags).info.run_id
+        # The run began with its first step, long before it is registered.
+        took_s = sum(artifact.manifest.seconds for artifact in evaluated.artifacts.values())
+        run = client.create_run(
+            experiment_id,
+            start_time=int((time.time() - took_s) * 1000),
+            run_name=name,
+            tags=run_tags,
+        )
+        run_id = run.info.run_id
     status = "FAILED"
     try:
         log_params(client, run_id, evaluated.config)
@@ -104,7 +118,7 @@ def start_training(client: MlflowClient, experiment_id: str, training: Training)
         return begun.info.run_id
     revision = code_revision()
     run_tags = {MODALITY_TAG: training.modality, _LENS_TAG: training.fingerprint}
-    run_tags |= {_REVISION_TAG: revision} if revision else {}
+    run_tags |= _origin(training.modality, revision)
     name = f"{training.modality}-lens-{training.fingerprint[:8]}"
     run_id = client.create_run(experiment_id, run_name=name, tags=run_tags).info.run_id
     log_params(client, run_id, training.config)
@@ -137,8 +151,21 @@ def tags(evaluated: EvaluatedLens) -> dict[str, str]:
         **steps,
         "vitlens.foundation.spec": foundation.spec,
         "vitlens.foundation.digest": foundation.digest,
-        **({_REVISION_TAG: revision} if revision else {}),
+        **_origin(evaluated.modality, revision),
     }
+
+
+def _origin(modality: str, revision: str | None) -> dict[str, str]:
+    """Return the tags that say who made a run, with what."""
+    origin = {_USER_TAG: user(), _SOURCE_TAG: f"vitlens run {modality}"}
+    origin |= {"mlflow.source.type": "LOCAL"}
+    return origin | ({_REVISION_TAG: revision, _COMMIT_TAG: revision} if revision else {})
+
+
+def user() -> str:
+    """Return the user whom the tracking server knows, or else $VITLENS_USER or the system's."""
+    known = os.environ.get("MLFLOW_TRACKING_USERNAME") or os.environ.get("VITLENS_USER")
+    return known or getpass.getuser()
 
 
 def code_revision() -> str | None:
@@ -219,6 +246,13 @@ def log_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> No
         client.log_batch(run_id, metrics=logged[start : start + _BATCH_METRICS])
 
 
+def description(card: Path) -> str:
+    """Return a model card without its metadata, as MLflow's pages show it."""
+    text = card.read_text()
+    body = text.split("---\n", 2)[-1] if text.startswith("---\n") else text
+    return body.strip()[:MAX_TAG]
+
+
 def _log_model(
     client: MlflowClient, experiment_id: str, run_id: str, evaluated: EvaluatedLens
 ) -> tuple[LoggedModel, str]:
@@ -233,5 +267,7 @@ def _log_model(
     with tempfile.TemporaryDirectory(prefix="vitlens-model-") as folder:
         digest = save_model(Path(folder, "model"), evaluated.artifacts, run_id, model.model_id)
         client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
+        described = description(Path(folder, "model", "artifacts", CARD_FILE))
+    client.set_tag(run_id, NOTE_TAG, described)
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     return client.finalize_logged_model(model.model_id, "READY"), digest

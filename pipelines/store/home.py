@@ -96,6 +96,10 @@ class Home:
     def latest(self) -> Path:
         return self.root / "latest"
 
+    def report_folder(self, evaluation: str) -> Path:
+        """Return the folder of the report of an evaluation, by its fingerprint."""
+        return self.root / "reports" / evaluation[:16]
+
     @contextmanager
     def lock(self, what: str, waiting: Callable[[str], None] | None = None) -> Generator[None]:
         """Let one run at a time work in this home; within one process it can be taken again.

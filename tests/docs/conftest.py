@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 import torch
@@ -27,7 +29,7 @@ _PLY = "ply\nformat ascii 1.0\nelement vertex {}\n" + _AXES + "end_header\n"
 
 
 @pytest.fixture
-def workplace(home: Path, tiny_lit: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workplace(home: Path, tiny_lit: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a lens, its foundation, files to embed, and the lens as a champion."""
     folder = home.parent
     files = _model_files(tiny_lit)
@@ -45,7 +47,9 @@ def workplace(home: Path, tiny_lit: str, monkeypatch: pytest.MonkeyPatch) -> Pat
     promotion.promote(home, model.name, model.version, "for the pages", force=True)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
     monkeypatch.setenv("VITLENS_HOME", str(home))
-    return folder
+    (folder / ".vitlens").symlink_to(home)  # the pages name the home that a demo makes
+    yield folder
+    mlflow.set_tracking_uri("")  # an example sets it for the whole process
 
 
 def _model_files(spec: str) -> dict[str, bytes]:

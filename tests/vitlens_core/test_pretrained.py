@@ -45,6 +45,17 @@ def saved(tmp_path_factory: pytest.TempPathFactory, lens: Path, foundation: Foun
     return folder
 
 
+def test_a_lens_without_a_card_gets_one_without_gaps(
+    tmp_path: Path, lens: Path, foundation: Foundation
+) -> None:
+    (tmp_path / "lens.safetensors").write_bytes(lens.read_bytes())
+    model = vitlens_core.load(tmp_path / "lens.safetensors", foundation=foundation)
+    model.save_pretrained(tmp_path / "saved")
+    card = (tmp_path / "saved" / "README.md").read_text()
+    assert "# A lens for point_cloud" in card
+    assert "More Information Needed" not in card
+
+
 def test_the_folder_is_config_safetensors_and_card(saved: Path, lens: Path) -> None:
     found = {path.name for path in saved.iterdir()}
     assert found == {

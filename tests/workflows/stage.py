@@ -106,6 +106,9 @@ class MemoryRegistry(Registry):
         ]
         return promoted
 
+    def settings(self, model) -> dict[str, str]:
+        return {}
+
     def rolled_back(self, model) -> None:
         return None
 

@@ -120,7 +120,7 @@ def test_status_of_an_empty_home() -> None:
 
     assert result.exit_code == 0
     assert "no artifacts yet" in result.output
-    assert "vitlens-point_cloud: no version registered yet" in result.output
+    assert "no version yet: audio, depth" in result.output
 
 
 def test_status_lists_artifacts_and_versions(stage: Stage) -> None:
@@ -131,7 +131,7 @@ def test_status_lists_artifacts_and_versions(stage: Stage) -> None:
         (half_made / f"{name}.record.json").write_text("{}")
     output = stage.vitlens("status").output
 
-    assert "8 samples" in output
+    assert "8 samples" in stage.vitlens("status", "--all").output
     assert "2 shards" in output
     assert "unfinished" in output
     assert "champion" in output

@@ -74,6 +74,29 @@ def test_targets_are_made_of_shards_and_foundation() -> None:
     assert graph.get(key("targets")).parent_keys == {key("shards"), key("foundation")}
 
 
+def test_the_edges_of_the_graph_are_the_flow() -> None:
+    graph = DEFINITIONS.resolve_asset_graph()
+
+    assert graph.get(key("challenger")).parent_keys == set(
+        map(key, ("evaluation", "index", "benchmarks"))
+    )
+    assert graph.get(key("champion")).parent_keys == {key("challenger")}
+
+
+def test_the_lens_shows_the_course_of_its_training(
+    stage: Stage, instance: dg.DagsterInstance
+) -> None:
+    stage.materialise(instance)
+    shown = {}
+    for name in ("lens", "evaluation", "challenger"):
+        [event] = instance.fetch_materializations(key(name), limit=1).records
+        assert event.asset_materialization is not None
+        shown[name] = event.asset_materialization.metadata
+    assert shown["lens"]["loss"].value == 1.0
+    assert shown["evaluation"]["top-1"].value == 1.0
+    assert "skipped" in str(shown["challenger"]["gates"].value)
+
+
 def test_a_shared_foundation_is_an_input_and_what_it_is_made_of_is_part_of_the_job() -> None:
     graph = DEFINITIONS.resolve_asset_graph()
     shared = dg.AssetKey(["point_cloud", "foundation"])

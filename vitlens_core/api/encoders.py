@@ -5,11 +5,13 @@ Axes: B batch, S side of a picture, E embedding.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
@@ -27,6 +29,9 @@ from vitlens_core.modalities.text import TextEncoder
 from vitlens_core.modalities.video import MODALITY as VIDEO
 from vitlens_core.readers.files import as_file
 from vitlens_core.signals.pictures import normalised
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Embed = Callable[[Tensor], Tensor]
 Stored = np.ndarray | str
@@ -95,11 +100,15 @@ class Preparation:
     reader_options: Mapping[str, object] = field(default_factory=dict)
 
     def __call__(self, item: object, options: Mapping[str, object]) -> Stored:
-        """Read `item` if it is a path or the bytes of a file, then store it.
+        """Read `item` if it is a path, the bytes of a file or a picture of Pillow, then store it.
 
         Raises:
             InputError: it cannot be read, or does not fit the modality.
         """
+        if is_picture(item):
+            item = _file_of(item)
+        if isinstance(item, torch.Tensor):
+            item = item.numpy(force=True)
         if isinstance(item, bytes):
             with as_file(item) as path:
                 return self(path, options)
@@ -137,6 +146,23 @@ class Preparation:
         return cls(name, signal, described["side_px"], described["reader_options"])
 
 
+def is_picture(item: object) -> TypeGuard[Image.Image]:
+    """Whether an input is a picture of Pillow; it is not imported for this."""
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(item, pillow.Image)
+
+
+def _file_of(picture: Image.Image) -> bytes:
+    """Write a picture without loss, so that the modality's own reader decides what it means."""
+    file = BytesIO()
+    try:
+        picture.save(file, "PNG", exif=picture.getexif())
+    except OSError:  # floats and CMYK
+        file = BytesIO()
+        picture.save(file, "TIFF", exif=picture.getexif())
+    return file.getvalue()
+
+
 @dataclass(frozen=True)
 class Encoder:
     """How one modality is encoded.
@@ -146,17 +172,22 @@ class Encoder:
         embed: a batch of stored inputs → unit-norm embeddings [B, E].
         temperature: divides the modality's similarities to other modalities into logits.
         tower: the tower of a lens; None for modalities that the foundation encodes itself.
+        is_fitted: whether the temperature was fitted on validation samples.
     """
 
     preparation: Preparation
     embed: Callable[[Sequence[Any]], Tensor]
     temperature: float
     tower: SignalTower | None = None
+    is_fitted: bool = False
 
 
-def signal_encoder(modality: str, tower: SignalTower, temperature: float) -> Encoder:
+def signal_encoder(
+    modality: str, tower: SignalTower, temperature: float, *, is_fitted: bool = False
+) -> Encoder:
     """Build the encoder of a modality that has a tower of its own."""
-    return Encoder(Preparation(modality, tower.signal), tower.embed, temperature, tower)
+    preparation = Preparation(modality, tower.signal)
+    return Encoder(preparation, tower.embed, temperature, tower, is_fitted)
 
 
 def picture_encoders(encoder: ImageEncoder, side_px: int, temperature: float) -> dict[str, Encoder]:
@@ -218,10 +249,20 @@ class ClipTexts:
         return self._embed(self._tokenizer(list(texts)))
 
 
-def on_device(tower: nn.Module, device: torch.device) -> Embed:
-    """Move a tower to a device; the returned function takes signals from the CPU."""
-    tower.to(device)
-    return lambda signals: tower(signals.to(device))
+@dataclass(frozen=True)
+class OnDevice:
+    """A tower on its device, which takes signals from the CPU."""
+
+    module: nn.Module
+    device: torch.device
+
+    def __call__(self, signals: Tensor) -> Tensor:
+        return self.module(signals.to(self.device))
+
+
+def on_device(tower: nn.Module, device: torch.device) -> OnDevice:
+    """Move a tower to a device."""
+    return OnDevice(tower.to(device), device)
 
 
 def unit_norm(embed: Embed) -> Embed:

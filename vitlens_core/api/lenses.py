@@ -119,11 +119,13 @@ def _lens_encoder(path: Path, foundation: Foundation, device: torch.device) -> E
     tower, settings = load_lens(path, foundation)
     # Without a fitted temperature the lens's trained one applies.
     trained = CalibrationStated(temperature=1 / tower.log_scale.exp().item())
-    temperature = beside(path).get("calibration", trained)["temperature"]
+    fitted = beside(path).get("calibration")
+    temperature = (fitted or trained)["temperature"]
     embed = on_device(tower, device)
     # A recording handed in here is stored as far as the tokenizer sees it: 512 of 10,000 points.
     signal_tower = SignalTower(settings.signal_needed, settings.tokenizer_config, embed)
-    return signal_encoder(settings.modality, signal_tower, temperature)
+    fitted_here = fitted is not None
+    return signal_encoder(settings.modality, signal_tower, temperature, is_fitted=fitted_here)
 
 
 def lens_foundation(

@@ -12,13 +12,20 @@ from inspect import signature
 from pathlib import Path
 from typing import NamedTuple, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitlens_core import modalities
-from vitlens_core.api.encoders import Encoder, Preparation, Stored, signal_encoder
+from vitlens_core.api.encoders import (
+    Encoder,
+    OnDevice,
+    Preparation,
+    Stored,
+    signal_encoder,
+)
 from vitlens_core.api.lenses import Origin
 from vitlens_core.api.loading import open_encoders
 from vitlens_core.api.pretrained import Pretrained
@@ -109,6 +116,41 @@ class Model(Pretrained):
         """Return the number that divides a modality's similarities into logits."""
         return self._encoder(modality).temperature
 
+    def tower(self, modality: str) -> nn.Module:
+        """Return the tower of a modality: prepared signals [B, …] → embeddings [B, E].
+
+        Raises:
+            ConfigError: the foundation encodes it, so that it has no tower of its own.
+        """
+        tower = self._encoder(modality).tower
+        if tower is None or not isinstance(tower.tower, OnDevice):
+            raise ConfigError(f"{modality} has no tower of its own: the foundation encodes it")
+        return tower.tower.module
+
+    def export_onnx(self, modality: str, path: str | Path) -> float:
+        """Write the tower of a modality as ONNX, compare it with PyTorch, and return the largest
+        difference; errors as `vitlens_core.export.export_onnx`, and ConfigError as `tower`."""
+        module, encoder = self.tower(modality), self._encoder(modality)
+        assert encoder.tower is not None
+        first = encoder.tower.signal.example()
+        # Two different signals: a batch in which all are alike would hide a tower that mixes them.
+        stored = torch.from_numpy(np.stack([first, first[::-1]]))
+        prepared = encoder.tower.tokenizer.prepare(stored, encoder.tower.signal)
+        from vitlens_core.export import export_onnx  # late: most models are never exported
+
+        return export_onnx(module, prepared.to(self._device), path)
+
+    def __repr__(self) -> str:
+        """Return its modalities, device and precision, and the temperature of every lens."""
+        lines = [f"Model of {', '.join(self.modalities)} on {self._device}, {self._precision}"]
+        for name, encoder in self._encoders.items():
+            if encoder.tower is not None:
+                origin = "fitted on validation samples" if encoder.is_fitted else "of training"
+                lines.append(f"  {name}: temperature {encoder.temperature:.4g}, {origin}")
+        if self._origin is not None:
+            lines.append(f"  from {self._origin.lens}")
+        return "\n".join(lines)
+
     def adjusted(self, modality: str, **preparation: object) -> Model:
         """Return a model of the same weights with other settings of one modality, as `clips=6`.
 
@@ -125,13 +167,13 @@ class Model(Pretrained):
             tower = encoder.tower.adjusted(**preparation)
         except ValidationError as error:
             raise ConfigError(f"{modality} does not take these settings: {error}") from error
-        changed = signal_encoder(modality, tower, encoder.temperature)
+        changed = signal_encoder(modality, tower, encoder.temperature, is_fitted=encoder.is_fitted)
         # Without an origin: the files of the lens state the settings before the change.
         return Model({**self._encoders, modality: changed}, self._device, self._precision)
 
     def encode(
         self,
-        inputs: Mapping[str, Sequence[object]],
+        inputs: Mapping[str, object],
         *,
         batch_size: int = 32,
         reader_options: Mapping[str, Mapping[str, object]] | None = None,
@@ -140,8 +182,9 @@ class Model(Pretrained):
         """Embed each modality's inputs: {name: [B, E]}, unit norm, fp32, on the CPU.
 
         Args:
-            inputs: lists of paths, bytes of files or raw arrays, as the modality's module
-                describes them; for text, strings are the text itself.
+            inputs: lists of paths, bytes of files, pictures of Pillow or raw arrays, as the
+                modality's module describes them; for text, strings are the text itself. A single
+                input is a batch of one.
             batch_size: inputs that pass a tower at a time; it does not change the embeddings.
             reader_options: what the files do not say, by modality: {"imu": {"rate_hz": 50}}.
             trusted: False reads files and bytes in a child process without rights (no network,
@@ -270,15 +313,13 @@ class Model(Pretrained):
     def _encode(
         self,
         name: str,
-        items: Sequence[object],
+        given: object,
         batch_size: int,
         options: Mapping[str, object],
         trusted: bool,
     ) -> Tensor:
-        # A string, bytes and an array are sequences too: one input would be read as many.
-        if not isinstance(items, list | tuple):
-            kind = type(items).__name__
-            raise InputError(f"{name}: expected a list, found {kind}; put a single input into []")
+        # A string, bytes and an array are sequences too; they are one input.
+        items = given if isinstance(given, list | tuple) else [given]
         if not items or batch_size < 1:
             raise InputError(
                 f"{name}: expected inputs and a batch size of 1 or more, found {len(items)} "

@@ -4,7 +4,8 @@ Reads     a folder that `save_pretrained` wrote, or a repository of that content
 Writes    config.json            settings, foundation and calibration of the lens
           model.safetensors      the trained tensors, as in lens.safetensors
           projections.safetensors  a `lit` foundation's fitted projections
-          README.md              the model card that lies beside the lens, or a short one
+          README.md              the model card that lies beside the lens (a registered model has
+                                 one with its data and figures), or one that says how to load it
 Promises  it does not write frozen weights; these come from the foundation's spec.
 """
 
@@ -74,10 +75,12 @@ class Pretrained(ModelHubMixin, ABC, library_name="vitlens", pipeline_tag="featu
         if isinstance(foundation, LitFoundation):
             state = foundation.projections.state_dict()
             save_file(state, save_directory / PROJECTIONS_FILE)
-        # Without a card beside the lens, the mixin writes a short one.
         card = lens.with_name(CARD_FILE)
         if card.is_file():
             shutil.copyfile(card, save_directory / CARD_FILE)
+        else:  # otherwise the mixin writes one full of "[More Information Needed]"
+            text = _CARD.format(modality=settings.modality, spec=spec, digest=digest[:16])
+            (save_directory / CARD_FILE).write_text(text)
         (save_directory / CONFIG_FILE).write_text(json.dumps(described, indent=2))
 
     @classmethod
@@ -91,6 +94,28 @@ class Pretrained(ModelHubMixin, ABC, library_name="vitlens", pipeline_tag="featu
         return cls.load(snapshot_download(model_id, **fetch_options), **options)
 
 
+_CARD = """\
+---
+library_name: vitlens
+pipeline_tag: feature-extraction
+tags:
+- vitlens
+- {modality}
+---
+# A lens for {modality}
+
+It embeds {modality} next to the images and words of the frozen model `{spec}` (digest `{digest}`).
+
+```python
+import vitlens_core
+
+model = vitlens_core.Model.from_pretrained("folder or repository")
+model.encode({{"{modality}": ["a file"], "text": ["a word"]}})
+```
+
+It was saved from a lens file alone. Data, licences and figures stand in the card of the registered
+model.
+"""
 _FETCHED_WITH = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 # huggingface_hub 0.x passes these two as well; 1.x no longer has them.
 _OF_THE_HUB = (*_FETCHED_WITH, "proxies", "resume_download")

@@ -2,44 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import click
 from rich.console import Console
-from rich.table import Table
 
 from pipelines.registry import lineage as lineages
-from pipelines.registry.models import CHALLENGER, CHAMPION
+from pipelines.registry.lineage import Comparison
+from pipelines.registry.models import CHALLENGER, CHAMPION, ModelVersion
 from workflows.registered import called, find_version
+from workflows.tables import (
+    ALL,
+    JSON,
+    echo_json,
+    figure_title,
+    headlines,
+    plain_table,
+    with_bounds,
+)
 from workflows.text import shown
+
+_SHOWN = 12  # settings that differ, without --all
 
 
 @click.command("compare")
 @click.argument("modality")
 @click.argument("one", default=CHAMPION)
 @click.argument("other", default=CHALLENGER)
-def command(modality: str, one: str, other: str) -> None:
+@ALL
+@JSON
+def command(modality: str, one: str, other: str, everything: bool, as_json: bool) -> None:
     """Show two versions side by side: their figures, and how their making differs."""
     home, a = find_version(modality, one)
     _, b = find_version(modality, other)
     comparison = lineages.compare(home, a.name, a.version, b.version)
-    console = Console()
-    titles = [f"version {model.version} {called(model)}".strip() for model in (a, b)]
-    figures = Table("figure", *titles, "difference", title=a.name)
-    for name, (left, right) in sorted(comparison.figures.items()):
-        both = left is not None and right is not None
-        figures.add_row(name, _number(left), _number(right), f"{right - left:+.4g}" if both else "")
-    console.print(figures)
+    if as_json:
+        echo_json({"versions": [a, b], **vars(comparison)})
+    else:
+        _show(Console(), comparison, (a, b), everything)
+
+
+def _show(
+    console: Console, comparison: Comparison, pair: Sequence[ModelVersion], everything: bool
+) -> None:
+    titles = [f"{model.version} {called(model)}".strip() for model in pair]
+    console.print(f"[bold]{pair[0].name}[/] version {' and '.join(titles)}", highlight=False)
     if not comparison.same_samples:
-        console.print(
-            "[yellow]evaluated on different targets[/]: the figures also differ by data set"
-        )
-    for title, pairs in (("made of", comparison.steps), ("settings", comparison.settings)):
-        if not pairs:
-            continue
-        table = Table("", *titles, title=f"{title}: what differs")
-        for name, pair in pairs.items():
-            table.add_row(name, *(shown(str(value or "–")[:40]) for value in pair))
-        console.print(table)
+        console.print("[yellow]evaluated on different targets[/]: figures also differ by data set")
+    left, right = (_side(comparison.figures, place) for place in (0, 1))
+    names = sorted(comparison.figures) if everything else headlines(comparison.figures)
+    table = plain_table("figure", *titles, "difference")
+    for name in names:
+        both = name in left and name in right
+        difference = f"{right[name] - left[name]:+.3f}" if both else ""
+        title = name if everything else figure_title(name)
+        table.add_row(title, with_bounds(left, name), with_bounds(right, name), difference)
+    console.print(table)
+    _show_settings(console, comparison.settings, everything)
+    if comparison.steps:
+        console.print(f"other artifacts of {', '.join(comparison.steps)}", highlight=False)
+    if everything:
+        for step, (former, present) in comparison.steps.items():
+            console.print(f"  {step} {former or '–'} → {present or '–'}", soft_wrap=True)
+    elif hidden := len(comparison.figures) - len(names):
+        console.print(f"[dim]--all shows {hidden} more figures[/]")
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+def _show_settings(
+    console: Console, settings: Mapping[str, tuple[str | None, str | None]], everything: bool
+) -> None:
+    first = dict(list(settings.items())[: None if everything else _SHOWN])
+    for name, (former, present) in first.items():
+        line = f"  {name} {former or '–'} → {present or '–'}"
+        console.print(shown(line), highlight=False, soft_wrap=everything)
+    if more := len(settings) - len(first):
+        console.print(f"  [dim]and {more} more settings[/]")
+
+
+def _side(figures: Mapping[str, tuple[float | None, float | None]], place: int) -> dict[str, float]:
+    """Return the figures that one of two versions has."""
+    return {name: value for name, pair in figures.items() if (value := pair[place]) is not None}

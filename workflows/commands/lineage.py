@@ -4,44 +4,63 @@ from __future__ import annotations
 
 import click
 from rich.console import Console
-from rich.table import Table
 
-from pipelines.evaluation.presenter import figure_name, fraction
+from pipelines.flow import STEP_NAMES
 from pipelines.registry import lineage as lineages
+from pipelines.registry.lineage import Lineage
 from pipelines.registry.models import CHAMPION
 from workflows.console import MARKS
 from workflows.registered import called, find_version
+from workflows.tables import ALL, JSON, echo_json, figure_title, headlines, plain_table, with_bounds
 from workflows.text import shown
+
+_FINGERPRINT = 16  # characters shown, as the folder of the artifact is named
 
 
 @click.command("lineage")
 @click.argument("modality")
 @click.argument("version", default=CHAMPION)
-def command(modality: str, version: str) -> None:
+@ALL
+@JSON
+def command(modality: str, version: str, everything: bool, as_json: bool) -> None:
     """Show what a version was made of, its gates, and every evaluation of its lens."""
     home, model = find_version(modality, version)
-    lineage_of_version = lineages.lineage(home, model.name, model.version)
-    console = Console()
-    steps = Table(
-        "step", "fingerprint", title=f"{model.name} version {model.version} {called(model)}"
-    )
-    for step, fingerprint in lineage_of_version.fingerprints.items():
-        steps.add_row(step, fingerprint)
-    steps.add_row(
-        "foundation",
-        f"{lineage_of_version.foundation_spec}, digest {lineage_of_version.foundation_digest}",
-    )
-    steps.add_row("code", lineage_of_version.code_revision or "not from a checkout")
-    console.print(steps)
-    for gate in lineage_of_version.gates:
-        console.print(
-            f"{gate.tier}: {gate.name} {MARKS[gate.outcome]}: {shown(gate.reason)}", soft_wrap=True
-        )
-    for evaluation in lineage_of_version.evaluations:
+    found = lineages.lineage(home, model.name, model.version)
+    if as_json:
+        echo_json(found)
+    else:
+        _show(Console(), found, everything)
+
+
+def _show(console: Console, found: Lineage, everything: bool) -> None:
+    model = found.model
+    console.print(f"[bold]{model.name}[/] version {model.version} {called(model)}", highlight=False)
+    for name in headlines(found.figures):
+        console.print(f"  {figure_title(name)} {with_bounds(found.figures, name)}")
+    for gate in found.gates:
+        line = f"  {gate.tier}: {gate.name} {MARKS[gate.outcome]}: {shown(gate.reason)}"
+        console.print(line, highlight=False)
+    table = plain_table("made of", "fingerprint")
+    for step in sorted(found.fingerprints, key=_order):
+        fingerprint = found.fingerprints[step]
+        table.add_row(step, fingerprint if everything else fingerprint[:_FINGERPRINT])
+    console.print(table)
+    digest = found.foundation_digest if everything else found.foundation_digest[:_FINGERPRINT]
+    console.print(f"foundation {found.foundation_spec}, digest {digest}", highlight=False)
+    console.print(f"code {found.code_revision or 'not from a checkout'}", highlight=False)
+    for evaluation in found.evaluations:
         figures = ", ".join(
-            f"{figure_name(path.rpartition('.')[2])} {fraction(value)}"
-            for path, value in evaluation.figures.items()
+            f"{figure_title(path)} {value:.3f}" for path, value in evaluation.figures.items()
         )
-        console.print(
-            f"evaluated {evaluation.at:%Y-%m-%d %H:%M}Z {evaluation.fingerprint[:16]}: {figures}"
-        )
+        when = f"{evaluation.at:%Y-%m-%d %H:%M}Z"
+        fingerprint = evaluation.fingerprint[:_FINGERPRINT]
+        console.print(f"evaluated {when} {fingerprint}: {figures}", highlight=False)
+    if everything:
+        for name, value in sorted(found.config.items()):
+            console.print(shown(f"{name}={value}"), highlight=False, soft_wrap=True)
+    else:
+        console.print(f"[dim]--all shows whole fingerprints and {len(found.config)} settings[/]")
+
+
+def _order(step: str) -> int:
+    return STEP_NAMES.index(step) if step in STEP_NAMES else len(STEP_NAMES)

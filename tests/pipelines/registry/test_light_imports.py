@@ -10,7 +10,7 @@ from pipelines.registry.gates.base import GATES
 
 for kind in GATES.names():
     GATES.load(kind)
-assert names(["mine"]) == ["sanity", "mine", "non_inferiority", "benchmarks"]
+assert names(["mine"]) == ["sanity", "mine", "held_out", "non_inferiority", "benchmarks"]
 assert not {"torch", "mlflow"} & set(sys.modules)
 """
 

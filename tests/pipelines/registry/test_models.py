@@ -49,6 +49,26 @@ def test_a_registered_lens_carries_its_lineage(home: Path) -> None:
     assert run.info.status == "FINISHED"
 
 
+def test_the_pages_of_mlflow_say_who_made_it_of_what_and_how_long_it_took(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITLENS_USER", "ada")
+    model, client = register(home), models.connect(home)
+    run = client.get_run(model.run_id)
+    assert run.data.tags["mlflow.user"] == "ada"
+    assert run.data.tags["mlflow.source.name"] == "vitlens run point_cloud"
+    took_s = sum(artifact.manifest.seconds for artifact in finished_run(home).values())
+    assert run.info.end_time
+    assert run.info.end_time - run.info.start_time >= 1000 * took_s
+    card = client.get_model_version(NAME, "1").description or ""
+    assert card.startswith("# vitlens: point cloud")
+    assert card == run.data.tags["mlflow.note.content"]
+    [registered] = client.search_registered_models(f"name = '{NAME}'")
+    assert f'vitlens_core.load("models:/{NAME}@champion")' in registered.description
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
 def test_training_curves_are_metrics_by_step(home: Path) -> None:
     model = register(home)
     history = models.connect(home).get_metric_history(model.run_id, "train.loss")
@@ -61,6 +81,7 @@ def test_nothing_is_written_outside_home(home: Path) -> None:
     assert {path.name for path in home.iterdir()} == {
         "artifacts",
         "keys",
+        "locks",
         "mlartifacts",
         "mlflow.db",
         "mlflow.lock",

@@ -298,6 +298,17 @@ def test_the_explorer_in_a_browser(url: str, glbs: list[Path], tmp_path: Path) -
         assert len(shares) == 3
         assert sum(float(share.split()[0]) for share in shares) == pytest.approx(100, abs=0.3)
 
+        page.run(f"{cards}[3].querySelector('.open').click()")
+        assert page.run("document.getElementById('opened').open")
+        assert "Licence" in page.run("document.getElementById('opened-facts').textContent")
+        page.run("document.getElementById('similar').click()")
+        page.wait("document.getElementById('drop-hint').textContent.includes('.webp')")
+        page.wait(done)
+        assert not page.run("document.getElementById('opened').open")
+        page.run("document.querySelector('#examples .chip').click()")
+        page.wait(done)
+        assert page.run("document.getElementById('words').value")
+
         page.drop("page.glb", b"<html></html>")
         page.wait("!document.getElementById('error').hidden")
         told = page.run("document.getElementById('error').textContent")
