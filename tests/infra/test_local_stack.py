@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,6 +63,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, tiny_lit: str) -> Iterator[S
         pytest.fail(f"{error}\n{log.read_text()[-3000:] if log.exists() else ''}")
     finally:
         stack.down()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def vitlens(stack: Stack, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -136,6 +138,14 @@ def is_loopback(address: str) -> bool:
     return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
 
 
+def listed(process: psutil.Process) -> list[Any]:
+    """The connections of a process; of Ray's many, one may end meanwhile."""
+    try:
+        return process.net_connections("inet")
+    except psutil.NoSuchProcess:
+        return []
+
+
 def beyond_loopback(stack: Stack) -> set[str]:
     """Programs of the stack that listen on more than loopback."""
     found = set()
@@ -143,7 +153,7 @@ def beyond_loopback(stack: Stack) -> set[str]:
         process = stack.processes.process(name)
         assert process is not None, f"{name} is gone"
         for each in (process, *process.children(recursive=True)):
-            for connection in each.net_connections("inet"):
+            for connection in listed(each):
                 if connection.status == psutil.CONN_LISTEN and not is_loopback(connection.laddr.ip):
                     found.add(name)
     return found
