@@ -61,7 +61,8 @@ class Draws:
         """Compute a figure in [0, 1] of all samples, and its interval."""
         value = float(statistic(np.ones((1, len(self.group_of)), dtype=self.times.dtype))[0])
         if self.groups < FEW_GROUPS:
-            reach = self._reach(statistic, 1 - _OUTSIDE)
+            # Groups that all say the same, as few as they are, leave everything open.
+            reach = self._reach(statistic, 1 - _OUTSIDE) or math.inf
             return Interval(value, max(0.0, value - reach), min(1.0, value + reach))
         low, high = np.percentile(statistic(self.times), [100 * _OUTSIDE, 100 * (1 - _OUTSIDE)])
         return Interval(value, float(low), float(high))

@@ -41,6 +41,18 @@ def test_two_groups_have_a_wide_interval() -> None:
     assert found.high - found.low > 0.4
 
 
+def test_few_groups_that_agree_have_no_interval_without_a_width() -> None:
+    """A model that names one class only: a class is all right or wrong, whoever is left out."""
+    hits = np.array([1, 1, 0, 0, 0, 0])
+    of_class = np.eye(3)[[0, 0, 1, 1, 2, 2]]
+
+    def class_mean(times: np.ndarray) -> np.ndarray:
+        return ((times @ (of_class * hits[:, None])) / (times @ of_class)).mean(axis=1)
+
+    found = Bootstrap().draws(6).interval(class_mean)
+    assert (found.low, found.high) == (0, 1)
+
+
 def test_one_group_says_nothing_of_others() -> None:
     found = Bootstrap(groups=["a"] * 4).draws(4).share(np.array([1, 0, 1, 1]))
     assert (found.low, found.high) == (0, 1)

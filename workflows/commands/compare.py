@@ -50,22 +50,30 @@ def _show(
     if not comparison.same_samples:
         console.print("[yellow]evaluated on different targets[/]: figures also differ by data set")
     left, right = (_side(comparison.figures, place) for place in (0, 1))
-    names = sorted(comparison.figures) if everything else headlines(comparison.figures)
-    table = plain_table("figure", *titles, "difference")
-    for name in names:
-        both = name in left and name in right
-        difference = f"{right[name] - left[name]:+.3f}" if both else ""
-        title = name if everything else figure_title(name)
-        table.add_row(title, with_bounds(left, name), with_bounds(right, name), difference)
-    console.print(table)
+    if everything:
+        for name in sorted(comparison.figures):
+            line = "  ".join((name, *_cells(left, right, name)))
+            console.print(line, highlight=False, soft_wrap=True)
+    else:
+        table = plain_table("figure", *titles, "difference")
+        for name in headlines(comparison.figures):
+            table.add_row(figure_title(name), *_cells(left, right, name))
+        console.print(table)
     _show_settings(console, comparison.settings, everything)
     if comparison.steps:
         console.print(f"other artifacts of {', '.join(comparison.steps)}", highlight=False)
     if everything:
         for step, (former, present) in comparison.steps.items():
             console.print(f"  {step} {former or '–'} → {present or '–'}", soft_wrap=True)
-    elif hidden := len(comparison.figures) - len(names):
+    elif hidden := len(comparison.figures) - len(headlines(comparison.figures)):
         console.print(f"[dim]--all shows {hidden} more figures[/]")
+
+
+def _cells(left: Mapping[str, float], right: Mapping[str, float], name: str) -> tuple[str, ...]:
+    """Return a figure of both versions, and the difference if both have it."""
+    both = name in left and name in right
+    difference = f"{right[name] - left[name]:+.3f}" if both else ""
+    return with_bounds(left, name), with_bounds(right, name), difference
 
 
 def _show_settings(
