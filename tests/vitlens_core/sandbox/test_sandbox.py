@@ -21,6 +21,7 @@ from vitlens_core.errors import BadSampleError, ConfigError, InputError, Vitlens
 from vitlens_core.sandbox import Limits, Pool, Sandbox
 
 MISBEHAVING = "tests.vitlens_core.sandbox.handlers:open_misbehaving"
+ROOT = Path(__file__).parents[3]
 LIMITS = Limits(time_s=3, memory_mb=512, output_mb=1)
 
 
@@ -137,7 +138,10 @@ def test_a_child_ends_with_its_parent_whatever_it_does(how: str) -> None:
         time.sleep(60)
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+    # The folder that holds `tests`: a child of `python -c` cannot know the empty entry of its path.
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    ) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         assert child.is_running()
