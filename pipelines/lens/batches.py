@@ -184,7 +184,8 @@ def _targets(
                 raise missing_target(table.keys[place.number], kind)
             if kind not in buffers:
                 buffers[kind] = RowBuffer(len(places), array.dtype, array.shape[1:])
-            buffers[kind].fill(row, place, array, rng.randrange(array.shape[0]))
+            item = table.drawn(kind, place.number, array.shape[0], rng)
+            buffers[kind].fill(row, place, array, item)
     return {kind: buffer.array for kind, buffer in buffers.items()}
 
 

@@ -7,6 +7,7 @@ code: one frozen model per layout, which `pipelines.source` lists and `pipelines
               annotations are opened
     read()    one pair's raw recording, as its modality's `store` takes it
     images()  one pair's images
+    ready()   one pair's captions and embeddings, where the data set brings them
 """
 
 from __future__ import annotations
@@ -82,6 +83,22 @@ class Incomplete:
     reason: str
 
 
+@dataclass(frozen=True)
+class Ready:
+    """Captions of a recording, and embeddings of a CLIP that its data set brings ready-made.
+
+    Attributes:
+        captions: C texts.
+        embeddings: by kind of target, `image` [V, E] and `text` [C, E].
+        weights: by kind too, how often each is drawn in training, relative to the others of the
+            sample; kinds that are not named are drawn evenly.
+    """
+
+    captions: tuple[str, ...]
+    embeddings: dict[str, np.ndarray]
+    weights: dict[str, tuple[float, ...]]
+
+
 class SourceSettings(BaseModel, ABC):
     """Where a data set lies and how its pairs are divided; frozen, unknown keys are refused.
 
@@ -132,6 +149,15 @@ class SourceSettings(BaseModel, ABC):
     def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """Read the pair's raw recording (`InputError`)."""
         return modality.read(self.place(pair.signal), **pair.reader_options)
+
+    @property
+    def embeddings_of(self) -> str | None:
+        """The CLIP of ready-made embeddings: a foundation's spec or its digest; None: has none."""
+        return None
+
+    def ready(self, pair: Pair) -> Ready | None:
+        """Read a pair's ready-made embeddings (`InputError`); None if its data set has none."""
+        return None
 
     def images(self, pair: Pair) -> list[np.ndarray]:
         """Read the pair's images, uint8 RGB [H, W, 3] each (`InputError`)."""

@@ -63,8 +63,8 @@ def load_by_trimesh(path: Path, content: Format, folder: Path | None = None) -> 
             )
         found = [_of_trimesh(one, own.gave_pictures) for one in scene.dump(concatenate=False)]
         parts = [part for part in found if part]
-    # trimesh's readers raise whatever a damaged file makes them raise.
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OSError) as error:
+    # trimesh's readers, and those that it calls, raise whatever a damaged file makes them raise.
+    except Exception as error:
         raise unreadable(path, f"{content.name} with a surface", error) from error
     if not parts:
         raise InputError(f"expected a surface, found no triangle in {path}")

@@ -232,9 +232,10 @@ def test_workers_are_sent_no_listing(tmp_path: Path) -> None:
     assert again.settings == mirror.settings
 
 
+@pytest.mark.slow
 def test_only_content_and_settings_decide_the_identity(runtime: Runtime, tmp_path: Path) -> None:
-    for ending in (".obj", ".glb", ".ply"):
-        mesh_files.write(tmp_path / "meshes" / "c", f"a{ending[1:]}", ending)
+    for name in "abc":
+        mesh_files.write(tmp_path / "meshes" / "c", name, ".obj")
     config = ObjectsConfig(mirror=str(tmp_path / "meshes"))
     first = objects.run(runtime, config).fingerprint
     moved = shutil.copytree(tmp_path / "meshes", tmp_path / "moved")
@@ -242,10 +243,11 @@ def test_only_content_and_settings_decide_the_identity(runtime: Runtime, tmp_pat
     assert objects.run(runtime, elsewhere).fingerprint == first
     turned = config.model_copy(update={"up": "z"})
     assert objects.run(runtime, turned).fingerprint != first
-    (moved / "c" / "aobj-paint.png").write_bytes(mesh_files.png((0, 0, 0)) + b"\0")
+    (moved / "c" / "a-paint.png").write_bytes(mesh_files.png((0, 0, 0)) + b"\0")
     assert objects.run(runtime, elsewhere).fingerprint != first
 
 
+@pytest.mark.slow
 def test_several_mirrors_with_their_own_settings(runtime: Runtime, tmp_path: Path) -> None:
     for place in ("one", "two"):
         for name in "abcd":
@@ -273,6 +275,7 @@ def test_what_objaverse_states_itself_is_no_setting_of_it() -> None:
         open_mirrors(ObjectsConfig(mirror="embedded", up="z"))
 
 
+@pytest.mark.slow
 def test_shapenet_is_read_in_its_layout(tmp_path: Path) -> None:
     taxonomy = [{"synsetId": "02691156", "name": "airplane,aeroplane,plane", "children": []}]
     (tmp_path / "taxonomy.json").write_text(json.dumps(taxonomy))
