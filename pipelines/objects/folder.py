@@ -15,6 +15,7 @@ from typing import Any
 
 from pipelines.objects.facts import Facts, FactTable
 from pipelines.objects.fetched import FetchedObject, size_of_file
+from pipelines.objects.kicad import list_kicad
 from pipelines.objects.layouts import (
     Found,
     Listing,
@@ -36,7 +37,12 @@ from vitlens_core.readers.placing import Placing
 from vitlens_core.sandbox import Limits
 
 _STEP_ENDINGS = (".step", ".stp")
-_LISTS = {"shapenet": list_shapenet, "abo": list_abo, "3d-future": list_3d_future}
+_LISTS = {
+    "shapenet": list_shapenet,
+    "abo": list_abo,
+    "3d-future": list_3d_future,
+    "kicad": list_kicad,
+}
 
 
 @dataclass

@@ -9,6 +9,7 @@ Promises  no object is opened, and the order does not depend on the file system.
     abo         Amazon Berkeley Objects: 3dmodels/original/…/<model>.glb,
                 3dmodels/metadata/3dmodels.csv.gz, listings/metadata/listings_*.json.gz
     3d-future   3D-FUTURE: <model>/raw_model.obj and model_info.json
+    kicad       KiCad's parts, `kicad`
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def list_folder(root: Path, *, folder_classes: bool) -> Listing:
     by_stem: dict[str, list[str]] = defaultdict(list)
     unread: dict[str, tuple[str, str]] = {}
     beside = []
-    for path in _files(root):
+    for path in files_below(root):
         stem, ending = os.path.splitext(path)
         ending = ending.lower()
         if ending in _READ:
@@ -206,7 +207,7 @@ def _listing(root: Path, objects: list[Found], expected: str) -> Listing:
     return Listing(sorted(objects, key=lambda one: one.path), {}, [])
 
 
-def _files(root: Path) -> Iterator[str]:
+def files_below(root: Path) -> Iterator[str]:
     """Yield every file below a folder by its path with `/`, in order; links are not followed."""
 
     def refuse(error: OSError) -> None:

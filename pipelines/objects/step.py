@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pipelines.execution.step import Step
 from vitlens_core.readers.placing import Up
 
-Layout = Literal["auto", "objaverse", "folder", "shapenet", "abo", "3d-future"]
+Layout = Literal["auto", "objaverse", "folder", "shapenet", "abo", "3d-future", "kicad"]
 LICENCES = ("by", "by-nc", "by-nc-sa", "by-sa", "cc0")
 
 

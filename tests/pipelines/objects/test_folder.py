@@ -353,3 +353,24 @@ def test_a_layout_that_is_not_there_is_refused(tmp_path: Path, layout: str) -> N
     mesh_files.write(tmp_path, "a", ".glb")
     with pytest.raises(ConfigError):
         open_mirrors(ObjectsConfig(mirror=str(tmp_path), layout=layout))  # ty: ignore[invalid-argument-type]
+
+
+def test_kicads_parts_are_read_in_their_layout(tmp_path: Path) -> None:
+    folder = tmp_path / "usr" / "3dmodels" / "Capacitor_THT.3dshapes"
+    mesh_files.write(folder, "C_Rect_L10.0mm_W5.0mm_P5.00mm", ".step")
+    (folder / "C_Rect_L10.0mm_W5.0mm_P5.00mm.wrl").write_text("#VRML V2.0 utf8\n")
+    mesh_files.write(tmp_path / "Connector_PinHeader_2.54mm.3dshapes", "PinHeader_1x18", ".step")
+    found = _records(tmp_path, layout="kicad")
+    part = found["Capacitor_THT-C_Rect_L10-0mm_W5-0mm_P5-00mm"]
+    assert part.label == "through-hole capacitor"
+    assert part.licence == "by-sa"
+    assert part.captions == (
+        "capacitor Rect, 10 mm long, 5 mm wide, with a pitch of 5 mm",
+        "capacitor Rect, 10 mm long, 5 mm wide, with a pitch of 5 mm, of the family "
+        "through-hole capacitor",
+    )
+    other = found["Connector_PinHeader_2-54mm-PinHeader_1x18"]
+    assert other.label == "connector Pin Header 2.54mm"
+    assert other.captions[0] == "Pin Header, 1 by 18"
+    with pytest.raises(ConfigError, match="KiCad"):
+        _records(tmp_path / "usr" / "3dmodels" / "Capacitor_THT.3dshapes", layout="kicad")
