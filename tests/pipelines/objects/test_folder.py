@@ -365,12 +365,12 @@ def test_kicads_parts_are_read_in_their_layout(tmp_path: Path) -> None:
     assert part.label == "through-hole capacitor"
     assert part.licence == "by-sa"
     assert part.captions == (
-        "capacitor Rect, 10 mm long, 5 mm wide, with a pitch of 5 mm",
-        "capacitor Rect, 10 mm long, 5 mm wide, with a pitch of 5 mm, of the family "
+        "capacitor rect, 10 mm long, 5 mm wide, with a pitch of 5 mm",
+        "capacitor rect, 10 mm long, 5 mm wide, with a pitch of 5 mm, of the family "
         "through-hole capacitor",
     )
     other = found["Connector_PinHeader_2-54mm-PinHeader_1x18"]
-    assert other.label == "connector Pin Header 2.54mm"
-    assert other.captions[0] == "Pin Header, 1 by 18"
+    assert other.label == "connector pin header 2.54mm"
+    assert other.captions[0] == "pin header, 1 by 18"
     with pytest.raises(ConfigError, match="KiCad"):
         _records(tmp_path / "usr" / "3dmodels" / "Capacitor_THT.3dshapes", layout="kicad")
