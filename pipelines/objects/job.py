@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -16,6 +16,7 @@ from upath import UPath
 
 from pipelines.execution.bulk import ShardTask, commit_shards, is_done, write_shards
 from pipelines.execution.runtime import Runtime
+from pipelines.objects.captions import Captions
 from pipelines.objects.opening import AnyMirror, open_mirrors
 from pipelines.objects.records import ObjectRecord, RecordTable
 from pipelines.objects.selection import Selected, select
@@ -37,6 +38,8 @@ _NOT_IDENTITY = {
     "read_s": True,
     "read_mb": True,
     "more": {"__all__": {"mirror"}},
+    "captions": {"__all__": {"path"}},
+    "names_dropped": True,  # what is dropped shows in the objects' names
 }
 
 _GO_ON = "run again when the mirror is available: finished shards are kept"
@@ -61,7 +64,8 @@ def run(
     with RecordTable(_records(mirrors, config)) as records:
         selected = select(records, config)
         # The identity is the mirrors' content; their addresses do not enter the fingerprint.
-        items = _items(selected, records)
+        captions = Captions(config, {uid.decode() for uid in selected.uids})
+        items = _items(selected, records, captions)
         identities = (mirrors[item["mirror"]].identity(item) for item in items)
         shared = [{name: mirror.others()} for name, mirror in mirrors.items()]
         content = digest_of_list(chain(identities, shared))
@@ -69,7 +73,8 @@ def run(
         build = STEP.begin(runtime, settings, {}, content, part=piece is not None)
         if build.existing:
             return build.existing
-        tasks = _planned(build, selected, records, config.objects_per_shard, piece)
+        listed = partial(_items, selected, records, captions)
+        tasks = _planned(build, selected, listed, config.objects_per_shard, piece)
     fetcher = partial(ObjectFetcher, mirrors, config, build.folder)
     records_of_shards = write_shards(runtime, build, tasks, fetcher)
     refused = [
@@ -90,7 +95,7 @@ def _records(mirrors: Mapping[str, AnyMirror], config: ObjectsConfig) -> Iterato
 def _planned(
     build: Build,
     selected: Selected,
-    records: RecordTable,
+    listed: Callable[[np.ndarray], Iterator[dict[str, Any]]],
     objects_per_shard: int,
     piece: Piece | None,
 ) -> list[ShardTask]:
@@ -100,7 +105,7 @@ def _planned(
     tasks = []
     for name, members in piece.of(shards) if piece else shards:
         if not is_done(build.folder, name):
-            write_plan(build.folder, name, _items(selected, records, members))
+            write_plan(build.folder, name, listed(members))
         tasks.append(ShardTask(name))
     return tasks
 
@@ -112,12 +117,15 @@ def write_plan(folder: UPath, name: str, items: Iterable[dict[str, Any]]) -> Non
 
 
 def _items(
-    selected: Selected, records: RecordTable, members: np.ndarray | None = None
+    selected: Selected,
+    records: RecordTable,
+    captions: Captions,
+    members: np.ndarray | None = None,
 ) -> Iterator[dict[str, Any]]:
     chosen = np.arange(len(selected)) if members is None else np.asarray(members)
     rows = records.rows(selected.rows[chosen].tolist())
     for row, side in zip(rows, selected.sides[chosen], strict=True):
-        yield {**row, "split": SPLITS[side]}
+        yield captions.added({**row, "split": SPLITS[side]})
 
 
 class ObjectFetcher:

@@ -30,7 +30,9 @@ class ObjectRecord:
     name: str = ""
     tags: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    captions: tuple[str, ...] = ()  # written by people or models
+    captions: tuple[str, ...] = ()  # as the mirror has them
+    texts: tuple[str, ...] = ()  # of caption tables
+    text_weights: tuple[float, ...] = ()  # how often each text is drawn; 1 is all other captions
     licence: str | None = None  # as Objaverse spells it: by, by-sa, by-nc, by-nc-sa, cc0
     creator: str | None = None
     size_bytes: int | None = None
@@ -47,6 +49,8 @@ _SCHEMA = pa.schema(
         "tags": pa.list_(pa.string()),
         "categories": pa.list_(pa.string()),
         "captions": pa.list_(pa.string()),
+        "texts": pa.list_(pa.string()),
+        "text_weights": pa.list_(pa.float64()),
         "licence": pa.string(),
         "creator": pa.string(),
         "size_bytes": pa.int64(),

@@ -130,11 +130,44 @@ class MirrorSettings(BaseModel):
     )
 
 
+class CaptionTable(BaseModel):
+    """Texts by uid, as Cap3D, ULIP-2 and others publish them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(description="a CSV, TSV, JSON ({uid: text or texts}) or Parquet file")
+    key: str = Field("uid", description="column with the uid")
+    texts: tuple[str, ...] | None = Field(
+        None, min_length=1, description="columns with texts or lists of texts; unset: all others"
+    )
+    names: tuple[str, ...] | None = Field(
+        None,
+        min_length=2,
+        description="columns of a CSV or TSV without a line of names: [uid, text] for Cap3D",
+    )
+    weight: float = Field(
+        1.0,
+        gt=0,
+        description="how often a caption of this table is drawn in training, relative to 1 for "
+        "those made of the object's name, tags and class together",
+    )
+    most: int = Field(16, ge=1, description="most texts of an object that are kept")
+    fewest_words: int = Field(1, ge=1, description="words that a text must have")
+
+
 class ObjectsConfig(Selection, MirrorSettings):
     """Which objects are used, and from which mirrors."""
 
     more: dict[str, MirrorSettings] = Field(
         {}, description="further mirrors by name, each with its own settings"
+    )
+    captions: dict[str, CaptionTable] = Field(
+        {}, description="tables of captions by name; each object's go where the object goes"
+    )
+    names_dropped: str | None = Field(
+        None,
+        description="table of objects whose names say nothing, as OpenShape's gpt4_filtering.json "
+        "({uid: {flag: N}}): their names make no caption",
     )
     objects_per_shard: int = Field(512, ge=1, description="most objects of a shard")
     check_size: bool = Field(
