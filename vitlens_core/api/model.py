@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from vitlens_core import modalities
+from vitlens_core import modalities, notes
 from vitlens_core.api.encoders import (
     Encoder,
     OnDevice,
@@ -34,7 +34,6 @@ from vitlens_core.errors import ConfigError, InputError, InputWarning, unknown
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.reference_config import ConfigSource
 from vitlens_core.precision import Precision, autocast
-from vitlens_core.readers import notes
 
 Prepare = Callable[[object, Mapping[str, object]], Stored]
 
