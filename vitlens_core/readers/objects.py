@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 from vitlens_core.errors import BadSampleError, InputError
+from vitlens_core.notes import note
 from vitlens_core.readers import off, ply
 from vitlens_core.readers.files import optional, unreadable
 from vitlens_core.readers.formats import (
@@ -28,7 +29,6 @@ from vitlens_core.readers.formats import (
     identify,
 )
 from vitlens_core.readers.meshes import load_mesh
-from vitlens_core.readers.notes import note
 from vitlens_core.readers.placing import Placing, Up, turned
 from vitlens_core.rendering import FilesBeside, Mesh
 from vitlens_core.rendering.packing import encode_glb, pack_gltf, with_root

@@ -9,8 +9,8 @@ import pytest
 
 from tests.pipelines import mesh_files
 from tests.pipelines.mesh_files import COLOURED, ENDINGS, OWN_UNIT_M, OWN_UP
+from vitlens_core import notes
 from vitlens_core.errors import InputError
-from vitlens_core.readers import notes
 from vitlens_core.readers.object_reader import ObjectReader
 from vitlens_core.readers.objects import read_object
 from vitlens_core.readers.placing import Placing, Up, turned
