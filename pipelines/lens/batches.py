@@ -61,15 +61,23 @@ class TrainingBatches:
         world_size: int = 1,
         seed: int = 0,
         shuffle_buffer: int = 1024,
+        share: float = 1.0,
     ) -> None:
-        """`batch_size` is that of all workers; a remainder of its division is left out."""
+        """`batch_size` is that of all workers; a remainder of its division is left out.
+
+        Args:
+            share: of the samples of every shard that are read, its first ones. Shards are ordered
+                by the hash of the keys, so that these are a draw, and those of a smaller share are
+                among those of a larger one.
+        """
         shards = targets.shards("train")
         names = [path.name.removesuffix(".tar") for path in shards]
-        self.sizes = [read_record(targets.folder, name).samples for name in names]
+        whole = [read_record(targets.folder, name).samples for name in names]
+        self.sizes = [max(min(size, 1), round(share * size)) for size in whole]
         wanted = [signal, *map(targets_file, kinds)]
         self.shards = [
             TrainingShard(targets, path, size, wanted)
-            for path, size in zip(shards, self.sizes, strict=True)
+            for path, size in zip(shards, whole, strict=True)
         ]
         if not sum(self.sizes):
             raise ConfigError("the training split is empty; see the quarantined samples")

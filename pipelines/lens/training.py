@@ -152,6 +152,7 @@ class Trainer:
             world_size=self.world_size,
             seed=self.config.seed,
             shuffle_buffer=self.config.shuffle_buffer,
+            share=self.config.share,
         ).starting_at(self.step)
         for step, batch in enumerate(read, start=self.step):
             signals = self._prepare_signals(batch, step)

@@ -125,3 +125,16 @@ def test_a_mistake_is_refused_with_the_choices(
 ) -> None:
     with pytest.raises(ConfigError, match=expected):
         made(axis, *values)
+
+
+def test_efficiency_names_trunk_share_and_seed() -> None:
+    points = made("efficiency", "pretrained@25#1", "random@5#2", "whole@100#0")
+    assert points["pretrained@25#1"] == (
+        "lens.train.share=0.25",
+        "lens.train.seed=1",
+        "lens.trunk.random=null",
+    )
+    assert "lens.trunk.random=2" in points["random@5#2"]
+    assert "lens.trunk.unlock_first=99" in points["whole@100#0"]
+    with pytest.raises(ConfigError, match="trunk@per cent#seed"):
+        made("efficiency", "pretrained@25#1", "pretrained-25")
