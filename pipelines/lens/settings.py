@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat
 
 from pipelines.lens.negatives.base import AnySampling
 from pipelines.targets.step import kind_of_teacher
@@ -68,6 +68,11 @@ class TrainConfig(BaseModel):
     checkpoint_every: int = Field(500, ge=1, description="steps between two checkpoints")
     share: float = Field(
         1.0, gt=0, le=1, description="share of the training samples that are trained on, in (0, 1]"
+    )
+    mirror_weights: dict[str, PositiveFloat] = Field(
+        {},
+        description="how often samples of further mirrors (objects.more) are drawn, by name, where "
+        "those of the first have 1; the most frequent are drawn once an epoch",
     )
     seed: int = Field(0, description="seed of weights, drawn targets and augmentation")
 

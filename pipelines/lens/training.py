@@ -153,6 +153,7 @@ class Trainer:
             seed=self.config.seed,
             shuffle_buffer=self.config.shuffle_buffer,
             share=self.config.share,
+            mirror_weights=self.config.mirror_weights,
         ).starting_at(self.step)
         for step, batch in enumerate(read, start=self.step):
             signals = self._prepare_signals(batch, step)
