@@ -36,7 +36,7 @@ class Training:
     modality: str
     fingerprint: str
     steps: int
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
 
 
 @dataclass(frozen=True)

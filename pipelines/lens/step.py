@@ -16,7 +16,7 @@ class LensConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tokenizer: dict[str, Any] = Field(
+    tokenizer: dict[str, object] = Field(
         default_factory=dict, description="the modality's `TokenizerConfig`"
     )
     lens: LensSettings = LensSettings()

@@ -289,9 +289,9 @@ class Trainer:
         # Points that the kill may have kept from the loggers; each logger drops those it has.
         self._report(**asdict(self.curves))
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, object]:
         """Return the content of a checkpoint, by name; its tensors are loaded in place."""
-        state: dict[str, Any] = {
+        state: dict[str, object] = {
             "tower": self.tower.trained_state(),
             "optimizer": parallel.moments(self.parameters, self.optimizer),
         }

@@ -89,7 +89,7 @@ def _planned(
     return tasks
 
 
-def write_plan(folder: UPath, name: str, items: Iterable[dict[str, Any]]) -> None:
+def write_plan(folder: UPath, name: str, items: Iterable[dict[str, object]]) -> None:
     """Write the plan of one shard: a line per object with the fields of its record and its
     split."""
     write_atomic(folder / f"{name}{PLAN}", b"".join(encode_json(item) + b"\n" for item in items))
@@ -97,7 +97,7 @@ def write_plan(folder: UPath, name: str, items: Iterable[dict[str, Any]]) -> Non
 
 def _items(
     selected: Selected, records: RecordTable, members: np.ndarray | None = None
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, object]]:
     chosen = np.arange(len(selected)) if members is None else np.asarray(members)
     rows = records.rows(selected.rows[chosen].tolist())
     for row, side in zip(rows, selected.sides[chosen], strict=True):
@@ -156,7 +156,7 @@ class ObjectFetcher:
             ) from failure
 
 
-def _identity(mirror: Mirror, item: dict[str, Any]) -> dict[str, Any]:
+def _identity(mirror: Mirror, item: dict[str, object]) -> dict[str, object]:
     """Return an object as it enters the fingerprint; a local file also with its present size."""
     if not mirror.is_local:
         return item

@@ -285,7 +285,7 @@ def _unsafe(path: str) -> str:
 
 def _filesystem(url: str, policy: FetchPolicy) -> tuple[fsspec.AbstractFileSystem, str]:
     address = {"embedded": str(EMBEDDED), "objaverse": HUB_URL}.get(url, url).rstrip("/")
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     if address.startswith(("http://", "https://")):
         timeout = aiohttp.ClientTimeout(
             total=policy.attempt_timeout_s,

@@ -79,7 +79,7 @@ class RecordTable:
         for chunk in self.column("uid").chunks:
             yield from chunk.to_pylist()
 
-    def rows(self, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
+    def rows(self, numbers: Iterable[int]) -> Iterator[dict[str, object]]:
         """Yield the fields of the records `numbers`, in this order; tuples come as lists."""
         for batch in _batches(numbers):
             yield from self._table.take(pa.array(batch, pa.int64())).to_pylist()

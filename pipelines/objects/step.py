@@ -59,7 +59,7 @@ class Selection(BaseModel):
 
     @field_validator("uids", "held_out_uids", mode="before")
     @classmethod
-    def _read_uid_file(cls, value: Any) -> Any:
+    def _read_uid_file(cls, value: object) -> object:
         if not isinstance(value, str | Path):
             return value
         try:

@@ -49,7 +49,7 @@ _PAGES = {
 }
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
 _STATUSES = (400, 401, 403, 408, 413, 415, 422, 429, 503)
-_MISTAKES: dict[int | str, dict[str, Any]] = {status: {"model": Mistake} for status in _STATUSES}
+_MISTAKES: dict[int | str, dict[str, object]] = {status: {"model": Mistake} for status in _STATUSES}
 Asked = TypeVar("Asked", bound=Question)
 Answered = TypeVar("Answered")
 
@@ -68,7 +68,7 @@ def create_app(engine: Engine) -> ASGIApp:
 
     app = FastAPIOffline(  # its page of the interface loads nothing from other sites
         title="vitlens",
-        description="Any modality in one space.",
+        description="object modality in one space.",
         version="1",
         lifespan=lifespan,
         redoc_url=None,
@@ -193,7 +193,7 @@ def _errors(app: FastAPI, engine: Engine) -> None:
         )
 
 
-def _body(kind: type[Question]) -> dict[str, Any]:
+def _body(kind: type[Question]) -> dict[str, object]:
     """Describe a question for OpenAPI: as JSON, with its example, and as a form with files."""
     schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
     item = schema.pop("$defs")["Item"]

@@ -82,7 +82,7 @@ def _check_values(body: bytes, limits: Limits) -> None:
 def _from_form(form: FormData, kind: type[Asked], limits: Limits, folder: Path) -> Asked:
     body: dict[str, Any] = {group: [] for group in kind.GROUPS}
     files: dict[str, list[UploadFile | None]] = {group: [] for group in kind.GROUPS}
-    reader_options: dict[str, Any] = {}
+    reader_options: dict[str, object] = {}
     for field, value in form.multi_items():
         group, _, modality = field.rpartition(".")
         group = group or kind.GROUPS[0]
@@ -135,7 +135,7 @@ def _reader_options(value: Any) -> dict[str, Any]:
     return reader_options
 
 
-def _valid(kind: type[Asked], body: bytes | dict[str, Any]) -> Asked:
+def _valid(kind: type[Asked], body: bytes | dict[str, object]) -> Asked:
     try:
         if isinstance(body, bytes):
             return kind.model_validate_json(body)

@@ -96,7 +96,7 @@ class Manifest(SourceSettings):
         return read_with(modality, self.place(pair.signal), pair.reader_options)
 
 
-def read_with(modality: Modality, path: Path, options: Mapping[str, Any]) -> np.ndarray:
+def read_with(modality: Modality, path: Path, options: Mapping[str, object]) -> np.ndarray:
     """Call `modality.read(path, **options)` after checking the options against its signature.
 
     Raises:
@@ -159,7 +159,7 @@ def _parquet(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
 
 
 def _row(header: list[str], cells: list[str]) -> Row:
-    row: dict[str, Any] = dict(zip(header, cells, strict=False))
+    row: dict[str, object] = dict(zip(header, cells, strict=False))
     return row if len(cells) == len(header) else row | {_WIDTHS: (len(cells), len(header))}
 
 
@@ -258,7 +258,7 @@ def _text(row: Row, name: str) -> str:
         return ""
 
 
-def _several(value: Any) -> tuple[str, ...]:
+def _several(value: object) -> tuple[str, ...]:
     parts = value.split(SEVERAL) if isinstance(value, str) else value
     parts = parts if isinstance(parts, list) else [parts]
     try:
@@ -267,11 +267,11 @@ def _several(value: Any) -> tuple[str, ...]:
         return ()
 
 
-def _is_stated(value: Any) -> bool:
+def _is_stated(value: object) -> bool:
     return value is not None and value != "" and value == value  # NaN is not equal to itself
 
 
-def _value(value: Any) -> Any:
+def _value(value: object) -> object:
     """Convert a CSV's cell to the number or truth value that it spells, if it spells one."""
     if not isinstance(value, str):
         return value

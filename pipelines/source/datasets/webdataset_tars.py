@@ -204,7 +204,7 @@ class WebdatasetTars(SourceSettings):
             name=sample.name,
         )
 
-    def _label(self, sample: Sample, details: dict[str, Any], where: str) -> str | None:
+    def _label(self, sample: Sample, details: dict[str, object], where: str) -> str | None:
         stated = word(sample.texts.get(CLASS, "")) or _word(details, "label")
         if not stated.isdigit():
             return stated or None
@@ -216,7 +216,7 @@ class WebdatasetTars(SourceSettings):
         return self.classes[int(stated)]
 
 
-def _details(sample: Sample) -> dict[str, Any]:
+def _details(sample: Sample) -> dict[str, object]:
     try:
         details = json.loads(sample.texts.get(DETAILS, "{}"))
     except ValueError as error:
@@ -226,7 +226,7 @@ def _details(sample: Sample) -> dict[str, Any]:
     return details
 
 
-def _word(details: dict[str, Any], name: str) -> str:
+def _word(details: dict[str, object], name: str) -> str:
     try:
         return word(details.get(name))
     except ValueError as error:
