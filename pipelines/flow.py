@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipelines.benchmarks.step import STEP as BENCHMARKS
 from pipelines.config import RunConfig

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
 
 # What pandas reads as missing, and writes if told so.
 _MISSING = frozenset(
