@@ -2,7 +2,7 @@
 
 A sample is a dictionary of encoded files by extension, with its key under `__key__`, as in
 webdataset. The same samples give the same bytes: members are sorted, times and owners are
-constant. Any webdataset reader reads the tars. Beside `train-00000.tar` lies
+constant. object webdataset reader reads the tars. Beside `train-00000.tar` lies
 `train-00000.sums` with a line `crc32 key` per sample, which traces damage to a sample.
 """
 
