@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from pipelines.config import RunConfig
+from pipelines.execution.cluster import is_local
 from pipelines.execution.runtime import Runtime
 from pipelines.flow import SHARED, left_out
 from pipelines.registry import models
@@ -38,8 +39,9 @@ class RunSettings(dg.ConfigurableResource):
         """Wait until no other run works in the home, and record the process of this one."""
         what = f"a run of {self.modality or 'an asset'}, profile {self.profile}"
         waiting = context.log.info if context.log else terminal().print
-        # Pieces do not depend on each other: several machines may build them into one home.
-        if not (context.run and context.run.tags.get(_PARTITION_TAG)):
+        # Pieces do not depend on each other: several machines may build them into one home. On a
+        # cluster Dagster's own limits decide which runs go side by side; they share one home.
+        if is_local() and not (context.run and context.run.tags.get(_PARTITION_TAG)):
             self._lock.enter_context(present().home.lock(what, waiting))
         if context.run and context.instance:
             context.instance.add_run_tags(context.run.run_id, process_tag())

@@ -6,6 +6,7 @@ server, page and daemon, the exporter and Prometheus: processes of their own, as
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 import shutil
@@ -35,6 +36,19 @@ from tests.workflows.test_daemon import SCHEDULE, smallest
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
 DEADLINE_S = 900
 AWAY_S = 30.0
+# As `smallest` has it, so that users find what the schedule's run made.
+TINY = {
+    "source.count": 12,
+    "foundation.embed_dim": 8,
+    "foundation.image_size_px": 32,
+    "foundation.fit": "{steps: 2, batch_size: 8}",
+    "shards.image_px": 32,
+    "signal.side_px": 32,
+    "lens.tokenizer": "{patch_px: 16, width: 192}",
+    "resources.cpus": 2,
+    "resources.data_workers": 1,
+    "resources.threads_per_train_worker": 1,
+}
 NEEDS_A_GPU = {"ray_node_gpus_utilization"}
 
 
@@ -66,8 +80,23 @@ def stack(tmp_path_factory: pytest.TempPathFactory, tiny_lit: str) -> Iterator[S
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def outcomes() -> Iterator[dict[str, str]]:
+    """What was done to the stack, and what came of it; printed when all is over."""
+    began = time.monotonic()
+    found: dict[str, str] = {}
+    yield found
+    print(f"\n{'fault':<42} outcome")
+    for fault, outcome in found.items():
+        print(f"{fault:<42} {outcome}")
+    print(f"all of it took {(time.monotonic() - began) / 60:.1f} min")
+
+
+VITLENS = [sys.executable, "-c", "from workflows.cli import main; main()"]
+
+
 def vitlens(stack: Stack, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from workflows.cli import main; main()", *arguments]
+    command = [*VITLENS, *arguments]
     return subprocess.run(
         command,
         env=stack.environment(**environment),
@@ -76,6 +105,28 @@ def vitlens(stack: Stack, *arguments: str, **environment: str) -> subprocess.Com
         text=True,
         check=False,
     )
+
+
+def told_mlflow(stack: Stack, path: str, **body: str) -> dict[str, Any]:
+    """MLflow's answer to a request of its admin."""
+    admin = base64.b64encode(f"admin:{stack.secret('mlflow-admin')}".encode()).decode()
+    request = urllib.request.Request(
+        f"{stack.url('mlflow')}/api/2.0/mlflow/{path}",
+        json.dumps(body).encode(),
+        {"Authorization": f"Basic {admin}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def account(stack: Stack, name: str, password: str) -> dict[str, str]:
+    """A new account of MLflow, as variables of its user."""
+    told_mlflow(stack, "users/create", username=name, password=password)
+    return {
+        "MLFLOW_TRACKING_USERNAME": name,
+        "MLFLOW_TRACKING_PASSWORD": password,
+        "VITLENS_USER": name,
+    }
 
 
 def asked(stack: Stack, query: str) -> list[dict[str, Any]]:
@@ -159,7 +210,9 @@ def beyond_loopback(stack: Stack) -> set[str]:
     return found
 
 
-def test_a_scheduled_run_comes_through_faults_to_a_champion(stack: Stack) -> None:
+def test_a_scheduled_run_comes_through_faults_to_a_champion(
+    stack: Stack, outcomes: dict[str, str]
+) -> None:
     workspace = str(stack.folder / "workspace.yaml")
     start = [sys.executable, "-m", "dagster", "schedule", "start", SCHEDULE, "-w", workspace]
     subprocess.run(start, env=stack.environment(), cwd=ROOT, check=True, capture_output=True)
@@ -181,12 +234,21 @@ def test_a_scheduled_run_comes_through_faults_to_a_champion(stack: Stack) -> Non
     until(stack, lambda: runs(stack)[-1] == "SUCCESS", "the end of the run")
     assert champion(stack) == "1"
     assert versions(stack).count("\n") == 0
-    print("runs", runs(stack), "alerts", sorted(fired(stack)))
     doubled = [s for s in asked(stack, "vitlens_artifacts") if float(s["value"][1]) != 1]
     assert not doubled
     assert not asked(stack, "vitlens_artifact_quarantined > 0")
     assert "RayNodeLost" in fired(stack)
     assert vitlens(stack, "verify").returncode == 0
+    ended, alerts = ", ".join(runs(stack)), ", ".join(sorted(fired(stack)))
+    outcomes |= {
+        "a node of Ray killed (SIGKILL)": "its shards were made on another; RayNodeLost fired",
+        "Postgres restarted": "connections were made anew",
+        f"object store silent for {AWAY_S:.0f} s": "reads and writes waited",
+        f"MLflow stopped for {AWAY_S:.0f} s": "requests were tried again; SourceUnreadable fired",
+        "all of these in one scheduled run": f"runs: {ended}; version 1 is champion",
+        "lost or doubled": "every artifact once, every file as written, one version",
+        "alerts that fired": alerts,
+    }
 
     drawn = draw(stack.url("prometheus"), stack.folder / "dashboard.png", minutes=15)
     assert drawn["Samples of finished artifacts"] >= 3
@@ -199,39 +261,89 @@ def test_a_scheduled_run_comes_through_faults_to_a_champion(stack: Stack) -> Non
     assert beyond_loopback(stack) <= {"head", "worker-1", "worker-2"}
 
 
-def test_who_only_reads_cannot_promote(stack: Stack) -> None:
-    import base64
+def test_two_users_run_at_once(
+    stack: Stack, outcomes: dict[str, str], tiny_lit: str, tmp_path: Path
+) -> None:
+    """Each with an account and a home, on one Ray, one store and one registry."""
+    table = "SELECT experiment_id FROM experiments WHERE name = 'vitlens'"
+    experiment = stack.postgres.query(table, "mlflow")
+    users = {}
+    for seed, name in enumerate(("alice", "bob"), start=1):
+        may = {"username": name, "permission": "EDIT"}
+        variables = account(stack, name, f"the-password-of-{name}")
+        told_mlflow(stack, "experiments/permissions/create", experiment_id=experiment, **may)
+        for model in ("vitlens-thermal", "vitlens-thermal.moves"):
+            told_mlflow(stack, "registered-models/permissions/create", name=model, **may)
+        variables["VITLENS_HOME"] = str(tmp_path / name)
+        variables["RAY_ADDRESS"] = f"127.0.0.1:{stack.ports['ray']}"
+        users[name] = (variables, settings_of_user(tiny_lit, seed))
+    together = {name: begun(stack, *users[name]) for name in users}
+    ended = {name: process.communicate() for name, process in together.items()}
+    codes = {name: process.returncode for name, process in together.items()}
+    told = {name: "".join(texts) for name, texts in ended.items()}
+    assert 0 in codes.values(), told
+    for name in [name for name, code in codes.items() if code]:
+        # Both were compared with the champion that the other has replaced.
+        assert "is champion now" in told[name], told[name]
+        again = begun(stack, *users[name])
+        assert again.communicate() and again.returncode == 0, told[name]
 
-    admin = base64.b64encode(f"admin:{stack.secret('mlflow-admin')}".encode()).decode()
-    account = json.dumps({"username": "reader", "password": "reads-and-no-more"}).encode()
-    request = urllib.request.Request(
-        f"{stack.url('mlflow')}/api/2.0/mlflow/users/create",
-        account,
-        {"Authorization": f"Basic {admin}", "Content-Type": "application/json"},
+    registered = versions(stack).splitlines()
+    assert [line.split("|")[0] for line in registered] == ["1", "2", "3"]
+    assert len(champion(stack).splitlines()) == 1
+    users_of_runs = "SELECT DISTINCT value FROM tags WHERE key = 'mlflow.user'"
+    assert {"alice", "bob"} <= set(stack.postgres.query(users_of_runs, "mlflow").split())
+    until(stack, lambda: figure(stack, 'vitlens_artifacts{step="lens"}') == 3, "three lenses")
+    made = {s["metric"]["step"]: float(s["value"][1]) for s in asked(stack, "vitlens_artifacts")}
+    assert made["shards"] == made["targets"] == made["foundation"] == 1
+    assert not any("the-password-of" in text for text in told.values())
+    late = sum(code != 0 for code in codes.values())
+    outcomes["two users' runs at once"] = (
+        f"versions 2 and 3; {late} was asked to run again, as the champion had changed; "
+        f"version {champion(stack)} is champion"
     )
-    urllib.request.urlopen(request).close()
-    reader = {
-        "MLFLOW_TRACKING_USERNAME": "reader",
-        "MLFLOW_TRACKING_PASSWORD": "reads-and-no-more",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    }
+
+
+def settings_of_user(foundation: str, seed: int) -> list[str]:
+    chosen = {**TINY, "foundation.spec": foundation, "lens.train.seed": seed}
+    return [part for name, value in chosen.items() for part in ("--set", f"{name}={value}")]
+
+
+def begun(stack: Stack, variables: dict[str, str], settings: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*VITLENS, "run", "thermal", "--profile", "tiny", *settings],
+        env=stack.environment(**variables),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_who_only_reads_cannot_promote(stack: Stack, outcomes: dict[str, str]) -> None:
+    reader = account(stack, "reader", "reads-and-no-more")
+    reader["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     assert "vitlens-thermal" in vitlens(stack, "status", **reader).stdout
     before = stack.postgres.query("SELECT * FROM registered_model_aliases", "mlflow")
     refused = vitlens(stack, "rollback", "thermal", **reader)
     assert refused.returncode != 0
     forced = vitlens(stack, "promote", "thermal", "1", "--force", **reader)
+    assert forced.returncode != 0
     assert stack.postgres.query("SELECT * FROM registered_model_aliases", "mlflow") == before
     assert "reads-and-no-more" not in refused.stdout + refused.stderr + forced.stderr
     nobody = vitlens(stack, "status", **(reader | {"MLFLOW_TRACKING_PASSWORD": "wrong"}))
     assert nobody.returncode != 0
+    outcomes["a user who may read promotes, rolls back"] = "refused; no alias moved"
 
 
-def test_a_restored_backup_has_the_same_registry(stack: Stack, tmp_path: Path) -> None:
+def test_a_restored_backup_has_the_same_registry(
+    stack: Stack, outcomes: dict[str, str], tmp_path: Path
+) -> None:
     where = f"host={stack.postgres.folder}&port={stack.postgres.port}"
     given = ["--files", "s3://mlflow"]
     for database in ("dagster", "mlflow", "mlflow_auth"):
         given += ["--database", f"postgresql://postgres@/{database}?{where}"]
-    before, made = versions(stack), runs(stack)
+    before, made, champion_before = versions(stack), runs(stack), champion(stack)
     done = vitlens(stack, "backup", str(tmp_path), *given)
     assert done.returncode == 0, done.stderr
 
@@ -244,9 +356,10 @@ def test_a_restored_backup_has_the_same_registry(stack: Stack, tmp_path: Path) -
         stack.start(name)
     assert versions(stack) == before
     assert runs(stack)[: len(made)] == made
-    assert champion(stack) == "1"
+    assert champion(stack) == champion_before
     history = vitlens(stack, "history", "thermal")
     assert "promote" in history.stdout, history.stderr
+    outcomes["registry's tables emptied, backup restored"] = "the same versions, runs and champion"
 
 
 def test_down_stops_what_up_started_and_nothing_else(stack: Stack) -> None:
