@@ -286,7 +286,8 @@ def test_two_users_run_at_once(
         # Both were compared with the champion that the other has replaced.
         assert "is champion now" in told[name], told[name]
         again = begun(stack, *users[name])
-        assert again.communicate() and again.returncode == 0, told[name]
+        again.communicate()
+        assert again.returncode == 0, told[name]
 
     registered = versions(stack).splitlines()
     assert [line.split("|")[0] for line in registered] == ["1", "2", "3"]
