@@ -36,6 +36,7 @@ from tests.workflows.test_daemon import SCHEDULE, smallest
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
 DEADLINE_S = 900
 AWAY_S = 30.0
+MODELS = ["vitlens-thermal", "vitlens-thermal.moves"]  # the second is the log of promotions
 # As `smallest` has it, so that users find what the schedule's run made.
 TINY = {
     "source.count": 12,
@@ -107,21 +108,20 @@ def vitlens(stack: Stack, *arguments: str, **environment: str) -> subprocess.Com
     )
 
 
-def told_mlflow(stack: Stack, path: str, **body: str) -> dict[str, Any]:
-    """MLflow's answer to a request of its admin."""
+def tell_mlflow(stack: Stack, path: str, **body: str) -> None:
+    """Send a request of MLflow's admin."""
     admin = base64.b64encode(f"admin:{stack.secret('mlflow-admin')}".encode()).decode()
     request = urllib.request.Request(
-        f"{stack.url('mlflow')}/api/2.0/mlflow/{path}",
+        f"{stack.url('mlflow')}/api/{path}",
         json.dumps(body).encode(),
         {"Authorization": f"Basic {admin}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)
+    urllib.request.urlopen(request).close()
 
 
 def account(stack: Stack, name: str, password: str) -> dict[str, str]:
     """A new account of MLflow, as variables of its user."""
-    told_mlflow(stack, "users/create", username=name, password=password)
+    tell_mlflow(stack, "2.0/mlflow/users/create", username=name, password=password)
     return {
         "MLFLOW_TRACKING_USERNAME": name,
         "MLFLOW_TRACKING_PASSWORD": password,
@@ -267,13 +267,14 @@ def test_two_users_run_at_once(
     """Each with an account and a home, on one Ray, one store and one registry."""
     table = "SELECT experiment_id FROM experiments WHERE name = 'vitlens'"
     experiment = stack.postgres.query(table, "mlflow")
+    may_edit = {"experiment": [experiment], "registered_model": MODELS}
     users = {}
     for seed, name in enumerate(("alice", "bob"), start=1):
-        may = {"username": name, "permission": "EDIT"}
         variables = account(stack, name, f"the-password-of-{name}")
-        told_mlflow(stack, "experiments/permissions/create", experiment_id=experiment, **may)
-        for model in ("vitlens-thermal", "vitlens-thermal.moves"):
-            told_mlflow(stack, "registered-models/permissions/create", name=model, **may)
+        for kind, names in may_edit.items():
+            for each in names:
+                what = {"resource_type": kind, "resource_id": each, "permission": "EDIT"}
+                tell_mlflow(stack, "3.0/mlflow/users/permissions/grant", username=name, **what)
         variables["VITLENS_HOME"] = str(tmp_path / name)
         variables["RAY_ADDRESS"] = f"127.0.0.1:{stack.ports['ray']}"
         users[name] = (variables, settings_of_user(tiny_lit, seed))
