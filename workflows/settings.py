@@ -13,6 +13,7 @@ from pipelines.execution.cluster import is_local
 from pipelines.execution.runtime import Runtime
 from pipelines.flow import SHARED, left_out
 from pipelines.registry import models
+from pipelines.registry.tracking import code_revision, user
 from pipelines.store.home import Home
 from workflows.console import terminal
 from workflows.processes import process_tag
@@ -21,6 +22,8 @@ from workflows.workplace import present
 
 RESOURCE = "settings"
 _PARTITION_TAG = "dagster/partition"  # Dagster's own, of a run of a backfill
+# Who started a run (whoever starts it may say so in this tag), and the commit that it runs.
+USER_TAG, REVISION_TAG = "vitlens/user", "vitlens/code_revision"
 TEACHER_TAG = "vitlens/teacher-"  # and a modality, and the teacher's name
 
 
@@ -44,7 +47,9 @@ class RunSettings(dg.ConfigurableResource):
         if is_local() and not (context.run and context.run.tags.get(_PARTITION_TAG)):
             self._lock.enter_context(present().home.lock(what, waiting))
         if context.run and context.instance:
-            context.instance.add_run_tags(context.run.run_id, process_tag())
+            found = {USER_TAG: user(), REVISION_TAG: code_revision() or "", **context.run.tags}
+            origin = {name: found[name] for name in (USER_TAG, REVISION_TAG) if found[name]}
+            context.instance.add_run_tags(context.run.run_id, {**process_tag(), **origin})
             self._instance, self._run_id = context.instance, context.run.run_id
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:

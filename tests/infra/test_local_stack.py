@@ -7,6 +7,7 @@ server, page and daemon, the exporter and Prometheus: processes of their own, as
 from __future__ import annotations
 
 import base64
+import hmac
 import ipaddress
 import json
 import shutil
@@ -31,6 +32,7 @@ from infra.local.processes import StackError
 from infra.local.stack import Stack, free_ports
 from tests.conftest import ROOT
 from tests.infra.test_monitoring import _NAME, queries
+from tests.receivers import receiving
 from tests.workflows.test_daemon import SCHEDULE, smallest
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
@@ -68,7 +70,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory, tiny_lit: str) -> Iterator[S
     workflow.write_text(yaml.safe_dump(attributes))
     # Short: sockets of Ray lie in it. Not in pytest's folders: Postgres' user cannot enter them.
     folder = Path(tempfile.mkdtemp(prefix="vl-"))
-    extra = {"VITLENS_TEST_WORKFLOW": str(workflow)}
+    extra = {
+        "VITLENS_TEST_WORKFLOW": str(workflow),
+        # MLflow's webhooks go to public addresses by https, unless it is told otherwise.
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+    }
     stack = Stack(folder, free_ports(), "tests.workflows.every_minute", extra)
     try:
         stack.up()
@@ -108,7 +115,7 @@ def vitlens(stack: Stack, *arguments: str, **environment: str) -> subprocess.Com
     )
 
 
-def tell_mlflow(stack: Stack, path: str, **body: str) -> None:
+def tell_mlflow(stack: Stack, path: str, **body: object) -> None:
     """Send a request of MLflow's admin."""
     admin = base64.b64encode(f"admin:{stack.secret('mlflow-admin')}".encode()).decode()
     request = urllib.request.Request(
@@ -259,6 +266,32 @@ def test_a_scheduled_run_comes_through_faults_to_a_champion(
     of_ray = {n for query in queries().values() for n in _NAME.findall(query) if n[:4] == "ray_"}
     assert of_ray - shown == NEEDS_A_GPU
     assert beyond_loopback(stack) <= {"head", "worker-1", "worker-2"}
+
+
+def test_mlflow_tells_of_a_new_champion_signed(stack: Stack, outcomes: dict[str, str]) -> None:
+    """MLflow's own webhooks, which see every client that moves an alias."""
+    with receiving() as receiver:
+        hook = {
+            "name": "champions",
+            "url": receiver.url,
+            "secret": "a-shared-secret",
+            "events": [{"entity": "MODEL_VERSION_ALIAS", "action": "CREATED"}],
+        }
+        tell_mlflow(stack, "2.0/mlflow/webhooks", **hook)
+        done = vitlens(stack, "promote", "thermal", "1", "--force")
+        assert done.returncode == 0, done.stderr
+        table = "DELETE FROM registered_model_aliases WHERE alias = 'champion'"
+        stack.postgres.query(table, "mlflow")
+        done = vitlens(stack, "promote", "thermal", "1", "--force", "--why", "a webhook's test")
+        assert done.returncode == 0, done.stderr
+        until(stack, lambda: receiver.taken, "the webhook")
+    headers, body = receiver.taken[-1]
+    content = f"{headers['x-mlflow-delivery-id']}.{headers['x-mlflow-timestamp']}.{body.decode()}"
+    expected = hmac.digest(b"a-shared-secret", content.encode(), "sha256")
+    assert headers["x-mlflow-signature"] == f"v1,{base64.b64encode(expected).decode()}"
+    told = json.loads(body)["data"]
+    assert (told["name"], told["alias"], told["version"]) == ("vitlens-thermal", "champion", "1")
+    outcomes["an alias moved"] = "MLflow's signed webhook came"
 
 
 def test_two_users_run_at_once(

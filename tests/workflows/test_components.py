@@ -111,6 +111,7 @@ def test_a_shared_foundation_is_an_input_and_what_it_is_made_of_is_part_of_the_j
 def test_every_schedule_and_sensor_is_declared_but_stopped() -> None:
     schedules, sensors = list(DEFINITIONS.schedules or []), list(DEFINITIONS.sensors or [])
 
+    sensors = [sensor for sensor in sensors if sensor.name != "failed_runs"]  # starts no run
     assert len(schedules) == len(sensors) == len(modality_names())
     for schedule in schedules:
         assert isinstance(schedule, dg.ScheduleDefinition)

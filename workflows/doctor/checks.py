@@ -28,6 +28,7 @@ CHECKS: Mapping[str, tuple[Check, str]] = {
     "tracking": (services.check_tracking, "check MLFLOW_TRACKING_URI, or start the server"),
     "ray": (check_ray, ""),
     "dagster": (services.check_dagster, "check dagster.yaml and that its database answers"),
+    "notices": (services.check_notices, "check the file that VITLENS_NOTICES names"),
 }
 
 

@@ -8,7 +8,7 @@ import urllib.request
 import uuid
 from typing import TYPE_CHECKING
 
-from pipelines.registry import own_store, server
+from pipelines.registry import notify, own_store, server
 from pipelines.store.files import storage_errors, write_atomic
 from pipelines.store.home import Home
 from pipelines.store.text import redacted
@@ -93,6 +93,13 @@ def check_dagster(home: Home) -> Finding:
         mend = "start `vitlens ui` or the daemon again: schedules and sensors rest meanwhile"
         return Finding("dagster", "warning", found, mend)
     return Finding("dagster", "ok", f"{runs} runs; the daemon is alive")
+
+
+def check_notices(home: Home) -> Finding:
+    """Read who is told of failures and champions, and their secrets; nothing is sent."""
+    kinds = [receiver.kind for receiver in notify.receivers(home.root)]
+    told = ", ".join(kinds) or "nobody is told of failed runs and new champions"
+    return Finding("notices", "ok", told)
 
 
 def _old_tables(instance: dg.DagsterInstance) -> str:
