@@ -1,7 +1,5 @@
 """retries: a fault of the infrastructure is tried again, a mistake is not."""
 
-from __future__ import annotations
-
 import errno
 
 import botocore.exceptions
