@@ -15,6 +15,7 @@ from importlib import import_module
 import dagster as dg
 
 from pipelines.execution import logs
+from pipelines.store.text import redacted
 from vitlens_core.errors import StorageError, TransientError, VitlensError
 from workflows.workplace import Retries
 
@@ -59,7 +60,8 @@ def retried(
             raise
         policy = _policy(retries)
         pause_s = policy.calculate_delay(context.retry_number + 1)
-        context.log.warning(f"tried again in {pause_s:.0f} s: {type(error).__name__}: {error}")
+        reason = redacted(f"{type(error).__name__}: {error}")
+        context.log.warning(f"tried again in {pause_s:.0f} s: {reason}")
         raise dg.RetryRequested(policy.max_retries, pause_s) from error
 
 

@@ -10,6 +10,7 @@ import base64
 import hmac
 import ipaddress
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,7 @@ from tests.workflows.test_daemon import SCHEDULE, smallest
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
 DEADLINE_S = 900
 AWAY_S = 30.0
+KEPT = os.environ.get("VITLENS_KEEP")  # a folder for the list of outcomes and the dashboard
 MODELS = ["vitlens-thermal", "vitlens-thermal.moves"]  # the second is the log of promotions
 # As `smallest` has it, so that users find what the schedule's run made.
 TINY = {
@@ -94,10 +96,12 @@ def outcomes() -> Iterator[dict[str, str]]:
     began = time.monotonic()
     found: dict[str, str] = {}
     yield found
-    print(f"\n{'fault':<42} outcome")
-    for fault, outcome in found.items():
-        print(f"{fault:<42} {outcome}")
-    print(f"all of it took {(time.monotonic() - began) / 60:.1f} min")
+    lines = ["", f"{'fault':<42} outcome"]
+    lines += [f"{fault:<42} {outcome}" for fault, outcome in found.items()]
+    lines.append(f"all of it took {(time.monotonic() - began) / 60:.1f} min")
+    print("\n".join(lines))
+    if KEPT:
+        Path(KEPT, "outcomes.txt").write_text("\n".join(lines[1:]) + "\n")
 
 
 VITLENS = [sys.executable, "-c", "from workflows.cli import main; main()"]
@@ -261,6 +265,8 @@ def test_a_scheduled_run_comes_through_faults_to_a_champion(
     assert drawn["Samples of finished artifacts"] >= 3
     assert drawn["Champion"] == 1
     assert (stack.folder / "dashboard.png").stat().st_size > 10_000
+    if KEPT:
+        shutil.copy(stack.folder / "dashboard.png", KEPT)
 
     shown = known_names(stack)
     of_ray = {n for query in queries().values() for n in _NAME.findall(query) if n[:4] == "ray_"}
