@@ -18,7 +18,6 @@ from infra.kubernetes.rules import WRITTEN, as_resource
 from tests.conftest import ROOT
 from tests.infra.manifests import OVERLAYS, Manifest, faults, pod_templates, render
 
-
 # Secrets that a team makes itself, as a page says; without them their pods start as well.
 OF_THE_TEAM = {"vitlens-notices"}
 
