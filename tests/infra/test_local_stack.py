@@ -77,6 +77,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, tiny_lit: str) -> Iterator[S
         # MLflow's webhooks go to public addresses by https, unless it is told otherwise.
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_WEBHOOK_CACHE_TTL": "1",  # s; else a new webhook is seen a minute later
     }
     stack = Stack(folder, free_ports(), "tests.workflows.every_minute", extra)
     try:

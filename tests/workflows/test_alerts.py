@@ -42,9 +42,11 @@ def test_a_failed_run_is_told_with_its_step_and_reason(
 
 
 def test_a_gate_that_failed_is_told_as_such(stage: Stage, instance: dg.DagsterInstance) -> None:
-    stage.top1 = 0.25
-    notice = notice_of(failure(instance, stage.materialise(instance)))
+    stage.top1 = 0.5
+    result = stage.materialise(instance, sets=("gates.times_chance.min=8",))
+    notice = notice_of(failure(instance, result))
     assert notice.event == "gate_failed"
+    assert "times_chance" in notice.text
     assert "the champion stays" in notice.text
 
 
