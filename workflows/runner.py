@@ -18,6 +18,7 @@ from workflows.artifact_io import LEFT_OUT, artifact_of
 from workflows.definitions import LOG_FILE, defs
 from workflows.environment import dagster_folder
 from workflows.processes import end_abandoned
+from workflows.retries import COMMAND_LINE, FROM
 from workflows.settings import run_config
 from workflows.spec import load_workflow
 from workflows.workplace import Workplace
@@ -104,7 +105,7 @@ def _run(
                 {**settings, "loggers": {LOG_FILE: {}}},
                 instance,
                 asset_selection=asset_selection,
-                tags={"vitlens/from": "command line", **(tags or {})},
+                tags={FROM: COMMAND_LINE, **(tags or {})},
             )
         except DagsterExecutionInterruptedError as error:
             raise KeyboardInterrupt from error

@@ -35,6 +35,16 @@ class Schedule(Automation):
 
     cron: str
     timezone: str = Field("UTC", description="time zone of `cron`, such as Europe/Zurich")
+    fresh_for_h: int = Field(
+        192, description="hours for which a champion counts as fresh; longer than between two runs"
+    )
+
+    @field_validator("fresh_for_h")
+    @classmethod
+    def _check_hours(cls, fresh_for_h: int) -> int:
+        if fresh_for_h < 1:
+            raise ValueError(f"expected one hour or more, found {fresh_for_h}")
+        return fresh_for_h
 
 
 class Sensor(Automation):

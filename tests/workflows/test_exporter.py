@@ -106,6 +106,14 @@ def test_finished_artifacts_and_the_champion_are_counted(
     )
 
 
+def test_versions_of_many_modalities_are_those_of_each(home: Path) -> None:
+    promotion.promote(home, NAME, register(home, 0.5).version)
+    register(home, 0.75)
+    found = models.by_modality(home, ["point_cloud", "depth"])
+    assert found == {"point_cloud": models.versions(home, "point_cloud"), "depth": []}
+    assert len(found["point_cloud"]) == 2
+
+
 def test_the_failed_gates_of_the_newest_version_are_counted(
     home: Path, collector: SourcesCollector
 ) -> None:
