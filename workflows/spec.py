@@ -29,12 +29,20 @@ class Automation(BaseModel):
 
     profile: str = DEFAULT_PROFILE
 
+    @classmethod
+    def name_in(cls, modality: str) -> str:
+        """Return its name in Dagster: `thermal_schedule`."""
+        return f"{modality}_{cls.__name__.lower()}"
+
 
 class Schedule(Automation):
     """When the workflow runs."""
 
     cron: str
     timezone: str = Field("UTC", description="time zone of `cron`, such as Europe/Zurich")
+
+    def __str__(self) -> str:
+        return f"{self.cron} {self.timezone}, profile {self.profile}"
 
 
 class Sensor(Automation):
@@ -49,6 +57,9 @@ class Sensor(Automation):
         if every_s < _SHORTEST_S:
             raise ValueError(f"expected {_SHORTEST_S} s or more, found {every_s}")
         return every_s
+
+    def __str__(self) -> str:
+        return f"looks every {self.every_s} s, profile {self.profile}"
 
 
 class Pieces(Automation):

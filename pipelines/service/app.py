@@ -17,7 +17,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from pipelines.service import answers, metrics
+from pipelines.service import answers, metrics, pages
 from pipelines.service.engine import Engine
 from pipelines.service.guard import ANSWERED_BY, Guard, answer
 from pipelines.service.refusal import RefusedError
@@ -40,14 +40,6 @@ from pipelines.service.uploads import read
 from pipelines.service.versions import Loaded
 
 LOG = logging.getLogger("vitlens.service")
-_FOLDER = Path(__file__).with_name("page")
-_PAGES = {
-    "/": _FOLDER / "index.html",
-    "/explorer.css": _FOLDER / "explorer.css",
-    "/explorer.js": _FOLDER / "explorer.js",
-    "/report.css": Path(__file__).parents[1] / "report" / "report.css",  # one style for both
-}
-_POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
 _STATUSES = (400, 401, 403, 408, 413, 415, 422, 429, 503)
 _MISTAKES: dict[int | str, dict[str, Any]] = {status: {"model": Mistake} for status in _STATUSES}
 Asked = TypeVar("Asked", bound=Question)
@@ -154,15 +146,14 @@ def _state(app: FastAPI, engine: Engine) -> None:
 
 
 def _pages(app: FastAPI) -> None:
-    def page(file: Path) -> Callable[[], Awaitable[FileResponse]]:
+    def page(path: str, file: Path) -> Callable[[], Awaitable[FileResponse]]:
         async def served() -> FileResponse:
-            headers = {"content-security-policy": _POLICY, "cache-control": "no-cache"}
-            return FileResponse(file, headers=headers)
+            return FileResponse(file, headers=pages.headers(path))
 
         return served
 
-    for path, file in _PAGES.items():
-        app.get(path, include_in_schema=False)(page(file))
+    for path, file in pages.FILES.items():
+        app.get(path, include_in_schema=False)(page(path, file))
 
 
 def _errors(app: FastAPI, engine: Engine) -> None:

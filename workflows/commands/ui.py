@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import click
+import yaml
 from rich.console import Console
 
 from pipelines.registry.own_store import FILES, tracking_uri
@@ -22,7 +23,7 @@ from pipelines.registry.server import connect, is_served
 from pipelines.store.home import Home
 from pipelines.store.text import redacted
 from vitlens_core.errors import VitlensError
-from workflows.environment import dagster_folder
+from workflows.environment import CODE_LOCATION, dagster_folder
 from workflows.front import Front, serving
 from workflows.ports import require_free
 
@@ -81,7 +82,7 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
 
 def _commands(home: Home, tracking: str, folder: Path, *, mlflow: bool) -> dict[str, list[str]]:
     """Return the servers' commands in the order in which they start, by the name of the socket."""
-    python, code = [sys.executable, "-m"], ["--grpc-socket", str(folder / _CODE)]
+    python, code = [sys.executable, "-m"], ["-w", str(write_workspace(folder))]
     module = ["-m", "workflows.definitions", "--use-python-environment-entry-point"]
     commands = {
         _CODE: [*python, "dagster", "code-server", "start", "-s", str(folder / _CODE), *module],
@@ -94,6 +95,18 @@ def _commands(home: Home, tracking: str, folder: Path, *, mlflow: bool) -> dict[
     return commands | (
         {"mlflow": [*python, "mlflow", "server", *listen, *stores]} if mlflow else {}
     )
+
+
+def write_workspace(folder: Path) -> Path:
+    """Write where the code server is, and under which name.
+
+    Without a name Dagster calls it by its socket, which is another one at each start: schedules
+    and sensors that were switched on would be off again.
+    """
+    code = {"location_name": CODE_LOCATION, "host": "localhost", "socket": str(folder / _CODE)}
+    path = folder / "workspace.yaml"
+    path.write_text(yaml.safe_dump({"load_from": [{"grpc_server": code}]}))
+    return path
 
 
 @contextmanager
