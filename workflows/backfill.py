@@ -31,6 +31,7 @@ def backfill_of(workflow: Workflow, division: Pieces) -> dg.Definitions:
         key=key,
         partitions_def=partitions,
         group_name=workflow.modality,
+        owners=workflow.owners,
         description="Ranges of shards, built ahead of the run that uses them.",
         kinds={"ray"},
     )

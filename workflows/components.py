@@ -80,6 +80,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             key=self._key(step.name),
             ins=self._inputs(step.inputs),
             group_name=self.modality,
+            owners=self.owners,
             description=step.description,
             io_manager_key=ARTIFACTS,
             kinds={_KINDS[step.declared.made_by]},
@@ -95,7 +96,8 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             read = {n: a for n, a in inputs.items() if a is not None and n not in without}
             artifact = workplace.run_step(step, runtime, config, read)
             show_artifact(runtime.console, artifact)
-            return dg.Output(artifact, metadata=metadata.of_artifact(artifact))
+            seen = metadata.of_artifact(artifact) | metadata.of_run(workplace, artifact)
+            return dg.Output(artifact, metadata=seen)
 
         return make
 
@@ -105,6 +107,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             # What registering waits for; it reads all artifacts of the run (`_artifacts`).
             deps=[self._key(name) for name in ("evaluation", "index", "benchmarks")],
             group_name=self.modality,
+            owners=self.owners,
             description="The evaluated lens as a registered version, its gates checked.",
             kinds={"mlflow"},
         )
@@ -162,6 +165,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             key=self._key("champion"),
             deps=[self._key("challenger")],
             group_name=self.modality,
+            owners=self.owners,
             description="The version that consumers load; promoted once its gates have passed.",
             kinds={"mlflow"},
         )
@@ -211,4 +215,4 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         write = workplace.write_report or report.write
         folder = write(home, config, artifacts, model.gates, model, profile)
         workplace.registry.log_report(model, folder)
-        return dg.MaterializeResult(metadata=metadata.of_version(model, folder))
+        return dg.MaterializeResult(metadata=metadata.of_version(workplace.registry, model, folder))

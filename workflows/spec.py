@@ -91,6 +91,7 @@ class Workflow(BaseModel):
     schedule: Schedule | None = None
     sensor: Sensor | None = None
     pieces: Pieces | None = None
+    owners: list[str] = Field([], description="whom to ask: e-mail addresses, or team:NAME")
     foundation_of: str | None = Field(
         None, description="workflow whose foundation and embedding space this one shares"
     )

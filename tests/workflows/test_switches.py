@@ -69,7 +69,7 @@ def test_the_daemon_knows_it_whichever_server_has_the_definitions(
         [state] = instance.all_instigator_state()
     folder = tmp_path / "of-this-start"
     folder.mkdir()
-    [served] = location_origins_from_yaml_paths([str(ui.write_workspace(folder))]).values()
+    [served] = location_origins_from_yaml_paths([str(ui.write_workspace(folder))])
     assert state.status is InstigatorStatus.RUNNING
     assert state.selector.location_name == served.location_name == CODE_LOCATION
     repository = DEFINITIONS.get_repository_def()

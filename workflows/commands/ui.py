@@ -19,7 +19,7 @@ import yaml
 from rich.console import Console
 
 from pipelines.registry.own_store import FILES, tracking_uri
-from pipelines.registry.server import connect, is_served
+from pipelines.registry.server import MLFLOW_PORT, connect, experiment, fragment, is_served
 from pipelines.store.home import Home
 from pipelines.store.text import redacted
 from vitlens_core.errors import VitlensError
@@ -38,7 +38,7 @@ _CODE_TIMEOUT_S = 600
 
 @click.command("ui")
 @click.option("--port", default=3000, show_default=True, help="Of Dagster's UI.")
-@click.option("--mlflow-port", default=5000, show_default=True, help="Of MLflow's UI.")
+@click.option("--mlflow-port", default=MLFLOW_PORT, show_default=True, help="Of MLflow's UI.")
 def command(port: int, mlflow_port: int) -> None:
     """Serve the Dagster and MLflow UIs until Ctrl-C."""
     serve(Console(stderr=True), Home.from_environment(), port, mlflow_port)
@@ -55,8 +55,11 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
     ports = {"dagster": port} | ({} if is_served(home.root) else {"mlflow": mlflow_port})
     for option, (_, chosen) in zip(("--port", "--mlflow-port"), ports.items(), strict=False):
         require_free(option, chosen)
+    landing = {}
     if "mlflow" in ports:
-        connect(home.root)  # the tables are made, and name the places of a home that was moved
+        # The tables are made, and name the places of a home that was moved.
+        runs = f"/experiments/{experiment(connect(home.root), home.root)}/runs"
+        landing["mlflow"] = fragment(runs)  # its own first page is about agents
     # The servers would otherwise outlive a `kill` or a closed terminal.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
@@ -69,7 +72,10 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
             if name != _DAEMON:
                 _await_answer(home, name, servers[name], folder / name)
         tell = partial(console.print, soft_wrap=True, highlight=False)
-        fronts = [Front(name, folder / name, chosen, tell) for name, chosen in ports.items()]
+        fronts = [
+            Front(name, folder / name, chosen, tell, landing.get(name, ""))
+            for name, chosen in ports.items()
+        ]
         stack.enter_context(serving(fronts))
         for front in fronts:
             tell(f"{front.name:<8} {front.link}")
