@@ -36,8 +36,9 @@ from pipelines.service.schemas import (
     ZeroShot,
     ZeroShotQuestion,
 )
-from pipelines.service.uploads import read
+from pipelines.service.uploads import READER_OPTIONS, read
 from pipelines.service.versions import Loaded
+from vitlens_core import modalities
 
 LOG = logging.getLogger("vitlens.service")
 _STATUSES = (400, 401, 403, 408, 413, 415, 422, 429, 503)
@@ -190,10 +191,26 @@ def _body(kind: type[Question]) -> dict[str, Any]:
     item = schema.pop("$defs")["Item"]
     for group in kind.GROUPS:
         schema["properties"][group]["items"] = item
-    form = {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}
-    form["description"] = "Files and texts in fields named after their modality; settings by name."
     content = {
         "application/json": {"schema": schema, "example": schema["examples"][0]},
-        "multipart/form-data": {"schema": form},
+        "multipart/form-data": {"schema": _form(kind, schema["properties"])},
     }
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _form(kind: type[Question], properties: dict[str, Any]) -> dict[str, Any]:
+    """Describe a question as a form: a field for each modality and set, and its settings."""
+    fields: dict[str, Any] = {}
+    for group in kind.GROUPS:
+        prefix = f"{group}." if len(kind.GROUPS) > 1 else ""
+        for name in modalities.names():
+            several = {"type": "array", "items": {"type": "string", "format": "binary"}}
+            if name == "text":
+                several["items"] = {"type": "string"}
+            fields[f"{prefix}{name}"] = several
+    fields["reader_options"] = {"type": "string", "description": READER_OPTIONS}
+    settings = {name: value for name, value in properties.items() if name not in kind.GROUPS}
+    sets = " and ".join(f"`{group}.`" for group in kind.GROUPS)
+    prefixed = f", with {sets} before it for the two sets" if len(kind.GROUPS) > 1 else ""
+    described = f"Files and texts in fields named after their modality{prefixed}; settings by name."
+    return {"type": "object", "description": described, "properties": fields | settings}

@@ -30,7 +30,7 @@ async function showObject(chosen) {
   if (!compressed) await import(VIEWER);
   if (shownObject !== chosen) return; // another file was chosen meanwhile
   $("object").hidden = false;
-  if (compressed) tellObject(`It is compressed with ${compressed}, which the viewer here does not read; the search does.`);
+  if (compressed) tellObject(`It is compressed with ${compressed}, which the viewer here does not read.`);
   else turn(chosen);
 }
 
