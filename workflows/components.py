@@ -96,8 +96,8 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             read = {n: a for n, a in inputs.items() if a is not None and n not in without}
             artifact = workplace.run_step(step, runtime, config, read)
             show_artifact(runtime.console, artifact)
-            seen = metadata.of_artifact(artifact) | metadata.of_run(workplace, artifact)
-            return dg.Output(artifact, metadata=seen)
+            links = metadata.of_run(workplace, artifact)
+            return dg.Output(artifact, metadata=links | metadata.of_artifact(artifact))
 
         return make
 

@@ -31,7 +31,8 @@ _SHOWN_QUARANTINED = 200  # Dagster stores metadata in its event log; the manife
 def of_artifact(artifact: Artifact) -> Metadata:
     """Return an artifact's counts, quarantined samples with reasons, and folder."""
     manifest = artifact.manifest
-    entries: Metadata = {
+    entries = _seen_first(artifact)
+    entries |= {
         FOLDER: dg.MetadataValue.path(str(artifact.folder)),
         "fingerprint": artifact.fingerprint,
         "reused": artifact.reused,
@@ -42,11 +43,16 @@ def of_artifact(artifact: Artifact) -> Metadata:
     }
     if manifest.quarantined:
         entries["quarantined samples"] = _quarantined(manifest.quarantined)
-    if manifest.step == "evaluation":
-        entries |= _results(read_result(artifact))
-    if manifest.step == "lens":
-        entries |= _course(read_curves(artifact))
     return entries
+
+
+def _seen_first(artifact: Artifact) -> Metadata:
+    """Return the results of a lens or an evaluation, which Dagster shows above the rest."""
+    if artifact.manifest.step == "evaluation":
+        return _results(read_result(artifact))
+    if artifact.manifest.step == "lens":
+        return _course(read_curves(artifact))
+    return {}
 
 
 def of_run(workplace: Workplace, artifact: Artifact) -> Metadata:
@@ -69,11 +75,11 @@ def of_run(workplace: Workplace, artifact: Artifact) -> Metadata:
 
 def _results(result: EvaluationResult) -> Metadata:
     return {
+        # Numbers, so that Dagster draws them over the versions.
+        "top-1": round(result.zero_shot.top1.value, 4),
+        "times chance": round(result.times_chance, 2),
         "results": dg.MetadataValue.md(results_table(result)),
         "confusion": _shown(confusion_picture.picture(result), "which classes are confused"),
-        # Numbers, so that Dagster draws them over the versions.
-        "top-1": result.zero_shot.top1.value,
-        "times chance": result.times_chance,
     }
 
 
@@ -87,9 +93,9 @@ def _course(curves: TrainingCurves) -> Metadata:
     """Return a training's last loss, its best validation, and the curve as picture and table."""
     entries: Metadata = {"course": _shown(curves_picture(curves), "loss and validation by step")}
     if curves.train:
-        entries["loss"] = float(curves.train[-1]["loss"])
+        entries["loss"] = round(float(curves.train[-1]["loss"]), 4)
     if curves.val:
-        entries["best validation R@1"] = max(point.r1 for point in curves.val)
+        entries["best validation R@1"] = round(max(point.r1 for point in curves.val), 4)
         entries["validation against"] = curves.validated_against or ""
         rows = [
             dg.TableRecord({"step": p.step, "loss": round(p.loss, 4), "R@1": round(p.r1, 4)})
@@ -121,14 +127,11 @@ def of_version(registry: Registry, model: ModelVersion, report: Path) -> Metadat
 
 
 def of_gate(result: GateResult) -> Metadata:
-    return {
-        "tier": result.tier,
-        "outcome": result.outcome,
-        "metric": result.metric,
-        "value": result.value,
-        "threshold": result.threshold,
-        "why": result.reason,
-    }
+    entries: Metadata = {"tier": result.tier, "outcome": result.outcome, "why": result.reason}
+    if result.skipped:
+        return entries  # nothing was measured: a plot would show zeros
+    measured: Metadata = {"value": round(result.value, 4), "threshold": result.threshold}
+    return entries | {"metric": result.metric} | measured
 
 
 def results_table(summary: EvaluationSummary) -> str:
