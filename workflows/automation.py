@@ -32,7 +32,7 @@ def schedule_of(
     unfinished or when nothing has changed since the last one."""
 
     @dg.schedule(
-        name=f"{workflow.modality}_schedule",
+        name=schedule.name_in(workflow.modality),
         job=job,
         cron_schedule=schedule.cron,
         execution_timezone=schedule.timezone,
@@ -81,7 +81,7 @@ def sensor_of(
     """
 
     @dg.sensor(
-        name=f"{workflow.modality}_sensor",
+        name=sensor.name_in(workflow.modality),
         job=job,
         minimum_interval_seconds=sensor.every_s,
         default_status=dg.DefaultSensorStatus.STOPPED,

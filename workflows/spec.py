@@ -29,6 +29,11 @@ class Automation(BaseModel):
 
     profile: str = DEFAULT_PROFILE
 
+    @classmethod
+    def name_in(cls, modality: str) -> str:
+        """Return its name in Dagster: `thermal_schedule`."""
+        return f"{modality}_{cls.__name__.lower()}"
+
 
 class Schedule(Automation):
     """When the workflow runs."""
@@ -46,6 +51,9 @@ class Schedule(Automation):
             raise ValueError(f"expected one hour or more, found {fresh_for_h}")
         return fresh_for_h
 
+    def __str__(self) -> str:
+        return f"{self.cron} {self.timezone}, profile {self.profile}"
+
 
 class Sensor(Automation):
     """How often the sensor checks whether the source has changed, in seconds."""
@@ -59,6 +67,9 @@ class Sensor(Automation):
         if every_s < _SHORTEST_S:
             raise ValueError(f"expected {_SHORTEST_S} s or more, found {every_s}")
         return every_s
+
+    def __str__(self) -> str:
+        return f"looks every {self.every_s} s, profile {self.profile}"
 
 
 class Pieces(Automation):
@@ -90,6 +101,7 @@ class Workflow(BaseModel):
     schedule: Schedule | None = None
     sensor: Sensor | None = None
     pieces: Pieces | None = None
+    owners: list[str] = Field([], description="whom to ask: e-mail addresses, or team:NAME")
     foundation_of: str | None = Field(
         None, description="workflow whose foundation and embedding space this one shares"
     )
