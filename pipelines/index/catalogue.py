@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import mmap
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +30,7 @@ from pipelines.index.items import (
 from pipelines.index.step import STEP
 from pipelines.store.artifacts import Artifact
 from vitlens_core.errors import ConfigError, IntegrityError
+from vitlens_core.scratch import Scratch
 
 if TYPE_CHECKING:
     from usearch.index import Index, Matches
@@ -77,7 +77,7 @@ class Catalogue:
         self.lens: str = artifact.manifest.inputs["lens"]
         self._artifact = artifact
         self._tars = {file.name for file in artifact.manifest.files if file.name.endswith(".tar")}
-        self._scratch = tempfile.TemporaryDirectory(prefix="vitlens-index-")
+        self._scratch = Scratch("index")
         self._graphs = {kind: self._graph(graph_file(kind)) for kind in self.kinds}
         self._lines = self._mapped(ITEMS_FILE)
         ends = np.flatnonzero(np.frombuffer(self._lines, np.uint8) == _NEWLINE)
@@ -160,7 +160,7 @@ class Catalogue:
         path: UPath = self._artifact.path(name)
         if isinstance(path, Path):
             return path
-        local = Path(self._scratch.name, name)
+        local = self._scratch.path / name
         with path.open("rb") as stored, local.open("wb") as file:
             shutil.copyfileobj(stored, file)
         return local

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -36,6 +35,7 @@ from pipelines.lens.settings import PROGRESS_FILE
 from pipelines.lens.training import Trainer, TrainJob
 from pipelines.store.files import atomic_file
 from vitlens_core.errors import VitlensError
+from vitlens_core.scratch import Scratch
 
 logger = logging.getLogger(__name__)
 FAILURES: int = 3  # most losses of workers or nodes between two checkpoints
@@ -99,7 +99,7 @@ class InProcess:
         if not checkpoints:
             yield None
             return
-        with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as folder:
+        with Scratch("checkpoint") as folder:
             for file in checkpoints[-1].iterdir():
                 with file.open("rb") as source, Path(folder, file.name).open("wb") as target:
                     shutil.copyfileobj(source, target)

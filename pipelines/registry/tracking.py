@@ -12,7 +12,6 @@ from __future__ import annotations
 import getpass
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +25,11 @@ from pipelines.evaluation.result import read_result
 from pipelines.execution.logger import Point, Training, points_of
 from pipelines.foundation.info import read_info
 from pipelines.lens.curves import TrainingCurves, read_curves
+from pipelines.registry import writes
 from pipelines.store.artifacts import Artifact
 from pipelines.store.text import redacted
 from vitlens_core.model_files import CARD_FILE
+from vitlens_core.scratch import Scratch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -87,7 +88,7 @@ def record(
         run_id = begun.info.run_id
         client.update_run(run_id, status="RUNNING", name=name)
         for key, value in run_tags.items():
-            client.set_tag(run_id, key, value)
+            writes.set_run_tag(client, run_id, key, value)
     else:
         # The run began with its first step, long before it is registered.
         took_s = sum(artifact.manifest.seconds for artifact in evaluated.artifacts.values())
@@ -130,7 +131,9 @@ def end_training(client: MlflowClient, run_id: str, error: BaseException | None)
     if error is None:
         client.set_terminated(run_id, "FINISHED")
         return
-    client.set_tag(run_id, FAILURE_TAG, redacted(f"{type(error).__name__}: {error}")[:MAX_TAG])
+    writes.set_run_tag(
+        client, run_id, FAILURE_TAG, redacted(f"{type(error).__name__}: {error}")[:MAX_TAG]
+    )
     client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
 
 
@@ -224,7 +227,7 @@ def log_curves(client: MlflowClient, run_id: str, curves: TrainingCurves) -> Non
         missing.append(Point(point.step, lacks, point.at))
     log_points(client, run_id, missing)
     if curves.validated_against:
-        client.set_tag(run_id, VALIDATED_TAG, curves.validated_against)
+        writes.set_run_tag(client, run_id, VALIDATED_TAG, curves.validated_against)
 
 
 def logged_steps(client: MlflowClient, run_id: str) -> dict[str, set[int]]:
@@ -264,10 +267,10 @@ def _log_model(
     model = client.create_logged_model(
         experiment_id, name=f"vitlens-{evaluated.modality}", source_run_id=run_id
     )
-    with tempfile.TemporaryDirectory(prefix="vitlens-model-") as folder:
+    with Scratch("model") as folder:
         digest = save_model(Path(folder, "model"), evaluated.artifacts, run_id, model.model_id)
         client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
         described = description(Path(folder, "model", "artifacts", CARD_FILE))
-    client.set_tag(run_id, NOTE_TAG, described)
+    writes.set_run_tag(client, run_id, NOTE_TAG, described)
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     return client.finalize_logged_model(model.model_id, "READY"), digest

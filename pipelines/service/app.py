@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,6 +37,7 @@ from pipelines.service.schemas import (
 )
 from pipelines.service.uploads import read
 from pipelines.service.versions import Loaded
+from vitlens_core.scratch import Scratch
 
 LOG = logging.getLogger("vitlens.service")
 _FOLDER = Path(__file__).with_name("page")
@@ -88,7 +88,7 @@ def _questions(app: FastAPI, engine: Engine) -> None:
     ) -> Answered:
         """Read the question, answer it within the time limit, and remove its files."""
         limits = engine.config.limits
-        with tempfile.TemporaryDirectory(prefix="vitlens-request-") as folder:
+        with Scratch("request") as folder:
             question = await read(request, kind, limits, Path(folder))
             loaded = engine.current  # for the whole request, also if a new version replaces it
             request.scope[ANSWERED_BY] = loaded.label

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from pipelines.service.engine import EmbeddingOrError, Engine, Work
 from pipelines.service.metrics import FOLDER
 from pipelines.store.home import Home
 from vitlens_core.errors import VitlensError
+from vitlens_core.scratch import Scratch
 
 _NAME = "vitlens"
 _REPLICA_CPUS = 0.5  # reserved in Ray: Serve's own actors must also fit on a small machine
@@ -72,7 +72,7 @@ def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Gener
         VitlensError: a replica cannot be started; the message is the replica's.
     """
     join(replicas)
-    with tempfile.TemporaryDirectory(prefix="vitlens-metrics-") as folder:
+    with Scratch("metrics") as folder:
         try:
             _start(config, host, port, replicas, Path(folder))
             yield
