@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _NEWLINE = 10
 _THUMBNAIL_BYTES = 2**22
+_WEBP_HEAD = 12  # RIFF, the size of what follows, WEBP
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,12 @@ class Catalogue:
         return IndexItem.model_validate_json(self._lines[start:end])
 
     def thumbnail(self, number: int) -> bytes | None:
-        """Return an item's first view as WebP, or None without views (`IndexError`: no item)."""
+        """Return an item's first view as WebP, or None without views.
+
+        Raises:
+            IndexError: no such item.
+            IntegrityError: what lies there is no part of the index, or no WebP.
+        """
         place = self.item(number).thumbnail
         if place is None:
             return None
@@ -138,7 +144,13 @@ class Catalogue:
             )
         with self._artifact.path(tar).open("rb") as file:
             file.seek(start)
-            return file.read(size)
+            picture = file.read(size)
+        if not _is_webp(picture, size):
+            raise IntegrityError(
+                f"{self._artifact.path(tar)}: the thumbnail of item {number} is no WebP but "
+                f"{picture[:12]!r}; delete {self._artifact.folder} and run again"
+            )
+        return picture
 
     def _found(self, matches: Matches) -> list[Found]:
         numbers = [(int(match.key), 1 - float(match.distance)) for match in matches]
@@ -164,3 +176,12 @@ class Catalogue:
         with path.open("rb") as stored, local.open("wb") as file:
             shutil.copyfileobj(stored, file)
         return local
+
+
+def _is_webp(picture: bytes, size: int) -> bool:
+    """Whether it is a whole WebP: browsers are told that it is, and no other content is served."""
+    head = picture[:_WEBP_HEAD]
+    if len(picture) != size or len(head) < _WEBP_HEAD:
+        return False
+    stated = int.from_bytes(head[4:8], "little") + 8
+    return head[:4] == b"RIFF" and head[8:] == b"WEBP" and size - stated in (0, 1)
