@@ -34,6 +34,7 @@ from upath import UPath
 from pipelines.store.files import FileEntry, atomic_file, write_atomic
 from pipelines.store.tar_index import TarIndex
 from vitlens_core.errors import IntegrityError
+from vitlens_core.signals.checks import finite
 
 Sample = dict[str, Any]
 # What Pillow raises for a damaged PNG.
@@ -265,8 +266,16 @@ def encode_array(array: np.ndarray) -> bytes:
 
 
 def encode_signal(signal: np.ndarray) -> bytes:
-    """Encode a signal for a sample; floats are stored as fp16, which halves the tars."""
-    return encode_array(signal.astype(np.float16) if signal.dtype.kind == "f" else signal)
+    """Encode a signal for a sample; floats are stored as fp16, which halves the tars.
+
+    Raises:
+        InputError: a number is NaN or infinite, or larger than fp16 holds.
+    """
+    if signal.dtype.kind != "f":
+        return encode_array(signal)
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        halves = signal.astype(np.float16)
+    return encode_array(finite(halves, f"a signal of numbers up to {np.finfo(np.float16).max}"))
 
 
 def encode_compressed(**arrays: np.ndarray) -> bytes:

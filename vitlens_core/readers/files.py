@@ -59,4 +59,6 @@ def unreadable(path: Path, what: str, error: Exception | str) -> InputError:
         what: what the file was read as, such as "a PNG picture".
     """
     reason = str(error) or type(error).__name__
+    if isinstance(error, KeyError):  # its text is the key alone
+        reason = f"{reason} is missing"
     return InputError(f"{path} cannot be read as {what}: {reason}")
