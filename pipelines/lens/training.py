@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -45,6 +44,7 @@ from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import build_tower
 from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.precision import autocast
+from vitlens_core.scratch import Scratch
 
 Entries = Sequence[Mapping[str, float]]  # of a curve
 
@@ -266,7 +266,7 @@ class Trainer:
             self.worker.report([*points_of("train", train), *points_of("val", val)])
 
     def _checkpoint(self, *, last: bool) -> None:
-        with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as name:
+        with Scratch("checkpoint") as name:
             folder = Path(name)
             parallel.save_state(folder, self._state())
             state = self._using_average(lambda: parallel.whole_state(self.tower)) if last else {}

@@ -13,14 +13,13 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipelines.registry import models
+from pipelines.registry import models, writes
 from pipelines.registry.figures import figures_of, log_results
 from pipelines.registry.models import CHALLENGER, ModelVersion
 from pipelines.registry.tracking import (
@@ -34,6 +33,7 @@ from pipelines.store.home import Home
 from vitlens_core.digests import check_digests
 from vitlens_core.errors import ConfigError, IntegrityError
 from vitlens_core.model_files import CARD_FILE
+from vitlens_core.scratch import Scratch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -94,14 +94,14 @@ def import_(home: Path, path: Path) -> ModelVersion:
         IntegrityError: a file differs from what the archive states, or the archive is damaged.
         ConfigError: it is no archive of a model, or its evaluation is registered already.
     """
-    with tempfile.TemporaryDirectory(prefix="vitlens-import-") as scratch:
+    with Scratch("import") as scratch:
         contents = _extract(path, Path(scratch))
         client = models.connect(home)
         evaluation = contents.tags.get(EVALUATION_TAG, "")
         if known := models.registered(client, contents.name, evaluation):
             raise ConfigError(f"{path}: this evaluation is {contents.name} version {known} already")
         version = _register(client, home, contents, Path(scratch))
-        client.set_registered_model_alias(contents.name, CHALLENGER, str(version))
+        writes.set_alias(client, contents.name, CHALLENGER, version)
         return models.get(client, contents.name, version)
 
 
@@ -208,7 +208,7 @@ def _register(client: MlflowClient, home: Path, contents: Contents, folder: Path
     digest = check_digests(folder / MODEL)
     tags = {**contents.tags, **origin}
     card = description(folder / MODEL / "artifacts" / CARD_FILE)
-    client.set_tag(run.info.run_id, NOTE_TAG, card)
+    writes.set_run_tag(client, run.info.run_id, NOTE_TAG, card)
     return models.create_version(client, home, contents.name, model, digest, tags, card)
 
 

@@ -27,6 +27,7 @@ from upath import UPath
 from pipelines.store.files import FileEntry, file_entry, is_abandoned, write_atomic
 from pipelines.store.shards import OpenShard, Sample, read_shard, read_sums
 from pipelines.store.text import printable, redacted, redacted_values
+from vitlens_core.confinement import plain_name
 from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,13 @@ class Manifest(BaseModel):
     quarantined: tuple[Quarantined, ...] = Field((), description="samples left out")
     files: tuple[FileEntry, ...] = Field(description="its files, sorted by name")
     seconds: float = Field(description="time taken by the run that finished it [s]")
+
+    @field_validator("files")
+    @classmethod
+    def _lie_inside(cls, files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
+        for entry in files:
+            plain_name(entry.name)  # a forged manifest must not name files elsewhere
+        return files
 
 
 @dataclass(frozen=True)

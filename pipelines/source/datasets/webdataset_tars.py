@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 import tarfile
-import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities.base import Modality
 from vitlens_core.readers.pictures import read_rgb
+from vitlens_core.scratch import Scratch
 
 TEXT, CLASS, DETAILS = "txt", "cls", "json"
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")
@@ -135,10 +135,10 @@ class WebdatasetTars(SourceSettings):
         if self._inbox is not None:
             yield _copy_in(self._inbox, place)
             return
-        with tempfile.NamedTemporaryFile(suffix=f".{place[2]}") as file:
-            file.write(_content(self.place(tar), place))
-            file.flush()
-            yield Path(file.name)
+        with Scratch("tar") as folder:
+            file = folder / f"file.{place[2]}"
+            file.write_bytes(_content(self.place(tar), place))
+            yield file
 
     def _tars(self, folder: Path) -> dict[Path, Split | None]:
         tars: dict[Path, Split | None] = {}
