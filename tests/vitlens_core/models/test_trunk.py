@@ -14,10 +14,9 @@ from tests.tiny_models import clip_vit, shaken
 from vitlens_core.errors import ConfigError
 from vitlens_core.models.trunk import (
     TapFeatures,
-    open_clip_trunk,
     resample_positions,
-    timm_trunk,
 )
+from vitlens_core.models.wrapped_trunks import load_trunk, open_clip_trunk, timm_trunk
 
 SMALL: dict[str, Any] = {
     "img_size": 56,
