@@ -108,6 +108,9 @@ class Trainer:
         foundation = open_foundation(job.foundation)
         self.foundation = (foundation.spec, read_info(job.foundation).digest)
         self.tower = build_tower(job.tower, foundation.trunk).to(self.device).train()
+        # Before sharding; the foundation's own trunk has the digest of the foundation.
+        named = job.tower.trunk.model is not None
+        self.trunk_digest = self.tower.frozen_digest() if named else None
         self.signal_file = modalities.load_lensed(job.tower.modality).signal_file
         self.signal, self.tokenizer = job.tower.signal_config, job.tower.tokenizer_config
         self.objective = self._build_objective()
@@ -291,7 +294,7 @@ class Trainer:
             state = self._using_average(lambda: parallel.whole_state(self.tower)) if last else {}
             if self.rank == 0:
                 if last:
-                    lens = encode_lens(state, self.job.tower, *self.foundation)
+                    lens = encode_lens(state, self.job.tower, *self.foundation, self.trunk_digest)
                     Path(folder, LENS_FILE).write_bytes(lens)
                 progress = {"step": self.step, **asdict(self.curves)}
                 Path(folder, PROGRESS_FILE).write_text(json.dumps(progress))

@@ -23,6 +23,7 @@ from vitlens_core.models.settings import TrunkSettings
 from vitlens_core.models.tokenizers import PatchTokenizer
 from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.models.trunk import ProjectedReadout, Trunk
+from vitlens_core.models.weights import digest_of_tensors
 
 
 def build_tower(settings: TowerSettings, trunk: Trunk, *, pretrained: bool = True) -> Tower:
@@ -57,9 +58,7 @@ def build_tower(settings: TowerSettings, trunk: Trunk, *, pretrained: bool = Tru
     return Tower(tokenizer, lens, frozen, head, in_clips=signal.in_clips)
 
 
-def _another_trunk(
-    settings: TowerSettings, *, pretrained: bool
-) -> tuple[Trunk, ProjectedReadout]:
+def _another_trunk(settings: TowerSettings, *, pretrained: bool) -> tuple[Trunk, ProjectedReadout]:
     """Load the trunk that the settings name instead of the foundation's."""
     # Late: timm takes seconds, and most towers stand on their foundation's trunk.
     from vitlens_core.models.wrapped_trunks import load_trunk
@@ -162,6 +161,14 @@ class Tower(nn.Module):
             for name, tensor in self.state_dict().items()
             if name in trained or (name not in parameters and not name.startswith("trunk."))
         }
+
+    def frozen_digest(self) -> str:
+        """Return the digest of the trunk's frozen tensors, which a lens checkpoint lacks."""
+        trained = self.trained_state()
+        frozen = {
+            n: t for n, t in self.trunk.state_dict(prefix="trunk.").items() if n not in trained
+        }
+        return digest_of_tensors(frozen)
 
     def load_trained_state(self, state: Mapping[str, Tensor]) -> None:
         """Load exactly the tensors that `trained_state` names. Raises CheckpointError otherwise."""

@@ -14,10 +14,10 @@ from pipelines.lens.batches import Batch
 from pipelines.lens.mixing import mixed
 from pipelines.lens.settings import TrainConfig
 from vitlens_core.errors import ConfigError
-from vitlens_core.modalities.audio import AudioSignal, AudioTokenizer
+from vitlens_core.modalities.audio import AudioTokenizer
 from vitlens_core.signals.spectrograms import log_mel
 
-SIGNAL = AudioSignal(clips=1, clip_s=0.5, mel_bins=16, frames=52)
+SOURCE = {"source": {"kind": "hapt", "root": "/data/hapt"}}
 
 
 def _batch(rows: range) -> Batch:
@@ -44,9 +44,12 @@ def test_a_part_of_the_rows_is_mixed_and_its_targets_with_it() -> None:
     assert 0.25 < changed.float().mean() < 0.75
     assert torch.equal(changed, (found.targets["text"] != whole.targets["text"]).any(1))
     assert torch.allclose(found.targets["text"].norm(dim=-1), torch.ones(64))
-    # λ of a beta distribution of (10, 10): the mixture is near both of its samples.
-    own = (found.targets["text"] * whole.targets["text"]).sum(1)[changed]
-    assert own.min() > 0.1
+    # A row's target is made of its own and of one of the three beside it, both with a share.
+    for row in changed.nonzero()[:, 0].tolist():
+        pair = whole.targets["text"][[row, row - row % 4 + (row + 1) % 4]]
+        shares = torch.linalg.lstsq(pair.T, found.targets["text"][row]).solution
+        torch.testing.assert_close(shares @ pair, found.targets["text"][row])
+        assert (shares > 0).all()
     again = mixed(whole, config, AudioTokenizer(), step=3)
     assert torch.equal(again.signals, found.signals)
     other = mixed(whole, config, AudioTokenizer(), step=4)
@@ -99,7 +102,7 @@ def test_a_missing_frame_is_the_other_s() -> None:
 
 def test_a_modality_whose_signals_do_not_mix_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"lens\.train\.mix_up: two signals of imu"):
-        load_run_config("imu", {}, {"source": "hapt", "lens": {"train": {"mix_up": 0.5}}})
+        load_run_config("imu", {}, SOURCE | {"lens": {"train": {"mix_up": 0.5}}})
 
 
 def test_a_batch_is_not_changed_in_place() -> None:
