@@ -21,6 +21,28 @@ Schedule = Literal["cosine", "staircase", "constant"]
 Part = Literal["tokenizer", "lens", "trunk", "head", "scale", "loss"]
 
 
+class HardNegatives(BaseModel):
+    """Batches that hold neighbours: each sample comes with some of its nearest by a target."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    group: int = Field(
+        2, ge=2, description="samples of a batch that come together: one, and its neighbours"
+    )
+    nearest: int = Field(
+        31, ge=1, description="nearest samples of each, among which its neighbours are drawn"
+    )
+    by: Literal["image", "text"] = Field("image", description="kind of target that is compared")
+
+    @model_validator(mode="after")
+    def _check_group(self) -> HardNegatives:
+        if self.group - 1 > self.nearest:
+            raise ValueError(
+                f"group {self.group} needs {self.group - 1} neighbours; nearest is {self.nearest}"
+            )
+        return self
+
+
 class TrainConfig(BaseModel):
     """Optimisation of a lens. Defaults follow ViT-Lens (arXiv 2311.16081)."""
 
@@ -88,6 +110,9 @@ class TrainConfig(BaseModel):
     negatives: AnySampling | None = Field(
         None, description="further negatives; `kind` names a module of pipelines.lens.negatives"
     )
+    hard_negatives: HardNegatives | None = Field(
+        None, description="batches drawn by nearest neighbours of the targets; unset: at random"
+    )
     image_weight: float = Field(1.0, ge=0, description="weight of the loss against the image")
     text_weight: float = Field(1.0, ge=0, description="weight of the loss against the text")
     teacher_weights: dict[str, NonNegativeFloat] = Field(
@@ -130,6 +155,11 @@ class TrainConfig(BaseModel):
     def _one_way_to_divide(self) -> TrainConfig:
         if self.accumulation is not None and self.micro_batch is not None:
             raise ValueError("micro_batch and accumulation exclude each other; state one")
+        if self.hard_negatives and self.batch_size % self.hard_negatives.group:
+            raise ValueError(
+                f"batch_size {self.batch_size} does not divide into groups of "
+                f"{self.hard_negatives.group} (hard_negatives.group)"
+            )
         return self
 
     def rows_per_forward(self, workers: int) -> int:

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from upath import UPath
 
 from pipelines.execution.logger import Point, points_of
 from pipelines.execution.prefetch import prefetch
@@ -30,9 +31,10 @@ from pipelines.execution.runtime import Resources
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens import parallel
-from pipelines.lens.batches import Batch, TrainingBatches
+from pipelines.lens.batches import Batch, Neighbours, TrainingBatches
 from pipelines.lens.curves import validation_kind
 from pipelines.lens.mixing import mixed
+from pipelines.lens.neighbours import read_table
 from pipelines.lens.not_finite import LossError, named
 from pipelines.lens.objective import Objective
 from pipelines.lens.optimizer import (
@@ -65,6 +67,7 @@ class TrainJob:
     targets: Artifact
     foundation: Artifact
     resources: Resources = field(default_factory=Resources)
+    neighbours: UPath | None = None  # the table of `neighbours`, if batches are drawn by it
 
 
 @dataclass
@@ -160,11 +163,19 @@ class Trainer:
             world_size=self.world_size,
             seed=self.config.seed,
             shuffle_buffer=self.config.shuffle_buffer,
+            neighbours=self._neighbours(),
         ).starting_at(self.step)
         for step, batch in enumerate(read, start=self.step):
             batch = mixed(batch, self.config, self.tokenizer, step)
             signals = self._prepare_signals(batch, step)
             yield batch, signals.pin_memory() if self.device.type == "cuda" else signals
+
+    def _neighbours(self) -> Neighbours | None:
+        settings, path = self.config.hard_negatives, self.job.neighbours
+        if settings is None:
+            return None
+        assert path is not None, "the job writes the table first"
+        return Neighbours(read_table(path), settings.group)
 
     def _train_step(self, batch: Batch, signals: Tensor) -> dict[str, float]:
         rate = learning_rate(self.step, self.config)
