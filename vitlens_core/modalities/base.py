@@ -90,6 +90,11 @@ class TokenizerConfig(BaseModel, ABC, Generic[SignalT]):
             InputError: the signals are not those that `signal` describes.
         """
 
+    @property
+    def groups_seen(self) -> int | None:
+        """Number of tokens, if they are no patches on the trunk's grid; a square number then."""
+        return None
+
     def mix(
         self, signals: torch.Tensor, others: torch.Tensor, shares: torch.Tensor
     ) -> torch.Tensor:

@@ -149,6 +149,10 @@ class PointCloudTokenizer(TokenizerConfig[PointCloudSignal]):
     up: Literal["y", "z"] = Field("y", description="axis that points up in the tower's input")
     augmentation: PointAugmentation = PointAugmentation()
 
+    @property
+    def groups_seen(self) -> int:
+        return self.groups
+
     def check(self, signal: PointCloudSignal) -> None:
         if self.points_seen > signal.points:
             raise ConfigError(

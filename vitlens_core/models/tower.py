@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.models.dropping import Dropping
 from vitlens_core.models.head import build_head
-from vitlens_core.models.lens import build_lens
+from vitlens_core.models.lens import IdentityLens, build_lens
 from vitlens_core.models.tokenizers import PatchTokenizer
 from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.models.trunk import ProjectedReadout, Trunk
@@ -48,8 +48,8 @@ def build_tower(settings: TowerSettings, trunk: Trunk, *, pretrained: bool = Tru
     if of_tokens.starts_as_patches:
         _start_as_patches(tokenizer, trunk)
     is_perceiver = settings.lens.kind == "perceiver"
-    # An identity lens returns the tokenizer's patches, which follow the trunk's own grid.
-    tokens = settings.lens.latents if is_perceiver else trunk.input_tokens
+    # An identity lens returns the tokenizer's tokens: patches on the trunk's own grid, or groups.
+    tokens = settings.lens.latents if is_perceiver else of_tokens.groups_seen or trunk.input_tokens
     # A trained head takes the place of the foundation's projection.
     if settings.head != "frozen":
         trunk = trunk.with_readout(readout.unprojected)
@@ -133,13 +133,13 @@ class Tower(nn.Module):
     def embed(self, signal: Tensor, dropping: Dropping | None = None) -> Tensor:
         """Embed signals [B, …] without a clip axis: [B, E], not normalised."""
         tokens = self.tokenizer(signal)
-        kept = dropping.kept_tokens(self.input_tokens) if dropping else None
-        return self.head(self.trunk(self.lens(tokens, kept), kept, dropping))
-
-    @property
-    def input_tokens(self) -> int:
-        """Number of tokens that the trunk is given."""
-        return self.trunk.input_tokens
+        if dropping is None:
+            return self.head(self.trunk(self.lens(tokens)))
+        # An identity lens hands on as many tokens as the tokenizer makes.
+        is_identity = isinstance(self.lens, IdentityLens)
+        total = tokens.shape[1] if is_identity else self.trunk.input_tokens
+        kept = dropping.kept_tokens(total)
+        return self.head(self.trunk(self.lens(tokens, kept), kept, total, dropping))
 
     def train(self, mode: bool = True) -> Tower:
         """Set the mode of the trained parts; the trunk stays in evaluation mode."""

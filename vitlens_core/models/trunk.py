@@ -190,19 +190,25 @@ class Trunk(nn.Module):
         )
 
     def forward(
-        self, tokens: Tensor, kept: Tensor | None = None, dropping: Dropping | None = None
+        self,
+        tokens: Tensor,
+        kept: Tensor | None = None,
+        total: int | None = None,
+        dropping: Dropping | None = None,
     ) -> Tensor:
         """Embed tokens [B, T, W]: [B, E], not normalised. T must be a square number.
 
         Args:
             kept: indices [B, K] of the tokens that are given, if they are not all: T is K then.
+            total: number of all tokens, a square number; by default that of the table.
             dropping: branches of the blocks that a training step leaves out.
         """
         x = tokens
         if self.cls_token is not None:
             x = torch.cat([self.cls_token.expand(tokens.shape[0], 1, -1), x], dim=1)
-        x = self.norm_pre(x + self._positions_of(tokens, kept))
-        beside = {} if self.rotary is None else {"rope": self._rotation_of(tokens, kept)}
+        whole = tokens.shape[1] if kept is None else total or self.input_tokens
+        x = self.norm_pre(x + self._positions_of(whole, kept))
+        beside = {} if self.rotary is None else {"rope": self._rotation_of(whole, kept)}
         tapped = {len(self.blocks) + tap for tap in self.readout.taps}
         hidden = []
         drop_branches(self.blocks, dropping.paths(len(self.blocks)) if dropping else None)
@@ -212,19 +218,18 @@ class Trunk(nn.Module):
                 hidden.append(x)
         return self.readout(hidden)
 
-    def _positions_of(self, tokens: Tensor, kept: Tensor | None) -> Tensor:
-        """Return the positions of CLS and tokens [B or 1, 1+T, W]."""
+    def _positions_of(self, total: int, kept: Tensor | None) -> Tensor:
+        """Return the positions of CLS and of all tokens or the kept ones [B or 1, 1+T, W]."""
         cls, patches = self.positions.tensor_split([self._before])
+        # Images of another size than the table's: it is resampled for this call.
+        if total != len(patches):
+            patches = resample_positions(patches, total)
         if kept is not None:
             return torch.cat([cls.expand(len(kept), -1, -1), patches[kept]], dim=1)
-        # Images of another size than the table's: it is resampled for this call.
-        if tokens.shape[1] != len(patches):
-            patches = resample_positions(patches, tokens.shape[1])
         return torch.cat([cls, patches])[None]
 
-    def _rotation_of(self, tokens: Tensor, kept: Tensor | None) -> Tensor:
-        """Return the rotary embedding of the tokens [T, R], or of the kept ones [B, 1, K, R]."""
-        total = tokens.shape[1] if kept is None else self.input_tokens
+    def _rotation_of(self, total: int, kept: Tensor | None) -> Tensor:
+        """Return the rotary embedding of all tokens [T, R], or of the kept ones [B, 1, K, R]."""
         side = math.isqrt(total)
         rotation = self.rotary.get_embed(shape=(side, side))
         return rotation if kept is None else rotation[kept][:, None]

@@ -90,7 +90,7 @@ def test_a_tower_given_all_its_tokens_in_parts_sees_those_alone(kind: str) -> No
     tower = tiny_tower(foundation, **settings).eval()
     clouds = torch.rand(4, 32, 6)
     dropping = Dropping(SEEDS, tokens=0.5)
-    kept = dropping.kept_tokens(tower.input_tokens)
+    kept = dropping.kept_tokens(tower.trunk.input_tokens)
     assert kept is not None
     found = tower.embed(clouds, dropping)
     trunk = tower.trunk
