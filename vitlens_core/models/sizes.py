@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from vitlens_core.models.tower import Tower, build_tower
 from vitlens_core.models.tower_settings import TowerSettings
-from vitlens_core.models.trunk import ClsReadout, Trunk
+from vitlens_core.models.trunk import Readout, Trunk
 
 _DRAWS = {"normal_", "uniform_", "trunc_normal_", "erfinv_", "clamp_", "mul_", "add_"}
 
@@ -63,17 +62,20 @@ def open_clip_sizes(model: str) -> Trunk:
         return open_clip_trunk(visual)
 
 
-def timm_sizes(model: str, image_size_px: int, embed_dim: int, taps: int) -> Trunk:
-    """Build a timm trunk whose features of the last `taps` blocks are projected (a `lit` trunk)."""
+def timm_sizes(model: str, image_size_px: int, readout: Callable[[Any], Readout]) -> Trunk:
+    """Build the trunk of a timm ViT, without values.
+
+    Args:
+        readout: builds what reads the ViT's blocks.
+    """
+    # Imported here: timm takes seconds.
     import timm
 
     from vitlens_core.models.wrapped_trunks import timm_trunk
 
     with only_sizes():
         vit = timm.create_model(model, num_classes=0, img_size=image_size_px)
-        # Only its shape matters: CLS and mean patch of each block.
-        projection = nn.Parameter(torch.empty(2 * taps * vit.embed_dim, embed_dim))
-        return timm_trunk(vit, ClsReadout(nn.Identity(), projection))
+        return timm_trunk(vit, readout(vit))
 
 
 def tower_sizes(settings: TowerSettings, trunk: Trunk) -> Tower:
