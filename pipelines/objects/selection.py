@@ -254,7 +254,8 @@ def _nothing_left(listed: _Listed, selection: Selection) -> str:
 
 
 def _report_small_classes(selected: Selected) -> None:
-    small = [label for label, sides in split_counts(selected).items() if not sides["test"]]
+    counts = split_counts(selected).items()
+    small = [label for label, sides in counts if not sides["test"] and label != UNLABELLED]
     if small:
         logger.warning(
             "%d classes have too few objects to hold any out and are train only: %s",
