@@ -46,10 +46,20 @@ CLIPS = (
 
 @dataclass(frozen=True)
 class Point:
-    """One setting of a sweep, over the profile and the user's own overrides."""
+    """One setting of a sweep, over the profile and the user's own overrides.
+
+    Attributes:
+        value: how the axis's value is shown; the label too, unless seeds tell points apart.
+    """
 
     label: str
     overrides: Overrides
+    value: str = ""
+
+    def with_seed(self, seed: int) -> Point:
+        """Return the same setting, trained with another seed."""
+        overrides = (*self.overrides, f"lens.train.seed={seed}")
+        return Point(f"{self.label}, seed {seed}", overrides, self.value or self.label)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def select(records: RecordTable, selection: Selection) -> Selected:
         # Without a class nothing can be asked of objects: all train.
         if labelled and held_out is None:
             _split_class(listed.uids, members, selection, sides)
-        elif labelled:
+        elif labelled and held_out is not None:
             _hold_out_for_validation(listed.uids, members[~held_out[members]], selection, sides)
         if labelled and not selection.train_labelled:
             sides[members[sides[members] == SPLITS.index("train")]] = SPLITS.index("test")

@@ -79,7 +79,8 @@ def drop_branches(blocks: Sequence[nn.Module] | nn.ModuleList, factors: Tensor |
         if factors is None and not hasattr(block, _MARK):
             continue
         for side, branch in enumerate(_branches(block)):
-            branch.kept_path = None if factors is None else factors[number, side]
+            # A plain attribute: a buffer would be part of states and digests.
+            branch.__dict__["kept_path"] = None if factors is None else factors[number, side]
             if not hasattr(block, _MARK):
                 branch.register_forward_hook(_scaled)
         setattr(block, _MARK, True)
@@ -97,8 +98,8 @@ def _branches(block: nn.Module) -> tuple[nn.Module, nn.Module]:
 
 def _scaled(branch: nn.Module, _: object, output: Tensor) -> Tensor:
     """Multiply a branch's output [B, T, W] by the factor of each row: a forward hook."""
-    factor = branch.kept_path
-    if not isinstance(factor, Tensor):
+    factor = branch.__dict__["kept_path"]
+    if factor is None:
         return output
     return output * factor.to(output.dtype)[:, None, None]
 
