@@ -300,10 +300,15 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         except ConfigError as error:
             yield str(error)
     try:
-        signal = config.tower().signal_config
+        tower = config.tower()
     except ConfigError as error:
         yield f"lens.{error}"
         return
+    if config.lens.train.mix_up and not tower.tokenizer_config.mixes:
+        yield (
+            f"lens.train.mix_up: two signals of {config.modality} do not make a third; set it to 0"
+        )
+    signal = tower.signal_config
     if config.source is None:
         yield from _not_rendered(config, signal)
 

@@ -61,17 +61,18 @@ def sync_gradients(model: nn.Module, *, now: bool) -> None:
         model.set_requires_gradient_sync(now)
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> float:
-    """Scale all gradients, shards included, to a total norm of `largest` at most.
+def clip_gradients(parameters: Iterable[nn.Parameter], largest: float | None) -> float:
+    """Scale all gradients, shards included, to a total norm of `largest` at most; None: any.
 
     Returns the norm before.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     squares = [_whole(g.norm().square()) for g in gradients]
     norm = torch.stack(squares).sum().sqrt()
-    factor = (largest / (norm + 1e-6)).clamp(max=1.0)
-    for gradient in gradients:
-        gradient.mul_(factor)
+    if largest is not None:
+        factor = (largest / (norm + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(factor)
     return norm.item()
 
 

@@ -161,6 +161,13 @@ class Mirror:
         for part in sorted(parts, key=lambda part: f"{part}/"):
             yield from self._records_of(part, parts.pop(part).decode().splitlines(), labels)
 
+    def listed(self) -> Iterator[ObjectRecord]:
+        """Yield every object with its path and class alone: only the two main files are read."""
+        labels = self.labels()
+        for uid, path in self._object_paths():
+            if _is_safe(uid, path):
+                yield ObjectRecord(uid, path, labels.get(uid))
+
     def quarantined(self) -> dict[str, str]:
         """Return uid → reason for the objects whose path is not inside the mirror's layout."""
         unsafe = (item for item in self._object_paths() if not _is_safe(*item))
