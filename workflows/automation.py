@@ -11,7 +11,7 @@ from datetime import timedelta
 import dagster as dg
 
 from pipelines.config import RunConfig
-from pipelines.objects.mirror import open_mirror
+from pipelines.objects.opening import state_of_mirrors
 from pipelines.registry.models import CHAMPION, ModelVersion
 from pipelines.store.artifacts import digest
 from pipelines.store.folder_state import folder_state
@@ -134,7 +134,7 @@ def source_state(config: RunConfig) -> str:
     """
     source = config.source
     if source is None:
-        return open_mirror(config.objects.mirror).state()
+        return state_of_mirrors(config.objects)
     if not source.is_local:
         return digest({"kind": source.kind, "root": source.root})
     return folder_state(source.folder())

@@ -164,6 +164,7 @@ class Trainer:
             seed=self.config.seed,
             shuffle_buffer=self.config.shuffle_buffer,
             neighbours=self._neighbours(),
+            share=self.config.share,
         ).starting_at(self.step)
         for step, batch in enumerate(read, start=self.step):
             batch = mixed(batch, self.config, self.tokenizer, step)

@@ -25,14 +25,19 @@ class ObjectRecord:
     """A mirror's annotations of one object. Missing ones are None or empty."""
 
     uid: str
-    path: str  # relative to the mirror's layout folder
-    label: str | None = None  # LVIS class
+    path: str  # relative to the mirror's folder
+    label: str | None = None
     name: str = ""
     tags: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()  # as the mirror has them
+    texts: tuple[str, ...] = ()  # of caption tables
+    text_weights: tuple[float, ...] = ()  # how often each text is drawn; 1 is all other captions
     licence: str | None = None  # as Objaverse spells it: by, by-sa, by-nc, by-nc-sa, cc0
     creator: str | None = None
     size_bytes: int | None = None
+    mirror: str = ""  # name of a further mirror
+    home: str = ""  # folder of the files that belong to it, where they are not all in its own
 
 
 _SCHEMA = pa.schema(
@@ -43,9 +48,14 @@ _SCHEMA = pa.schema(
         "name": pa.string(),
         "tags": pa.list_(pa.string()),
         "categories": pa.list_(pa.string()),
+        "captions": pa.list_(pa.string()),
+        "texts": pa.list_(pa.string()),
+        "text_weights": pa.list_(pa.float64()),
         "licence": pa.string(),
         "creator": pa.string(),
         "size_bytes": pa.int64(),
+        "mirror": pa.string(),
+        "home": pa.string(),
     }
 )
 

@@ -347,6 +347,11 @@ def teacher_file(name: str) -> str:
     return f"teacher_{name}.npy"
 
 
+def ready_file(kind: str) -> str:
+    """Return the extension of embeddings that a data set brought for a kind, fp16 [n, E]."""
+    return f"{kind}_ready.npy"
+
+
 def view_names(sample: Sample) -> list[str]:
     """Return the extensions of a sample's views in camera order (view99 before view100)."""
     names = [name for name in sample if name.startswith("view") and name.endswith(".png")]

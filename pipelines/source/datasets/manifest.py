@@ -19,9 +19,10 @@ from typing import Any, Literal, cast
 import numpy as np
 from pydantic import Field, ValidationError, validate_call
 
-from pipelines.source.base import Pair, SourceSettings, is_key, plain_key
-from pipelines.source.words import caption, word
+from pipelines.source.base import Pair, SourceSettings
+from pipelines.store.keys import is_key, plain_key
 from pipelines.store.splits import SPLITS, Split
+from pipelines.store.words import caption, word
 from vitlens_core import caps
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.base import Modality

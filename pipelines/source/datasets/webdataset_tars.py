@@ -19,10 +19,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.source.base import Incomplete, Pair, SourceSettings, plain_key
+from pipelines.source.base import Incomplete, Pair, SourceSettings
 from pipelines.source.datasets.manifest import read_with
-from pipelines.source.words import caption, word
+from pipelines.store.keys import plain_key
 from pipelines.store.splits import Split
+from pipelines.store.words import caption, word
 from vitlens_core import caps
 from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError, InputError
