@@ -47,10 +47,20 @@ CLIPS = (
 
 @dataclass(frozen=True)
 class Point:
-    """One setting of a sweep, over the profile and the user's own overrides."""
+    """One setting of a sweep, over the profile and the user's own overrides.
+
+    Attributes:
+        value: how the axis's value is shown; the label too, unless seeds tell points apart.
+    """
 
     label: str
     overrides: Overrides
+    value: str = ""
+
+    def with_seed(self, seed: int) -> Point:
+        """Return the same setting, trained with another seed."""
+        overrides = (*self.overrides, f"lens.train.seed={seed}")
+        return Point(f"{self.label}, seed {seed}", overrides, self.value or self.label)
 
 
 @dataclass(frozen=True)
@@ -182,6 +192,17 @@ def _loss(value: str, config: RunConfig) -> Overrides:
     return () if value == config.lens.train.loss.kind else (f"lens.train.loss={value}",)
 
 
+def _hard_negatives(value: str, config: RunConfig) -> Overrides:
+    """Read the samples that come together: 1 is drawing at random."""
+    if int(value) == 1:
+        return ("lens.train.hard_negatives=null",)
+    return (f"lens.train.hard_negatives.group={int(value)}",)
+
+
+def _token_dropout(value: str, config: RunConfig) -> Overrides:
+    return (f"lens.train.token_dropout={float(value)}",)
+
+
 def _proposed_negatives(config: RunConfig) -> list[str]:
     size = config.lens.train.batch_size
     return [str(size), f"{size}+{8 * size}", str(8 * size)]
@@ -223,8 +244,9 @@ def _efficiency(value: str, config: RunConfig) -> Overrides:
     if named is None:
         raise ValueError(value)
     trunk, share, seed = named[1], float(named[2]) / 100, int(named[3])
-    # Every block that is used, and what lies before them.
-    whole = ("unlock_first=99", "unlock_cls=true", "unlock_positions=true", "unlock_norm_pre=true")
+    # Every block that is used, and what lies before and after them.
+    tables = ("unlock_cls=true", "unlock_positions=true", "unlock_norm_pre=true")
+    whole = ("unlock_first=99", "unlock_last=1", *tables)  # the last one with the norm after it
     return (
         f"lens.train.share={share:g}",
         f"lens.train.seed={seed}",
@@ -328,6 +350,19 @@ AXES = {
         "samples per step, and with a bank of targets, as 64,64+512,512",
         _proposed_negatives,
         _negatives,
+    ),
+    "hard_negatives": Axis(
+        "batches of samples with their nearest neighbours, at the same batch size",
+        "samples that come together, as 1,2,4 (1: drawn at random)",
+        lambda config: ("1", "2", "4"),
+        _hard_negatives,
+        label=lambda value: "at random" if value == "1" else f"groups of {value}",
+    ),
+    "token_dropout": Axis(
+        "the share of latents (or patches) that a training step leaves out",
+        "numbers from 0 to below 1",
+        lambda config: ("0", "0.25", "0.5"),
+        _token_dropout,
     ),
     "augmentation": _named("augmentation of the training signals", AUGMENTATION),
     "trunk": Axis(

@@ -92,15 +92,15 @@ class TrainingShardReader:
     """A shard within one epoch: opened for its first sample, closed after its last."""
 
     def __init__(self, shard: TrainingShard) -> None:
-        self._shard = shard
+        self.source = shard
 
     @cached_property
     def tar(self) -> OpenShard:
-        return self._shard.targets.open_shard(self._shard.path)
+        return self.source.targets.open_shard(self.source.path)
 
     @cached_property
     def table(self) -> ShardTable:
-        return self._shard.table_of(self.tar)
+        return self.source.table_of(self.tar)
 
 
 class SamplePlace(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -28,6 +27,7 @@ from pipelines.store.pieces import Piece
 from pipelines.store.shards import Sample, encode_json
 from pipelines.store.splits import SPLITS, cut_into_shards
 from vitlens_core.errors import BadSampleError, TransientError
+from vitlens_core.scratch import Scratch
 
 # After this many failures in a row the mirror is at fault, not each object by itself.
 FAILURES_IN_A_ROW = 8
@@ -146,7 +146,7 @@ class ObjectFetcher:
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
         plan = (self.plans / f"{task.name}{PLAN}").read_bytes()
-        with tempfile.TemporaryDirectory(prefix="vitlens-objects-") as folder:
+        with Scratch("objects") as folder:
             for line in plan.splitlines():
                 yield self._fetch(json.loads(line), Path(folder))
 

@@ -16,7 +16,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import fsspec
@@ -154,6 +153,13 @@ class Mirror:
         for part in sorted(parts, key=lambda part: f"{part}/"):
             yield from self._records_of(part, parts.pop(part).decode().splitlines(), labels)
 
+    def listed(self) -> Iterator[ObjectRecord]:
+        """Yield every object with its path and class alone: only the two main files are read."""
+        labels = self.labels()
+        for uid, path in self._object_paths():
+            if _is_safe(uid, path):
+                yield ObjectRecord(uid, path, labels.get(uid))
+
     def quarantined(self) -> dict[str, str]:
         """Return uid → reason for the objects whose path is not inside the mirror's layout."""
         unsafe = (item for item in self._object_paths() if not _is_safe(*item))
@@ -178,7 +184,7 @@ class Mirror:
         entry = file_entry(destination)
         return FetchedObject(destination, entry.size_bytes, entry.sha256)
 
-    def identity(self, item: Mapping[str, Any]) -> dict[str, Any]:
+    def identity(self, item: Mapping[str, object]) -> dict[str, object]:
         """Return an object as it enters the fingerprint; a local one with its present size."""
         if not self.is_local:
             return dict(item)
@@ -290,7 +296,7 @@ def _unsafe(path: str) -> str:
 
 def _filesystem(url: str, policy: FetchPolicy) -> tuple[fsspec.AbstractFileSystem, str]:
     address = {"embedded": str(EMBEDDED), "objaverse": HUB_URL}.get(url, url).rstrip("/")
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     if address.startswith(("http://", "https://")):
         timeout = aiohttp.ClientTimeout(
             total=policy.attempt_timeout_s,

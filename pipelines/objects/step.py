@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -45,6 +45,11 @@ class Selection(BaseModel):
         None, ge=1, description="most objects in total, taken from each class in turn"
     )
     labelled_only: bool = Field(True, description="leave out objects without an LVIS class")
+    train_labelled: bool = Field(
+        True,
+        description="whether objects with an LVIS class are trained on; off: all of them are held "
+        "out, so that no object of the LVIS benchmark is seen in training",
+    )
     held_out_fraction: float = Field(
         1 / 3,
         gt=0,
@@ -61,7 +66,7 @@ class Selection(BaseModel):
 
     @field_validator("uids", "held_out_uids", mode="before")
     @classmethod
-    def _read_uid_file(cls, value: Any) -> Any:
+    def _read_uid_file(cls, value: object) -> object:
         if not isinstance(value, str | Path):
             return value
         try:
@@ -76,6 +81,10 @@ class Selection(BaseModel):
     def _one_way_to_hold_out(self) -> Selection:
         if self.held_out_uids and "held_out_fraction" in self.model_fields_set:
             raise ValueError("held_out_fraction and held_out_uids exclude each other; state one")
+        if not self.train_labelled and self.labelled_only:
+            raise ValueError(
+                "train_labelled is off and labelled_only is on: no object would be trained on"
+            )
         return self
 
 

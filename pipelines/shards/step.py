@@ -28,7 +28,7 @@ class StoredSignal:
         """Extension of the signal in a sample."""
         return self.kind.signal_file
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         return {"modality": self.modality, "signal": self.config.model_dump()}
 
 

@@ -46,7 +46,7 @@ class Wanted:
     image_px: int | None = None
     teachers: Mapping[str, tuple[str, SignalConfig]] | None = None
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, object]:
         """Return it as JSON-able values."""
         teachers = {
             name: [modality, signal.model_dump(mode="json")]

@@ -23,7 +23,8 @@ def randomise(trunk: Trunk, seed: int) -> None:
         for module in (inner for part in shown for inner in part.modules()):
             _reset(module, generator)
         for table in (trunk.cls_token, trunk.positions):
-            _draw(table, generator)
+            if table is not None:  # SigLIP has no CLS token
+                _draw(table, generator)
 
 
 def _reset(module: nn.Module, generator: torch.Generator) -> None:

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import weakref
@@ -25,6 +24,7 @@ from vitlens_core import notes
 from vitlens_core.errors import BadSampleError, ConfigError
 from vitlens_core.sandbox.lock import protections
 from vitlens_core.sandbox.wire import TOLD, Channel, WireError
+from vitlens_core.scratch import Scratch
 
 LOG = logging.getLogger(__name__)
 _LEAKED = 0.25  # of the memory for a file: what a child may keep of those before
@@ -99,9 +99,9 @@ class Sandbox:
             "processor_s": limits.time_s * limits.threads,
         }
         self._needs_scratch = scratch
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch: Scratch | None = None
         self._child: _Child | None = None
-        self._inbox: tempfile.TemporaryDirectory[str] | None = None
+        self._inbox: Scratch | None = None
         self._is_closed = False
 
     def __enter__(self) -> Self:
@@ -189,8 +189,8 @@ class Sandbox:
         """A folder of this user alone that the child may read."""
         if self._inbox is None:
             self._end_child()  # a running child cannot be given another folder
-            self._inbox = tempfile.TemporaryDirectory(prefix="vitlens-inbox-")
-        return Path(self._inbox.name)
+            self._inbox = Scratch("inbox")
+        return self._inbox.path
 
     def _running(self) -> "_Child":
         # GL drivers leak memory from object to object.
@@ -199,8 +199,8 @@ class Sandbox:
         if self._child is None:
             readable = [*self._readable, str(self.inbox)]
             if self._needs_scratch:
-                self._scratch = tempfile.TemporaryDirectory(prefix="vitlens-scratch-")
-            scratch = None if self._scratch is None else self._scratch.name
+                self._scratch = Scratch("written")
+            scratch = None if self._scratch is None else str(self._scratch.path)
             setup = {**self._setup, "readable": readable, "scratch": scratch}
             self._child = _Child(setup, self.limits)
         return self._child

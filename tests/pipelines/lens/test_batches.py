@@ -11,9 +11,11 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from upath import UPath
 
 from pipelines.lens.batches import Batch, TrainingBatches, collate, lane_count
+from pipelines.lens.settings import TrainConfig
 from pipelines.lens.shard_table import SamplePlace, TrainingShard, read_targets, stable_id
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Store
@@ -271,3 +273,9 @@ def test_mirrors_are_drawn_by_their_weights(tmp_path: Path) -> None:
         assert np.mean(drawn) == pytest.approx(share, abs=0.03)
         later = _batches(mixed, 4, 5, first=120, mirror_weights={"parts": weight})
         assert all(map(_same, later, batches[120:]))
+
+
+@pytest.mark.parametrize("left_out", [{"share": 0.5}, {"mirror_weights": {"parts": 2}}])
+def test_neighbours_of_what_is_left_out_are_refused(left_out: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="state one or the other"):
+        TrainConfig.model_validate({"hard_negatives": {}, **left_out})
