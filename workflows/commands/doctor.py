@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from dataclasses import asdict
 
@@ -25,6 +26,7 @@ def command(as_json: bool) -> None:
     """
     from workflows.doctor.checks import run_checks  # late: `--help` needs no registry
 
+    logging.getLogger().addHandler(logging.NullHandler())  # what clients warn of is a finding
     findings = run_checks(Home.from_environment())
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
