@@ -11,7 +11,7 @@ from datetime import timedelta
 import dagster as dg
 
 from pipelines.config import RunConfig
-from pipelines.objects.mirror import open_mirror
+from pipelines.objects.opening import state_of_mirrors
 from pipelines.registry.models import CHAMPION, ModelVersion
 from pipelines.store.artifacts import digest
 from pipelines.store.folder_state import folder_state
@@ -32,7 +32,7 @@ def schedule_of(
     unfinished or when nothing has changed since the last one."""
 
     @dg.schedule(
-        name=f"{workflow.modality}_schedule",
+        name=schedule.name_in(workflow.modality),
         job=job,
         cron_schedule=schedule.cron,
         execution_timezone=schedule.timezone,
@@ -81,7 +81,7 @@ def sensor_of(
     """
 
     @dg.sensor(
-        name=f"{workflow.modality}_sensor",
+        name=sensor.name_in(workflow.modality),
         job=job,
         minimum_interval_seconds=sensor.every_s,
         default_status=dg.DefaultSensorStatus.STOPPED,
@@ -134,7 +134,7 @@ def source_state(config: RunConfig) -> str:
     """
     source = config.source
     if source is None:
-        return open_mirror(config.objects.mirror).state()
+        return state_of_mirrors(config.objects)
     if not source.is_local:
         return digest({"kind": source.kind, "root": source.root})
     return folder_state(source.folder())

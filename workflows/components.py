@@ -85,6 +85,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             key=self._key(step.name),
             ins=self._inputs(step.inputs),
             group_name=self.modality,
+            owners=self.owners,
             description=step.description,
             io_manager_key=ARTIFACTS,
             kinds={_KINDS[step.declared.made_by]},
@@ -105,7 +106,8 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             with retried(context, workplace.retries):
                 artifact = workplace.run_step(step, runtime, config, read)
             show_artifact(runtime.console, artifact)
-            return dg.Output(artifact, metadata=metadata.of_artifact(artifact))
+            links = metadata.of_run(workplace, artifact)
+            return dg.Output(artifact, metadata=links | metadata.of_artifact(artifact))
 
         return make
 
@@ -115,6 +117,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             # What registering waits for; it reads all artifacts of the run (`_artifacts`).
             deps=[self._key(name) for name in ("evaluation", "index", "benchmarks")],
             group_name=self.modality,
+            owners=self.owners,
             description="The evaluated lens as a registered version, its gates checked.",
             kinds={"mlflow"},
         )
@@ -173,6 +176,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             key=self._key("champion"),
             deps=[self._key("challenger")],
             group_name=self.modality,
+            owners=self.owners,
             description="The version that consumers load; promoted once its gates have passed.",
             kinds={"mlflow"},
             freshness_policy=freshness_of(self.schedule) if self.schedule else None,
@@ -224,4 +228,4 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         write = workplace.write_report or report.write
         folder = write(home, config, artifacts, model.gates, model, profile)
         workplace.registry.log_report(model, folder)
-        return dg.MaterializeResult(metadata=metadata.of_version(model, folder))
+        return dg.MaterializeResult(metadata=metadata.of_version(workplace.registry, model, folder))

@@ -21,6 +21,7 @@ from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import ModelVersion
 from pipelines.registry.promotion import Move
 from pipelines.store.artifacts import Artifact
+from vitlens_core.errors import VitlensError
 from workflows.text import shown
 
 if TYPE_CHECKING:
@@ -64,6 +65,19 @@ def quiet_terminal(log: Path) -> Generator[Console]:
         _consoles.append(Console(file=screen))
         stack.callback(_consoles.pop)
         yield _consoles[-1]
+
+
+@contextmanager
+def pointing_to(log: Path) -> Generator[None]:
+    """Have an unexpected failure of the block name the log, which has all of it."""
+    try:
+        yield
+    except VitlensError:
+        raise
+    except Exception as error:
+        logging.getLogger("vitlens").exception("it failed")
+        error.add_note(f"full log: {log}")
+        raise
 
 
 @contextmanager

@@ -9,7 +9,6 @@ job goes on at the shards that have none. A sample that can never be used is yie
 from __future__ import annotations
 
 import logging
-import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from upath import UPath
 from pipelines.execution import logs
 from pipelines.execution.cluster import connect
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.told import tell, told
 from pipelines.store.artifacts import Artifact, Build, Quarantined
 from pipelines.store.files import FileEntry, storage_errors, write_atomic
 from pipelines.store.shards import Sample, write_shard
@@ -102,7 +102,8 @@ def write_shards(
         needs_gpu: whether a worker takes `resources.gpus_per_worker`.
 
     Raises:
-        VitlensError: what a processor raised, unchanged.
+        VitlensError: what a processor raised, as the nearest class of `vitlens_core.errors`.
+        WorkerError: a processor failed in a way that nobody foresaw.
         TransientError: the workers of a shard were killed repeatedly.
         StorageError: the store cannot be read or written.
     """
@@ -156,14 +157,14 @@ class _ShardWriter:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Make the shard that a row names.
 
-        Ray turns exceptions into tracebacks, so our own errors are returned as values.
+        Ray would pickle exceptions, so they are returned as text.
         """
         logs.to_stderr()
         try:
             record = self.write(ShardTask(row["name"]))
-        except VitlensError as error:
-            return {"record": "", "error": pickle.dumps(error)}
-        return {"record": record.model_dump_json(), "error": b""}
+        except Exception as error:  # raised again by `_run`
+            return {"record": "", "error": tell(error)}
+        return {"record": record.model_dump_json(), "error": ""}
 
     def write(self, task: ShardTask) -> ShardRecord:
         """Make one shard and its record (`StorageError`, and what the processor raises)."""
@@ -245,7 +246,7 @@ def _run(
     )
     for row in dataset.iter_rows():
         if row["error"]:
-            raise pickle.loads(row["error"])  # noqa: S301  written by our own worker
+            raise told(row["error"])
         yield ShardRecord.model_validate_json(row["record"])
 
 

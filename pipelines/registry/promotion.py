@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.registry import moves, notify, signing
+from pipelines.registry import moves, notify, signing, writes
 from pipelines.registry.models import (
     CHALLENGER,
     CHAMPION,
@@ -182,8 +182,8 @@ def _settle(client: MlflowClient, name: str, told: Sequence[Receiver]) -> None:
     while (last := _last_of_existing(client, name)) and last.number != settled:
         # `champion` last: there is one all the time.
         if last.move.before is not None:
-            client.set_registered_model_alias(name, PREVIOUS, str(last.move.before))
-        client.set_registered_model_alias(name, CHAMPION, str(last.move.version))
+            writes.set_alias(client, name, PREVIOUS, last.move.before)
+        writes.set_alias(client, name, CHAMPION, last.move.version)
         # Before it is marked: a move that is killed here is told again, by the same id.
         notify.send(told, _notice(name, last))
         moves.mark_done(client, name, last.number)
@@ -212,7 +212,7 @@ def _last_of_existing(client: MlflowClient, name: str) -> moves.Entry | None:
 
 def _drop_challenger(client: MlflowClient, name: str, version: int) -> None:
     if aliases(client, name).get(CHALLENGER) == version:
-        client.delete_registered_model_alias(name, CHALLENGER)
+        writes.delete_alias(client, name, CHALLENGER)
 
 
 @contextmanager

@@ -109,6 +109,12 @@ class MemoryRegistry(Registry):
     def settings(self, model) -> dict[str, str]:
         return {}
 
+    def page_of_run(self, run_id, tab="") -> str:
+        return f"http://mlflow/{run_id}{tab}"
+
+    def page_of_training(self, lens) -> str:
+        return f"http://mlflow/of/{lens}"
+
     def rolled_back(self, model) -> None:
         return None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import GaugeMetricFamily
 
 from pipelines.registry import models
+from pipelines.registry.figures import figures_of
 from pipelines.registry.models import CHAMPION
 from pipelines.registry.registry import Registry
 from pipelines.registry.server import EXPERIMENT
@@ -60,7 +61,7 @@ def read_trainings(registry: Registry) -> list[GaugeMetricFamily]:
     for run in found:
         of_run = [run.data.tags.get(MODALITY_TAG, ""), run.info.run_id]
         started.add_metric(of_run, run.info.start_time / 1000)
-        for name, value in run.data.metrics.items():
+        for name, value in figures_of(run).items():
             figures.add_metric([*of_run, name], value)
     return [figures, started]
 
