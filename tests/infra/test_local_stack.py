@@ -243,6 +243,13 @@ def test_who_only_reads_cannot_promote(stack: Stack, outcomes: dict[str, str]) -
     outcomes["a user who may read promotes, rolls back"] = "refused; no alias moved"
 
 
+def test_the_doctor_finds_the_parts_of_the_stack_well(stack: Stack) -> None:
+    done = vitlens(stack, "doctor", "--json")
+    found = {each["check"]: each for each in json.loads(done.stdout)}
+    parts = [found[name] for name in ("store", "tracking", "ray", "dagster")]
+    assert [each["state"] for each in parts] == ["ok"] * 4, parts
+
+
 def test_a_restored_backup_has_the_same_registry(
     stack: Stack, outcomes: dict[str, str], tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ from workflows.environment import dagster_folder
 
 OURS = (
     "RAY_ADDRESS",
+    "VITLENS_RAY_DASHBOARD",
     "MLFLOW_TRACKING_URI",
     "VITLENS_STORE",
     "AWS_ENDPOINT_URL",
@@ -86,6 +87,10 @@ def ray_is_away(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
     monkeypatch.setenv("RAY_ADDRESS", nobody())
 
 
+def no_jobs(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+    monkeypatch.setenv("VITLENS_RAY_DASHBOARD", f"http://{nobody()}")
+
+
 def no_opengl(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
     monkeypatch.setenv("__EGL_VENDOR_LIBRARY_DIRS", str(home.root))
     monkeypatch.setenv("__EGL_VENDOR_LIBRARY_FILENAMES", str(home.root / "none.json"))
@@ -109,6 +114,7 @@ BROKEN = {
     "the object store is away": ("store", store_is_away, "store"),
     "the tracking server is away": ("tracking", tracking_is_away, "start it"),
     "the cluster is away": ("ray", ray_is_away, "unset RAY_ADDRESS"),
+    "the cluster that runs are submitted to is away": ("ray", no_jobs, "VITLENS_RAY_DASHBOARD"),
     "no OpenGL": ("gl", no_opengl, "libegl1"),
     "tables of an older Dagster": ("dagster", dagster_is_older, "dagster instance migrate"),
     "Dagster's database is away": ("dagster", dagster_is_away, "dagster.yaml"),
