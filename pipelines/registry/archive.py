@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 FORMAT = "vitlens-model-1"
 CONTENTS, MODEL, REPORT = "contents.json", "model", "report"
 IMPORTED_TAG = "vitlens.imported"
+_FINGERPRINT = re.compile("[0-9a-f]{16,64}")  # it names folders, and stands in queries
 _LARGEST_CONTENTS = 64 * 1024**2  # bytes of contents.json; a package has some hundred files
 # Of the home that registered it; another home signs what it registers.
 _LOCAL_TAGS = ("mlflow.", "vitlens.gate", "vitlens.tier", "vitlens.signature", "vitlens.home")
@@ -162,10 +164,19 @@ def _read_contents(tar: tarfile.TarFile, path: Path) -> Contents:
     if contents.format != FORMAT:
         raise ConfigError(f"{path} has the format {contents.format!r}; expected {FORMAT!r}")
     for entry in contents.files:
-        parts = PurePosixPath(entry.name).parts
-        if parts[:1] not in ((MODEL,), (REPORT,)) or ".." in parts or "\\" in entry.name:
+        if not _is_placed(entry.name):
             raise ConfigError(f"{path}: {entry.name!r} would lie outside of {MODEL}/ and {REPORT}/")
+    if not _FINGERPRINT.fullmatch(contents.tags.get(EVALUATION_TAG, "")):
+        raise ConfigError(f"{path}: {CONTENTS} does not state the fingerprint of an evaluation")
     return contents
+
+
+def _is_placed(name: str) -> bool:
+    """Whether a file of an archive lies in `model/`, or right in `report/`."""
+    top, *rest = PurePosixPath(name).parts
+    if "\\" in name or "\0" in name or ".." in rest or not rest:
+        return False
+    return top == MODEL or (top == REPORT and len(rest) == 1)
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, entry: FileEntry) -> None:

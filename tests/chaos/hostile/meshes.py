@@ -84,7 +84,7 @@ def points(values: list[list[float]]) -> Callable[[], bytes]:
 
 
 def nodes(**fields: object) -> Callable[[], bytes]:
-    return stated("nodes", **fields)
+    return bent(lambda document: document["nodes"][0].update(fields))
 
 
 def doubled_bin() -> bytes:
