@@ -100,10 +100,16 @@ def import_(home: Path, path: Path) -> ModelVersion:
     with Scratch("import") as scratch:
         contents = _extract(path, Path(scratch))
         client = models.connect(home)
+        from mlflow.exceptions import MlflowException  # late: MLflow takes seconds
+
         evaluation = contents.tags.get(EVALUATION_TAG, "")
         if known := models.registered(client, contents.name, evaluation):
             raise ConfigError(f"{path}: this evaluation is {contents.name} version {known} already")
-        version = _register(client, home, contents, Path(scratch))
+        digest = check_digests(Path(scratch) / MODEL)
+        try:
+            version = _register(client, home, contents, Path(scratch), digest)
+        except MlflowException as error:
+            raise ConfigError(f"{path}: the registry refuses what it states: {error}") from error
         writes.set_alias(client, contents.name, CHALLENGER, version)
         return models.get(client, contents.name, version)
 
@@ -191,7 +197,9 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, entry: Fil
         raise IntegrityError(f"{entry.name} differs from its SHA-256; fetch the archive again")
 
 
-def _register(client: MlflowClient, home: Path, contents: Contents, folder: Path) -> int:
+def _register(
+    client: MlflowClient, home: Path, contents: Contents, folder: Path, digest: str
+) -> int:
     experiment = models.experiment(client, home)
     origin = {IMPORTED_TAG: f"version {contents.version}; gates there: {contents.gates}"}
     run = client.create_run(
@@ -217,7 +225,6 @@ def _register(client: MlflowClient, home: Path, contents: Contents, folder: Path
         status = "FINISHED"
     finally:
         client.set_terminated(run.info.run_id, status)
-    digest = check_digests(folder / MODEL)
     tags = {**contents.tags, **origin}
     card = description(folder / MODEL / "artifacts" / CARD_FILE)
     writes.set_run_tag(client, run.info.run_id, NOTE_TAG, card)
