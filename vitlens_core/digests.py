@@ -38,6 +38,8 @@ def check_digests(folder: Path, expected: str | None = None) -> str:
     try:
         listed = (folder / DIGESTS_FILE).read_bytes()
         stated = caps.parse_json(listed)
+        if not isinstance(stated, dict):
+            raise ValueError(f"expected an object, found {type(stated).__name__}")
     except (OSError, ValueError) as error:
         raise IntegrityError(f"{folder} has no readable {DIGESTS_FILE}: {error}") from error
     own = hashlib.sha256(listed).hexdigest()

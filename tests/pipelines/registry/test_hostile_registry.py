@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -54,6 +55,13 @@ def named(name: str) -> bytes:
     return tar((archive.CONTENTS, listed(name)), (name.replace("\0", ""), b"x"))
 
 
+def digests_of(data: bytes) -> bytes:
+    """An archive whose model is the list of its own digests alone."""
+    digest = hashlib.sha256(data).hexdigest()
+    stated = {"name": "model/digests.json", "size_bytes": len(data), "sha256": digest}
+    return tar((archive.CONTENTS, contents(files=[stated])), ("model/digests.json", data))
+
+
 ARCHIVES: dict[str, bytes] = {
     "nothing": b"",
     "noise": bytes(range(256)) * 40,
@@ -92,6 +100,9 @@ ARCHIVES: dict[str, bytes] = {
     "a pipe": tar((archive.CONTENTS, listed("model/x", size=0)), ("model/x", b"", {"type": tarfile.FIFOTYPE})),
     "contents as a link": tar((archive.CONTENTS, b"", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"})),
     "cut": tar((archive.CONTENTS, listed("model/x")), ("model/x", bytes(5000)))[:1500],
+    "digests of a list": digests_of(b"[]"),
+    "digests of numbers": digests_of(b'{"digests.json": 1}'),
+    "deep digests": digests_of(b"[" * 200_000),
     "no model": tar((archive.CONTENTS, contents())),
 }  # fmt: skip
 
