@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -25,14 +25,19 @@ class ObjectRecord:
     """A mirror's annotations of one object. Missing ones are None or empty."""
 
     uid: str
-    path: str  # relative to the mirror's layout folder
-    label: str | None = None  # LVIS class
+    path: str  # relative to the mirror's folder
+    label: str | None = None
     name: str = ""
     tags: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()  # as the mirror has them
+    texts: tuple[str, ...] = ()  # of caption tables
+    text_weights: tuple[float, ...] = ()  # how often each text is drawn; 1 is all other captions
     licence: str | None = None  # as Objaverse spells it: by, by-sa, by-nc, by-nc-sa, cc0
     creator: str | None = None
     size_bytes: int | None = None
+    mirror: str = ""  # name of a further mirror
+    home: str = ""  # folder of the files that belong to it, where they are not all in its own
 
 
 _SCHEMA = pa.schema(
@@ -43,9 +48,14 @@ _SCHEMA = pa.schema(
         "name": pa.string(),
         "tags": pa.list_(pa.string()),
         "categories": pa.list_(pa.string()),
+        "captions": pa.list_(pa.string()),
+        "texts": pa.list_(pa.string()),
+        "text_weights": pa.list_(pa.float64()),
         "licence": pa.string(),
         "creator": pa.string(),
         "size_bytes": pa.int64(),
+        "mirror": pa.string(),
+        "home": pa.string(),
     }
 )
 
@@ -79,7 +89,7 @@ class RecordTable:
         for chunk in self.column("uid").chunks:
             yield from chunk.to_pylist()
 
-    def rows(self, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
+    def rows(self, numbers: Iterable[int]) -> Iterator[dict[str, object]]:
         """Yield the fields of the records `numbers`, in this order; tuples come as lists."""
         for batch in _batches(numbers):
             yield from self._table.take(pa.array(batch, pa.int64())).to_pylist()

@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipelines.execution.logger import Point
 from pipelines.registry import models, writes
+from pipelines.registry.figures import figures_of, log_results
 from pipelines.registry.models import CHALLENGER, ModelVersion
 from pipelines.registry.tracking import (
     EVALUATION_TAG,
     NOTE_TAG,
     description,
     log_params,
-    log_points,
 )
 from pipelines.store.files import FileEntry, atomic_file, file_entry
 from pipelines.store.home import Home
@@ -127,7 +126,7 @@ def _contents(home: Path, model: ModelVersion, files: Mapping[str, Path]) -> Con
         tags=_portable(tags),
         run_tags=_portable(run.data.tags),
         params=run.data.params,
-        figures=run.data.metrics,
+        figures=figures_of(run),
         gates=tags.get("vitlens.gates", "not checked"),
     )
 
@@ -210,7 +209,7 @@ def _register(
     status = "FAILED"
     try:
         log_params(client, run.info.run_id, contents.params)
-        log_points(client, run.info.run_id, [Point(0, contents.figures)])
+        log_results(client, run.info.run_id, contents.figures)
         if (folder / REPORT).is_dir():
             client.log_artifacts(run.info.run_id, str(folder / REPORT), REPORT)
             report = Home(home).report_folder(contents.tags.get(EVALUATION_TAG, ""))

@@ -184,6 +184,21 @@ def versions(home: Path, modality: str) -> list[ModelVersion]:
     return sorted(known, key=lambda version: version.version, reverse=True)
 
 
+def by_modality(home: Path, modalities: Sequence[str]) -> dict[str, list[ModelVersion]]:
+    """Return the versions of many modalities, newest first, by two questions to the registry."""
+    found: dict[str, list[ModelVersion]] = {modality: [] for modality in modalities}
+    if own_store.is_own(home) and not own_store.exists(home):
+        return found
+    client, ours = connect(home), f"name LIKE '{model_name('')}%'"
+    held = {model.name: model.aliases for model in client.search_registered_models(ours)}
+    modality_of = {model_name(modality): modality for modality in modalities}
+    for version in client.search_model_versions(ours):
+        if modality := modality_of.get(version.name):
+            by_alias = {alias: int(each) for alias, each in held.get(version.name, {}).items()}
+            found[modality].append(_stated(version, by_alias))
+    return {m: sorted(of, key=lambda v: v.version, reverse=True) for m, of in found.items()}
+
+
 def find(source: str, home: Path | None = None) -> ModelVersion:
     """Return the version that a `models:/…` source names now; arguments, errors: `download`."""
     home = home or Home.from_environment().root

@@ -43,7 +43,7 @@ class NotMadeError(VitlensError):
         identity: what would have been made: step, version, config, inputs, content.
     """
 
-    def __init__(self, message: str, identity: Mapping[str, Any]) -> None:
+    def __init__(self, message: str, identity: Mapping[str, object]) -> None:
         super().__init__(message)
         self.identity = identity
 
@@ -302,7 +302,7 @@ class Build:
         return self._identity["step"]
 
     @property
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         """Step, version, config, inputs and content: what the fingerprint is a digest of."""
         return self._identity
 

@@ -2,7 +2,7 @@
 
 A sample is a dictionary of encoded files by extension, with its key under `__key__`, as in
 webdataset. The same samples give the same bytes: members are sorted, times and owners are
-constant. Any webdataset reader reads the tars. Beside `train-00000.tar` lies
+constant. object webdataset reader reads the tars. Beside `train-00000.tar` lies
 `train-00000.sums` with a line `crc32 key` per sample, which traces damage to a sample.
 """
 
@@ -345,6 +345,11 @@ def targets_file(kind: str) -> str:
 def teacher_file(name: str) -> str:
     """Return the extension of a sample's signals for a teacher, fp16 [K, …]."""
     return f"teacher_{name}.npy"
+
+
+def ready_file(kind: str) -> str:
+    """Return the extension of embeddings that a data set brought for a kind, fp16 [n, E]."""
+    return f"{kind}_ready.npy"
 
 
 def view_names(sample: Sample) -> list[str]:

@@ -18,10 +18,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.source.base import Incomplete, Pair, SourceSettings, plain_key
+from pipelines.source.base import Incomplete, Pair, SourceSettings
 from pipelines.source.datasets.manifest import read_with
-from pipelines.source.words import caption, word
+from pipelines.store.keys import plain_key
 from pipelines.store.splits import Split
+from pipelines.store.words import caption, word
 from vitlens_core import caps
 from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError, InputError
@@ -203,7 +204,7 @@ class WebdatasetTars(SourceSettings):
             name=sample.name,
         )
 
-    def _label(self, sample: Sample, details: dict[str, Any], where: str) -> str | None:
+    def _label(self, sample: Sample, details: dict[str, object], where: str) -> str | None:
         stated = word(sample.texts.get(CLASS, "")) or _word(details, "label")
         if not stated.isdigit():
             return stated or None
@@ -215,7 +216,7 @@ class WebdatasetTars(SourceSettings):
         return self.classes[int(stated)]
 
 
-def _details(sample: Sample) -> dict[str, Any]:
+def _details(sample: Sample) -> dict[str, object]:
     try:
         details = caps.parse_json(sample.texts.get(DETAILS, "{}"))
     except ValueError as error:
@@ -225,7 +226,7 @@ def _details(sample: Sample) -> dict[str, Any]:
     return details
 
 
-def _word(details: dict[str, Any], name: str) -> str:
+def _word(details: dict[str, object], name: str) -> str:
     try:
         return word(details.get(name))
     except ValueError as error:
