@@ -40,6 +40,9 @@ class TrunkSettings(BaseModel):
         description="timm:<model>.<tag or file>; unset: the foundation's own. The head is trained "
         "then",
     )
+    random: int | None = Field(
+        None, ge=0, description="seed of random weights, as a control; unset: the pretrained ones"
+    )
     skip_first: int = Field(0, ge=0, description="blocks dropped at the start")
     skip_last: int = Field(0, ge=0, description="blocks dropped at the end")
     unlock_cls: bool = Field(False, description="train the CLS token")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pipelines.config import RunConfig
 from pipelines.foundation.step import SCHEME
+from pipelines.sweep.efficiency import POINT as EFFICIENCY
 from vitlens_core.errors import ConfigError, unknown
 from vitlens_core.foundation.settings import EMBED_DIM
 from vitlens_core.losses.base import LOSSES
@@ -214,7 +215,10 @@ def _trunk(value: str, config: RunConfig) -> Overrides:
         key, _, setting = part.partition("=")
         settings[key] = setting or True
     # Every key is set, so that nothing of the profile's own trunk remains.
-    return tuple(f"lens.trunk.{key}={str(setting).lower()}" for key, setting in settings.items())
+    return tuple(
+        f"lens.trunk.{key}={'null' if setting is None else str(setting).lower()}"
+        for key, setting in settings.items()
+    )
 
 
 def _trunks(config: RunConfig) -> list[str]:
@@ -232,6 +236,28 @@ def _trunk_value(settings: Mapping[str, int | bool]) -> str:
     """Write the value that `_trunk` reads."""
     parts = [key if value is True else f"{key}={value}" for key, value in settings.items() if value]
     return "+".join(parts) or "whole"
+
+
+def _efficiency(value: str, config: RunConfig) -> Overrides:
+    """Read `pretrained@25#0`: the trunk, the share of training samples in per cent, the seed."""
+    named = EFFICIENCY.fullmatch(value)
+    if named is None:
+        raise ValueError(value)
+    trunk, share, seed = named[1], float(named[2]) / 100, int(named[3])
+    # Every block that is used, and what lies before them.
+    whole = ("unlock_first=99", "unlock_cls=true", "unlock_positions=true", "unlock_norm_pre=true")
+    return (
+        f"lens.train.share={share:g}",
+        f"lens.train.seed={seed}",
+        f"lens.trunk.random={'null' if trunk == 'pretrained' else seed}",
+        *(f"lens.trunk.{setting}" for setting in (whole if trunk == "whole" else ())),
+    )
+
+
+def _efficiencies(config: RunConfig) -> list[str]:
+    trunks, shares, seeds = ("pretrained", "random", "whole"), (5, 10, 25, 50, 100), range(3)
+    # Seed by seed: a sweep that is stopped has whole lines.
+    return [f"{t}@{share}#{seed}" for seed in seeds for t in trunks for share in shares]
 
 
 def _foundation(value: str, config: RunConfig) -> Overrides:
@@ -343,6 +369,12 @@ AXES = {
         "settings of lens.trunk joined by +, as skip_first=8+unlock_cls, and `whole`",
         _trunks,
         _trunk,
+    ),
+    "efficiency": Axis(
+        "the trunk's weights and the share of training samples",
+        "trunk@per cent#seed, where the trunk is pretrained, random or whole, as whole@25#0",
+        _efficiencies,
+        _efficiency,
     ),
     "foundation": Axis(
         "the foundation, and with it the embedding space",

@@ -30,12 +30,30 @@ class Automation(BaseModel):
 
     profile: str = DEFAULT_PROFILE
 
+    @classmethod
+    def name_in(cls, modality: str) -> str:
+        """Return its name in Dagster: `thermal_schedule`."""
+        return f"{modality}_{cls.__name__.lower()}"
+
 
 class Schedule(Automation):
     """When the workflow runs."""
 
     cron: str
     timezone: str = Field("UTC", description="time zone of `cron`, such as Europe/Zurich")
+    fresh_for_h: int = Field(
+        192, description="hours for which a champion counts as fresh; longer than between two runs"
+    )
+
+    @field_validator("fresh_for_h")
+    @classmethod
+    def _check_hours(cls, fresh_for_h: int) -> int:
+        if fresh_for_h < 1:
+            raise ValueError(f"expected one hour or more, found {fresh_for_h}")
+        return fresh_for_h
+
+    def __str__(self) -> str:
+        return f"{self.cron} {self.timezone}, profile {self.profile}"
 
 
 class Sensor(Automation):
@@ -50,6 +68,9 @@ class Sensor(Automation):
         if every_s < _SHORTEST_S:
             raise ValueError(f"expected {_SHORTEST_S} s or more, found {every_s}")
         return every_s
+
+    def __str__(self) -> str:
+        return f"looks every {self.every_s} s, profile {self.profile}"
 
 
 class Pieces(Automation):
@@ -81,6 +102,7 @@ class Workflow(BaseModel):
     schedule: Schedule | None = None
     sensor: Sensor | None = None
     pieces: Pieces | None = None
+    owners: list[str] = Field([], description="whom to ask: e-mail addresses, or team:NAME")
     foundation_of: str | None = Field(
         None, description="workflow whose foundation and embedding space this one shares"
     )

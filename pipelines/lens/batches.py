@@ -63,22 +63,27 @@ class TrainingBatches:
         seed: int = 0,
         shuffle_buffer: int = 1024,
         neighbours: Neighbours | None = None,
+        share: float = 1.0,
     ) -> None:
         """`batch_size` is that of all workers; a remainder of its division is left out.
 
         Args:
             neighbours: draws the rest of each group; without it a group is one sample.
+            share: of the samples of every shard that are read, its first ones. Shards are ordered
+                by the hash of the keys, so that these are a draw, and those of a smaller share are
+                among those of a larger one.
 
         Raises:
             ConfigError: nothing is trained on, or the groups do not divide over the workers.
         """
         shards = targets.shards("train")
         names = [path.name.removesuffix(".tar") for path in shards]
-        self.sizes = [read_record(targets.folder, name).samples for name in names]
+        whole = [read_record(targets.folder, name).samples for name in names]
+        self.sizes = [max(min(size, 1), round(share * size)) for size in whole]
         wanted = [signal, *map(targets_file, kinds)]
         self.shards = [
             TrainingShard(targets, path, size, wanted)
-            for path, size in zip(shards, self.sizes, strict=True)
+            for path, size in zip(shards, whole, strict=True)
         ]
         if not sum(self.sizes):
             raise ConfigError("the training split is empty; see the quarantined samples")
@@ -205,7 +210,8 @@ def _targets(
                 raise missing_target(table.keys[place.number], kind)
             if kind not in buffers:
                 buffers[kind] = RowBuffer(len(places), array.dtype, array.shape[1:])
-            buffers[kind].fill(row, place, array, rng.randrange(array.shape[0]))
+            item = table.drawn(kind, place.number, array.shape[0], rng)
+            buffers[kind].fill(row, place, array, item)
     return {kind: buffer.array for kind, buffer in buffers.items()}
 
 

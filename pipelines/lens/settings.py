@@ -149,6 +149,9 @@ class TrainConfig(BaseModel):
     shuffle_buffer: int = Field(1024, ge=1, description="samples in a lane's shuffle buffer")
     validate_every: int = Field(100, ge=1, description="steps between two validations")
     checkpoint_every: int = Field(500, ge=1, description="steps between two checkpoints")
+    share: float = Field(
+        1.0, gt=0, le=1, description="share of the training samples that are trained on, in (0, 1]"
+    )
     seed: int = Field(0, description="seed of weights, drawn targets and augmentation")
 
     @model_validator(mode="after")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -54,6 +53,7 @@ from vitlens_core.models.dropping import Dropping
 from vitlens_core.models.tower import build_tower
 from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.precision import autocast
+from vitlens_core.scratch import Scratch
 
 Entries = Sequence[Mapping[str, float]]  # of a curve
 
@@ -164,6 +164,7 @@ class Trainer:
             seed=self.config.seed,
             shuffle_buffer=self.config.shuffle_buffer,
             neighbours=self._neighbours(),
+            share=self.config.share,
         ).starting_at(self.step)
         for step, batch in enumerate(read, start=self.step):
             batch = mixed(batch, self.config, self.tokenizer, step)
@@ -299,7 +300,7 @@ class Trainer:
             self.worker.report([*points_of("train", train), *points_of("val", val)])
 
     def _checkpoint(self, *, last: bool) -> None:
-        with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as name:
+        with Scratch("checkpoint") as name:
             folder = Path(name)
             parallel.save_state(folder, self._state())
             state = self._using_average(lambda: parallel.whole_state(self.tower)) if last else {}
@@ -322,9 +323,9 @@ class Trainer:
         # Points that the kill may have kept from the loggers; each logger drops those it has.
         self._report(**asdict(self.curves))
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, object]:
         """Return the content of a checkpoint, by name; its tensors are loaded in place."""
-        state: dict[str, Any] = {
+        state: dict[str, object] = {
             "tower": self.tower.trained_state(),
             "optimizer": parallel.moments(self.parameters, self.optimizer),
         }

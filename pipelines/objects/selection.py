@@ -120,7 +120,13 @@ def split_counts(selected: Selected) -> dict[str, Counter[Split]]:
 
 def _listed(records: RecordTable, selection: Selection) -> _Listed:
     coded = records.column("label").fill_null(UNLABELLED).combine_chunks().dictionary_encode()
-    uids, rows = np.unique(pack(records.uids()), return_index=True)
+    uids, rows, times = np.unique(pack(records.uids()), return_index=True, return_counts=True)
+    if (times > 1).any():
+        twice = uids[times > 1]
+        raise ConfigError(
+            f"{len(twice)} uids occur twice in the mirrors, such as {twice[0].decode()!r}; give "
+            "one of the mirrors a prefix (objects.more.<name>.prefix)"
+        )
     return _Listed(
         uids=uids,
         rows=rows,

@@ -144,3 +144,16 @@ def test_seeds_make_points_of_one_value() -> None:
     assert [p.label for p in seeded] == ["sigmoid, seed 3", "sigmoid, seed 4"]
     assert {p.value for p in seeded} == {"sigmoid"}
     assert [POINTS.config("demo", p.overrides).lens.train.seed for p in seeded] == [3, 4]
+
+
+def test_efficiency_names_trunk_share_and_seed() -> None:
+    points = made("efficiency", "pretrained@25#1", "random@5#2", "whole@100#0")
+    assert points["pretrained@25#1"] == (
+        "lens.train.share=0.25",
+        "lens.train.seed=1",
+        "lens.trunk.random=null",
+    )
+    assert "lens.trunk.random=2" in points["random@5#2"]
+    assert "lens.trunk.unlock_first=99" in points["whole@100#0"]
+    with pytest.raises(ConfigError, match="trunk@per cent#seed"):
+        made("efficiency", "pretrained@25#1", "pretrained-25")

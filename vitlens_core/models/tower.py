@@ -19,6 +19,7 @@ from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.models.dropping import Dropping
 from vitlens_core.models.head import build_head
 from vitlens_core.models.lens import IdentityLens, build_lens
+from vitlens_core.models.random_trunk import randomise
 from vitlens_core.models.tokenizers import PatchTokenizer
 from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.models.trunk import ProjectedReadout, Trunk
@@ -74,6 +75,8 @@ def _unlocked(trunk: Trunk, settings: TrunkSettings, tokens: int) -> Trunk:
     trunk = trunk.without_blocks(settings.skip_first, settings.skip_last).resized(tokens)
     # A copy: the foundation's own blocks must not change when some are trained here.
     trunk = copy.deepcopy(trunk).requires_grad_(False)
+    if settings.random is not None:
+        randomise(trunk, settings.random)
     if trunk.cls_token is not None:
         trunk.cls_token.requires_grad_(settings.unlock_cls)
     elif settings.unlock_cls:
