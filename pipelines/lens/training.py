@@ -30,10 +30,10 @@ from pipelines.execution.runtime import Resources
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens import parallel
-from pipelines.lens.batches import Batch, Neighbours, TrainingBatches
+from pipelines.lens.batches import Batch, TrainingBatches
 from pipelines.lens.curves import validation_kind
 from pipelines.lens.mixing import mixed
-from pipelines.lens.neighbours import read_table
+from pipelines.lens.neighbours import Neighbours, read_table
 from pipelines.lens.not_finite import LossError, named
 from pipelines.lens.objective import Objective
 from pipelines.lens.optimizer import (
