@@ -165,6 +165,7 @@ class Trainer:
             shuffle_buffer=self.config.shuffle_buffer,
             neighbours=self._neighbours(),
             share=self.config.share,
+            mirror_weights=self.config.mirror_weights,
         ).starting_at(self.step)
         for step, batch in enumerate(read, start=self.step):
             batch = mixed(batch, self.config, self.tokenizer, step)
