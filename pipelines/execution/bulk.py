@@ -8,22 +8,32 @@ job goes on at the shards that have none. A sample that can never be used is yie
 
 from __future__ import annotations
 
+import logging
 import pickle
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 from upath import UPath
 
 from pipelines.execution.cluster import connect
-from pipelines.execution.runtime import Runtime
+from pipelines.execution.runtime import Pool, Runtime
 from pipelines.store.artifacts import Artifact, Build, Quarantined
 from pipelines.store.files import FileEntry, storage_errors, write_atomic
 from pipelines.store.shards import Sample, write_shard
-from vitlens_core.errors import TransientError, VitlensError
+from vitlens_core.errors import StorageError, TransientError, VitlensError
 
+logger = logging.getLogger(__name__)
 _ATTEMPTS = 3  # workers that may be killed by one shard
+# A shard loses this many nodes at most: pre-emptions are not its fault, but one that takes a whole
+# node's memory must end too.
+_NODES_LOST = 10
+_READERS = 32  # records that are read at a time
+_TRIES_OF_A_WORKER = 2  # shards in a row that each worker gives up before the fault is everybody's
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,11 @@ class ShardRecord(BaseModel):
     file: FileEntry = Field(description="the shard's tar")
     samples: int = Field(description="number of samples in the tar")
     quarantined: tuple[Quarantined, ...] = Field((), description="samples left out of the tar")
+    made_with: str = Field("", description="what made it, where bytes depend on it: a renderer")
+
+
+class KilledWorkersError(TransientError):
+    """A shard killed its workers again and again; another worker would not help."""
 
 
 class ShardProcessor(Protocol):
@@ -60,16 +75,23 @@ class Closable(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class MadeWith(Protocol):
+    """A processor whose bytes depend on a device; it names that device after its first sample."""
+
+    made_with: str
+
+
 def build_shards(
     runtime: Runtime,
     build: Build,
     tasks: list[ShardTask],
     processor: Callable[[], ShardProcessor],
     *,
-    needs_gpu: bool = False,
+    encodes: bool = False,
 ) -> Artifact:
     """Make every shard, then commit the artifact. Arguments and errors: `write_shards`."""
-    return commit_shards(build, write_shards(runtime, build, tasks, processor, needs_gpu=needs_gpu))
+    return commit_shards(build, write_shards(runtime, build, tasks, processor, encodes=encodes))
 
 
 def commit_shards(
@@ -80,6 +102,7 @@ def commit_shards(
         files=[r.file for r in records],
         counts={"samples": sum(r.samples for r in records), "shards": len(records)},
         quarantined=[*refused, *(q for r in records for q in r.quarantined)],
+        made_with=sorted({r.made_with for r in records if r.made_with}),
     )
 
 
@@ -89,28 +112,65 @@ def write_shards(
     tasks: list[ShardTask],
     processor: Callable[[], ShardProcessor],
     *,
-    needs_gpu: bool = False,
+    encodes: bool = False,
 ) -> list[ShardRecord]:
     """Run every task that has no record yet, and return the records of all tasks.
 
     Args:
         processor: builds the processor inside each worker; must be picklable.
-        needs_gpu: whether a worker takes `resources.gpus_per_worker`.
+        encodes: whether the workers hold towers (`encode_workers`), else `render_workers`.
+
+    A network's or disk's fault is local to a worker at first: the shard is made later, by whichever
+    worker is free. The job ends when no worker makes a shard any more.
 
     Raises:
         VitlensError: what a processor raised, unchanged.
-        TransientError: the workers of a shard were killed repeatedly.
-        StorageError: the store cannot be read or written.
+        KilledWorkersError: the workers of a shard were killed repeatedly.
+        TransientError, StorageError: a source or the store fails for all workers.
     """
+    resources = runtime.resources
+    pool = resources.encode_pool if encodes else resources.render_pool
+    faults = _Faults(pool)
     with storage_errors(build.folder), runtime.progress(build.step, len(tasks), "shards") as bar:
-        pending = [task for task in tasks if not is_done(build.folder, task.name)]
+        # One listing: a request for each of 20,000 shards takes half an hour of an object store.
+        present = {path.name for path in build.folder.iterdir()}
+        pending = [task for task in tasks if _record_name(task.name) not in present]
         bar.advance(len(tasks) - len(pending))
         # Attempts count within one run: the user may have lowered what takes the memory.
         for task in pending:
-            _attempt_path(build.folder, task.name).unlink(missing_ok=True)
-        for _ in _run(runtime, build.folder, pending, processor, needs_gpu):
-            bar.advance()
-    return [read_record(build.folder, task.name) for task in tasks]
+            if (attempt := _attempt_path(build.folder, task.name)).name in present:
+                attempt.unlink(missing_ok=True)
+        while pending:
+            put_off = []
+            for task, error in _made(runtime, build.folder, pending, processor, pool):
+                if error is None:
+                    faults.forget()
+                    bar.advance()
+                else:
+                    faults.require_local(task, error)
+                    put_off.append(task)
+            pending = put_off
+        return read_records(build.folder, [task.name for task in tasks])
+
+
+class _Faults:
+    """Tells the fault of one worker from a fault that all of them meet."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._most = pool.workers * _TRIES_OF_A_WORKER if pool.workers > 1 else 1
+        self._in_a_row = 0
+
+    def forget(self) -> None:
+        """A shard was made, so that the source and the store work."""
+        self._in_a_row = 0
+
+    def require_local(self, task: ShardTask, error: VitlensError) -> None:
+        """Raise `error` unless another worker, or a later time, may make the shard."""
+        self._in_a_row += 1
+        is_local = isinstance(error, TransientError | StorageError)
+        if isinstance(error, KilledWorkersError) or not is_local or self._in_a_row == self._most:
+            raise error
+        logger.warning("shard %s is put off, as its worker met a fault: %s", task.name, error)
 
 
 def is_done(folder: UPath, name: str) -> bool:
@@ -120,6 +180,12 @@ def is_done(folder: UPath, name: str) -> bool:
 
 def read_record(folder: UPath, name: str) -> ShardRecord:
     return ShardRecord.model_validate_json(_record_path(folder, name).read_text())
+
+
+def read_records(folder: UPath, names: Iterable[str]) -> list[ShardRecord]:
+    """Read records, several at a time: an object store answers each after some 30 ms."""
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="records") as readers:
+        return list(readers.map(partial(read_record, folder), names))
 
 
 def tasks_of(artifact: Artifact) -> list[ShardTask]:
@@ -132,7 +198,11 @@ def _attempt_path(folder: UPath, name: str) -> UPath:
 
 
 def _record_path(folder: UPath, name: str) -> UPath:
-    return folder / f"{name}.record.json"
+    return folder / _record_name(name)
+
+
+def _record_name(name: str) -> str:
+    return f"{name}.record.json"
 
 
 class _ShardWriter:
@@ -149,43 +219,68 @@ class _ShardWriter:
         Ray turns exceptions into tracebacks, so our own errors are returned as values.
         """
         try:
-            record = self.write(ShardTask(row["name"]))
+            self.write(ShardTask(row["name"]))
         except VitlensError as error:
-            return {"record": "", "error": pickle.dumps(error)}
-        return {"record": record.model_dump_json(), "error": b""}
+            return {**row, "error": pickle.dumps(error)}
+        return {**row, "error": b""}
 
-    def write(self, task: ShardTask) -> ShardRecord:
+    def write(self, task: ShardTask) -> None:
         """Make one shard and its record (`StorageError`, and what the processor raises)."""
         with storage_errors(self.folder):
-            if is_done(self.folder, task.name):
-                return read_record(self.folder, task.name)  # Ray repeats tasks of a lost node
-            return self._make(task)
+            if not is_done(self.folder, task.name):  # Ray repeats tasks of a lost node
+                self._make(task)
 
-    def _make(self, task: ShardTask) -> ShardRecord:
+    def _make(self, task: ShardTask) -> None:
         attempt = self._count_attempt(task)
         self.processor = self.processor or self.make_processor()
         bad: list[Quarantined] = []
-        good = _set_aside(self.processor.samples(task), bad)
-        entry, count = write_shard(self.folder / f"{task.name}.tar", good)
-        record = ShardRecord(file=entry, samples=count, quarantined=tuple(bad))
-        write_atomic(_record_path(self.folder, task.name), record.model_dump_json().encode())
-        attempt.unlink(missing_ok=True)  # another run may have made the same shard meanwhile
-        return record
+        try:
+            good = _set_aside(self.processor.samples(task), bad)
+            entry, count = write_shard(self.folder / f"{task.name}.tar", good)
+            named = self.processor.made_with if isinstance(self.processor, MadeWith) else ""
+            record = ShardRecord(file=entry, samples=count, quarantined=tuple(bad), made_with=named)
+            write_atomic(_record_path(self.folder, task.name), record.model_dump_json().encode())
+        finally:  # an error is no death; and another run may have made the same shard meanwhile
+            attempt.unlink(missing_ok=True)
 
     def _count_attempt(self, task: ShardTask) -> UPath:
         """Count an attempt on disk, where the death of this worker does not erase it.
 
-        Ray replaces killed workers without end, so a shard that keeps killing them must fail.
+        Ray replaces killed workers without end, so a shard that keeps killing them must fail. Of an
+        attempt whose node is gone, the node was taken away, which is not the shard's fault.
         """
         path = _attempt_path(self.folder, task.name)
-        before = int(path.read_text()) if path.exists() else 0
-        if before == _ATTEMPTS:
-            raise TransientError(
-                f"shard {task.name}: its worker was killed {before} times, most likely for lack of "
-                "memory; lower resources.data_workers or objects.objects_per_shard"
+        nodes = path.read_text().split() if path.exists() else []
+        present = _present_nodes() if nodes else set()
+        killed = [node for node in nodes if node in present]
+        if len(killed) >= _ATTEMPTS or len(nodes) >= _NODES_LOST:
+            raise KilledWorkersError(
+                f"shard {task.name}: its worker was killed {len(nodes)} times, most likely for "
+                "lack of memory; lower the number of workers (resources.render_workers, "
+                "encode_workers) or objects.objects_per_shard"
             )
-        write_atomic(path, str(before + 1).encode())
+        write_atomic(path, "\n".join([*nodes, _own_node()]).encode())
         return path
+
+
+_HERE = "here"  # a process without Ray
+
+
+def _ray_here() -> Any | None:
+    """Return Ray if this process is connected; a process that works alone does not import it."""
+    ray = sys.modules.get("ray")
+    return ray if ray is not None and ray.is_initialized() else None
+
+
+def _own_node() -> str:
+    ray = _ray_here()
+    return ray.get_runtime_context().get_node_id() if ray else _HERE
+
+
+def _present_nodes() -> set[str]:
+    """Return the ids of the nodes that are still there."""
+    ray = _ray_here()
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]} if ray else {_HERE}
 
 
 def _set_aside(
@@ -199,40 +294,37 @@ def _set_aside(
             yield sample
 
 
-def _run(
+def _made(
     runtime: Runtime,
     folder: UPath,
     tasks: list[ShardTask],
     processor: Callable[[], ShardProcessor],
-    needs_gpu: bool,
-) -> Iterator[ShardRecord]:
-    if not tasks:
-        return
-    if runtime.resources.data_workers == 0:
-        yield from _run_here(folder, tasks, processor)
+    pool: Pool,
+) -> Iterator[tuple[ShardTask, VitlensError | None]]:
+    """Yield every task once it is made, or with the error that it met."""
+    if pool.workers == 0:
+        yield from ((task, None) for task in _made_here(folder, tasks, processor))
         return
     connect(runtime.resources)
     import ray.data  # late: it takes seconds, and settings are checked without it
 
-    workers = min(runtime.resources.data_workers, len(tasks))
+    workers = min(pool.workers, len(tasks))
     rows = [{"name": task.name} for task in tasks]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         _ShardWriter,  # ty: ignore[invalid-argument-type]  Ray's stubs forget callable classes
         fn_constructor_args=(processor, folder),
         compute=ray.data.ActorPoolStrategy(size=workers),
-        # A pool as large as the CPU count would starve Ray Data's own tasks and deadlock.
-        num_cpus=0.5,
-        num_gpus=runtime.resources.gpus_per_worker if needs_gpu else 0,
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus,
     )
     for row in dataset.iter_rows():
-        if row["error"]:
-            raise pickle.loads(row["error"])  # noqa: S301  written by our own worker
-        yield ShardRecord.model_validate_json(row["record"])
+        error = pickle.loads(row["error"]) if row["error"] else None  # noqa: S301  of our worker
+        yield ShardTask(row["name"]), error
 
 
-def _run_here(
+def _made_here(
     folder: UPath, tasks: list[ShardTask], processor: Callable[[], ShardProcessor]
-) -> Iterator[ShardRecord]:
+) -> Iterator[ShardTask]:
     """Make one shard after the other in this process.
 
     A small job ends before a worker of Ray would have started.
@@ -240,7 +332,8 @@ def _run_here(
     writer = _ShardWriter(processor, folder)
     try:
         for task in tasks:
-            yield writer.write(task)
+            writer.write(task)
+            yield task
     finally:
         if isinstance(writer.processor, Closable):
             writer.processor.close()

@@ -70,7 +70,7 @@ def run(
     device = runtime.resources.device
     processor = partial(IndexBuilder, config, shards, targets, foundation, lens, device)
     tasks = tasks_of(targets)
-    records = write_shards(runtime, build, tasks, processor, needs_gpu=True)
+    records = write_shards(runtime, build, tasks, processor, encodes=True)
     tars = [build.folder / record.file.name for record in records]
     width = read_info(foundation).embed_dim
     with runtime.progress(STEP.name, len(tars), "graphs of shards") as bar:

@@ -43,7 +43,7 @@ def run(
     if build.existing:
         return build.existing
     processor = partial(TargetEncoder, config, shards, foundation, runtime.resources.device)
-    return build_shards(runtime, build, tasks_of(shards), processor, needs_gpu=True)
+    return build_shards(runtime, build, tasks_of(shards), processor, encodes=True)
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def slopes(small: dict[str, float], large: dict[str, float]) -> dict[str, float]
 def build(mirror: Path, workers: int, per_shard: int) -> dict[str, float]:
     """Both steps in this process's Ray, or in this process."""
     with tempfile.TemporaryDirectory() as folder:
-        resources = Resources(cpus=2, data_workers=workers, object_store_mb=100)
+        resources = Resources(cpus=2, render_workers=workers, object_store_mb=100)
         runtime = Runtime(Store(UPath(folder)), resources, Console(file=io.StringIO()))
         if workers:
             connect(resources)

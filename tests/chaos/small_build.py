@@ -31,7 +31,7 @@ class Slow:
 
 
 def build(folder: Path) -> Artifact:
-    runtime = quiet_runtime(folder, data_workers=2)
+    runtime = quiet_runtime(folder, render_workers=2)
     tasks = [ShardTask(f"train-{number:05d}") for number in range(SHARDS)]
     return build_shards(runtime, runtime.store.begin("slow", 1, {}, {}), tasks, Slow)
 

@@ -17,6 +17,9 @@ from vitlens_core.rendering.settings import RenderSettings
 from vitlens_core.sandbox import Limits, Sandbox
 
 
+_NAME = 300  # characters of a renderer's name
+
+
 class RenderWorker:
     """Owns one render child; a context manager, used from one thread.
 
@@ -75,6 +78,7 @@ class RenderWorker:
             cameras=self._cameras,
             normalisation=Normalisation((x, y, z), fields["normalisation"]["scale"]),
             seconds=fields["seconds"],
+            renderer=str(fields["renderer"])[:_NAME],
         )
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.execution.bulk import (
+    KilledWorkersError,
     ShardTask,
+    _ShardWriter,
     build_shards,
     original_error,
     read_record,
@@ -26,7 +28,7 @@ from vitlens_core.errors import BadSampleError, ConfigError, IntegrityError, Tra
 @pytest.fixture
 def runtime(tmp_path: Path, local_ray: None) -> Runtime:
     """One worker, which takes the shards in turn."""
-    return quiet_runtime(tmp_path, data_workers=1)
+    return quiet_runtime(tmp_path, render_workers=1)
 
 
 @pytest.fixture
@@ -131,6 +133,43 @@ def test_a_shard_that_kills_every_worker_ends_the_job(
         write_shards(runtime, build, [ShardTask("a")], partial(Echo, log, {"a": ("die",)}))
     assert _asked(log) == ["a", "a", "a"]
     assert not (build.folder / "a.record.json").exists()
+
+
+def test_the_fault_of_one_worker_puts_off_its_shard_only(
+    tmp_path: Path, local_ray: None, log: Path
+) -> None:
+    runtime = quiet_runtime(tmp_path, render_workers=2)
+    build = runtime.store.begin("echo", 1, {}, {})
+    items: Items = {"a": ("lose once",), "b": ("one",), "c": ("two",)}
+    made = build_shards(runtime, build, _tasks(items), partial(Echo, log, items))
+    assert made.manifest.counts == {"samples": 3, "shards": 3}
+    assert _asked(log) == ["a", "a", "b", "c"]
+
+
+def test_a_fault_of_all_workers_ends_the_job(tmp_path: Path, local_ray: None, log: Path) -> None:
+    """Also if it is met by fewer shards than workers, again and again."""
+    runtime = quiet_runtime(tmp_path, render_workers=2)
+    build = runtime.store.begin("echo", 1, {}, {})
+    items: Items = {"a": ("lose",), "b": ("one",)}
+    with pytest.raises(TransientError, match="the network of this worker fails"):
+        build_shards(runtime, build, _tasks(items), partial(Echo, log, items))
+    assert 4 <= len(_asked(log)) <= 6
+    assert [path.name for path in build.folder.glob("*.attempt")] == []
+
+
+def test_workers_lost_with_their_nodes_are_not_the_shards_fault(
+    runtime: Runtime, build: Build, log: Path
+) -> None:
+    items: Items = {"a": ("die once",)}
+    writer = _ShardWriter(partial(Echo, log, items), build.folder)
+    log.with_suffix(".died").touch()
+    lost = [f"gone{number}" for number in range(9)]
+    (build.folder / "a.attempt").write_text("\n".join(lost))
+    writer.write(ShardTask("a"))
+    assert read_record(build.folder, "a").samples == 1
+    (build.folder / "b.attempt").write_text("\n".join([*lost, "gone9"]))
+    with pytest.raises(KilledWorkersError, match="was killed 10 times"):
+        writer.write(ShardTask("b"))
 
 
 def test_the_error_below_wrappings_is_found() -> None:
