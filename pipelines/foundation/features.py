@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import save as save_safetensors
 from upath import UPath
 
-from pipelines.execution.bulk import ShardTask, read_record, tasks_of, write_shards
+from pipelines.execution.bulk import write_shards
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardTask, read_record, tasks_of
 from pipelines.foundation.step import FoundationConfig
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Build

@@ -16,8 +16,9 @@ from PIL import Image
 from upath import UPath
 
 from pipelines.evaluation.embedding import embed, unit
-from pipelines.execution.bulk import ShardTask, tasks_of, write_shards
+from pipelines.execution.bulk import write_shards
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardTask, tasks_of
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation, open_lens
 from pipelines.index.items import (

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterator
 from functools import partial
 
-from pipelines.execution.bulk import ShardTask, build_shards, tasks_of
+from pipelines.execution.bulk import build_shards
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardTask, tasks_of
 from pipelines.renders.step import STEP, RendersConfig
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import Sample, encode_array, encode_compressed, encode_json, encode_png

@@ -28,9 +28,10 @@ from pathlib import Path
 from rich.console import Console
 from upath import UPath
 
-from pipelines.execution.bulk import ShardTask, build_shards, tasks_of
+from pipelines.execution.bulk import build_shards
 from pipelines.execution.cluster import connect
 from pipelines.execution.runtime import Resources, Runtime
+from pipelines.execution.shard_tasks import ShardTask, tasks_of
 from pipelines.objects import job as objects
 from pipelines.objects.step import ObjectsConfig
 from pipelines.store.artifacts import Artifact, Store

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.execution.bulk import ShardTask, build_shards
+from pipelines.execution.bulk import build_shards
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import Sample
 from tests.pipelines.quiet import quiet_runtime

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.execution.bulk import ShardProcessor, ShardTask, build_shards
+from pipelines.execution.bulk import build_shards
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardProcessor, ShardTask
 from pipelines.store.artifacts import Artifact
 from tests.chaos.slow_processors import (
     SAMPLE_BYTES,

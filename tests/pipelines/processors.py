@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ray
 
-from pipelines.execution.bulk import ShardTask
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.store.artifacts import Quarantined
 from pipelines.store.shards import Sample
 from vitlens_core.errors import BadSampleError, ConfigError, TransientError

@@ -30,10 +30,9 @@ def open_context() -> moderngl.Context:
     """
     refused = []
     for device in in_order(os.environ.get("CUDA_VISIBLE_DEVICES", ""), cuda_numbers()):
+        settings: dict[str, Any] = {**_EGL, "device_index": device}
         try:
-            return moderngl.create_context(
-                standalone=True, require=330, device_index=device, **_EGL
-            )
+            return moderngl.create_context(standalone=True, require=330, **settings)
         except Exception as error:  # moderngl and glcontext raise plain Exception
             refused.append(f"device {device}: {error}")
             if "but found" in str(error):  # the devices end here

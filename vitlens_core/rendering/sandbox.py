@@ -16,7 +16,6 @@ from vitlens_core.rendering.renderer import RenderedObject
 from vitlens_core.rendering.settings import RenderSettings
 from vitlens_core.sandbox import Limits, Sandbox
 
-
 _NAME = 300  # characters of a renderer's name
 
 

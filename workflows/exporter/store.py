@@ -10,7 +10,7 @@ from pathlib import Path
 from prometheus_client.core import GaugeMetricFamily
 from upath import UPath
 
-from pipelines.execution.bulk import ShardRecord
+from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.store.artifacts import MANIFEST, Manifest, Store
 
 _RECORD, _ATTEMPT = ".record.json", ".attempt"

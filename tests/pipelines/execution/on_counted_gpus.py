@@ -1,4 +1,4 @@
-"""Steps on a local Ray that counts two GPUs; prints how many of them each kind of worker was given."""
+"""Steps on a local Ray that counts two GPUs; prints how many each worker was given."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import ray
 
-from pipelines.execution.bulk import ShardTask, write_shards
+from pipelines.execution.bulk import write_shards
 from pipelines.execution.remote import run_as_task
 from pipelines.execution.runtime import Resources, Runtime
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.store.artifacts import Artifact
 from tests.pipelines.processors import TakesGpus
 from tests.pipelines.quiet import quiet_runtime

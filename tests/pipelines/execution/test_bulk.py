@@ -7,17 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.execution.bulk import (
-    KilledWorkersError,
-    ShardTask,
-    _ShardWriter,
-    build_shards,
-    original_error,
-    read_record,
-    tasks_of,
-    write_shards,
-)
+from pipelines.execution.bulk import build_shards, original_error, write_shards
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardTask, read_record, tasks_of
+from pipelines.execution.shard_writer import KilledWorkersError, ShardWriter
 from pipelines.store.artifacts import Build
 from pipelines.store.shards import read_shard
 from tests.pipelines.processors import Echo, refuse_to_start
@@ -161,7 +154,7 @@ def test_workers_lost_with_their_nodes_are_not_the_shards_fault(
     runtime: Runtime, build: Build, log: Path
 ) -> None:
     items: Items = {"a": ("die once",)}
-    writer = _ShardWriter(partial(Echo, log, items), build.folder)
+    writer = ShardWriter(partial(Echo, log, items), build.folder)
     log.with_suffix(".died").touch()
     lost = [f"gone{number}" for number in range(9)]
     (build.folder / "a.attempt").write_text("\n".join(lost))
