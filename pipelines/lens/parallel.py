@@ -78,13 +78,43 @@ def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> float:
 def gather_rows(tensor: Tensor) -> Tensor:
     """Gather the rows of all workers in rank order [workers·B, …], differentiably.
 
-    Every worker then computes the same global loss. The backward pass of the gather sums over
-    workers, and DDP's averaging divides by their number; so gradients equal those of one large
-    batch. A single worker gets its tensor back.
+    Every worker then computes the loss of its own rows against all. The backward pass of the gather
+    sums over workers, and DDP's averaging divides by their number; so gradients equal those of one
+    large batch. A single worker gets its tensor back.
     """
     if _world_size() == 1:
         return tensor
     return torch.cat(all_gather(tensor.contiguous()), dim=0)
+
+
+def shared(parameter: Tensor) -> Tensor:
+    """Return a parameter that all workers hold whole, whose gradient is the mean over workers.
+
+    Every worker computes the loss of its own rows, hence a part of this gradient only, and FSDP
+    leaves such parameters alone.
+    """
+    return parameter if _world_size() == 1 else _Shared.apply(parameter)
+
+
+def mean_over_workers(values: Tensor) -> Tensor:
+    """Return the mean of every worker's values, without a gradient; all workers must call it."""
+    values = values.detach().clone()
+    if _world_size() > 1:
+        dist.all_reduce(values)
+        values /= _world_size()
+    return values
+
+
+class _Shared(torch.autograd.Function):
+    """The identity, whose backward pass averages over workers."""
+
+    @staticmethod
+    def forward(ctx: Any, parameter: Tensor) -> Tensor:
+        return parameter.view_as(parameter)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        return mean_over_workers(slopes[0])
 
 
 def gather_objects(own: list[Any]) -> list[Any]:

@@ -187,12 +187,13 @@ class Trainer:
         signals = signals.to(self.device, non_blocking=True)
         parts = signals.split(self.rows_per_forward)
         if len(parts) == 1:
-            return self._differentiate(self._embed(signals), batch, self.tower.log_scale)
+            embeddings, log_scale = self._embed(signals), self.tower.log_scale
+            return self.objective.differentiate(embeddings, batch, log_scale, self.step)
         with torch.no_grad(), _statistics_kept(self.tower):
             embeddings = torch.cat([self._embed(part) for part in parts])
         embeddings.requires_grad_()
         log_scale = self.tower.log_scale.detach().requires_grad_()
-        losses = self._differentiate(embeddings, batch, log_scale)
+        losses = self.objective.differentiate(embeddings, batch, log_scale, self.step)
         assert embeddings.grad is not None
         for number, (part, slope) in enumerate(
             zip(parts, embeddings.grad.split(len(parts[0])), strict=True), start=1
@@ -205,14 +206,6 @@ class Trainer:
                 surrogate = surrogate + self.tower.log_scale * log_scale.grad
             surrogate.backward()
         return losses
-
-    def _differentiate(
-        self, embeddings: Tensor, batch: Batch, log_scale: Tensor
-    ) -> dict[str, float]:
-        """Compute the gradient of the objective, and return its losses."""
-        losses = self.objective.losses(embeddings, batch, log_scale)
-        self.objective.total(losses, embeddings, batch, self.step).backward()
-        return {kind: value.item() for kind, value in losses.items()}
 
     def _embed(self, signals: Tensor) -> Tensor:
         with autocast(self.config.precision, self.device):
