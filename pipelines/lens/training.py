@@ -36,7 +36,6 @@ from pipelines.lens.not_finite import LossError, named
 from pipelines.lens.objective import Objective
 from pipelines.lens.optimizer import build_optimizer, learning_rate, trained_parameters
 from pipelines.lens.settings import PROGRESS_FILE, TrainConfig
-from pipelines.lens.shard_table import stable_id
 from pipelines.lens.validation import ValidationSplit
 from pipelines.store.artifacts import Artifact
 from vitlens_core import modalities
@@ -45,6 +44,7 @@ from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import build_tower
 from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.precision import autocast
+from vitlens_core.row_generator import RowGenerator
 
 Entries = Sequence[Mapping[str, float]]  # of a curve
 
@@ -142,7 +142,10 @@ class Trainer:
                     self._checkpoint(last=last)
 
     def batches(self) -> Iterator[tuple[Batch, Tensor]]:
-        """Yield this worker's batches from the present step on, with the prepared signals."""
+        """Yield this worker's batches from the present step on, with its signals.
+
+        They are prepared on a CPU, and as they are stored on a GPU.
+        """
         read = TrainingBatches(
             self.job.targets,
             self.signal_file,
@@ -153,9 +156,10 @@ class Trainer:
             seed=self.config.seed,
             shuffle_buffer=self.config.shuffle_buffer,
         ).starting_at(self.step)
+        on_cpu = self.device.type == "cpu"
         for step, batch in enumerate(read, start=self.step):
-            signals = self._prepare_signals(batch, step)
-            yield batch, signals.pin_memory() if self.device.type == "cuda" else signals
+            # On a GPU they are prepared there: in this thread 64 clouds took longer than a step.
+            yield batch, self._prepare(batch, step) if on_cpu else batch.signals.pin_memory()
 
     def _train_step(self, batch: Batch, signals: Tensor) -> dict[str, float]:
         rate = learning_rate(self.step, self.config)
@@ -184,7 +188,8 @@ class Trainer:
         is embedded again and differentiated by itself. Accumulating over parts would show each
         part only its own negatives.
         """
-        signals = signals.to(self.device, non_blocking=True)
+        if self.device.type != "cpu":
+            signals = self._prepare(batch, self.step, signals)
         parts = signals.split(self.rows_per_forward)
         if len(parts) == 1:
             embeddings, log_scale = self._embed(signals), self.tower.log_scale
@@ -211,17 +216,15 @@ class Trainer:
         with autocast(self.config.precision, self.device):
             return self.model(signals).float()
 
-    def _prepare_signals(self, batch: Batch, step: int) -> Tensor:
-        """Prepare stored signals for the tower at a step."""
+    def _prepare(self, batch: Batch, step: int, stored: Tensor | None = None) -> Tensor:
+        """Prepare signals for the tower at a step, on this worker's device."""
+        stored = batch.signals if stored is None else stored
+        stored = stored.to(self.device, non_blocking=True)
         if not self.config.augmentation:
-            return self.tokenizer.prepare(batch.signals, self.signal)
-        # A seed per row: the variant is the same on whichever worker the row is.
-        variants = []
-        for row, stored in zip(batch.rows, batch.signals.split(1), strict=True):
-            seed = stable_id(f"{self.config.seed}/{step}/{row}") & 0x7FFFFFFFFFFFFFFF
-            generator = torch.Generator().manual_seed(seed)
-            variants.append(self.tokenizer.augment(stored, self.signal, generator))
-        return torch.cat(variants)
+            return self.tokenizer.prepare(stored, self.signal)
+        # By the row's number among all workers': its variant is the same wherever the row is.
+        generator = RowGenerator.of(f"{self.config.seed}/{step}", batch.rows, self.device)
+        return self.tokenizer.augment(stored, self.signal, generator)
 
     def _start_scale(self) -> None:
         """Set the scale to the loss's initial value, or to the fixed temperature."""

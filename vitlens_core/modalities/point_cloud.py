@@ -27,6 +27,7 @@ from vitlens_core.readers.files import optional
 from vitlens_core.readers.formats import CLOUDS
 from vitlens_core.rendering.mesh import STAGE_SIDE_M
 from vitlens_core.rendering.points import farthest_point_order
+from vitlens_core.row_generator import RowGenerator
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 
 if TYPE_CHECKING:
@@ -157,23 +158,23 @@ class PointCloudTokenizer(TokenizerConfig[PointCloudSignal]):
         return self._as_input(_in_unit_sphere(clouds[:, : self.points_seen]))
 
     def augment(
-        self, signals: torch.Tensor, signal: PointCloudSignal, generator: torch.Generator
+        self, signals: torch.Tensor, signal: PointCloudSignal, generator: RowGenerator
     ) -> torch.Tensor:
         """Turn stored clouds [B, N, 6] into one random variant each, normalised."""
         clouds = _checked(signals, self.points_seen)
         batch, count, _ = clouds.shape
         # A random subset, in stored order so that its first points still spread over the object:
         # the tokenizers take them as the centres of their groups.
-        drawn = torch.rand(batch, count, generator=generator).topk(self.points_seen).indices
-        index = drawn.sort().values[..., None].expand(-1, -1, 6)
+        drawn = generator.subset(batch, self.points_seen, count)
+        index = drawn[..., None].expand(-1, -1, 6)
         xyz, rgb = _in_unit_sphere(clouds.gather(1, index)).split(3, dim=-1)
         # About the up axis only, since objects stand upright; then scale, shift and noise.
         xyz = xyz @ _yaw(batch, generator)
-        xyz = xyz * torch.empty(batch, 1, 3).uniform_(0.8, 1.25, generator=generator)
-        xyz = xyz + torch.empty(batch, 1, 3).uniform_(-0.1, 0.1, generator=generator)
-        xyz = xyz + 0.005 * torch.randn(xyz.shape, generator=generator)
+        xyz = xyz * generator.uniform(0.8, 1.25, batch, 1, 3)
+        xyz = xyz + generator.uniform(-0.1, 0.1, batch, 1, 3)
+        xyz = xyz + 0.005 * generator.randn(*xyz.shape)
         # Clouds without colours are stored grey, so that the tower must know grey clouds.
-        colourless = torch.rand(batch, 1, 1, generator=generator) < 0.3
+        colourless = generator.rand(batch, 1, 1) < 0.3
         rgb = torch.where(colourless, torch.full_like(rgb, GREY), rgb)
         return self._as_input(torch.cat([xyz, rgb], dim=-1))
 
@@ -253,10 +254,11 @@ def _in_unit_sphere(clouds: torch.Tensor) -> torch.Tensor:
     return torch.cat([xyz / radius[:, None, None], rgb], dim=-1)
 
 
-def _yaw(batch: int, generator: torch.Generator) -> torch.Tensor:
+def _yaw(batch: int, generator: RowGenerator) -> torch.Tensor:
     """Draw random rotations about the up axis y, [B, 3, 3]."""
-    angle = torch.rand(batch, generator=generator) * 2 * math.pi
-    cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros(batch), torch.ones(batch)
+    angle = generator.rand(batch) * 2 * math.pi
+    cos, sin = angle.cos(), angle.sin()
+    zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     return torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=-1).view(-1, 3, 3)
 
 
