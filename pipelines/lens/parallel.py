@@ -19,6 +19,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.nn.functional import all_gather
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
@@ -26,10 +27,19 @@ from pipelines.execution.runtime import Resources
 from pipelines.lens import state_files
 from vitlens_core.models.lens import PerceiverLens
 from vitlens_core.models.tower import Tower
+from vitlens_core.precision import halve_frozen
 
 
-def parallelize(tower: Tower, resources: Resources) -> nn.Module:
-    """Prepare the tower for this worker: compile, wrap or shard it, in place where possible."""
+def parallelize(tower: Tower, resources: Resources, *, bf16: bool = False) -> nn.Module:
+    """Prepare the tower for this worker: compile, wrap or shard it, in place where possible.
+
+    Args:
+        bf16: whether the tower runs under an autocast to bf16.
+    """
+    # FSDP sends parameters as they are stored, so that frozen ones travel in half the bytes. Its
+    # own policy would also send the norms in bf16, and those of the CPU refuse such weights.
+    if bf16:
+        halve_frozen(tower)
     for block in _blocks(tower):
         if resources.compile:  # blocks are alike, so one compilation serves all of them
             block.forward = torch.compile(block.forward)
@@ -67,11 +77,15 @@ def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> float:
     Returns the norm before.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    squares = [_whole(g.norm().square()) for g in gradients]
-    norm = torch.stack(squares).sum().sqrt()
+    shards = [g.to_local() for g in gradients if isinstance(g, DTensor)]
+    whole = [g for g in gradients if not isinstance(g, DTensor)]
+    # All tensors in one call, and one exchange: one by one, hundreds of small kernels would queue.
+    square = get_total_norm(shards, foreach=True).square()
+    if shards:
+        dist.all_reduce(square)
+    norm = (square + get_total_norm(whole, foreach=True).square()).sqrt()
     factor = (largest / (norm + 1e-6)).clamp(max=1.0)
-    for gradient in gradients:
-        gradient.mul_(factor)
+    torch._foreach_mul_(shards + whole, factor)
     return norm.item()
 
 

@@ -43,7 +43,7 @@ from vitlens_core.checkpoint import encode_lens
 from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import build_tower
 from vitlens_core.models.tower_settings import TowerSettings
-from vitlens_core.precision import autocast
+from vitlens_core.precision import autocast, takes_bf16
 from vitlens_core.row_generator import RowGenerator
 
 Entries = Sequence[Mapping[str, float]]  # of a curve
@@ -106,7 +106,8 @@ class Trainer:
         self.objective = self._build_objective()
         self.validation = self._validation_split()
         self._start_scale()
-        self.model = parallel.parallelize(self.tower, job.resources)
+        bf16 = takes_bf16(job.train.precision, self.device)
+        self.model = parallel.parallelize(self.tower, job.resources, bf16=bf16)
         # After sharding, which replaces the tower's parameters.
         of_tower = trained_parameters(self.tower)
         of_loss = {f"loss.{name}": p for name, p in self.objective.parameters.items()}
