@@ -24,7 +24,8 @@ from vitlens_core.late import torch
 _GAMMA, _FIRST, _SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685
 _BITS = 24  # of a uniform float32 in [0, 1)
 _SUMMED, _LARGEST = 15, 0x7FFF  # bits of each of the four numbers whose sum is bell-shaped
-_DEVIATION = math.sqrt(((_LARGEST + 1) ** 2 - 1) / 3)  # of that sum
+# The inverse of that sum's deviation: a GPU divides by a number as it multiplies by its inverse.
+_SCALE = 1 / math.sqrt(((_LARGEST + 1) ** 2 - 1) / 3)
 
 
 class RowGenerator:
@@ -73,7 +74,7 @@ class RowGenerator:
         drawn, total = self.bits(*shape), 0
         for place in range(4):
             total = total + ((drawn >> (_SUMMED * place)) & _LARGEST)
-        return (total - 2 * _LARGEST).float() / _DEVIATION
+        return (total - 2 * _LARGEST).float() * _SCALE
 
     def subset(self, rows: int, count: int, of: int) -> torch.Tensor:
         """Draw `count` different numbers below `of`, in ascending order: int64 [B, count]."""

@@ -46,12 +46,13 @@ def parallelize(tower: Tower, resources: Resources, *, bf16: bool = False) -> nn
         # Around the compiled forward: compiling around a checkpoint silently compiled nothing.
         if resources.activation_checkpointing:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-    if _world_size() == 1:
+    is_sharded = resources.sharding == "fsdp" and dist.is_initialized()
+    if _world_size() == 1 and not is_sharded:
         return tower
     device = tower.log_scale.device
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(tower)
-    if resources.sharding == "fsdp":
+    if is_sharded:
         mesh = init_device_mesh(device.type, (_world_size(),))
         for block in _blocks(tower):
             fully_shard(block, mesh=mesh)

@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitlens_core.errors import InputError
-from vitlens_core.models.points import ball_query, farthest_point_sample, gather_points, knn
+from vitlens_core.models.points import (
+    ball_query,
+    farthest_point_sample,
+    gather_points,
+    knn,
+    squared_distances,
+)
 
 seeds = st.integers(0, 2**31)
 quick = settings(deadline=None, max_examples=20)
