@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.execution.shard_tasks import read_record
+from pipelines.execution.shard_tasks import read_records
 from pipelines.lens.shard_table import RowBuffer, SamplePlace, TrainingShard, missing_target
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import targets_file
@@ -65,7 +65,7 @@ class TrainingBatches:
         """`batch_size` is that of all workers; a remainder of its division is left out."""
         shards = targets.shards("train")
         names = [path.name.removesuffix(".tar") for path in shards]
-        self.sizes = [read_record(targets.folder, name).samples for name in names]
+        self.sizes = [record.samples for record in read_records(targets.folder, names)]
         wanted = [signal, *map(targets_file, kinds)]
         self.shards = [
             TrainingShard(targets, path, size, wanted)
