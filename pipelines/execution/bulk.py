@@ -9,11 +9,11 @@ job goes on at the shards that have none. A sample that can never be used is yie
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 
 from upath import UPath
 
+from pipelines.execution import logs
 from pipelines.execution.cluster import connect
 from pipelines.execution.runtime import Pool, Runtime
 from pipelines.execution.shard_tasks import (
@@ -26,6 +26,7 @@ from pipelines.execution.shard_tasks import (
     record_name,
 )
 from pipelines.execution.shard_writer import KilledWorkersError, ShardWriter
+from pipelines.execution.told import told
 from pipelines.store.artifacts import Artifact, Build, Quarantined
 from pipelines.store.files import storage_errors
 from vitlens_core.errors import StorageError, TransientError, VitlensError
@@ -76,7 +77,8 @@ def write_shards(
     worker is free. The job ends when no worker makes a shard any more.
 
     Raises:
-        VitlensError: what a processor raised, unchanged.
+        VitlensError: what a processor raised, as the nearest class of `vitlens_core.errors`.
+        WorkerError: a processor failed in a way that nobody foresaw.
         KilledWorkersError: the workers of a shard were killed repeatedly.
         TransientError, StorageError: a source or the store fails for all workers.
     """
@@ -116,7 +118,7 @@ class _Faults:
         """A shard was made, so that the source and the store work."""
         self._in_a_row = 0
 
-    def require_local(self, task: ShardTask, error: VitlensError) -> None:
+    def require_local(self, task: ShardTask, error: Exception) -> None:
         """Raise `error` unless another worker, or a later time, may make the shard."""
         self._in_a_row += 1
         is_local = isinstance(error, TransientError | StorageError)
@@ -131,7 +133,7 @@ def _made(
     tasks: list[ShardTask],
     processor: Callable[[], ShardProcessor],
     pool: Pool,
-) -> Iterator[tuple[ShardTask, VitlensError | None]]:
+) -> Iterator[tuple[ShardTask, Exception | None]]:
     """Yield every task once it is made, or with the error that it met."""
     if pool.workers == 0:
         yield from ((task, None) for task in _made_here(folder, tasks, processor))
@@ -143,13 +145,15 @@ def _made(
     rows = [{"name": task.name} for task in tasks]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         ShardWriter,  # ty: ignore[invalid-argument-type]  Ray's stubs forget callable classes
-        fn_constructor_args=(processor, folder),
+        fn_constructor_args=(processor, folder, logs.place()),
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=pool.cpus,
         num_gpus=pool.gpus,
     )
     for row in dataset.iter_rows():
-        error = pickle.loads(row["error"]) if row["error"] else None  # noqa: S301  of our worker
+        error: Exception | None = told(row["error"]) if row["error"] else None
+        if row["killed"]:
+            error = KilledWorkersError(str(error))
         yield ShardTask(row["name"]), error
 
 
@@ -160,7 +164,7 @@ def _made_here(
 
     A small job ends before a worker of Ray would have started.
     """
-    writer = ShardWriter(processor, folder)
+    writer = ShardWriter(processor, folder, logs.place())
     try:
         for task in tasks:
             writer.write(task)

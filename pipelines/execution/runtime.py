@@ -44,6 +44,11 @@ class Pool:
     cpus: float = 0.5
     gpus: float = 0.0
 
+    @property
+    def all_gpus(self) -> float:
+        """GPUs of all of them together."""
+        return self.workers * self.gpus
+
 
 class Resources(BaseModel):
     """How many workers do the work, and with what. Never part of a fingerprint."""
@@ -171,7 +176,8 @@ class Runtime:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console) as progress:
+        # A piece of a small data set may hold nothing.
+        with Progress(*columns, console=self.console, disable=total == 0) as progress:
             yield ProgressBar(progress, progress.add_task(step, total=total, unit=unit, note=""))
 
 

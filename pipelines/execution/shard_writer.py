@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
+import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from upath import UPath
 
+from pipelines.execution import logs
 from pipelines.execution.shard_tasks import (
     MadeWith,
     ShardProcessor,
@@ -18,11 +20,13 @@ from pipelines.execution.shard_tasks import (
     is_done,
     record_path,
 )
+from pipelines.execution.told import tell
 from pipelines.store.artifacts import Quarantined
 from pipelines.store.files import storage_errors, write_atomic
 from pipelines.store.shards import Sample, write_shard
-from vitlens_core.errors import TransientError, VitlensError
+from vitlens_core.errors import TransientError
 
+logger = logging.getLogger(__name__)
 _ATTEMPTS = 3  # workers that may be killed by one shard
 
 
@@ -38,30 +42,40 @@ class KilledWorkersError(TransientError):
 class ShardWriter:
     """The Ray Data actor: one processor, one task at a time."""
 
-    def __init__(self, make_processor: Callable[[], ShardProcessor], folder: UPath) -> None:
+    def __init__(
+        self,
+        make_processor: Callable[[], ShardProcessor],
+        folder: UPath,
+        place: Mapping[str, str],
+    ) -> None:
         self.make_processor = make_processor
         self.processor: ShardProcessor | None = None
         self.folder = folder
+        self.place = place  # of its records: the run and step of the process that asked for it
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Make the shard that a row names.
 
-        Ray turns exceptions into tracebacks, so our own errors are returned as values.
+        Ray would pickle exceptions, so they are returned as text.
         """
+        logs.to_stderr()
         try:
             self.write(ShardTask(row["name"]))
-        except VitlensError as error:
-            return {**row, "error": pickle.dumps(error)}
-        return {**row, "error": b""}
+        except Exception as error:  # judged, and raised again, by `bulk`
+            killed = isinstance(error, KilledWorkersError)
+            return {**row, "error": tell(error), "killed": killed}
+        return {**row, "error": "", "killed": False}
 
     def write(self, task: ShardTask) -> None:
         """Make one shard and its record (`StorageError`, and what the processor raises)."""
         with storage_errors(self.folder):
-            if not is_done(self.folder, task.name):  # Ray repeats tasks of a lost node
+            if is_done(self.folder, task.name):  # Ray repeats tasks of a lost node
+                return
+            with logs.where(**self.place, shard=task.name):
                 self._make(task)
 
     def _make(self, task: ShardTask) -> None:
-        attempt = self._count_attempt(task)
+        attempt, began = self._count_attempt(task), time.monotonic()
         self.processor = self.processor or self.make_processor()
         bad: list[Quarantined] = []
         try:
@@ -72,6 +86,13 @@ class ShardWriter:
             write_atomic(record_path(self.folder, task.name), record.model_dump_json().encode())
         finally:  # an error is no death; and another run may have made the same shard meanwhile
             attempt.unlink(missing_ok=True)
+        figures = logs.facts(
+            samples=count,
+            quarantined=len(bad),
+            bytes=entry.size_bytes,
+            seconds=round(time.monotonic() - began, 3),
+        )
+        logger.info("made", extra=figures)
 
     def _count_attempt(self, task: ShardTask) -> UPath:
         """Count an attempt on disk, where the death of this worker does not erase it.

@@ -26,7 +26,7 @@ ASSUMED = {
     "vitlens_core/export.py": ("onnx",),
     "vitlens_core/foundation": ("lit",),
     "vitlens_core/modalities": ("files",),
-    "vitlens_core/readers": ("files",),
+    "vitlens_core/readers": ("files", "meshes"),
     "vitlens_core/rendering": ("render", "cycles"),
     "pipelines": ("pipelines",),
     "pipelines/benchmarks": ("datasets",),

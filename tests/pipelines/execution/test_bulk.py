@@ -154,7 +154,7 @@ def test_workers_lost_with_their_nodes_are_not_the_shards_fault(
     runtime: Runtime, build: Build, log: Path
 ) -> None:
     items: Items = {"a": ("die once",)}
-    writer = ShardWriter(partial(Echo, log, items), build.folder)
+    writer = ShardWriter(partial(Echo, log, items), build.folder, {})
     log.with_suffix(".died").touch()
     lost = [f"gone{number}" for number in range(9)]
     (build.folder / "a.attempt").write_text("\n".join(lost))
