@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import ray
 
 from pipelines.execution.shard_tasks import ShardTask
@@ -46,6 +47,19 @@ class Echo:
             os._exit(1)
         if item == "refuse" and not self.log.with_suffix(".mended").exists():
             raise ConfigError("echo.item: 'refuse' is not understood")
+
+
+@dataclass
+class Hoard:
+    """Takes memory as a large object does, and lets it go."""
+
+    mb: int
+
+    def samples(self, task: ShardTask) -> Iterator[Sample]:
+        # Many arrays, and one that lies behind them: the heap's end cannot be cut off.
+        arrays = [np.ones(2**17) for _ in range(self.mb)]
+        self.kept = np.ones(2**10)
+        yield {"__key__": task.name, "txt": str(len(arrays)).encode()}
 
 
 @dataclass

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
 from pipelines.execution.bulk import build_shards, original_error, write_shards
+from pipelines.execution.cluster import FAST
 from pipelines.execution.runtime import Runtime
 from pipelines.execution.shard_tasks import ShardTask, read_record, tasks_of
 from pipelines.execution.shard_writer import KilledWorkersError, ShardWriter
@@ -163,6 +168,27 @@ def test_workers_lost_with_their_nodes_are_not_the_shards_fault(
     (build.folder / "b.attempt").write_text("\n".join([*lost, "gone9"]))
     with pytest.raises(KilledWorkersError, match="was killed 10 times"):
         writer.write(ShardTask("b"))
+
+
+def test_a_worker_gives_back_what_a_large_object_took(tmp_path: Path) -> None:
+    """In a process with the malloc settings of a local Ray, which keep what is free."""
+    measure = (
+        "import functools, pathlib, psutil; from upath import UPath\n"
+        "from pipelines.execution.shard_tasks import ShardTask\n"
+        "from pipelines.execution.shard_writer import ShardWriter\n"
+        "from tests.pipelines.processors import Hoard\n"
+        f"folder = UPath({str(tmp_path)!r})\n"
+        "writer = ShardWriter(functools.partial(Hoard, 400), folder, {})\n"
+        "before = psutil.Process().memory_info().rss\n"
+        "writer.write(ShardTask('a'))\n"
+        "print((psutil.Process().memory_info().rss - before) / 2**20)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", measure],
+        env=os.environ | FAST, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert float(done.stdout) < 100, "MB"
+    assert read_record(UPath(tmp_path), "a").samples == 1
 
 
 def test_the_error_below_wrappings_is_found() -> None:
