@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.execution.bulk import read_record
+from pipelines.execution.shard_tasks import read_records
 from pipelines.lens.draws import MirrorShares
 from pipelines.lens.neighbours import Neighbours
 from pipelines.lens.shard_table import RowBuffer, SamplePlace, TrainingShard, missing_target
@@ -29,7 +29,7 @@ from pipelines.store.shards import targets_file
 from pipelines.targets.stored import as_floats
 from vitlens_core.errors import ConfigError, IntegrityError
 
-_MOST_LANES = 64
+_MOST_LANES = 4096  # at least as many as workers: those that share a lane each read its shards
 _SHARDS_PER_LANE = 8  # with fewer, lanes would have unequal shares of the samples
 
 
@@ -81,7 +81,7 @@ class TrainingBatches:
         """
         shards = targets.shards("train")
         names = [path.name.removesuffix(".tar") for path in shards]
-        whole = [read_record(targets.folder, name).samples for name in names]
+        whole = [record.samples for record in read_records(targets.folder, names)]
         self.sizes = [max(min(size, 1), round(share * size)) for size in whole]
         wanted = [signal, *map(targets_file, kinds)]
         self.shards = [

@@ -29,7 +29,7 @@ TINY = {
     "signal.side_px": 32,
     "lens.tokenizer": "{patch_px: 16, width: 192}",
     "resources.cpus": 2,
-    "resources.data_workers": 1,
+    "resources.render_workers": 1,
     "resources.threads_per_train_worker": 1,
 }
 

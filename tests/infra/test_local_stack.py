@@ -64,7 +64,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, tiny_lit: str) -> Iterator[S
         pytest.skip(str(missing))
     attributes = smallest(tiny_lit)
     tiny = attributes["profiles"]["tiny"]
-    tiny["resources"] |= {"data_workers": 2, "train_workers": 1}
+    tiny["resources"] |= {"render_workers": 2, "encode_workers": 1, "train_workers": 1}
     tiny["tracking"] = {"loggers": [{"kind": "mlflow"}]}
     workflow = tmp_path_factory.mktemp("workflow") / "workflow.yaml"
     workflow.write_text(yaml.safe_dump(attributes))

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from pipelines.execution.bulk import ShardRecord
 from pipelines.execution.logger import Point, Training
+from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.registry import figures, models, promotion, tracking
 from pipelines.store.artifacts import Quarantined
 from pipelines.store.files import write_atomic
