@@ -208,9 +208,11 @@ def text_encoder(encoder: TextEncoder, temperature: float) -> Encoder:
 
 
 def foundation_encoders(foundation: Foundation) -> dict[str, Encoder]:
-    """Build the encoders of image, video and text, which the foundation encodes itself."""
+    """Build the encoders of image, video and, if it has a text tower, text."""
     temperature = 1 / foundation.logit_scale
     pictures = picture_encoders(foundation, foundation.image_size_px, temperature)
+    if not foundation.has_text:
+        return pictures
     return {**pictures, TEXT.name: text_encoder(foundation, temperature)}
 
 

@@ -41,6 +41,10 @@ class ProjectedFeatures(ProjectedReadout):
         return self.projection(F.normalize(self.features(hidden), dim=-1))
 
     @property
+    def norm(self) -> nn.Module:
+        return self.features.norm
+
+    @property
     def unprojected(self) -> TapFeatures:
         return self.features
 

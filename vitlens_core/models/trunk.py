@@ -5,7 +5,7 @@ the same path: CLS is prepended, the positional table added, then pre-norm, bloc
 The vision transformers of open_clip and timm are wrapped, not written anew, so that their weights
 and their fused attention are used unchanged.
 
-Axes: B batch, T tokens, W width, E embedding.
+Axes: B batch, T tokens, P tokens before them (CLS), W width, E embedding.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ class Readout(nn.Module):
 
     Attributes:
         taps: the blocks it reads, as negative indices, which stay right when blocks are dropped.
+        norm: the norm of a block's output [B, P+T, W] before it is pooled.
     """
 
     taps: tuple[int, ...]
+    norm: nn.Module
 
 
 class ProjectedReadout(Readout, ABC):
@@ -101,11 +103,13 @@ class TapFeatures(Readout):
 class Trunk(nn.Module):
     """ViT blocks with their CLS token, positional table and readout.
 
+    P is 1 with a CLS token, and 0 without one.
+
     Args:
-        cls_token: [W].
-        positions: [1+G², W], the CLS position first.
+        cls_token: [W]; None for a ViT that has none (SigLIP).
+        positions: [P+G², W], the CLS position first.
         norm_pre: applied after the positions are added.
-        blocks: the transformer blocks, each mapping [B, 1+T, W] to the same shape.
+        blocks: the transformer blocks, each mapping [B, P+T, W] to the same shape.
         readout: maps the outputs of the blocks it taps to [B, E].
         patch_kernel: kernel of the ViT's own patch embedding [W, 3, P, P], from which tokenizers
             of pictures can start; it is not one of the trunk's weights.
@@ -113,7 +117,7 @@ class Trunk(nn.Module):
 
     def __init__(
         self,
-        cls_token: Tensor,
+        cls_token: Tensor | None,
         positions: Tensor,
         norm_pre: nn.Module,
         blocks: Iterable[nn.Module],
@@ -124,7 +128,7 @@ class Trunk(nn.Module):
         # A plain attribute, so that it is in no state dictionary, digest or checkpoint.
         self.patch_kernel = None if patch_kernel is None else patch_kernel.detach()
         # Copies: a trunk derived from this one may train its own.
-        self.cls_token = nn.Parameter(cls_token.detach().clone())
+        self.cls_token = None if cls_token is None else nn.Parameter(cls_token.detach().clone())
         self.positions = nn.Parameter(positions.detach().clone())
         self.norm_pre = norm_pre
         self.blocks = nn.ModuleList(blocks)
@@ -132,7 +136,17 @@ class Trunk(nn.Module):
 
     @property
     def width(self) -> int:
-        return self.cls_token.numel()
+        return self.positions.shape[1]
+
+    @property
+    def prefix(self) -> int:
+        """P, the number of tokens before those of the input."""
+        return 0 if self.cls_token is None else 1
+
+    @property
+    def grid_tokens(self) -> int:
+        """G², the tokens of an image of the table's own size."""
+        return len(self.positions) - self.prefix
 
     def without_blocks(self, first: int = 0, last: int = 0) -> Trunk:
         """Return the trunk without its first and last blocks (ViT-Lens-G skips 16 of 48)."""
@@ -147,8 +161,7 @@ class Trunk(nn.Module):
 
     def resized(self, tokens: int) -> Trunk:
         """Return the trunk with its positional table resampled for `tokens`, a square number."""
-        table = torch.cat([self.positions[:1], resample_positions(self.positions[1:], tokens)])
-        return self._with(positions=table)
+        return self._with(positions=self._positions_of(tokens))
 
     def with_readout(self, readout: Readout) -> Trunk:
         """Return the trunk with another readout."""
@@ -170,22 +183,47 @@ class Trunk(nn.Module):
             self.patch_kernel,
         )
 
+    def _positions_of(self, tokens: int) -> Tensor:
+        """Return the table [P+T, W], resampled if the trunk's own has another number of rows."""
+        if tokens == self.grid_tokens:
+            return self.positions
+        before, patches = self.positions.split([self.prefix, self.grid_tokens])
+        return torch.cat([before, resample_positions(patches, tokens)])
+
+    def states(self, groups: Sequence[Tensor], taps: Sequence[int] = (-1,)) -> list[Tensor]:
+        """Return the outputs [B, P+T, W] of the blocks at `taps`, neither normed nor pooled.
+
+        Args:
+            groups: tokens [B, T, W] that the blocks see together, each with the positions of an
+                image of its own; T is the sum of their numbers, each of which is a square.
+            taps: negative indices; -1 is the last block.
+
+        Raises:
+            ConfigError: a block does not exist, or a number of tokens is not a square.
+        """
+        if wrong := [tap for tap in taps if not -len(self.blocks) <= tap < 0]:
+            raise ConfigError(
+                f"block {wrong[0]} does not exist: expected -1 (the last) to -{len(self.blocks)}"
+            )
+        placed = []
+        for tokens in groups:
+            table = self._positions_of(tokens.shape[1])
+            if self.cls_token is not None and not placed:
+                cls = self.cls_token.expand(tokens.shape[0], 1, -1)
+                placed.append(torch.cat([cls, tokens], dim=1) + table)
+            else:
+                placed.append(tokens + table[self.prefix :])
+        x = self.norm_pre(torch.cat(placed, dim=1))
+        outputs = {}
+        for index, block in enumerate(self.blocks, start=-len(self.blocks)):
+            x = block(x)
+            if index in taps:
+                outputs[index] = x
+        return [outputs[tap] for tap in taps]
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Embed tokens [B, T, W]: [B, E], not normalised. T must be a square number."""
-        positions = self.positions
-        # Images of another size than the table's: it is resampled for this call.
-        if tokens.shape[1] != positions.shape[0] - 1:
-            patches = resample_positions(positions[1:], tokens.shape[1])
-            positions = torch.cat([positions[:1], patches])
-        cls = self.cls_token.expand(tokens.shape[0], 1, -1)
-        x = self.norm_pre(torch.cat([cls, tokens], dim=1) + positions)
-        tapped = {len(self.blocks) + tap for tap in self.readout.taps}
-        hidden = []
-        for index, block in enumerate(self.blocks):
-            x = block(x)
-            if index in tapped:
-                hidden.append(x)
-        return self.readout(hidden)
+        return self.readout(self.states([tokens], self.readout.taps))
 
 
 def resample_positions(table: Tensor, tokens: int) -> Tensor:
