@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import transformers as hf
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers.trainers import BpeTrainer
 
 IMAGE = "<image>"
@@ -55,9 +55,10 @@ def tokenizer(ends: bool = False) -> hf.PreTrainedTokenizerFast:
         made.post_processor = processors.TemplateProcessing(
             single="<s> $A </s>", special_tokens=pair
         )
+    made.decoder = decoders.ByteLevel()
     return hf.PreTrainedTokenizerFast(
         tokenizer_object=made, bos_token="<s>", eos_token="</s>", pad_token="<pad>",
-        additional_special_tokens=list(SPECIAL[3:]), model_max_length=77,
+        additional_special_tokens=list(SPECIAL[3:]), model_max_length=77 if ends else 512,
     )  # fmt: skip
 
 

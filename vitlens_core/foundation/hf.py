@@ -210,8 +210,8 @@ def load(spec: str, **sizes: int) -> HfFoundation:
     if family.words is not None and part != "vision":
         tokenizer = _tokenizer(files, spec)
         foundation.texts = Texts(model, tokenizer, family.words)
-    if hasattr(model, "logit_scale"):
-        foundation.scale = nn.Parameter(model.logit_scale.detach().reshape(()).clone())
+    if (scale := dict(model.named_parameters()).get("logit_scale")) is not None:
+        foundation.scale = nn.Parameter(scale.detach().reshape(()).clone())
     return foundation
 
 

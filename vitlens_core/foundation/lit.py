@@ -41,7 +41,7 @@ class ProjectedFeatures(ProjectedReadout):
         return self.projection(F.normalize(self.features(hidden), dim=-1))
 
     @property
-    def norm(self) -> nn.Module:
+    def final_norm(self) -> nn.Module:
         return self.features.norm
 
     @property

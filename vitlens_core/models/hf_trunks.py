@@ -83,6 +83,10 @@ class Pooled(Readout):
     def forward(self, hidden: Sequence[Tensor]) -> Tensor:
         return self.pool(self.norm(hidden[0]))
 
+    @property
+    def final_norm(self) -> nn.Module:
+        return self.norm
+
 
 class PooledEmbedding(ProjectedReadout):
     """Pools, then projects to [B, E]; without a projection E is W."""
@@ -99,7 +103,7 @@ class PooledEmbedding(ProjectedReadout):
         return self.projection(self.pooled(hidden))
 
     @property
-    def norm(self) -> nn.Module:
+    def final_norm(self) -> nn.Module:
         return self.pooled.norm
 
     @property
@@ -186,9 +190,7 @@ def siglip_tower(vision: Any) -> VisionTower:
         embeddings.position_embedding.weight,
         nn.Identity(),
         [_Block(layer, masks=1) for layer in vision.encoder.layers],
-        PooledEmbedding(
-            Pooled(vision.post_layernorm, vision.head), nn.Identity(), (width, width)
-        ),
+        PooledEmbedding(Pooled(vision.post_layernorm, vision.head), nn.Identity(), (width, width)),
         embeddings.patch_embedding.weight,
     )
     patch_px = vision.config.patch_size
@@ -196,7 +198,7 @@ def siglip_tower(vision: Any) -> VisionTower:
 
 
 class _QwenPatches(nn.Module):
-    """Qwen2-VL's patch embedding: an image is a film of equal frames, in the order of its merger."""
+    """Qwen2-VL's patch embedding: an image is a film of equal frames, cut as its merger reads."""
 
     def __init__(self, embed: Any, merge: int) -> None:
         super().__init__()

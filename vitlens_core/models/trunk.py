@@ -22,19 +22,22 @@ from torch import Tensor, nn
 from vitlens_core.errors import ConfigError
 
 
-class Readout(nn.Module):
+class Readout(nn.Module, ABC):
     """Turns the outputs of some blocks into an embedding.
 
     Attributes:
         taps: the blocks it reads, as negative indices, which stay right when blocks are dropped.
-        norm: the norm of a block's output [B, P+T, W] before it is pooled.
     """
 
     taps: tuple[int, ...]
-    norm: nn.Module
+
+    @property
+    @abstractmethod
+    def final_norm(self) -> nn.Module:
+        """The norm of a block's output [B, P+T, W] before it is pooled."""
 
 
-class ProjectedReadout(Readout, ABC):
+class ProjectedReadout(Readout):
     """A readout that ends in the foundation's projection, which a trained head can replace."""
 
     @property
@@ -62,6 +65,10 @@ class ClsFeatures(Readout):
 
     def forward(self, hidden: Sequence[Tensor]) -> Tensor:
         return self.norm(hidden[0][:, 0])
+
+    @property
+    def final_norm(self) -> nn.Module:
+        return self.norm
 
 
 class ClsReadout(ClsFeatures, ProjectedReadout):
@@ -98,6 +105,10 @@ class TapFeatures(Readout):
     def forward(self, hidden: Sequence[Tensor]) -> Tensor:
         normed = [self.norm(h) for h in hidden]
         return torch.cat([part for h in normed for part in (h[:, 0], h[:, 1:].mean(1))], dim=-1)
+
+    @property
+    def final_norm(self) -> nn.Module:
+        return self.norm
 
 
 class Trunk(nn.Module):
