@@ -151,6 +151,9 @@ MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
 }
 
 
+OWL = {"owlvit": "OwlViTImageProcessor", "owlv2": "Owlv2ImageProcessor"}
+
+
 def write(kind: str, folder: Path, seed: int = 0) -> Path:
     """Write one of `MODELS` as a folder: config, safetensors, tokenizers, preprocessing."""
     model, words = MODELS[kind]()
@@ -159,7 +162,9 @@ def write(kind: str, folder: Path, seed: int = 0) -> Path:
         words.save_pretrained(folder)
     if kind == "instructblip":
         tokenizer().save_pretrained(folder / "qformer_tokenizer")
-    pixels = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4], "size": 16}
+    pixels: dict[str, Any] = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+    if kind in OWL:
+        pixels |= {"image_processor_type": OWL[kind], "size": {"height": 16, "width": 16}}
     (folder / "preprocessor_config.json").write_text(json.dumps(pixels))
     return folder
 

@@ -37,6 +37,8 @@ from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.reference_config import ConfigSource
 from vitlens_core.precision import Precision, autocast
 from vitlens_core.readers import notes
+from vitlens_core.readers.pictures import read_rgb
+from vitlens_core.signals.checks import raw_pixels
 
 Prepare = Callable[[object, Mapping[str, object]], Stored]
 
@@ -240,6 +242,20 @@ class Model(Pretrained, Verbs):
         """
         prepare, items = self._reading(name, trusted), _listed(name, given)
         return [_prepared(name, prepare, index, item, {}) for index, item in enumerate(items)]
+
+    def raw_image(self, picture: object, *, trusted: bool = True) -> np.ndarray:
+        """Read a picture in its full size: uint8 RGB [H, W, 3].
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        if isinstance(picture, str | Path) and not trusted:
+            if self._untrusted is None:
+                self._untrusted = UntrustedReader()
+            return self._untrusted.read_raw("image", Path(picture))
+        if isinstance(picture, str | Path):
+            return read_rgb(picture)
+        return raw_pixels(np.asarray(picture), "an RGB image", "H", "W", 3)
 
     @torch.inference_mode()
     def embed(self, name: str, prepared: Sequence[Stored]) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,6 +20,9 @@ from vitlens_core import modalities
 from vitlens_core.captions import class_prompts
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.plugins.ask import open_question_model
+from vitlens_core.plugins.detect import open_detector, windows
+from vitlens_core.plugins.detect.detections import Detections
+from vitlens_core.plugins.detect.owl import LEAST_SCORE, OwlDetector
 
 if TYPE_CHECKING:
     from vitlens_core.api.model import Model
@@ -121,6 +125,47 @@ class Verbs:
         opened = _opened(by)
         parts, _ = _parts(self, opened, _by_modality(self, signal), fusion, trusted=trusted)
         return opened.stream(parts, question, fusion, **options)
+
+    def detect(
+        self: Model,
+        picture: object,
+        queries: Mapping[str, object],
+        *,
+        by: OwlDetector | str | Path | None = None,
+        least: float | None = None,
+        trusted: bool = True,
+    ) -> Detections:
+        """Find in a picture what queries of any modality mean.
+
+        Args:
+            picture: a file, uint8 RGB [H, W, 3], or a picture of Pillow.
+            queries: {modality: one input or a list}; numbered in this order.
+            by: a detector (`open_detector`), its folder or name. Without it windows of the
+                picture are embedded by the foundation, and scores are cosines.
+            least: the lowest score that counts.
+
+        Raises:
+            ConfigError: an extra is missing, or the model encodes no images.
+            CheckpointError: a lens was trained into other towers than the detector's.
+            InputError: an input cannot be read, or queries have another width.
+        """
+        if not queries:
+            raise InputError("expected queries by modality, found none")
+        seen = self.raw_image(picture, trusted=trusted)
+        if by is None:
+            of_queries = torch.cat(list(self.encode(queries, trusted=trusted).values()))
+            found = windows.detect(seen, of_queries, self._embed_crops)
+            return found if least is None else found.best(len(found.scores), least)
+        detector = open_detector(by) if isinstance(by, str | Path) else by
+        for name in queries:
+            # Words go through the text tower that lies beside the trunk of image.
+            checked = name if name != "text" else "image"
+            detector.check(self.token_source(checked).trunk, f"the model's {name}")
+        of_queries = torch.cat(list(self.encode(queries, trusted=trusted).values()))
+        return detector.detect(seen, of_queries, LEAST_SCORE if least is None else least)
+
+    def _embed_crops(self: Model, crops: Sequence[np.ndarray]) -> Tensor:
+        return self.encode({"image": list(crops)})["image"]
 
 
 def _by_modality(model: Model, signal: object) -> dict[str, object]:

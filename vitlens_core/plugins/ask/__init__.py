@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vitlens_core.errors import CheckpointError, ConfigError, unknown
+from vitlens_core.errors import ConfigError, unknown
 from vitlens_core.extras import require
 from vitlens_core.foundation.hf_files import ModelFiles
+from vitlens_core.plugins.opening import opened
 
 if TYPE_CHECKING:
     from vitlens_core.plugins.ask.base import QuestionModel
@@ -55,29 +56,7 @@ def open_question_model(
         )
     class_name, module, adapter = ADAPTERS[kind]
     opener = getattr(transformers, class_name)
-    model = _opened(opener, source, dtype).to(device).eval().requires_grad_(False)
+    model = opened(opener, source, dtype).to(device)
     words = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     chosen = getattr(importlib.import_module(f"{__name__}.{module}"), adapter)
     return chosen(source, model, words)
-
-
-def _opened(opener: Any, source: str, dtype: str) -> Any:
-    try:
-        model, report = opener.from_pretrained(
-            source,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{source} cannot be opened: {error}") from error
-    except RuntimeError as error:
-        raise CheckpointError(f"{source}: its weights do not fit its config: {error}") from error
-    wrong = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
-    # Counters that old releases saved; they are computed now.
-    if wrong := [name for name in wrong if "position_ids" not in str(name)]:
-        raise CheckpointError(
-            f"{source}: its weights do not fit its config; missing or left over: {wrong[:5]}"
-        )
-    return model
