@@ -2,7 +2,8 @@
 
 It works with any foundation and needs no further model. Windows of four sizes slide over the
 picture; each is drawn together around what differs from the picture's rim, dropped if it cuts a
-thing, embedded as an image, and scored by its cosine to every query. It is slow (some 150 windows a picture) and coarse.
+thing, embedded as an image, and scored by its cosine to every query. It is coarse, and needs a
+plain ground to tell where a thing ends.
 
 Axes: H height, W width, N windows, Q queries, E embedding.
 """
