@@ -26,11 +26,13 @@ class TokenSource:
         trunk: the trunk that sees them.
         inputs: stored inputs → what the trunk is fed, [B, T, W], without positions.
         states: stored inputs and taps → the blocks' outputs, [B, K, N, W], not normed.
+        spec: of the foundation, for images; a lens's own is in its checkpoint.
     """
 
     trunk: Trunk
     inputs: Callable[[Sequence[Any]], Tensor]
     states: Callable[[Sequence[Any], Sequence[int]], Tensor]
+    spec: str = ""
 
 
 def lens_tokens(tower: Tower, prepare: Callable[[Tensor], Tensor]) -> TokenSource:
@@ -57,4 +59,4 @@ def image_tokens(foundation: Foundation) -> TokenSource:
     def states(stored: Sequence[np.ndarray], taps: Sequence[int]) -> Tensor:
         return torch.stack(foundation.trunk.states([inputs(stored)], taps), dim=1)
 
-    return TokenSource(foundation.trunk, inputs, states)
+    return TokenSource(foundation.trunk, inputs, states, foundation.spec)

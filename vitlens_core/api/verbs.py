@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +23,11 @@ from vitlens_core.plugins.ask import open_question_model
 from vitlens_core.plugins.detect import open_detector, windows
 from vitlens_core.plugins.detect.detections import Detections
 from vitlens_core.plugins.detect.owl import LEAST_SCORE, OwlDetector
+from vitlens_core.plugins.imagine import Decoder, ImageStatistics, open_decoder
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from vitlens_core.api.model import Model
     from vitlens_core.plugins.ask.base import Fusion, QuestionModel
 
@@ -84,7 +87,7 @@ class Verbs:
         answers: Sequence[str] = (),
         fusion: Fusion | None = None,
         trusted: bool = True,
-        **options: object,
+        **options: Any,
     ) -> list[Answer]:
         """Answer a question about each of B signals; nothing of the question model is trained.
 
@@ -119,7 +122,7 @@ class Verbs:
         by: QuestionModel | str | Path,
         fusion: Fusion | None = None,
         trusted: bool = True,
-        **options: object,
+        **options: Any,
     ) -> Iterator[str]:
         """Answer a question about one signal, piece by piece; arguments and errors as `ask`."""
         opened = _opened(by)
@@ -166,6 +169,86 @@ class Verbs:
 
     def _embed_crops(self: Model, crops: Sequence[np.ndarray]) -> Tensor:
         return self.encode({"image": list(crops)})["image"]
+
+    def decoder(
+        self: Model,
+        source: str | Path,
+        *,
+        encoder: str | Path | None = None,
+        adapter: str | Path | None = None,
+        device: str = "cpu",
+    ) -> Decoder:
+        """Open a diffusion decoder for `imagine`; it must have been trained with the foundation.
+
+        Args:
+            source: folder or name of a pipeline of diffusers: unCLIP, Kandinsky 2.2 or Stable
+                Diffusion.
+            encoder: the decoder's image encoder, where it neither lies in its folder nor is known.
+            adapter: the safetensors file of an IP-Adapter, on Stable Diffusion.
+
+        Raises:
+            ConfigError: diffusers is not installed, or it is no such pipeline.
+            CheckpointError: it was trained with another foundation.
+        """
+        image = self.token_source("image")
+        return open_decoder(
+            source, image.spec, image.trunk, encoder=encoder, adapter=adapter, device=device
+        )
+
+    def imagine(
+        self: Model,
+        inputs: Mapping[str, object],
+        *,
+        by: Decoder,
+        statistics: ImageStatistics,
+        weights: Mapping[str, float] | None = None,
+        strength: float = 1.0,
+        trusted: bool = True,
+        **options: Any,
+    ) -> list[Image.Image]:
+        """Draw what inputs mean: one picture for each index of the inputs.
+
+        Args:
+            inputs: as `encode` takes them; of several modalities, those of one index together.
+            by: what `decoder` opened.
+            statistics: of the foundation (`ImageStatistics.measure`).
+            weights: by modality, of either sign; by default all 1.
+            strength: share of the gap between modalities that is closed.
+            options: `seed`, `steps`, and those of the pipeline.
+
+        Raises:
+            InputError: an input cannot be read, or the weighted embeddings cancel out.
+        """
+        embedded = self.encode(inputs, trusted=trusted)
+        # Each is moved from its own cone to that of images first: a sum has no modality.
+        moved = {
+            name: F.normalize(statistics.corrected(vectors, name, strength), dim=-1)
+            for name, vectors in embedded.items()
+        }
+        fused = self.fuse(moved, weights)
+        return by.draw(statistics.corrected(fused, "image"), statistics.empty, **options)
+
+    def retrieve(
+        self: Model,
+        inputs: Mapping[str, object],
+        among: Sequence[str | Path],
+        *,
+        weights: Mapping[str, float] | None = None,
+        count: int = 1,
+        trusted: bool = True,
+    ) -> list[list[tuple[str | Path, float]]]:
+        """Find the pictures nearest to the embedding that `imagine` would draw, with cosines.
+
+        Raises:
+            InputError: an input or a picture cannot be read.
+        """
+        fused = self.fuse(self.encode(inputs, trusted=trusted), weights)
+        pictures = self.encode({"image": list(among)}, trusted=trusted)["image"]
+        best = self.similarity(fused, pictures).topk(min(count, len(among)), dim=-1)
+        return [
+            [(among[index], value) for index, value in zip(row, values, strict=True)]
+            for row, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
 
 
 def _by_modality(model: Model, signal: object) -> dict[str, object]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -90,10 +90,15 @@ class Foundation(nn.Module, ABC):
 
     def digest(self) -> str:
         """Compute the space's identity: SHA-256 of every tensor's name, shape, type and bytes."""
-        sha = hashlib.sha256()
-        # Sorted: the order in which modules are registered is no part of the identity.
-        for name, tensor in sorted(self.state_dict().items()):
-            sha.update(f"{name}{list(tensor.shape)}{tensor.dtype}".encode())
-            # As bytes, since numpy has no bfloat16; flat first, since a scalar has no byte view.
-            sha.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-        return sha.hexdigest()
+        return digest_of(self.state_dict())
+
+
+def digest_of(state: Mapping[str, Tensor]) -> str:
+    """Compute the SHA-256 of every tensor's name, shape, type and bytes."""
+    sha = hashlib.sha256()
+    # Sorted: the order in which modules are registered is no part of the identity.
+    for name, tensor in sorted(state.items()):
+        sha.update(f"{name}{list(tensor.shape)}{tensor.dtype}".encode())
+        # As bytes, since numpy has no bfloat16; flat first, since a scalar has no byte view.
+        sha.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()

@@ -83,19 +83,14 @@ def command(
 
 def _print(console: Console, found: Detections, names: list[str], as_json: bool) -> None:
     rows = [
-        {
-            "query": names[int(q)],
-            "score": round(float(s), 4),
-            "box": [round(float(v), 1) for v in b],
-        }
-        for b, s, q in zip(found.boxes, found.scores, found.queries, strict=True)
+        (names[int(query)], round(float(score), 4), [round(float(value), 1) for value in box])
+        for box, score, query in zip(found.boxes, found.scores, found.queries, strict=True)
     ]
     if as_json:
-        click.echo(json.dumps(rows))
+        click.echo(json.dumps([{"query": q, "score": s, "box": b} for q, s, b in rows]))
         return
-    for row in rows:
-        box = ", ".join(f"{value:g}" for value in row["box"])
-        console.print(f"{row['score']:.3f}  {shown(row['query'])}  [{box}]", markup=False)
+    for query, score, box in rows:
+        console.print(f"{score:.3f}  {query}  {box}", markup=False, highlight=False)
     if not rows:
         console.print("nothing found")
 
