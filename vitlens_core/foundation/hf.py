@@ -240,7 +240,8 @@ def _tokenizer(files: ModelFiles, spec: str) -> Any:
     transformers = require("transformers", "ask", "a foundation hf:…")
     try:
         return transformers.AutoTokenizer.from_pretrained(files.source, trust_remote_code=False)
-    except (ImportError, OSError, ValueError) as error:
+    except (AttributeError, ImportError, OSError, TypeError, ValueError) as error:
+        # The first and fourth: what transformers gives where a tokenizer's files are missing.
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(f"{spec}: its tokenizer cannot be opened: {reason}") from error
 

@@ -67,4 +67,6 @@ def _show(console: Console, name: str, said: Answer) -> None:
     how = f"by {said.by}"
     if said.by == WITHOUT_MODEL:
         how = f"zero-shot, no question model; probability {said.probability:.2f}"
-    console.print(f"{shown(name)}: [bold]{shown(said.text)}[/] [dim]({shown(how)})[/]")
+    console.print(
+        f"{shown(name)}: [bold]{shown(said.text)}[/] [dim]({shown(how)})[/]", soft_wrap=True
+    )

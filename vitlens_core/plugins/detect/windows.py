@@ -1,6 +1,6 @@
 """Detection without a detector: windows of the picture are embedded, and compared with queries.
 
-It works with any foundation and needs no further model. Windows of four sizes slide over the
+It works with any foundation and needs no further model. Windows of several sizes slide over the
 picture; each is drawn together around what differs from the picture's rim, dropped if it cuts a
 thing, embedded as an image, and scored by its cosine to every query. It is coarse, and needs a
 plain ground to tell where a thing ends.
@@ -19,13 +19,15 @@ from torch import Tensor
 from vitlens_core.plugins.detect.detections import Detections, overlap
 
 # Of the picture's shorter side.
-SIZES = (0.25, 0.35, 0.5, 0.7)
-STEPS_PER_WINDOW = 3
+SIZES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+STEPS_PER_WINDOW = 8
 # Grey levels; less is noise of compression.
 _DIFFERENT = 12
 _SMALLEST_PX = 8
 # Windows that were drawn together around the same thing are one.
 _SAME = 0.9
+# Where no window holds a thing whole, a coarser choice of them keeps the work bounded.
+_NEAR = 0.6
 
 EmbedImages = Callable[[Sequence[np.ndarray]], Tensor]
 
@@ -70,9 +72,10 @@ def propose(picture: np.ndarray) -> Tensor:
     # A window that cuts a thing shows a part of it; where all do, the picture has no plain ground.
     whole = [box for box in boxes if not _cuts(differs, box)]
     kept: list[list[int]] = []
-    for box in whole or boxes:
-        if not (kept and overlap(_boxes([box]), _boxes(kept)).max() > _SAME):
-            kept.append(box)
+    same = _SAME if whole else _NEAR
+    for box in dict.fromkeys(whole or boxes):
+        if not (kept and overlap(_boxes([box]), _boxes(kept)).max() > same):
+            kept.append(list(box))
     return torch.tensor(kept or [[0, 0, width, height]])
 
 
@@ -85,14 +88,16 @@ def _windows(height: int, width: int) -> Iterator[tuple[int, int, int]]:
                 yield left, top, side
 
 
-def _drawn_together(differs: np.ndarray, left: int, top: int, side: int) -> list[int] | None:
+def _drawn_together(
+    differs: np.ndarray, left: int, top: int, side: int
+) -> tuple[int, int, int, int] | None:
     """Shrink a window to what differs from the ground; None if that is next to nothing."""
     inside = differs[top : top + side, left : left + side]
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     if len(rows) < _SMALLEST_PX or len(columns) < _SMALLEST_PX:
         return None
     x, y = left + int(columns[0]), top + int(rows[0])
-    return [x, y, left + int(columns[-1]) + 1, top + int(rows[-1]) + 1]
+    return x, y, left + int(columns[-1]) + 1, top + int(rows[-1]) + 1
 
 
 def _cuts(differs: np.ndarray, box: Sequence[int]) -> bool:
