@@ -7,13 +7,19 @@ every shard, commits the artifacts and goes on.
 """
 
 # Without postponed annotations: Dagster looks at the type of an asset's `context` itself.
+from collections.abc import Sequence
+
 import dagster as dg
 
 from pipelines.flow import run_piece
+from pipelines.store.artifacts import Artifact
 from pipelines.store.pieces import Piece, pieces
 from workflows.settings import RunSettings, run_config
 from workflows.spec import Pieces, Workflow
 from workflows.workplace import Workplace
+
+# What is counted of a piece; the names of steps are the places of its artifacts.
+COUNTED = ("shards built", "samples", "quarantined")
 
 
 def backfill_of(workflow: Workflow, division: Pieces) -> dg.Definitions:
@@ -25,6 +31,7 @@ def backfill_of(workflow: Workflow, division: Pieces) -> dg.Definitions:
         key=key,
         partitions_def=partitions,
         group_name=workflow.modality,
+        owners=workflow.owners,
         description="Ranges of shards, built ahead of the run that uses them.",
         kinds={"ray"},
     )
@@ -37,18 +44,16 @@ def backfill_of(workflow: Workflow, division: Pieces) -> dg.Definitions:
         runtime = settings.runtime(config)
         piece = Piece.parse(context.partition_key)
         parts = run_piece(workflow.steps, runtime, config, piece, workplace.run_step)
-        shards = parts[-1]
+        made = dict(zip(COUNTED, _counts(parts), strict=True))
         return dg.MaterializeResult(
             metadata={
-                "shards": len(shards.shards()),
-                "samples": shards.manifest.counts["samples"],
-                "quarantined": sum(len(part.manifest.quarantined) for part in parts),
+                **made,
                 **{a.manifest.step: dg.MetadataValue.path(str(a.folder)) for a in parts},
             }
         )
 
     job = dg.define_asset_job(
-        f"{workflow.modality}_pieces",
+        job_name(workflow.modality),
         selection=dg.AssetSelection.assets(key),
         partitions_def=partitions,
         description=f"Builds the data of {workflow.modality} piece by piece.",
@@ -56,3 +61,14 @@ def backfill_of(workflow: Workflow, division: Pieces) -> dg.Definitions:
         executor_def=dg.in_process_executor,
     )
     return dg.Definitions(assets=[build], jobs=[job])
+
+
+def job_name(modality: str) -> str:
+    """Return the name of the job that builds a modality's pieces."""
+    return f"{modality}_pieces"
+
+
+def _counts(parts: Sequence[Artifact]) -> tuple[int, int, int]:
+    shards = parts[-1]
+    quarantined = sum(len(part.manifest.quarantined) for part in parts)
+    return len(shards.shards()), shards.manifest.counts["samples"], quarantined

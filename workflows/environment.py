@@ -16,6 +16,8 @@ _QUIET = {
     "PYTHONWARNINGS": "ignore",
     "TOKENIZERS_PARALLELISM": "false",
 }
+# Dagster knows schedules by it, so it is the same wherever and however they are served.
+CODE_LOCATION = "vitlens"
 # One run at a time from the UI: two runs would compete for the machine's cores and its one Ray.
 _DAGSTER_YAML = """\
 nux:

@@ -43,12 +43,20 @@ _READY_S = 30
 class Front:
     """The guarded port of one server."""
 
-    def __init__(self, name: str, socket: Path, port: int, tell: Callable[[str], None]) -> None:
-        """`tell` shows a link; a new one after each that was used."""
+    def __init__(
+        self, name: str, socket: Path, port: int, tell: Callable[[str], None], landing: str = ""
+    ) -> None:
+        """Guard a server.
+
+        Args:
+            tell: shows a link; a new one after each that was used.
+            landing: where the link leads, below `/`.
+        """
         self.name = name
         self.port = port
         self._socket = socket
         self._tell = tell
+        self._landing = landing
         self._session = secrets.token_urlsafe(32)
         self._code = secrets.token_urlsafe(32)
         self._cookie = f"vitlens-{name}-{port}"
@@ -101,7 +109,7 @@ class Front:
     def _let_in(self) -> web.Response:
         self._code = secrets.token_urlsafe(32)
         self._tell(f"{self.name} was opened; for another browser: {self.link}")
-        answer = web.HTTPSeeOther("/", headers=_ADDED)
+        answer = web.HTTPSeeOther(f"/{self._landing}", headers=_ADDED)
         answer.set_cookie(self._cookie, self._session, httponly=True, samesite="Strict")
         raise answer
 

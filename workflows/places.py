@@ -94,12 +94,17 @@ def _ray_remarks(config: RunConfig) -> list[str]:
             f"RAY_ADDRESS={address} is not used: resources.data_workers and train_workers are 0, "
             "so that all steps run in this process"
         ]
+    require_ray_answer(address)
+    return []
+
+
+def require_ray_answer(address: str) -> None:
+    """Ask the Ray cluster at an address of RAY_ADDRESS (`TransientError`: none answers)."""
     if address in _NO_SERVER:
-        return []
+        return
     parts = urlsplit(address if "//" in address else f"//{address}")
     try:
-        with socket.create_connection((parts.hostname or "", parts.port or 6379), _TIMEOUT_S):
-            return []
+        socket.create_connection((parts.hostname or "", parts.port or 6379), _TIMEOUT_S).close()
     except (OSError, ValueError) as error:
         raise TransientError(
             f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); start it, correct the "

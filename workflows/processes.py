@@ -1,4 +1,4 @@
-"""processes: ends runs that Dagster lists as started although their process is gone.
+"""processes: opens Dagster's history, and ends runs whose process is gone.
 
 A killed run stays "started" in Dagster's history for ever. As only one run may be active at a
 time, no other run would leave the queue. Every run therefore records its process as a tag.
@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import dagster as dg
 
 from pipelines.store.files import process_started
+from pipelines.store.home import Home
+from workflows.environment import dagster_folder
 
 PROCESS_TAG = "vitlens/process"
 _STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _UNFINISHED = [*_STARTED, *map(dg.DagsterRunStatus, ("QUEUED", "NOT_STARTED", "STARTING"))]
+
+
+@contextmanager
+def history(home: Home) -> Generator[dg.DagsterInstance]:
+    """Open the history of a home: its runs, schedules and sensors."""
+    os.environ["DAGSTER_HOME"] = str(dagster_folder(home))
+    with dg.DagsterInstance.get() as instance:
+        yield instance
 
 
 def process_tag() -> dict[str, str]:

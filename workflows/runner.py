@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import cache
@@ -14,10 +13,12 @@ from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionI
 
 from pipelines.flow import STEP_NAMES
 from pipelines.store.artifacts import Artifact
+from pipelines.store.pieces import Piece
 from workflows.artifact_io import LEFT_OUT, artifact_of
+from workflows.backfill import COUNTED, job_name
 from workflows.definitions import LOG_FILE, defs
-from workflows.environment import dagster_folder
-from workflows.processes import end_abandoned
+from workflows.processes import end_abandoned, history
+from workflows.retries import COMMAND_LINE, FROM
 from workflows.settings import run_config
 from workflows.spec import load_workflow
 from workflows.workplace import Workplace
@@ -89,22 +90,42 @@ def evaluate(
     return {name: artifacts[key] for name, key in keys.items() if key in artifacts}
 
 
+def build_piece(
+    workplace: Workplace, modality: str, profile: str, overrides: Sequence[str], piece: Piece
+) -> dict[str, int]:
+    """Build one piece of a modality's data set.
+
+    Returns:
+        How many shards and samples it has, and how many are quarantined.
+
+    Raises:
+        Exception: as `execute`.
+    """
+    job = definitions().resolve_job_def(job_name(modality))
+    settings = run_config(modality, profile, overrides)
+    result = _run(workplace, job, settings, partition=str(piece))
+    [event] = result.get_asset_materialization_events()
+    shown = event.step_materialization_data.materialization.metadata
+    return {name: int(str(shown[name].value)) for name in COUNTED}
+
+
 def _run(
     workplace: Workplace,
     job: dg.JobDefinition,
     settings: Mapping[str, object],
     asset_selection: Sequence[dg.AssetKey] | None = None,
     tags: Mapping[str, str] | None = None,
+    partition: str | None = None,
 ) -> dg.ExecuteInProcessResult:
-    os.environ["DAGSTER_HOME"] = str(dagster_folder(workplace.home))
-    with dg.DagsterInstance.get() as instance, workplace.entered():
+    with history(workplace.home) as instance, workplace.entered():
         end_abandoned(instance)
         try:
             return job.execute_in_process(
                 {**settings, "loggers": {LOG_FILE: {}}},
                 instance,
+                partition_key=partition,
                 asset_selection=asset_selection,
-                tags={"vitlens/from": "command line", **(tags or {})},
+                tags={FROM: COMMAND_LINE, **(tags or {})},
             )
         except DagsterExecutionInterruptedError as error:
             raise KeyboardInterrupt from error

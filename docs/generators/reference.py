@@ -101,6 +101,9 @@ def _modality(modality: Modality) -> str:
         lines += [first_paragraph(config), ""]
         if config.model_fields:
             lines += [settings_table(config, path, anchor=f"{modality.name}."), ""]
+        for name, inner in sections(config).items():
+            lines += [first_paragraph(inner), ""]
+            lines += [settings_table(inner, f"{path}{name}.", anchor=f"{modality.name}."), ""]
     lines += [f"Files: {names(modality.takes)}.", ""]
     options = list(inspect.signature(modality.read).parameters)[1:]  # after the path
     lines += [f"Stored as `{modality.signal_file}`.", ""]

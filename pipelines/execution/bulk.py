@@ -8,21 +8,25 @@ job goes on at the shards that have none. A sample that can never be used is yie
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 from upath import UPath
 
+from pipelines.execution import logs
 from pipelines.execution.cluster import connect
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.told import tell, told
 from pipelines.store.artifacts import Artifact, Build, Quarantined
 from pipelines.store.files import FileEntry, storage_errors, write_atomic
 from pipelines.store.shards import Sample, write_shard
 from vitlens_core.errors import TransientError, VitlensError
 
+logger = logging.getLogger(__name__)
 _ATTEMPTS = 3  # workers that may be killed by one shard
 
 
@@ -98,7 +102,8 @@ def write_shards(
         needs_gpu: whether a worker takes `resources.gpus_per_worker`.
 
     Raises:
-        VitlensError: what a processor raised, unchanged.
+        VitlensError: what a processor raised, as the nearest class of `vitlens_core.errors`.
+        WorkerError: a processor failed in a way that nobody foresaw.
         TransientError: the workers of a shard were killed repeatedly.
         StorageError: the store cannot be read or written.
     """
@@ -138,31 +143,39 @@ def _record_path(folder: UPath, name: str) -> UPath:
 class _ShardWriter:
     """The Ray Data actor: one processor, one task at a time."""
 
-    def __init__(self, make_processor: Callable[[], ShardProcessor], folder: UPath) -> None:
+    def __init__(
+        self,
+        make_processor: Callable[[], ShardProcessor],
+        folder: UPath,
+        place: Mapping[str, str],
+    ) -> None:
         self.make_processor = make_processor
         self.processor: ShardProcessor | None = None
         self.folder = folder
+        self.place = place  # of its records: the run and step of the process that asked for it
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Make the shard that a row names.
 
-        Ray turns exceptions into tracebacks, so our own errors are returned as values.
+        Ray would pickle exceptions, so they are returned as text.
         """
+        logs.to_stderr()
         try:
             record = self.write(ShardTask(row["name"]))
-        except VitlensError as error:
-            return {"record": "", "error": pickle.dumps(error)}
-        return {"record": record.model_dump_json(), "error": b""}
+        except Exception as error:  # raised again by `_run`
+            return {"record": "", "error": tell(error)}
+        return {"record": record.model_dump_json(), "error": ""}
 
     def write(self, task: ShardTask) -> ShardRecord:
         """Make one shard and its record (`StorageError`, and what the processor raises)."""
         with storage_errors(self.folder):
             if is_done(self.folder, task.name):
                 return read_record(self.folder, task.name)  # Ray repeats tasks of a lost node
-            return self._make(task)
+            with logs.where(**self.place, shard=task.name):
+                return self._make(task)
 
     def _make(self, task: ShardTask) -> ShardRecord:
-        attempt = self._count_attempt(task)
+        attempt, began = self._count_attempt(task), time.monotonic()
         self.processor = self.processor or self.make_processor()
         bad: list[Quarantined] = []
         good = _set_aside(self.processor.samples(task), bad)
@@ -170,6 +183,13 @@ class _ShardWriter:
         record = ShardRecord(file=entry, samples=count, quarantined=tuple(bad))
         write_atomic(_record_path(self.folder, task.name), record.model_dump_json().encode())
         attempt.unlink(missing_ok=True)  # another run may have made the same shard meanwhile
+        figures = logs.facts(
+            samples=count,
+            quarantined=len(bad),
+            bytes=entry.size_bytes,
+            seconds=round(time.monotonic() - began, 3),
+        )
+        logger.info("made", extra=figures)
         return record
 
     def _count_attempt(self, task: ShardTask) -> UPath:
@@ -218,7 +238,7 @@ def _run(
     rows = [{"name": task.name} for task in tasks]
     dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         _ShardWriter,  # ty: ignore[invalid-argument-type]  Ray's stubs forget callable classes
-        fn_constructor_args=(processor, folder),
+        fn_constructor_args=(processor, folder, logs.place()),
         compute=ray.data.ActorPoolStrategy(size=workers),
         # A pool as large as the CPU count would starve Ray Data's own tasks and deadlock.
         num_cpus=0.5,
@@ -226,7 +246,7 @@ def _run(
     )
     for row in dataset.iter_rows():
         if row["error"]:
-            raise pickle.loads(row["error"])  # noqa: S301  written by our own worker
+            raise told(row["error"])
         yield ShardRecord.model_validate_json(row["record"])
 
 
@@ -237,7 +257,7 @@ def _run_here(
 
     A small job ends before a worker of Ray would have started.
     """
-    writer = _ShardWriter(processor, folder)
+    writer = _ShardWriter(processor, folder, logs.place())
     try:
         for task in tasks:
             yield writer.write(task)

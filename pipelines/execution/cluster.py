@@ -11,7 +11,6 @@ import atexit
 import logging
 import os
 import secrets
-import shutil
 import tempfile
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from pipelines.execution.runtime import Resources
 from vitlens_core.errors import VitlensError
+from vitlens_core.scratch import Scratch
 
 ADDRESS = "RAY_ADDRESS"
 _QUIET = {
@@ -111,19 +111,16 @@ def _local(resources: Resources) -> dict[str, Any]:
 def _private_folder() -> Path:
     """Make a folder that only this user can enter; it is deleted with this process."""
     root = tempfile.gettempdir()
-    folder = Path(
-        tempfile.mkdtemp(prefix="vitlens-ray-", dir=root if len(root) < _LONGEST_TEMP else "/tmp")  # noqa: S108
-    )
-    atexit.register(_end, folder, os.getpid())
-    return folder
+    folder = Scratch.kept("ray", root if len(root) < _LONGEST_TEMP else "/tmp")  # noqa: S108
+    atexit.register(_end, os.getpid())  # called before the folder is deleted
+    return folder.path
 
 
-def _end(folder: Path, pid: int) -> None:
+def _end(pid: int) -> None:
     if os.getpid() == pid:  # a forked child inherits the call
         import ray
 
         ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _require_closed() -> None:

@@ -101,7 +101,8 @@ class Runtime:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console) as progress:
+        # A piece of a small data set may hold nothing.
+        with Progress(*columns, console=self.console, disable=total == 0) as progress:
             yield ProgressBar(progress, progress.add_task(step, total=total, unit=unit, note=""))
 
 

@@ -19,6 +19,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from pipelines.execution.logs import where
 from pipelines.execution.runtime import Runtime
 from pipelines.store.artifacts import Artifact, Build, FinishedStore
 from pipelines.store.files import storage_errors
@@ -100,7 +101,7 @@ class Step:
         read = {name: replace(artifact, verify_reads=verify) for name, artifact in inputs.items()}
         is_shared = piece is not None or any(artifact.is_part for artifact in inputs.values())
         only_looks = isinstance(runtime.store, FinishedStore)
-        with storage_errors(), ExitStack() as stack:
+        with where(step=self.name), storage_errors(), ExitStack() as stack:
             if not (is_shared or only_looks):
                 stack.enter_context(alone(runtime.home.root, self.name, runtime.say))
             return job.run(runtime, *settings, **read, **only_piece)

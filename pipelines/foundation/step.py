@@ -24,7 +24,7 @@ def _named_by_lens(teachers: dict[str, str]) -> dict[str, str]:
 
 # Lenses that teach, by name; the name becomes part of names of files and figures.
 Teachers = Annotated[dict[str, str], AfterValidator(_named_by_lens)]
-# It is part of names in tars (`pipelines.source.base.LONGEST_KEY`).
+# It is part of names in tars (`pipelines.store.keys.LONGEST_KEY`).
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,14}")
 
 

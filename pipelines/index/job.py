@@ -44,6 +44,7 @@ from pipelines.store.shards import (
 )
 from pipelines.targets.stored import decode_targets
 from vitlens_core.model_files import LENS_FILE
+from vitlens_core.scratch import Scratch
 
 if TYPE_CHECKING:
     from usearch.index import Index
@@ -218,7 +219,7 @@ def new_graph(width: int, config: IndexConfig) -> Index:
 
 
 def _saved(graph: Index, path: UPath) -> FileEntry:
-    with tempfile.TemporaryDirectory(prefix="vitlens-graph-") as folder:
+    with Scratch("graph") as folder:
         local = Path(folder, path.name)
         graph.save(str(local))
         with local.open("rb") as saved, atomic_file(path) as file:

@@ -12,6 +12,7 @@ Axes: B rows of one worker, V views, C captions, E embedding.
 from __future__ import annotations
 
 import random
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice
@@ -21,13 +22,20 @@ import torch
 from torch import Tensor
 
 from pipelines.execution.bulk import read_record
-from pipelines.lens.shard_table import RowBuffer, SamplePlace, TrainingShard, missing_target
+from pipelines.lens.shard_table import (
+    RowBuffer,
+    SamplePlace,
+    TrainingShard,
+    TrainingShardReader,
+    missing_target,
+)
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import targets_file
 from pipelines.targets.stored import as_floats
 from vitlens_core.errors import ConfigError, IntegrityError
 
 _MOST_LANES = 64
+_MOST_OPEN = 64  # shards that neighbours were read from last
 _SHARDS_PER_LANE = 8  # with fewer, lanes would have unequal shares of the samples
 
 
@@ -61,37 +69,62 @@ class TrainingBatches:
         world_size: int = 1,
         seed: int = 0,
         shuffle_buffer: int = 1024,
+        neighbours: Neighbours | None = None,
+        share: float = 1.0,
     ) -> None:
-        """`batch_size` is that of all workers; a remainder of its division is left out."""
+        """`batch_size` is that of all workers; a remainder of its division is left out.
+
+        Args:
+            neighbours: draws the rest of each group; without it a group is one sample.
+            share: of the samples of every shard that are read, its first ones. Shards are ordered
+                by the hash of the keys, so that these are a draw, and those of a smaller share are
+                among those of a larger one.
+
+        Raises:
+            ConfigError: nothing is trained on, or the groups do not divide over the workers.
+        """
         shards = targets.shards("train")
         names = [path.name.removesuffix(".tar") for path in shards]
-        self.sizes = [read_record(targets.folder, name).samples for name in names]
+        whole = [read_record(targets.folder, name).samples for name in names]
+        self.sizes = [max(min(size, 1), round(share * size)) for size in whole]
         wanted = [signal, *map(targets_file, kinds)]
         self.shards = [
             TrainingShard(targets, path, size, wanted)
-            for path, size in zip(shards, self.sizes, strict=True)
+            for path, size in zip(shards, whole, strict=True)
         ]
         if not sum(self.sizes):
             raise ConfigError("the training split is empty; see the quarantined samples")
         self.signal = signal
         self.kinds = kinds
-        self.lanes = lane_count(len(self.shards), batch_size)
-        self.per_lane = batch_size // self.lanes
+        self.neighbours = neighbours
+        self.group = group = neighbours.group if neighbours else 1
+        # Lanes give the first sample of every group.
+        self.lanes = lane_count(len(self.shards), batch_size // group)
+        self.per_lane = batch_size // group // self.lanes
         size = batch_size // world_size
+        if size % group:
+            raise ConfigError(
+                f"lens.train.hard_negatives: {size} samples of a worker do not divide into groups "
+                f"of {group}; change batch_size or the number of workers"
+            )
         self.rows = range(rank * size, (rank + 1) * size)
         self.seed = seed
         self.shuffle_buffer = shuffle_buffer
 
     def starting_at(self, step: int) -> Iterator[Batch]:
         """Yield the batches from `step` on; earlier samples are not read."""
-        first, last = self.rows[0] // self.per_lane, self.rows[-1] // self.per_lane
+        groups = range(self.rows.start // self.group, self.rows.stop // self.group)
+        first, last = groups[0] // self.per_lane, groups[-1] // self.per_lane
         lanes = [self._lane(n, step * self.per_lane) for n in range(first, last + 1)]
-        before = self.rows[0] - first * self.per_lane
+        before = groups[0] - first * self.per_lane
         for number in count(step):
             read = chain.from_iterable([islice(lane, self.per_lane) for lane in lanes])
-            mine = list(islice(read, before, before + len(self.rows)))
+            mine = list(islice(read, before, before + len(groups)))
             for _ in read:  # the lane's other rows are the next worker's: skip them here
                 pass
+            if self.neighbours:
+                seeds = [f"{self.seed}/{number}/{group}" for group in groups]
+                mine = self.neighbours.joined(mine, self.shards, seeds)
             yield collate(mine, self.signal, self.kinds, f"{self.seed}/{number}", self.rows)
 
     def _lane(self, lane: int, skip: int) -> Iterator[SamplePlace]:
@@ -112,6 +145,57 @@ class TrainingBatches:
             )
             yield from islice(_mixed(stream, self.shuffle_buffer, rng), skip, None)
             skip = 0
+
+
+class Neighbours:
+    """Joins each sample with some of its nearest neighbours.
+
+    A shard that neighbours come from stays open for a while; with a store elsewhere its tar is
+    copied, so shards on the machine's own disks suit this.
+    """
+
+    def __init__(self, table: np.ndarray, group: int) -> None:
+        """`table` [N, K] is that of `neighbours`."""
+        self.table, self.group = table, group
+        self._open: OrderedDict[int, TrainingShardReader] = OrderedDict()
+
+    def joined(
+        self, places: Sequence[SamplePlace], shards: Sequence[TrainingShard], seeds: Sequence[str]
+    ) -> list[SamplePlace]:
+        """Return each place followed by `group` - 1 of its neighbours' places.
+
+        Args:
+            seeds: one of each place; it decides which of its neighbours are drawn.
+
+        Raises:
+            IntegrityError: the table was made of other shards.
+        """
+        starts = np.cumsum([0, *(shard.size for shard in shards)])
+        if starts[-1] != len(self.table):
+            raise IntegrityError(
+                f"the table of neighbours has {len(self.table)} samples, the shards {starts[-1]}; "
+                "remove the checkpoints of this training and start it again"
+            )
+        numbers = {id(shard): number for number, shard in enumerate(shards)}
+        whole = []
+        for place, seed in zip(places, seeds, strict=True):
+            row = int(starts[numbers[id(place.shard.source)]]) + place.number
+            rng = random.Random(f"{seed}/neighbours")  # noqa: S311
+            drawn = rng.sample(range(self.table.shape[1]), self.group - 1)
+            whole.append(place)
+            for sample in self.table[row, drawn]:
+                number = int(np.searchsorted(starts, sample, side="right")) - 1
+                whole.append(
+                    SamplePlace(self._opened(number, shards), int(sample - starts[number]))
+                )
+        return whole
+
+    def _opened(self, number: int, shards: Sequence[TrainingShard]) -> TrainingShardReader:
+        reader = self._open.pop(number, None) or shards[number].opened()
+        self._open[number] = reader
+        if len(self._open) > _MOST_OPEN:
+            self._open.popitem(last=False)
+        return reader
 
 
 def lane_count(shards: int, batch_size: int) -> int:
@@ -184,7 +268,8 @@ def _targets(
                 raise missing_target(table.keys[place.number], kind)
             if kind not in buffers:
                 buffers[kind] = RowBuffer(len(places), array.dtype, array.shape[1:])
-            buffers[kind].fill(row, place, array, rng.randrange(array.shape[0]))
+            item = table.drawn(kind, place.number, array.shape[0], rng)
+            buffers[kind].fill(row, place, array, item)
     return {kind: buffer.array for kind, buffer in buffers.items()}
 
 

@@ -34,6 +34,8 @@ class Objective:
     ) -> None:
         self.loss, self.weights, self.sampler = config.loss, weights, sampler
         self.label_positives = config.label_positives
+        # A neighbour may be in the batch already, and no sample is a negative of itself.
+        self.may_repeat = config.hard_negatives is not None
         initial = self.loss.initial_parameters()
         self.parameters = {name: nn.Parameter(t.to(device)) for name, t in initial.items()}
 
@@ -47,7 +49,9 @@ class Objective:
         embeddings = gather_rows(embeddings)
         sample_ids = gather_rows(batch.sample_ids.to(device))
         label_ids = gather_rows(batch.label_ids.to(device))
-        of_positives = label_ids if self.label_positives else None
+        of_positives = sample_ids if self.may_repeat else None
+        if self.label_positives:
+            of_positives = label_ids
         losses = {}
         for kind in self.weights:
             targets = gather_rows(batch.targets[kind].to(device))

@@ -61,17 +61,18 @@ def sync_gradients(model: nn.Module, *, now: bool) -> None:
         model.set_requires_gradient_sync(now)
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> float:
-    """Scale all gradients, shards included, to a total norm of `largest` at most.
+def clip_gradients(parameters: Iterable[nn.Parameter], largest: float | None) -> float:
+    """Scale all gradients, shards included, to a total norm of `largest` at most; None: any.
 
     Returns the norm before.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     squares = [_whole(g.norm().square()) for g in gradients]
     norm = torch.stack(squares).sum().sqrt()
-    factor = (largest / (norm + 1e-6)).clamp(max=1.0)
-    for gradient in gradients:
-        gradient.mul_(factor)
+    if largest is not None:
+        factor = (largest / (norm + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(factor)
     return norm.item()
 
 
@@ -91,7 +92,7 @@ def gather_objects(own: list[Any]) -> list[Any]:
     """Concatenate the lists of all workers; all workers must call it."""
     if _world_size() == 1:
         return own
-    by_rank: list[list[Any]] = [[] for _ in range(_world_size())]
+    by_rank: list[list[object]] = [[] for _ in range(_world_size())]
     dist.all_gather_object(by_rank, own)
     return [item for items in by_rank for item in items]
 
@@ -101,13 +102,13 @@ def whole_state(tower: Tower) -> dict[str, Tensor]:
     return {name: _whole(tensor).clone() for name, tensor in tower.trained_state().items()}
 
 
-def save_state(folder: Path, state: dict[str, Any]) -> None:
+def save_state(folder: Path, state: dict[str, object]) -> None:
     """Save this worker's part of a checkpoint; all workers must call it, each with a folder."""
     rank = dist.get_rank() if dist.is_initialized() else 0
     state_files.save(folder, state, rank, _world_size())
 
 
-def load_state(folder: Path, state: dict[str, Any]) -> None:
+def load_state(folder: Path, state: dict[str, object]) -> None:
     """Load a checkpoint of any number of workers into the tensors of `state`, in place."""
     state_files.load(folder, state)
 
@@ -163,7 +164,7 @@ class WeightAverage:
         self._average([*self.weights.values()], now, 0)
 
     @torch.no_grad()
-    def with_averaged_weights(self, use: Callable[[], Any]) -> Any:
+    def with_averaged_weights(self, use: Callable[[], object]) -> object:
         """Call `use` while the tower has the averaged weights, and return its result."""
         trained = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._set(self.weights)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.execution.step import Step
 from pipelines.lens.settings import TrainConfig
-from vitlens_core.models.settings import HeadKind, LensSettings, TrunkSettings
+from vitlens_core.network_settings import HeadKind, LensSettings, TrunkSettings
 
 
 class LensConfig(BaseModel):
@@ -16,7 +14,7 @@ class LensConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tokenizer: dict[str, Any] = Field(
+    tokenizer: dict[str, object] = Field(
         default_factory=dict, description="the modality's `TokenizerConfig`"
     )
     lens: LensSettings = LensSettings()

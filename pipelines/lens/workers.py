@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -36,6 +35,7 @@ from pipelines.lens.settings import PROGRESS_FILE
 from pipelines.lens.training import Trainer, TrainJob
 from pipelines.store.files import atomic_file
 from vitlens_core.errors import VitlensError
+from vitlens_core.scratch import Scratch
 
 logger = logging.getLogger(__name__)
 FAILURES: int = 3  # most losses of workers or nodes between two checkpoints
@@ -99,7 +99,7 @@ class InProcess:
         if not checkpoints:
             yield None
             return
-        with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as folder:
+        with Scratch("checkpoint") as folder:
             for file in checkpoints[-1].iterdir():
                 with file.open("rb") as source, Path(folder, file.name).open("wb") as target:
                     shutil.copyfileobj(source, target)
@@ -127,7 +127,7 @@ class RayWorker:
 
     def give_up(self, error: LossError) -> None:
         if self.rank == 0:
-            ray.get(self.progress.give_up.remote(error))
+            ray.get(self.progress.give_up.remote(str(error)))
 
     def keep(self, step: int, folder: Path) -> None:
         # Ray Train puts the files of all workers into one folder.
@@ -198,8 +198,8 @@ def _fit_with_ray(
                 if isinstance(cause, VitlensError) or kept <= before:
                     raise cause from error
                 logger.warning("training goes on at step %d after failures: %s", kept, cause)
-        if error := ray.get(progress.read_error.remote()):
-            raise error
+        if reason := ray.get(progress.read_reason.remote()):
+            raise LossError(reason)
     return _opened(result.checkpoint)
 
 
@@ -224,7 +224,7 @@ class _Progress:
     def __init__(self) -> None:
         self.points: list[Point] = []
         self.kept = -1
-        self.error: LossError | None = None
+        self.reason = ""
 
     def report(self, points: Sequence[Point]) -> None:
         self.points.extend(points)
@@ -241,11 +241,11 @@ class _Progress:
         """Return the step of the last checkpoint; -1 before the first one."""
         return self.kept
 
-    def give_up(self, error: LossError) -> None:
-        self.error = error
+    def give_up(self, reason: str) -> None:
+        self.reason = reason
 
-    def read_error(self) -> LossError | None:
-        return self.error
+    def read_reason(self) -> str:
+        return self.reason
 
 
 @contextmanager

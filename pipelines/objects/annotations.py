@@ -41,7 +41,7 @@ def object_paths(path: Path) -> Iterator[tuple[str, str]]:
         yield uid, str(place)
 
 
-def metadata(path: Path, uids: Collection[str]) -> dict[str, Any]:
+def metadata(path: Path, uids: Collection[str]) -> dict[str, object]:
     """Return the annotations of a part for the `uids` in it (`ConfigError`: another format)."""
     with _in_format(path):
         with caps.Gunzipped(path, caps.PART_BYTES) as file:

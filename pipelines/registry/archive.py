@@ -13,28 +13,27 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipelines.execution.logger import Point
-from pipelines.registry import models
+from pipelines.registry import models, writes
+from pipelines.registry.figures import figures_of, log_results
 from pipelines.registry.models import CHALLENGER, ModelVersion
 from pipelines.registry.tracking import (
     EVALUATION_TAG,
     NOTE_TAG,
     description,
     log_params,
-    log_points,
 )
 from pipelines.store.files import FileEntry, atomic_file, file_entry
 from pipelines.store.home import Home
 from vitlens_core.digests import check_digests
 from vitlens_core.errors import ConfigError, IntegrityError
 from vitlens_core.model_files import CARD_FILE
+from vitlens_core.scratch import Scratch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -95,14 +94,14 @@ def import_(home: Path, path: Path) -> ModelVersion:
         IntegrityError: a file differs from what the archive states, or the archive is damaged.
         ConfigError: it is no archive of a model, or its evaluation is registered already.
     """
-    with tempfile.TemporaryDirectory(prefix="vitlens-import-") as scratch:
+    with Scratch("import") as scratch:
         contents = _extract(path, Path(scratch))
         client = models.connect(home)
         evaluation = contents.tags.get(EVALUATION_TAG, "")
         if known := models.registered(client, contents.name, evaluation):
             raise ConfigError(f"{path}: this evaluation is {contents.name} version {known} already")
         version = _register(client, home, contents, Path(scratch))
-        client.set_registered_model_alias(contents.name, CHALLENGER, str(version))
+        writes.set_alias(client, contents.name, CHALLENGER, version)
         return models.get(client, contents.name, version)
 
 
@@ -119,7 +118,7 @@ def _contents(home: Path, model: ModelVersion, files: Mapping[str, Path]) -> Con
         tags=_portable(tags),
         run_tags=_portable(run.data.tags),
         params=run.data.params,
-        figures=run.data.metrics,
+        figures=figures_of(run),
         gates=tags.get("vitlens.gates", "not checked"),
     )
 
@@ -191,7 +190,7 @@ def _register(client: MlflowClient, home: Path, contents: Contents, folder: Path
     status = "FAILED"
     try:
         log_params(client, run.info.run_id, contents.params)
-        log_points(client, run.info.run_id, [Point(0, contents.figures)])
+        log_results(client, run.info.run_id, contents.figures)
         if (folder / REPORT).is_dir():
             client.log_artifacts(run.info.run_id, str(folder / REPORT), REPORT)
             report = Home(home).report_folder(contents.tags.get(EVALUATION_TAG, ""))
@@ -209,7 +208,7 @@ def _register(client: MlflowClient, home: Path, contents: Contents, folder: Path
     digest = check_digests(folder / MODEL)
     tags = {**contents.tags, **origin}
     card = description(folder / MODEL / "artifacts" / CARD_FILE)
-    client.set_tag(run.info.run_id, NOTE_TAG, card)
+    writes.set_run_tag(client, run.info.run_id, NOTE_TAG, card)
     return models.create_version(client, home, contents.name, model, digest, tags, card)
 
 

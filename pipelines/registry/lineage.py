@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from pipelines.registry.figures import figures_of
 from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import ModelVersion, connect, get
 from pipelines.registry.server import EXPERIMENT
@@ -72,7 +73,7 @@ def lineage(home: Path, name: str, version: int) -> Lineage:
         foundation_digest=tags[_DIGEST],
         code_revision=tags.get(_REVISION),
         config=dict(run.data.params),
-        figures=dict(run.data.metrics),
+        figures=figures_of(run),
         gates=model.gates,
         evaluations=_evaluations(client, made_of.get("lens", "")),
     )
@@ -107,7 +108,7 @@ def _evaluation(run: Run) -> Evaluation:
     return Evaluation(
         fingerprint=run.data.tags[EVALUATION_TAG],
         at=datetime.fromtimestamp((run.info.end_time or run.info.start_time) / 1000, UTC),
-        figures={k: v for k, v in run.data.metrics.items() if k.startswith("zero_shot.top")},
+        figures={k: v for k, v in figures_of(run).items() if k.startswith("zero_shot.top")},
     )
 
 

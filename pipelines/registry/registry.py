@@ -8,10 +8,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from pipelines.registry import models, promotion
+from pipelines.registry import models, promotion, tracking
 from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import CHAMPION, ModelVersion
 from pipelines.registry.promotion import Move
+from pipelines.registry.server import page
 from pipelines.store.artifacts import Artifact
 
 
@@ -43,6 +44,9 @@ class Registry:
     def versions(self, modality: str) -> list[ModelVersion]:
         return models.versions(self.home, modality)
 
+    def by_modality(self, modalities: Sequence[str]) -> dict[str, list[ModelVersion]]:
+        return models.by_modality(self.home, modalities)
+
     def champion(self, modality: str) -> ModelVersion | None:
         """The present champion of a modality, if it has one."""
         found = self.versions(modality)
@@ -54,6 +58,16 @@ class Registry:
 
     def promote(self, model: ModelVersion, why: str) -> ModelVersion:
         return promotion.promote(self.home, model.name, model.version, why)
+
+    def page_of_run(self, run_id: str, tab: str = "") -> str:
+        """The address of a run in MLflow's pages; `tab` as `/artifacts/report`."""
+        where = models.connect(self.home).get_run(run_id).info.experiment_id
+        return page(self.home, f"/experiments/{where}/runs/{run_id}{tab}")
+
+    def page_of_training(self, lens: str) -> str | None:
+        """The address of the run of a lens, by its fingerprint; None if no run was told of it."""
+        run = tracking.run_of_lens(models.connect(self.home), lens)
+        return self.page_of_run(run.info.run_id) if run else None
 
     def rolled_back(self, model: ModelVersion) -> Move | None:
         return promotion.rolled_back(self.home, model.name, model.version)

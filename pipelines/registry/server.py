@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 EXPERIMENT = "vitlens"
+MLFLOW_PORT = 5000  # of `vitlens ui`, unless it is told another
+OWN_PAGES = f"http://127.0.0.1:{MLFLOW_PORT}"
 _TIMEOUT_S, _BUSY_S = 5.0, 25.0
 
 
@@ -66,6 +68,21 @@ def experiment(client: MlflowClient, home: Path, name: str = EXPERIMENT) -> str:
 def is_served(home: Path) -> bool:
     """Whether the registry is a server's, which says where its files are."""
     return own_store.tracking_uri(home).startswith(("http://", "https://"))
+
+
+def page(home: Path, path: str) -> str:
+    """Return the address of one of MLflow's pages: the server's, or of `vitlens ui` by default.
+
+    Args:
+        path: behind the `#`, as `/experiments/1/runs`.
+    """
+    base = redacted(own_store.tracking_uri(home)) if is_served(home) else OWN_PAGES
+    return f"{base.rstrip('/')}/{fragment(path)}"
+
+
+def fragment(path: str) -> str:
+    """Return a page within MLflow's, in its mode for trained models: else it is for agents."""
+    return f"#{path}?workflowType=machine_learning"
 
 
 @cache

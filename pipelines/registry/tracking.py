@@ -3,8 +3,7 @@
 Reads     the artifacts of a run of the flow.
 Writes    an MLflow run: params (the config), figures, training curves, tags (fingerprints,
           foundation, code revision), and the loadable lens as its logged model.
-Promises  MLflow's global state is never touched: two homes can be used from one process. No
-          point of a curve is logged twice.
+Promises  MLflow's global state is never touched: two homes can be used from one process.
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ from __future__ import annotations
 import getpass
 import os
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,20 +20,21 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 import vitlens_core
-from pipelines.evaluation.result import read_result
-from pipelines.execution.logger import Point, Training, points_of
+from pipelines.execution.logger import Training
 from pipelines.foundation.info import read_info
-from pipelines.lens.curves import TrainingCurves, read_curves
+from pipelines.registry import writes
+from pipelines.registry.figures import log_figures
+from pipelines.registry.server import EXPERIMENT
 from pipelines.store.artifacts import Artifact
 from pipelines.store.text import redacted
 from vitlens_core.model_files import CARD_FILE
+from vitlens_core.scratch import Scratch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
 
 EVALUATION_TAG = "vitlens.evaluation"
-VALIDATED_TAG = "vitlens.validated_against"
 FINGERPRINT_TAG = "vitlens.fingerprint."  # followed by the name of a step
 FAILURE_TAG = "vitlens.failure"
 DIGEST_TAG = "vitlens.digest"  # of the files of a version
@@ -46,9 +45,8 @@ _LENS_TAG = f"{FINGERPRINT_TAG}lens"
 # MLflow's own tags, which its pages show.
 NOTE_TAG, _USER_TAG = "mlflow.note.content", "mlflow.user"
 _SOURCE_TAG, _COMMIT_TAG = "mlflow.source.name", "mlflow.source.git.commit"
-_CURVES = ("train.", "val.")
 MAX_TAG = 5000  # limit of MLflow's tags, in characters
-_BATCH_METRICS, _BATCH_PARAMS, _MAX_PARAM = 1000, 100, 6000  # limits of MLflow's log_batch
+_BATCH_PARAMS, _MAX_PARAM = 100, 6000  # limits of MLflow's log_batch
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def record(
         run_id = begun.info.run_id
         client.update_run(run_id, status="RUNNING", name=name)
         for key, value in run_tags.items():
-            client.set_tag(run_id, key, value)
+            writes.set_run_tag(client, run_id, key, value)
     else:
         # The run began with its first step, long before it is registered.
         took_s = sum(artifact.manifest.seconds for artifact in evaluated.artifacts.values())
@@ -130,7 +128,9 @@ def end_training(client: MlflowClient, run_id: str, error: BaseException | None)
     if error is None:
         client.set_terminated(run_id, "FINISHED")
         return
-    client.set_tag(run_id, FAILURE_TAG, redacted(f"{type(error).__name__}: {error}")[:MAX_TAG])
+    writes.set_run_tag(
+        client, run_id, FAILURE_TAG, redacted(f"{type(error).__name__}: {error}")[:MAX_TAG]
+    )
     client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
 
 
@@ -138,6 +138,15 @@ def _run_of_training(client: MlflowClient, experiment_id: str, lens: str) -> Run
     """Return the run of a lens's training, unless an evaluation has taken it."""
     runs = client.search_runs([experiment_id], f"tags.`{_LENS_TAG}` = '{lens}'")
     return next((run for run in runs if EVALUATION_TAG not in run.data.tags), None)
+
+
+def run_of_lens(client: MlflowClient, lens: str) -> Run | None:
+    """Return the latest run of a lens, evaluated or not; None if there is none."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        return None
+    same = f"tags.`{_LENS_TAG}` = '{lens}'"
+    return next(iter(client.search_runs([experiment.experiment_id], same, max_results=1)), None)
 
 
 def tags(evaluated: EvaluatedLens) -> dict[str, str]:
@@ -203,49 +212,6 @@ def log_params(client: MlflowClient, run_id: str, config: BaseModel | Mapping[st
         client.log_batch(run_id, params=params[start : start + _BATCH_PARAMS])
 
 
-def log_figures(client: MlflowClient, run_id: str, artifacts: Mapping[str, Artifact]) -> None:
-    """Log the evaluation's figures, the training curves and the seconds of each step of the flow.
-
-    A tag states the kind of target that validation used.
-    """
-    log_curves(client, run_id, read_curves(artifacts["lens"]))
-    final = read_result(artifacts["evaluation"]).figures()
-    final |= {f"seconds.{step}": a.manifest.seconds for step, a in artifacts.items()}
-    log_points(client, run_id, [Point(0, final)])
-
-
-def log_curves(client: MlflowClient, run_id: str, curves: TrainingCurves) -> None:
-    """Log the points of the curves that the run lacks: all, or those that a logger missed."""
-    logged = logged_steps(client, run_id)
-    validated = [point.model_dump() for point in curves.val]
-    missing = []
-    for point in [*points_of("train", curves.train), *points_of("val", validated)]:
-        lacks = {n: v for n, v in point.figures.items() if point.step not in logged.get(n, ())}
-        missing.append(Point(point.step, lacks, point.at))
-    log_points(client, run_id, missing)
-    if curves.validated_against:
-        client.set_tag(run_id, VALIDATED_TAG, curves.validated_against)
-
-
-def logged_steps(client: MlflowClient, run_id: str) -> dict[str, set[int]]:
-    """Return the logged steps of every figure of a run's curves."""
-    names = [n for n in client.get_run(run_id).data.metrics if n.startswith(_CURVES)]
-    return {n: {m.step for m in client.get_metric_history(run_id, n)} for n in names}
-
-
-def log_points(client: MlflowClient, run_id: str, points: Sequence[Point]) -> None:
-    """Log figures by step, as many at a time as MLflow takes."""
-    from mlflow.entities import Metric
-
-    logged = [
-        Metric(name, value, int(point.at * 1000), point.step)
-        for point in points
-        for name, value in point.figures.items()
-    ]
-    for start in range(0, len(logged), _BATCH_METRICS):
-        client.log_batch(run_id, metrics=logged[start : start + _BATCH_METRICS])
-
-
 def description(card: Path) -> str:
     """Return a model card without its metadata, as MLflow's pages show it."""
     text = card.read_text()
@@ -264,10 +230,10 @@ def _log_model(
     model = client.create_logged_model(
         experiment_id, name=f"vitlens-{evaluated.modality}", source_run_id=run_id
     )
-    with tempfile.TemporaryDirectory(prefix="vitlens-model-") as folder:
+    with Scratch("model") as folder:
         digest = save_model(Path(folder, "model"), evaluated.artifacts, run_id, model.model_id)
         client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
         described = description(Path(folder, "model", "artifacts", CARD_FILE))
-    client.set_tag(run_id, NOTE_TAG, described)
+    writes.set_run_tag(client, run_id, NOTE_TAG, described)
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     return client.finalize_logged_model(model.model_id, "READY"), digest

@@ -6,6 +6,7 @@ Reads     `curves.json` of the lens artifact.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -20,26 +21,54 @@ Line = Sequence[tuple[float, float]]  # step, value
 
 def drawings(curves: TrainingCurves) -> list[str]:
     """Draw the loss, and validation retrieval if there is any, as inline SVG."""
+    return [_inline(chart) for chart in _charts(curves)]
+
+
+def picture(curves: TrainingCurves) -> str:
+    """Draw the same beside each other, as one SVG file on white."""
+    charts = _charts(curves)
+    with mpl.rc_context(theme.STYLE):
+        figure = Figure(figsize=(4.6 * len(charts), 2.7), layout="constrained")
+        panels = figure.subplots(1, len(charts), squeeze=False)[0]
+        for axes, chart in zip(panels, charts, strict=True):
+            _draw(axes, chart)
+        return theme.standalone(figure)
+
+
+@dataclass(frozen=True)
+class _Chart:
+    """One chart: values of training and of validation by step."""
+
+    title: str
+    train: Line
+    val: Line
+
+
+def _charts(curves: TrainingCurves) -> list[_Chart]:
+    """Return the loss, and validation retrieval if there is any."""
     train = [(point["step"], point["loss"]) for point in curves.train]
-    drawn = [_svg("Loss", train, [(point.step, point.loss) for point in curves.val])]
+    charts = [_Chart("Loss", train, [(point.step, point.loss) for point in curves.val])]
     if curves.val:
         title = f"Validation: retrieval {figure_name('r1')} against {curves.validated_against}"
-        drawn.append(_svg(title, [], [(point.step, point.r1) for point in curves.val]))
-    return drawn
+        charts.append(_Chart(title, [], [(point.step, point.r1) for point in curves.val]))
+    return charts
 
 
-def _svg(title: str, train: Line, val: Line) -> str:
+def _inline(chart: _Chart) -> str:
     with mpl.rc_context(theme.STYLE):
         figure = Figure(figsize=(4.6, 2.7), layout="constrained")
-        axes = figure.subplots()
-        _plot(axes, train, theme.SECOND, "training")
-        _plot(axes, val, theme.ACCENT, "validation")
-        axes.set_title(title)
-        axes.set_xlabel("step")
-        axes.set_ylim(bottom=0)
-        if train and val:
-            axes.legend()
-        return theme.inline(figure, title)
+        _draw(figure.subplots(), chart)
+        return theme.inline(figure, chart.title)
+
+
+def _draw(axes: Axes, chart: _Chart) -> None:
+    _plot(axes, chart.train, theme.SECOND, "training")
+    _plot(axes, chart.val, theme.ACCENT, "validation")
+    axes.set_title(chart.title)
+    axes.set_xlabel("step")
+    axes.set_ylim(bottom=0)
+    if chart.train and chart.val:
+        axes.legend()
 
 
 def _plot(axes: Axes, line: Line, colour: str, label: str) -> None:

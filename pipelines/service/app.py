@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,7 +16,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from pipelines.service import answers, metrics
+from pipelines.service import answers, metrics, pages
 from pipelines.service.engine import Engine
 from pipelines.service.guard import ANSWERED_BY, Guard, answer
 from pipelines.service.refusal import RefusedError
@@ -36,20 +35,14 @@ from pipelines.service.schemas import (
     ZeroShot,
     ZeroShotQuestion,
 )
-from pipelines.service.uploads import read
+from pipelines.service.uploads import READER_OPTIONS, read
 from pipelines.service.versions import Loaded
+from vitlens_core import modalities
+from vitlens_core.scratch import Scratch
 
 LOG = logging.getLogger("vitlens.service")
-_FOLDER = Path(__file__).with_name("page")
-_PAGES = {
-    "/": _FOLDER / "index.html",
-    "/explorer.css": _FOLDER / "explorer.css",
-    "/explorer.js": _FOLDER / "explorer.js",
-    "/report.css": Path(__file__).parents[1] / "report" / "report.css",  # one style for both
-}
-_POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
 _STATUSES = (400, 401, 403, 408, 413, 415, 422, 429, 503)
-_MISTAKES: dict[int | str, dict[str, Any]] = {status: {"model": Mistake} for status in _STATUSES}
+_MISTAKES: dict[int | str, dict[str, object]] = {status: {"model": Mistake} for status in _STATUSES}
 Asked = TypeVar("Asked", bound=Question)
 Answered = TypeVar("Answered")
 
@@ -68,7 +61,7 @@ def create_app(engine: Engine) -> ASGIApp:
 
     app = FastAPIOffline(  # its page of the interface loads nothing from other sites
         title="vitlens",
-        description="Any modality in one space.",
+        description="object modality in one space.",
         version="1",
         lifespan=lifespan,
         redoc_url=None,
@@ -88,7 +81,7 @@ def _questions(app: FastAPI, engine: Engine) -> None:
     ) -> Answered:
         """Read the question, answer it within the time limit, and remove its files."""
         limits = engine.config.limits
-        with tempfile.TemporaryDirectory(prefix="vitlens-request-") as folder:
+        with Scratch("request") as folder:
             question = await read(request, kind, limits, Path(folder))
             loaded = engine.current  # for the whole request, also if a new version replaces it
             request.scope[ANSWERED_BY] = loaded.label
@@ -150,19 +143,19 @@ def _state(app: FastAPI, engine: Engine) -> None:
     async def thumbnail(index: str, number: int) -> Response:
         """The picture of an item of the corpus, by the path that a search gave."""
         picture = await answers.thumbnail(engine.current, index, number)
-        return Response(picture, media_type="image/webp")
+        sure = {"x-content-type-options": "nosniff"}  # browsers take it for nothing else
+        return Response(picture, media_type="image/webp", headers=sure)
 
 
 def _pages(app: FastAPI) -> None:
-    def page(file: Path) -> Callable[[], Awaitable[FileResponse]]:
+    def page(path: str, file: Path) -> Callable[[], Awaitable[FileResponse]]:
         async def served() -> FileResponse:
-            headers = {"content-security-policy": _POLICY, "cache-control": "no-cache"}
-            return FileResponse(file, headers=headers)
+            return FileResponse(file, headers=pages.headers(path))
 
         return served
 
-    for path, file in _PAGES.items():
-        app.get(path, include_in_schema=False)(page(file))
+    for path, file in pages.FILES.items():
+        app.get(path, include_in_schema=False)(page(path, file))
 
 
 def _errors(app: FastAPI, engine: Engine) -> None:
@@ -193,16 +186,32 @@ def _errors(app: FastAPI, engine: Engine) -> None:
         )
 
 
-def _body(kind: type[Question]) -> dict[str, Any]:
+def _body(kind: type[Question]) -> dict[str, object]:
     """Describe a question for OpenAPI: as JSON, with its example, and as a form with files."""
     schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
     item = schema.pop("$defs")["Item"]
     for group in kind.GROUPS:
         schema["properties"][group]["items"] = item
-    form = {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}
-    form["description"] = "Files and texts in fields named after their modality; settings by name."
     content = {
         "application/json": {"schema": schema, "example": schema["examples"][0]},
-        "multipart/form-data": {"schema": form},
+        "multipart/form-data": {"schema": _form(kind, schema["properties"])},
     }
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _form(kind: type[Question], properties: dict[str, object]) -> dict[str, object]:
+    """Describe a question as a form: a field for each modality and set, and its settings."""
+    fields: dict[str, object] = {}
+    for group in kind.GROUPS:
+        prefix = f"{group}." if len(kind.GROUPS) > 1 else ""
+        for name in modalities.names():
+            several = {"type": "array", "items": {"type": "string", "format": "binary"}}
+            if name == "text":
+                several["items"] = {"type": "string"}
+            fields[f"{prefix}{name}"] = several
+    fields["reader_options"] = {"type": "string", "description": READER_OPTIONS}
+    settings = {name: value for name, value in properties.items() if name not in kind.GROUPS}
+    sets = " and ".join(f"`{group}.`" for group in kind.GROUPS)
+    prefixed = f", with {sets} before it for the two sets" if len(kind.GROUPS) > 1 else ""
+    described = f"Files and texts in fields named after their modality{prefixed}; settings by name."
+    return {"type": "object", "description": described, "properties": fields | settings}

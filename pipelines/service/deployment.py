@@ -6,13 +6,15 @@ Promises  a replica answers once its model is open; no replica is left when `run
 
 from __future__ import annotations
 
+import io
 import logging
 import os
-import tempfile
+import sys
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ray import serve
 
@@ -25,10 +27,12 @@ from pipelines.service.engine import EmbeddingOrError, Engine, Work
 from pipelines.service.metrics import FOLDER
 from pipelines.store.home import Home
 from vitlens_core.errors import VitlensError
+from vitlens_core.scratch import Scratch
 
 _NAME = "vitlens"
 _REPLICA_CPUS = 0.5  # reserved in Ray: Serve's own actors must also fit on a small machine
 _STOP_S = 10
+_LAST_WORDS_S = 0.5  # Ray's messages come a moment later, from another thread
 _PASSED_ON = ("MLFLOW_TRACKING_URI", "VITLENS_STORE")
 
 
@@ -72,7 +76,7 @@ def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Gener
         VitlensError: a replica cannot be started; the message is the replica's.
     """
     join(replicas)
-    with tempfile.TemporaryDirectory(prefix="vitlens-metrics-") as folder:
+    with Scratch("metrics") as folder:
         try:
             _start(config, host, port, replicas, Path(folder))
             yield
@@ -80,7 +84,29 @@ def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Gener
             if "RAY_ADDRESS" in os.environ:
                 serve.delete(_NAME)  # the cluster may run applications of other people
             else:
-                serve.shutdown()
+                _shut_down()
+
+
+class _WithoutRetries(io.TextIOBase):
+    """A stream that leaves out what Ray says of the controller, which Serve kills in any case."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        # Its end is a failure for Ray, with "infinite retries remaining"; nothing is retried.
+        if "ServeController.graceful_shutdown failed" not in text:
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def _shut_down() -> None:
+    with redirect_stdout(_WithoutRetries(sys.stdout)):
+        serve.shutdown()
+        time.sleep(_LAST_WORDS_S)
 
 
 def _start(config: ServiceConfig, host: str, port: int, replicas: int, counters: Path) -> None:

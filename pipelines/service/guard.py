@@ -17,18 +17,18 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
 
+from pipelines.service import pages
 from pipelines.service.bodies import Bodies, Body, header
 from pipelines.service.config import ServiceConfig
 from pipelines.service.metrics import Metrics
 from pipelines.service.refusal import RefusedError
 
 LOG = logging.getLogger("vitlens.service")
-_PAGE = ("/", "/explorer.css", "/explorer.js", "/report.css")
 _DOCS = "/static-offline-docs"
 _DOCS_FILES = tuple(
     f"{_DOCS}/{name}" for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 )
-OPEN = (*_PAGE, "/health", "/ready", "/docs", "/openapi.json", *_DOCS_FILES)
+OPEN = (*pages.FILES, "/health", "/ready", "/docs", "/openapi.json", *_DOCS_FILES)
 _BUSY_S = "1"  # Retry-After of a refusal for load
 ANSWERED_BY = "vitlens.model"  # key in a request's scope: the model that answers it
 

@@ -29,6 +29,7 @@ _ENDING = re.compile(r"\.[a-z0-9]{1,8}")
 _JSON, _FORM = "application/json", "multipart/form-data"
 _VALUES_PER_INPUT, _MORE_VALUES = 80, 1000  # in JSON: keys, values, ends of lists
 _BLOCK = 1 << 20
+READER_OPTIONS = 'JSON by modality, as {"imu": {"rate_hz": 50}}'
 _SHOWN = 3  # most mistakes of a body that a message lists
 Asked = TypeVar("Asked", bound=Question)
 
@@ -82,7 +83,7 @@ def _check_values(body: bytes, limits: Limits) -> None:
 def _from_form(form: FormData, kind: type[Asked], limits: Limits, folder: Path) -> Asked:
     body: dict[str, Any] = {group: [] for group in kind.GROUPS}
     files: dict[str, list[UploadFile | None]] = {group: [] for group in kind.GROUPS}
-    reader_options: dict[str, Any] = {}
+    reader_options: dict[str, object] = {}
     for field, value in form.multi_items():
         group, _, modality = field.rpartition(".")
         group = group or kind.GROUPS[0]
@@ -123,7 +124,7 @@ def _set(body: dict[str, Any], field: str, value: Any, kind: type[Question]) -> 
 
 
 def _reader_options(value: Any) -> dict[str, Any]:
-    expected = 'JSON by modality, as {"imu": {"rate_hz": 50}}'
+    expected = READER_OPTIONS
     try:
         reader_options = json.loads(value)
     except (TypeError, ValueError, RecursionError) as error:
@@ -135,7 +136,7 @@ def _reader_options(value: Any) -> dict[str, Any]:
     return reader_options
 
 
-def _valid(kind: type[Asked], body: bytes | dict[str, Any]) -> Asked:
+def _valid(kind: type[Asked], body: bytes | dict[str, object]) -> Asked:
     try:
         if isinstance(body, bytes):
             return kind.model_validate_json(body)

@@ -27,6 +27,7 @@ from upath import UPath
 from pipelines.store.files import FileEntry, file_entry, is_abandoned, write_atomic
 from pipelines.store.shards import OpenShard, Sample, read_shard, read_sums
 from pipelines.store.text import printable, redacted, redacted_values
+from vitlens_core.confinement import plain_name
 from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class NotMadeError(VitlensError):
         identity: what would have been made: step, version, config, inputs, content.
     """
 
-    def __init__(self, message: str, identity: Mapping[str, Any]) -> None:
+    def __init__(self, message: str, identity: Mapping[str, object]) -> None:
         super().__init__(message)
         self.identity = identity
 
@@ -76,6 +77,13 @@ class Manifest(BaseModel):
     quarantined: tuple[Quarantined, ...] = Field((), description="samples left out")
     files: tuple[FileEntry, ...] = Field(description="its files, sorted by name")
     seconds: float = Field(description="time taken by the run that finished it [s]")
+
+    @field_validator("files")
+    @classmethod
+    def _lie_inside(cls, files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
+        for entry in files:
+            plain_name(entry.name)  # a forged manifest must not name files elsewhere
+        return files
 
 
 @dataclass(frozen=True)
@@ -294,7 +302,7 @@ class Build:
         return self._identity["step"]
 
     @property
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         """Step, version, config, inputs and content: what the fingerprint is a digest of."""
         return self._identity
 

@@ -9,6 +9,7 @@
     ├── latest        link to the newest of reports/
     ├── locks/        which process makes what
     ├── logs/         one file per run
+    ├── notices.yaml  who is told of failures and champions, unless VITLENS_NOTICES names a file
     ├── mirrors/      annotations of remote mirrors, by version
     ├── models/       registered models fetched from a server
     ├── packages/     data sets that lie in packages, fetched once

@@ -2,7 +2,7 @@
 
 A sample is a dictionary of encoded files by extension, with its key under `__key__`, as in
 webdataset. The same samples give the same bytes: members are sorted, times and owners are
-constant. Any webdataset reader reads the tars. Beside `train-00000.tar` lies
+constant. object webdataset reader reads the tars. Beside `train-00000.tar` lies
 `train-00000.sums` with a line `crc32 key` per sample, which traces damage to a sample.
 """
 
@@ -14,8 +14,10 @@ import math
 import mmap
 import os
 import shutil
+import struct
 import tarfile
 import tempfile
+import warnings
 import zlib
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -32,8 +34,12 @@ from upath import UPath
 from pipelines.store.files import FileEntry, atomic_file, write_atomic
 from pipelines.store.tar_index import TarIndex
 from vitlens_core.errors import IntegrityError
+from vitlens_core.signals.checks import finite
 
 Sample = dict[str, Any]
+# What Pillow raises for a damaged PNG.
+_BROKEN_PNG = (OSError, SyntaxError, ValueError, zlib.error, EOFError, struct.error)
+_BROKEN_PNG += (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _EPOCH_S = 1  # a fixed modification time: the same input gives the same bytes
 # Larger files are views of the mapped tar; for smaller ones a copy costs less than the view.
 _VIEWED_BYTES = 4096
@@ -260,8 +266,16 @@ def encode_array(array: np.ndarray) -> bytes:
 
 
 def encode_signal(signal: np.ndarray) -> bytes:
-    """Encode a signal for a sample; floats are stored as fp16, which halves the tars."""
-    return encode_array(signal.astype(np.float16) if signal.dtype.kind == "f" else signal)
+    """Encode a signal for a sample; floats are stored as fp16, which halves the tars.
+
+    Raises:
+        InputError: a number is NaN or infinite, or larger than fp16 holds.
+    """
+    if signal.dtype.kind != "f":
+        return encode_array(signal)
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        halves = signal.astype(np.float16)
+    return encode_array(finite(halves, f"a signal of numbers up to {np.finfo(np.float16).max}"))
 
 
 def encode_compressed(**arrays: np.ndarray) -> bytes:
@@ -300,7 +314,27 @@ def _npy_header(header: bytes) -> Layout:
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(data)))
+    """Return the pixels of a PNG (`IntegrityError`: as `open_png`)."""
+    return np.asarray(open_png(data))
+
+
+def open_png(data: bytes) -> Image.Image:
+    """Decode a picture of a sample, as a PNG and nothing else.
+
+    Raises:
+        IntegrityError: it is no PNG, is damaged, or has more pixels than Pillow's limit.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data), formats=("PNG",))
+            picture.load()
+    except _BROKEN_PNG as error:
+        raise IntegrityError(
+            f"a picture of a sample is no PNG that can be read: {error}; `vitlens verify` names "
+            "the shard"
+        ) from error
+    return picture
 
 
 def targets_file(kind: str) -> str:
@@ -311,6 +345,11 @@ def targets_file(kind: str) -> str:
 def teacher_file(name: str) -> str:
     """Return the extension of a sample's signals for a teacher, fp16 [K, …]."""
     return f"teacher_{name}.npy"
+
+
+def ready_file(kind: str) -> str:
+    """Return the extension of embeddings that a data set brought for a kind, fp16 [n, E]."""
+    return f"{kind}_ready.npy"
 
 
 def view_names(sample: Sample) -> list[str]:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from pipelines.evaluation.presenter import figure_name
+from pipelines.registry.figures import log_figures
 from pipelines.registry.models import connect, experiment, model_name
-from pipelines.registry.tracking import FAILURE_TAG, code_revision, log_figures, log_params
+from pipelines.registry.tracking import FAILURE_TAG, code_revision, log_params
 from pipelines.sweep.results import FailedPoint, MadePoint, Sweep, SweepPoint, SweepResults
 
 if TYPE_CHECKING:

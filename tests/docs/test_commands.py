@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -12,11 +11,11 @@ from pydantic import BaseModel
 
 from docs.generators.tables import section_in
 from pipelines.config import RunConfig
-from pipelines.store.pieces import Piece
 from tests.docs.pages import MADE_UP, PAGES, ROOT, Command, commands, name_of, quoted, shell_lines
 from vitlens_core.errors import ConfigError
 from workflows.axes import points_of
 from workflows.cli import main
+from workflows.commands.backfill import numbered
 from workflows.spec import load_workflow
 
 COMMANDS = commands()
@@ -25,6 +24,8 @@ MISTAKES = {
     "docs/tutorials/own-meshes.md": ("point_cloud", "tiny", "renders.size=64"),
     "docs/how/setting.md": ("point_cloud", "demo", "lens.train.step=400"),
 }
+# The commands of what runs by itself, and where a workflow declares it.
+SELF_RUNNING = {"schedule": "schedule", "sensor": "sensor", "backfill": "pieces"}
 _SECTIONS = "|".join(RunConfig.model_fields)
 _SETTING = re.compile(rf"(?:{_SECTIONS})(?:\.[a-z_]+)+")
 _ENDINGS = {"json", "jsonl", "npy", "py", "safetensors", "tar"}  # `lens.safetensors` is a file
@@ -37,7 +38,7 @@ def settings_commands() -> list[Command]:
     return [
         command
         for command in COMMANDS
-        if command.words[0] in ("run", "sweep")
+        if command.words[0] in ("run", "sweep", "backfill")
         and command.words[1] != MADE_UP
         and not mistaken & set(command.overrides)
     ]
@@ -113,26 +114,10 @@ def test_the_targets_it_names_exist():
     assert named <= targets
 
 
-def test_the_jobs_of_dagster_it_names_exist():
-    import dagster as dg
-
-    from workflows.definitions import defs
-
-    with dg.DagsterInstance.ephemeral():  # else Dagster asks the last one of another test
-        definitions = defs()
-    known = definitions.resolve_all_job_defs()
-    repository = definitions.get_repository_def()
-    names = {
-        "-j": {job.name for job in known},
-        "schedule": {schedule.name for schedule in repository.schedule_defs},
-        "sensor": {sensor.name for sensor in repository.sensor_defs},
-    }
-    lines = [w for page in PAGES for w in shell_lines(page) if w[0] == ".venv/bin/dagster"]
-    assert lines
-    for words in lines:
-        if words[1] in ("schedule", "sensor"):
-            assert words[3] in names[words[1]]
-            continue
-        options = dict(pairwise(words))
-        assert options["-j"] in names["-j"]
-        assert [str(Piece.parse(name)) for name in options["--partitions"].split(",")]
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.words[0] in SELF_RUNNING], ids=str)
+def test_what_it_runs_by_itself_is_declared(command: Command):
+    workflow = load_workflow(command.words[1])
+    assert getattr(workflow, SELF_RUNNING[command.words[0]]) is not None
+    for chosen in command.values("--pieces"):
+        assert workflow.pieces is not None
+        assert numbered(chosen, workflow.pieces.number)

@@ -29,7 +29,7 @@ ASSUMED = {
     "vitlens_core/plugins/ask": ("ask",),
     "vitlens_core/plugins/detect": ("detect",),
     "vitlens_core/plugins/imagine": ("imagine",),
-    "vitlens_core/readers": ("files",),
+    "vitlens_core/readers": ("files", "meshes"),
     "vitlens_core/rendering": ("render", "cycles"),
     "pipelines": ("pipelines",),
     "pipelines/benchmarks": ("datasets",),

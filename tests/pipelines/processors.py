@@ -45,3 +45,32 @@ class Echo:
 
 def refuse_to_start() -> Echo:
     raise BadSampleError("no echo without a wall")
+
+
+def refuse_with() -> Echo:
+    raise ZeroDivisionError("a stranger's")
+
+
+@dataclass
+class Carrying:
+    """Raises an error with an attribute that makes a file where it is unpickled."""
+
+    path: str
+
+    def __call__(self) -> Carrying:
+        return self
+
+    def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
+        error = BadSampleError("it carries something")
+        error.found = Touch(self.path)  # ty: ignore[missing-attribute]
+        raise error
+
+
+class Touch:
+    """Makes a file where it is unpickled, as an object of a stranger's file could."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.open, (self.path, os.O_CREAT | os.O_WRONLY)

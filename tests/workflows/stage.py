@@ -35,7 +35,7 @@ from vitlens_core.metrics import Interval
 from workflows.cli import main
 from workflows.runner import definitions
 from workflows.settings import run_config
-from workflows.workplace import Workplace
+from workflows.workplace import Retries, Workplace
 
 CHANCE = 0.25
 # What reports read of some steps; here every step has them all.
@@ -109,6 +109,12 @@ class MemoryRegistry(Registry):
     def settings(self, model) -> dict[str, str]:
         return {}
 
+    def page_of_run(self, run_id, tab="") -> str:
+        return f"http://mlflow/{run_id}{tab}"
+
+    def page_of_training(self, lens) -> str:
+        return f"http://mlflow/of/{lens}"
+
     def rolled_back(self, model) -> None:
         return None
 
@@ -130,7 +136,7 @@ class Stage:
         home = Home(self.home)
         write_sweep = partial(sweep.write, record=lambda *_: "run")
         self.workplace = Workplace(
-            home, self.registry, self.run_step, self.write_report, write_sweep
+            home, self.registry, self.run_step, self.write_report, write_sweep, Retries(2, 0.01)
         )
 
     @property

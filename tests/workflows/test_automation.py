@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
 from pipelines.store.home import Home
 from tests.workflows.stage import DEFINITIONS, Stage
@@ -71,6 +73,31 @@ def test_a_schedule_starts_nothing_while_its_result_is_current(
     assert "vitlens-point_cloud version 1 is made of the present source" in _skipped(due())
     assert _folders(stage) == made
     assert len(stage.versions) == 1
+
+
+def test_a_champion_that_is_found_to_be_current_is_fresh_again(
+    stage: Stage, instance: dg.DagsterInstance, due: Callable[[], Any]
+) -> None:
+    stage.materialise(instance)
+    champion = dg.AssetKey(["point_cloud", "champion"])
+    made = instance.fetch_materializations(champion, limit=9).records
+    _skipped(due())
+    [newest, *older] = instance.fetch_materializations(champion, limit=9).records
+    assert len(older) == len(made) == 1
+    confirmed = newest.asset_materialization
+    assert confirmed is not None
+    assert confirmed.metadata["version"].value == 1
+
+
+def test_a_champion_has_the_age_that_its_schedule_allows() -> None:
+    graph = DEFINITIONS.resolve_asset_graph()
+    policy = graph.get(dg.AssetKey(["point_cloud", "champion"])).freshness_policy
+    hours = load_workflow("point_cloud").schedule
+    assert hours is not None
+    assert isinstance(policy, TimeWindowFreshnessPolicy)
+    assert policy.fail_window.to_timedelta() == timedelta(hours=hours.fresh_for_h)
+    with pytest.raises(ValueError, match="expected one hour or more"):
+        Schedule(cron="0 3 * * 0", fresh_for_h=0)
 
 
 def test_a_look_at_what_is_not_made_leaves_no_trace(

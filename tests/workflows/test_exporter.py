@@ -11,14 +11,14 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from pipelines.execution.bulk import ShardRecord
 from pipelines.execution.logger import Point, Training
-from pipelines.registry import models, promotion, tracking
+from pipelines.registry import figures, models, promotion, tracking
 from pipelines.store.artifacts import Quarantined
 from pipelines.store.files import write_atomic
 from pipelines.store.home import Home
 from pipelines.store.shards import encode_model
 from tests.pipelines.registered import NAME, register
-from workflows.commands.exporter import open_collector
 from workflows.exporter.collector import SourcesCollector
+from workflows.exporter.opening import open_collector
 from workflows.workplace import Workplace
 
 Figures = dict[tuple[str, ...], float]
@@ -106,6 +106,14 @@ def test_finished_artifacts_and_the_champion_are_counted(
     )
 
 
+def test_versions_of_many_modalities_are_those_of_each(home: Path) -> None:
+    promotion.promote(home, NAME, register(home, 0.5).version)
+    register(home, 0.75)
+    found = models.by_modality(home, ["point_cloud", "depth"])
+    assert found == {"point_cloud": models.versions(home, "point_cloud"), "depth": []}
+    assert len(found["point_cloud"]) == 2
+
+
 def test_the_failed_gates_of_the_newest_version_are_counted(
     home: Path, collector: SourcesCollector
 ) -> None:
@@ -142,7 +150,7 @@ def test_a_running_training_shows_its_last_figures_until_it_ends(
     client = models.connect(home)
     training = Training(modality="depth", fingerprint="f" * 64, steps=9, config={"steps": 9})
     run = tracking.start_training(client, models.experiment(client, home), training)
-    tracking.log_points(client, run, [Point(1, {"train.loss": 3.0}), Point(2, {"train.loss": 2.5})])
+    figures.log_points(client, run, [Point(1, {"train.loss": 3.0}), Point(2, {"train.loss": 2.5})])
     collector.refresh_all()
     assert scraped(collector)["vitlens_training_figure", "train.loss", "depth", run] == 2.5
     tracking.end_training(client, run, None)

@@ -30,6 +30,7 @@ from vitlens_core.modalities.text import TextEncoder
 from vitlens_core.modalities.video import MODALITY as VIDEO
 from vitlens_core.models.tower import Tower
 from vitlens_core.readers.files import as_file
+from vitlens_core.signals.checks import finite
 from vitlens_core.signals.pictures import normalised
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ class Preparation:
     def store(self, raw: Any) -> Stored:
         """Turn one raw input into its stored form. Raises InputError."""
         if self.signal is not None:
-            return self.signal.store(raw)
+            # Finite numbers may be too large to compute with.
+            return finite(self.signal.store(raw), f"a signal for {self.modality}")
         modality = modalities.load(self.modality)
         assert isinstance(modality, FoundationModality)
         return modality.store(raw, self.side_px or 0)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vitlens_core.plugins.ask.base import Fusion, QuestionModel
 
 WITHOUT_MODEL = "zero-shot"
+_GREY = 127  # of a plain picture
 
 
 class Answer(NamedTuple):
@@ -195,6 +196,27 @@ class Verbs:
             source, image.spec, image.trunk, encoder=encoder, adapter=adapter, device=device
         )
 
+    @torch.inference_mode()
+    def image_statistics(
+        self: Model,
+        images: Sequence[object],
+        signals: Mapping[str, object] | None = None,
+        *,
+        trusted: bool = True,
+    ) -> ImageStatistics:
+        """Measure what decoders expect of embeddings, on pictures and on signals of modalities.
+
+        Raises:
+            InputError: there are fewer than two pictures, or an input cannot be read.
+        """
+        image = self.token_source("image")
+        stored = self.stored("image", list(images), trusted=trusted)
+        side_px = self.preparation("image").side_px or 0
+        plain = np.full((side_px, side_px, 3), _GREY, np.uint8)
+        *whole, empty = image.trunk(image.inputs([*stored, plain])).float().cpu()
+        embedded = self.encode(signals or {}, trusted=trusted)
+        return ImageStatistics.measure(torch.stack(whole), embedded, empty, image.trunk)
+
     def imagine(
         self: Model,
         inputs: Mapping[str, object],
@@ -211,7 +233,7 @@ class Verbs:
         Args:
             inputs: as `encode` takes them; of several modalities, those of one index together.
             by: what `decoder` opened.
-            statistics: of the foundation (`ImageStatistics.measure`).
+            statistics: of the foundation (`image_statistics`).
             weights: by modality, of either sign; by default all 1.
             strength: share of the gap between modalities that is closed.
             options: `seed`, `steps`, and those of the pipeline.

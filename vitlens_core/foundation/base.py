@@ -8,9 +8,8 @@ Axes: B batch, H height, W width (of images), T tokens, E embedding.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from vitlens_core.errors import InputError
 from vitlens_core.models.trunk import Trunk
+from vitlens_core.models.weights import digest_of_tensors
 
 
 class Foundation(nn.Module, ABC):
@@ -90,15 +90,4 @@ class Foundation(nn.Module, ABC):
 
     def digest(self) -> str:
         """Compute the space's identity: SHA-256 of every tensor's name, shape, type and bytes."""
-        return digest_of(self.state_dict())
-
-
-def digest_of(state: Mapping[str, Tensor]) -> str:
-    """Compute the SHA-256 of every tensor's name, shape, type and bytes."""
-    sha = hashlib.sha256()
-    # Sorted: the order in which modules are registered is no part of the identity.
-    for name, tensor in sorted(state.items()):
-        sha.update(f"{name}{list(tensor.shape)}{tensor.dtype}".encode())
-        # As bytes, since numpy has no bfloat16; flat first, since a scalar has no byte view.
-        sha.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return sha.hexdigest()
+        return digest_of_tensors(self.state_dict())

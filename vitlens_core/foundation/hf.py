@@ -263,6 +263,10 @@ def _image_size(config: dict[str, Any], tower: VisionTower) -> int:
     size = config.get("vision_config", config).get("image_size")
     if size is None:
         # A config states what differs from its type's defaults.
-        side = round(tower.trunk.grid_tokens**0.5) if tower.trunk.prefix else _QWEN_PATCHES
+        side = (
+            round(tower.trunk.input_tokens**0.5)
+            if tower.trunk.cls_token is not None
+            else _QWEN_PATCHES
+        )
         return side * tower.patch_px
     return int(size)

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vitlens_core.errors import ConfigError
 from vitlens_core.late import torch
-from vitlens_core.models.settings import LensSettings, TrunkSettings
+from vitlens_core.network_settings import LensSettings, TrunkSettings
 from vitlens_core.readers.formats import Format
 
 if TYPE_CHECKING:
@@ -64,12 +64,14 @@ class TokenizerConfig(BaseModel, ABC, Generic[SignalT]):
 
     Attributes:
         starts_as_patches: the tokenizer starts from the trunk's own patch embedding.
+        mixes: whether two stored signals can be mixed (`mix`).
         width: width of a token. With an identity lens it must be the trunk's width.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     starts_as_patches: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
     width: int
 
     @abstractmethod
@@ -87,6 +89,20 @@ class TokenizerConfig(BaseModel, ABC, Generic[SignalT]):
         Raises:
             InputError: the signals are not those that `signal` describes.
         """
+
+    @property
+    def groups_seen(self) -> int | None:
+        """Number of tokens, if they are no patches on the trunk's grid; a square number then."""
+        return None
+
+    def mix(
+        self, signals: torch.Tensor, others: torch.Tensor, shares: torch.Tensor
+    ) -> torch.Tensor:
+        """Mix stored signals with others, both [B, …], at the signals' own shares [B] in (0, 1).
+
+        Only where `mixes`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not mix signals")
 
     @abstractmethod
     def build(self, signal: SignalT) -> torch.nn.Module:

@@ -83,10 +83,6 @@ class Pooled(Readout):
     def forward(self, hidden: Sequence[Tensor]) -> Tensor:
         return self.pool(self.norm(hidden[0]))
 
-    @property
-    def final_norm(self) -> nn.Module:
-        return self.norm
-
 
 class PooledEmbedding(ProjectedReadout):
     """Pools, then projects to [B, E]; without a projection E is W."""
@@ -101,10 +97,6 @@ class PooledEmbedding(ProjectedReadout):
 
     def forward(self, hidden: Sequence[Tensor]) -> Tensor:
         return self.projection(self.pooled(hidden))
-
-    @property
-    def final_norm(self) -> nn.Module:
-        return self.pooled.norm
 
     @property
     def unprojected(self) -> Pooled:

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from vitlens_core import notes
 from vitlens_core.errors import BadSampleError, ConfigError, VitlensError
-from vitlens_core.readers import notes
 from vitlens_core.sandbox import limits, lock
 from vitlens_core.sandbox.wire import TOLD, Channel
 
@@ -32,12 +32,14 @@ It raises an error of vitlens for a file that it refuses.
 def main(channel: Channel) -> None:
     """Open, give up rights, and answer until the parent closes the socket."""
     setup, _ = channel.receive()
-    devices = setup["devices"]
+    devices, scratch = setup["devices"], setup["scratch"]
+    if scratch is not None:
+        os.environ["TMPDIR"] = scratch
     module, _, name = setup["opener"].partition(":")
     opener = getattr(importlib.import_module(module), name)
     for other in setup["modules"]:
         importlib.import_module(other)
-    has_files = lock.restrict_files(setup["readable"], devices=devices)
+    has_files = lock.restrict_files(setup["readable"], devices=devices, scratch=scratch)
     try:
         handler: Handler = opener(setup["settings"])
     except ConfigError as error:
@@ -49,7 +51,9 @@ def main(channel: Channel) -> None:
     gc.freeze()
     limits.limit_memory(setup["memory_mb"])
     opened_mb = limits.mapped_mb()
-    has_calls = lock.restrict_calls(devices=devices, files_are_restricted=has_files)
+    has_calls = lock.restrict_calls(
+        devices=devices, scratch=scratch is not None, files_are_restricted=has_files
+    )
     channel.send({"files": has_files, "calls": has_calls})
     while True:
         try:

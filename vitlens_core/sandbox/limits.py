@@ -11,6 +11,7 @@ _CAPABILITIES_VERSION_3 = 0x20080522
 # Room for the libraries that are imported late, and a bound on what a file can keep open.
 _FILES = 512
 _LOG_BYTES = 2**20  # the log is the only file that is written
+_SCRATCH_BYTES = 512 * 2**20  # largest file in a folder to write in
 
 
 def die_with(parent: int) -> None:
@@ -20,12 +21,12 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def limit_files() -> None:
+def limit_files(*, has_scratch: bool = False) -> None:
     """Bound the open files and what can be written to one; forbid core dumps."""
     # RLIMIT_NPROC is no help: it counts all processes of the user, and drivers need threads.
     for limit, value in (
         (resource.RLIMIT_NOFILE, _FILES),
-        (resource.RLIMIT_FSIZE, _LOG_BYTES),
+        (resource.RLIMIT_FSIZE, _SCRATCH_BYTES if has_scratch else _LOG_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
         hard = resource.getrlimit(limit)[1]

@@ -26,6 +26,11 @@ def raw_numbers(raw: object, what: str, *sizes: Size) -> np.ndarray:
     check_sizes(array.shape, what, sizes)
     with np.errstate(over="ignore"):  # a number beyond float32 is refused below
         array = np.ascontiguousarray(array, dtype=np.float32)
+    return finite(array, what)
+
+
+def finite(array: np.ndarray, what: str) -> np.ndarray:
+    """Return an array of finite numbers. Raises InputError if one is NaN or infinite."""
     if not np.isfinite(array).all():
         raise InputError(
             f"expected {what} of finite numbers, found {int((~np.isfinite(array)).sum())} that "

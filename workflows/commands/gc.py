@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import click
@@ -13,6 +13,7 @@ from upath import UPath
 
 from pipelines.flow import left_out
 from pipelines.registry import lineage
+from pipelines.registry.leftovers import Leftover, leftovers, remove
 from pipelines.store.artifacts import MANIFEST, Artifact
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError, VitlensError
@@ -48,7 +49,10 @@ class Unneeded:
 @click.option("--shared", is_flag=True, help="Delete also where VITLENS_STORE may serve others.")
 @click.pass_obj
 def command(workplace: Workplace | None, delete: bool, days: float, shared: bool) -> None:
-    """List what no version, schedule or recent run needs; `--delete` frees its space."""
+    """List what no version, schedule or recent run needs; `--delete` frees its space.
+
+    Artifacts of the store, unfinished ones, and MLflow's deleted runs and files in the home.
+    """
     workplace = workplace or Workplace.from_environment()
     home = workplace.home
     if delete and "VITLENS_STORE" in os.environ and not shared:
@@ -58,7 +62,10 @@ def command(workplace: Workplace | None, delete: bool, days: float, shared: bool
         )
     with home.lock("vitlens gc"):
         found = [u for u in unneeded(workplace) if u.age_s >= days * _DAY_S]
-        _show(Console(), found, delete)
+        of_registry = [item for item in leftovers(home.root) if item.age_s >= days * _DAY_S]
+        _show(Console(), [*found, *of_registry], delete)
+        if delete and of_registry:
+            remove(home.root, of_registry)
         for item in found if delete else ():
             # The manifest first: what a kill leaves is unfinished, never half an artifact.
             (item.folder / MANIFEST).unlink(missing_ok=True)
@@ -124,7 +131,7 @@ def _unfinished(home: Home) -> Iterator[Unneeded]:
         yield Unneeded(folder, name, sum(f.st_size for f in files), time.time() - last)
 
 
-def _show(console: Console, found: list[Unneeded], delete: bool) -> None:
+def _show(console: Console, found: Sequence[Unneeded | Leftover], delete: bool) -> None:
     if not found:
         console.print("nothing to free: everything is needed, or too young (--older-than)")
         return
@@ -134,4 +141,4 @@ def _show(console: Console, found: list[Unneeded], delete: bool) -> None:
     console.print(table)
     total = size(sum(item.size_bytes for item in found))
     deed = "deleted" if delete else "could be freed; --delete deletes them"
-    console.print(f"{len(found)} folders, {total} {deed}")
+    console.print(f"{len(found)} entries, {total} {deed}")

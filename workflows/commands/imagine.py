@@ -118,7 +118,7 @@ def _statistics(
             f"{path} is missing: name a folder of pictures (--among), on which the length and mean "
             "of image embeddings are measured once"
         )
-    measured = ImageStatistics.measure(model, list(map(str, _pictures(among))), {})
+    measured = model.image_statistics(list(map(str, _pictures(among))), trusted=False)
     measured.save(path)
     return measured
 

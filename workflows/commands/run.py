@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -12,8 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from vitlens_core.errors import VitlensError
-from workflows.console import quiet_terminal, remark, show_plan
+from workflows.console import pointing_to, quiet_terminal, remark, show_plan
 from workflows.dry_run import plan
 from workflows.exit_codes import GATE_FAILED
 from workflows.preflight import check
@@ -62,15 +60,8 @@ def command(
 def _execute(
     workplace: Workplace, modality: str, profile: str, overrides: Sequence[str], log: Path
 ) -> Any:
-    """Run the job; an unexpected failure points to the log."""
     # Late: Dagster and torch take seconds to import, and settings are checked without them.
     from workflows.runner import execute
 
-    try:
+    with pointing_to(log):
         return execute(workplace, modality, profile, overrides)
-    except VitlensError:
-        raise
-    except Exception as error:
-        logging.getLogger("vitlens").exception("the run failed")
-        error.add_note(f"full log: {log}")
-        raise

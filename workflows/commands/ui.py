@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,14 +14,16 @@ from functools import partial
 from pathlib import Path
 
 import click
+import yaml
 from rich.console import Console
 
 from pipelines.registry.own_store import FILES, tracking_uri
-from pipelines.registry.server import connect, is_served
+from pipelines.registry.server import MLFLOW_PORT, connect, experiment, fragment, is_served
 from pipelines.store.home import Home
 from pipelines.store.text import redacted
 from vitlens_core.errors import VitlensError
-from workflows.environment import dagster_folder
+from vitlens_core.scratch import Scratch
+from workflows.environment import CODE_LOCATION, dagster_folder
 from workflows.front import Front, serving
 from workflows.ports import require_free
 
@@ -37,7 +38,7 @@ _CODE_TIMEOUT_S = 600
 
 @click.command("ui")
 @click.option("--port", default=3000, show_default=True, help="Of Dagster's UI.")
-@click.option("--mlflow-port", default=5000, show_default=True, help="Of MLflow's UI.")
+@click.option("--mlflow-port", default=MLFLOW_PORT, show_default=True, help="Of MLflow's UI.")
 def command(port: int, mlflow_port: int) -> None:
     """Serve the Dagster and MLflow UIs until Ctrl-C."""
     serve(Console(stderr=True), Home.from_environment(), port, mlflow_port)
@@ -54,21 +55,27 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
     ports = {"dagster": port} | ({} if is_served(home.root) else {"mlflow": mlflow_port})
     for option, (_, chosen) in zip(("--port", "--mlflow-port"), ports.items(), strict=False):
         require_free(option, chosen)
+    landing = {}
     if "mlflow" in ports:
-        connect(home.root)  # the tables are made, and name the places of a home that was moved
+        # The tables are made, and name the places of a home that was moved.
+        runs = f"/experiments/{experiment(connect(home.root), home.root)}/runs"
+        landing["mlflow"] = fragment(runs)  # its own first page is about agents
     # The servers would otherwise outlive a `kill` or a closed terminal.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         # A folder that only this user can enter: whoever opens a socket in it can start runs.
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vitlens-ui-")))
+        folder = stack.enter_context(Scratch("ui"))
         servers = {}
         for name, command in _commands(home, tracking, folder, mlflow="mlflow" in ports).items():
             servers[name] = stack.enter_context(running(home, name, command, folder))
             if name != _DAEMON:
                 _await_answer(home, name, servers[name], folder / name)
         tell = partial(console.print, soft_wrap=True, highlight=False)
-        fronts = [Front(name, folder / name, chosen, tell) for name, chosen in ports.items()]
+        fronts = [
+            Front(name, folder / name, chosen, tell, landing.get(name, ""))
+            for name, chosen in ports.items()
+        ]
         stack.enter_context(serving(fronts))
         for front in fronts:
             tell(f"{front.name:<8} {front.link}")
@@ -81,7 +88,7 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
 
 def _commands(home: Home, tracking: str, folder: Path, *, mlflow: bool) -> dict[str, list[str]]:
     """Return the servers' commands in the order in which they start, by the name of the socket."""
-    python, code = [sys.executable, "-m"], ["--grpc-socket", str(folder / _CODE)]
+    python, code = [sys.executable, "-m"], ["-w", str(write_workspace(folder))]
     module = ["-m", "workflows.definitions", "--use-python-environment-entry-point"]
     commands = {
         _CODE: [*python, "dagster", "code-server", "start", "-s", str(folder / _CODE), *module],
@@ -94,6 +101,18 @@ def _commands(home: Home, tracking: str, folder: Path, *, mlflow: bool) -> dict[
     return commands | (
         {"mlflow": [*python, "mlflow", "server", *listen, *stores]} if mlflow else {}
     )
+
+
+def write_workspace(folder: Path) -> Path:
+    """Write where the code server is, and under which name.
+
+    Without a name Dagster calls it by its socket, which is another one at each start: schedules
+    and sensors that were switched on would be off again.
+    """
+    code = {"location_name": CODE_LOCATION, "host": "localhost", "socket": str(folder / _CODE)}
+    path = folder / "workspace.yaml"
+    path.write_text(yaml.safe_dump({"load_from": [{"grpc_server": code}]}))
+    return path
 
 
 @contextmanager

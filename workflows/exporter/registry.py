@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import GaugeMetricFamily
 
 from pipelines.registry import models
+from pipelines.registry.figures import figures_of
 from pipelines.registry.models import CHAMPION
 from pipelines.registry.registry import Registry
 from pipelines.registry.server import EXPERIMENT
@@ -26,8 +27,7 @@ def read_versions(registry: Registry, modalities: Sequence[str]) -> list[GaugeMe
     failed = _gauge("vitlens_newest_failed_gates", "Gates that the newest version failed.")
     champion = _gauge("vitlens_champion_version", "Number of the champion.")
     age = _gauge("vitlens_champion_created_seconds", "When the champion was registered [s].")
-    for modality in modalities:
-        found = registry.versions(modality)
+    for modality, found in registry.by_modality(modalities).items():
         versions.add_metric([modality], len(found))
         if found:
             newest.add_metric([modality], found[0].created_at.timestamp())
@@ -61,7 +61,7 @@ def read_trainings(registry: Registry) -> list[GaugeMetricFamily]:
     for run in found:
         of_run = [run.data.tags.get(MODALITY_TAG, ""), run.info.run_id]
         started.add_metric(of_run, run.info.start_time / 1000)
-        for name, value in run.data.metrics.items():
+        for name, value in figures_of(run).items():
             figures.add_metric([*of_run, name], value)
     return [figures, started]
 

@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Literal
 from pipelines.registry import models
 from pipelines.registry.gates.base import Gate, GateContext, GateResult, Tier
 from pipelines.registry.settings import SanityConfig
+from vitlens_core.scratch import Scratch
 
 _CHILD = Path(__file__).with_name("_sanity_child.py")
 _LARGEST_NORM_ERROR = 1e-3
@@ -96,7 +96,7 @@ def _measured(model_folder: Path, config: SanityConfig) -> Measured:
     # -P: by default Python puts the script's folder on the import path, and with it our modules.
     command = [sys.executable, "-P", str(_CHILD), str(model_folder), str(config.repeats)]
     environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
-    with tempfile.TemporaryDirectory(prefix="vitlens-sanity-") as folder:
+    with Scratch("sanity") as folder:
         try:
             done = subprocess.run(
                 command,

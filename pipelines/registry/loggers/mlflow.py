@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines.execution.logger import Point, Training, TrainingLogger
-from pipelines.registry import tracking
+from pipelines.registry import figures, tracking
 from pipelines.registry.loggers.base import LoggerConfig
 from pipelines.registry.models import connect, experiment
 from pipelines.store.home import Home
@@ -36,11 +36,11 @@ class MlflowLogger:
         self.client = connect(self._home)
         where = experiment(self.client, self._home)
         self.run_id = tracking.start_training(self.client, where, training)
-        logged = tracking.logged_steps(self.client, self.run_id)
+        logged = figures.logged_steps(self.client, self.run_id)
         return {name: max(steps) for name, steps in logged.items()}
 
     def log(self, points: Sequence[Point]) -> None:
-        tracking.log_points(self.client, self.run_id, points)
+        figures.log_points(self.client, self.run_id, points)
 
     def finish(self, error: BaseException | None) -> None:
         tracking.end_training(self.client, self.run_id, error)

@@ -41,15 +41,16 @@ async function call(path, options = {}) {
   }
   if (response.ok) return response;
   const body = await response.json().catch(() => null);
-  if (response.status === 401) $("token-field").hidden = false;
+  if (response.status === 401) {
+    $("token-field").hidden = false;
+    throw new Error($("token").value ? "That is another token than this service's." : "");
+  }
   const told = body && body.error ? `${body.error.replace(/^inputs 0: /, "")}. Expected: ${body.expected}.` : response.statusText;
-  const error = new Error(told);
-  error.status = response.status;
-  throw error;
+  throw new Error(told);
 }
 
 function show(error) {
-  $("error").hidden = !error;
+  $("error").hidden = !(error && error.message); // what asks for the token says enough
   $("error").textContent = error ? error.message : "";
 }
 
@@ -62,6 +63,8 @@ function chip(words) {
 
 async function learn() {
   served = await (await call("model")).json();
+  $("token-field").hidden = true;
+  show(null);
   const names = served.model.map((v) => (v.version === "file" ? v.name : `${v.name}, version ${v.version}`));
   const corpus = served.corpus ? [`${served.items.toLocaleString("en")} ${text(served.corpus)} samples indexed`]
     : ["classes only, nothing to search"];
@@ -83,7 +86,8 @@ function showExamples() {
   const step = Math.max(1, Math.floor(served.labels.length / EXAMPLES));
   const names = served.labels.filter((_, index) => index % step === 0).slice(0, EXAMPLES);
   $("examples").hidden = !served.corpus || !names.length || !served.modalities.includes("text");
-  $("examples").replaceChildren(...names.map((name) => {
+  const lead = Object.assign(document.createElement("span"), { className: "note", textContent: "Try" });
+  $("examples").replaceChildren(lead, ...names.map((name) => {
     const item = Object.assign(document.createElement("button"), { type: "button", className: "chip", textContent: text(name) });
     item.addEventListener("click", () => { forget(); $("words").value = text(name); ask(); });
     return item;
@@ -94,6 +98,7 @@ function forget() {
   file = null;
   $("preview").hidden = true;
   $("drop-hint").textContent = "";
+  hideObject();
 }
 
 function fill(select, values, words) {
@@ -140,6 +145,7 @@ async function ask() {
     mine.abort();
     $("status").textContent = "";
     $("nearest").hidden = $("classified").hidden = true;
+    hideObject();
     show(error);
   } finally {
     if (pending === mine) $("send").disabled = false;
@@ -250,6 +256,7 @@ function choose(chosen) {
   if (isPicture) $("preview").src = URL.createObjectURL(chosen);
   const size = chosen.size < 2 ** 20 ? `${Math.ceil(chosen.size / 1024)} kB` : `${(chosen.size / 2 ** 20).toFixed(1)} MB`;
   $("drop-hint").textContent = `${chosen.name} (${size})`;
+  showObject(chosen).catch(show);
   ask();
 }
 
@@ -258,6 +265,10 @@ $("file").addEventListener("change", () => { if ($("file").files[0]) choose($("f
 $("file").addEventListener("click", () => { $("file").value = ""; }); // the same file again
 $("words").addEventListener("input", () => {
   if (file) forget();
+});
+$("enter").addEventListener("click", () => learn().catch(show));
+$("token").addEventListener("keydown", (event) => {
+  if (event.key === "Enter") { event.preventDefault(); learn().catch(show); } // not the query's form
 });
 $("similar").addEventListener("click", findSimilar);
 $("close").addEventListener("click", () => $("opened").close());

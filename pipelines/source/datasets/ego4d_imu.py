@@ -142,7 +142,7 @@ def said_of_wearer(sentence: str) -> str:
     return " ".join(said.split()).strip(string.punctuation + " ")
 
 
-def _moments(video: Any, where: str) -> list[tuple[float, tuple[str, ...]]]:
+def _moments(video: object, where: str) -> list[tuple[float, tuple[str, ...]]]:
     """Return the sentences on the wearer by time; those of one moment are together."""
     if not isinstance(video, dict):
         raise ConfigError(f"{where}: expected an object, found {type(video).__name__}")
@@ -157,7 +157,7 @@ def _moments(video: Any, where: str) -> list[tuple[float, tuple[str, ...]]]:
     return sorted(moments.items())
 
 
-def _second_and_sentence(entry: Any, where: str) -> tuple[float, str]:
+def _second_and_sentence(entry: object, where: str) -> tuple[float, str]:
     fields = entry if isinstance(entry, dict) else {}
     second, sentence = fields.get("timestamp_sec"), fields.get("narration_text")
     is_number = isinstance(second, int | float) and math.isfinite(second)

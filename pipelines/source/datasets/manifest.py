@@ -1,13 +1,15 @@
 """manifest: your own data, listed in a table with one row per recording.
 
-Reads     a CSV (UTF-8, commas) or Parquet file in the folder of the data.
+Reads     a CSV (UTF-8; commas, semicolons or tabs) or Parquet file in the folder of the data.
 Promises  all mistakes of the table are reported at once, with their rows, before any other file
           is read.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,14 +19,16 @@ from typing import Any, Literal, cast
 import numpy as np
 from pydantic import Field, ValidationError, validate_call
 
-from pipelines.source.base import Pair, SourceSettings, is_key, plain_key
-from pipelines.source.words import caption, word
+from pipelines.source.base import Pair, SourceSettings
+from pipelines.store.keys import is_key, plain_key
 from pipelines.store.splits import SPLITS, Split
+from pipelines.store.words import caption, word
 from vitlens_core import caps
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.base import Modality
 
 SEVERAL = "|"
+_DELIMITERS = (",", ";", "\t")  # spreadsheets write semicolons where the comma is decimal
 READING = "reader_options."
 TEACHER = "teacher."
 COLUMNS = (
@@ -96,7 +100,7 @@ class Manifest(SourceSettings):
         return read_with(modality, self.place(pair.signal), pair.reader_options)
 
 
-def read_with(modality: Modality, path: Path, options: Mapping[str, Any]) -> np.ndarray:
+def read_with(modality: Modality, path: Path, options: Mapping[str, object]) -> np.ndarray:
     """Call `modality.read(path, **options)` after checking the options against its signature.
 
     Raises:
@@ -126,17 +130,42 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
         if path.suffix.lower() == ".parquet":
             return _parquet(path)
         if path.suffix.lower() == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                lines = csv.reader(file, strict=True)
-                header = next(lines, [])
-                return header, [
-                    (number, _row(header, cells))
-                    for number, cells in enumerate(lines, start=2)
-                    if cells
-                ]
+            return _csv(path)
     except (ValueError, csv.Error) as error:
         raise ConfigError(f"{path} cannot be read as a table: {error}") from error
     raise ConfigError(f"source.table: expected .csv or .parquet, found {path.name}")
+
+
+def _csv(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
+    """Read a CSV file; `ConfigError` names a row that is not UTF-8, as of Latin-1 or UTF-16."""
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"{path}, row {row}: {_other_encoding(data)}, expected UTF-8; save the table as "
+            "`CSV UTF-8`, or convert it with iconv"
+        ) from error
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
+    header = next(lines, [])
+    numbered = enumerate(lines, start=2)
+    return header, [(number, _row(header, cells)) for number, cells in numbered if cells]
+
+
+def _other_encoding(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "found UTF-16"
+    return "found bytes of another encoding, as Latin-1 and Windows-1252 have them"
+
+
+def _delimiter(text: str) -> str:
+    """Return the delimiter with which the header has its one needed column."""
+    first = text.partition("\n")[0]
+    for delimiter in _DELIMITERS:
+        if "signal" in next(csv.reader([first], delimiter=delimiter), []):
+            return delimiter
+    return _DELIMITERS[0]
 
 
 def _parquet(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
@@ -159,7 +188,7 @@ def _parquet(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
 
 
 def _row(header: list[str], cells: list[str]) -> Row:
-    row: dict[str, Any] = dict(zip(header, cells, strict=False))
+    row: dict[str, object] = dict(zip(header, cells, strict=False))
     return row if len(cells) == len(header) else row | {_WIDTHS: (len(cells), len(header))}
 
 
@@ -258,7 +287,7 @@ def _text(row: Row, name: str) -> str:
         return ""
 
 
-def _several(value: Any) -> tuple[str, ...]:
+def _several(value: object) -> tuple[str, ...]:
     parts = value.split(SEVERAL) if isinstance(value, str) else value
     parts = parts if isinstance(parts, list) else [parts]
     try:
@@ -267,11 +296,11 @@ def _several(value: Any) -> tuple[str, ...]:
         return ()
 
 
-def _is_stated(value: Any) -> bool:
+def _is_stated(value: object) -> bool:
     return value is not None and value != "" and value == value  # NaN is not equal to itself
 
 
-def _value(value: Any) -> Any:
+def _value(value: object) -> object:
     """Convert a CSV's cell to the number or truth value that it spells, if it spells one."""
     if not isinstance(value, str):
         return value

@@ -243,3 +243,12 @@ def test_an_empty_training_split_is_refused(tmp_path: Path) -> None:
     empty = synthetic.targets(Store(UPath(tmp_path)), {"train": (0,), "val": (2,)})
     with pytest.raises(ConfigError, match="the training split is empty"):
         TrainingBatches(empty, "points.npy", KINDS, 2)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
+def test_a_share_reads_the_first_samples_of_every_shard(made: Artifact, share: float) -> None:
+    counts = [max(1, round(share * size)) for size in SIZES]
+    seen = {key for batch in _batches(made, 1, sum(counts), share=share) for key in batch.keys}
+    firsts = np.cumsum([0, *SIZES[:-1]])
+    numbers = [first + n for first, count in zip(firsts, counts, strict=True) for n in range(count)]
+    assert seen == {f"train{number:03d}" for number in numbers}

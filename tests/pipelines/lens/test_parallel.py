@@ -29,6 +29,7 @@ from tests.pipelines import synthetic, together
 
 TRAIN: dict[str, Any] = {"steps": 8, "batch_size": 6, "warmup_steps": 2, "learning_rate": 3e-3}
 TRAIN |= {"validate_every": 4, "checkpoint_every": 4, "precision": "fp32"}
+DROPPING: dict[str, Any] = {"token_dropout": 0.5, "drop_path": 0.4}
 BANK: dict[str, Any] = {"negatives": {"kind": "bank", "size": 9}}
 
 
@@ -73,7 +74,7 @@ def _assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tens
 # --- gradients ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("train", [{}, {"label_positives": True}, {"loss": "sigmoid"}])
+@pytest.mark.parametrize("train", [{}, {"label_positives": True}, {"loss": "sigmoid"}, DROPPING])
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 def test_two_workers_find_the_gradients_of_one_large_batch(
     job, pair: together.Pair, tmp_path: Path, sharding: str, train: dict[str, Any]
@@ -89,21 +90,28 @@ def test_two_workers_find_the_gradients_of_one_large_batch(
 
 
 @pytest.mark.parametrize(
-    ("workers", "sharding", "rows", "loss"),
+    ("workers", "sharding", "division", "train"),
     [
-        (1, "ddp", 4, "info_nce"),
-        (1, "ddp", 1, "info_nce"),
-        (1, "ddp", 4, "sigmoid"),
-        (2, "ddp", 2, "info_nce"),
-        (2, "fsdp", 2, "sigmoid"),
+        (1, "ddp", {"micro_batch": 4}, {}),
+        (1, "ddp", {"micro_batch": 1}, DROPPING),
+        (1, "ddp", {"accumulation": 3}, DROPPING),
+        (1, "ddp", {"micro_batch": 4}, {"loss": "sigmoid"}),
+        (2, "ddp", {"accumulation": 2}, {}),
+        (2, "fsdp", {"micro_batch": 2}, {"loss": "sigmoid"} | DROPPING),
     ],
 )
 def test_rows_taken_in_parts_leave_the_gradients_of_all(
-    job, pair: together.Pair, tmp_path: Path, workers: int, sharding: str, rows: int, loss: str
+    job,
+    pair: together.Pair,
+    tmp_path: Path,
+    workers: int,
+    sharding: str,
+    division: dict[str, int],
+    train: dict[str, Any],
 ) -> None:
     work = together.differentiate
-    expected = together.alone(work, job(**BANK, loss=loss), tmp_path)
-    parts = job({"sharding": sharding}, **BANK, loss=loss, micro_batch=rows)
+    expected = together.alone(work, job(**BANK, **train), tmp_path)
+    parts = job({"sharding": sharding, "train_workers": workers}, **BANK, **train, **division)
     for found in (
         [together.alone(work, parts, tmp_path)] if workers == 1 else pair(work, parts, tmp_path)
     ):
@@ -139,9 +147,12 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(job, tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
-def test_recomputed_activations_leave_the_same_gradients(job, tmp_path: Path) -> None:
-    expected = together.alone(together.differentiate, job(), tmp_path)
-    again = job({"activation_checkpointing": True})
+@pytest.mark.parametrize("train", [{}, DROPPING])
+def test_recomputed_activations_leave_the_same_gradients(
+    job, tmp_path: Path, train: dict[str, Any]
+) -> None:
+    expected = together.alone(together.differentiate, job(**train), tmp_path)
+    again = job({"activation_checkpointing": True}, **train)
     found = together.alone(together.differentiate, again, tmp_path)
     _assert_close(found.gradients, expected.gradients)
 
@@ -161,8 +172,8 @@ def test_compiled_blocks_leave_the_same_gradients(
     job, pair: together.Pair, tmp_path: Path, workers: int, more: dict[str, Any]
 ) -> None:
     work = together.differentiate
-    expected = together.alone(work, job(), tmp_path)
-    compiled = job({"compile": True, **more})
+    expected = together.alone(work, job(**DROPPING), tmp_path)
+    compiled = job({"compile": True, **more}, **DROPPING)
     if workers == 1:
         torch._dynamo.reset()
         counters.clear()

@@ -62,7 +62,7 @@ def runs(home: Path) -> list[Run]:
     return client.search_runs([models.experiment(client, home)])
 
 
-def steps(home: Path, run: Run, name: str = "train.loss") -> list[int]:
+def steps(home: Path, run: Run, name: str = "train/loss") -> list[int]:
     history = models.connect(home).get_metric_history(run.info.run_id, name)
     return [metric.step for metric in history]
 
@@ -92,10 +92,10 @@ def test_registering_goes_on_with_the_run_of_the_training(
     [run] = runs(home)
     assert run.info.run_id == begun.info.run_id == model.run_id
     assert run.info.status == "FINISHED"
-    assert run.data.metrics["zero_shot.top1"] == 0.5
+    assert run.data.metrics["zero_shot/top1"] == 0.5
     assert run.data.tags["vitlens.evaluation"] == model.evaluation
     assert steps(home, run) == [1, 2, 3, 4]
-    assert steps(home, run, "val.r1") == [2, 4]
+    assert steps(home, run, "val/r1") == [2, 4]
     assert [e.fingerprint for e in lineage.lineage(home, NAME, 1).evaluations] == [model.evaluation]
 
 
@@ -106,7 +106,7 @@ def test_what_a_logger_could_not_tell_is_completed(
     model = challenge(home, artifacts)
     [run] = runs(home)
     assert sorted(steps(home, run)) == [1, 2, 3, 4]
-    assert sorted(steps(home, run, "val.loss")) == [2, 4]
+    assert sorted(steps(home, run, "val/loss")) == [2, 4]
     assert run.info.run_id == model.run_id
 
 

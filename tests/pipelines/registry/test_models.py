@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import save
 
 import vitlens_core
+from pipelines.evaluation.result import read_result
 from pipelines.foundation.step import DEFAULT_SPEC
 from pipelines.registry import models, own_store
+from pipelines.registry.figures import figures_of
 from tests.pipelines.finished_run import finished_run
 from tests.pipelines.registered import NAME, challenge, register
 from tests.pipelines.registry.server import mlflow_server
@@ -21,9 +23,9 @@ from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import load_foundation
 from vitlens_core.foundation.lit import LitFoundation
-from vitlens_core.models.settings import LensSettings, TrunkSettings
 from vitlens_core.models.tower import Tower, build_tower
 from vitlens_core.models.tower_settings import TowerSettings
+from vitlens_core.network_settings import LensSettings, TrunkSettings
 
 
 def test_a_home_without_a_run_has_no_versions_and_gets_no_database(tmp_path: Path) -> None:
@@ -44,7 +46,7 @@ def test_a_registered_lens_carries_its_lineage(home: Path) -> None:
     assert run.data.tags["vitlens.gate.top1"].startswith("passed: zero_shot.top1 is 0.5")
     assert run.data.tags["vitlens.tier.thresholds"] == "passed"
     assert run.data.params["lens.train.steps"] == "4"
-    assert run.data.metrics["zero_shot.ci95.top1.low"] == pytest.approx(0.4)
+    assert figures_of(run)["zero_shot.ci95.top1.low"] == pytest.approx(0.4)
     assert run.data.tags["vitlens.validated_against"] == "image"
     assert run.info.status == "FINISHED"
 
@@ -69,9 +71,31 @@ def test_the_pages_of_mlflow_say_who_made_it_of_what_and_how_long_it_took(
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
+def test_metrics_are_results_in_groups_and_nothing_is_lost(home: Path) -> None:
+    """MLflow's pages draw a chart for every metric, and a section for every group."""
+    model = register(home)
+    artifacts = finished_run(home)
+    run = models.connect(home).get_run(model.run_id)
+    groups = {name.partition("/")[0] for name in run.data.metrics if "/" in name}
+    assert {"zero_shot", "retrieval", "train", "val", "seconds"} <= groups
+    assert not any(
+        part in name for name in run.data.metrics for part in ("ci95", "chance", "groups")
+    )
+    evaluated = read_result(artifacts["evaluation"]).figures()
+    assert figures_of(run).items() >= evaluated.items()
+
+
+def test_a_tag_that_others_wrote_is_no_figure(home: Path) -> None:
+    model, client = register(home), models.connect(home)
+    client.set_tag(model.run_id, "vitlens.figures.zero_shot", '{"zero_shot.n": "many"}')
+    found = figures_of(client.get_run(model.run_id))
+    assert "zero_shot.n" not in found
+    assert found["zero_shot.top1"] == 0.5
+
+
 def test_training_curves_are_metrics_by_step(home: Path) -> None:
     model = register(home)
-    history = models.connect(home).get_metric_history(model.run_id, "train.loss")
+    history = models.connect(home).get_metric_history(model.run_id, "train/loss")
     assert [(point.step, point.value) for point in history] == [(1, 6), (2, 3), (3, 2), (4, 1.5)]
 
 

@@ -17,7 +17,8 @@ from websockets.sync.client import ClientConnection, connect
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _START_S = 60
 _FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--headless --no-sandbox --use-angle=swiftshader --enable-unsafe-swiftshader --disable-quic "
+    "--no-first-run --disable-sync "
     "--disable-background-networking --disable-component-update --remote-debugging-port=0 "
     "--hide-scrollbars"
 )

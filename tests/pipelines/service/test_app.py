@@ -431,6 +431,28 @@ def test_the_documents_show_examples(client: TestClient) -> None:
         assert paths[route]["post"]["responses"]["422"]
 
 
+def test_the_documents_name_every_field_of_a_form(client: TestClient) -> None:
+    """What they name is taken, and what is taken is named."""
+    paths = client.get("/openapi.json").json()["paths"]
+
+    def fields(route: str) -> dict[str, Any]:
+        content = paths[route]["post"]["requestBody"]["content"]
+        return content["multipart/form-data"]["schema"]["properties"]
+
+    assert {"point_cloud", "image", "text", "reader_options", "classes"} <= fields(
+        "/zero_shot"
+    ).keys()
+    pairs = fields("/similarity")
+    assert {"a.text", "b.text", "a.point_cloud", "b.image"} <= pairs.keys()
+    assert "text" not in pairs
+    sent = {"a.text": ["a chair"], "b.text": ["a lamp", "a car"]}
+    form = [(name, (None, text)) for name, texts in sent.items() for text in texts]
+    answer = client.post("/similarity", files=form)
+    assert answer.status_code == 200, answer.text
+    [row] = answer.json()["similarities"]
+    assert len(row) == 2
+
+
 def test_the_page_asks_nobody_else(client: TestClient) -> None:
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")

@@ -284,8 +284,16 @@ def test_the_explorer_in_a_browser(url: str, glbs: list[Path], tmp_path: Path) -
     with browser(tmp_path) as page:
         page.open(f"{url}/")
         page.wait("!document.getElementById('token-field').hidden")
+        assert page.run("document.getElementById('error').hidden")
         page.run("document.getElementById('token').focus()")
+        page.type("a-token-of-others")
+        page.press("Enter", 13, "\r")
+        page.wait("document.getElementById('error').textContent.includes('another token')")
+        page.run("document.getElementById('token').value = ''")
         page.type(TOKEN)
+        page.press("Enter", 13, "\r")
+        page.wait("document.getElementById('token-field').hidden")
+        assert page.run("document.getElementById('error').hidden")
         page.drop("object.glb", glbs[0].read_bytes())
         page.wait(done)
         cards = "[...document.querySelectorAll('#cards li')]"

@@ -25,8 +25,8 @@ def test_a_sweep_is_one_run_with_its_points_below_it(home: Path) -> None:
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
     assert {name: run.info.status for name, run in runs.items()} == {"a": "FINISHED", "b": "FAILED"}
     assert runs["b"].data.tags[FAILURE_TAG] == "no weights"
-    assert runs["a"].data.metrics["zero_shot.top1"] == 0.5
-    assert runs["a"].data.metrics["val.r1"] == 0.25
+    assert runs["a"].data.metrics["zero_shot/top1"] == 0.5
+    assert runs["a"].data.metrics["val/r1"] == 0.25
     assert runs["a"].data.params["lens.train.steps"] == "6"
 
     stored = {file.path for file in client.list_artifacts(parent.info.run_id)}

@@ -56,7 +56,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Opened]:
         lens.write_bytes(encode_lens(state, settings, foundation.spec, foundation.digest()))
         model = vitlens_core.load(lens)
         clouds = [_cloud(seed) for seed in range(4)]
-        statistics = ImageStatistics.measure(model, PICTURES, {"point_cloud": clouds})
+        statistics = model.image_statistics(PICTURES, {"point_cloud": clouds})
         return model, model.decoder(folder, **options), statistics
 
     return make

@@ -7,9 +7,9 @@ import torch
 import transformers as hf
 
 from tests import tiny_hf
-from vitlens_core.models.settings import LensSettings
 from vitlens_core.models.tower import build_tower
 from vitlens_core.models.tower_settings import TowerSettings
+from vitlens_core.network_settings import LensSettings
 from vitlens_core.plugins.ask.base import QuestionModel
 from vitlens_core.plugins.ask.blip import Blip2
 from vitlens_core.plugins.ask.llava import Llava

@@ -177,3 +177,24 @@ def open_misbehaving(settings: dict[str, Any]) -> Handler:
 
 def open_nothing(settings: dict[str, Any]) -> Handler:
     raise ConfigError("this machine lacks it")
+
+
+def open_scratch(settings: dict[str, Any]) -> Handler:
+    """Write, read, delete and keep files where temporary files go."""
+
+    def scratch(fields: dict[str, Any], _: Arrays) -> tuple[dict[str, Any], Arrays]:
+        place = Path(os.environ["TMPDIR"])
+        (place / "gone").write_text("written")
+        read = (place / "gone").read_text()
+        (place / "gone").unlink()
+        (place / "kept").touch()
+        refused = 0
+        for attempt in (lambda: (place / "new").mkdir(), lambda: (place / "l").symlink_to("/etc")):
+            try:
+                attempt()
+            except OSError:
+                refused += 1
+        left = os.listdir(place)
+        return {"place": str(place), "read": read, "left": left, "refused": refused}, {}
+
+    return scratch

@@ -9,9 +9,8 @@ Axes: B signals, E embedding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -20,16 +19,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vitlens_core.errors import CheckpointError, InputError
-from vitlens_core.foundation.base import digest_of
 from vitlens_core.models.trunk import Trunk
-
-if TYPE_CHECKING:
-    from vitlens_core.api.model import Model
+from vitlens_core.models.weights import digest_of_tensors
 
 _FORMAT = "vitlens-image-statistics-1"
 FILE = "image_statistics.safetensors"  # beside foundation.json
 _IMAGE, _NORM, _EMPTY = "image", "norm", "empty"
-_GREY = 127
 
 
 class ImageStatistics:
@@ -49,27 +44,26 @@ class ImageStatistics:
         self.trunk_digest = trunk_digest
 
     @classmethod
-    @torch.inference_mode()
     def measure(
-        cls, model: Model, images: Sequence[object], signals: Mapping[str, Sequence[object]]
+        cls, images: Tensor, signals: Mapping[str, Tensor], empty: Tensor, trunk: Trunk
     ) -> ImageStatistics:
-        """Measure them on pictures, and on signals of any modality of the model.
+        """Measure them on embeddings; `Model.image_statistics` does so on files.
+
+        Args:
+            images: [B, E] of pictures, not normalised.
+            signals: [B, E] of other modalities, unit norm.
+            empty: [E] of a plain picture, not normalised.
+            trunk: the foundation's.
 
         Raises:
-            InputError: there are fewer than two pictures, or an input cannot be read.
+            InputError: there are fewer than two pictures.
         """
         if len(images) < 2:
             raise InputError(f"a mean needs two pictures or more, found {len(images)}")
-        source = model.token_source(_IMAGE)
-        whole = source.trunk(source.inputs(model.stored(_IMAGE, list(images)))).float().cpu()
-        embedded = model.encode({name: list(items) for name, items in signals.items()})
-        means = {_IMAGE: F.normalize(whole, dim=-1).mean(dim=0)}
-        means |= {name: vectors.mean(dim=0) for name, vectors in embedded.items()}
-        side = model.preparation(_IMAGE).side_px or 0
-        plain = torch.full((side, side, 3), _GREY, dtype=torch.uint8).numpy()
-        empty = source.trunk(source.inputs([plain]))[0].float().cpu()
-        norm = float(whole.norm(dim=-1).mean())
-        return cls(means, norm, empty, digest_of(source.trunk.state_dict()))
+        means = {_IMAGE: F.normalize(images, dim=-1).mean(dim=0)}
+        means |= {name: vectors.mean(dim=0) for name, vectors in signals.items()}
+        norm = float(images.norm(dim=-1).mean())
+        return cls(means, norm, empty, digest_of_tensors(trunk.state_dict()))
 
     def corrected(self, embedded: Tensor, modality: str, strength: float = 1.0) -> Tensor:
         """Turn unit embeddings [B, E] into those that decoders expect: moved, then lengthened.
@@ -100,7 +94,7 @@ class ImageStatistics:
             raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
         if stated.get("format") != _FORMAT:
             raise CheckpointError(f"{path} holds no image statistics ({_FORMAT})")
-        found = digest_of(trunk.state_dict())
+        found = digest_of_tensors(trunk.state_dict())
         if stated.get("trunk_digest") != found:
             raise CheckpointError(
                 f"{path} was measured on another foundation (trunk "

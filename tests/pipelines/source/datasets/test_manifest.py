@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines.source.base import Pair, plain_key
+from pipelines.source.base import Pair
 from pipelines.source.datasets.manifest import Manifest, read_with
+from pipelines.store.keys import plain_key
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities import depth, imu, tactile
 
@@ -61,6 +62,30 @@ def test_a_row_states_everything_or_little(tmp_path: Path) -> None:
 def test_without_a_column_keys_are_made_of_the_signals(tmp_path: Path) -> None:
     pairs = _pairs(tmp_path, "signal,label", "imu/walk 1.npy,walking", "imu/Läufe/2.b.npy,running")
     assert [pair.key for pair in pairs] == ["imu-walk-1", plain_key("imu/Läufe/2.b")]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_the_table_of_a_spreadsheet_is_read(tmp_path: Path, delimiter: str) -> None:
+    """Where the comma is decimal, spreadsheets write semicolons, and a text may hold commas."""
+    lines = ["signal,label,text", 'a.npy,dog,"a dog, asleep"', "b.npy,cat,a cat"]
+    expected = _pairs(tmp_path, *lines)
+    rows = list(csv.reader(lines))
+    with (tmp_path / "manifest.csv").open("w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    assert list(Manifest(root=str(tmp_path)).pairs()) == expected
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"), [("latin-1", "Latin-1"), ("cp1252", "Latin-1"), ("utf-16", "UTF-16")]
+)
+def test_another_encoding_is_named_with_its_row(tmp_path: Path, encoding: str, told: str) -> None:
+    """Guessed, it could give other letters without a word."""
+    text = "signal,label\na.npy,dog\nb.npy,Bär\n"
+    (tmp_path / "manifest.csv").write_bytes(text.encode(encoding))
+    with pytest.raises(ConfigError, match=r"row \d.*expected UTF-8; save the table") as refused:
+        list(Manifest(root=str(tmp_path)).pairs())
+    assert told in str(refused.value)
+    assert encoding == "utf-16" or "row 3" in str(refused.value)
 
 
 MISSING = [None, float("nan"), "", " ", "nan", "NaN", "None", "NULL", "N/A", "<NA>"]

@@ -1,0 +1,42 @@
+"""draws: draws one of a sample's targets, evenly or by the weights that its data set states."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Mapping, Sequence
+
+from pipelines.shards.sample import SampleInfo
+from vitlens_core.errors import IntegrityError
+
+
+class DrawWeights:
+    """The weights of the samples of a shard for one kind of target; 4 bytes each."""
+
+    def __init__(self) -> None:
+        self._weights = array("f")
+        self._ends = array("L")
+
+    def append(self, weights: Sequence[float]) -> None:
+        """Add the next sample; without weights its targets are drawn evenly."""
+        self._weights.extend(weights)
+        self._ends.append(len(self._weights))
+
+    def drawn(self, number: int, count: int, rng: random.Random) -> int:
+        """Draw one of the `count` targets of a sample (`IntegrityError`: other weights)."""
+        start = self._ends[number - 1] if number else 0
+        weights = self._weights[start : self._ends[number]]
+        if not weights:
+            return rng.randrange(count)
+        if len(weights) != count:
+            raise IntegrityError(f"{len(weights)} weights for {count} targets")
+        return rng.choices(range(count), weights)[0]
+
+
+def weights_of(infos: Sequence[SampleInfo], kinds: Sequence[str]) -> Mapping[str, DrawWeights]:
+    """Return the weights of a shard's samples by kind of target."""
+    found = {kind: DrawWeights() for kind in kinds}
+    for info in infos:
+        for kind, weights in found.items():
+            weights.append(info.weights.get(kind, ()))
+    return found

@@ -1,0 +1,101 @@
+"""neighbours: the nearest neighbours of every training sample, by its frozen targets.
+
+Reads     the targets of the training split, once before training.
+Writes    a table, int32 [N, K]: the numbers of each sample's K nearest others, nearest first.
+          Samples are numbered in the order of the shards.
+Promises  exact: all pairs are compared, tile by tile; memory for the targets and one tile.
+
+A batch is drawn by it (`batches`): beside a sample come some of its neighbours, which are the
+negatives that a lens tells apart last. OpenShape (arXiv 2305.10764, §3.3) draws so.
+
+Axes: N samples, K neighbours, E embedding.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from upath import UPath
+
+from pipelines.lens.settings import HardNegatives
+from pipelines.lens.shard_table import read_targets
+from pipelines.store.artifacts import Artifact
+from pipelines.store.files import write_atomic
+from pipelines.store.shards import decode_array, encode_array, targets_file
+from vitlens_core.errors import ConfigError
+
+TABLE_FILE = "neighbours.npy"
+_TILE_ROWS, _TILE_COLUMNS = 1024, 65_536  # 268 MB of similarities at a time
+
+
+def write_table(
+    folder: UPath, targets: Artifact, settings: HardNegatives, device: torch.device
+) -> UPath:
+    """Write the table into a folder, unless it is there already; return its path.
+
+    Raises:
+        ConfigError: a sample lacks the targets, or there are too few samples.
+    """
+    path = folder / TABLE_FILE
+    if not path.exists():
+        means = mean_targets(targets, settings.by)
+        if len(means) <= settings.nearest:
+            raise ConfigError(
+                f"lens.train.hard_negatives: {settings.nearest} neighbours of each sample are "
+                f"asked for, but only {len(means)} samples are trained on; lower `nearest`"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, encode_array(nearest(means.to(device), settings.nearest)))
+    return path
+
+
+def read_table(path: UPath) -> np.ndarray:
+    """Return the table, int32 [N, K]."""
+    return decode_array(path.read_bytes())
+
+
+def mean_targets(targets: Artifact, kind: str) -> Tensor:
+    """Return the unit-norm mean of each training sample's targets of a kind, [N, E] fp16."""
+    shards = targets.shards("train")
+    samples = (s for path in shards for s in targets.read(path, [targets_file(kind)]))
+    blocks = []
+    while rows := list(islice(samples, _TILE_ROWS)):
+        means = torch.stack([torch.from_numpy(read_targets(s, kind)).mean(0) for s in rows])
+        blocks.append(F.normalize(means, dim=-1).half())
+    return torch.cat(blocks) if blocks else torch.zeros(0, 0)
+
+
+def nearest(
+    vectors: Tensor, count: int, tile: tuple[int, int] = (_TILE_ROWS, _TILE_COLUMNS)
+) -> np.ndarray:
+    """Return the numbers of the `count` nearest others of each unit-norm vector [N, E].
+
+    Args:
+        tile: rows and columns of similarities that are computed at a time.
+    """
+    # A CPU multiplies half-precision matrices slowly.
+    vectors = vectors.float() if vectors.device.type == "cpu" else vectors
+    starts = range(0, len(vectors), tile[0])
+    found = [_nearest_of(vectors, start, count, tile) for start in starts]
+    return torch.cat(found).cpu().numpy().astype(np.int32)
+
+
+def _nearest_of(vectors: Tensor, start: int, count: int, size: tuple[int, int]) -> Tensor:
+    """Return the nearest others of the tile of rows that begins at `start`."""
+    own = vectors[start : start + size[0]]
+    rows = torch.arange(start, start + len(own), device=own.device)
+    scores = own.new_empty(len(own), 0)
+    numbers = rows.new_empty(len(own), 0)
+    for first in range(0, len(vectors), size[1]):
+        tile = own @ vectors[first : first + size[1]].T
+        columns = torch.arange(first, first + tile.shape[1], device=own.device)
+        tile = tile.masked_fill(rows[:, None] == columns, -torch.inf)
+        scores = torch.cat([scores, tile], 1)
+        numbers = torch.cat([numbers, columns.expand(len(own), -1)], 1)
+        scores, order = scores.topk(min(count, scores.shape[1]), dim=1)
+        numbers = numbers.gather(1, order)
+    return numbers
