@@ -38,7 +38,7 @@ FIGURES = {
     "function_lines_median": "lines of a function, median",
     "function_lines_p90": "lines of a function, 90th percentile",
     "function_lines_max": "lines of the longest function",
-    "rooms": "rooms: folders, and modules directly in a package",
+    "rooms": "rooms: folders and modules directly in a package",
     "room_arrows": "imports between rooms, distinct pairs",
     "room_circles": "circles of imports between rooms",
     "rooms_in_circles": "rooms in such circles",

@@ -1,7 +1,8 @@
 """What stands in the sources of a checkout: modules, their functions, imports and habits.
 
 Reads files with `ast` and imports none of them: any checkout can be read, whatever its layout.
-A room is a folder of a package, or a module that lies directly in the package.
+A room is a folder that lies directly in a package, with the folders in it (of data sets, gates,
+losses: its kinds), or a module that lies directly in the package.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Module:
 
     @property
     def room(self) -> str:
-        return self.folder if "/" in self.folder else self.path.as_posix()
+        return "/".join(self.path.parts[:2])
 
 
 def read_modules(root: Path, packages: Iterable[str] = PACKAGES) -> dict[str, Module]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.execution.step import Step
 from pipelines.lens.settings import TrainConfig
-from vitlens_core.models.settings import HeadKind, LensSettings, TrunkSettings
+from vitlens_core.network_settings import HeadKind, LensSettings, TrunkSettings
 
 
 class LensConfig(BaseModel):

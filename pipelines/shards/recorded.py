@@ -12,9 +12,9 @@ from pipelines.source.job import read_pairs
 from pipelines.source.reading import PairReader, Recorded, Wanted
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import Sample, encode_png, encode_signal, teacher_file
+from vitlens_core import notes
 from vitlens_core.captions import class_prompts
 from vitlens_core.errors import BadSampleError, InputError
-from vitlens_core.readers import notes
 
 
 class RecordedPairs:

@@ -18,11 +18,10 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from pipelines.source.base import Pair, SourceSettings
-from vitlens_core import late, modalities
+from vitlens_core import late, modalities, notes
 from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import InputError
 from vitlens_core.modalities.base import SignalConfig
-from vitlens_core.readers import notes
 from vitlens_core.sandbox import Limits, Sandbox
 from vitlens_core.sandbox.child import Arrays, Handler
 from vitlens_core.signals.pictures import square_rgb

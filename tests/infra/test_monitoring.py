@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from infra.local.debian import MissingError, program
 from pipelines.service.metrics import Metrics
 from tests.conftest import ROOT
-from workflows.commands.exporter import open_collector
+from workflows.exporter.opening import open_collector
 from workflows.workplace import Workplace
 
 CONFIG = ROOT / "infra" / "config"

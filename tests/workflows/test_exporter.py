@@ -17,8 +17,8 @@ from pipelines.store.files import write_atomic
 from pipelines.store.home import Home
 from pipelines.store.shards import encode_model
 from tests.pipelines.registered import NAME, register
-from workflows.commands.exporter import open_collector
 from workflows.exporter.collector import SourcesCollector
+from workflows.exporter.opening import open_collector
 from workflows.workplace import Workplace
 
 Figures = dict[tuple[str, ...], float]

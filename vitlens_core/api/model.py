@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from vitlens_core import modalities
+from vitlens_core import modalities, notes
 from vitlens_core.api.encoders import (
     Encoder,
     OnDevice,
@@ -31,10 +31,10 @@ from vitlens_core.api.loading import open_encoders
 from vitlens_core.api.pretrained import Pretrained
 from vitlens_core.api.untrusted import UntrustedReader
 from vitlens_core.errors import ConfigError, InputError, InputWarning, unknown
+from vitlens_core.export import export_onnx
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.reference_config import ConfigSource
 from vitlens_core.precision import Precision, autocast
-from vitlens_core.readers import notes
 
 Prepare = Callable[[object, Mapping[str, object]], Stored]
 
@@ -136,8 +136,6 @@ class Model(Pretrained):
         # Two different signals: a batch in which all are alike would hide a tower that mixes them.
         stored = torch.from_numpy(np.stack([first, first[::-1]]))
         prepared = encoder.tower.tokenizer.prepare(stored, encoder.tower.signal)
-        from vitlens_core.export import export_onnx  # late: most models are never exported
-
         return export_onnx(module, prepared.to(self._device), path)
 
     def __repr__(self) -> str:

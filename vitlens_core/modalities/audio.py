@@ -19,7 +19,7 @@ from pydantic import Field
 from vitlens_core.errors import InputError
 from vitlens_core.late import tokenizers, torch
 from vitlens_core.modalities.base import LensedModality, SignalConfig, TokenizerConfig
-from vitlens_core.models.settings import LensSettings
+from vitlens_core.network_settings import LensSettings
 from vitlens_core.readers.formats import SOUNDS
 from vitlens_core.readers.sounds import Channel, read_waveform
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers

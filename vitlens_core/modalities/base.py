@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vitlens_core.errors import ConfigError
 from vitlens_core.late import torch
-from vitlens_core.models.settings import LensSettings, TrunkSettings
+from vitlens_core.network_settings import LensSettings, TrunkSettings
 from vitlens_core.readers.formats import Format
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from pydantic import Field
 from vitlens_core.errors import InputError
 from vitlens_core.late import tokenizers, torch
 from vitlens_core.modalities.base import LensedModality, Rendered, SignalConfig, TokenizerConfig
-from vitlens_core.models.settings import LensSettings, TrunkSettings
+from vitlens_core.network_settings import LensSettings, TrunkSettings
 from vitlens_core.readers.arrays import read_array
 from vitlens_core.readers.formats import ARRAYS, PICTURES, identify
 from vitlens_core.readers.pictures import read_counts

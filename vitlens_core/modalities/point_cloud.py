@@ -21,7 +21,7 @@ from vitlens_core.captions import POINT_CLOUD_TEMPLATES
 from vitlens_core.errors import BadSampleError, ConfigError, InputError
 from vitlens_core.late import tokenizers, torch
 from vitlens_core.modalities.base import LensedModality, Rendered, SignalConfig, TokenizerConfig
-from vitlens_core.models.settings import LensSettings
+from vitlens_core.network_settings import LensSettings
 from vitlens_core.readers.clouds import read_cloud
 from vitlens_core.readers.files import optional
 from vitlens_core.readers.formats import CLOUDS

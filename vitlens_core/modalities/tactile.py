@@ -19,7 +19,7 @@ from pydantic import Field
 from vitlens_core.errors import ConfigError
 from vitlens_core.late import tokenizers, torch
 from vitlens_core.modalities.base import LensedModality, SignalConfig, TokenizerConfig
-from vitlens_core.models.settings import LensSettings, TrunkSettings
+from vitlens_core.network_settings import LensSettings, TrunkSettings
 from vitlens_core.readers.formats import PICTURES
 from vitlens_core.readers.pictures import read_rgb
 from vitlens_core.signals.checks import batch_of_pixels, raw_pixels

@@ -14,7 +14,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from vitlens_core.models.settings import HeadKind
+from vitlens_core.network_settings import HeadKind
 
 MLP_WIDTH = 768
 NORM_EPS = 1e-6

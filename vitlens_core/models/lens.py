@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vitlens_core.errors import ConfigError
 from vitlens_core.models.attention import LatentAttention
 from vitlens_core.models.parameters import normal_parameter
-from vitlens_core.models.settings import LensSettings
+from vitlens_core.network_settings import LensSettings
 
 FEEDFORWARD_RATIO = 4
 

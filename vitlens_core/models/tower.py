@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.models.head import build_head
 from vitlens_core.models.lens import build_lens
-from vitlens_core.models.settings import TrunkSettings
 from vitlens_core.models.tokenizers import PatchTokenizer
 from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.models.trunk import ProjectedReadout, Trunk
+from vitlens_core.network_settings import TrunkSettings
 
 
 def build_tower(settings: TowerSettings, trunk: Trunk) -> Tower:

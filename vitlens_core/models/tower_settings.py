@@ -19,7 +19,7 @@ from pydantic import (
 
 from vitlens_core import modalities
 from vitlens_core.modalities.base import AnyTokenizer, SignalConfig
-from vitlens_core.models.settings import HeadKind, LensSettings, TrunkSettings
+from vitlens_core.network_settings import HeadKind, LensSettings, TrunkSettings
 
 
 class TowerSettings(BaseModel):

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from vitlens_core.errors import BadSampleError, InputError
+from vitlens_core.notes import note
 from vitlens_core.readers import off, ply
 from vitlens_core.readers.arrays import read_arrays, read_table
 from vitlens_core.readers.colour import find_rgb, unit_rgb
 from vitlens_core.readers.files import unreadable
 from vitlens_core.readers.formats import CLOUDS, MESHES, NPY, OBJ, OFF, PLY, TABLE, identify
 from vitlens_core.readers.meshes import load_mesh
-from vitlens_core.readers.notes import note
 from vitlens_core.readers.pickled import read_npy
 from vitlens_core.rendering import Mesh, normalise, sample_surface
 

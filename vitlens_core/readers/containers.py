@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from vitlens_core.errors import InputError
+from vitlens_core.notes import note
 from vitlens_core.readers.files import unreadable
 from vitlens_core.readers.formats import (
     AIFF,
@@ -28,7 +29,6 @@ from vitlens_core.readers.formats import (
     WAV,
     Format,
 )
-from vitlens_core.readers.notes import note
 
 _HEAD_BYTES = 1 << 16
 _LARGEST_PAGE_BYTES = 27 + 255 + 255 * 255  # of an Ogg

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from vitlens_core.errors import BadSampleError, InputError
+from vitlens_core.notes import note
 from vitlens_core.readers.files import optional, unreadable
 from vitlens_core.readers.formats import GLB, GLTF, Format
-from vitlens_core.readers.notes import note
 from vitlens_core.rendering import FilesBeside, Layer, Material, Mesh, Part, Texture, load_glb
 from vitlens_core.rendering.colour import srgb_to_linear
 

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from vitlens_core.errors import InputError
+from vitlens_core.notes import note
 from vitlens_core.readers.files import unreadable
 from vitlens_core.readers.formats import (
     AVIF,
@@ -31,7 +32,6 @@ from vitlens_core.readers.formats import (
     WEBP,
     identify,
 )
-from vitlens_core.readers.notes import note
 
 # Pillow's names of the formats. A JPEG with several pictures in it is an MPO.
 _DECODERS = {

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from vitlens_core.errors import InputError
+from vitlens_core.notes import note
 from vitlens_core.readers.containers import check_whole, stream_patched
 from vitlens_core.readers.files import optional, unreadable
 from vitlens_core.readers.formats import (
@@ -24,7 +25,6 @@ from vitlens_core.readers.formats import (
     Format,
     identify,
 )
-from vitlens_core.readers.notes import note
 
 Channel = Literal["mean"] | int
 # FFmpeg's names of its readers, so that no other one opens the file.

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from vitlens_core.errors import InputError
+from vitlens_core.notes import note
 from vitlens_core.readers.containers import check_whole
 from vitlens_core.readers.files import optional, unreadable
 from vitlens_core.readers.formats import (
@@ -32,7 +33,6 @@ from vitlens_core.readers.formats import (
     Format,
     identify,
 )
-from vitlens_core.readers.notes import note
 
 # FFmpeg's names of its readers, so that no other one (a playlist's, say) opens the file.
 _DEMUXERS = {

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from vitlens_core import notes
 from vitlens_core.errors import BadSampleError, ConfigError, VitlensError
-from vitlens_core.readers import notes
 from vitlens_core.sandbox import limits, lock
 from vitlens_core.sandbox.wire import TOLD, Channel
 

@@ -21,8 +21,8 @@ from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 
+from vitlens_core import notes
 from vitlens_core.errors import BadSampleError, ConfigError
-from vitlens_core.readers import notes
 from vitlens_core.sandbox.lock import protections
 from vitlens_core.sandbox.wire import TOLD, Channel, WireError
 

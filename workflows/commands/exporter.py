@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import click
 from prometheus_client import CollectorRegistry, start_http_server
 from rich.console import Console
 
-from workflows.environment import dagster_folder
 from workflows.ports import HOST, require_free
-from workflows.spec import load_workflow, modality_names
 from workflows.workplace import Workplace
-
-if TYPE_CHECKING:
-    from workflows.exporter.collector import SourcesCollector
-
-# The next look comes soon: MLflow's client would try again for minutes instead.
-_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 @click.command("exporter")
@@ -33,6 +23,9 @@ _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEO
 def command(workplace: Workplace | None, port: int, host: str, every_s: float) -> None:
     """Serve figures of artifacts, runs, trainings and versions to Prometheus until Ctrl-C."""
     require_free("--port", port, host)
+    # Late: Dagster and MLflow take seconds to import, and the arguments are checked without them.
+    from workflows.exporter.opening import open_collector
+
     collector = open_collector(workplace or Workplace.from_environment())
     registry = CollectorRegistry()
     registry.register(collector)
@@ -46,28 +39,3 @@ def command(workplace: Workplace | None, port: int, host: str, every_s: float) -
         signal.pause()
     server.shutdown()
     thread.join()
-
-
-def open_collector(workplace: Workplace) -> SourcesCollector:
-    """Return the collector of a workplace's store, registry, trainings and Dagster."""
-    # Late: Dagster and MLflow take seconds to import, and the arguments are checked without them.
-    import dagster as dg
-
-    from workflows.exporter.collector import SourcesCollector
-    from workflows.exporter.registry import read_trainings, read_versions
-    from workflows.exporter.runs import read_runs
-    from workflows.exporter.store import StoreReader
-
-    os.environ.update(_IMPATIENT)
-    os.environ["DAGSTER_HOME"] = str(dagster_folder(workplace.home))
-    instance = dg.DagsterInstance.get()
-    names = modality_names()
-    jobs = [*names, *(f"{name}_pieces" for name in names if load_workflow(name).pieces)]
-    return SourcesCollector(
-        {
-            "store": StoreReader(workplace.home.store).read,
-            "registry": lambda: read_versions(workplace.registry, names),
-            "trainings": lambda: read_trainings(workplace.registry),
-            "dagster": lambda: read_runs(instance, jobs),
-        }
-    )

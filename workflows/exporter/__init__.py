@@ -9,4 +9,5 @@ store.py       what steps made and are making
 registry.py    versions, champions, gates; trainings that run now
 runs.py        Dagster's runs by state
 collector.py   reads all of them in turn and serves the last figures
+opening.py     the collector of a workplace
 """

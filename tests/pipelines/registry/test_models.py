@@ -23,9 +23,9 @@ from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import load_foundation
 from vitlens_core.foundation.lit import LitFoundation
-from vitlens_core.models.settings import LensSettings, TrunkSettings
 from vitlens_core.models.tower import Tower, build_tower
 from vitlens_core.models.tower_settings import TowerSettings
+from vitlens_core.network_settings import LensSettings, TrunkSettings
 
 
 def test_a_home_without_a_run_has_no_versions_and_gets_no_database(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vitlens_core import notes
 from vitlens_core.errors import InputError
 from vitlens_core.modalities import point_cloud
-from vitlens_core.readers import notes
 from vitlens_core.readers.clouds import read_cloud
 
 RNG = np.random.default_rng(0)

@@ -10,8 +10,8 @@ import plyfile
 import pytest
 from PIL import Image
 
+from vitlens_core import notes
 from vitlens_core.errors import InputError
-from vitlens_core.readers import notes
 from vitlens_core.readers.clouds import read_cloud
 
 RNG = np.random.default_rng(0)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from vitlens_core import notes
 from vitlens_core.errors import InputError
 from vitlens_core.modalities import audio
-from vitlens_core.readers import notes
 from vitlens_core.readers.sounds import read_waveform
 
 RNG = np.random.default_rng(0)
