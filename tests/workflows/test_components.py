@@ -14,6 +14,7 @@ import yaml
 from tests.workflows.stage import DEFINITIONS, Stage
 from vitlens_core.errors import TransientError
 from workflows.components import ModalityWorkflow
+from workflows.definitions import shared
 from workflows.runner import evaluate
 from workflows.spec import MODALITIES, load_workflow, modality_names
 
@@ -135,7 +136,7 @@ def test_whom_to_ask_is_shown() -> None:
     attributes = yaml.safe_load(path.read_text())["attributes"]
     attributes["owners"] = ["team:perception"]
     built = dg.build_defs_for_component(ModalityWorkflow(**attributes))
-    graph = built.resolve_asset_graph()
+    graph = dg.Definitions.merge(built, shared()).resolve_asset_graph()
     assert {tuple(graph.get(key(name)).owners) for name in FLOW} == {("team:perception",)}
 
 
