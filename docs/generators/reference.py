@@ -30,7 +30,7 @@ from pipelines.evaluation.result import (
     Recalls,
     Scores,
 )
-from pipelines.execution.bulk import ShardRecord
+from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.execution.step import Step
 from pipelines.flow import STEPS
 from pipelines.index.items import IndexInfo, IndexItem

@@ -12,7 +12,6 @@ Axes: B rows of one worker, V views, C captions, E embedding.
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice
@@ -21,22 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.execution.bulk import read_record
+from pipelines.execution.shard_tasks import read_records
 from pipelines.lens.draws import MirrorShares
-from pipelines.lens.shard_table import (
-    RowBuffer,
-    SamplePlace,
-    TrainingShard,
-    TrainingShardReader,
-    missing_target,
-)
+from pipelines.lens.neighbours import Neighbours
+from pipelines.lens.shard_table import RowBuffer, SamplePlace, TrainingShard, missing_target
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import targets_file
 from pipelines.targets.stored import as_floats
 from vitlens_core.errors import ConfigError, IntegrityError
 
-_MOST_LANES = 64
-_MOST_OPEN = 64  # shards that neighbours were read from last
+_MOST_LANES = 4096  # at least as many as workers: those that share a lane each read its shards
 _SHARDS_PER_LANE = 8  # with fewer, lanes would have unequal shares of the samples
 
 
@@ -88,7 +81,7 @@ class TrainingBatches:
         """
         shards = targets.shards("train")
         names = [path.name.removesuffix(".tar") for path in shards]
-        whole = [read_record(targets.folder, name).samples for name in names]
+        whole = [record.samples for record in read_records(targets.folder, names)]
         self.sizes = [max(min(size, 1), round(share * size)) for size in whole]
         wanted = [signal, *map(targets_file, kinds)]
         self.shards = [
@@ -159,57 +152,6 @@ class TrainingBatches:
                     shard.table.mirrors[number], shard.table.keys[number], epoch
                 ):
                     yield SamplePlace(shard, number)
-
-
-class Neighbours:
-    """Joins each sample with some of its nearest neighbours.
-
-    A shard that neighbours come from stays open for a while; with a store elsewhere its tar is
-    copied, so shards on the machine's own disks suit this.
-    """
-
-    def __init__(self, table: np.ndarray, group: int) -> None:
-        """`table` [N, K] is that of `neighbours`."""
-        self.table, self.group = table, group
-        self._open: OrderedDict[int, TrainingShardReader] = OrderedDict()
-
-    def joined(
-        self, places: Sequence[SamplePlace], shards: Sequence[TrainingShard], seeds: Sequence[str]
-    ) -> list[SamplePlace]:
-        """Return each place followed by `group` - 1 of its neighbours' places.
-
-        Args:
-            seeds: one of each place; it decides which of its neighbours are drawn.
-
-        Raises:
-            IntegrityError: the table was made of other shards.
-        """
-        starts = np.cumsum([0, *(shard.size for shard in shards)])
-        if starts[-1] != len(self.table):
-            raise IntegrityError(
-                f"the table of neighbours has {len(self.table)} samples, the shards {starts[-1]}; "
-                "remove the checkpoints of this training and start it again"
-            )
-        numbers = {id(shard): number for number, shard in enumerate(shards)}
-        whole = []
-        for place, seed in zip(places, seeds, strict=True):
-            row = int(starts[numbers[id(place.shard.source)]]) + place.number
-            rng = random.Random(f"{seed}/neighbours")  # noqa: S311
-            drawn = rng.sample(range(self.table.shape[1]), self.group - 1)
-            whole.append(place)
-            for sample in self.table[row, drawn]:
-                number = int(np.searchsorted(starts, sample, side="right")) - 1
-                whole.append(
-                    SamplePlace(self._opened(number, shards), int(sample - starts[number]))
-                )
-        return whole
-
-    def _opened(self, number: int, shards: Sequence[TrainingShard]) -> TrainingShardReader:
-        reader = self._open.pop(number, None) or shards[number].opened()
-        self._open[number] = reader
-        if len(self._open) > _MOST_OPEN:
-            self._open.popitem(last=False)
-        return reader
 
 
 def lane_count(shards: int, batch_size: int) -> int:
