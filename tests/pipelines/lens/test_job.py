@@ -91,7 +91,11 @@ def test_a_lens_is_trained_on_batches_of_neighbours_with_tokens_and_branches_lef
     runtime = quiet_runtime(tmp_path)
     targets = synthetic.targets(runtime.store, {"train": (6, 6), "val": (3,)})
     foundation = synthetic.foundation(runtime.store, tiny_lit)
-    asked = {"hard_negatives": {"group": 3, "nearest": 5}, "token_dropout": 0.5, "drop_path": 0.2}
+    asked: dict[str, Any] = {
+        "hard_negatives": {"group": 3, "nearest": 5},
+        "token_dropout": 0.5,
+        "drop_path": 0.2,
+    }
     asked |= {"layer_decay": 0.9, "rate_factors": {"trunk": 0.1}, "gradient_clip": None}
     asked |= {"schedule": "staircase", "staircase_steps": 2, "accumulation": 2}
     tower = synthetic.trained_tower(trunk={"skip_first": 9, "unlock_first": 1, "unlock_last": 1})
