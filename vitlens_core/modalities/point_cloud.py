@@ -26,6 +26,7 @@ from vitlens_core.readers.files import optional
 from vitlens_core.readers.formats import CLOUDS
 from vitlens_core.rendering.mesh import STAGE_SIDE_M
 from vitlens_core.rendering.points import farthest_point_order
+from vitlens_core.row_generator import RowGenerator
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.clouds import GREY, PointAugmentation, varied
 
@@ -160,15 +161,15 @@ class PointCloudTokenizer(TokenizerConfig[PointCloudSignal]):
         return self._as_input(_in_unit_sphere(clouds[:, : self.points_seen]))
 
     def augment(
-        self, signals: torch.Tensor, signal: PointCloudSignal, generator: torch.Generator
+        self, signals: torch.Tensor, signal: PointCloudSignal, generator: RowGenerator
     ) -> torch.Tensor:
         """Turn stored clouds [B, N, 6] into one random variant each, normalised."""
         clouds = _checked(signals, self.points_seen)
         batch, count, _ = clouds.shape
         # A random subset, in stored order so that its first points still spread over the object:
         # the tokenizers take them as the centres of their groups.
-        drawn = torch.rand(batch, count, generator=generator).topk(self.points_seen).indices
-        index = drawn.sort().values[..., None].expand(-1, -1, 6)
+        drawn = generator.subset(batch, self.points_seen, count)
+        index = drawn[..., None].expand(-1, -1, 6)
         xyz, rgb = _in_unit_sphere(clouds.gather(1, index)).split(3, dim=-1)
         return self._as_input(varied(xyz, rgb, self.augmentation, generator))
 

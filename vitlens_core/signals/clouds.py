@@ -11,6 +11,7 @@ import math
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator
 
 from vitlens_core.late import torch
+from vitlens_core.row_generator import RowGenerator
 
 # Colour given to a cloud that has none (OpenShape's evaluation protocol).
 GREY = 0.4
@@ -48,16 +49,16 @@ class PointAugmentation(BaseModel):
 
 
 def varied(
-    xyz: torch.Tensor, rgb: torch.Tensor, vary: PointAugmentation, generator: torch.Generator
+    xyz: torch.Tensor, rgb: torch.Tensor, vary: PointAugmentation, generator: RowGenerator
 ) -> torch.Tensor:
     """Vary clouds in the unit sphere, xyz and rgb [B, N, 3] each: [B, N, 6]."""
     batch, axes = len(xyz), 1 if vary.isotropic else 3
     # About the up axis only, since objects stand upright; then scale, shift and noise.
     xyz = xyz @ _yaw(batch, generator)
-    xyz = xyz * torch.empty(batch, 1, axes).uniform_(*vary.scale, generator=generator)
-    xyz = xyz + torch.empty(batch, 1, 3).uniform_(-vary.shift, vary.shift, generator=generator)
-    xyz = xyz + vary.noise * torch.randn(xyz.shape, generator=generator)
-    colourless = torch.rand(batch, 1, 1, generator=generator) < vary.grey
+    xyz = xyz * generator.uniform(*vary.scale, batch, 1, axes)
+    xyz = xyz + generator.uniform(-vary.shift, vary.shift, batch, 1, 3)
+    xyz = xyz + vary.noise * generator.randn(*xyz.shape)
+    colourless = generator.rand(batch, 1, 1) < vary.grey
     rgb = torch.where(colourless, torch.full_like(rgb, GREY), rgb)
     if vary.tilt_rad:
         xyz = xyz @ _tilt(batch, vary.tilt_rad, generator)
@@ -65,33 +66,34 @@ def varied(
     return _thinned(clouds, vary.dropout, generator) if vary.dropout else clouds
 
 
-def _thinned(clouds: torch.Tensor, most: float, generator: torch.Generator) -> torch.Tensor:
+def _thinned(clouds: torch.Tensor, most: float, generator: RowGenerator) -> torch.Tensor:
     """Let a random share of each cloud's points, up to `most`, coincide with its first that stays.
 
     The others come first, in their order: the tokenizers take the first points as centres.
     """
     batch, count, _ = clouds.shape
-    share = torch.rand(batch, 1, generator=generator) * most
-    lost = torch.rand(batch, count, generator=generator) < share
+    share = generator.rand(batch, 1) * most
+    lost = generator.rand(batch, count) < share
     order = lost.to(torch.uint8).sort(dim=1, stable=True).indices
     kept = (~lost).sum(1, keepdim=True)
-    order = torch.where(torch.arange(count) < kept, order, order[:, :1])
+    order = torch.where(torch.arange(count, device=kept.device) < kept, order, order[:, :1])
     return clouds.gather(1, order[..., None].expand_as(clouds))
 
 
-def _tilt(batch: int, deviation_rad: float, generator: torch.Generator) -> torch.Tensor:
+def _tilt(batch: int, deviation_rad: float, generator: RowGenerator) -> torch.Tensor:
     """Draw small random rotations about all axes, [B, 3, 3]."""
-    angles = deviation_rad * torch.randn(batch, 3, generator=generator).clamp(-3, 3)
+    angles = deviation_rad * generator.randn(batch, 3).clamp(-3, 3)
     x, y, z = angles.unbind(1)
-    generators = torch.zeros(batch, 3, 3)
+    generators = torch.zeros(batch, 3, 3, device=angles.device)
     generators[:, 1, 2], generators[:, 2, 1] = -x, x
     generators[:, 0, 2], generators[:, 2, 0] = y, -y
     generators[:, 0, 1], generators[:, 1, 0] = -z, z
     return torch.linalg.matrix_exp(generators)
 
 
-def _yaw(batch: int, generator: torch.Generator) -> torch.Tensor:
+def _yaw(batch: int, generator: RowGenerator) -> torch.Tensor:
     """Draw random rotations about the up axis y, [B, 3, 3]."""
-    angle = torch.rand(batch, generator=generator) * 2 * math.pi
-    cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros(batch), torch.ones(batch)
+    angle = generator.rand(batch) * 2 * math.pi
+    cos, sin = angle.cos(), angle.sin()
+    zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     return torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=-1).view(-1, 3, 3)

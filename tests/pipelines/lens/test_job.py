@@ -91,7 +91,7 @@ def test_a_lens_is_trained_on_batches_of_neighbours_with_tokens_and_branches_lef
     runtime = quiet_runtime(tmp_path)
     targets = synthetic.targets(runtime.store, {"train": (6, 6), "val": (3,)})
     foundation = synthetic.foundation(runtime.store, tiny_lit)
-    asked: dict[str, Any] = {
+    asked: dict[str, object] = {
         "hard_negatives": {"group": 3, "nearest": 5},
         "token_dropout": 0.5,
         "drop_path": 0.2,

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitlens_core.row_generator import RowGenerator
 from vitlens_core.signals.clouds import GREY, PointAugmentation, varied
 
 STILL = {"scale": (1.0, 1.0), "shift": 0.0, "noise": 0.0, "grey": 0.0}
@@ -20,7 +21,8 @@ def _clouds(batch: int = 64, count: int = 200) -> tuple[Tensor, Tensor]:
 
 def _varied(**settings: object) -> tuple[Tensor, Tensor]:
     vary = PointAugmentation.model_validate(STILL | settings)
-    out = varied(*_clouds(), vary, torch.Generator().manual_seed(1))
+    xyz, rgb = _clouds()
+    out = varied(xyz, rgb, vary, RowGenerator.of("1", range(len(xyz))))
     return out[..., :3], out[..., 3:]
 
 
