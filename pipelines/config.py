@@ -7,11 +7,18 @@ Promises  a frozen `RunConfig`, or one `ConfigError` that lists every mistake wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from pipelines.benchmarks.step import BenchmarksConfig
 from pipelines.evaluation.step import EvaluationConfig
@@ -34,7 +41,7 @@ from vitlens_core.kinds import OneOf
 from vitlens_core.modalities.base import SignalConfig
 from vitlens_core.models.tower_settings import TowerSettings
 
-Settings = dict[str, Any]
+Settings = dict[str, object]
 Path = tuple[str | int, ...]
 
 # Filled in from the modality's name and from the gate's key; users do not set them.
@@ -53,7 +60,7 @@ class RunConfig(BaseModel):
     source: AnySource | None = Field(
         None, description="data set to read instead of rendering objects; `kind` names its format"
     )
-    signal: dict[str, Any] = Field(
+    signal: dict[str, object] = Field(
         default_factory=dict, description="the signal that is stored: the modality's `SignalConfig`"
     )
     shards: ShardsConfig = ShardsConfig()
@@ -76,7 +83,7 @@ class RunConfig(BaseModel):
 
     @field_validator("gates", mode="before")
     @classmethod
-    def _name_gates(cls, value: Any) -> Any:
+    def _name_gates(cls, value: object) -> object:
         if not isinstance(value, Mapping):
             return value
         return {
@@ -104,8 +111,8 @@ class RunConfig(BaseModel):
 
 def load_run_config(
     modality: str,
-    base: Mapping[str, Any],
-    profile: Mapping[str, Any],
+    base: Mapping[str, object],
+    profile: Mapping[str, object],
     overrides: Sequence[str] = (),
 ) -> RunConfig:
     """Merge base ← profile ← overrides: sections key by key, lists as a whole.
@@ -119,7 +126,7 @@ def load_run_config(
     known = modalities.load_lensed(modality)
     settings = merged([base, profile, *map(parse_override, overrides)])
     # In stages: a later check reads what an earlier one has found to be in order.
-    mistakes = [*_no_sections(settings), *_reserved(settings, base)]
+    mistakes = [*_no_sections(settings), *_reserved(settings, base), *_not_finite(settings)]
     if not mistakes:
         tokenizer = _section(_section(settings, "lens"), "tokenizer")
         mistakes += _mistakes(known.Signal, _section(settings, "signal"), ("signal",))
@@ -134,7 +141,7 @@ def load_run_config(
     return config
 
 
-def merged(layers: Iterable[Mapping[str, Any]]) -> Settings:
+def merged(layers: Iterable[Mapping[str, object]]) -> Settings:
     """Merge layers; later ones win. Mappings are merged key by key, other values replaced."""
     result: Settings = {}
     for layer in layers:
@@ -155,16 +162,26 @@ def parse_override(text: str) -> Settings:
         )
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {text!r}: its value is not YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        shown = f"{text[:200]!r}: its value is not YAML"
+        raise ConfigError(f"override {shown}: {str(error)[:500]}") from error
     for key in reversed(keys):
         parsed = {key: parsed}
     return parsed
 
 
-def _section(settings: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _section(settings: Mapping[str, object], key: str) -> Mapping[str, object]:
     value = settings.get(key, {})
     return value if isinstance(value, Mapping) else {}
+
+
+def _not_finite(settings: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    """List numbers that are NaN or infinite: comparisons with bounds let them pass, or none."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _not_finite(value, f"{place}{key}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield f"{place}{key}: expected a finite number, found {value}"
 
 
 def _no_sections(settings: Settings) -> Iterator[str]:
@@ -176,7 +193,7 @@ def _no_sections(settings: Settings) -> Iterator[str]:
             yield f"{path}: expected a section of keys and values; found {_shown(value)}"
 
 
-def _reserved(settings: Settings, base: Mapping[str, Any]) -> Iterator[str]:
+def _reserved(settings: Settings, base: Mapping[str, object]) -> Iterator[str]:
     """List keys of the models that users may not set, and gates that `base` does not declare."""
     if "modality" in settings:
         yield "modality: this is an argument of the run, not a setting"
@@ -193,7 +210,7 @@ def _reserved(settings: Settings, base: Mapping[str, Any]) -> Iterator[str]:
             yield f"gates.{name}.name: a gate is named by its key"
 
 
-def _mistakes(model: type[BaseModel], value: Any, prefix: Path = ()) -> list[str]:
+def _mistakes(model: type[BaseModel], value: object, prefix: Path = ()) -> list[str]:
     """Return the mistakes that `model` finds in `value`, one line each.
 
     This is the only place that reads pydantic's errors.
@@ -226,7 +243,7 @@ def _line(model: type[BaseModel], value: Any, prefix: Path, detail: Any) -> str:
     return f"{path}: expected {expected}; found {_shown(detail['input'])}"
 
 
-def _unknown_key(model: type[BaseModel], value: Any, prefix: Path, location: Path) -> str:
+def _unknown_key(model: type[BaseModel], value: object, prefix: Path, location: Path) -> str:
     section, key = location[:-1], str(location[-1])
     path = ".".join(map(str, prefix + section))
     keys = _keys(_model_at(model, value, section), prefix + section)
@@ -234,7 +251,7 @@ def _unknown_key(model: type[BaseModel], value: Any, prefix: Path, location: Pat
     return f"{path + '.' if path else ''}{key}: {unknown('key', key, keys, near=elsewhere)}"
 
 
-def _model_at(model: type[BaseModel], value: Any, location: Path) -> type[BaseModel]:
+def _model_at(model: type[BaseModel], value: object, location: Path) -> type[BaseModel]:
     """Return the model of a section; keys of a mapping and positions in a list are skipped.
 
     If a section has several kinds, it is the model of the kind that `value` names.
@@ -250,13 +267,13 @@ def _model_at(model: type[BaseModel], value: Any, location: Path) -> type[BaseMo
     return model
 
 
-def _part(value: Any, part: str | int) -> Any:
+def _part(value: object, part: str | int) -> object:
     if isinstance(value, Mapping):
         return value.get(part)
     return value[part] if isinstance(value, list) and isinstance(part, int) else None
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _model_in(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for arg in get_args(annotation) if (model := _model_in(arg))), None)
@@ -278,7 +295,7 @@ def _paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from _paths(inner, f"{prefix}{key}.")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
@@ -289,6 +306,10 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         config.lens.train.weights(config.teachers)
     except ConfigError as error:
         yield str(error)
+    for name in config.lens.train.mirror_weights:
+        if name not in config.objects.more:
+            mistake = unknown("mirror of objects.more", name, config.objects.more)
+            yield f"lens.train.mirror_weights: {mistake}"
     bounds = [gate for gate in config.gates.values() if isinstance(gate, Threshold)]
     measured = [bound.benchmark for bound in bounds if bound.benchmark]
     if config.benchmarks.roots or measured:
@@ -300,10 +321,15 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         except ConfigError as error:
             yield str(error)
     try:
-        signal = config.tower().signal_config
+        tower = config.tower()
     except ConfigError as error:
         yield f"lens.{error}"
         return
+    if config.lens.train.mix_up and not tower.tokenizer_config.mixes:
+        yield (
+            f"lens.train.mix_up: two signals of {config.modality} do not make a third; set it to 0"
+        )
+    signal = tower.signal_config
     if config.source is None:
         yield from _not_rendered(config, signal)
 

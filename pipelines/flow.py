@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipelines.benchmarks.step import STEP as BENCHMARKS
 from pipelines.config import RunConfig
@@ -106,7 +105,7 @@ def is_rendered(modality: str) -> bool:
     return modalities.load_lensed(modality).renders_as is not None
 
 
-def settings_of(step: Step, config: RunConfig) -> tuple[Any, ...]:
+def settings_of(step: Step, config: RunConfig) -> tuple[object, ...]:
     """Return the settings of a step's job: its own section, unless `_SETTINGS` has an entry."""
     chosen = _SETTINGS.get(step.name)
     return chosen(config) if chosen else (getattr(config, step.name),)
@@ -155,7 +154,7 @@ def _shown_to_teachers(config: RunConfig) -> dict[str, StoredSignal]:
     }
 
 
-_SETTINGS: dict[str, Callable[[RunConfig], tuple[Any, ...]]] = {
+_SETTINGS: dict[str, Callable[[RunConfig], tuple[object, ...]]] = {
     SOURCE.name: lambda config: (config.source, config.modality),
     SHARDS.name: lambda config: (
         config.shards,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.tower import Tower, build_tower
 from vitlens_core.models.tower_settings import TowerSettings
-from vitlens_core.models.trunk import open_clip_trunk
+from vitlens_core.models.wrapped_trunks import open_clip_trunk
 
 WORDS = (
     "a an of the photo picture model 3d object chair lamp car red blue big small . , point cloud"

@@ -1,8 +1,9 @@
 """The text paired with an object: captions to train on, prompts to classify with.
 
-Reads     an object's annotations (name, tags, categories, class), or a class name.
-Promises  plain English phrases in a fixed order, without duplicates; no caption holds a name
-          that says nothing ("Untitled", "model 12", file names, hashes).
+Reads     an object's annotations (captions, name, tags, categories, class), or a class name.
+Promises  captions as they were written, then plain English phrases in a fixed order, without
+          duplicates; no phrase holds a name that says nothing ("Untitled", "model 12", file names,
+          hashes).
 
 Templates hold one `{}` for the noun with its article ("an armchair", "scissors").
 The 64 point-cloud templates follow the prompt ensembling of CLIP (arXiv 2103.00020, 3.1.4) and
@@ -96,6 +97,8 @@ class Described(Protocol):
     @property
     def categories(self) -> Sequence[str]: ...
     @property
+    def captions(self) -> Sequence[str]: ...
+    @property
     def label(self) -> str | None: ...
 
 
@@ -110,7 +113,7 @@ def object_captions(described: Described, *, use_label: bool) -> tuple[str, ...]
     name = clean_phrase(described.name)
     tags = _cleaned(described.tags)[:_MAX_TAGS]
     categories = _cleaned(described.categories)
-    captions = []
+    captions = list(described.captions)  # as they were written
     if name:
         noun = with_article(name)
         captions += [template.format(noun) for template in _NAME_TEMPLATES]

@@ -31,14 +31,21 @@ def encode_lens(
     settings: TowerSettings,
     foundation_spec: str,
     foundation_digest: str,
+    trunk_digest: str | None = None,
 ) -> bytes:
-    """Encode a lens checkpoint; equal states (`Tower.trained_state`) give equal bytes."""
+    """Encode a lens checkpoint; equal states (`Tower.trained_state`) give equal bytes.
+
+    Args:
+        trunk_digest: `Tower.frozen_digest`, if the trunk is not the foundation's.
+    """
     metadata = {
         "format": FORMAT,
         "settings": settings.model_dump_json(),
         "foundation": foundation_spec,
         "foundation_digest": foundation_digest,
     }
+    if trunk_digest is not None:
+        metadata["trunk_digest"] = trunk_digest
     # safetensors stores contiguous tensors in the CPU's memory only.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     return _canonical(save_tensors(tensors, metadata))
@@ -75,8 +82,22 @@ def load_lens(path: Path, foundation: Foundation) -> tuple[Tower, TowerSettings]
             f"foundation given: {foundation.spec} (digest {foundation.digest()[:12]}…)"
         )
     tower = build_tower(settings, foundation.trunk)
+    if settings.trunk.model is not None:
+        _check_trunk(path, settings.trunk.model, tower)
     tower.load_trained_state(load_file(str(path)))
     return tower.eval(), settings
+
+
+def _check_trunk(path: Path, name: str, tower: Tower) -> None:
+    """Refuse frozen weights of another trunk that are not those of the training."""
+    with safe_open(str(path), framework="pt") as file:
+        stated = (file.metadata() or {}).get("trunk_digest", "")
+    found = tower.frozen_digest()
+    if found != stated:
+        raise CheckpointError(
+            f"{path} was trained on {name} with frozen weights of digest {stated[:12]}…; those "
+            f"found now have {found[:12]}…. Put the file of that training in its place"
+        )
 
 
 def _canonical(data: bytes) -> bytes:

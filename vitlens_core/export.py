@@ -10,7 +10,6 @@ Needs `pip install 'vitlens[onnx]'`. Axes: B batch, E embedding.
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from torch.export import Dim
 
 from vitlens_core.errors import InputError, VitlensError
 from vitlens_core.readers.files import optional
+from vitlens_core.scratch import Scratch
 
 # For an entry of a unit-norm embedding: the two runtimes sum in different orders.
 TOLERANCE = 1e-4
@@ -66,7 +66,7 @@ def export_onnx(
     try:
         # Beside the target, so that renaming stays on one file system; under the target's name,
         # since the graph refers to <name>.data by it.
-        with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        with Scratch("export", str(path.parent)) as folder:
             draft = Path(folder, path.name)
             _write(tower, signals, draft, largest_file_bytes)
             # One signal alone too: a batch size that the export took for fixed fails there.

@@ -35,9 +35,20 @@ class TrunkSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    model: str | None = Field(
+        None,
+        description="timm:<model>.<tag or file>; unset: the foundation's own. The head is trained "
+        "then",
+    )
+    random: int | None = Field(
+        None, ge=0, description="seed of random weights, as a control; unset: the pretrained ones"
+    )
     skip_first: int = Field(0, ge=0, description="blocks dropped at the start")
     skip_last: int = Field(0, ge=0, description="blocks dropped at the end")
     unlock_cls: bool = Field(False, description="train the CLS token")
     unlock_positions: bool = Field(False, description="train the positional table")
     unlock_norm_pre: bool = Field(False, description="train the norm before the blocks")
     unlock_first: int = Field(0, ge=0, description="blocks to train, from the first one used")
+    unlock_last: int = Field(
+        0, ge=0, description="blocks to train, from the last one used back, with the norm after it"
+    )

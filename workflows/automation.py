@@ -6,11 +6,13 @@ Promises  both are off until somebody switches them on: opening the UI must not 
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import dagster as dg
 
 from pipelines.config import RunConfig
-from pipelines.objects.mirror import open_mirror
-from pipelines.registry.models import ModelVersion
+from pipelines.objects.opening import state_of_mirrors
+from pipelines.registry.models import CHAMPION, ModelVersion
 from pipelines.store.artifacts import digest
 from pipelines.store.folder_state import folder_state
 from vitlens_core.errors import VitlensError
@@ -44,6 +46,7 @@ def schedule_of(
         if run_id := unfinished(context.instance, workflow.modality):
             return dg.SkipReason(f"run {run_id[:8]} of {workflow.modality} is not finished yet")
         if version := _current(workplace, workflow, schedule.profile):
+            _confirm(context.instance, workflow.modality, version)
             return dg.SkipReason(
                 f"{version.name} version {version.version} is made of the present source, settings "
                 "and code: nothing to do"
@@ -51,6 +54,20 @@ def schedule_of(
         return dg.RunRequest(run_config=run_config(workflow.modality, schedule.profile))
 
     return due
+
+
+def freshness_of(schedule: Schedule) -> dg.FreshnessPolicy:
+    """Return how old a champion may be: made, or found to be current, by a tick of the schedule."""
+    return dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=schedule.fresh_for_h))
+
+
+def _confirm(instance: dg.DagsterInstance, modality: str, version: ModelVersion) -> None:
+    """State that the champion is up to date, or it would grow stale while nothing changes."""
+    if CHAMPION not in version.aliases:
+        return
+    key = dg.AssetKey([modality, "champion"])
+    metadata = {"version": version.version, "confirmed": True}
+    instance.report_runless_asset_event(dg.AssetMaterialization(key, metadata=metadata))
 
 
 def sensor_of(
@@ -117,7 +134,7 @@ def source_state(config: RunConfig) -> str:
     """
     source = config.source
     if source is None:
-        return open_mirror(config.objects.mirror).state()
+        return state_of_mirrors(config.objects)
     if not source.is_local:
         return digest({"kind": source.kind, "root": source.root})
     return folder_state(source.folder())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pipelines.config import RunConfig
 from pipelines.foundation.step import SCHEME
+from pipelines.sweep.efficiency import POINT as EFFICIENCY
 from vitlens_core.errors import ConfigError, unknown
 from vitlens_core.foundation.settings import EMBED_DIM
 from vitlens_core.losses.base import LOSSES
@@ -46,10 +47,20 @@ CLIPS = (
 
 @dataclass(frozen=True)
 class Point:
-    """One setting of a sweep, over the profile and the user's own overrides."""
+    """One setting of a sweep, over the profile and the user's own overrides.
+
+    Attributes:
+        value: how the axis's value is shown; the label too, unless seeds tell points apart.
+    """
 
     label: str
     overrides: Overrides
+    value: str = ""
+
+    def with_seed(self, seed: int) -> Point:
+        """Return the same setting, trained with another seed."""
+        overrides = (*self.overrides, f"lens.train.seed={seed}")
+        return Point(f"{self.label}, seed {seed}", overrides, self.value or self.label)
 
 
 @dataclass(frozen=True)
@@ -181,6 +192,17 @@ def _loss(value: str, config: RunConfig) -> Overrides:
     return () if value == config.lens.train.loss.kind else (f"lens.train.loss={value}",)
 
 
+def _hard_negatives(value: str, config: RunConfig) -> Overrides:
+    """Read the samples that come together: 1 is drawing at random."""
+    if int(value) == 1:
+        return ("lens.train.hard_negatives=null",)
+    return (f"lens.train.hard_negatives.group={int(value)}",)
+
+
+def _token_dropout(value: str, config: RunConfig) -> Overrides:
+    return (f"lens.train.token_dropout={float(value)}",)
+
+
 def _proposed_negatives(config: RunConfig) -> list[str]:
     size = config.lens.train.batch_size
     return [str(size), f"{size}+{8 * size}", str(8 * size)]
@@ -193,7 +215,10 @@ def _trunk(value: str, config: RunConfig) -> Overrides:
         key, _, setting = part.partition("=")
         settings[key] = setting or True
     # Every key is set, so that nothing of the profile's own trunk remains.
-    return tuple(f"lens.trunk.{key}={str(setting).lower()}" for key, setting in settings.items())
+    return tuple(
+        f"lens.trunk.{key}={'null' if setting is None else str(setting).lower()}"
+        for key, setting in settings.items()
+    )
 
 
 def _trunks(config: RunConfig) -> list[str]:
@@ -211,6 +236,29 @@ def _trunk_value(settings: Mapping[str, int | bool]) -> str:
     """Write the value that `_trunk` reads."""
     parts = [key if value is True else f"{key}={value}" for key, value in settings.items() if value]
     return "+".join(parts) or "whole"
+
+
+def _efficiency(value: str, config: RunConfig) -> Overrides:
+    """Read `pretrained@25#0`: the trunk, the share of training samples in per cent, the seed."""
+    named = EFFICIENCY.fullmatch(value)
+    if named is None:
+        raise ValueError(value)
+    trunk, share, seed = named[1], float(named[2]) / 100, int(named[3])
+    # Every block that is used, and what lies before and after them.
+    tables = ("unlock_cls=true", "unlock_positions=true", "unlock_norm_pre=true")
+    whole = ("unlock_first=99", "unlock_last=1", *tables)  # the last one with the norm after it
+    return (
+        f"lens.train.share={share:g}",
+        f"lens.train.seed={seed}",
+        f"lens.trunk.random={'null' if trunk == 'pretrained' else seed}",
+        *(f"lens.trunk.{setting}" for setting in (whole if trunk == "whole" else ())),
+    )
+
+
+def _efficiencies(config: RunConfig) -> list[str]:
+    trunks, shares, seeds = ("pretrained", "random", "whole"), (5, 10, 25, 50, 100), range(3)
+    # Seed by seed: a sweep that is stopped has whole lines.
+    return [f"{t}@{share}#{seed}" for seed in seeds for t in trunks for share in shares]
 
 
 def _foundation(value: str, config: RunConfig) -> Overrides:
@@ -303,12 +351,31 @@ AXES = {
         _proposed_negatives,
         _negatives,
     ),
+    "hard_negatives": Axis(
+        "batches of samples with their nearest neighbours, at the same batch size",
+        "samples that come together, as 1,2,4 (1: drawn at random)",
+        lambda config: ("1", "2", "4"),
+        _hard_negatives,
+        label=lambda value: "at random" if value == "1" else f"groups of {value}",
+    ),
+    "token_dropout": Axis(
+        "the share of latents (or patches) that a training step leaves out",
+        "numbers from 0 to below 1",
+        lambda config: ("0", "0.25", "0.5"),
+        _token_dropout,
+    ),
     "augmentation": _named("augmentation of the training signals", AUGMENTATION),
     "trunk": Axis(
         "the blocks of the trunk that are used, and those that are trained",
         "settings of lens.trunk joined by +, as skip_first=8+unlock_cls, and `whole`",
         _trunks,
         _trunk,
+    ),
+    "efficiency": Axis(
+        "the trunk's weights and the share of training samples",
+        "trunk@per cent#seed, where the trunk is pretrained, random or whole, as whole@25#0",
+        _efficiencies,
+        _efficiency,
     ),
     "foundation": Axis(
         "the foundation, and with it the embedding space",

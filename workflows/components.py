@@ -24,15 +24,18 @@ from pipelines.registry.registry import Registry
 from pipelines.store.artifacts import Artifact
 from workflows import metadata
 from workflows.artifact_io import made
-from workflows.automation import schedule_of, sensor_of
+from workflows.automation import freshness_of, schedule_of, sensor_of
 from workflows.backfill import backfill_of
 from workflows.console import show_artifact, show_gates, show_rolled_back, show_version
+from workflows.retries import retried
 from workflows.settings import RunSettings, run_config
 from workflows.spec import DEFAULT_PROFILE, Workflow
 from workflows.workplace import Workplace
 
 ARTIFACTS = "artifacts"
 _KINDS = {"driver": "python", "torch": "pytorch", "Ray Data": "ray", "Ray Train": "ray"}
+# Dagster lets so many steps of a pool go at once as its settings say; by what they take.
+_POOLS = {"torch": "compute", "Ray Data": "data", "Ray Train": "training"}
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
 
@@ -45,6 +48,8 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             selection=self._selection(),
             description=self.description,
             config=run_config(self.modality, DEFAULT_PROFILE),
+            # A run that is begun again finds what the first one made, whatever step it ended in.
+            tags={"dagster/retry_strategy": "ALL_STEPS"},
             # One process, so that all steps share one Ray.
             executor_def=dg.in_process_executor,
         )
@@ -84,9 +89,13 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             description=step.description,
             io_manager_key=ARTIFACTS,
             kinds={_KINDS[step.declared.made_by]},
+            pool=_POOLS.get(step.declared.made_by),
         )
         def make(
-            settings: RunSettings, workplace: dg.ResourceParam[Workplace], **inputs: Artifact | None
+            context: dg.AssetExecutionContext,
+            settings: RunSettings,
+            workplace: dg.ResourceParam[Workplace],
+            **inputs: Artifact | None,
         ) -> dg.Output:
             without = settings.left_out(self)
             if step.name in without:
@@ -94,7 +103,8 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             config = settings.config(self)
             runtime = settings.runtime(config)
             read = {n: a for n, a in inputs.items() if a is not None and n not in without}
-            artifact = workplace.run_step(step, runtime, config, read)
+            with retried(context, workplace.retries):
+                artifact = workplace.run_step(step, runtime, config, read)
             show_artifact(runtime.console, artifact)
             links = metadata.of_run(workplace, artifact)
             return dg.Output(artifact, metadata=links | metadata.of_artifact(artifact))
@@ -118,11 +128,12 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         ) -> dg.MaterializeResult:
             config, artifacts = settings.config(self), self._artifacts(context)
             runtime, registry = settings.runtime(config), workplace.registry
-            model = registry.register_challenger(self.modality, config, artifacts)
-            show_version(runtime.console, "challenger", model)
-            model = acceptance.check_gates(runtime, registry, config, artifacts, model)
-            show_gates(runtime.console, model.gates)
-            return self._reported(workplace, settings.profile, config, artifacts, model)
+            with retried(context, workplace.retries):
+                model = registry.register_challenger(self.modality, config, artifacts)
+                show_version(runtime.console, "challenger", model)
+                model = acceptance.check_gates(runtime, registry, config, artifacts, model)
+                show_gates(runtime.console, model.gates)
+                return self._reported(workplace, settings.profile, config, artifacts, model)
 
         return register
 
@@ -168,6 +179,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             owners=self.owners,
             description="The version that consumers load; promoted once its gates have passed.",
             kinds={"mlflow"},
+            freshness_policy=freshness_of(self.schedule) if self.schedule else None,
         )
         def promote(
             context: dg.AssetExecutionContext,
@@ -176,13 +188,14 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         ) -> dg.MaterializeResult:
             config, artifacts = settings.config(self), self._artifacts(context)
             registry, console = workplace.registry, settings.runtime(config).console
-            model = self._registered(registry, artifacts["evaluation"])
-            if move := registry.rolled_back(model):
-                show_rolled_back(console, model, move)
-            else:
-                model = registry.promote(model, f"a run of profile {settings.profile}")
-                show_version(console, "champion", model)
-            return self._reported(workplace, settings.profile, config, artifacts, model)
+            with retried(context, workplace.retries):
+                model = self._registered(registry, artifacts["evaluation"])
+                if move := registry.rolled_back(model):
+                    show_rolled_back(console, model, move)
+                else:
+                    model = registry.promote(model, f"a run of profile {settings.profile}")
+                    show_version(console, "champion", model)
+                return self._reported(workplace, settings.profile, config, artifacts, model)
 
         return promote
 

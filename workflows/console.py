@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from pipelines.execution import logs
 from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import ModelVersion
 from pipelines.registry.promotion import Move
 from pipelines.store.artifacts import Artifact
-from pipelines.store.text import redacted
 from vitlens_core.errors import VitlensError
 from workflows.text import shown
 
@@ -42,11 +42,6 @@ def terminal() -> Console:
     return _consoles[-1] if _consoles else Console(stderr=True)
 
 
-class _Redacting(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return redacted(super().format(record))
-
-
 def remark(message: str) -> None:
     """Tell the terminal what a run found before its steps, or what it waits for."""
     terminal().print(f"[yellow]{shown(message)}[/]", highlight=False, soft_wrap=True)
@@ -58,7 +53,7 @@ def quiet_terminal(log: Path) -> Generator[Console]:
     with ExitStack() as stack:
         file = stack.enter_context(log.open("a", buffering=1))
         handler = logging.StreamHandler(file)
-        handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(logs.formatter())
         root = logging.getLogger()
         root.addHandler(handler)
         root.setLevel(logging.INFO)

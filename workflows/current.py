@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pipelines.execution.runtime import Runtime
 from pipelines.flow import left_out
-from pipelines.objects.mirror import is_remote
+from pipelines.objects.opening import any_remote
 from pipelines.registry.acceptance import is_current, settings_digest
 from pipelines.registry.models import CHALLENGER, ModelVersion
 from pipelines.store.artifacts import Artifact, FinishedStore, NotMadeError
@@ -29,7 +29,7 @@ def current_version(workplace: Workplace, workflow: Workflow, profile: str) -> M
     """
     config = workflow.config(profile)
     versions = workplace.registry.versions(workflow.modality)
-    if not versions or (config.source is None and is_remote(config.objects.mirror)):
+    if not versions or (config.source is None and any_remote(config.objects)):
         return None
     try:
         finished = Finished(workplace, workflow, profile)

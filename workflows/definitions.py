@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 import workflows.modalities
+from workflows.alerts import failed_runs
 from workflows.artifact_io import ArtifactIOManager
 from workflows.components import ARTIFACTS
 from workflows.settings import RESOURCE, RunSettings
@@ -39,7 +40,7 @@ def defs() -> dg.Definitions:
 
 
 def shared() -> dg.Definitions:
-    """Return the resources, loggers and executor that all workflows share."""
+    """Return the resources, loggers, executor and alerts that all workflows share."""
     return dg.Definitions(
         resources={
             RESOURCE: RunSettings.configure_at_launch(),
@@ -47,5 +48,6 @@ def shared() -> dg.Definitions:
             WORKPLACE: dg.ResourceDefinition(lambda _: present()),
         },
         loggers={LOG_FILE: log_file},
+        sensors=[failed_runs],
         executor=dg.in_process_executor,
     )

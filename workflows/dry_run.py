@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.flow import left_out
-from pipelines.objects.mirror import is_remote
+from pipelines.objects.opening import any_remote
 from pipelines.registry.tracking import flatten
 from pipelines.store.artifacts import Artifact, NotMadeError
 from workflows.current import Finished
@@ -41,7 +41,7 @@ def plan(
     config = workflow.config(profile, overrides)
     without = left_out(config)
     steps = [step for step in workflow.steps if step.name not in without]
-    if config.source is None and is_remote(config.objects.mirror):
+    if config.source is None and any_remote(config.objects):
         unknown = "the remote mirror is listed by the run itself"
         return [PlannedStep(step.name, True, unknown) for step in steps]
     finished = Finished(workplace, workflow, profile, tuple(overrides))

@@ -89,17 +89,23 @@ def _ray_remarks(config: RunConfig) -> list[str]:
     resources = config.resources
     if not address:
         return []
-    if not resources.data_workers and not resources.train_workers:
+    pools = (resources.render_pool, resources.encode_pool, resources.train_pool)
+    if not any(pool.workers for pool in pools):
         return [
-            f"RAY_ADDRESS={address} is not used: resources.data_workers and train_workers are 0, "
-            "so that all steps run in this process"
+            f"RAY_ADDRESS={address} is not used: resources.render_workers, encode_workers and "
+            "train_workers are 0, so that all steps run in this process"
         ]
+    require_ray_answer(address)
+    return []
+
+
+def require_ray_answer(address: str) -> None:
+    """Ask the Ray cluster at an address of RAY_ADDRESS (`TransientError`: none answers)."""
     if address in _NO_SERVER:
-        return []
+        return
     parts = urlsplit(address if "//" in address else f"//{address}")
     try:
-        with socket.create_connection((parts.hostname or "", parts.port or 6379), _TIMEOUT_S):
-            return []
+        socket.create_connection((parts.hostname or "", parts.port or 6379), _TIMEOUT_S).close()
     except (OSError, ValueError) as error:
         raise TransientError(
             f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); start it, correct the "

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pipelines.config import RunConfig
 from pipelines.foundation.teachers import find_teachers
-from pipelines.objects.mirror import open_mirror
+from pipelines.objects.opening import open_mirrors
 from pipelines.source.base import Pair
 from pipelines.source.job import listed, refuse_empty_sides
 from pipelines.store.home import Home
@@ -94,7 +94,7 @@ def _check_foundation(workflow: Workflow, config: RunConfig, profile: str) -> No
 def _check_data(workflow: Workflow, config: RunConfig) -> tuple[list[str], int | None]:
     """Return remarks on the data set, and the number of its samples if it is known."""
     if config.source is None:
-        open_mirror(config.objects.mirror)
+        open_mirrors(config.objects)
         return [], config.objects.count
     if not config.source.is_local:
         return [], config.source.count

@@ -18,6 +18,7 @@ from workflows.artifact_io import LEFT_OUT, artifact_of
 from workflows.backfill import COUNTED, job_name
 from workflows.definitions import LOG_FILE, defs
 from workflows.processes import end_abandoned, history
+from workflows.retries import COMMAND_LINE, FROM
 from workflows.settings import run_config
 from workflows.spec import load_workflow
 from workflows.workplace import Workplace
@@ -124,7 +125,7 @@ def _run(
                 instance,
                 partition_key=partition,
                 asset_selection=asset_selection,
-                tags={"vitlens/from": "command line", **(tags or {})},
+                tags={FROM: COMMAND_LINE, **(tags or {})},
             )
         except DagsterExecutionInterruptedError as error:
             raise KeyboardInterrupt from error

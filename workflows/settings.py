@@ -9,9 +9,11 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from pipelines.config import RunConfig
+from pipelines.execution.cluster import is_local
 from pipelines.execution.runtime import Runtime
 from pipelines.flow import SHARED, left_out
 from pipelines.registry import models
+from pipelines.registry.tracking import code_revision, user
 from pipelines.store.home import Home
 from workflows.console import terminal
 from workflows.processes import process_tag
@@ -20,6 +22,8 @@ from workflows.workplace import present
 
 RESOURCE = "settings"
 _PARTITION_TAG = "dagster/partition"  # Dagster's own, of a run of a backfill
+# Who started a run (whoever starts it may say so in this tag), and the commit that it runs.
+USER_TAG, REVISION_TAG = "vitlens/user", "vitlens/code_revision"
 TEACHER_TAG = "vitlens/teacher-"  # and a modality, and the teacher's name
 
 
@@ -38,11 +42,14 @@ class RunSettings(dg.ConfigurableResource):
         """Wait until no other run works in the home, and record the process of this one."""
         what = f"a run of {self.modality or 'an asset'}, profile {self.profile}"
         waiting = context.log.info if context.log else terminal().print
-        # Pieces do not depend on each other: several machines may build them into one home.
-        if not (context.run and context.run.tags.get(_PARTITION_TAG)):
+        # Pieces do not depend on each other: several machines may build them into one home. On a
+        # cluster Dagster's own limits decide which runs go side by side; they share one home.
+        if is_local() and not (context.run and context.run.tags.get(_PARTITION_TAG)):
             self._lock.enter_context(present().home.lock(what, waiting))
         if context.run and context.instance:
-            context.instance.add_run_tags(context.run.run_id, process_tag())
+            found = {USER_TAG: user(), REVISION_TAG: code_revision() or "", **context.run.tags}
+            origin = {name: found[name] for name in (USER_TAG, REVISION_TAG) if found[name]}
+            context.instance.add_run_tags(context.run.run_id, {**process_tag(), **origin})
             self._instance, self._run_id = context.instance, context.run.run_id
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pipelines.config import RunConfig, load_run_config, merged, parse_override
 from pipelines.flow import SHARED, FlowStep, is_rendered, left_out, steps
 from vitlens_core.errors import ConfigError, unknown
+from workflows.recipes import recipe_profiles
 
 MODALITIES = Path(__file__).parent / "modalities"
 DEFAULT_PROFILE = "demo"
@@ -40,6 +41,16 @@ class Schedule(Automation):
 
     cron: str
     timezone: str = Field("UTC", description="time zone of `cron`, such as Europe/Zurich")
+    fresh_for_h: int = Field(
+        192, description="hours for which a champion counts as fresh; longer than between two runs"
+    )
+
+    @field_validator("fresh_for_h")
+    @classmethod
+    def _check_hours(cls, fresh_for_h: int) -> int:
+        if fresh_for_h < 1:
+            raise ValueError(f"expected one hour or more, found {fresh_for_h}")
+        return fresh_for_h
 
     def __str__(self) -> str:
         return f"{self.cron} {self.timezone}, profile {self.profile}"
@@ -99,10 +110,26 @@ class Workflow(BaseModel):
     @model_validator(mode="after")
     def _check_profiles(self) -> Self:
         for automation in (self.schedule, self.sensor, self.pieces):
-            if automation and automation.profile not in self.profiles:
-                mistake = unknown("profile", automation.profile, self.profiles)
+            if automation and automation.profile not in self.all_profiles:
+                mistake = unknown("profile", automation.profile, self.all_profiles)
                 raise ConfigError(f"{type(automation).__name__.lower()}.profile: {mistake}")
         return self
+
+    @property
+    def all_profiles(self) -> dict[str, dict[str, Any]]:
+        """Return the published recipes of the modality, and the workflow's own profiles.
+
+        A profile of its own may start from a recipe: it names it under `recipe`.
+        """
+        published = recipe_profiles(self.modality, self.profiles)
+        own = {}
+        for name, stated in self.profiles.items():
+            settings = dict(stated)
+            recipe = settings.pop("recipe", None)
+            if recipe is not None and recipe not in published:
+                raise ConfigError(f"profile {name}: {unknown('recipe', recipe, published)}")
+            own[name] = merged([published[recipe] if recipe else {}, settings])
+        return {**own, **published}
 
     @property
     def steps(self) -> tuple[FlowStep, ...]:
@@ -118,10 +145,11 @@ class Workflow(BaseModel):
 
     def config(self, profile: str, overrides: Sequence[str] = ()) -> RunConfig:
         """Return the checked settings of one run (`ConfigError` names the choices)."""
-        if profile not in self.profiles:
-            raise ConfigError(unknown("profile", profile, self.profiles))
+        profiles = self.all_profiles
+        if profile not in profiles:
+            raise ConfigError(unknown("profile", profile, profiles))
         base = {**self._foundation_of_another(profile, overrides), **self.base, "gates": self.gates}
-        config = load_run_config(self.modality, base, self.profiles[profile], overrides)
+        config = load_run_config(self.modality, base, profiles[profile], overrides)
         if self.shares_foundation(config) and config.foundation.model_fields_set:
             raise ConfigError(
                 f"foundation: {self.modality} shares that of {self.foundation_of}; set it there, "
@@ -138,11 +166,11 @@ class Workflow(BaseModel):
         the workflow that it is shared with otherwise."""
         if not self.foundation_of or not is_rendered(self.modality):
             return {}
-        own = merged([self.base, self.profiles[profile], *map(parse_override, overrides)])
+        own = merged([self.base, self.all_profiles[profile], *map(parse_override, overrides)])
         if own.get("source") is None:
             return {}
         other = load_workflow(self.foundation_of)
-        theirs = merged([other.base, other.profiles.get(profile, {})])
+        theirs = merged([other.base, other.all_profiles.get(profile, {})])
         return {"foundation": theirs["foundation"]} if "foundation" in theirs else {}
 
 

@@ -84,6 +84,8 @@ def show_sweep(console: Console, folder: Path) -> bool:
         table.add_row(*_point_row(point, best))
     console.print()
     console.print(table)
+    if results.over_seeds:
+        console.print(_over_seeds(results))
     for point in results.failed:
         console.print(f"[red]failed[/] {shown(point.label)}: {shown(point.failure)}")
     if best:
@@ -92,6 +94,21 @@ def show_sweep(console: Console, folder: Path) -> bool:
         console.print(f"[yellow]{GENERATED}[/]")
     console.print(f"sweep {folder / 'sweep.html'}", soft_wrap=True)
     return bool(results.failed)
+
+
+def _over_seeds(results: SweepResults) -> Table:
+    """Means over seeds with their intervals, and differences to the first value seed by seed."""
+    first = results.over_seeds[0]
+    table = Table(title=f"over {first.seeds} seeds, 95 % intervals of means by Student's t")
+    table.add_column(results.axis)
+    difference = f"difference to {shown(first.value)}"
+    for name in (f"validation {figure_name('r1')}", f"held-out {figure_name('top1')}", difference):
+        table.add_column(name, justify="right")
+    for row in results.over_seeds:
+        means = (row.validation_r1, row.top1, row.difference)
+        cells = [_with_bounds(cell(mean, 3)) if mean else "–" for mean in means]
+        table.add_row(shown(row.value), *cells)
+    return table
 
 
 def _scores(report: Report) -> Table:

@@ -45,12 +45,18 @@ class Plan:
 
 
 def plan(
-    workflow: Workflow, profile: str, overrides: Sequence[str], axis: str, values: str | None
+    workflow: Workflow,
+    profile: str,
+    overrides: Sequence[str],
+    axis: str,
+    values: str | None,
+    seeds: int = 1,
 ) -> Plan:
     """Work out and check every point.
 
     Args:
         values: the values of the points, separated by commas; None for those the axis proposes.
+        seeds: trainings of each value, with seeds that follow the profile's.
 
     Raises:
         ConfigError: an unknown axis, profile or value, or settings that contradict each other;
@@ -59,7 +65,11 @@ def plan(
     base = workflow.config(profile, overrides)
     asked = [value.strip() for value in values.split(",")] if values is not None else []
     points = []
-    for point in points_of(axis, workflow, base, asked):
+    first = base.lens.train.seed
+    chosen = points_of(axis, workflow, base, asked)
+    if seeds > 1:
+        chosen = [p.with_seed(first + n) for p in chosen for n in range(seeds)]
+    for point in chosen:
         settings = [*overrides, *point.overrides]
         try:
             check(workflow, profile, settings)
@@ -105,4 +115,6 @@ def _run_point(
         logging.getLogger("vitlens").exception("point %s failed", point.label)
         failure = f"{type(error).__name__}: {error}; full log: {log}"
     is_profile = config == plan.base
-    return SweepPoint(point.label, point.overrides, config, is_profile, artifacts, failure)
+    return SweepPoint(
+        point.label, point.overrides, config, is_profile, artifacts, failure, point.value
+    )

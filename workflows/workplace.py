@@ -20,6 +20,19 @@ RESOURCE = "workplace"
 
 
 @dataclass(frozen=True)
+class Retries:
+    """How often a step is tried again after a fault of the infrastructure (`workflows.retries`).
+
+    Attributes:
+        number: further attempts.
+        pause_s: before the first of them [s]; each further pause is twice as long.
+    """
+
+    number: int = 3
+    pause_s: float = 30.0
+
+
+@dataclass(frozen=True)
 class Workplace:
     """A home with its registry, and how steps are run and reports written there.
 
@@ -34,6 +47,7 @@ class Workplace:
     run_step: Callable[..., Artifact] = FlowStep.run
     write_report: Callable[..., Path] | None = None
     write_sweep: Callable[..., Path] | None = None
+    retries: Retries = Retries()
 
     @classmethod
     def from_environment(cls) -> Workplace:

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from docs.generators.recipes import recipes
 from docs.generators.reference import (
     data_sets,
     files,
@@ -109,7 +110,7 @@ def _said(line: str) -> str:
 
 
 _MADE = (steps, axes, tiers, extensions, tree, home)
-_OF_REFERENCE = (run_settings, modalities, data_sets, files, formats, records)
+_OF_REFERENCE = (run_settings, modalities, recipes, data_sets, files, formats, records)
 FRAGMENTS: Mapping[str, Callable[[], str]] = {
     made.__name__: made for made in (*_MADE, *_OF_REFERENCE)
 }

@@ -14,6 +14,9 @@ for name in postgres postgres_dagster postgres_mlflow store_key mlflow_admin mlf
     [ -s "secrets/$name" ] || random >"secrets/$name"
     chmod 0444 "secrets/$name"
 done
+# What webhooks sign with lies in MLflow's database, under this key (Fernet's form: 32 bytes).
+[ -s secrets/mlflow_webhooks ] || head -c 32 /dev/urandom | base64 -w0 | tr '+/' '-_' \
+    >secrets/mlflow_webhooks
 # Until there is an account that only reads, the service reads as admin.
 [ -s secrets/mlflow_reader ] || cp secrets/mlflow_admin secrets/mlflow_reader
 if [ ! -s secrets/store_identities ]; then
@@ -22,4 +25,4 @@ if [ ! -s secrets/store_identities ]; then
   "credentials": [{"accessKey": "vitlens", "secretKey": "$(cat secrets/store_key)"}]}]}
 JSON
 fi
-chmod 0444 secrets/mlflow_reader secrets/store_identities
+chmod 0444 secrets/mlflow_reader secrets/mlflow_webhooks secrets/store_identities

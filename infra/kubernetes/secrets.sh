@@ -30,7 +30,8 @@ secret vitlens-dagster DAGSTER_PG_PASSWORD postgres_dagster
 secret vitlens-work DAGSTER_PG_PASSWORD postgres_dagster AWS_SECRET_ACCESS_KEY store_key \
     MLFLOW_TRACKING_PASSWORD mlflow_admin
 secret vitlens-mlflow PGPASSWORD postgres_mlflow AWS_SECRET_ACCESS_KEY store_key \
-    MLFLOW_AUTH_ADMIN_PASSWORD mlflow_admin MLFLOW_FLASK_SERVER_SECRET_KEY mlflow_session
+    MLFLOW_AUTH_ADMIN_PASSWORD mlflow_admin MLFLOW_FLASK_SERVER_SECRET_KEY mlflow_session \
+    MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY mlflow_webhooks
 secret vitlens-service VITLENS_TOKEN service_token AWS_SECRET_ACCESS_KEY store_key \
     MLFLOW_TRACKING_PASSWORD mlflow_reader
 secret vitlens-backup PGPASSWORD postgres AWS_SECRET_ACCESS_KEY store_key

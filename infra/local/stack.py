@@ -6,6 +6,7 @@ ray: head ◀─ worker-1, worker-2      exporter, prometheus
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -44,7 +45,7 @@ PORTS = {
     "exporter": 9808,
     "prometheus": 9090,
 }
-SECRETS = ("dagster", "mlflow", "mlflow-admin", "mlflow-session", "ray", "store")
+SECRETS = ("dagster", "mlflow", "mlflow-admin", "mlflow-session", "mlflow-webhooks", "ray", "store")
 WORKERS = ("worker-1", "worker-2")
 _BUCKETS = ("vitlens", "mlflow")
 _STORE_MB = 100  # Ray's object store, per node
@@ -199,6 +200,7 @@ class Stack:
             MLFLOW_AUTH_CONFIG_PATH=str(self.folder / "basic_auth.ini"),
             MLFLOW_AUTH_ADMIN_PASSWORD=self.secret("mlflow-admin"),
             MLFLOW_FLASK_SERVER_SECRET_KEY=self.secret("mlflow-session"),
+            MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY=_fernet_key(self.secret("mlflow-webhooks")),
             PGPASSWORD=self.secret("mlflow"),
         )
 
@@ -292,6 +294,11 @@ def answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0
+
+
+def _fernet_key(secret: str) -> str:
+    """Return the form in which MLflow takes the key that its webhooks' secrets lie under."""
+    return base64.urlsafe_b64encode(secret.encode()[:32]).decode()
 
 
 def _write_secrets(folder: Path) -> None:

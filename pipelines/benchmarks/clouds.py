@@ -57,7 +57,7 @@ def drawn(points: np.ndarray, count: int, seed: int) -> np.ndarray:
     return points[rng.choice(len(points), count, replace=len(points) < count)]
 
 
-def array_of(values: Any, what: str, where: str) -> np.ndarray:
+def array_of(values: object, what: str, where: str) -> np.ndarray:
     """Convert to one array (`InputError`: rows of different lengths)."""
     try:
         return np.asarray(values)
@@ -65,7 +65,7 @@ def array_of(values: Any, what: str, where: str) -> np.ndarray:
         raise InputError(f"{where}: expected {what} as one array: {error}") from error
 
 
-def _numbers(values: Any, what: str, where: str) -> np.ndarray:
+def _numbers(values: object, what: str, where: str) -> np.ndarray:
     array = array_of(values, what, where)
     if array.ndim != 2 or array.shape[1] != 3 or not len(array) or array.dtype.kind not in "fiu":
         raise InputError(

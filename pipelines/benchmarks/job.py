@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from pipelines.benchmarks import suite as suites
@@ -17,6 +16,7 @@ from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
 from vitlens_core.api import Model, load
 from vitlens_core.model_files import LENS_FILE
+from vitlens_core.scratch import Scratch
 
 
 def run(
@@ -81,7 +81,7 @@ def _trained_on(targets: Artifact) -> set[str]:
 
 def open_model(runtime: Runtime, foundation: Artifact, lens: Artifact) -> Model:
     """Open a lens on its foundation, as consumers load it."""
-    with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
+    with Scratch("lens") as folder:
         local = Path(folder, LENS_FILE)
         local.write_bytes(lens.read_whole(LENS_FILE))
         return load(local, foundation=open_foundation(foundation), device=runtime.resources.device)

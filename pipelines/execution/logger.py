@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Training:
     modality: str
     fingerprint: str
     steps: int
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
 
 
 @dataclass(frozen=True)

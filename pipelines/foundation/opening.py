@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from pipelines.foundation.info import read_info
@@ -14,6 +13,7 @@ from vitlens_core.foundation.base import Foundation
 from vitlens_core.model_files import FOUNDATION_FILE, PROJECTIONS_FILE
 from vitlens_core.models.tower import Tower
 from vitlens_core.models.tower_settings import TowerSettings
+from vitlens_core.scratch import Scratch
 
 
 def open_foundation(artifact: Artifact) -> Foundation:
@@ -23,7 +23,7 @@ def open_foundation(artifact: Artifact) -> Foundation:
         CheckpointError: its weights are not those with which the targets were made.
         IntegrityError: a file differs from the artifact's manifest.
     """
-    with tempfile.TemporaryDirectory(prefix="vitlens-foundation-") as folder:
+    with Scratch("foundation") as folder:
         for name in (FOUNDATION_FILE, PROJECTIONS_FILE):
             if artifact.path(name).exists():
                 Path(folder, name).write_bytes(artifact.read_whole(name))
@@ -40,7 +40,7 @@ def open_foundation(artifact: Artifact) -> Foundation:
 
 def open_lens(artifact: Artifact, name: str, foundation: Foundation) -> tuple[Tower, TowerSettings]:
     """Open the tower of a checkpoint in an artifact; see `vitlens_core.checkpoint.load_lens`."""
-    with tempfile.TemporaryDirectory(prefix="vitlens-lens-") as folder:
+    with Scratch("lens") as folder:
         local = Path(folder, name)
         local.write_bytes(artifact.read_whole(name))
         return load_lens(local, foundation)

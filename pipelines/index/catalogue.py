@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import mmap
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,12 +30,14 @@ from pipelines.index.items import (
 from pipelines.index.step import STEP
 from pipelines.store.artifacts import Artifact
 from vitlens_core.errors import ConfigError, IntegrityError
+from vitlens_core.scratch import Scratch
 
 if TYPE_CHECKING:
     from usearch.index import Index, Matches
 
 _NEWLINE = 10
 _THUMBNAIL_BYTES = 2**22
+_WEBP_HEAD = 12  # RIFF, the size of what follows, WEBP
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Catalogue:
         self.lens: str = artifact.manifest.inputs["lens"]
         self._artifact = artifact
         self._tars = {file.name for file in artifact.manifest.files if file.name.endswith(".tar")}
-        self._scratch = tempfile.TemporaryDirectory(prefix="vitlens-index-")
+        self._scratch = Scratch("index")
         self._graphs = {kind: self._graph(graph_file(kind)) for kind in self.kinds}
         self._lines = self._mapped(ITEMS_FILE)
         ends = np.flatnonzero(np.frombuffer(self._lines, np.uint8) == _NEWLINE)
@@ -126,7 +127,12 @@ class Catalogue:
         return IndexItem.model_validate_json(self._lines[start:end])
 
     def thumbnail(self, number: int) -> bytes | None:
-        """Return an item's first view as WebP, or None without views (`IndexError`: no item)."""
+        """Return an item's first view as WebP, or None without views.
+
+        Raises:
+            IndexError: no such item.
+            IntegrityError: what lies there is no part of the index, or no WebP.
+        """
         place = self.item(number).thumbnail
         if place is None:
             return None
@@ -138,7 +144,13 @@ class Catalogue:
             )
         with self._artifact.path(tar).open("rb") as file:
             file.seek(start)
-            return file.read(size)
+            picture = file.read(size)
+        if not _is_webp(picture, size):
+            raise IntegrityError(
+                f"{self._artifact.path(tar)}: the thumbnail of item {number} is no WebP but "
+                f"{picture[:12]!r}; delete {self._artifact.folder} and run again"
+            )
+        return picture
 
     def _found(self, matches: Matches) -> list[Found]:
         numbers = [(int(match.key), 1 - float(match.distance)) for match in matches]
@@ -160,7 +172,16 @@ class Catalogue:
         path: UPath = self._artifact.path(name)
         if isinstance(path, Path):
             return path
-        local = Path(self._scratch.name, name)
+        local = self._scratch.path / name
         with path.open("rb") as stored, local.open("wb") as file:
             shutil.copyfileobj(stored, file)
         return local
+
+
+def _is_webp(picture: bytes, size: int) -> bool:
+    """Whether it is a whole WebP: browsers are told that it is, and no other content is served."""
+    head = picture[:_WEBP_HEAD]
+    if len(picture) != size or len(head) < _WEBP_HEAD:
+        return False
+    stated = int.from_bytes(head[4:8], "little") + 8
+    return head[:4] == b"RIFF" and head[8:] == b"WEBP" and size - stated in (0, 1)

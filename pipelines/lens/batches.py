@@ -12,7 +12,7 @@ Axes: B rows of one worker, V views, C captions, E embedding.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice
 
@@ -20,14 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.execution.bulk import read_record
+from pipelines.execution.shard_tasks import read_records
+from pipelines.lens.draws import MirrorShares
+from pipelines.lens.neighbours import Neighbours
 from pipelines.lens.shard_table import RowBuffer, SamplePlace, TrainingShard, missing_target
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import targets_file
 from pipelines.targets.stored import as_floats
 from vitlens_core.errors import ConfigError, IntegrityError
 
-_MOST_LANES = 64
+_MOST_LANES = 4096  # at least as many as workers: those that share a lane each read its shards
 _SHARDS_PER_LANE = 8  # with fewer, lanes would have unequal shares of the samples
 
 
@@ -61,37 +63,65 @@ class TrainingBatches:
         world_size: int = 1,
         seed: int = 0,
         shuffle_buffer: int = 1024,
+        neighbours: Neighbours | None = None,
+        share: float = 1.0,
+        mirror_weights: Mapping[str, float] | None = None,
     ) -> None:
-        """`batch_size` is that of all workers; a remainder of its division is left out."""
+        """`batch_size` is that of all workers; a remainder of its division is left out.
+
+        Args:
+            neighbours: draws the rest of each group; without it a group is one sample.
+            share: of the samples of every shard that are read, its first ones. Shards are ordered
+                by the hash of the keys, so that these are a draw, and those of a smaller share are
+                among those of a larger one.
+            mirror_weights: how often samples of a mirror are drawn, where those of others have 1.
+
+        Raises:
+            ConfigError: nothing is trained on, or the groups do not divide over the workers.
+        """
         shards = targets.shards("train")
         names = [path.name.removesuffix(".tar") for path in shards]
-        self.sizes = [read_record(targets.folder, name).samples for name in names]
+        whole = [record.samples for record in read_records(targets.folder, names)]
+        self.sizes = [max(min(size, 1), round(share * size)) for size in whole]
         wanted = [signal, *map(targets_file, kinds)]
         self.shards = [
             TrainingShard(targets, path, size, wanted)
-            for path, size in zip(shards, self.sizes, strict=True)
+            for path, size in zip(shards, whole, strict=True)
         ]
         if not sum(self.sizes):
             raise ConfigError("the training split is empty; see the quarantined samples")
         self.signal = signal
         self.kinds = kinds
-        self.lanes = lane_count(len(self.shards), batch_size)
-        self.per_lane = batch_size // self.lanes
+        self.neighbours = neighbours
+        self.group = group = neighbours.group if neighbours else 1
+        # Lanes give the first sample of every group.
+        self.lanes = lane_count(len(self.shards), batch_size // group)
+        self.per_lane = batch_size // group // self.lanes
         size = batch_size // world_size
+        if size % group:
+            raise ConfigError(
+                f"lens.train.hard_negatives: {size} samples of a worker do not divide into groups "
+                f"of {group}; change batch_size or the number of workers"
+            )
         self.rows = range(rank * size, (rank + 1) * size)
         self.seed = seed
+        self.mirror_shares = MirrorShares(mirror_weights or {}, seed)
         self.shuffle_buffer = shuffle_buffer
 
     def starting_at(self, step: int) -> Iterator[Batch]:
         """Yield the batches from `step` on; earlier samples are not read."""
-        first, last = self.rows[0] // self.per_lane, self.rows[-1] // self.per_lane
+        groups = range(self.rows.start // self.group, self.rows.stop // self.group)
+        first, last = groups[0] // self.per_lane, groups[-1] // self.per_lane
         lanes = [self._lane(n, step * self.per_lane) for n in range(first, last + 1)]
-        before = self.rows[0] - first * self.per_lane
+        before = groups[0] - first * self.per_lane
         for number in count(step):
             read = chain.from_iterable([islice(lane, self.per_lane) for lane in lanes])
-            mine = list(islice(read, before, before + len(self.rows)))
+            mine = list(islice(read, before, before + len(groups)))
             for _ in read:  # the lane's other rows are the next worker's: skip them here
                 pass
+            if self.neighbours:
+                seeds = [f"{self.seed}/{number}/{group}" for group in groups]
+                mine = self.neighbours.joined(mine, self.shards, seeds)
             yield collate(mine, self.signal, self.kinds, f"{self.seed}/{number}", self.rows)
 
     def _lane(self, lane: int, skip: int) -> Iterator[SamplePlace]:
@@ -99,19 +129,29 @@ class TrainingBatches:
             order = list(range(len(self.shards)))
             random.Random(f"{self.seed}/{epoch}").shuffle(order)  # noqa: S311
             of_lane = order[lane :: self.lanes]
-            size = sum(self.sizes[index] for index in of_lane)
+            size = self._size(of_lane, epoch)
             if skip >= size:
                 skip -= size
                 continue
             rng = random.Random(f"{self.seed}/{epoch}/{lane}")  # noqa: S311
-            stream = (
-                SamplePlace(shard, number)
-                for index in of_lane
-                for shard in [self.shards[index].opened()]
-                for number in range(self.sizes[index])
-            )
+            stream = self._stream(of_lane, epoch)
             yield from islice(_mixed(stream, self.shuffle_buffer, rng), skip, None)
             skip = 0
+
+    def _size(self, shards: Sequence[int], epoch: int) -> int:
+        """Count the samples that some shards give in an epoch."""
+        if not self.mirror_shares:
+            return sum(self.sizes[index] for index in shards)
+        return sum(1 for _ in self._stream(shards, epoch))
+
+    def _stream(self, shards: Sequence[int], epoch: int) -> Iterator[SamplePlace]:
+        for index in shards:
+            shard = self.shards[index].opened()
+            for number in range(self.sizes[index]):
+                if not self.mirror_shares or self.mirror_shares.keeps(
+                    shard.table.mirrors[number], shard.table.keys[number], epoch
+                ):
+                    yield SamplePlace(shard, number)
 
 
 def lane_count(shards: int, batch_size: int) -> int:
@@ -184,7 +224,8 @@ def _targets(
                 raise missing_target(table.keys[place.number], kind)
             if kind not in buffers:
                 buffers[kind] = RowBuffer(len(places), array.dtype, array.shape[1:])
-            buffers[kind].fill(row, place, array, rng.randrange(array.shape[0]))
+            item = table.drawn(kind, place.number, array.shape[0], rng)
+            buffers[kind].fill(row, place, array, item)
     return {kind: buffer.array for kind, buffer in buffers.items()}
 
 

@@ -7,11 +7,14 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
 from pipelines.execution.logger import Point, Report, Training, report_to
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens.curves import CURVES_FILE, TrainingCurves, validation_kind
+from pipelines.lens.neighbours import write_table
 from pipelines.lens.settings import PROGRESS_FILE, TrainConfig
 from pipelines.lens.step import STEP
 from pipelines.lens.training import TrainJob
@@ -53,7 +56,12 @@ def run(
     # First in this process: Ray Train would start its workers four times on a mistake in the sizes.
     build_tower(tower, open_foundation(foundation).trunk)
     checkpoints = build.folder / "checkpoints"
-    job = TrainJob(tower, config, targets, foundation, runtime.resources)
+    table = None
+    if config.hard_negatives:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # Beside the checkpoints: every worker reads it there, and a killed run finds it again.
+        table = write_table(build.folder / "neighbours", targets, config.hard_negatives, device)
+    job = TrainJob(tower, config, targets, foundation, runtime.resources, table)
     settings = {STEP.name: {"train": config.model_dump(mode="json")}}
     training = Training(tower.modality, build.fingerprint, config.steps, settings)
     with _reported(runtime, training) as report:
@@ -72,6 +80,8 @@ def run(
     ]
     artifact = build.commit(files, counts={"steps": progress["step"]})
     remove(checkpoints)
+    if table:
+        remove(table.parent)
     return artifact
 
 

@@ -6,10 +6,7 @@ one machine meet at a file instead. Across machines they meet as Ray Train does 
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,6 +14,7 @@ from ray.train.torch import TorchConfig
 from ray.train.torch import config as of_ray
 
 from pipelines.execution.cluster import is_local
+from vitlens_core.scratch import Scratch
 
 
 def torch_config() -> TorchConfig:
@@ -38,7 +36,7 @@ class _FileBackend(of_ray._TorchBackend):
 
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         on_gpu = worker_group.get_resources_per_worker().get("GPU", 0) > 0
-        self._folder = tempfile.mkdtemp(prefix="vitlens-group-")  # for this user only
+        self._folder = Scratch("group")
         worker_group.execute(of_ray._set_torch_distributed_env_vars)
         started = [
             worker_group.execute_single_async(
@@ -47,7 +45,7 @@ class _FileBackend(of_ray._TorchBackend):
                 backend="nccl" if on_gpu else "gloo",
                 world_rank=rank,
                 world_size=len(worker_group),
-                init_method=Path(self._folder, "store").as_uri(),
+                init_method=(self._folder.path / "store").as_uri(),
                 timeout_s=backend_config.timeout_s,
             )
             for rank in range(len(worker_group))
@@ -56,4 +54,4 @@ class _FileBackend(of_ray._TorchBackend):
 
     def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
         super().on_shutdown(worker_group, backend_config)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.cleanup()

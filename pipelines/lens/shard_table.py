@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+import sys
 from array import array
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from upath import UPath
 
+from pipelines.lens.draws import DrawWeights, weights_of
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import (
@@ -29,7 +31,7 @@ from pipelines.store.shards import (
     Sample,
     targets_file,
 )
-from pipelines.targets.step import weight_of
+from pipelines.targets.step import OF_FOUNDATION, weight_of
 from pipelines.targets.stored import decode_targets
 from vitlens_core.errors import ConfigError, IntegrityError
 
@@ -42,6 +44,14 @@ class ShardTable:
     sample_ids: array[int]
     label_ids: array[int]
     arrays: dict[str, ArrayPlaces]
+    weights: Mapping[str, DrawWeights]
+    mirrors: list[str]
+
+    def drawn(self, kind: str, number: int, count: int, rng: random.Random) -> int:
+        """Draw one of the `count` targets of a kind of sample `number`."""
+        if kind not in self.weights:
+            return rng.randrange(count)
+        return self.weights[kind].drawn(number, count, rng)
 
 
 class TrainingShard:
@@ -65,12 +75,15 @@ class TrainingShard:
                 raise IntegrityError(
                     f"{self.path}: found {len(tar)} samples, {self.size} were written"
                 )
-            labels = [label_of(tar.read(number, ["json"])) for number in range(self.size)]
+            infos = [SampleInfo.of(tar.read(number, ["json"])) for number in range(self.size)]
+            labels = [info.label or key for info, key in zip(infos, tar.keys, strict=True)]
             self._table = ShardTable(
                 tar.keys,
                 array("q", map(stable_id, tar.keys)),
                 array("q", map(stable_id, labels)),
                 {name: tar.array_places(name) for name in self._wanted},
+                weights_of(infos, OF_FOUNDATION),
+                [sys.intern(info.mirror) for info in infos],
             )
         return self._table
 
@@ -79,15 +92,15 @@ class TrainingShardReader:
     """A shard within one epoch: opened for its first sample, closed after its last."""
 
     def __init__(self, shard: TrainingShard) -> None:
-        self._shard = shard
+        self.source = shard
 
     @cached_property
     def tar(self) -> OpenShard:
-        return self._shard.targets.open_shard(self._shard.path)
+        return self.source.targets.open_shard(self.source.path)
 
     @cached_property
     def table(self) -> ShardTable:
-        return self._shard.table_of(self.tar)
+        return self.source.table_of(self.tar)
 
 
 class SamplePlace(NamedTuple):
@@ -124,7 +137,8 @@ def read_targets(sample: Sample, kind: str) -> np.ndarray:
 def draw_target(sample: Sample, kind: str, rng: random.Random) -> np.ndarray:
     """Draw one of a sample's targets of a kind, [E] (`ConfigError`: it has none)."""
     targets = read_targets(sample, kind)
-    return targets[rng.randrange(len(targets))]
+    weights = weights_of([SampleInfo.of(sample)], [kind])[kind]
+    return targets[weights.drawn(0, len(targets), rng)]
 
 
 def stable_id(label: str) -> int:

@@ -41,7 +41,7 @@ class _Part:
         return tuple(self.local.shape) == self.shape
 
 
-def save(folder: Path, state: Mapping[str, Any], rank: int, world_size: int) -> None:
+def save(folder: Path, state: Mapping[str, object], rank: int, world_size: int) -> None:
     """Write this worker's tensors of a nested `state`; every worker must call it."""
     parts = {name: _part(tensor) for name, tensor in _flat(state)}
     own = {n: p for n, p in parts.items() if p.local.numel() and (rank == 0 or not p.is_whole)}
@@ -51,7 +51,7 @@ def save(folder: Path, state: Mapping[str, Any], rank: int, world_size: int) -> 
     save_file(tensors, path, metadata={_PLACED: json.dumps(placed)})
 
 
-def load(folder: Path, state: Mapping[str, Any]) -> None:
+def load(folder: Path, state: Mapping[str, object]) -> None:
     """Read a checkpoint of any number of workers into the tensors of a nested `state`, in place.
 
     Raises:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.execution.step import Step
@@ -16,7 +14,7 @@ class LensConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tokenizer: dict[str, Any] = Field(
+    tokenizer: dict[str, object] = Field(
         default_factory=dict, description="the modality's `TokenizerConfig`"
     )
     lens: LensSettings = LensSettings()
@@ -27,7 +25,7 @@ class LensConfig(BaseModel):
 
 STEP = Step(
     name="lens",
-    version=5,
+    version=6,
     description="The trained tokenizer and lens.",
     inputs=("targets", "foundation"),
     made_by="Ray Train",

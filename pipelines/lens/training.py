@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,6 +22,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from upath import UPath
 
 from pipelines.execution.logger import Point, points_of
 from pipelines.execution.prefetch import prefetch
@@ -32,9 +32,16 @@ from pipelines.foundation.opening import open_foundation
 from pipelines.lens import parallel
 from pipelines.lens.batches import Batch, TrainingBatches
 from pipelines.lens.curves import validation_kind
+from pipelines.lens.mixing import mixed
+from pipelines.lens.neighbours import Neighbours, read_table
 from pipelines.lens.not_finite import LossError, named
 from pipelines.lens.objective import Objective
-from pipelines.lens.optimizer import build_optimizer, learning_rate, trained_parameters
+from pipelines.lens.optimizer import (
+    build_optimizer,
+    learning_rate,
+    set_rates,
+    trained_parameters,
+)
 from pipelines.lens.settings import PROGRESS_FILE, TrainConfig
 from pipelines.lens.shard_table import stable_id
 from pipelines.lens.validation import ValidationSplit
@@ -42,9 +49,12 @@ from pipelines.store.artifacts import Artifact
 from vitlens_core import modalities
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.model_files import LENS_FILE
+from vitlens_core.models.dropping import Dropping
 from vitlens_core.models.tower import build_tower
 from vitlens_core.models.tower_settings import TowerSettings
-from vitlens_core.precision import autocast
+from vitlens_core.precision import autocast, takes_bf16
+from vitlens_core.row_generator import RowGenerator
+from vitlens_core.scratch import Scratch
 
 Entries = Sequence[Mapping[str, float]]  # of a curve
 
@@ -58,6 +68,7 @@ class TrainJob:
     targets: Artifact
     foundation: Artifact
     resources: Resources = field(default_factory=Resources)
+    neighbours: UPath | None = None  # the table of `neighbours`, if batches are drawn by it
 
 
 @dataclass
@@ -101,24 +112,26 @@ class Trainer:
         foundation = open_foundation(job.foundation)
         self.foundation = (foundation.spec, read_info(job.foundation).digest)
         self.tower = build_tower(job.tower, foundation.trunk).to(self.device).train()
+        # Before sharding; the foundation's own trunk has the digest of the foundation.
+        named = job.tower.trunk.model is not None
+        self.trunk_digest = self.tower.frozen_digest() if named else None
         self.signal_file = modalities.load_lensed(job.tower.modality).signal_file
         self.signal, self.tokenizer = job.tower.signal_config, job.tower.tokenizer_config
         self.objective = self._build_objective()
         self.validation = self._validation_split()
         self._start_scale()
-        self.model = parallel.parallelize(self.tower, job.resources)
+        bf16 = takes_bf16(job.train.precision, self.device)
+        self.model = parallel.parallelize(self.tower, job.resources, bf16=bf16)
         # After sharding, which replaces the tower's parameters.
         of_tower = trained_parameters(self.tower)
         of_loss = {f"loss.{name}": p for name, p in self.objective.parameters.items()}
         self.parameters = of_tower | of_loss
-        self.optimizer = build_optimizer(self.parameters.values(), job.train)
+        self.optimizer = build_optimizer(self.parameters, job.train, len(self.tower.trunk.blocks))
         decay = job.train.ema_decay
         self.average = parallel.WeightAverage(of_tower, decay) if decay else None
         # If workers are lost, the others take over their rows. The rows of a forward pass stay as
         # many as with all workers, so that memory still suffices.
-        self.rows_per_forward = self.config.micro_batch or -(
-            -self.config.batch_size // max(1, job.resources.train_workers)
-        )
+        self.rows_per_forward = self.config.rows_per_forward(job.resources.train_workers)
         self.curves = Curves()
         self.step = 0
 
@@ -142,7 +155,10 @@ class Trainer:
                     self._checkpoint(last=last)
 
     def batches(self) -> Iterator[tuple[Batch, Tensor]]:
-        """Yield this worker's batches from the present step on, with the prepared signals."""
+        """Yield this worker's batches from the present step on, with its signals.
+
+        They are prepared on a CPU, and as they are stored on a GPU.
+        """
         read = TrainingBatches(
             self.job.targets,
             self.signal_file,
@@ -152,15 +168,26 @@ class Trainer:
             world_size=self.world_size,
             seed=self.config.seed,
             shuffle_buffer=self.config.shuffle_buffer,
+            neighbours=self._neighbours(),
+            share=self.config.share,
+            mirror_weights=self.config.mirror_weights,
         ).starting_at(self.step)
+        on_cpu = self.device.type == "cpu"
         for step, batch in enumerate(read, start=self.step):
-            signals = self._prepare_signals(batch, step)
-            yield batch, signals.pin_memory() if self.device.type == "cuda" else signals
+            batch = mixed(batch, self.config, self.tokenizer, step)
+            # On a GPU they are prepared there: in this thread 64 clouds took longer than a step.
+            yield batch, self._prepare(batch, step) if on_cpu else batch.signals.pin_memory()
+
+    def _neighbours(self) -> Neighbours | None:
+        settings, path = self.config.hard_negatives, self.job.neighbours
+        if settings is None:
+            return None
+        assert path is not None, "the job writes the table first"
+        return Neighbours(read_table(path), settings.group)
 
     def _train_step(self, batch: Batch, signals: Tensor) -> dict[str, float]:
         rate = learning_rate(self.step, self.config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rates(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         losses = self._backward(batch, signals)
         norm = parallel.clip_gradients(self.parameters.values(), self.config.gradient_clip)
@@ -184,51 +211,56 @@ class Trainer:
         is embedded again and differentiated by itself. Accumulating over parts would show each
         part only its own negatives.
         """
-        signals = signals.to(self.device, non_blocking=True)
+        if self.device.type != "cpu":
+            signals = self._prepare(batch, self.step, signals)
         parts = signals.split(self.rows_per_forward)
         if len(parts) == 1:
-            return self._differentiate(self._embed(signals), batch, self.tower.log_scale)
+            embeddings = self._embed(signals, self._dropping(batch.rows))
+            return self.objective.differentiate(embeddings, batch, self.tower.log_scale, self.step)
+        size = len(parts[0])
+        # The same rows in both passes lose the same.
+        lost = [self._dropping(batch.rows[i : i + size]) for i in range(0, len(batch.rows), size)]
         with torch.no_grad(), _statistics_kept(self.tower):
-            embeddings = torch.cat([self._embed(part) for part in parts])
+            embeddings = torch.cat(list(map(self._embed, parts, lost)))
         embeddings.requires_grad_()
         log_scale = self.tower.log_scale.detach().requires_grad_()
-        losses = self._differentiate(embeddings, batch, log_scale)
+        losses = self.objective.differentiate(embeddings, batch, log_scale, self.step)
         assert embeddings.grad is not None
-        for number, (part, slope) in enumerate(
-            zip(parts, embeddings.grad.split(len(parts[0])), strict=True), start=1
+        for number, (part, of_part, slope) in enumerate(
+            zip(parts, lost, embeddings.grad.split(size), strict=True), start=1
         ):
             last = number == len(parts)
             parallel.sync_gradients(self.model, now=last)
             # Its gradient by the weights is the chain rule's: slope is d loss / d embedding.
-            surrogate = (self._embed(part) * slope).sum()
+            surrogate = (self._embed(part, of_part) * slope).sum()
             if last and log_scale.grad is not None:  # once, as it belongs to no part
                 surrogate = surrogate + self.tower.log_scale * log_scale.grad
             surrogate.backward()
         return losses
 
-    def _differentiate(
-        self, embeddings: Tensor, batch: Batch, log_scale: Tensor
-    ) -> dict[str, float]:
-        """Compute the gradient of the objective, and return its losses."""
-        losses = self.objective.losses(embeddings, batch, log_scale)
-        self.objective.total(losses, embeddings, batch, self.step).backward()
-        return {kind: value.item() for kind, value in losses.items()}
-
-    def _embed(self, signals: Tensor) -> Tensor:
+    def _embed(self, signals: Tensor, dropping: Dropping | None = None) -> Tensor:
         with autocast(self.config.precision, self.device):
-            return self.model(signals).float()
+            return self.model(signals, dropping).float()
 
-    def _prepare_signals(self, batch: Batch, step: int) -> Tensor:
-        """Prepare stored signals for the tower at a step."""
+    def _dropping(self, rows: range) -> Dropping | None:
+        """Return what this step leaves out of rows of the batch of all workers."""
+        config = self.config
+        if not config.token_dropout and not config.drop_path:
+            return None
+        seeds = [stable_id(f"{config.seed}/dropping/{self.step}/{row}") for row in rows]
+        return Dropping(
+            torch.tensor(seeds, device=self.device), config.token_dropout, config.drop_path
+        )
+
+    def _prepare(self, batch: Batch, step: int, stored: Tensor | None = None) -> Tensor:
+        """Prepare signals for the tower at a step, on this worker's device."""
+        stored = batch.signals if stored is None else stored
+        stored = stored.to(self.device, non_blocking=True)
         if not self.config.augmentation:
-            return self.tokenizer.prepare(batch.signals, self.signal)
-        # A seed per row: the variant is the same on whichever worker the row is.
-        variants = []
-        for row, stored in zip(batch.rows, batch.signals.split(1), strict=True):
-            seed = stable_id(f"{self.config.seed}/{step}/{row}") & 0x7FFFFFFFFFFFFFFF
-            generator = torch.Generator().manual_seed(seed)
-            variants.append(self.tokenizer.augment(stored, self.signal, generator))
-        return torch.cat(variants)
+            return self.tokenizer.prepare(stored, self.signal)
+        # By the row's number among all workers': its variant is the same wherever the row is.
+        generator = RowGenerator.of(f"{self.config.seed}/{step}", batch.rows, self.device)
+        return self.tokenizer.augment(stored, self.signal, generator)
 
     def _start_scale(self) -> None:
         """Set the scale to the loss's initial value, or to the fixed temperature."""
@@ -266,13 +298,13 @@ class Trainer:
             self.worker.report([*points_of("train", train), *points_of("val", val)])
 
     def _checkpoint(self, *, last: bool) -> None:
-        with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as name:
+        with Scratch("checkpoint") as name:
             folder = Path(name)
             parallel.save_state(folder, self._state())
             state = self._using_average(lambda: parallel.whole_state(self.tower)) if last else {}
             if self.rank == 0:
                 if last:
-                    lens = encode_lens(state, self.job.tower, *self.foundation)
+                    lens = encode_lens(state, self.job.tower, *self.foundation, self.trunk_digest)
                     Path(folder, LENS_FILE).write_bytes(lens)
                 progress = {"step": self.step, **asdict(self.curves)}
                 Path(folder, PROGRESS_FILE).write_text(json.dumps(progress))
@@ -289,9 +321,9 @@ class Trainer:
         # Points that the kill may have kept from the loggers; each logger drops those it has.
         self._report(**asdict(self.curves))
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, object]:
         """Return the content of a checkpoint, by name; its tensors are loaded in place."""
-        state: dict[str, Any] = {
+        state: dict[str, object] = {
             "tower": self.tower.trained_state(),
             "optimizer": parallel.moments(self.parameters, self.optimizer),
         }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -36,9 +35,11 @@ from pipelines.lens.settings import PROGRESS_FILE
 from pipelines.lens.training import Trainer, TrainJob
 from pipelines.store.files import atomic_file
 from vitlens_core.errors import VitlensError
+from vitlens_core.scratch import Scratch
 
 logger = logging.getLogger(__name__)
-FAILURES: int = 3  # most losses of workers or nodes between two checkpoints
+FAILURES: int = 3  # most losses of workers between two checkpoints
+_NODES_LOST = 30  # most pre-empted nodes between two checkpoints: they are nobody's failure
 
 
 def fit(job: TrainJob, folder: UPath, report: Report) -> AbstractContextManager[Path | None]:
@@ -55,7 +56,7 @@ def fit(job: TrainJob, folder: UPath, report: Report) -> AbstractContextManager[
     resources = job.resources
     if resources.train_workers:
         return _fit_with_ray(job, folder, report)
-    worker = InProcess(folder, report, on_gpu=resources.gpus_per_worker > 0)
+    worker = InProcess(folder, report, on_gpu=resources.train_gpus > 0)
     threads = torch.get_num_threads()
     torch.set_num_threads(resources.threads())
     try:
@@ -99,7 +100,7 @@ class InProcess:
         if not checkpoints:
             yield None
             return
-        with tempfile.TemporaryDirectory(prefix="vitlens-checkpoint-") as folder:
+        with Scratch("checkpoint") as folder:
             for file in checkpoints[-1].iterdir():
                 with file.open("rb") as source, Path(folder, file.name).open("wb") as target:
                     shutil.copyfileobj(source, target)
@@ -127,7 +128,7 @@ class RayWorker:
 
     def give_up(self, error: LossError) -> None:
         if self.rank == 0:
-            ray.get(self.progress.give_up.remote(error))
+            ray.get(self.progress.give_up.remote(str(error)))
 
     def keep(self, step: int, folder: Path) -> None:
         # Ray Train puts the files of all workers into one folder.
@@ -163,11 +164,11 @@ def _fit_with_ray(
 ) -> AbstractContextManager[Path | None]:
     resources = job.resources
     connect(resources)
-    gpus = resources.gpus_per_worker
+    gpus = resources.train_gpus
     scaling = ScalingConfig(
         num_workers=resources.range_of_train_workers,
-        use_gpu=gpus > 0,
-        resources_per_worker={"CPU": 1.0, "GPU": gpus} if gpus > 0 else {"CPU": 1.0},
+        use_gpu=bool(gpus),
+        resources_per_worker={"CPU": 1.0, "GPU": gpus} if gpus else {"CPU": 1.0},
     )
     home = folder.parent
     run = RunConfig(
@@ -179,7 +180,7 @@ def _fit_with_ray(
     )
     with _relayed(report) as progress:
         loop = {"job": job, "progress": progress}
-        result, kept = None, -1
+        result, kept, taken = None, -1, 0
         while result is None:
             trainer = ray.train.torch.TorchTrainer(
                 _train_worker,
@@ -195,12 +196,20 @@ def _fit_with_ray(
                 # starts again as long as there was a new checkpoint since the last failure.
                 before, kept = kept, ray.get(progress.kept_step.remote())
                 cause = original_error(error)
-                if isinstance(cause, VitlensError) or kept <= before:
+                taken = 0 if kept > before else taken + _was_preempted(error)
+                goes_on = kept > before or (_was_preempted(error) and taken < _NODES_LOST)
+                if isinstance(cause, VitlensError) or not goes_on:
                     raise cause from error
                 logger.warning("training goes on at step %d after failures: %s", kept, cause)
-        if error := ray.get(progress.read_error.remote()):
-            raise error
+        if reason := ray.get(progress.read_reason.remote()):
+            raise LossError(reason)
     return _opened(result.checkpoint)
+
+
+def _was_preempted(error: TrainingFailedError) -> bool:
+    """Whether all lost workers were lost with their nodes, which were taken away."""
+    lost = list((getattr(error, "worker_failures", None) or {}).values())
+    return bool(lost) and all(getattr(each, "preempted", False) for each in lost)
 
 
 def _arrow(folder: UPath) -> PyFileSystem:
@@ -224,7 +233,7 @@ class _Progress:
     def __init__(self) -> None:
         self.points: list[Point] = []
         self.kept = -1
-        self.error: LossError | None = None
+        self.reason = ""
 
     def report(self, points: Sequence[Point]) -> None:
         self.points.extend(points)
@@ -241,11 +250,11 @@ class _Progress:
         """Return the step of the last checkpoint; -1 before the first one."""
         return self.kept
 
-    def give_up(self, error: LossError) -> None:
-        self.error = error
+    def give_up(self, reason: str) -> None:
+        self.reason = reason
 
-    def read_error(self) -> LossError | None:
-        return self.error
+    def read_reason(self) -> str:
+        return self.reason
 
 
 @contextmanager

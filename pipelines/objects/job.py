@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from upath import UPath
 
-from pipelines.execution.bulk import ShardTask, commit_shards, is_done, write_shards
+from pipelines.execution.bulk import commit_shards, write_shards
 from pipelines.execution.runtime import Runtime
-from pipelines.objects.mirror import Mirror, open_mirror
+from pipelines.execution.shard_tasks import ShardTask, is_done
+from pipelines.objects.captions import Captions
+from pipelines.objects.opening import AnyMirror, open_mirrors
 from pipelines.objects.records import ObjectRecord, RecordTable
 from pipelines.objects.selection import Selected, select
 from pipelines.objects.step import STEP, ObjectsConfig
@@ -28,9 +28,20 @@ from pipelines.store.pieces import Piece
 from pipelines.store.shards import Sample, encode_json
 from pipelines.store.splits import SPLITS, cut_into_shards
 from vitlens_core.errors import BadSampleError, TransientError
+from vitlens_core.scratch import Scratch
 
 # After this many failures in a row the mirror is at fault, not each object by itself.
 FAILURES_IN_A_ROW = 8
+
+# Where a mirror lies, and limits, do not change what is made of an object that is read.
+_NOT_IDENTITY = {
+    "mirror": True,
+    "read_s": True,
+    "read_mb": True,
+    "more": {"__all__": {"mirror"}},
+    "captions": {"__all__": {"path"}},
+    "names_dropped": True,  # what is dropped shows in the objects' names
+}
 
 _GO_ON = "run again when the mirror is available: finished shards are kept"
 
@@ -50,31 +61,42 @@ def run(
     Raises:
         ConfigError: no such mirror, unknown classes or licences, or nothing selected.
     """
-    mirror = open_mirror(config.mirror, runtime.home.mirrors, policy)
-    labelled_only = config.labelled_only and config.uids is None
-    with RecordTable(mirror.records(config.uids, labelled_only=labelled_only)) as records:
+    mirrors = open_mirrors(config, runtime.home.mirrors, policy)
+    with RecordTable(_records(mirrors, config)) as records:
         selected = select(records, config)
-        # The identity is the mirror's content; its address does not enter the fingerprint.
-        identities = (_identity(mirror, item) for item in _items(selected, records))
-        content = digest_of_list(identities)
-        settings = config.model_dump(mode="json", exclude={"mirror"})
+        # The identity is the mirrors' content; their addresses do not enter the fingerprint.
+        captions = Captions(config, {uid.decode() for uid in selected.uids})
+        items = _items(selected, records, captions)
+        identities = (mirrors[item["mirror"]].identity(item) for item in items)
+        shared = [{name: mirror.others()} for name, mirror in mirrors.items()]
+        content = digest_of_list(chain(identities, shared))
+        settings = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
         build = STEP.begin(runtime, settings, {}, content, part=piece is not None)
         if build.existing:
             return build.existing
-        tasks = _planned(build, selected, records, config.objects_per_shard, piece)
-    fetcher = partial(ObjectFetcher, mirror, config, build.folder)
+        listed = partial(_items, selected, records, captions)
+        tasks = _planned(build, selected, listed, config.objects_per_shard, piece)
+    fetcher = partial(ObjectFetcher, mirrors, config, build.folder)
     records_of_shards = write_shards(runtime, build, tasks, fetcher)
     refused = [
         Quarantined(key=uid, step=STEP.name, reason=reason)
+        for mirror in mirrors.values()
         for uid, reason in mirror.quarantined().items()
     ]
     return commit_shards(build, records_of_shards, refused)
 
 
+def _records(mirrors: Mapping[str, AnyMirror], config: ObjectsConfig) -> Iterator[ObjectRecord]:
+    labelled_only = config.labelled_only and config.uids is None
+    for name, mirror in mirrors.items():
+        for record in mirror.records(config.uids, labelled_only=labelled_only):
+            yield replace(record, mirror=name) if name else record
+
+
 def _planned(
     build: Build,
     selected: Selected,
-    records: RecordTable,
+    listed: Callable[[np.ndarray], Iterator[dict[str, Any]]],
     objects_per_shard: int,
     piece: Piece | None,
 ) -> list[ShardTask]:
@@ -84,7 +106,7 @@ def _planned(
     tasks = []
     for name, members in piece.of(shards) if piece else shards:
         if not is_done(build.folder, name):
-            write_plan(build.folder, name, _items(selected, records, members))
+            write_plan(build.folder, name, listed(members))
         tasks.append(ShardTask(name))
     return tasks
 
@@ -96,26 +118,36 @@ def write_plan(folder: UPath, name: str, items: Iterable[dict[str, Any]]) -> Non
 
 
 def _items(
-    selected: Selected, records: RecordTable, members: np.ndarray | None = None
+    selected: Selected,
+    records: RecordTable,
+    captions: Captions,
+    members: np.ndarray | None = None,
 ) -> Iterator[dict[str, Any]]:
     chosen = np.arange(len(selected)) if members is None else np.asarray(members)
     rows = records.rows(selected.rows[chosen].tolist())
     for row, side in zip(rows, selected.sides[chosen], strict=True):
-        yield {**row, "split": SPLITS[side]}
+        yield captions.added({**row, "split": SPLITS[side]})
 
 
 class ObjectFetcher:
-    """Fetches the objects of a shard from the mirror; the shard's plan in `plans` lists them."""
+    """Fetches the objects of a shard from their mirrors; the shard's plan in `plans` lists them."""
 
-    def __init__(self, mirror: Mirror, config: ObjectsConfig, plans: UPath) -> None:
-        self.mirror = mirror
+    def __init__(
+        self, mirrors: Mapping[str, AnyMirror], config: ObjectsConfig, plans: UPath
+    ) -> None:
+        self.mirrors = mirrors
         self.check_size = config.check_size
         self.plans = plans
         self.failures_in_a_row = 0  # objects that did not arrive, or with another size
 
+    def close(self) -> None:
+        """End the children that read objects."""
+        for mirror in self.mirrors.values():
+            mirror.close()
+
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
         plan = (self.plans / f"{task.name}{PLAN}").read_bytes()
-        with tempfile.TemporaryDirectory(prefix="vitlens-objects-") as folder:
+        with Scratch("objects") as folder:
             for line in plan.splitlines():
                 yield self._fetch(json.loads(line), Path(folder))
 
@@ -124,10 +156,11 @@ class ObjectFetcher:
         record = ObjectRecord(**fields)
         if not self.check_size:
             record = replace(record, size_bytes=None)
+        mirror = self.mirrors[record.mirror]
         try:
-            fetched = self.mirror.fetch(record, folder)
+            fetched = mirror.fetch(record, folder)
         except (BadSampleError, TransientError) as error:
-            self._require_mirror(error)
+            self._require(mirror, error)
             return Quarantined(key=record.uid, step=STEP.name, reason=str(error))
         self.failures_in_a_row = 0
         data = fetched.path.read_bytes()
@@ -135,13 +168,13 @@ class ObjectFetcher:
         described = encode_json({**item, "sha256": fetched.sha256})
         return {"__key__": record.uid, "glb": data, "json": described}
 
-    def _require_mirror(self, failure: BadSampleError | TransientError) -> None:
+    def _require(self, mirror: AnyMirror, failure: BadSampleError | TransientError) -> None:
         """Raise `TransientError` if a failure is the mirror's, not the object's.
 
         Quarantining would otherwise lose every further object.
         """
         try:
-            self.mirror.require_answer()
+            mirror.require_answer()
         except TransientError as error:
             raise TransientError(f"the mirror no longer answers: {error}; {_GO_ON}") from error
         if isinstance(failure, BadSampleError) and not isinstance(failure, WrongSizeError):
@@ -154,18 +187,3 @@ class ObjectFetcher:
                 f"{_GO_ON}. If the sizes of its files differ from their annotations, set "
                 "objects.check_size=false"
             ) from failure
-
-
-def _identity(mirror: Mirror, item: dict[str, Any]) -> dict[str, Any]:
-    """Return an object as it enters the fingerprint; a local file also with its present size."""
-    if not mirror.is_local:
-        return item
-    return {**item, "bytes_found": _size_of_file(f"{mirror.root}/{item['path']}")}
-
-
-def _size_of_file(path: str) -> int | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -16,7 +16,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import fsspec
@@ -24,6 +23,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.objects.annotations import labels, metadata, object_paths
+from pipelines.objects.fetched import FetchedObject, size_of_file
 from pipelines.objects.records import ObjectRecord
 from pipelines.objects.redirects import open_client
 from pipelines.objects.remote_state import remote_state
@@ -44,15 +44,6 @@ OBJECT_PATHS = "object-paths.json.gz"
 LVIS_ANNOTATIONS = "lvis-annotations.json.gz"
 # A uid names files downstream, so it may only have characters that cannot form a path.
 _OBJECT_PATH = re.compile(r"glbs/[\w-]+/(?P<uid>[\w-]{1,64})\.glb", re.ASCII)
-
-
-@dataclass(frozen=True)
-class FetchedObject:
-    """A GLB on the local disk, whole and of the announced size."""
-
-    path: Path
-    size_bytes: int
-    sha256: str
 
 
 def open_mirror(
@@ -162,6 +153,13 @@ class Mirror:
         for part in sorted(parts, key=lambda part: f"{part}/"):
             yield from self._records_of(part, parts.pop(part).decode().splitlines(), labels)
 
+    def listed(self) -> Iterator[ObjectRecord]:
+        """Yield every object with its path and class alone: only the two main files are read."""
+        labels = self.labels()
+        for uid, path in self._object_paths():
+            if _is_safe(uid, path):
+                yield ObjectRecord(uid, path, labels.get(uid))
+
     def quarantined(self) -> dict[str, str]:
         """Return uid → reason for the objects whose path is not inside the mirror's layout."""
         unsafe = (item for item in self._object_paths() if not _is_safe(*item))
@@ -185,6 +183,19 @@ class Mirror:
             self._download(record.path, destination, record.size_bytes, durable=False)
         entry = file_entry(destination)
         return FetchedObject(destination, entry.size_bytes, entry.sha256)
+
+    def identity(self, item: Mapping[str, object]) -> dict[str, object]:
+        """Return an object as it enters the fingerprint; a local one with its present size."""
+        if not self.is_local:
+            return dict(item)
+        return {**item, "bytes_found": size_of_file(f"{self.root}/{item['path']}")}
+
+    def others(self) -> str:
+        """Return a digest of what its objects share: nothing, since a GLB holds all of its own."""
+        return ""
+
+    def close(self) -> None:
+        """Nothing stays open."""
 
     def require_annotations(self, name: str) -> None:
         """Make sure that annotation file `name` is in `annotations_dir`; fetch it if it is not.
@@ -285,7 +296,7 @@ def _unsafe(path: str) -> str:
 
 def _filesystem(url: str, policy: FetchPolicy) -> tuple[fsspec.AbstractFileSystem, str]:
     address = {"embedded": str(EMBEDDED), "objaverse": HUB_URL}.get(url, url).rstrip("/")
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     if address.startswith(("http://", "https://")):
         timeout = aiohttp.ClientTimeout(
             total=policy.attempt_timeout_s,
@@ -330,6 +341,7 @@ def _remote_state(filesystem: fsspec.AbstractFileSystem, root: str) -> str:
 def _no_mirror(url: str, findings: list[str]) -> str:
     return (
         f"no Objaverse mirror at {url!r} ({'; '.join(findings)}). Valid: 'embedded' (the shipped "
-        f"objects), 'objaverse' (the published data set), or a folder or URL that holds "
-        f"{LAYOUT_FOLDER}/ with {OBJECT_PATHS}, {LVIS_ANNOTATIONS}, metadata/ and glbs/"
+        f"objects), 'objaverse' (the published data set), a folder or URL that holds "
+        f"{LAYOUT_FOLDER}/ with {OBJECT_PATHS}, {LVIS_ANNOTATIONS}, metadata/ and glbs/, or a "
+        "folder of objects in any common format"
     )

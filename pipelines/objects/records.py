@@ -6,14 +6,14 @@ Promises  only what is read is in memory: the file is mapped, and rows are read 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
+
+from vitlens_core.scratch import Scratch
 
 _BATCH_ROWS = 4096  # rows written or read at a time
 
@@ -25,14 +25,19 @@ class ObjectRecord:
     """A mirror's annotations of one object. Missing ones are None or empty."""
 
     uid: str
-    path: str  # relative to the mirror's layout folder
-    label: str | None = None  # LVIS class
+    path: str  # relative to the mirror's folder
+    label: str | None = None
     name: str = ""
     tags: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()  # as the mirror has them
+    texts: tuple[str, ...] = ()  # of caption tables
+    text_weights: tuple[float, ...] = ()  # how often each text is drawn; 1 is all other captions
     licence: str | None = None  # as Objaverse spells it: by, by-sa, by-nc, by-nc-sa, cc0
     creator: str | None = None
     size_bytes: int | None = None
+    mirror: str = ""  # name of a further mirror
+    home: str = ""  # folder of the files that belong to it, where they are not all in its own
 
 
 _SCHEMA = pa.schema(
@@ -43,9 +48,14 @@ _SCHEMA = pa.schema(
         "name": pa.string(),
         "tags": pa.list_(pa.string()),
         "categories": pa.list_(pa.string()),
+        "captions": pa.list_(pa.string()),
+        "texts": pa.list_(pa.string()),
+        "text_weights": pa.list_(pa.float64()),
         "licence": pa.string(),
         "creator": pa.string(),
         "size_bytes": pa.int64(),
+        "mirror": pa.string(),
+        "home": pa.string(),
     }
 )
 
@@ -54,8 +64,8 @@ class RecordTable:
     """Object records by row; close it, or use it in a `with`."""
 
     def __init__(self, records: Iterable[ObjectRecord]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="vitlens-records-")
-        path = str(Path(self._folder.name, "records.arrow"))
+        self._folder = Scratch("records")
+        path = str(self._folder.path / "records.arrow")
         with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
             for rows in _batches(records):
                 fields = [vars(record) for record in rows]
@@ -79,7 +89,7 @@ class RecordTable:
         for chunk in self.column("uid").chunks:
             yield from chunk.to_pylist()
 
-    def rows(self, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
+    def rows(self, numbers: Iterable[int]) -> Iterator[dict[str, object]]:
         """Yield the fields of the records `numbers`, in this order; tuples come as lists."""
         for batch in _batches(numbers):
             yield from self._table.take(pa.array(batch, pa.int64())).to_pylist()

@@ -72,7 +72,8 @@ def select(records: RecordTable, selection: Selection) -> Selected:
 
     Every class of at least `min_per_class` objects gets test and train objects, and val objects
     unless `validation_fraction` is 0. Smaller classes are used for training only, and logged.
-    Objects without a class are trained on. If uids are held out, they are the test objects.
+    Objects without a class are trained on. If uids are held out, they are the test objects. If
+    labelled objects are not trained on, those that are not for validation are for test.
 
     Raises:
         ConfigError: no record has a class, licence or uid that is asked for, or no object is left.
@@ -84,14 +85,15 @@ def select(records: RecordTable, selection: Selection) -> Selected:
     if selection.held_out_uids is not None:
         held_out = np.isin(listed.uids, pack(selection.held_out_uids))
     for members in _capped(listed, selection):
-        if listed.names[listed.labels[members[0]]] == UNLABELLED:
-            # Without a class nothing can be asked of them: all train.
-            sides[members] = SPLITS.index("train")
-        elif held_out is None:
+        labelled = listed.names[listed.labels[members[0]]] != UNLABELLED
+        sides[members] = SPLITS.index("train")
+        # Without a class nothing can be asked of objects: all train.
+        if labelled and held_out is None:
             _split_class(listed.uids, members, selection, sides)
-        else:
-            sides[members] = SPLITS.index("train")
+        elif labelled and held_out is not None:
             _hold_out_for_validation(listed.uids, members[~held_out[members]], selection, sides)
+        if labelled and not selection.train_labelled:
+            sides[members[sides[members] == SPLITS.index("train")]] = SPLITS.index("test")
     if held_out is not None:
         sides[held_out & (sides >= 0)] = SPLITS.index("test")
     chosen = np.flatnonzero(sides >= 0)
@@ -118,7 +120,13 @@ def split_counts(selected: Selected) -> dict[str, Counter[Split]]:
 
 def _listed(records: RecordTable, selection: Selection) -> _Listed:
     coded = records.column("label").fill_null(UNLABELLED).combine_chunks().dictionary_encode()
-    uids, rows = np.unique(pack(records.uids()), return_index=True)
+    uids, rows, times = np.unique(pack(records.uids()), return_index=True, return_counts=True)
+    if (times > 1).any():
+        twice = uids[times > 1]
+        raise ConfigError(
+            f"{len(twice)} uids occur twice in the mirrors, such as {twice[0].decode()!r}; give "
+            "one of the mirrors a prefix (objects.more.<name>.prefix)"
+        )
     return _Listed(
         uids=uids,
         rows=rows,
@@ -252,7 +260,8 @@ def _nothing_left(listed: _Listed, selection: Selection) -> str:
 
 
 def _report_small_classes(selected: Selected) -> None:
-    small = [label for label, sides in split_counts(selected).items() if not sides["test"]]
+    counts = split_counts(selected).items()
+    small = [label for label, sides in counts if not sides["test"] and label != UNLABELLED]
     if small:
         logger.warning(
             "%d classes have too few objects to hold any out and are train only: %s",

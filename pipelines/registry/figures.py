@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipelines.evaluation.result import read_result
 from pipelines.execution.logger import Point, points_of
 from pipelines.lens.curves import TrainingCurves, read_curves
+from pipelines.registry import writes
 from pipelines.store.artifacts import Artifact
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def log_results(client: MlflowClient, run_id: str, figures: Mapping[str, float])
     for name in filter(_is_detail, figures):
         sections[name.partition(".")[0]][name] = figures[name]
     for section, details in sections.items():
-        client.set_tag(run_id, _DETAILS_TAG + section, json.dumps(details))
+        writes.set_run_tag(client, run_id, _DETAILS_TAG + section, json.dumps(details))
     results = {name: value for name, value in figures.items() if not _is_detail(name)}
     log_points(client, run_id, [Point(0, results)])
 
@@ -84,7 +85,7 @@ def log_curves(client: MlflowClient, run_id: str, curves: TrainingCurves) -> Non
         missing.append(Point(point.step, lacks, point.at))
     log_points(client, run_id, missing)
     if curves.validated_against:
-        client.set_tag(run_id, VALIDATED_TAG, curves.validated_against)
+        writes.set_run_tag(client, run_id, VALIDATED_TAG, curves.validated_against)
 
 
 def logged_steps(client: MlflowClient, run_id: str) -> dict[str, set[int]]:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pipelines.evaluation.result import read_result
-from pipelines.registry import own_store, signing
+from pipelines.registry import own_store, signing, writes
 from pipelines.registry.gates.base import GateResult, all_passed, summed_up, tier_outcomes
 from pipelines.registry.own_store import tracking_uri
 from pipelines.registry.server import connect, experiment, is_served
@@ -64,7 +64,10 @@ consumers load:
 
 Each version has its card; `vitlens lineage {0}` says what it was made of."""
 _CLASSES_TAG = "vitlens.classes."
-_SOURCE = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
+_SOURCE = re.compile(
+    # No quotes, since names stand in MLflow's queries.
+    r"models:/+(?P<name>[^/@'\"`\\]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]{1,9}))"
+)
 
 
 logger = logging.getLogger(__name__)
@@ -131,7 +134,7 @@ def register_challenger(
         if version is None:
             version = _register(client, home, name, evaluated)
     if aliases(client, name).get(CHAMPION) != version:
-        client.set_registered_model_alias(name, CHALLENGER, str(version))
+        writes.set_alias(client, name, CHALLENGER, version)
     return get(client, name, version)
 
 
@@ -156,11 +159,11 @@ def state_gates(
     before = client.get_model_version(model.name, version).tags
     for key in before.keys() - tags.keys():
         if key.startswith(("vitlens.gate.", "vitlens.tier.")):
-            client.delete_model_version_tag(model.name, version, key)
+            writes.delete_version_tag(client, model.name, version, key)
             client.delete_tag(model.run_id, key)
     for key, value in tags.items():
-        client.set_model_version_tag(model.name, version, key, value)
-        client.set_tag(model.run_id, key, value)
+        writes.set_version_tag(client, model.name, version, key, value)
+        writes.set_run_tag(client, model.run_id, key, value)
     return get(client, model.name, model.version)
 
 
@@ -179,6 +182,21 @@ def versions(home: Path, modality: str) -> list[ModelVersion]:
     by_alias = aliases(client, name)
     known = [_stated(v, by_alias) for v in client.search_model_versions(f"name = '{name}'")]
     return sorted(known, key=lambda version: version.version, reverse=True)
+
+
+def by_modality(home: Path, modalities: Sequence[str]) -> dict[str, list[ModelVersion]]:
+    """Return the versions of many modalities, newest first, by two questions to the registry."""
+    found: dict[str, list[ModelVersion]] = {modality: [] for modality in modalities}
+    if own_store.is_own(home) and not own_store.exists(home):
+        return found
+    client, ours = connect(home), f"name LIKE '{model_name('')}%'"
+    held = {model.name: model.aliases for model in client.search_registered_models(ours)}
+    modality_of = {model_name(modality): modality for modality in modalities}
+    for version in client.search_model_versions(ours):
+        if modality := modality_of.get(version.name):
+            by_alias = {alias: int(each) for alias, each in held.get(version.name, {}).items()}
+            found[modality].append(_stated(version, by_alias))
+    return {m: sorted(of, key=lambda v: v.version, reverse=True) for m, of in found.items()}
 
 
 def find(source: str, home: Path | None = None) -> ModelVersion:
@@ -311,21 +329,21 @@ def create_version(
         tags: with the evaluation's fingerprint.
         card: the model card, which the page of the version shows.
     """
-    if not client.search_registered_models(f"name = '{name}'"):
-        modality = name.removeprefix("vitlens-")
-        client.create_registered_model(name, description=_DESCRIPTION.format(modality, name))
-    created = client.create_model_version(
+    modality = name.removeprefix("vitlens-")
+    writes.make_model(client, name, _DESCRIPTION.format(modality, name))
+    created = writes.make_version(
+        client,
         name,
+        {
+            **tags,
+            DIGEST_TAG: files_digest,
+            _SIGNATURE_TAG: signing.sign(home, {"name": name, "digest": files_digest}),
+        },
         # Not models:/<id>, which a database store resolves with MLflow's *global* tracking URI.
         source=model.artifact_location,
         run_id=model.source_run_id,
         model_id=model.model_id,
         description=card,
-        tags={
-            **tags,
-            DIGEST_TAG: files_digest,
-            _SIGNATURE_TAG: signing.sign(home, {"name": name, "digest": files_digest}),
-        },
     )
     first = registered(client, name, tags[EVALUATION_TAG]) or int(created.version)
     if first != int(created.version):  # another home registered the same evaluation meanwhile

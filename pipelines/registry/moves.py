@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vitlens_core.errors import TransientError
+from pipelines.registry import writes
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 logger = logging.getLogger(__name__)
 _MOVE, _DONE = "vitlens.move", "vitlens.done"
-_ATTEMPTS = 20
 
 
 class Move(BaseModel):
@@ -74,35 +73,21 @@ def read(client: MlflowClient, name: str) -> list[Entry]:
 
 def append(client: MlflowClient, name: str, move: Move) -> int | None:
     """Add an entry, and return its number; None if another one came before it."""
-    from mlflow.exceptions import MlflowException
-
     log = log_name(name)
-    if not client.search_registered_models(f"name = '{log}'"):
-        try:
-            client.create_registered_model(log, description=f"Promotions of {name}; do not edit.")
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-    for _ in range(_ATTEMPTS):
-        try:
-            made = client.create_model_version(
-                log,
-                source=f"models:/{name}/{move.version}",  # a server takes no entry without files
-                tags={_MOVE: move.model_dump_json()},
-            )
-            break
-        except MlflowException as error:  # the server gave the same number to several at once
-            if "Giving up" not in str(error):
-                raise
-    else:
-        raise TransientError(f"{log}: others add entries all the time; try again later")
+    writes.make_model(client, log, f"Promotions of {name}; do not edit.")
+    made = writes.make_version(
+        client,
+        log,
+        {_MOVE: move.model_dump_json()},
+        source=f"models:/{name}/{move.version}",  # a server takes no entry without files
+    )
     number = int(made.version)
     return number if any(entry.number == number for entry in read(client, name)) else None
 
 
 def mark_done(client: MlflowClient, name: str, number: int) -> None:
     """State that the aliases of an entry were set."""
-    client.set_model_version_tag(log_name(name), str(number), _DONE, "true")
+    writes.set_version_tag(client, log_name(name), str(number), _DONE, "true")
 
 
 def log_name(name: str) -> str:

@@ -11,7 +11,6 @@ Promises  code and safetensors, so nothing is pickled; an environment needs only
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +29,7 @@ from vitlens_core.model_files import (
     LENS_FILE,
     PROJECTIONS_FILE,
 )
+from vitlens_core.scratch import Scratch
 
 _MODEL_FILES = {
     "lens": ("lens", LENS_FILE),
@@ -51,7 +51,7 @@ def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, mod
     import mlflow
     from mlflow.models import Model
 
-    with tempfile.TemporaryDirectory(prefix="vitlens-files-") as scratch:
+    with Scratch("files") as scratch:
         files = _collect(artifacts, Path(scratch))
         settings, foundation_spec, _ = read_settings(files["lens"])
         mlflow.pyfunc.save_model(

@@ -11,13 +11,13 @@ Promises  a version whose gates failed, were never checked, or are not known to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.registry import moves, signing
+from pipelines.registry import moves, notify, signing, writes
 from pipelines.registry.models import (
     CHALLENGER,
     CHAMPION,
@@ -29,6 +29,7 @@ from pipelines.registry.models import (
     get,
 )
 from pipelines.registry.moves import Move
+from pipelines.registry.notices.base import Notice, Receiver
 from pipelines.registry.tracking import user
 from vitlens_core.errors import ConfigError, IntegrityError, TransientError
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _ATTEMPTS = 50  # of a move that others come before
+_TOLD = {"action", "version", "before", "who", "why"}
 _WAIT_S = 60.0  # for another promotion of the same home
 
 
@@ -149,38 +151,56 @@ def _move(home: Path, name: str, choose: Callable[[MlflowClient], Move | int]) -
 
     `choose` is asked again when another move came first; a number is a version that is champion.
     """
+    told = notify.receivers(home)  # first: a mistake there is found before anything moves
     client = connect(home)
     for _ in range(_ATTEMPTS):
         entries = moves.read(client, name)
-        _finish_killed(client, name, entries)
+        _finish_killed(client, name, entries, told)
         chosen = choose(client)
         if isinstance(chosen, int):
             _drop_challenger(client, name, chosen)
             return get(client, name, chosen)
         last = entries[-1].number if entries else 0
         if moves.append(client, name, chosen.model_copy(update={"after": last})) is not None:
-            _settle(client, name)
+            _settle(client, name, told)
             _drop_challenger(client, name, chosen.version)
             return get(client, name, chosen.version)
     raise TransientError(f"{name}: others move it all the time; try again later")
 
 
-def _finish_killed(client: MlflowClient, name: str, entries: list[moves.Entry]) -> None:
+def _finish_killed(
+    client: MlflowClient, name: str, entries: list[moves.Entry], told: Sequence[Receiver]
+) -> None:
     """Complete a move that was killed between its entry and its last alias."""
     if entries and not entries[-1].done:
-        _settle(client, name)
+        _settle(client, name, told)
 
 
-def _settle(client: MlflowClient, name: str) -> None:
+def _settle(client: MlflowClient, name: str, told: Sequence[Receiver]) -> None:
     """Set the aliases of the last entry, until no other entry has come meanwhile."""
     settled = 0
     while (last := _last_of_existing(client, name)) and last.number != settled:
         # `champion` last: there is one all the time.
         if last.move.before is not None:
-            client.set_registered_model_alias(name, PREVIOUS, str(last.move.before))
-        client.set_registered_model_alias(name, CHAMPION, str(last.move.version))
+            writes.set_alias(client, name, PREVIOUS, last.move.before)
+        writes.set_alias(client, name, CHAMPION, last.move.version)
+        # Before it is marked: a move that is killed here is told again, by the same id.
+        notify.send(told, _notice(name, last))
         moves.mark_done(client, name, last.number)
         settled = last.number
+
+
+def _notice(name: str, entry: moves.Entry) -> Notice:
+    move = entry.move
+    former = f"version {move.before}" if move.before else "none"
+    forced = " by force, although a gate failed" if move.forced else ""
+    return Notice(
+        event="champion_changed",
+        id=f"{moves.log_name(name)}/{entry.number}",
+        title=f"{name}: version {move.version} is champion",
+        text=f"{move.who}: {move.action}{forced}; before: {former}. {move.why}".rstrip(),
+        facts={"model": name, **move.model_dump(mode="json", include=_TOLD)},
+    )
 
 
 def _last_of_existing(client: MlflowClient, name: str) -> moves.Entry | None:
@@ -192,7 +212,7 @@ def _last_of_existing(client: MlflowClient, name: str) -> moves.Entry | None:
 
 def _drop_challenger(client: MlflowClient, name: str, version: int) -> None:
     if aliases(client, name).get(CHALLENGER) == version:
-        client.delete_registered_model_alias(name, CHALLENGER)
+        writes.delete_alias(client, name, CHALLENGER)
 
 
 @contextmanager

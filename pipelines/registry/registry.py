@@ -44,6 +44,9 @@ class Registry:
     def versions(self, modality: str) -> list[ModelVersion]:
         return models.versions(self.home, modality)
 
+    def by_modality(self, modalities: Sequence[str]) -> dict[str, list[ModelVersion]]:
+        return models.by_modality(self.home, modalities)
+
     def champion(self, modality: str) -> ModelVersion | None:
         """The present champion of a modality, if it has one."""
         found = self.versions(modality)

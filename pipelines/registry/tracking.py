@@ -11,7 +11,6 @@ from __future__ import annotations
 import getpass
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,11 +22,13 @@ from pydantic import BaseModel
 import vitlens_core
 from pipelines.execution.logger import Training
 from pipelines.foundation.info import read_info
+from pipelines.registry import writes
 from pipelines.registry.figures import log_figures
 from pipelines.registry.server import EXPERIMENT
 from pipelines.store.artifacts import Artifact
 from pipelines.store.text import redacted
 from vitlens_core.model_files import CARD_FILE
+from vitlens_core.scratch import Scratch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,7 +85,7 @@ def record(
         run_id = begun.info.run_id
         client.update_run(run_id, status="RUNNING", name=name)
         for key, value in run_tags.items():
-            client.set_tag(run_id, key, value)
+            writes.set_run_tag(client, run_id, key, value)
     else:
         # The run began with its first step, long before it is registered.
         took_s = sum(artifact.manifest.seconds for artifact in evaluated.artifacts.values())
@@ -127,7 +128,9 @@ def end_training(client: MlflowClient, run_id: str, error: BaseException | None)
     if error is None:
         client.set_terminated(run_id, "FINISHED")
         return
-    client.set_tag(run_id, FAILURE_TAG, redacted(f"{type(error).__name__}: {error}")[:MAX_TAG])
+    writes.set_run_tag(
+        client, run_id, FAILURE_TAG, redacted(f"{type(error).__name__}: {error}")[:MAX_TAG]
+    )
     client.set_terminated(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
 
 
@@ -227,10 +230,10 @@ def _log_model(
     model = client.create_logged_model(
         experiment_id, name=f"vitlens-{evaluated.modality}", source_run_id=run_id
     )
-    with tempfile.TemporaryDirectory(prefix="vitlens-model-") as folder:
+    with Scratch("model") as folder:
         digest = save_model(Path(folder, "model"), evaluated.artifacts, run_id, model.model_id)
         client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
         described = description(Path(folder, "model", "artifacts", CARD_FILE))
-    client.set_tag(run_id, NOTE_TAG, described)
+    writes.set_run_tag(client, run_id, NOTE_TAG, described)
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     return client.finalize_logged_model(model.model_id, "READY"), digest

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import io
-
 from PIL import Image
+
+from pipelines.store.shards import open_png
 
 _MARGIN = 0.06  # around the object, as a share of the picture's side
 
 
 def thumbnail(png: bytes, size_px: int) -> Image.Image:
-    """Cut a view to the square around its opaque part, and resize it."""
-    image = Image.open(io.BytesIO(png)).convert("RGBA")
+    """Cut a view to the square around its opaque part, and resize it.
+
+    Raises:
+        IntegrityError: the view is no PNG that can be read.
+    """
+    image = open_png(png).convert("RGBA")
     left, top, right, bottom = image.getchannel("A").getbbox() or (0, 0, *image.size)
     half = max(right - left, bottom - top) / 2 / (1 - 2 * _MARGIN)
     x, y = (left + right) / 2, (top + bottom) / 2

@@ -17,6 +17,7 @@ from pipelines.evaluation.result import read_predictions, read_result
 from pipelines.lens.curves import read_curves
 from pipelines.report import confusion, curves, gallery
 from pipelines.report.content import Report, Run
+from pipelines.report.objects_seen import objects_as_read
 
 _TEMPLATES = Path(__file__).parent
 
@@ -43,6 +44,7 @@ def render(run: Run, report: Report) -> str:
                 run.artifacts["shards"].shards(report.split),
                 read_predictions(run.artifacts["evaluation"]),
             ),
+            as_read=objects_as_read(run.artifacts.get("renders")),
             config_yaml=yaml.safe_dump(report.config, sort_keys=False, allow_unicode=True),
             counts={step: a.manifest.counts for step, a in run.artifacts.items()},
         )

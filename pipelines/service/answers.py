@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,7 +31,10 @@ from pipelines.service.schemas import (
 )
 from pipelines.service.versions import Loaded
 from vitlens_core import modalities
+from vitlens_core.errors import IntegrityError
 from vitlens_core.readers.formats import endings
+
+LOG = logging.getLogger("vitlens.service")
 
 
 async def embedded(engine: Engine, loaded: Loaded, question: EmbedQuestion) -> Embedded:
@@ -150,6 +154,9 @@ async def thumbnail(loaded: Loaded, index: str, number: int) -> bytes:
         known = index == catalogue.name
         picture = await asyncio.to_thread(catalogue.thumbnail, number) if known else None
     except IndexError:
+        picture = None
+    except IntegrityError as error:
+        LOG.warning("a thumbnail is left out: %s", error)
         picture = None
     if picture is None:
         raise RefusedError(404, "search", f"no picture of item {number}", "an item's `thumbnail`")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -39,10 +38,11 @@ from pipelines.service.schemas import (
 from pipelines.service.uploads import READER_OPTIONS, read
 from pipelines.service.versions import Loaded
 from vitlens_core import modalities
+from vitlens_core.scratch import Scratch
 
 LOG = logging.getLogger("vitlens.service")
 _STATUSES = (400, 401, 403, 408, 413, 415, 422, 429, 503)
-_MISTAKES: dict[int | str, dict[str, Any]] = {status: {"model": Mistake} for status in _STATUSES}
+_MISTAKES: dict[int | str, dict[str, object]] = {status: {"model": Mistake} for status in _STATUSES}
 Asked = TypeVar("Asked", bound=Question)
 Answered = TypeVar("Answered")
 
@@ -61,7 +61,7 @@ def create_app(engine: Engine) -> ASGIApp:
 
     app = FastAPIOffline(  # its page of the interface loads nothing from other sites
         title="vitlens",
-        description="Any modality in one space.",
+        description="object modality in one space.",
         version="1",
         lifespan=lifespan,
         redoc_url=None,
@@ -81,7 +81,7 @@ def _questions(app: FastAPI, engine: Engine) -> None:
     ) -> Answered:
         """Read the question, answer it within the time limit, and remove its files."""
         limits = engine.config.limits
-        with tempfile.TemporaryDirectory(prefix="vitlens-request-") as folder:
+        with Scratch("request") as folder:
             question = await read(request, kind, limits, Path(folder))
             loaded = engine.current  # for the whole request, also if a new version replaces it
             request.scope[ANSWERED_BY] = loaded.label
@@ -143,7 +143,8 @@ def _state(app: FastAPI, engine: Engine) -> None:
     async def thumbnail(index: str, number: int) -> Response:
         """The picture of an item of the corpus, by the path that a search gave."""
         picture = await answers.thumbnail(engine.current, index, number)
-        return Response(picture, media_type="image/webp")
+        sure = {"x-content-type-options": "nosniff"}  # browsers take it for nothing else
+        return Response(picture, media_type="image/webp", headers=sure)
 
 
 def _pages(app: FastAPI) -> None:
@@ -185,7 +186,7 @@ def _errors(app: FastAPI, engine: Engine) -> None:
         )
 
 
-def _body(kind: type[Question]) -> dict[str, Any]:
+def _body(kind: type[Question]) -> dict[str, object]:
     """Describe a question for OpenAPI: as JSON, with its example, and as a form with files."""
     schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
     item = schema.pop("$defs")["Item"]
@@ -198,9 +199,9 @@ def _body(kind: type[Question]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _form(kind: type[Question], properties: dict[str, Any]) -> dict[str, Any]:
+def _form(kind: type[Question], properties: dict[str, object]) -> dict[str, object]:
     """Describe a question as a form: a field for each modality and set, and its settings."""
-    fields: dict[str, Any] = {}
+    fields: dict[str, object] = {}
     for group in kind.GROUPS:
         prefix = f"{group}." if len(kind.GROUPS) > 1 else ""
         for name in modalities.names():

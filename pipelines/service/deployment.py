@@ -10,7 +10,6 @@ import io
 import logging
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, redirect_stdout
@@ -28,6 +27,7 @@ from pipelines.service.engine import EmbeddingOrError, Engine, Work
 from pipelines.service.metrics import FOLDER
 from pipelines.store.home import Home
 from vitlens_core.errors import VitlensError
+from vitlens_core.scratch import Scratch
 
 _NAME = "vitlens"
 _REPLICA_CPUS = 0.5  # reserved in Ray: Serve's own actors must also fit on a small machine
@@ -76,7 +76,7 @@ def running(config: ServiceConfig, host: str, port: int, replicas: int) -> Gener
         VitlensError: a replica cannot be started; the message is the replica's.
     """
     join(replicas)
-    with tempfile.TemporaryDirectory(prefix="vitlens-metrics-") as folder:
+    with Scratch("metrics") as folder:
         try:
             _start(config, host, port, replicas, Path(folder))
             yield

@@ -60,5 +60,5 @@ def close_replica() -> None:
     setattr(replica, _OPENER, _no_port)
 
 
-def _no_port(server: Any, address: str) -> int:
+def _no_port(server: object, address: str) -> int:
     return 0

@@ -177,7 +177,7 @@ class Engine:
             return False
         return time.monotonic() - self._failed[1] < self.config.retry_s
 
-    async def _prepared(self, loaded: Loaded, number: int, item: Item, budget: Budget) -> Any:
+    async def _prepared(self, loaded: Loaded, number: int, item: Item, budget: Budget) -> object:
         preparation, place = loaded.model.preparation(item.modality), f"inputs {number}"
         try:
             if item.path is None:

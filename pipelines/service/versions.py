@@ -7,6 +7,7 @@ Promises  a model never uses an index of another lens; if a version cannot be op
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +28,9 @@ from pipelines.store.artifacts import MANIFEST, Artifact, Store, load
 from pipelines.store.home import Home
 from pipelines.store.text import redacted
 from vitlens_core import Model, modalities
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, IntegrityError
 
+LOG = logging.getLogger("vitlens.service")
 AUTO, NONE = "auto", "none"
 READY = "ready"
 _FILE = "file"  # stands for the version of a file or folder, which has none
@@ -105,15 +107,29 @@ def open_model(config: ServiceConfig, versions: tuple[Version, ...]) -> Loaded:
     Raises:
         ConfigError: a version or index no longer exists.
         CheckpointError: the weights do not fit.
+        IntegrityError: the index that `--index` names is damaged.
     """
     model = vitlens_core.load(*map(_exact, versions))
     index = find_index(config, versions)
-    catalogue = Catalogue(index) if isinstance(index, Artifact) else None
-    loaded = Loaded(model, versions, catalogue, READY if catalogue else str(index))
+    catalogue, search = _opened(config, index)
+    loaded = Loaded(model, versions, catalogue, search)
     if catalogue:
         for name in catalogue.labels:
             loaded.class_embedding(model.modalities[0], name)
     return loaded
+
+
+def _opened(config: ServiceConfig, index: Artifact | str) -> tuple[Catalogue | None, str]:
+    """Open an index; one that was not asked for and is damaged is passed over and named."""
+    if not isinstance(index, Artifact):
+        return None, index
+    try:
+        return Catalogue(index), READY
+    except IntegrityError as error:
+        if config.index != AUTO:
+            raise
+        LOG.warning("there is no search: %s", error)
+        return None, redacted(f"its index is damaged: {error}")
 
 
 def _exact(version: Version) -> str:

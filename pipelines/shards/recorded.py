@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipelines.execution.bulk import ShardTask
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.shards.sample import SampleInfo
 from pipelines.shards.step import STEP, ShardsConfig, StoredSignal
 from pipelines.source.base import Pair, SourceSettings
 from pipelines.source.job import read_pairs
 from pipelines.source.reading import PairReader, Recorded, Wanted
 from pipelines.store.artifacts import Artifact, Quarantined
-from pipelines.store.shards import Sample, encode_png, encode_signal, teacher_file
+from pipelines.store.shards import Sample, encode_png, encode_signal, ready_file, teacher_file
 from vitlens_core import notes
 from vitlens_core.captions import class_prompts
 from vitlens_core.errors import BadSampleError, InputError
@@ -52,6 +52,7 @@ class RecordedPairs:
     def _sample(self, pair: Pair, recorded: Recorded, found: Sequence[str]) -> Sample:
         assert recorded.signal is not None, "a signal was wanted"
         assert pair.split is not None, "a source puts every pair on a side"
+        ready = recorded.ready
         info = SampleInfo(
             name=pair.name or pair.label or pair.key,
             label=pair.label,
@@ -59,7 +60,9 @@ class RecordedPairs:
             split=pair.split,
             licence=pair.licence,
             creator=pair.creator,
-            captions=tuple(self._captions(pair)),
+            captions=ready.captions if ready else tuple(self._captions(pair)),
+            weights=ready.weights if ready else {},
+            embeddings_of=self.settings.embeddings_of if ready else None,
             notes=tuple(found),
         )
         return {
@@ -69,6 +72,10 @@ class RecordedPairs:
             **{
                 teacher_file(name): encode_signal(stored)
                 for name, stored in recorded.teachers.items()
+            },
+            **{
+                ready_file(kind): encode_signal(embeddings)
+                for kind, embeddings in (ready.embeddings if ready else {}).items()
             },
             **{f"view{i:02d}.png": encode_png(image) for i, image in enumerate(recorded.images)},
         }

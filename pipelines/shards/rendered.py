@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pipelines.execution.bulk import ShardTask
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.objects.records import ObjectRecord
 from pipelines.shards.sample import SampleInfo
 from pipelines.shards.step import STEP, ShardsConfig, StoredSignal
@@ -132,6 +132,7 @@ class RenderedPairs:
         described = json.loads(sample["json"])
         record = ObjectRecord(**{k: described[k] for k in ObjectRecord.__dataclass_fields__})
         named = self.config.label_captions and described["split"] == "train"
+        captions, weights = _weighted(object_captions(record, use_label=named), record)
         return SampleInfo(
             name=record.name,
             label=record.label,
@@ -139,5 +140,22 @@ class RenderedPairs:
             split=described["split"],
             licence=record.licence,
             creator=record.creator,
-            captions=object_captions(record, use_label=named),
+            captions=captions,
+            mirror=record.mirror,
+            weights=weights,
         )
+
+
+def _weighted(
+    made: tuple[str, ...], record: ObjectRecord
+) -> tuple[tuple[str, ...], dict[str, tuple[float, ...]]]:
+    """Return captions that are made of an object's annotations and those of tables, and weights.
+
+    Those that are made have a weight of 1 together; without tables all are drawn evenly.
+    """
+    if not record.texts:
+        return made, {}
+    weights = dict.fromkeys(made, 1 / len(made))
+    for text, weight in zip(record.texts, record.text_weights, strict=True):
+        weights[text] = weights.get(text, 0.0) + weight
+    return tuple(weights), {"text": tuple(weights.values())}

@@ -27,6 +27,21 @@ class SampleInfo(BaseModel):
     licence: str | None = Field(None, description="as its data set states it")
     creator: str | None = Field(None, description="as its data set states it")
     captions: tuple[str, ...] = ()
+    mirror: str = Field(
+        "", exclude_if=lambda name: not name, description="name of the further mirror it is from"
+    )
+    weights: dict[str, tuple[float, ...]] = Field(
+        {},
+        exclude_if=lambda weights: not weights,
+        description="by kind of target, how often each is drawn in training, relative to the "
+        "others of the sample; absent: evenly",
+    )
+    embeddings_of: str | None = Field(
+        None,
+        exclude_if=lambda of: of is None,
+        description="the CLIP of embeddings that the data set brought: a foundation's spec or "
+        "digest",
+    )
     notes: tuple[str, ...] = Field(
         (), exclude_if=lambda notes: not notes, description="what its file lacked and was replaced"
     )

@@ -28,7 +28,7 @@ class StoredSignal:
         """Extension of the signal in a sample."""
         return self.kind.signal_file
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         return {"modality": self.modality, "signal": self.config.model_dump()}
 
 
@@ -50,7 +50,7 @@ class ShardsConfig(BaseModel):
 
 STEP = Step(
     name="shards",
-    version=4,
+    version=5,
     description="Paired samples in WebDataset tars: signal, images, captions.",
     inputs=("renders", "source"),
     takes_one_input=True,
@@ -63,6 +63,8 @@ STEP = Step(
         "fp16",
         "view00.png …": "the images it is paired with",
         "teacher_<name>.npy": "the signals for each lens that teaches",
+        "image_ready.npy, text_ready.npy": "fp16 [V, E] and [C, E]: embeddings that the data set "
+        "brought",
         "json": "name, label, group, split, captions, licence, creator (`SampleInfo`); captions of "
         "held-out samples never name the class",
     },

@@ -7,17 +7,16 @@ code: one frozen model per layout, which `pipelines.source` lists and `pipelines
               annotations are opened
     read()    one pair's raw recording, as its modality's `store` takes it
     images()  one pair's images
+    ready()   one pair's captions and embeddings, where the data set brings them
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,10 +34,6 @@ from vitlens_core.modalities.base import Modality
 from vitlens_core.readers.pictures import read_rgb
 
 GENERATED, PACKAGE = "generated", "package"
-# A key names files in tars, whose names end at 100 bytes: `<key>.teacher_<name>_targets.npy`.
-LONGEST_KEY = 64
-_DIGEST = 16
-_NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -88,24 +83,20 @@ class Incomplete:
     reason: str
 
 
-def is_key(text: str) -> bool:
-    """Whether a text is a valid key: ASCII letters, digits, `-` and `_`, up to `LONGEST_KEY`."""
-    return 0 < len(text) <= LONGEST_KEY and not _NOT_IN_KEYS.search(text)
+@dataclass(frozen=True)
+class Ready:
+    """Captions of a recording, and embeddings of a CLIP that its data set brings ready-made.
 
-
-def plain_key(name: str) -> str:
-    """Replace every run of invalid characters by `-`.
-
-    Names in other scripts would all become `-`: a digest of the name keeps them apart. Of a name
-    that is too long, a digest stands for the end.
+    Attributes:
+        captions: C texts.
+        embeddings: by kind of target, `image` [V, E] and `text` [C, E].
+        weights: by kind too, how often each is drawn in training, relative to the others of the
+            sample; kinds that are not named are drawn evenly.
     """
-    plain = _NOT_IN_KEYS.sub("-", name)
-    digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-    if not name.isascii():
-        plain = f"{plain}-{digest[:8]}"
-    if len(plain) <= LONGEST_KEY:
-        return plain
-    return f"{plain[: LONGEST_KEY - _DIGEST - 1]}-{digest[:_DIGEST]}"
+
+    captions: tuple[str, ...]
+    embeddings: dict[str, np.ndarray]
+    weights: dict[str, tuple[float, ...]]
 
 
 class SourceSettings(BaseModel, ABC):
@@ -158,6 +149,15 @@ class SourceSettings(BaseModel, ABC):
     def read(self, pair: Pair, modality: Modality) -> np.ndarray:
         """Read the pair's raw recording (`InputError`)."""
         return modality.read(self.place(pair.signal), **pair.reader_options)
+
+    @property
+    def embeddings_of(self) -> str | None:
+        """The CLIP of ready-made embeddings: a foundation's spec or its digest; None: has none."""
+        return None
+
+    def ready(self, pair: Pair) -> Ready | None:
+        """Read a pair's ready-made embeddings (`InputError`); None if its data set has none."""
+        return None
 
     def images(self, pair: Pair) -> list[np.ndarray]:
         """Read the pair's images, uint8 RGB [H, W, 3] each (`InputError`)."""

@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from pipelines.source.base import LONGEST_KEY, plain_key
+from pipelines.store.keys import LONGEST_KEY, plain_key
 from vitlens_core import caps
 from vitlens_core.errors import ConfigError
 

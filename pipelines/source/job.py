@@ -11,12 +11,13 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from pipelines.execution.bulk import ShardTask
 from pipelines.execution.runtime import Runtime
-from pipelines.source.base import LONGEST_KEY, Incomplete, Pair, SourceSettings, is_key
+from pipelines.execution.shard_tasks import ShardTask
+from pipelines.source.base import Incomplete, Pair, SourceSettings
 from pipelines.source.step import STEP
 from pipelines.store.artifacts import Artifact, Build, Quarantined
 from pipelines.store.files import write_atomic
+from pipelines.store.keys import LONGEST_KEY, is_key
 from pipelines.store.pieces import Piece
 from pipelines.store.splits import SPLITS, cut_into_shards, ranked
 from vitlens_core.confinement import resolve_inside

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from pipelines.source.base import Pair, SourceSettings
+from pipelines.source.base import Pair, Ready, SourceSettings
 from vitlens_core import late, modalities, notes
 from vitlens_core.confinement import resolve_inside
-from vitlens_core.errors import InputError
+from vitlens_core.errors import BadSampleError, InputError
 from vitlens_core.modalities.base import SignalConfig
 from vitlens_core.sandbox import Limits, Sandbox
 from vitlens_core.sandbox.child import Arrays, Handler
 from vitlens_core.signals.pictures import square_rgb
 
 _PAIR = TypeAdapter(Pair)
-_SIGNAL, _IMAGE, _TEACHER = "signal", "image", "teacher."
+_SIGNAL, _IMAGE, _TEACHER, _READY = "signal", "image", "teacher.", "ready."
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Wanted:
     image_px: int | None = None
     teachers: Mapping[str, tuple[str, SignalConfig]] | None = None
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, object]:
         """Return it as JSON-able values."""
         teachers = {
             name: [modality, signal.model_dump(mode="json")]
@@ -68,6 +68,7 @@ class Recorded:
     signal: np.ndarray | None
     images: Sequence[np.ndarray]
     teachers: Mapping[str, np.ndarray]
+    ready: Ready | None = None
 
 
 class PairReader:
@@ -106,7 +107,7 @@ class PairReader:
         laid_out = self._settings.lay_out(pair, inbox)
         try:
             asked = {"pair": json.loads(json.dumps(asdict(pair))), "inbox": str(inbox)}
-            _, arrays = self._sandbox.ask(asked)
+            fields, arrays = self._sandbox.ask(asked)
         finally:
             for path in laid_out:
                 path.unlink(missing_ok=True)
@@ -118,6 +119,7 @@ class PairReader:
                 for name, array in arrays.items()
                 if name.startswith(_TEACHER)
             },
+            ready=_received(fields, arrays),
         )
 
     def place(self, name: str) -> Path:
@@ -162,6 +164,27 @@ def open_pairs(opened: Mapping[str, Any]) -> Handler:
                 if not raws:
                     raise InputError(f"the pair has no {kind.name} for the teacher {teacher}")
                 arrays[f"{_TEACHER}{teacher}"] = np.stack([stored.store(raw) for raw in raws])
-        return {}, arrays
+        ready = settings.ready(pair)
+        if ready is None:
+            return {}, arrays
+        arrays |= {f"{_READY}{kind}": array for kind, array in ready.embeddings.items()}
+        return {"captions": ready.captions, "weights": ready.weights}, arrays
 
     return read
+
+
+def _received(fields: Mapping[str, Any], arrays: Arrays) -> Ready | None:
+    """Make what a child told of ready-made embeddings (`BadSampleError`: it contradicts itself)."""
+    if "captions" not in fields:
+        return None
+    found = {n.removeprefix(_READY): array for n, array in arrays.items() if n.startswith(_READY)}
+    captions = tuple(map(str, fields["captions"]))
+    weights = {kind: tuple(map(float, many)) for kind, many in fields["weights"].items()}
+    counts = {kind: len(array) for kind, array in found.items()}
+    stated = {kind: len(many) for kind, many in weights.items()}
+    flat = [kind for kind, array in found.items() if array.ndim != 2 or array.dtype.kind != "f"]
+    if flat or counts.get("text", 0) != len(captions) or not stated.items() <= counts.items():
+        raise BadSampleError(
+            f"{len(captions)} captions and weights for {stated} do not fit embeddings for {counts}"
+        )
+    return Ready(captions, found, weights)

@@ -27,6 +27,7 @@ from upath import UPath
 from pipelines.store.files import FileEntry, file_entry, is_abandoned, write_atomic
 from pipelines.store.shards import OpenShard, Sample, read_shard, read_sums
 from pipelines.store.text import printable, redacted, redacted_values
+from vitlens_core.confinement import plain_name
 from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class NotMadeError(VitlensError):
         identity: what would have been made: step, version, config, inputs, content.
     """
 
-    def __init__(self, message: str, identity: Mapping[str, Any]) -> None:
+    def __init__(self, message: str, identity: Mapping[str, object]) -> None:
         super().__init__(message)
         self.identity = identity
 
@@ -76,6 +77,16 @@ class Manifest(BaseModel):
     quarantined: tuple[Quarantined, ...] = Field((), description="samples left out")
     files: tuple[FileEntry, ...] = Field(description="its files, sorted by name")
     seconds: float = Field(description="time taken by the run that finished it [s]")
+    made_with: tuple[str, ...] = Field(
+        (), description="renderers that made its samples; several differ in the last bits"
+    )
+
+    @field_validator("files")
+    @classmethod
+    def _lie_inside(cls, files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
+        for entry in files:
+            plain_name(entry.name)  # a forged manifest must not name files elsewhere
+        return files
 
 
 @dataclass(frozen=True)
@@ -294,7 +305,7 @@ class Build:
         return self._identity["step"]
 
     @property
-    def identity(self) -> Mapping[str, Any]:
+    def identity(self) -> Mapping[str, object]:
         """Step, version, config, inputs and content: what the fingerprint is a digest of."""
         return self._identity
 
@@ -323,6 +334,7 @@ class Build:
         files: Iterable[FileEntry],
         counts: Mapping[str, int],
         quarantined: Iterable[Quarantined] = (),
+        made_with: Iterable[str] = (),
     ) -> Artifact:
         """Write the manifest, which makes the artifact finished; a part's is not written."""
         manifest = Manifest(
@@ -335,6 +347,7 @@ class Build:
             quarantined=tuple(quarantined),
             files=tuple(sorted(files, key=lambda f: f.name)),
             seconds=round(time.monotonic() - self._started, 2),
+            made_with=tuple(made_with),
         )
         if self._is_part:
             return Artifact(self.folder, manifest, is_part=True)

@@ -13,7 +13,6 @@ import os
 import re
 import socket
 import sys
-import tempfile
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from upath import UPath
 
 from vitlens_core.errors import StorageError
+from vitlens_core.scratch import Scratch
 
 _NO_SPACE = "free some space, or move the store to a larger disk"
 _ADVICE = {
@@ -81,7 +81,8 @@ def atomic_file(path: UPath | Path) -> Generator[HashedFile]:
         OSError: no space or no permission; `path` is unchanged.
     """
     # In the same folder: a rename is atomic within one file system only.
-    folder = path.parent if isinstance(path, Path) else Path(tempfile.gettempdir())
+    scratch = None if isinstance(path, Path) else Scratch("upload")
+    folder = path.parent if scratch is None else scratch.path
     temporary = folder / f".{path.name}.{_writer()}-{uuid.uuid4().hex[:12]}.tmp"
     try:
         with temporary.open("wb") as file:
@@ -95,6 +96,8 @@ def atomic_file(path: UPath | Path) -> Generator[HashedFile]:
             path.fs.put_file(str(temporary), path.path)  # an object store puts objects whole
     finally:
         temporary.unlink(missing_ok=True)
+        if scratch is not None:
+            scratch.cleanup()
 
 
 def is_abandoned(name: str) -> bool:
@@ -183,8 +186,8 @@ def made_once(folder: Path, make: Callable[[Path], Path]) -> Path:
     if folder.exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as scratch:
-        whole = make(Path(scratch))
+    with Scratch("making", str(folder.parent)) as scratch:
+        whole = make(scratch)
         try:
             whole.rename(folder)
         except OSError:

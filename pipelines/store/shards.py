@@ -3,7 +3,8 @@
 A sample is a dictionary of encoded files by extension, with its key under `__key__`, as in
 webdataset. The same samples give the same bytes: members are sorted, times and owners are
 constant. Any webdataset reader reads the tars. Beside `train-00000.tar` lies
-`train-00000.sums` with a line `crc32 key` per sample, which traces damage to a sample.
+`train-00000.sums` with a line per sample, `crc32 key` and the size of each of its files: it traces
+damage to a sample, and says where the files lie (`ranges`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import math
 import mmap
 import os
 import shutil
+import struct
 import tarfile
 import tempfile
+import warnings
 import zlib
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -30,10 +33,15 @@ from pydantic import BaseModel
 from upath import UPath
 
 from pipelines.store.files import FileEntry, atomic_file, write_atomic
+from pipelines.store.ranges import read_parts, sized
 from pipelines.store.tar_index import TarIndex
 from vitlens_core.errors import IntegrityError
+from vitlens_core.signals.checks import finite
 
 Sample = dict[str, Any]
+# What Pillow raises for a damaged PNG.
+_BROKEN_PNG = (OSError, SyntaxError, ValueError, zlib.error, EOFError, struct.error)
+_BROKEN_PNG += (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _EPOCH_S = 1  # a fixed modification time: the same input gives the same bytes
 # Larger files are views of the mapped tar; for smaller ones a copy costs less than the view.
 _VIEWED_BYTES = 4096
@@ -47,9 +55,14 @@ def write_shard(path: UPath, samples: Iterable[Sample]) -> tuple[FileEntry, int]
     """
     with atomic_file(path) as file:
         written = write_samples(file, samples)
-        sums = [f"{checksum(sample):08x} {sample['__key__']}\n" for sample in written]
+        sums = [f"{checksum(sample):08x} {_described(sample)}\n" for sample in written]
     write_atomic(_sums_path(path), "".join(sums).encode())
     return file.entry, len(sums)
+
+
+def _described(sample: Sample) -> str:
+    sizes = {extension: len(sample[extension]) for extension in _extensions(sample)}
+    return sized(sample["__key__"], sizes)
 
 
 def write_samples(file: Any, samples: Iterable[Sample]) -> Iterator[Sample]:
@@ -85,7 +98,7 @@ def read_sums(path: UPath) -> dict[str, int]:
     try:
         for line in _sums_path(path).read_text().splitlines():
             value, _, key = line.partition(" ")
-            sums[key] = int(value, 16)
+            sums[key.partition("\t")[0]] = int(value, 16)
     except (FileNotFoundError, ValueError) as error:
         raise IntegrityError(f"{_sums_path(path)}: no checksums of samples: {error}") from error
     return sums
@@ -98,8 +111,14 @@ def read_shard(
 ) -> Iterator[Sample]:
     """Yield the samples of a tar, undecoded and in stored order.
 
+    Some files of an object store's tar are read without the others, unless there are checksums.
     Arguments and errors as `OpenShard`.
     """
+    if only is not None and sums is None and not isinstance(path, Path):
+        parts = read_parts(path, only)
+        if parts is not None:
+            yield from parts
+            return
     shard = OpenShard(path, sums)
     for number in range(len(shard)):
         yield shard.read(number, only)
@@ -260,8 +279,16 @@ def encode_array(array: np.ndarray) -> bytes:
 
 
 def encode_signal(signal: np.ndarray) -> bytes:
-    """Encode a signal for a sample; floats are stored as fp16, which halves the tars."""
-    return encode_array(signal.astype(np.float16) if signal.dtype.kind == "f" else signal)
+    """Encode a signal for a sample; floats are stored as fp16, which halves the tars.
+
+    Raises:
+        InputError: a number is NaN or infinite, or larger than fp16 holds.
+    """
+    if signal.dtype.kind != "f":
+        return encode_array(signal)
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        halves = signal.astype(np.float16)
+    return encode_array(finite(halves, f"a signal of numbers up to {np.finfo(np.float16).max}"))
 
 
 def encode_compressed(**arrays: np.ndarray) -> bytes:
@@ -300,7 +327,27 @@ def _npy_header(header: bytes) -> Layout:
 
 
 def decode_png(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(data)))
+    """Return the pixels of a PNG (`IntegrityError`: as `open_png`)."""
+    return np.asarray(open_png(data))
+
+
+def open_png(data: bytes) -> Image.Image:
+    """Decode a picture of a sample, as a PNG and nothing else.
+
+    Raises:
+        IntegrityError: it is no PNG, is damaged, or has more pixels than Pillow's limit.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data), formats=("PNG",))
+            picture.load()
+    except _BROKEN_PNG as error:
+        raise IntegrityError(
+            f"a picture of a sample is no PNG that can be read: {error}; `vitlens verify` names "
+            "the shard"
+        ) from error
+    return picture
 
 
 def targets_file(kind: str) -> str:
@@ -311,6 +358,11 @@ def targets_file(kind: str) -> str:
 def teacher_file(name: str) -> str:
     """Return the extension of a sample's signals for a teacher, fp16 [K, …]."""
     return f"teacher_{name}.npy"
+
+
+def ready_file(kind: str) -> str:
+    """Return the extension of embeddings that a data set brought for a kind, fp16 [n, E]."""
+    return f"{kind}_ready.npy"
 
 
 def view_names(sample: Sample) -> list[str]:

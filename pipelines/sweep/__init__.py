@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipelines.report.content import encode_readable
 from pipelines.store.files import write_atomic
-from pipelines.sweep import page, plot, runs
+from pipelines.sweep import efficiency, page, plot, runs
 from pipelines.sweep.results import RESULTS_FILE, Sweep, SweepPoint, SweepResults
 
 __all__ = ["Sweep", "SweepPoint", "SweepResults", "write"]
@@ -28,5 +28,7 @@ def write(home: Path, sweep: Sweep, record: Callable[..., str] = runs.record) ->
     write_atomic(folder / RESULTS_FILE, encode_readable(results))
     write_atomic(folder / "sweep.html", page.render(results).encode())
     write_atomic(folder / "plot.svg", plot.standalone(results).encode())
+    if sweep.axis == efficiency.AXIS:
+        write_atomic(folder / efficiency.PLOT_FILE, efficiency.drawn(results).encode())
     record(home, sweep, results, folder)
     return folder

@@ -16,10 +16,11 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.evaluation.result import Recalls, Scores
-from pipelines.execution.bulk import read_record
+from pipelines.execution.shard_tasks import read_record
 from pipelines.lens.settings import TrainConfig
 from pipelines.report.content import Report, Run, SamplesAre
 from pipelines.store.artifacts import Artifact, digest
+from pipelines.sweep.over_seeds import OverSeeds, Seeded, summarized
 from vitlens_core.foundation.info import FoundationInfo
 
 _WHERE = {"resources", "tracking"}  # sections that do not change what is computed
@@ -38,6 +39,7 @@ class SweepPoint:
         is_profile: whether its settings are those of the profile.
         artifacts: by step, up to `evaluation`; empty if it failed.
         failure: why it failed; empty if it did not.
+        value: the axis's value, which several points have if they differ by their seed.
     """
 
     label: str
@@ -46,6 +48,7 @@ class SweepPoint:
     is_profile: bool
     artifacts: Mapping[str, Artifact]
     failure: str = ""
+    value: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class PointTraining(_Stated):
 
 class _PointResult(_Stated):
     label: str
+    value: str = Field("", description="of the axis; several points have it, one for each seed")
     overrides: tuple[str, ...]
     is_profile: bool
 
@@ -130,6 +134,9 @@ class SweepResults(_Stated):
     is_generated: bool
     best_on_validation: tuple[str, ...] = Field(description="labels; see `best_on_validation`")
     points: tuple[MadePoint | FailedPoint, ...]
+    over_seeds: tuple[OverSeeds, ...] = Field(
+        (), description="by value, if values were trained with several seeds"
+    )
 
     @classmethod
     def of(cls, sweep: Sweep) -> Self:
@@ -149,6 +156,7 @@ class SweepResults(_Stated):
             is_generated=any(report.is_generated for report in made),
             best_on_validation=best_on_validation(points),
             points=points,
+            over_seeds=over_seeds(points),
         )
 
     @classmethod
@@ -177,6 +185,22 @@ def best_on_validation(points: Sequence[MadePoint | FailedPoint]) -> tuple[str, 
     return tuple(label for label, validation in measured.items() if validation.r1 == highest)
 
 
+def over_seeds(points: Sequence[MadePoint | FailedPoint]) -> tuple[OverSeeds, ...]:
+    """Summarise points that differ by their seed; nothing if none do."""
+    made = [point for point in points if isinstance(point, MadePoint) and point.value]
+    return summarized(
+        [
+            Seeded(
+                value=point.value,
+                seed=point.overrides[-1],
+                top1=point.zero_shot.top1.value,
+                r1=point.validation.r1 if point.validation else None,
+            )
+            for point in made
+        ]
+    )
+
+
 def _report(point: SweepPoint, profile: str) -> Report | None:
     """Return the report of a point, or None if it failed."""
     if point.failure:
@@ -188,10 +212,15 @@ def _result(point: SweepPoint, report: Report | None) -> MadePoint | FailedPoint
     label, overrides, is_profile = point.label, tuple(point.overrides), point.is_profile
     if report is None:
         return FailedPoint(
-            label=label, overrides=overrides, is_profile=is_profile, failure=point.failure
+            label=label,
+            value=point.value,
+            overrides=overrides,
+            is_profile=is_profile,
+            failure=point.failure,
         )
     return MadePoint(
         label=label,
+        value=point.value,
         overrides=overrides,
         is_profile=is_profile,
         validation=_validation(report, point.artifacts["targets"]),

@@ -14,17 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.execution.bulk import ShardTask, build_shards, tasks_of
+from pipelines.execution.bulk import build_shards
 from pipelines.execution.prefetch import prefetch
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardTask, tasks_of
 from pipelines.foundation.features import Features, composite_views, fitted_features
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation, open_lens
 from pipelines.foundation.teachers import lens_file
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
-from pipelines.store.shards import Sample, decode_array, targets_file, teacher_file
-from pipelines.targets.step import STEP, TargetsConfig, kind_of_teacher
+from pipelines.store.shards import Sample, decode_array, ready_file, targets_file, teacher_file
+from pipelines.targets.ready import ReadyEmbeddings
+from pipelines.targets.step import OF_FOUNDATION, STEP, TargetsConfig, kind_of_teacher
 from pipelines.targets.stored import encode_targets
 from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.models.tower import Tower
@@ -43,7 +45,7 @@ def run(
     if build.existing:
         return build.existing
     processor = partial(TargetEncoder, config, shards, foundation, runtime.resources.device)
-    return build_shards(runtime, build, tasks_of(shards), processor, needs_gpu=True)
+    return build_shards(runtime, build, tasks_of(shards), processor, encodes=True)
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Decoded:
         views: uint8 [V, H, W, 3].
         teacher_signals: stored signals for each teacher [K, …].
         features: features of views and captions, if the foundation was fitted on them.
+        ready: embeddings of images [V, E] and captions [C, E] that the data set brought.
     """
 
     sample: Sample
@@ -62,6 +65,7 @@ class Decoded:
     views: Tensor
     teacher_signals: Mapping[str, Tensor]
     features: Features | None
+    ready: tuple[Tensor, Tensor] | None
 
 
 class TargetEncoder:
@@ -85,6 +89,7 @@ class TargetEncoder:
         self.foundation.to(self.device)
         self.texts: dict[str, Tensor] = {}
         self.background = info.background
+        self.ready = ReadyEmbeddings(self.foundation, info)
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
         self.texts = {}
@@ -108,10 +113,11 @@ class TargetEncoder:
             name: torch.from_numpy(decode_array(sample[teacher_file(name)]).copy())
             for name in self.teachers
         }
-        return Decoded(sample, SampleInfo.of(sample), views, signals, features)
+        told = SampleInfo.of(sample)
+        return Decoded(sample, told, views, signals, features, self.ready.of(sample, told))
 
     def _encoded(self, group: list[Decoded]) -> Iterator[Sample]:
-        new = [one for one in group if one.features is None]
+        new = [one for one in group if one.features is None and one.ready is None]
         with tf32(self.device):
             images = self._by_sample(self.foundation.encode_image, [one.views for one in group])
             taught = {
@@ -121,7 +127,7 @@ class TargetEncoder:
                 for name in self.teachers
             }
             self._learn_texts([text for one in new for text in one.info.captions])
-        shown = set(map(teacher_file, self.teachers))
+        shown = {*map(teacher_file, self.teachers), *map(ready_file, OF_FOUNDATION)}
         for number, (one, of_images) in enumerate(zip(group, images, strict=True)):
             signals = {
                 n: data for n, data in one.sample.items() if n.endswith(".npy") and n not in shown
@@ -129,7 +135,7 @@ class TargetEncoder:
             for name, by_sample in taught.items():
                 file = targets_file(kind_of_teacher(name))
                 signals[file] = self._stored(by_sample[number])
-            own = (of_images, self._of_texts(one)) if one.features is None else self._projected(one)
+            own = self._own(one, of_images)
             yield {
                 "__key__": one.sample["__key__"],
                 **signals,
@@ -137,6 +143,14 @@ class TargetEncoder:
                 targets_file("text"): self._stored(own[1]),
                 "json": one.info.encode(without={"licence", "creator"}),
             }
+
+    def _own(self, one: Decoded, of_images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the targets of images [V, E] and captions [C, E]."""
+        if one.ready is not None:
+            return one.ready
+        if one.features is not None:
+            return self._projected(one)
+        return of_images, self._of_texts(one)
 
     def _by_sample(self, encode: Callable[[Tensor], Tensor], items: list[Tensor]) -> list[Tensor]:
         """Return embeddings [n, E] of each sample's items [n, …], encoded together by shape."""

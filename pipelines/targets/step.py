@@ -49,7 +49,7 @@ class TargetsConfig(BaseModel):
 
 STEP = Step(
     name="targets",
-    version=4,
+    version=5,
     description="The foundation's embeddings of every view and caption, computed once.",
     inputs=("shards", "foundation"),
     made_by="Ray Data",
@@ -63,6 +63,7 @@ STEP = Step(
         "lens that teaches",
         "json": "name, label, group, split, captions (`SampleInfo`)",
     },
-    promises="Targets are fp16 unless the settings say otherwise. Training reads only these tars, "
-    "so the towers of the foundation never run there.",
+    promises="Embeddings that a data set brought are taken over if they are the foundation's. "
+    "Targets are fp16 unless the settings say otherwise. Training reads only these tars, so the "
+    "towers of the foundation never run there.",
 )

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner
+from pydantic import TypeAdapter
 
 from pipelines.registry import promotion
 from pipelines.registry.models import CHAMPION
+from pipelines.registry.notices.base import AnyReceiver
 from pipelines.source import datasets
 from tests.docs.pages import PAGES, ROOT, blocks, commands, name_of
 from tests.pipelines.registered import aliases, register
@@ -39,6 +42,13 @@ def test_the_tables_are_manifests(page: Path, tmp_path: Path):
         (tmp_path / "manifest.csv").write_text(table)
         settings = datasets.load("manifest").model_validate({"root": str(tmp_path)})
         assert len(list(settings.pairs())) == len(table.strip().splitlines()) - 1
+
+
+def test_the_receivers_of_the_page_are_settings():
+    page = ROOT / "docs" / "deployment" / "operation.md"
+    [shown] = [yaml.safe_load(body) for body in blocks(page, "yaml")]
+    receivers = TypeAdapter(tuple[AnyReceiver, ...]).validate_python(shown)
+    assert [each.kind for each in receivers] == ["webhook", "slack", "mail"]
 
 
 def test_pages_with_examples_are_run():

@@ -6,19 +6,18 @@ server, page and daemon, the exporter and Prometheus: processes of their own, as
 
 from __future__ import annotations
 
-import ipaddress
+import base64
+import hmac
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -29,12 +28,30 @@ from infra.local.debian import MissingError, program
 from infra.local.processes import StackError
 from infra.local.stack import Stack, free_ports
 from tests.conftest import ROOT
+from tests.infra.on_stack import (
+    account,
+    asked,
+    begun,
+    beyond_loopback,
+    champion,
+    figure,
+    fired,
+    known_names,
+    runs,
+    settings_of_user,
+    tell_mlflow,
+    until,
+    versions,
+    vitlens,
+)
 from tests.infra.test_monitoring import _NAME, queries
+from tests.receivers import receiving
 from tests.workflows.test_daemon import SCHEDULE, smallest
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
-DEADLINE_S = 900
 AWAY_S = 30.0
+KEPT = os.environ.get("VITLENS_KEEP")  # a folder for the list of outcomes and the dashboard
+MODELS = ["vitlens-thermal", "vitlens-thermal.moves"]  # the second is the log of promotions
 NEEDS_A_GPU = {"ray_node_gpus_utilization"}
 
 
@@ -47,13 +64,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory, tiny_lit: str) -> Iterator[S
         pytest.skip(str(missing))
     attributes = smallest(tiny_lit)
     tiny = attributes["profiles"]["tiny"]
-    tiny["resources"] |= {"data_workers": 2, "train_workers": 1}
+    tiny["resources"] |= {"render_workers": 2, "encode_workers": 1, "train_workers": 1}
     tiny["tracking"] = {"loggers": [{"kind": "mlflow"}]}
     workflow = tmp_path_factory.mktemp("workflow") / "workflow.yaml"
     workflow.write_text(yaml.safe_dump(attributes))
     # Short: sockets of Ray lie in it. Not in pytest's folders: Postgres' user cannot enter them.
     folder = Path(tempfile.mkdtemp(prefix="vl-"))
-    extra = {"VITLENS_TEST_WORKFLOW": str(workflow)}
+    extra = {
+        "VITLENS_TEST_WORKFLOW": str(workflow),
+        # MLflow's webhooks go to public addresses by https, unless it is told otherwise.
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_WEBHOOK_CACHE_TTL": "1",  # s; else a new webhook is seen a minute later
+    }
     stack = Stack(folder, free_ports(), "tests.workflows.every_minute", extra)
     try:
         stack.up()
@@ -66,100 +89,23 @@ def stack(tmp_path_factory: pytest.TempPathFactory, tiny_lit: str) -> Iterator[S
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def vitlens(stack: Stack, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from workflows.cli import main; main()", *arguments]
-    return subprocess.run(
-        command,
-        env=stack.environment(**environment),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture(scope="module")
+def outcomes() -> Iterator[dict[str, str]]:
+    """What was done to the stack, and what came of it; printed when all is over."""
+    began = time.monotonic()
+    found: dict[str, str] = {}
+    yield found
+    lines = ["", f"{'fault':<42} outcome"]
+    lines += [f"{fault:<42} {outcome}" for fault, outcome in found.items()]
+    lines.append(f"all of it took {(time.monotonic() - began) / 60:.1f} min")
+    print("\n".join(lines))
+    if KEPT:
+        Path(KEPT, "outcomes.txt").write_text("\n".join(lines[1:]) + "\n")
 
 
-def asked(stack: Stack, query: str) -> list[dict[str, Any]]:
-    """Prometheus' answer to a query."""
-    chosen = urllib.parse.urlencode({"query": query})
-    with urllib.request.urlopen(f"{stack.url('prometheus')}/api/v1/query?{chosen}") as answer:
-        return json.load(answer)["data"]["result"]
-
-
-def known_names(stack: Stack) -> set[str]:
-    with urllib.request.urlopen(
-        f"{stack.url('prometheus')}/api/v1/label/__name__/values"
-    ) as answer:
-        return set(json.load(answer)["data"])
-
-
-def runs(stack: Stack) -> list[str]:
-    """States of all runs, oldest first, as Postgres has them."""
-    table = "SELECT status FROM runs ORDER BY id"
-    return stack.postgres.query(table, "dagster").split()
-
-
-def until(stack: Stack, look: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"{what}: {runs(stack)}\n{log_tails(stack)}"
-        time.sleep(1)
-    return found
-
-
-def log_tails(stack: Stack) -> str:
-    logs = (stack.folder / "logs").glob("*.log")
-    return "\n".join(f"== {path.name}\n{path.read_text()[-1500:]}" for path in logs)
-
-
-def figure(stack: Stack, query: str) -> float:
-    return sum(float(sample["value"][1]) for sample in asked(stack, query))
-
-
-def fired(stack: Stack) -> set[str]:
-    seen = asked(stack, 'max_over_time(ALERTS{alertstate="firing"}[1h])')
-    return {sample["metric"]["alertname"] for sample in seen}
-
-
-def champion(stack: Stack) -> str:
-    """The version that the alias names, as Postgres has it."""
-    table = "SELECT version FROM registered_model_aliases WHERE alias = 'champion'"
-    return stack.postgres.query(table, "mlflow")
-
-
-def versions(stack: Stack) -> str:
-    """The registered lenses, as Postgres has them; other models keep the order of promotions."""
-    table = "SELECT version, run_id, source FROM model_versions WHERE name = 'vitlens-thermal'"
-    return stack.postgres.query(f"{table} ORDER BY version", "mlflow")
-
-
-def is_loopback(address: str) -> bool:
-    """gRPC listens on 127.0.0.1 in its IPv6 form."""
-    ip = ipaddress.ip_address(address)
-    return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
-
-
-def listed(process: psutil.Process) -> list[Any]:
-    """The connections of a process; of Ray's many, one may end meanwhile."""
-    try:
-        return process.net_connections("inet")
-    except psutil.NoSuchProcess:
-        return []
-
-
-def beyond_loopback(stack: Stack) -> set[str]:
-    """Programs of the stack that listen on more than loopback."""
-    found = set()
-    for name in stack.processes.known():
-        process = stack.processes.process(name)
-        assert process is not None, f"{name} is gone"
-        for each in (process, *process.children(recursive=True)):
-            for connection in listed(each):
-                if connection.status == psutil.CONN_LISTEN and not is_loopback(connection.laddr.ip):
-                    found.add(name)
-    return found
-
-
-def test_a_scheduled_run_comes_through_faults_to_a_champion(stack: Stack) -> None:
+def test_a_scheduled_run_comes_through_faults_to_a_champion(
+    stack: Stack, outcomes: dict[str, str]
+) -> None:
     workspace = str(stack.folder / "workspace.yaml")
     start = [sys.executable, "-m", "dagster", "schedule", "start", SCHEDULE, "-w", workspace]
     subprocess.run(start, env=stack.environment(), cwd=ROOT, check=True, capture_output=True)
@@ -181,17 +127,28 @@ def test_a_scheduled_run_comes_through_faults_to_a_champion(stack: Stack) -> Non
     until(stack, lambda: runs(stack)[-1] == "SUCCESS", "the end of the run")
     assert champion(stack) == "1"
     assert versions(stack).count("\n") == 0
-    print("runs", runs(stack), "alerts", sorted(fired(stack)))
     doubled = [s for s in asked(stack, "vitlens_artifacts") if float(s["value"][1]) != 1]
     assert not doubled
     assert not asked(stack, "vitlens_artifact_quarantined > 0")
     assert "RayNodeLost" in fired(stack)
     assert vitlens(stack, "verify").returncode == 0
+    ended, alerts = ", ".join(runs(stack)), ", ".join(sorted(fired(stack)))
+    outcomes |= {
+        "a node of Ray killed (SIGKILL)": "its shards were made on another; RayNodeLost fired",
+        "Postgres restarted": "connections were made anew",
+        f"object store silent for {AWAY_S:.0f} s": "reads and writes waited",
+        f"MLflow stopped for {AWAY_S:.0f} s": "requests were tried again; SourceUnreadable fired",
+        "all of these in one scheduled run": f"runs: {ended}; version 1 is champion",
+        "lost or doubled": "every artifact once, every file as written, one version",
+        "alerts that fired": alerts,
+    }
 
     drawn = draw(stack.url("prometheus"), stack.folder / "dashboard.png", minutes=15)
     assert drawn["Samples of finished artifacts"] >= 3
     assert drawn["Champion"] == 1
     assert (stack.folder / "dashboard.png").stat().st_size > 10_000
+    if KEPT:
+        shutil.copy(stack.folder / "dashboard.png", KEPT)
 
     shown = known_names(stack)
     of_ray = {n for query in queries().values() for n in _NAME.findall(query) if n[:4] == "ray_"}
@@ -199,39 +156,108 @@ def test_a_scheduled_run_comes_through_faults_to_a_champion(stack: Stack) -> Non
     assert beyond_loopback(stack) <= {"head", "worker-1", "worker-2"}
 
 
-def test_who_only_reads_cannot_promote(stack: Stack) -> None:
-    import base64
+def test_mlflow_tells_of_a_new_champion_signed(stack: Stack, outcomes: dict[str, str]) -> None:
+    """MLflow's own webhooks, which see every client that moves an alias."""
+    with receiving() as receiver:
+        hook = {
+            "name": "champions",
+            "url": receiver.url,
+            "secret": "a-shared-secret",
+            "events": [{"entity": "MODEL_VERSION_ALIAS", "action": "CREATED"}],
+        }
+        tell_mlflow(stack, "2.0/mlflow/webhooks", **hook)
+        done = vitlens(stack, "promote", "thermal", "1", "--force")
+        assert done.returncode == 0, done.stderr
+        table = "DELETE FROM registered_model_aliases WHERE alias = 'champion'"
+        stack.postgres.query(table, "mlflow")
+        done = vitlens(stack, "promote", "thermal", "1", "--force", "--why", "a webhook's test")
+        assert done.returncode == 0, done.stderr
+        until(stack, lambda: receiver.taken, "the webhook")
+    headers, body = receiver.taken[-1]
+    content = f"{headers['x-mlflow-delivery-id']}.{headers['x-mlflow-timestamp']}.{body.decode()}"
+    expected = hmac.digest(b"a-shared-secret", content.encode(), "sha256")
+    assert headers["x-mlflow-signature"] == f"v1,{base64.b64encode(expected).decode()}"
+    told = json.loads(body)["data"]
+    assert (told["name"], told["alias"], told["version"]) == ("vitlens-thermal", "champion", "1")
+    outcomes["an alias moved"] = "MLflow's signed webhook came"
 
-    admin = base64.b64encode(f"admin:{stack.secret('mlflow-admin')}".encode()).decode()
-    account = json.dumps({"username": "reader", "password": "reads-and-no-more"}).encode()
-    request = urllib.request.Request(
-        f"{stack.url('mlflow')}/api/2.0/mlflow/users/create",
-        account,
-        {"Authorization": f"Basic {admin}", "Content-Type": "application/json"},
+
+def test_two_users_run_at_once(
+    stack: Stack, outcomes: dict[str, str], tiny_lit: str, tmp_path: Path
+) -> None:
+    """Each with an account and a home, on one Ray, one store and one registry."""
+    table = "SELECT experiment_id FROM experiments WHERE name = 'vitlens'"
+    experiment = stack.postgres.query(table, "mlflow")
+    may_edit = {"experiment": [experiment], "registered_model": MODELS}
+    users = {}
+    for seed, name in enumerate(("alice", "bob"), start=1):
+        variables = account(stack, name, f"the-password-of-{name}")
+        for kind, names in may_edit.items():
+            for each in names:
+                what = {"resource_type": kind, "resource_id": each, "permission": "EDIT"}
+                tell_mlflow(stack, "3.0/mlflow/users/permissions/grant", username=name, **what)
+        variables["VITLENS_HOME"] = str(tmp_path / name)
+        variables["RAY_ADDRESS"] = f"127.0.0.1:{stack.ports['ray']}"
+        users[name] = (variables, settings_of_user(tiny_lit, seed))
+    together = {name: begun(stack, *users[name]) for name in users}
+    ended = {name: process.communicate() for name, process in together.items()}
+    codes = {name: process.returncode for name, process in together.items()}
+    told = {name: "".join(texts) for name, texts in ended.items()}
+    assert 0 in codes.values(), told
+    for name in [name for name, code in codes.items() if code]:
+        # Both were compared with the champion that the other has replaced.
+        assert "is champion now" in told[name], told[name]
+        again = begun(stack, *users[name])
+        again.communicate()
+        assert again.returncode == 0, told[name]
+
+    registered = versions(stack).splitlines()
+    assert [line.split("|")[0] for line in registered] == ["1", "2", "3"]
+    assert len(champion(stack).splitlines()) == 1
+    users_of_runs = "SELECT DISTINCT value FROM tags WHERE key = 'mlflow.user'"
+    assert {"alice", "bob"} <= set(stack.postgres.query(users_of_runs, "mlflow").split())
+    until(stack, lambda: figure(stack, 'vitlens_artifacts{step="lens"}') == 3, "three lenses")
+    made = {s["metric"]["step"]: float(s["value"][1]) for s in asked(stack, "vitlens_artifacts")}
+    assert made["shards"] == made["targets"] == made["foundation"] == 1
+    assert not any("the-password-of" in text for text in told.values())
+    late = sum(code != 0 for code in codes.values())
+    outcomes["two users' runs at once"] = (
+        f"versions 2 and 3; {late} was asked to run again, as the champion had changed; "
+        f"version {champion(stack)} is champion"
     )
-    urllib.request.urlopen(request).close()
-    reader = {
-        "MLFLOW_TRACKING_USERNAME": "reader",
-        "MLFLOW_TRACKING_PASSWORD": "reads-and-no-more",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    }
+
+
+def test_who_only_reads_cannot_promote(stack: Stack, outcomes: dict[str, str]) -> None:
+    reader = account(stack, "reader", "reads-and-no-more")
+    reader["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     assert "vitlens-thermal" in vitlens(stack, "status", **reader).stdout
     before = stack.postgres.query("SELECT * FROM registered_model_aliases", "mlflow")
     refused = vitlens(stack, "rollback", "thermal", **reader)
     assert refused.returncode != 0
     forced = vitlens(stack, "promote", "thermal", "1", "--force", **reader)
+    assert forced.returncode != 0
     assert stack.postgres.query("SELECT * FROM registered_model_aliases", "mlflow") == before
     assert "reads-and-no-more" not in refused.stdout + refused.stderr + forced.stderr
     nobody = vitlens(stack, "status", **(reader | {"MLFLOW_TRACKING_PASSWORD": "wrong"}))
     assert nobody.returncode != 0
+    outcomes["a user who may read promotes, rolls back"] = "refused; no alias moved"
 
 
-def test_a_restored_backup_has_the_same_registry(stack: Stack, tmp_path: Path) -> None:
+def test_the_doctor_finds_the_parts_of_the_stack_well(stack: Stack) -> None:
+    done = vitlens(stack, "doctor", "--json")
+    found = {each["check"]: each for each in json.loads(done.stdout)}
+    parts = [found[name] for name in ("store", "tracking", "ray", "dagster")]
+    assert [each["state"] for each in parts] == ["ok"] * 4, parts
+
+
+def test_a_restored_backup_has_the_same_registry(
+    stack: Stack, outcomes: dict[str, str], tmp_path: Path
+) -> None:
     where = f"host={stack.postgres.folder}&port={stack.postgres.port}"
     given = ["--files", "s3://mlflow"]
     for database in ("dagster", "mlflow", "mlflow_auth"):
         given += ["--database", f"postgresql://postgres@/{database}?{where}"]
-    before, made = versions(stack), runs(stack)
+    before, made, champion_before = versions(stack), runs(stack), champion(stack)
     done = vitlens(stack, "backup", str(tmp_path), *given)
     assert done.returncode == 0, done.stderr
 
@@ -244,9 +270,10 @@ def test_a_restored_backup_has_the_same_registry(stack: Stack, tmp_path: Path) -
         stack.start(name)
     assert versions(stack) == before
     assert runs(stack)[: len(made)] == made
-    assert champion(stack) == "1"
+    assert champion(stack) == champion_before
     history = vitlens(stack, "history", "thermal")
     assert "promote" in history.stdout, history.stderr
+    outcomes["registry's tables emptied, backup restored"] = "the same versions, runs and champion"
 
 
 def test_down_stops_what_up_started_and_nothing_else(stack: Stack) -> None:

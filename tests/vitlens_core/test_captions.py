@@ -21,6 +21,7 @@ class Thing:
     tags: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     label: str | None = None
+    captions: tuple[str, ...] = ()
 
 
 things = st.builds(
@@ -161,3 +162,12 @@ def test_faulty_templates_are_refused(templates):
 def test_a_nameless_class_is_refused(label):
     with pytest.raises(ConfigError, match="needs a name"):
         class_prompts(label)
+
+
+def test_captions_of_others_come_first_and_stay_as_they_were_written():
+    thing = Thing("an oak table", captions=("Four legs, one top.", "TABLE #3"), label="table")
+    assert object_captions(thing, use_label=False)[:3] == (
+        "Four legs, one top.",
+        "TABLE #3",
+        "an oak table",
+    )

@@ -16,8 +16,8 @@ from pipelines import sweep
 from pipelines.benchmarks.table import Table
 from pipelines.config import RunConfig
 from pipelines.evaluation.result import EvaluationResult, Recalls, Scores, Supervision
-from pipelines.execution.bulk import ShardRecord
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.flow import FlowStep
 from pipelines.lens.curves import TrainingCurves
 from pipelines.registry import models
@@ -35,7 +35,7 @@ from vitlens_core.metrics import Interval
 from workflows.cli import main
 from workflows.runner import definitions
 from workflows.settings import run_config
-from workflows.workplace import Workplace
+from workflows.workplace import Retries, Workplace
 
 CHANCE = 0.25
 # What reports read of some steps; here every step has them all.
@@ -136,7 +136,7 @@ class Stage:
         home = Home(self.home)
         write_sweep = partial(sweep.write, record=lambda *_: "run")
         self.workplace = Workplace(
-            home, self.registry, self.run_step, self.write_report, write_sweep
+            home, self.registry, self.run_step, self.write_report, write_sweep, Retries(2, 0.01)
         )
 
     @property

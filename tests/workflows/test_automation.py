@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
 from pipelines.store.home import Home
 from tests.workflows.stage import DEFINITIONS, Stage
@@ -34,15 +36,15 @@ def instance(tmp_path: Path, light_history: None) -> Iterator[dg.DagsterInstance
 @pytest.fixture
 def due(stage: Stage, instance: dg.DagsterInstance) -> Callable[[], Any]:
     """One evaluation of the schedule of point clouds."""
+    return lambda: evaluated(stage, instance)
+
+
+def evaluated(stage: Stage, instance: dg.DagsterInstance) -> Any:
     schedule = Schedule(cron="0 3 * * 0", profile="tiny")
     definition = schedule_of(load_workflow("point_cloud"), schedule, JOB)
     resources = {RESOURCE: stage.workplace}
-
-    def evaluate() -> Any:
-        with dg.build_schedule_context(instance, resources=resources) as context:
-            return definition(context)
-
-    return evaluate
+    with dg.build_schedule_context(instance, resources=resources) as context:
+        return definition(context)
 
 
 def _skipped(decision: Any) -> str:
@@ -71,6 +73,33 @@ def test_a_schedule_starts_nothing_while_its_result_is_current(
     assert "vitlens-point_cloud version 1 is made of the present source" in _skipped(due())
     assert _folders(stage) == made
     assert len(stage.versions) == 1
+
+
+def test_a_champion_that_is_found_to_be_current_is_fresh_again(
+    stage: Stage, tmp_path: Path
+) -> None:
+    (tmp_path / "dagster" / "dagster.yaml").unlink()  # events on disk: the schedule adds one
+    champion = dg.AssetKey(["point_cloud", "champion"])
+    with dg.DagsterInstance.from_config(str(dagster_folder(Home(tmp_path)))) as instance:
+        stage.materialise(instance)
+        made = instance.fetch_materializations(champion, limit=9).records
+        _skipped(evaluated(stage, instance))
+        [newest, *older] = instance.fetch_materializations(champion, limit=9).records
+    assert len(older) == len(made) == 1
+    confirmed = newest.asset_materialization
+    assert confirmed is not None
+    assert confirmed.metadata["version"].value == 1
+
+
+def test_a_champion_has_the_age_that_its_schedule_allows() -> None:
+    graph = DEFINITIONS.resolve_asset_graph()
+    policy = graph.get(dg.AssetKey(["point_cloud", "champion"])).freshness_policy
+    hours = load_workflow("point_cloud").schedule
+    assert hours is not None
+    assert isinstance(policy, TimeWindowFreshnessPolicy)
+    assert policy.fail_window.to_timedelta() == timedelta(hours=hours.fresh_for_h)
+    with pytest.raises(ValueError, match="expected one hour or more"):
+        Schedule(cron="0 3 * * 0", fresh_for_h=0)
 
 
 def test_a_look_at_what_is_not_made_leaves_no_trace(

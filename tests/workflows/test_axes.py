@@ -125,3 +125,35 @@ def test_a_mistake_is_refused_with_the_choices(
 ) -> None:
     with pytest.raises(ConfigError, match=expected):
         made(axis, *values)
+
+
+def test_hard_negatives_and_dropped_tokens_are_axes() -> None:
+    random, pairs = made("hard_negatives", "1", "2", modality="point_cloud").values()
+    assert POINTS.config("demo", random).lens.train.hard_negatives is None
+    grouped = POINTS.config("demo", pairs).lens.train.hard_negatives
+    assert grouped is not None
+    assert grouped.group == 2
+    all_of_them, half = made("token_dropout", "0", "0.5", modality="point_cloud").values()
+    assert POINTS.config("demo", all_of_them).lens.train.token_dropout == 0
+    assert POINTS.config("demo", half).lens.train.token_dropout == 0.5
+
+
+def test_seeds_make_points_of_one_value() -> None:
+    point = points_of("loss", POINTS, POINTS.config("demo"), ["sigmoid", "info_nce"])[0]
+    seeded = [point.with_seed(seed) for seed in (3, 4)]
+    assert [p.label for p in seeded] == ["sigmoid, seed 3", "sigmoid, seed 4"]
+    assert {p.value for p in seeded} == {"sigmoid"}
+    assert [POINTS.config("demo", p.overrides).lens.train.seed for p in seeded] == [3, 4]
+
+
+def test_efficiency_names_trunk_share_and_seed() -> None:
+    points = made("efficiency", "pretrained@25#1", "random@5#2", "whole@100#0")
+    assert points["pretrained@25#1"] == (
+        "lens.train.share=0.25",
+        "lens.train.seed=1",
+        "lens.trunk.random=null",
+    )
+    assert "lens.trunk.random=2" in points["random@5#2"]
+    assert "lens.trunk.unlock_first=99" in points["whole@100#0"]
+    with pytest.raises(ConfigError, match="trunk@per cent#seed"):
+        made("efficiency", "pretrained@25#1", "pretrained-25")

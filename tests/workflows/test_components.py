@@ -11,11 +11,14 @@ import dagster as dg
 import pytest
 import yaml
 
+from pipelines.flow import STEPS
+from pipelines.registry.tracking import code_revision
 from tests.workflows.stage import DEFINITIONS, Stage
 from vitlens_core.errors import TransientError
 from workflows.components import ModalityWorkflow
 from workflows.definitions import shared
 from workflows.runner import evaluate
+from workflows.settings import REVISION_TAG, USER_TAG
 from workflows.spec import MODALITIES, load_workflow, modality_names
 
 WAYS = load_workflow("point_cloud").step_names
@@ -154,6 +157,7 @@ def test_a_shared_foundation_is_an_input_and_what_it_is_made_of_is_part_of_the_j
 def test_every_schedule_and_sensor_is_declared_but_stopped() -> None:
     schedules, sensors = list(DEFINITIONS.schedules or []), list(DEFINITIONS.sensors or [])
 
+    sensors = [sensor for sensor in sensors if sensor.name != "failed_runs"]  # starts no run
     assert len(schedules) == len(sensors) == len(modality_names())
     for schedule in schedules:
         assert isinstance(schedule, dg.ScheduleDefinition)
@@ -161,6 +165,26 @@ def test_every_schedule_and_sensor_is_declared_but_stopped() -> None:
         assert schedule.execution_timezone == "UTC"
     for sensor in sensors:
         assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
+
+
+def test_a_run_says_who_started_it_and_which_code_it_runs(
+    stage: Stage, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
+    monkeypatch.setenv("VITLENS_USER", "ada")
+    run = instance.get_run_by_id(stage.materialise(instance).run_id)
+    assert run is not None
+    assert run.tags[USER_TAG] == "ada"
+    assert run.tags.get(REVISION_TAG) == code_revision()
+
+
+def test_steps_stand_in_pools_by_what_they_take() -> None:
+    graph = DEFINITIONS.resolve_asset_graph()
+    pools = {step.name: graph.get(key(step.name)).pools for step in STEPS}
+    assert pools["lens"] == {"training"}
+    assert pools["renders"] == pools["targets"] == {"data"}
+    assert pools["evaluation"] == {"compute"}
+    assert not pools["source"]
 
 
 def test_there_is_one_blocking_check_per_gate_of_the_yaml_and_one_for_each_other_tier() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 
 from pipelines.registry import models
 from workflows.settings import TEACHER_TAG, RunSettings
@@ -49,6 +50,20 @@ def test_a_teacher_stays_the_version_it_was_when_the_run_asked(home: Path) -> No
     assert other.teachers == {"near": f"models:/{NAME}/2"}
     assert again is not None
     assert again.tags[f"{TEACHER_TAG}point_cloud-near"] == f"models:/{NAME}/1"
+
+
+@pytest.mark.parametrize(("address", "is_waited_for"), [("", True), ("10.0.0.1:6379", False)])
+def test_runs_of_one_machine_go_one_by_one_and_those_of_a_cluster_side_by_side(
+    home: Path, monkeypatch: pytest.MonkeyPatch, address: str, is_waited_for: bool
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with dg.DagsterInstance.ephemeral() as instance:
+        told = settings(instance, instance.create_run_for_job(_nothing))
+    held = FileLock(home / "run.lock", is_singleton=True, thread_local=False).is_locked
+    told._lock.close()
+    assert held == is_waited_for
 
 
 @dg.job

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from vitlens_core import late, modalities
 from vitlens_core.api.encoders import Preparation, Stored
 from vitlens_core.errors import BadSampleError, InputError
 from vitlens_core.modalities.text import MODALITY as TEXT
-from vitlens_core.readers.files import ending_of
+from vitlens_core.readers.files import as_file
 from vitlens_core.sandbox import Answer, Limits, Sandbox
 from vitlens_core.sandbox.child import Arrays, Handler
 
@@ -69,10 +68,8 @@ class UntrustedReader:
             InputError: as `read`.
         """
         if isinstance(item, bytes):
-            with tempfile.NamedTemporaryFile(suffix=ending_of(item)) as file:
-                file.write(item)
-                file.flush()
-                return self.prepare(preparation, Path(file.name), options)
+            with as_file(item) as path:
+                return self.prepare(preparation, path, options)
         is_path = isinstance(item, Path) or (
             isinstance(item, str) and preparation.modality != TEXT.name
         )

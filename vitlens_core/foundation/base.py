@@ -8,7 +8,6 @@ Axes: B batch, H height, W width (of images), T tokens, E embedding.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from vitlens_core.errors import InputError
 from vitlens_core.models.trunk import Trunk
+from vitlens_core.models.weights import digest_of_tensors
 
 
 class Foundation(nn.Module, ABC):
@@ -43,6 +43,11 @@ class Foundation(nn.Module, ABC):
         # Not persistent: they belong to the preprocessing, and the digest is of weights only.
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether it embeds texts; without it, image embeddings are the only targets."""
+        return True
 
     @property
     @abstractmethod
@@ -85,10 +90,4 @@ class Foundation(nn.Module, ABC):
 
     def digest(self) -> str:
         """Compute the space's identity: SHA-256 of every tensor's name, shape, type and bytes."""
-        sha = hashlib.sha256()
-        # Sorted: the order in which modules are registered is no part of the identity.
-        for name, tensor in sorted(self.state_dict().items()):
-            sha.update(f"{name}{list(tensor.shape)}{tensor.dtype}".encode())
-            # As bytes, since numpy has no bfloat16; flat first, since a scalar has no byte view.
-            sha.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-        return sha.hexdigest()
+        return digest_of_tensors(self.state_dict())

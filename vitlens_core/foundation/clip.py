@@ -14,7 +14,8 @@ from torch import Tensor
 
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation.base import Foundation
-from vitlens_core.models.trunk import open_clip_trunk
+from vitlens_core.models.trunk import ProjectedReadout
+from vitlens_core.models.wrapped_trunks import open_clip_trunk
 
 
 class OpenClipFoundation(Foundation):
@@ -30,14 +31,18 @@ class OpenClipFoundation(Foundation):
         self.clip = clip
         self.tokenizer = tokenizer
         self.trunk = open_clip_trunk(visual)
-        self.embed_dim = visual.proj.shape[1]
+        assert isinstance(self.trunk.readout, ProjectedReadout)
+        self.embed_dim = self.trunk.readout.sizes[1]
 
     @property
     def logit_scale(self) -> float:
         return self.clip.logit_scale.exp().item()
 
     def image_tokens(self, pixels: Tensor) -> Tensor:
-        return self.clip.visual.conv1(pixels).flatten(2).transpose(1, 2)
+        visual = self.clip.visual
+        if hasattr(visual, "conv1"):
+            return visual.conv1(pixels).flatten(2).transpose(1, 2)
+        return visual.trunk.patch_embed(pixels)  # of timm: SigLIP, EVA
 
     def text_embeddings(self, texts: Sequence[str]) -> Tensor:
         return self.clip.encode_text(self.tokenizer(list(texts)).to(self.mean.device))

@@ -23,7 +23,8 @@ from vitlens_core.foundation.base import Foundation
 from vitlens_core.foundation.settings import FitSettings
 from vitlens_core.losses.base import MAX_LOG_SCALE, Pairs
 from vitlens_core.losses.info_nce import info_nce
-from vitlens_core.models.trunk import ProjectedReadout, TapFeatures, timm_trunk
+from vitlens_core.models.trunk import ProjectedReadout, TapFeatures
+from vitlens_core.models.wrapped_trunks import timm_trunk
 
 _TAPS = 2
 

@@ -22,15 +22,13 @@ from vitlens_core.modalities.base import LensedModality, SignalConfig, Tokenizer
 from vitlens_core.network_settings import LensSettings
 from vitlens_core.readers.formats import SOUNDS
 from vitlens_core.readers.sounds import Channel, read_waveform
+from vitlens_core.row_generator import RowGenerator
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.series import resampled
 from vitlens_core.signals.spectrograms import log_mel, masked, rolled, spread_clips
 
 RATE_HZ = 16_000
 _SHORTEST_S = 0.05
-# SpecAugment masks one band of mel bins and one span of frames, of random widths up to these.
-_LONGEST_BAND_BINS, _LONGEST_SPAN_FRAMES = 12, 48
-_MOST_ROLLED_FRAMES = 10
 
 
 def at_16_khz(waveform: np.ndarray, rate_hz: float) -> np.ndarray:
@@ -81,11 +79,20 @@ class AudioSignal(SignalConfig):
 class AudioTokenizer(TokenizerConfig[AudioSignal]):
     """Overlapping patches over a normalised log-mel spectrogram."""
 
+    mixes: ClassVar[bool] = True
+
     mean: float = Field(-4.2677, description="mean of the training set's spectrograms")
     std: float = Field(4.5690, gt=0, description="deviation of the training set's spectrograms")
     patch: int = Field(14, ge=1, description="side of a patch, in mel bins and frames")
     stride: int = Field(10, ge=1, description="step between patches, in mel bins and frames")
     width: int = Field(1024, ge=1, description="width of a token")
+    # SpecAugment masks one band of mel bins and one span of frames, of random widths.
+    mask_bins: int = Field(12, ge=0, description="widest band that training masks, in mel bins")
+    mask_frames: int = Field(48, ge=0, description="longest span that training masks, in frames")
+    noise: float = Field(
+        0.1, ge=0, description="loudest uniform noise in training, in deviations of a spectrogram"
+    )
+    roll_frames: int = Field(10, ge=0, description="most frames that training rolls a clip by")
 
     def build(self, signal: AudioSignal) -> tokenizers.SpectrogramTokenizer:
         return tokenizers.SpectrogramTokenizer(
@@ -102,18 +109,32 @@ class AudioTokenizer(TokenizerConfig[AudioSignal]):
         return (batch_of_numbers(signals, "log-mel clips", *size) - self.mean) / self.std
 
     def augment(
-        self, signals: torch.Tensor, signal: AudioSignal, generator: torch.Generator
+        self, signals: torch.Tensor, signal: AudioSignal, generator: RowGenerator
     ) -> torch.Tensor:
         """Draw one clip of each recording, mask, add noise and roll: [B, 1, frames, M]."""
         clips = self.prepare(signals, signal)
         batch, count = clips.shape[:2]
-        chosen = torch.randint(count, (batch,), generator=generator)
-        clip = clips[torch.arange(batch), chosen]
-        clip = masked(clip, _LONGEST_BAND_BINS, _LONGEST_SPAN_FRAMES, generator)
-        # As in AST: uniform noise whose strength, up to 0.1, is drawn for each clip.
-        loudness = torch.rand(batch, 1, 1, generator=generator) / 10
-        clip = clip + loudness * torch.rand(clip.shape, generator=generator)
-        return rolled(clip, _MOST_ROLLED_FRAMES, generator)[:, None]
+        chosen = generator.randint(0, count, batch)
+        clip = clips[torch.arange(batch, device=clips.device), chosen]
+        clip = masked(clip, self.mask_bins, self.mask_frames, generator)
+        # As in AST: uniform noise whose strength is drawn for each clip.
+        loudness = generator.rand(batch, 1, 1) * self.noise
+        clip = clip + loudness * generator.rand(*clip.shape)
+        return rolled(clip, self.roll_frames, generator)[:, None]
+
+    def mix(
+        self, signals: torch.Tensor, others: torch.Tensor, shares: torch.Tensor
+    ) -> torch.Tensor:
+        """Mix log-mel clips [B, S, frames, M] as if the waveforms, at shares [B], were added.
+
+        Powers add where waveforms do, since two recordings have no phase in common.
+        """
+        share = shares.view(-1, 1, 1, 1).to(signals.dtype)
+        # A waveform's share is squared in its power.
+        together = torch.logaddexp(signals + 2 * share.log(), others + 2 * torch.log1p(-share))
+        # Missing frames are 0: where one of the two lacks a frame, it is the other's.
+        of_one = torch.where(signals == 0, others, signals)
+        return torch.where((signals == 0) | (others == 0), of_one, together)
 
 
 class Audio(LensedModality[AudioSignal]):

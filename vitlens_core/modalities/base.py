@@ -28,6 +28,7 @@ from vitlens_core.errors import ConfigError
 from vitlens_core.late import torch
 from vitlens_core.network_settings import LensSettings, TrunkSettings
 from vitlens_core.readers.formats import Format
+from vitlens_core.row_generator import RowGenerator
 
 if TYPE_CHECKING:
     from vitlens_core.rendering import RenderSettings
@@ -64,12 +65,14 @@ class TokenizerConfig(BaseModel, ABC, Generic[SignalT]):
 
     Attributes:
         starts_as_patches: the tokenizer starts from the trunk's own patch embedding.
+        mixes: whether two stored signals can be mixed (`mix`).
         width: width of a token. With an identity lens it must be the trunk's width.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     starts_as_patches: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
     width: int
 
     @abstractmethod
@@ -78,15 +81,30 @@ class TokenizerConfig(BaseModel, ABC, Generic[SignalT]):
 
     @abstractmethod
     def augment(
-        self, signals: torch.Tensor, signal: SignalT, generator: torch.Generator
+        self, signals: torch.Tensor, signal: SignalT, generator: RowGenerator
     ) -> torch.Tensor:
         """Turn stored signals [B, …] into one random variant each, as the network's input.
 
-        Every draw comes from `generator`, so that a resumed run sees the same variants.
+        Every draw comes from `generator`, so that a row sees the same variant at a step wherever it
+        is: after a resume, on other workers, on a GPU. All that is made lies on its device.
 
         Raises:
             InputError: the signals are not those that `signal` describes.
         """
+
+    @property
+    def groups_seen(self) -> int | None:
+        """Number of tokens, if they are no patches on the trunk's grid; a square number then."""
+        return None
+
+    def mix(
+        self, signals: torch.Tensor, others: torch.Tensor, shares: torch.Tensor
+    ) -> torch.Tensor:
+        """Mix stored signals with others, both [B, …], at the signals' own shares [B] in (0, 1).
+
+        Only where `mixes`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not mix signals")
 
     @abstractmethod
     def build(self, signal: SignalT) -> torch.nn.Module:

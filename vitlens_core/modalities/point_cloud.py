@@ -10,7 +10,6 @@ Axes: B batch, N points.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -27,13 +26,13 @@ from vitlens_core.readers.files import optional
 from vitlens_core.readers.formats import CLOUDS
 from vitlens_core.rendering.mesh import STAGE_SIDE_M
 from vitlens_core.rendering.points import farthest_point_order
+from vitlens_core.row_generator import RowGenerator
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
+from vitlens_core.signals.clouds import GREY, PointAugmentation, varied
 
 if TYPE_CHECKING:
     from vitlens_core.rendering import RenderSettings
 
-# Colour given to a cloud that has none (OpenShape's evaluation protocol).
-GREY = 0.4
 # Longest sides that are stored as they are: fp16 has 10 bits for them.
 _SMALLEST, _LARGEST = 1e-2, 1e4
 _FARTHEST = 4  # distance from the origin in longest sides, which costs 2 of these bits
@@ -116,6 +115,11 @@ class PointCloudTokenizer(TokenizerConfig[PointCloudSignal]):
     width: int = Field(384, ge=1, description="width of a token")
     colour: bool = Field(True, description="whether rgb is seen beside xyz")
     up: Literal["y", "z"] = Field("y", description="axis that points up in the tower's input")
+    augmentation: PointAugmentation = PointAugmentation()
+
+    @property
+    def groups_seen(self) -> int:
+        return self.groups
 
     def check(self, signal: PointCloudSignal) -> None:
         if self.points_seen > signal.points:
@@ -157,25 +161,17 @@ class PointCloudTokenizer(TokenizerConfig[PointCloudSignal]):
         return self._as_input(_in_unit_sphere(clouds[:, : self.points_seen]))
 
     def augment(
-        self, signals: torch.Tensor, signal: PointCloudSignal, generator: torch.Generator
+        self, signals: torch.Tensor, signal: PointCloudSignal, generator: RowGenerator
     ) -> torch.Tensor:
         """Turn stored clouds [B, N, 6] into one random variant each, normalised."""
         clouds = _checked(signals, self.points_seen)
         batch, count, _ = clouds.shape
         # A random subset, in stored order so that its first points still spread over the object:
         # the tokenizers take them as the centres of their groups.
-        drawn = torch.rand(batch, count, generator=generator).topk(self.points_seen).indices
-        index = drawn.sort().values[..., None].expand(-1, -1, 6)
+        drawn = generator.subset(batch, self.points_seen, count)
+        index = drawn[..., None].expand(-1, -1, 6)
         xyz, rgb = _in_unit_sphere(clouds.gather(1, index)).split(3, dim=-1)
-        # About the up axis only, since objects stand upright; then scale, shift and noise.
-        xyz = xyz @ _yaw(batch, generator)
-        xyz = xyz * torch.empty(batch, 1, 3).uniform_(0.8, 1.25, generator=generator)
-        xyz = xyz + torch.empty(batch, 1, 3).uniform_(-0.1, 0.1, generator=generator)
-        xyz = xyz + 0.005 * torch.randn(xyz.shape, generator=generator)
-        # Clouds without colours are stored grey, so that the tower must know grey clouds.
-        colourless = torch.rand(batch, 1, 1, generator=generator) < 0.3
-        rgb = torch.where(colourless, torch.full_like(rgb, GREY), rgb)
-        return self._as_input(torch.cat([xyz, rgb], dim=-1))
+        return self._as_input(varied(xyz, rgb, self.augmentation, generator))
 
     def _as_input(self, clouds: torch.Tensor) -> torch.Tensor:
         """Take the axes and channels that the tower sees."""
@@ -251,13 +247,6 @@ def _in_unit_sphere(clouds: torch.Tensor) -> torch.Tensor:
     # The points seen may all coincide; the bound avoids a division by 0.
     radius = xyz.norm(dim=-1).amax(1).clamp_min(1e-6)
     return torch.cat([xyz / radius[:, None, None], rgb], dim=-1)
-
-
-def _yaw(batch: int, generator: torch.Generator) -> torch.Tensor:
-    """Draw random rotations about the up axis y, [B, 3, 3]."""
-    angle = torch.rand(batch, generator=generator) * 2 * math.pi
-    cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros(batch), torch.ones(batch)
-    return torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=-1).view(-1, 3, 3)
 
 
 MODALITY = PointCloud()

@@ -146,9 +146,12 @@ class PerceiverLens(nn.Module):
         layers = [build_layer() for _ in range(min(depth, 2) if tie_weights else depth)]
         self.layers = nn.ModuleList(layers + [layers[-1]] * (depth - len(layers)))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """[B, T, C] → [B, L, D]."""
-        latents = self.latents.expand(tokens.shape[0], -1, -1)
+    def forward(self, tokens: Tensor, kept: Tensor | None = None) -> Tensor:
+        """[B, T, C] → [B, L, D], or [B, K, D] if K latents of each row are `kept` (indices)."""
+        if kept is None:
+            latents = self.latents.expand(tokens.shape[0], -1, -1)
+        else:
+            latents = self.latents[kept]
         for layer in self.layers:
             latents = layer(latents, tokens)
         return latents
@@ -157,9 +160,11 @@ class PerceiverLens(nn.Module):
 class IdentityLens(nn.Module):
     """Returns its tokens: the tokenizer yields the ViT's grid already (depth, thermal, tactile)."""
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """[B, T, D] → [B, T, D]."""
-        return tokens
+    def forward(self, tokens: Tensor, kept: Tensor | None = None) -> Tensor:
+        """[B, T, D] → [B, T, D], or [B, K, D] if K tokens of each row are `kept` (indices)."""
+        if kept is None:
+            return tokens
+        return tokens.gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
 def build_lens(settings: LensSettings, trunk_width: int, token_width: int) -> nn.Module:

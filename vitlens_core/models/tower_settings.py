@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from vitlens_core import modalities
+from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.base import AnyTokenizer, SignalConfig
 from vitlens_core.network_settings import HeadKind, LensSettings, TrunkSettings
 
@@ -58,6 +59,11 @@ class TowerSettings(BaseModel):
     @model_validator(mode="after")
     def _check_fit(self) -> Self:
         self.tokenizer_config.check(self.signal_config)
+        if self.trunk.model is not None and self.head == "frozen":
+            raise ConfigError(
+                "head: the foundation's frozen projection does not fit another trunk "
+                f"({self.trunk.model}); choose linear or mlp"
+            )
         return self
 
     @classmethod

@@ -2,17 +2,17 @@
 
 An image reaches the trunk as patch tokens, a new modality as lens tokens. From there both take
 the same path: CLS is prepended, the positional table added, then pre-norm, blocks and readout.
-The vision transformers of open_clip and timm are wrapped, not written anew, so that their weights
-and their fused attention are used unchanged.
+The vision transformers of open_clip and timm are wrapped, not written anew (`wrapped_trunks`), so
+that their weights and their fused attention are used unchanged.
 
-Axes: B batch, T tokens, W width, E embedding.
+Axes: B batch, T tokens, P tokens before them (CLS), W width, E embedding.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitlens_core.errors import ConfigError
+from vitlens_core.models.dropping import Dropping, drop_branches
 
 
 class Readout(nn.Module):
@@ -31,9 +32,22 @@ class Readout(nn.Module):
 
     taps: tuple[int, ...]
 
+    @property
+    def final_norm(self) -> nn.Module:
+        """The norm of a block's output before it is pooled."""
+        return self.get_submodule("norm")
+
+    def norms(self) -> list[nn.Module]:
+        """Return the norms after the blocks."""
+        return [module for module in self.modules() if isinstance(module, nn.LayerNorm)]
+
 
 class ProjectedReadout(Readout, ABC):
     """A readout that ends in the foundation's projection, which a trained head can replace."""
+
+    @property
+    def final_norm(self) -> nn.Module:
+        return self.unprojected.final_norm
 
     @property
     @abstractmethod
@@ -102,37 +116,50 @@ class Trunk(nn.Module):
     """ViT blocks with their CLS token, positional table and readout.
 
     Args:
-        cls_token: [W].
-        positions: [1+G², W], the CLS position first.
+        cls_token: [W]; None for a ViT without one (SigLIP).
+        positions: [1+G², W], the CLS position first, or [G², W] without a CLS token.
         norm_pre: applied after the positions are added.
         blocks: the transformer blocks, each mapping [B, 1+T, W] to the same shape.
         readout: maps the outputs of the blocks it taps to [B, E].
         patch_kernel: kernel of the ViT's own patch embedding [W, 3, P, P], from which tokenizers
             of pictures can start; it is not one of the trunk's weights.
+        rotary: timm's rotary embedding, which the blocks are given beside the tokens (EVA-02).
     """
 
     def __init__(
         self,
-        cls_token: Tensor,
+        cls_token: Tensor | None,
         positions: Tensor,
         norm_pre: nn.Module,
         blocks: Iterable[nn.Module],
         readout: Readout,
         patch_kernel: Tensor | None = None,
+        rotary: Any = None,
     ) -> None:
         super().__init__()
         # A plain attribute, so that it is in no state dictionary, digest or checkpoint.
         self.patch_kernel = None if patch_kernel is None else patch_kernel.detach()
         # Copies: a trunk derived from this one may train its own.
-        self.cls_token = nn.Parameter(cls_token.detach().clone())
+        self.cls_token = None if cls_token is None else nn.Parameter(cls_token.detach().clone())
         self.positions = nn.Parameter(positions.detach().clone())
         self.norm_pre = norm_pre
         self.blocks = nn.ModuleList(blocks)
         self.readout: Readout = readout
+        self.rotary = rotary
 
     @property
     def width(self) -> int:
-        return self.cls_token.numel()
+        return self.positions.shape[1]
+
+    @property
+    def input_tokens(self) -> int:
+        """Number of tokens that the positional table is made for, without CLS."""
+        return len(self.positions) - self._before
+
+    @property
+    def _before(self) -> int:
+        """Number of positions before those of the tokens."""
+        return 0 if self.cls_token is None else 1
 
     def without_blocks(self, first: int = 0, last: int = 0) -> Trunk:
         """Return the trunk without its first and last blocks (ViT-Lens-G skips 16 of 48)."""
@@ -147,8 +174,8 @@ class Trunk(nn.Module):
 
     def resized(self, tokens: int) -> Trunk:
         """Return the trunk with its positional table resampled for `tokens`, a square number."""
-        table = torch.cat([self.positions[:1], resample_positions(self.positions[1:], tokens)])
-        return self._with(positions=table)
+        cls, patches = self.positions.tensor_split([self._before])
+        return self._with(positions=torch.cat([cls, resample_positions(patches, tokens)]))
 
     def with_readout(self, readout: Readout) -> Trunk:
         """Return the trunk with another readout."""
@@ -168,24 +195,89 @@ class Trunk(nn.Module):
             self.blocks if blocks is None else blocks,
             self.readout if readout is None else readout,
             self.patch_kernel,
+            self.rotary,
         )
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Embed tokens [B, T, W]: [B, E], not normalised. T must be a square number."""
-        positions = self.positions
+    def forward(
+        self,
+        tokens: Tensor,
+        kept: Tensor | None = None,
+        total: int | None = None,
+        dropping: Dropping | None = None,
+    ) -> Tensor:
+        """Embed tokens [B, T, W]: [B, E], not normalised. T must be a square number.
+
+        Args:
+            kept: indices [B, K] of the tokens that are given, if they are not all: T is K then.
+            total: number of all tokens, a square number; by default that of the table.
+            dropping: branches of the blocks that a training step leaves out.
+        """
+        x = tokens
+        if self.cls_token is not None:
+            x = torch.cat([self.cls_token.expand(tokens.shape[0], 1, -1), x], dim=1)
+        whole = tokens.shape[1] if kept is None else total or self.input_tokens
+        x = self.norm_pre(x + self._positions_of(whole, kept))
+        beside = {} if self.rotary is None else {"rope": self._rotation_of(whole, kept)}
+        drop_branches(self.blocks, dropping.paths(len(self.blocks)) if dropping else None)
+        return self.readout(self._through(x, beside, self.readout.taps))
+
+    def states(self, groups: Sequence[Tensor], taps: Sequence[int] = (-1,)) -> list[Tensor]:
+        """Return the outputs [B, P+T, W] of the blocks at `taps`, neither normed nor pooled.
+
+        P is 1 with a CLS token, and 0 without one.
+
+        Args:
+            groups: tokens [B, T, W] that the blocks see together, each with the positions of an
+                image of its own; T is the sum of their numbers, each of which is a square.
+            taps: negative indices; -1 is the last block.
+
+        Raises:
+            ConfigError: a block does not exist, a number of tokens is not a square, or rotary
+                positions would be those of several images.
+        """
+        if wrong := [tap for tap in taps if not -len(self.blocks) <= tap < 0]:
+            raise ConfigError(
+                f"block {wrong[0]} does not exist: expected -1 (the last) to -{len(self.blocks)}"
+            )
+        if self.rotary is not None and len(groups) > 1:
+            raise ConfigError("a trunk with rotary positions sees one image or signal at a time")
+        placed = []
+        for tokens in groups:
+            positions = self._positions_of(tokens.shape[1], None)
+            if self.cls_token is not None and not placed:
+                cls = self.cls_token.expand(tokens.shape[0], 1, -1)
+                placed.append(torch.cat([cls, tokens], dim=1) + positions)
+            else:
+                placed.append(tokens + positions[:, self._before :])
+        whole = groups[0].shape[1]
+        beside = {} if self.rotary is None else {"rope": self._rotation_of(whole, None)}
+        drop_branches(self.blocks, None)
+        return self._through(self.norm_pre(torch.cat(placed, dim=1)), beside, taps)
+
+    def _through(self, x: Tensor, beside: Mapping[str, Any], taps: Sequence[int]) -> list[Tensor]:
+        """Return the outputs of the blocks at `taps`, in their order."""
+        outputs = {}
+        for index, block in enumerate(self.blocks, start=-len(self.blocks)):
+            x = block(x, **beside)
+            if index in taps:
+                outputs[index] = x
+        return [outputs[tap] for tap in taps]
+
+    def _positions_of(self, total: int, kept: Tensor | None) -> Tensor:
+        """Return the positions of CLS and of all tokens or the kept ones [B or 1, 1+T, W]."""
+        cls, patches = self.positions.tensor_split([self._before])
         # Images of another size than the table's: it is resampled for this call.
-        if tokens.shape[1] != positions.shape[0] - 1:
-            patches = resample_positions(positions[1:], tokens.shape[1])
-            positions = torch.cat([positions[:1], patches])
-        cls = self.cls_token.expand(tokens.shape[0], 1, -1)
-        x = self.norm_pre(torch.cat([cls, tokens], dim=1) + positions)
-        tapped = {len(self.blocks) + tap for tap in self.readout.taps}
-        hidden = []
-        for index, block in enumerate(self.blocks):
-            x = block(x)
-            if index in tapped:
-                hidden.append(x)
-        return self.readout(hidden)
+        if total != len(patches):
+            patches = resample_positions(patches, total)
+        if kept is not None:
+            return torch.cat([cls.expand(len(kept), -1, -1), patches[kept]], dim=1)
+        return torch.cat([cls, patches])[None]
+
+    def _rotation_of(self, total: int, kept: Tensor | None) -> Tensor:
+        """Return the rotary embedding of all tokens [T, R], or of the kept ones [B, 1, K, R]."""
+        side = math.isqrt(total)
+        rotation = self.rotary.get_embed(shape=(side, side))
+        return rotation if kept is None else rotation[kept][:, None]
 
 
 def resample_positions(table: Tensor, tokens: int) -> Tensor:
@@ -200,50 +292,3 @@ def resample_positions(table: Tensor, tokens: int) -> Tensor:
     grid = table.reshape(1, old, old, -1).permute(0, 3, 1, 2)
     resized = F.interpolate(grid, size=(new, new), mode="bicubic", antialias=True)
     return resized.flatten(2)[0].T
-
-
-def open_clip_trunk(visual: nn.Module) -> Trunk:
-    """Wrap an open_clip vision tower that is CLIP's own ViT.
-
-    Raises:
-        ConfigError: it is a ResNet, a timm tower, or not read out at its CLS token.
-    """
-    # Imported here: open_clip takes seconds, and a `lit` foundation does not need it.
-    from open_clip.transformer import VisionTransformer
-
-    is_clip_vit = isinstance(visual, VisionTransformer) and visual.proj is not None
-    if not is_clip_vit or visual.attn_pool is not None or visual.pool_type != "tok":
-        raise ConfigError(
-            f"this open_clip vision tower ({type(visual).__name__}) is not a CLIP ViT read out at "
-            "its CLS token; use a model such as ViT-B-16, ViT-L-14 or ViT-bigG-14"
-        )
-    return Trunk(
-        visual.class_embedding,
-        visual.positional_embedding,
-        visual.ln_pre,
-        visual.transformer.resblocks,
-        ClsReadout(visual.ln_post, visual.proj),
-        visual.conv1.weight,
-    )
-
-
-def timm_trunk(vit: Any, readout: Readout) -> Trunk:
-    """Wrap a timm `VisionTransformer` with a CLS token and a learned positional table.
-
-    Raises:
-        ConfigError: it has no such token or table, or further tokens (registers).
-    """
-    has_table = getattr(vit, "pos_embed", None) is not None and not vit.no_embed_class
-    if not has_table or getattr(vit, "num_prefix_tokens", 0) != 1:
-        raise ConfigError(
-            f"timm model {type(vit).__name__} has no single CLS token with a positional table; "
-            "use a vit_* model without registers (CLIP, DINO, DINOv2, DeiT, AugReg)"
-        )
-    return Trunk(
-        vit.cls_token.reshape(-1),
-        vit.pos_embed[0],
-        vit.norm_pre,
-        vit.blocks,
-        readout,
-        vit.patch_embed.proj.weight,
-    )

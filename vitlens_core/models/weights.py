@@ -4,6 +4,7 @@ Nothing is loaded in part: a tensor that is missing, unexpected or of another sh
 whose message names it. Pickled files are opened with `weights_only`, so that no code runs.
 """
 
+import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -97,3 +98,14 @@ def load_strictly(
 def _listing(names: list[str]) -> str:
     more = len(names) - LISTED_NAMES
     return ", ".join(names[:LISTED_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of every tensor's name, shape, type and bytes."""
+    sha = hashlib.sha256()
+    # Sorted: the order in which modules are registered is no part of the identity.
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name}{list(tensor.shape)}{tensor.dtype}".encode())
+        # As bytes, since numpy has no bfloat16; flat first, since a scalar has no byte view.
+        sha.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()

@@ -21,7 +21,7 @@ from vitlens_core.readers.files import unreadable
 from vitlens_core.readers.formats import ARRAYS, TABLE, identify
 
 # What damaged files raise: numpy's and the archive's own, and those of the parsers below them.
-_BROKEN = (ValueError, OSError, EOFError, KeyError, NotImplementedError)
+_BROKEN = (ValueError, OSError, EOFError, KeyError, NotImplementedError, OverflowError)
 _BROKEN += (BadZipFile, zlib.error, tokenize.TokenError)
 _SEPARATORS = (";", "\t", ",")  # of cells; in this order, since decimals may be written 1,5
 

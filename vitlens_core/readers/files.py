@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import ModuleType
 
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.readers.formats import HEAD_BYTES, is_read, of_content
+from vitlens_core.scratch import Scratch
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def as_file(data: bytes) -> Generator[Path]:
     Raises:
         InputError: the bytes do not tell what file they are, as those of a table do not.
     """
-    with tempfile.TemporaryDirectory(prefix="vitlens-input-") as folder:
+    with Scratch("input") as folder:
         path = Path(folder, f"input{ending_of(data)}")
         path.write_bytes(data)
         yield path
@@ -59,4 +59,6 @@ def unreadable(path: Path, what: str, error: Exception | str) -> InputError:
         what: what the file was read as, such as "a PNG picture".
     """
     reason = str(error) or type(error).__name__
+    if isinstance(error, KeyError):  # its text is the key alone
+        reason = f"{reason} is missing"
     return InputError(f"{path} cannot be read as {what}: {reason}")

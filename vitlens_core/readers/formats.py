@@ -106,6 +106,10 @@ def _is_off(head: bytes, size: int) -> bool:
     return re.match(rb"(?:ST)?C?N?4?n?OFF\s*[\d#\n\r]", head.lstrip(_SPACE)) is not None
 
 
+def _is_dae(head: bytes, size: int) -> bool:
+    return re.search(rb"<(?:\w+:)?COLLADA\b", head) is not None
+
+
 def _is_mpeg_ts(head: bytes, size: int) -> bool:
     return len(head) > 376 and head[0] == head[188] == head[376] == 0x47
 
@@ -167,12 +171,17 @@ STL = Format(
     "STL", (".stl",), looks=lambda h, size: _is_binary_stl(h, size) or _is_text_stl(h, size)
 )
 OFF = Format("OFF", (".off", ".coff"), looks=_is_off)
+DAE = Format("COLLADA", (".dae",), looks=_is_dae)
+STEP = Format("STEP", (".step", ".stp"), (b"ISO-10303-21",))
+# To its first bytes a 3MF is an NPZ, or any other ZIP: its ending tells.
+THREE_MF = Format("3MF", (".3mf",))
 
 ARRAYS = (NPY, NPZ, TABLE)
 PICTURES = (PNG, JPEG, WEBP, GIF, BMP, TIFF, AVIF, JPEG_2000, NETPBM)
 SOUNDS = (WAV, FLAC, OGG, MP3, AIFF, AU, CAF, W64, AAC, AMR, MP4, MATROSKA, ASF)
 VIDEOS = (MP4, MATROSKA, AVI, GIF, OGG, MPEG, MPEG_TS, ASF, FLV)
 MESHES = (GLB, GLTF, OBJ, STL, OFF)
+OBJECTS = (*MESHES, PLY, DAE, THREE_MF, STEP)
 CLOUDS = (NPY, NPZ, PLY, TABLE, *MESHES)
 
 # Named in messages only.
@@ -184,8 +193,12 @@ _OTHERS = (
     Format("HDF5 or MATLAB 7.3", (".h5", ".hdf5", ".mat"), (b"\x89HDF\r\n\x1a\n",)),
     Format("MATLAB", (".mat",), (b"MATLAB 5.0",)),
     Format("gzip", (".gz",), (b"\x1f\x8b",)),
-    Format("FBX", (".fbx",), (b"Kaydara FBX",)),
+    Format("FBX", (".fbx",), (b"Kaydara FBX", b"; FBX")),
     Format("Blender", (".blend",), (b"BLENDER",)),
+    DAE,
+    STEP,
+    Format("USD", (".usd", ".usda", ".usdc", ".usdz"), (b"#usda", b"PXR-USDC")),
+    Format("VRML", (".wrl", ".vrml"), (b"#VRML",)),
     Format("PCD", (".pcd",), (b"# .PCD", b"VERSION .7\n")),
     Format("LAS", (".las", ".laz"), (b"LASF",)),
     Format("git-lfs pointer", (), (b"version https://git-lfs",)),
@@ -197,6 +210,28 @@ _OTHERS = (
 _BY_CONTENT = tuple(
     dict.fromkeys((AVIF, JPEG_2000, *_OTHERS, *ARRAYS, *PICTURES, *VIDEOS, PLY, *MESHES, *SOUNDS))
 )
+# In folders of objects, named where they lie: their content may tell nothing.
+UNREAD_OBJECTS = {
+    ".3ds": "3D Studio",
+    ".blend": "Blender",
+    ".c4d": "Cinema 4D",
+    ".fbx": "FBX",
+    ".iges": "IGES",
+    ".igs": "IGES",
+    ".lwo": "LightWave",
+    ".ma": "Maya",
+    ".max": "3ds Max",
+    ".mb": "Maya",
+    ".sldprt": "SolidWorks",
+    ".skp": "SketchUp",
+    ".usd": "USD",
+    ".usda": "USD",
+    ".usdc": "USD",
+    ".usdz": "USD",
+    ".vrml": "VRML",
+    ".wrl": "VRML",
+    ".x3d": "X3D",
+}
 _FROM_ENDING = (TABLE, OBJ, STL, OFF, MP3, MPEG, MPEG_TS)  # content may not tell these
 
 
@@ -254,6 +289,8 @@ def identify(path: str | Path, accepted: Iterable[Format], what: str) -> tuple[P
         head = file.read(HEAD_BYTES)
     content = of_content(head, path.stat().st_size)
     found = content if content in accepted else None
+    if content is NPZ and THREE_MF in accepted and path.suffix.lower() in THREE_MF.endings:
+        found = THREE_MF
     if content is None:
         by_ending = (one for one in accepted if path.suffix.lower() in one.endings)
         found = next((one for one in by_ending if one in _FROM_ENDING), None)

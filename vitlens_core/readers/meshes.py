@@ -22,8 +22,11 @@ from vitlens_core.rendering.colour import srgb_to_linear
 _LARGEST_FILE_BYTES = 512 * 2**20  # as for a GLB
 
 
-def load_mesh(path: Path, content: Format) -> tuple[Mesh, bool]:
+def load_mesh(path: Path, content: Format, folder: Path | None = None) -> tuple[Mesh, bool]:
     """Read the surface of a file, and whether it has colours.
+
+    Args:
+        folder: holds all files that belong to it; by default the one it lies in.
 
     Raises:
         InputError: the file cannot be read, or has no surface.
@@ -31,7 +34,7 @@ def load_mesh(path: Path, content: Format) -> tuple[Mesh, bool]:
     try:
         if content in (GLB, GLTF):
             return load_glb(path.read_bytes(), files=FilesBeside(path.parent)), True
-        return load_by_trimesh(path, content)
+        return load_by_trimesh(path, content, folder)
     except BadSampleError as error:
         raise InputError(f"{path} has no surface to sample: {error}") from error
 
@@ -47,21 +50,21 @@ def mesh_of_textured_faces(corners: np.ndarray, uv: np.ndarray, texture: Texture
     return Mesh((_part(corners, faces, None, uv, _of_layer(Layer(texture))),))
 
 
-def load_by_trimesh(path: Path, content: Format) -> tuple[Mesh, bool]:
+def load_by_trimesh(path: Path, content: Format, folder: Path | None = None) -> tuple[Mesh, bool]:
     """Read a surface through trimesh; arguments and errors as `load_mesh`."""
     trimesh = optional("trimesh")
     if path.stat().st_size > _LARGEST_FILE_BYTES:
         raise InputError(f"expected a mesh of at most 512 MB, found {path}")
-    folder = _OwnFolder(path.parent)
+    own = _OwnFolder(path.parent, folder or path.parent)
     try:
         with path.open("rb") as file:
             scene = trimesh.load_scene(
-                file, file_type=content.endings[0][1:], resolver=folder, process=False
+                file, file_type=content.endings[0][1:], resolver=own, process=False
             )
-        found = [_of_trimesh(one, folder.gave_pictures) for one in scene.dump(concatenate=False)]
+        found = [_of_trimesh(one, own.gave_pictures) for one in scene.dump(concatenate=False)]
         parts = [part for part in found if part]
-    # trimesh's readers raise whatever a damaged file makes them raise.
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OSError) as error:
+    # trimesh's readers, and those that it calls, raise whatever a damaged file makes them raise.
+    except Exception as error:
         raise unreadable(path, f"{content.name} with a surface", error) from error
     if not parts:
         raise InputError(f"expected a surface, found no triangle in {path}")
@@ -91,6 +94,8 @@ def _of_trimesh(geometry: Any, has_pictures: bool) -> tuple[Part, bool] | None:
 
 def _material(source: Any, has_pictures: bool) -> tuple[Material, bool]:
     """Convert trimesh's material, and tell whether it states a colour."""
+    if hasattr(source, "baseColorFactor"):
+        return _material_of_dae(source)
     # Without a material trimesh makes up a grey one, with a grey picture.
     states_diffuse = "kd" in getattr(source, "kwargs", {})
     image = source.image if has_pictures else None
@@ -106,6 +111,17 @@ def _material(source: Any, has_pictures: bool) -> tuple[Material, bool]:
         factor = factor if factor.any() else np.ones(3)
     red, green, blue = factor.tolist()
     return _of_layer(Layer(texture, (red, green, blue, 1.0))), True
+
+
+def _material_of_dae(source: Any) -> tuple[Material, bool]:
+    """Convert what trimesh makes of a COLLADA's effect, whose colours are sRGB."""
+    texture, factor = source.baseColorTexture, (1.0, 1.0, 1.0, 1.0)
+    if source.baseColorFactor is not None:
+        red, green, blue = srgb_to_linear(np.asarray(source.baseColorFactor[:3]) / 255).tolist()
+        factor = (red, green, blue, 1.0)
+    if texture is None:
+        return _of_layer(Layer(factor=factor)), True
+    return _of_layer(Layer(Texture(np.asarray(texture.convert("RGBA"))), factor)), True
 
 
 def _of_layer(layer: Layer) -> Material:
@@ -141,14 +157,15 @@ def _part(
 
 
 class _OwnFolder:
-    """Gives trimesh the files beside an object, and no others.
+    """Gives trimesh the files that belong to an object, and no others.
 
     Attributes:
         gave_pictures: whether a file was given that is no material library.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
+    def __init__(self, place: Path, folder: Path) -> None:
+        """`place` is where the object lies, `folder` holds all that belongs to it."""
+        self._place, self._folder = place.resolve(), folder.resolve()
         self.gave_pictures = False
 
     def get(self, name: str) -> bytes:
@@ -177,10 +194,10 @@ class _OwnFolder:
         # Options of a map, as in `-s 1 1 1 red.png`, stand before the name.
         last = plain.split()[-1] if plain.startswith("-") else plain
         for wanted in (last, last.rpartition("/")[2]):
-            path = (self._folder / wanted).resolve()
+            path = (self._place / wanted).resolve()
             if path.is_relative_to(self._folder) and path.is_file():
                 return path
-        in_folder = {path.name.lower(): path for path in self._folder.iterdir()}
+        in_folder = {path.name.lower(): path for path in self._place.iterdir()}
         path = in_folder.get(last.rpartition("/")[2].lower())
         inside = path is not None and path.resolve().is_relative_to(self._folder)
         return path if path is not None and inside and path.is_file() else None

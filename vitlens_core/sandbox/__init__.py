@@ -4,7 +4,8 @@
 
 A child opens what it needs (a renderer, the readers), gives up its rights, and then takes file
 after file. It reads the folders that it was given and system libraries, and nothing else: no
-environment, no network, no other process, no file to write. It has limits on memory, time, output
+environment, no network, no other process, no file to write (for libraries that cannot do without,
+files in one folder of its own, `scratch`). It has limits on memory, time, output
 and open files, and ends with its parent. A child that crashes, stalls or overruns a limit is
 replaced; the file is refused with the reason.
 

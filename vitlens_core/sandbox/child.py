@@ -32,12 +32,14 @@ It raises an error of vitlens for a file that it refuses.
 def main(channel: Channel) -> None:
     """Open, give up rights, and answer until the parent closes the socket."""
     setup, _ = channel.receive()
-    devices = setup["devices"]
+    devices, scratch = setup["devices"], setup["scratch"]
+    if scratch is not None:
+        os.environ["TMPDIR"] = scratch
     module, _, name = setup["opener"].partition(":")
     opener = getattr(importlib.import_module(module), name)
     for other in setup["modules"]:
         importlib.import_module(other)
-    has_files = lock.restrict_files(setup["readable"], devices=devices)
+    has_files = lock.restrict_files(setup["readable"], devices=devices, scratch=scratch)
     try:
         handler: Handler = opener(setup["settings"])
     except ConfigError as error:
@@ -47,9 +49,11 @@ def main(channel: Channel) -> None:
     # Collecting later looks at what files made only: .5 ms instead of 100.
     gc.collect()
     gc.freeze()
-    limits.limit_memory(setup["memory_mb"])
-    opened_mb = limits.mapped_mb()
-    has_calls = lock.restrict_calls(devices=devices, files_are_restricted=has_files)
+    limits.limit_memory(setup["memory_mb"], devices=devices)
+    opened_mb = limits.used_mb(devices=devices)
+    has_calls = lock.restrict_calls(
+        devices=devices, scratch=scratch is not None, files_are_restricted=has_files
+    )
     channel.send({"files": has_files, "calls": has_calls})
     while True:
         try:
@@ -60,9 +64,9 @@ def main(channel: Channel) -> None:
         told, answered = _answer(handler, fields, arrays, setup["memory_mb"])
         del fields, arrays
         # What decoders leak is missing to the files that follow: the parent replaces the child.
-        if limits.mapped_mb() > opened_mb + _COLLECT_MB:
+        if limits.used_mb(devices=devices) > opened_mb + _COLLECT_MB:
             gc.collect()
-        told["grown_mb"] = limits.mapped_mb() - opened_mb
+        told["grown_mb"] = limits.used_mb(devices=devices) - opened_mb
         channel.send(told, **answered)
 
 

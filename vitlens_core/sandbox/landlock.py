@@ -15,6 +15,7 @@ _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _VERSION_FLAG = 1
 _PATH_BENEATH = 1
 _WRITE_FILE, _READ_FILE, _READ_DIR, _IOCTL = 1 << 1, 1 << 2, 1 << 3, 1 << 15
+_REMOVE_FILE, _MAKE_FILE, _TRUNCATE = 1 << 5, 1 << 8, 1 << 14
 # How many of the rights to files each version of the interface knows (from version 1).
 _RIGHTS_OF_VERSION = (13, 14, 15, 15, 16)
 _TCP_FROM, _TCP = 4, 0b11  # binding and connecting
@@ -41,8 +42,10 @@ def version() -> int:
     return max(0, _LIBC.syscall(_CREATE, none, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG)))
 
 
-def restrict_files(readable: Iterable[Path], devices: Iterable[Path] = ()) -> bool:
-    """Allow this process to read `readable` and to use `devices`, and no other file.
+def restrict_files(
+    readable: Iterable[Path], devices: Iterable[Path] = (), scratch: Path | None = None
+) -> bool:
+    """Allow this process to read `readable`, to use `devices` and to write in `scratch` alone.
 
     Returns:
         Whether the kernel does so; missing paths are skipped.
@@ -59,6 +62,9 @@ def restrict_files(readable: Iterable[Path], devices: Iterable[Path] = ()) -> bo
     try:
         for path in readable:
             _allow(ruleset, path, (_READ_FILE | _READ_DIR) & files)
+        if scratch is not None:
+            writes = _WRITE_FILE | _REMOVE_FILE | _MAKE_FILE | _TRUNCATE
+            _allow(ruleset, scratch, (_READ_FILE | _READ_DIR | writes) & files)
         for path in devices:
             _allow(ruleset, path, (_READ_FILE | _READ_DIR | _WRITE_FILE | _IOCTL) & files)
         # It takes no new privileges to be restricted for good.

@@ -62,22 +62,29 @@ def is_child() -> bool:
     return bool(_GIVEN_UP)
 
 
-def restrict_files(readable: list[str], *, devices: bool) -> bool:
-    """Keep this process to `readable`, its libraries and, if asked for, graphics devices."""
+def restrict_files(readable: list[str], *, devices: bool, scratch: str | None = None) -> bool:
+    """Keep this process to `readable`, its libraries and, if asked for, graphics devices.
+
+    Args:
+        scratch: a folder to write in, for libraries that cannot do without.
+    """
     folders = [Path(folder) for folder in (*readable, *_SYSTEM, *(_OF_DRIVERS * devices))]
     cards = [*map(Path, _DEVICES), *Path("/dev").glob("nvidia[0-9]*")] if devices else []
     _GIVEN_UP.append(True)
-    limits.limit_files()
+    limits.limit_files(has_scratch=scratch is not None)
     limits.drop_rights()
     # A thread that runs already would stay free, and could be made to open anything.
     is_alone = len(os.listdir("/proc/self/task")) == 1
-    return landlock.restrict_files([*folders, *_libraries()], cards) and is_alone
+    own = None if scratch is None else Path(scratch)
+    return landlock.restrict_files([*folders, *_libraries()], cards, own) and is_alone
 
 
-def restrict_calls(*, devices: bool, files_are_restricted: bool) -> bool:
+def restrict_calls(*, devices: bool, scratch: bool, files_are_restricted: bool) -> bool:
     """Keep this process to the system calls of a reader."""
     # Without Landlock the filter alone must keep files from being written.
-    return seccomp.restrict_calls(devices=devices and files_are_restricted)
+    return seccomp.restrict_calls(
+        devices=devices and files_are_restricted, scratch=scratch and files_are_restricted
+    )
 
 
 def _libraries() -> list[Path]:

@@ -111,6 +111,12 @@ CHECKED: dict[str, tuple[int, int]] = {
     "prlimit64": (302, 261),
     "tgkill": (234, 131),
 }
+# Allowed where there is a folder to write in; Landlock decides which.
+OF_SCRATCH: dict[str, tuple[int, int]] = {
+    "ftruncate": (77, 46),
+    "unlink": (87, -1),
+    "unlinkat": (263, 35),
+}
 # Their arguments lie in memory, which a filter cannot read; libraries fall back to older calls.
 UNKNOWN: dict[str, tuple[int, int]] = {"clone3": (435, 435), "openat2": (437, 437)}
 
@@ -150,19 +156,20 @@ def is_known() -> bool:
         return "Seccomp_filters:" in status.read()
 
 
-def restrict_calls(*, devices: bool) -> bool:
+def restrict_calls(*, devices: bool, scratch: bool = False) -> bool:
     """Restrict every thread of this process, for good.
 
     Args:
         devices: allow ioctl and opening for writing, as a GPU's driver needs; Landlock then
             decides which files.
+        scratch: allow opening for writing, and deleting; Landlock decides where.
 
     Returns:
         Whether the kernel does so.
     """
     if not is_known():
         return False
-    code = program(platform.machine(), os.getpid(), devices=devices)
+    code = program(platform.machine(), os.getpid(), devices=devices, scratch=scratch)
     lines = (_Instruction * len(code))(*(_Instruction(*line) for line in code))
     filled = _Program(len(code), lines)
     number = _SYSTEM_CALL[platform.machine()]
@@ -170,7 +177,7 @@ def restrict_calls(*, devices: bool) -> bool:
     return _LIBC.syscall(number, ctypes.c_uint(_SET_FILTER), flags, ctypes.byref(filled)) == 0
 
 
-def program(machine: str, pid: int, *, devices: bool) -> list[Instruction]:
+def program(machine: str, pid: int, *, devices: bool, scratch: bool = False) -> list[Instruction]:
     """Return the filter's instructions."""
     column, architecture = _ARCHITECTURES[machine]
     code: list[Instruction] = [
@@ -179,10 +186,11 @@ def program(machine: str, pid: int, *, devices: bool) -> list[Instruction]:
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER_AT),
     ]
-    for numbers in ALLOWED.values():
+    allowed = ALLOWED | OF_SCRATCH if scratch else ALLOWED
+    for numbers in allowed.values():
         code += _on(numbers[column], [(_RETURN, 0, 0, _ALLOW)])
     for name, numbers in CHECKED.items():
-        code += _on(numbers[column], _check(name, pid, devices=devices))
+        code += _on(numbers[column], _check(name, pid, devices, scratch))
     for numbers in UNKNOWN.values():
         code += _on(numbers[column], [(_RETURN, 0, 0, _ERRNO | errno.ENOSYS)])
     return [*code, (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
@@ -193,14 +201,16 @@ def _on(number: int, block: list[Instruction]) -> list[Instruction]:
     return [(_EQUAL, 0, len(block), number), *block] if number >= 0 else []
 
 
-def _check(name: str, pid: int, *, devices: bool) -> list[Instruction]:
+def _check(name: str, pid: int, devices: bool, scratch: bool) -> list[Instruction]:
     match name:
         case "clone":  # a thread, never a process
             return _if_bits(0, _CLONE_THREAD, then=_ALLOW, otherwise=_ERRNO | errno.EPERM)
-        case "open" | "openat" if not devices:
+        case "open" | "openat" if not devices and not scratch:
             flags = 1 if name == "open" else 2
             return _if_bits(flags, _WRITING, then=_ERRNO | errno.EACCES, otherwise=_ALLOW)
-        case "open" | "openat" | "ioctl" if devices:
+        case "open" | "openat":
+            return [(_RETURN, 0, 0, _ALLOW)]
+        case "ioctl" if devices:
             return [(_RETURN, 0, 0, _ALLOW)]
         case "ioctl":
             return _if_among(1, _PLAIN_IOCTLS, errno.ENOTTY)

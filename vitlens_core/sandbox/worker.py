@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import weakref
@@ -25,6 +24,7 @@ from vitlens_core import notes
 from vitlens_core.errors import BadSampleError, ConfigError
 from vitlens_core.sandbox.lock import protections
 from vitlens_core.sandbox.wire import TOLD, Channel, WireError
+from vitlens_core.scratch import Scratch
 
 LOG = logging.getLogger(__name__)
 _LEAKED = 0.25  # of the memory for a file: what a child may keep of those before
@@ -72,6 +72,7 @@ class Sandbox:
         settings: JSON-able.
         readable: folders that the child may read.
         devices: whether the child may use graphics devices.
+        scratch: whether the child may write files, in a folder of its own that is emptied with it.
         modules: modules to import while any file can be read; of a folder on the import path that
             is no folder of libraries, a child can read only the packages of these and its opener.
     """
@@ -84,6 +85,7 @@ class Sandbox:
         readable: Sequence[Path] = (),
         *,
         devices: bool = False,
+        scratch: bool = False,
         modules: Sequence[str] = (),
     ) -> None:
         self.limits = limits
@@ -96,8 +98,10 @@ class Sandbox:
             "memory_mb": limits.memory_mb,
             "processor_s": limits.time_s * limits.threads,
         }
+        self._needs_scratch = scratch
+        self._scratch: Scratch | None = None
         self._child: _Child | None = None
-        self._inbox: tempfile.TemporaryDirectory[str] | None = None
+        self._inbox: Scratch | None = None
         self._is_closed = False
 
     def __enter__(self) -> Self:
@@ -185,8 +189,8 @@ class Sandbox:
         """A folder of this user alone that the child may read."""
         if self._inbox is None:
             self._end_child()  # a running child cannot be given another folder
-            self._inbox = tempfile.TemporaryDirectory(prefix="vitlens-inbox-")
-        return Path(self._inbox.name)
+            self._inbox = Scratch("inbox")
+        return self._inbox.path
 
     def _running(self) -> "_Child":
         # GL drivers leak memory from object to object.
@@ -194,13 +198,20 @@ class Sandbox:
             self._end_child()
         if self._child is None:
             readable = [*self._readable, str(self.inbox)]
-            self._child = _Child({**self._setup, "readable": readable}, self.limits)
+            if self._needs_scratch:
+                self._scratch = Scratch("written")
+            scratch = None if self._scratch is None else str(self._scratch.path)
+            setup = {**self._setup, "readable": readable, "scratch": scratch}
+            self._child = _Child(setup, self.limits)
         return self._child
 
     def _end_child(self) -> None:
         child, self._child = self._child, None
         if child is not None:
             child.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
 
 
 class _Child:

@@ -60,7 +60,7 @@ def settings(workflow: Workflow, profile: str, overrides: tuple[str, ...]) -> It
     config = workflow.config(profile, overrides)
     layers = {
         "--set": merged(map(parse_override, overrides)),
-        f"profile {profile}": workflow.profiles[profile],
+        f"profile {profile}": workflow.all_profiles[profile],
         "workflow": {**workflow.base, "gates": workflow.gates},
     }
     for name, value in flatten(_content(config)):

@@ -21,6 +21,13 @@ from workflows.workplace import Workplace
 @click.argument("modality")
 @click.option("--axis", required=True, metavar="|".join(AXES), help="What to vary.")
 @click.option("--values", metavar="A,B,C", help="Values to try; by default the axis proposes some.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Trainings of each value; from 2 on, means with intervals over them.",
+)
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="Settings to vary.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change one setting.")
 @click.pass_obj
@@ -29,11 +36,12 @@ def command(
     modality: str,
     axis: str,
     values: str | None,
+    seeds: int,
     profile: str,
     overrides: tuple[str, ...],
 ) -> None:
     """Train and evaluate with one setting varied; no lens is registered."""
-    plan = sweeps.plan(load_workflow(modality), profile, overrides, axis, values)
+    plan = sweeps.plan(load_workflow(modality), profile, overrides, axis, values, seeds)
     workplace = workplace or Workplace.from_environment()
     log = workplace.home.logs() / f"{modality}-{axis}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with (

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,6 +22,7 @@ from pipelines.registry.server import MLFLOW_PORT, connect, experiment, fragment
 from pipelines.store.home import Home
 from pipelines.store.text import redacted
 from vitlens_core.errors import VitlensError
+from vitlens_core.scratch import Scratch
 from workflows.environment import CODE_LOCATION, dagster_folder
 from workflows.front import Front, serving
 from workflows.ports import require_free
@@ -65,7 +65,7 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
         signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         # A folder that only this user can enter: whoever opens a socket in it can start runs.
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vitlens-ui-")))
+        folder = stack.enter_context(Scratch("ui"))
         servers = {}
         for name, command in _commands(home, tracking, folder, mlflow="mlflow" in ports).items():
             servers[name] = stack.enter_context(running(home, name, command, folder))

@@ -27,8 +27,7 @@ def read_versions(registry: Registry, modalities: Sequence[str]) -> list[GaugeMe
     failed = _gauge("vitlens_newest_failed_gates", "Gates that the newest version failed.")
     champion = _gauge("vitlens_champion_version", "Number of the champion.")
     age = _gauge("vitlens_champion_created_seconds", "When the champion was registered [s].")
-    for modality in modalities:
-        found = registry.versions(modality)
+    for modality, found in registry.by_modality(modalities).items():
         versions.add_metric([modality], len(found))
         if found:
             newest.add_metric([modality], found[0].created_at.timestamp())

@@ -26,7 +26,21 @@ def read_runs(instance: dg.DagsterInstance, jobs: Sequence[str]) -> list[GaugeMe
         chosen = dg.RunsFilter(job_name=job, statuses=[dg.DagsterRunStatus.SUCCESS])
         for record in instance.get_run_records(chosen, limit=1):
             success.add_metric([job], record.end_time or 0)
-    return [count, success, _beats(instance)]
+    return [count, success, _stale(instance, jobs), _beats(instance)]
+
+
+def _stale(instance: dg.DagsterInstance, jobs: Sequence[str]) -> GaugeMetricFamily:
+    """Return whether a modality's champion is older than its schedule allows."""
+    family = GaugeMetricFamily(
+        "vitlens_champion_stale",
+        "Champion older than its schedule allows; of schedules that were looked at.",
+        labels=("workflow",),
+    )
+    keys = {dg.AssetKey([job, "champion"]): job for job in jobs}
+    for key, record in instance.get_freshness_state_records([*keys]).items():
+        is_stale = record.freshness_state.name == "FAIL"
+        family.add_metric([keys[key]], is_stale)
+    return family
 
 
 def _beats(instance: dg.DagsterInstance) -> GaugeMetricFamily:

@@ -85,7 +85,7 @@ def _mounted(path: Path, read: Any) -> Mounted:
 
 
 @lru_cache(maxsize=1)  # one file holds every object
-def _of_npy(path: Path, changed_ns: int) -> Mapping[str, Any]:
+def _of_npy(path: Path, changed_ns: int) -> Mapping[str, object]:
     array = read_npy(path)
     content = array.item() if array.shape == () else None
     if not isinstance(content, dict):
@@ -94,7 +94,7 @@ def _of_npy(path: Path, changed_ns: int) -> Mapping[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _of_h5(path: Path, changed_ns: int) -> Mapping[str, Any]:
+def _of_h5(path: Path, changed_ns: int) -> Mapping[str, object]:
     h5py = optional("h5py", extra="datasets")
     try:
         with h5py.File(path, "r") as file:
@@ -115,7 +115,7 @@ def _own(file: Any, name: str) -> np.ndarray:
     return found[()]
 
 
-def _labels(content: Mapping[str, Any], path: Path) -> list[int]:
+def _labels(content: Mapping[str, object], path: Path) -> list[int]:
     """The objects' labels; as many as there are clouds and colours."""
     if missing := {"xyz", "label"} - content.keys():
         raise InputError(f"{path}: {' and '.join(sorted(missing))} missing, found {list(content)}")

@@ -49,7 +49,7 @@ class JsonLinesLogger:
         message = f"{type(error).__name__}: {error}" if error else None
         self._append([{"event": "ended", "error": message, "at": time.time()}])
 
-    def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
+    def _append(self, lines: Sequence[Mapping[str, object]]) -> None:
         with self.path.open("a") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 

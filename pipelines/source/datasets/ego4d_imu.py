@@ -7,7 +7,6 @@ Promises  windows around a sentence, acceleration in m/s² and angular rate in r
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import string
@@ -20,6 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.source.base import Pair, SourceSettings
+from vitlens_core import caps
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities.base import Modality
 from vitlens_core.modalities.imu import at_400_hz
@@ -142,7 +142,7 @@ def said_of_wearer(sentence: str) -> str:
     return " ".join(said.split()).strip(string.punctuation + " ")
 
 
-def _moments(video: Any, where: str) -> list[tuple[float, tuple[str, ...]]]:
+def _moments(video: object, where: str) -> list[tuple[float, tuple[str, ...]]]:
     """Return the sentences on the wearer by time; those of one moment are together."""
     if not isinstance(video, dict):
         raise ConfigError(f"{where}: expected an object, found {type(video).__name__}")
@@ -157,7 +157,7 @@ def _moments(video: Any, where: str) -> list[tuple[float, tuple[str, ...]]]:
     return sorted(moments.items())
 
 
-def _second_and_sentence(entry: Any, where: str) -> tuple[float, str]:
+def _second_and_sentence(entry: object, where: str) -> tuple[float, str]:
     fields = entry if isinstance(entry, dict) else {}
     second, sentence = fields.get("timestamp_sec"), fields.get("narration_text")
     is_number = isinstance(second, int | float) and math.isfinite(second)
@@ -192,7 +192,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"source.root: no file {path}; {_FETCH}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = caps.parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}; {_FETCH}") from error
     if not isinstance(content, dict):

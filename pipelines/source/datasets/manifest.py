@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -19,9 +18,10 @@ from typing import Any, Literal, cast
 import numpy as np
 from pydantic import Field, ValidationError, validate_call
 
-from pipelines.source.base import Pair, SourceSettings, is_key, plain_key
-from pipelines.source.words import caption, word
+from pipelines.source.base import Pair, SourceSettings
+from pipelines.store.keys import is_key, plain_key
 from pipelines.store.splits import SPLITS, Split
+from pipelines.store.words import caption, word
 from vitlens_core import caps
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.base import Modality
@@ -45,6 +45,7 @@ COLUMNS = (
 _TOLD = 20  # most mistakes that a message lists
 _ROWS_AT_ONCE = 4096
 _BYTES_OF_A_CELL = 8
+_COLUMNS = 1000  # most columns of a table
 _WIDTHS = ""  # key for the numbers of cells of a bad row; no column can have this name
 
 Row = Mapping[str, Any]
@@ -99,7 +100,7 @@ class Manifest(SourceSettings):
         return read_with(modality, self.place(pair.signal), pair.reader_options)
 
 
-def read_with(modality: Modality, path: Path, options: Mapping[str, Any]) -> np.ndarray:
+def read_with(modality: Modality, path: Path, options: Mapping[str, object]) -> np.ndarray:
     """Call `modality.read(path, **options)` after checking the options against its signature.
 
     Raises:
@@ -187,11 +188,13 @@ def _parquet(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
 
 
 def _row(header: list[str], cells: list[str]) -> Row:
-    row: dict[str, Any] = dict(zip(header, cells, strict=False))
+    row: dict[str, object] = dict(zip(header, cells, strict=False))
     return row if len(cells) == len(header) else row | {_WIDTHS: (len(cells), len(header))}
 
 
 def _check_columns(columns: list[str], path: Path) -> None:
+    if len(columns) > _COLUMNS:
+        raise ConfigError(f"{path}: {len(columns):,} columns; expected up to {_COLUMNS:,}")
     takes = f"it takes {', '.join(COLUMNS)}, {TEACHER}<name> and {READING}<name>"
     if "signal" not in columns:
         raise ConfigError(f"{path}: no column signal, found {', '.join(columns)}; {takes}")
@@ -252,7 +255,7 @@ def _mistakes(row: Row, pair: Pair) -> list[str]:
     mistakes += [
         f"{path!r}: expected a path in the folder of the data"
         for path in pair.files
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
+        if "\0" in path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
     ]
     return mistakes
 
@@ -286,7 +289,7 @@ def _text(row: Row, name: str) -> str:
         return ""
 
 
-def _several(value: Any) -> tuple[str, ...]:
+def _several(value: object) -> tuple[str, ...]:
     parts = value.split(SEVERAL) if isinstance(value, str) else value
     parts = parts if isinstance(parts, list) else [parts]
     try:
@@ -295,16 +298,16 @@ def _several(value: Any) -> tuple[str, ...]:
         return ()
 
 
-def _is_stated(value: Any) -> bool:
+def _is_stated(value: object) -> bool:
     return value is not None and value != "" and value == value  # NaN is not equal to itself
 
 
-def _value(value: Any) -> Any:
+def _value(value: object) -> object:
     """Convert a CSV's cell to the number or truth value that it spells, if it spells one."""
     if not isinstance(value, str):
         return value
     try:
-        spelt = json.loads(value)
+        spelt = caps.parse_json(value)
     except ValueError:
         return value
     # `json` also reads NaN and Infinity; they stay texts.

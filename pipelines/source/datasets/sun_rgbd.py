@@ -12,7 +12,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from pipelines.source.base import Pair, SourceSettings, plain_key
+from pipelines.source.base import Pair, SourceSettings
+from pipelines.store.keys import plain_key
 from pipelines.store.splits import Split
 from vitlens_core import caps
 from vitlens_core.confinement import resolve_inside

@@ -7,10 +7,8 @@ Promises  no tar is searched again when a pair is read; a tar that is cut short 
 
 from __future__ import annotations
 
-import json
 import re
 import tarfile
-import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,15 +18,17 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from pipelines.source.base import Incomplete, Pair, SourceSettings, plain_key
+from pipelines.source.base import Incomplete, Pair, SourceSettings
 from pipelines.source.datasets.manifest import read_with
-from pipelines.source.words import caption, word
+from pipelines.store.keys import plain_key
 from pipelines.store.splits import Split
+from pipelines.store.words import caption, word
 from vitlens_core import caps
 from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities.base import Modality
 from vitlens_core.readers.pictures import read_rgb
+from vitlens_core.scratch import Scratch
 
 TEXT, CLASS, DETAILS = "txt", "cls", "json"
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")
@@ -135,10 +135,10 @@ class WebdatasetTars(SourceSettings):
         if self._inbox is not None:
             yield _copy_in(self._inbox, place)
             return
-        with tempfile.NamedTemporaryFile(suffix=f".{place[2]}") as file:
-            file.write(_content(self.place(tar), place))
-            file.flush()
-            yield Path(file.name)
+        with Scratch("tar") as folder:
+            file = folder / f"file.{place[2]}"
+            file.write_bytes(_content(self.place(tar), place))
+            yield file
 
     def _tars(self, folder: Path) -> dict[Path, Split | None]:
         tars: dict[Path, Split | None] = {}
@@ -204,7 +204,7 @@ class WebdatasetTars(SourceSettings):
             name=sample.name,
         )
 
-    def _label(self, sample: Sample, details: dict[str, Any], where: str) -> str | None:
+    def _label(self, sample: Sample, details: dict[str, object], where: str) -> str | None:
         stated = word(sample.texts.get(CLASS, "")) or _word(details, "label")
         if not stated.isdigit():
             return stated or None
@@ -216,9 +216,9 @@ class WebdatasetTars(SourceSettings):
         return self.classes[int(stated)]
 
 
-def _details(sample: Sample) -> dict[str, Any]:
+def _details(sample: Sample) -> dict[str, object]:
     try:
-        details = json.loads(sample.texts.get(DETAILS, "{}"))
+        details = caps.parse_json(sample.texts.get(DETAILS, "{}"))
     except ValueError as error:
         raise _BadSampleError(f"its .json is not JSON: {error}") from error
     if not isinstance(details, dict):
@@ -226,7 +226,7 @@ def _details(sample: Sample) -> dict[str, Any]:
     return details
 
 
-def _word(details: dict[str, Any], name: str) -> str:
+def _word(details: dict[str, object], name: str) -> str:
     try:
         return word(details.get(name))
     except ValueError as error:

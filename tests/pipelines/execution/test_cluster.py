@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import pkgutil
+import shutil
 import stat
 import subprocess
 import sys
@@ -152,20 +153,53 @@ def test_only_this_user_reads_the_token_and_the_sockets(local_ray: None) -> None
     assert sessions, "the sockets of Ray lie below the private folder"
 
 
-def test_the_folder_of_a_local_ray_goes_with_it() -> None:
-    """And a second Ray of one machine comes up beside the first; RAY_AUTH_MODE cannot open it."""
-    run = (
-        "import json, os; from pipelines.execution.cluster import connect\n"
-        "from pipelines.execution.runtime import Resources\n"
-        "connect(Resources(cpus=1, object_store_mb=80))\n"
-        "print(json.dumps([os.environ['RAY_AUTH_MODE'], os.environ['RAY_AUTH_TOKEN_PATH']]))\n"
-    )
+RUN = """
+import json, os, time
+from pipelines.execution.cluster import connect
+from pipelines.execution.runtime import Resources
+connect(Resources(cpus=1, object_store_mb=80))
+print(json.dumps([os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN_PATH"]]), flush=True)
+"""
+
+
+def started(script: str) -> subprocess.Popen[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     environment["RAY_AUTH_MODE"] = "disabled"
-    done = subprocess.run(
-        [sys.executable, "-c", run],
-        env=environment, capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    mode, token = json.loads(done.stdout.splitlines()[-1])
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def told(process: subprocess.Popen[str]) -> tuple[str, Path]:
+    """The mode and the folder of a Ray that another process has started."""
+    assert process.stdout is not None
+    mode, token = json.loads(process.stdout.readline())
+    return mode, Path(token).parent
+
+
+def test_the_folder_of_a_local_ray_goes_with_it() -> None:
+    """And a second Ray of one machine comes up beside the first; RAY_AUTH_MODE cannot open it."""
+    with started(RUN) as process:
+        mode, folder = told(process)
+        assert process.wait(120) == 0
     assert mode == "token"
-    assert not Path(token).parent.exists()
+    assert not folder.exists()
+
+
+def test_the_folder_of_a_killed_ray_is_swept_and_a_live_ones_is_kept() -> None:
+    with started(RUN + "time.sleep(600)") as killed, started(RUN + "time.sleep(600)") as live:
+        _, left = told(killed)
+        _, used = told(live)
+        killed.kill()
+        killed.wait()
+        assert left.is_dir()
+        with started(RUN) as third:
+            told(third)
+            assert not left.exists()
+            assert (used / "token").read_text()
+        live.kill()
+    shutil.rmtree(used, ignore_errors=True)

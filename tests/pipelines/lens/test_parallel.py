@@ -29,6 +29,7 @@ from tests.pipelines import synthetic, together
 
 TRAIN: dict[str, Any] = {"steps": 8, "batch_size": 6, "warmup_steps": 2, "learning_rate": 3e-3}
 TRAIN |= {"validate_every": 4, "checkpoint_every": 4, "precision": "fp32"}
+DROPPING: dict[str, Any] = {"token_dropout": 0.5, "drop_path": 0.4}
 BANK: dict[str, Any] = {"negatives": {"kind": "bank", "size": 9}}
 
 
@@ -73,7 +74,7 @@ def _assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tens
 # --- gradients ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("train", [{}, {"label_positives": True}, {"loss": "sigmoid"}])
+@pytest.mark.parametrize("train", [{}, {"label_positives": True}, {"loss": "sigmoid"}, DROPPING])
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 def test_two_workers_find_the_gradients_of_one_large_batch(
     job, pair: together.Pair, tmp_path: Path, sharding: str, train: dict[str, Any]
@@ -89,26 +90,66 @@ def test_two_workers_find_the_gradients_of_one_large_batch(
 
 
 @pytest.mark.parametrize(
-    ("workers", "sharding", "rows", "loss"),
+    ("workers", "sharding", "division", "train"),
     [
-        (1, "ddp", 4, "info_nce"),
-        (1, "ddp", 1, "info_nce"),
-        (1, "ddp", 4, "sigmoid"),
-        (2, "ddp", 2, "info_nce"),
-        (2, "fsdp", 2, "sigmoid"),
+        (1, "ddp", {"micro_batch": 4}, {}),
+        (1, "ddp", {"micro_batch": 1}, DROPPING),
+        (1, "ddp", {"accumulation": 3}, DROPPING),
+        (1, "ddp", {"micro_batch": 4}, {"loss": "sigmoid"}),
+        (2, "ddp", {"accumulation": 2}, {}),
+        (2, "fsdp", {"micro_batch": 2}, {"loss": "sigmoid"} | DROPPING),
     ],
 )
 def test_rows_taken_in_parts_leave_the_gradients_of_all(
-    job, pair: together.Pair, tmp_path: Path, workers: int, sharding: str, rows: int, loss: str
+    job,
+    pair: together.Pair,
+    tmp_path: Path,
+    workers: int,
+    sharding: str,
+    division: dict[str, int],
+    train: dict[str, Any],
 ) -> None:
     work = together.differentiate
-    expected = together.alone(work, job(**BANK, loss=loss), tmp_path)
-    parts = job({"sharding": sharding}, **BANK, loss=loss, micro_batch=rows)
+    expected = together.alone(work, job(**BANK, **train), tmp_path)
+    parts = job({"sharding": sharding, "train_workers": workers}, **BANK, **train, **division)
     for found in (
         [together.alone(work, parts, tmp_path)] if workers == 1 else pair(work, parts, tmp_path)
     ):
         assert found.losses == pytest.approx(expected.losses, abs=1e-5)
         _assert_close(found.gradients, expected.gradients)
+
+
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_in_bf16_two_workers_find_what_one_finds(
+    job, pair: together.Pair, tmp_path: Path, sharding: str
+) -> None:
+    """Frozen weights are stored or sent in bf16; sums of residuals and gradients are fp32.
+
+    Within 3 % of a tensor's largest entry: bf16 has 8 bits, and rows are summed in another order.
+    """
+    half = {"precision": "bf16"}
+    expected = together.alone(together.differentiate, job(**half), tmp_path)
+    exact = together.alone(together.differentiate, job(), tmp_path)
+    assert expected.losses != exact.losses
+    for found in pair(together.differentiate, job({"sharding": sharding}, **half), tmp_path):
+        assert found.losses == pytest.approx(expected.losses, abs=2e-2)
+        for name, tensor in expected.gradients.items():
+            assert found.gradients[name].dtype == torch.float32
+            largest = tensor.abs().max()
+            assert (found.gradients[name] - tensor).abs().max() <= 0.03 * largest, name
+
+
+def test_frozen_matrices_are_halved_and_what_is_computed_stays(job, tmp_path: Path) -> None:
+    """What autocast would cast in every pass, so that not a bit differs."""
+    trainer = Trainer(job(precision="bf16"), together.Together(tmp_path, 0, 1))
+    halved = {n for n, p in trainer.tower.named_parameters() if p.dtype == torch.bfloat16}
+    assert {n for n in halved if n.startswith("trunk.blocks")}
+    assert all(p.dtype == torch.float32 for p in trainer.parameters.values())
+    _, signals = next(trainer.batches())
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        found = trainer.tower(signals)
+        expected = trainer.tower.float()(signals)
+    assert torch.equal(found, expected)
 
 
 def test_one_worker_gathers_its_own_rows() -> None:
@@ -139,9 +180,12 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(job, tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
-def test_recomputed_activations_leave_the_same_gradients(job, tmp_path: Path) -> None:
-    expected = together.alone(together.differentiate, job(), tmp_path)
-    again = job({"activation_checkpointing": True})
+@pytest.mark.parametrize("train", [{}, DROPPING])
+def test_recomputed_activations_leave_the_same_gradients(
+    job, tmp_path: Path, train: dict[str, Any]
+) -> None:
+    expected = together.alone(together.differentiate, job(**train), tmp_path)
+    again = job({"activation_checkpointing": True}, **train)
     found = together.alone(together.differentiate, again, tmp_path)
     _assert_close(found.gradients, expected.gradients)
 
@@ -161,8 +205,8 @@ def test_compiled_blocks_leave_the_same_gradients(
     job, pair: together.Pair, tmp_path: Path, workers: int, more: dict[str, Any]
 ) -> None:
     work = together.differentiate
-    expected = together.alone(work, job(), tmp_path)
-    compiled = job({"compile": True, **more})
+    expected = together.alone(work, job(**DROPPING), tmp_path)
+    compiled = job({"compile": True, **more}, **DROPPING)
     if workers == 1:
         torch._dynamo.reset()
         counters.clear()

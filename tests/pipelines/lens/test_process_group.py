@@ -21,7 +21,7 @@ def test_workers_of_one_machine_open_no_port_to_others(local_ray: None, tmp_path
         run_config=RunConfig(name="two", storage_path=str(tmp_path)),
     )
     assert trainer.fit().error is None
-    assert not list(Path(tempfile.gettempdir()).glob("vitlens-group-*/store"))
+    assert not list(Path(tempfile.gettempdir()).glob("vitlens.group.*/store"))
 
 
 def _exchange() -> None:

@@ -1,11 +1,10 @@
-"""The training loop: schedule, optimizer, gradients over workers, and exact resuming.
+"""The training loop: what it records, and exact resuming.
 
 The loop runs in this process, as with `resources.train_workers: 0`.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,16 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from upath import UPath
 
 from pipelines.execution.logger import Point
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens.not_finite import LossError
-from pipelines.lens.optimizer import build_optimizer, learning_rate, trained_parameters
+from pipelines.lens.optimizer import learning_rate
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.training import Trainer, TrainJob
 from pipelines.lens.workers import InProcess, remove
@@ -85,44 +82,6 @@ def trainer(tmp_path: Path, told: list[Point], targets: Artifact, foundation: Ar
         return Trainer(TrainJob(tower, config, data, foundation), worker)
 
     return make
-
-
-# --- schedule and optimizer -----------------------------------------------------------------
-
-
-@given(steps=st.integers(1, 400), warmup=st.integers(0, 100))
-@settings(deadline=None, max_examples=40)
-def test_the_rate_rises_to_its_height_and_falls_to_nothing(steps: int, warmup: int) -> None:
-    config = TrainConfig(steps=steps, warmup_steps=warmup, learning_rate=2.0)
-    rates = [learning_rate(step, config) for step in range(steps)]
-    assert all(0 < rate <= 2 for rate in rates)
-    rising, falling = rates[:warmup], rates[warmup:]
-    assert all(one < other for one, other in itertools.pairwise(rising))
-    assert all(one > other for one, other in itertools.pairwise(falling))
-    if warmup < steps:
-        assert rates[warmup] == 2.0
-        assert learning_rate(steps, config) == pytest.approx(0, abs=1e-12)
-
-
-def test_the_rate_is_a_cosine_after_warm_up() -> None:
-    config = TrainConfig(steps=110, warmup_steps=10, learning_rate=1.0)
-    assert [learning_rate(step, config) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
-    assert learning_rate(60, config) == pytest.approx(0.5)
-    assert learning_rate(35, config) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
-
-
-def test_only_matrices_decay_and_only_what_is_trained_moves() -> None:
-    model = nn.ModuleDict(
-        {"a": nn.Linear(3, 2), "norm": nn.LayerNorm(2), "frozen": nn.Linear(3, 2)}
-    )
-    model["frozen"].requires_grad_(False)
-    trained = trained_parameters(model).values()
-    decayed, plain = build_optimizer(trained, TrainConfig(weight_decay=0.3)).param_groups
-    assert [id(p) for p in decayed["params"]] == [id(model["a"].weight)]
-    assert decayed["weight_decay"] == 0.3
-    norm = model["norm"]
-    assert {id(p) for p in plain["params"]} == {id(model["a"].bias), id(norm.weight), id(norm.bias)}
-    assert plain["weight_decay"] == 0.0
 
 
 # --- the loop -------------------------------------------------------------------------------
@@ -244,6 +203,11 @@ def test_a_loss_that_diverged_names_the_embeddings(trainer: Made) -> None:
         {"loss": "info-nce"},
         {"loss": {"kind": "sigmoid", "initial_scale": 0}},
         {"negatives": {"kind": "bank", "size": 0}},
+        {"schedule": "linear"},
+        {"rate_factors": {"text": 1}},
+        {"layer_decay": 0},
+        {"token_dropout": 1},
+        {"accumulation": 2, "micro_batch": 3},
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, Any]) -> None:

@@ -99,7 +99,7 @@ def test_a_file_of_another_size_is_set_aside_if_sizes_are_checked(
     record = next(r for r in mirror.records() if r.label == "chair")
     plans = UPath(tmp_path)
     write_plan(plans, "train-00000", [{**vars(record), "size_bytes": 7, "split": "train"}])
-    processor = ObjectFetcher(mirror, ObjectsConfig(check_size=check_size), plans)
+    processor = ObjectFetcher({"": mirror}, ObjectsConfig(check_size=check_size), plans)
     (fetched,) = processor.samples(objects.ShardTask("train-00000"))
     if check_size:
         assert isinstance(fetched, Quarantined)

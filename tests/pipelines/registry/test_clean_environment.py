@@ -70,7 +70,8 @@ def test_a_model_needs_its_own_requirements_and_nothing_else(home: Path, tmp_pat
     np.testing.assert_allclose(found[:2], expected, atol=1e-6)
     np.testing.assert_allclose(found[2], found[3], atol=0)  # a path and its bytes
     refused = done.stdout.strip().splitlines()[-1]
-    assert "point_cloud[1]: expected the bytes of a .glb" in refused
+    assert "point_cloud[1]: expected the bytes of a file whose format they tell" in refused
+    assert "found HTML (6 bytes)" in refused
     assert refused.count("InputError: point_cloud[1]") == 3
 
 

@@ -1,16 +1,19 @@
 """Promotion: who is champion, who made it so, and what happens when two try at once."""
 
+import json
 import multiprocessing
 from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipelines.registry import models, promotion
 from pipelines.registry.models import CHALLENGER, CHAMPION, PREVIOUS
 from tests.pipelines.finished_run import finished_run
 from tests.pipelines.registered import NAME, aliases, challenge, register
 from tests.pipelines.registry.racing import promote_often
+from tests.receivers import receiving
 from vitlens_core.errors import ConfigError
 
 
@@ -120,6 +123,43 @@ def test_a_move_that_was_killed_half_way_is_ended_by_the_next(
     promotion.rollback(home, NAME, "after the kill")
     moved = {"promote": 3, "rollback": 1}[move]
     assert models.aliases(client, NAME) == {CHAMPION: 2, PREVIOUS: moved, CHALLENGER: 3}
+
+
+def told(home: Path, url: str) -> None:
+    """Name a webhook that is told of the home's champions."""
+    (home / "secret").write_text("a-shared-secret")
+    hook = {"kind": "webhook", "url": url, "secret_file": str(home / "secret")}
+    (home / "notices.yaml").write_text(yaml.safe_dump([hook]))
+
+
+def test_every_change_of_champion_is_told_once_and_nothing_else(home: Path) -> None:
+    with receiving() as receiver:
+        told(home, receiver.url)
+        champions(home, 0.25, 0.5)
+        promotion.promote(home, NAME, 2, "it is champion already")
+        promotion.rollback(home, NAME, "worse in the field")
+    data = [json.loads(body)["data"] for _, body in receiver.taken]
+    assert [(each["action"], each["version"], each["before"]) for each in data] == [
+        ("promote", 1, None),
+        ("promote", 2, 1),
+        ("rollback", 1, 2),
+    ]
+    assert len({headers["webhook-id"] for headers, _ in receiver.taken}) == 3
+
+
+def test_a_receiver_that_is_away_does_not_stop_a_promotion(home: Path) -> None:
+    with receiving(500) as receiver:
+        told(home, receiver.url)
+        champions(home, 0.5)
+    assert aliases(home) == {1: ("champion",)}
+
+
+def test_wrong_settings_of_receivers_stop_a_promotion_before_it_moves_anything(home: Path) -> None:
+    (home / "notices.yaml").write_text("[{kind: pager}]")
+    with pytest.raises(ConfigError, match="unknown receiver"):
+        champions(home, 0.5)
+    assert aliases(home) == {1: ("challenger",)}
+    assert not promotion.history(home, NAME)
 
 
 def test_a_version_that_does_not_exist_is_refused(home: Path) -> None:

@@ -262,3 +262,17 @@ def test_a_large_matrix_keeps_the_classes_with_most_confusions() -> None:
 )
 def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
     assert duration(seconds).replace("\u00a0", " ") == said
+
+
+def test_objects_are_shown_as_they_were_read(tmp_path: Path, renders_artifact: Artifact) -> None:
+    """So that a person sees an object that lies on its side."""
+    artifacts = finished_run(tmp_path) | {"renders": renders_artifact}
+    page = Page(write(tmp_path, artifacts) / "report.html")
+    section = page.text.split("Objects as read")[1].split("</section>")[0]
+    names = [
+        json.loads(sample["json"])["name"]
+        for sample in renders_artifact.read(renders_artifact.shards("train")[0])
+    ]
+    assert names
+    assert section.count("data:image/webp") == min(8, len(names))
+    assert "objects.up" in section

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.source.base import GENERATED, Pair, SourceSettings, is_key, plain_key
+from pipelines.source.base import GENERATED, Pair, SourceSettings
+from pipelines.store.keys import is_key, plain_key
 
 ALLOWED = string.ascii_letters + string.digits + "-_"
 NAMES = st.text(st.sampled_from(ALLOWED) | st.characters(), max_size=8)

@@ -17,12 +17,13 @@ from pipelines.execution.runtime import Runtime
 from pipelines.shards.recorded import RecordedPairs
 from pipelines.shards.step import ShardsConfig, StoredSignal
 from pipelines.source import job as source
-from pipelines.source.base import LONGEST_KEY, Pair, is_key, plain_key
+from pipelines.source.base import Pair
 from pipelines.source.datasets.manifest import Manifest
 from pipelines.source.datasets.webdataset_tars import WebdatasetTars
 from pipelines.source.job import tasks_of_source
 from pipelines.source.reading import PairReader, Wanted
 from pipelines.store.artifacts import Quarantined
+from pipelines.store.keys import LONGEST_KEY, is_key, plain_key
 from tests.chaos.fuzzing import picture
 from tests.pipelines.service.test_decoding import bomb, slow_glb
 from tests.pipelines.shard_bytes import encode_shard

@@ -7,6 +7,7 @@ import platform
 import re
 import socket
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +37,15 @@ def port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["reader", "renderer"])
+_KINDS = {"reader": {}, "renderer": {"devices": True}, "writer": {"scratch": True}}
+
+
+@pytest.fixture(scope="module", params=list(_KINDS.values()), ids=list(_KINDS))
 def child(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     os.environ[SECRET] = "the secret"
     opener = "tests.vitlens_core.sandbox.handlers:open_attempts"
     try:
-        with Sandbox(opener, {}, devices=request.param) as sandbox:
+        with Sandbox(opener, {}, **request.param) as sandbox:
             sandbox.start()
             yield sandbox
     finally:
@@ -83,6 +87,16 @@ def test_a_child_can_do_what_decoders_need(tmp_path: Path) -> None:
         assert not list(sandbox.inbox.iterdir())
 
 
+def test_a_child_with_scratch_writes_there_and_it_is_emptied() -> None:
+    """And only files: no folder, no link."""
+    with Sandbox("tests.vitlens_core.sandbox.handlers:open_scratch", {}, scratch=True) as sandbox:
+        answer = sandbox.ask({}).fields
+        place = Path(answer["place"])
+        assert answer == {"place": str(place), "read": "written", "left": ["kept"], "refused": 2}
+        assert place.is_dir()
+    assert not place.exists()
+
+
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landlock, "version", lambda: 0)
     monkeypatch.setattr(platform, "machine", lambda: "s390x")
@@ -106,7 +120,8 @@ def test_numbers_of_system_calls_are_those_of_the_headers(
     lines = re.findall(rf"#define {prefix}(\w+) (\d+)", Path(header).read_text())
     known = {name: int(number) for name, number in lines}
     known.setdefault("newfstatat", known.get("fstatat", -1))
-    for name, numbers in (seccomp.ALLOWED | seccomp.CHECKED | seccomp.UNKNOWN).items():
+    lists = (seccomp.ALLOWED, seccomp.CHECKED, seccomp.UNKNOWN, seccomp.OF_SCRATCH)
+    for name, numbers in chain.from_iterable(one.items() for one in lists):
         assert numbers[column] == known.get(name, -1), name
 
 

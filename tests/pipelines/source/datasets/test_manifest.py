@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines.source.base import Pair, plain_key
+from pipelines.source.base import Pair
 from pipelines.source.datasets.manifest import Manifest, read_with
+from pipelines.store.keys import plain_key
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities import depth, imu, tactile
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from pipelines.source.base import plain_key
 from pipelines.source.datasets.sun_rgbd import CLASSES, SPLIT_FILE, SunRgbd
+from pipelines.store.keys import plain_key
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities import depth
 

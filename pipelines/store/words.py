@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
 
 # What pandas reads as missing, and writes if told so.
 _MISSING = frozenset(
@@ -38,7 +37,7 @@ _MISSING = frozenset(
 )
 
 
-def word(value: Any) -> str:
+def word(value: object) -> str:
     """Return the word or number of a cell as text; empty if it is missing.
 
     An integer is the same whether its column had holes (3.0) or not (3).
@@ -60,12 +59,12 @@ def word(value: Any) -> str:
     return text[:-2] if re.fullmatch(r"-?\d+\.0", text) else text
 
 
-def words(values: Iterable[Any]) -> tuple[str, ...]:
+def words(values: Iterable[object]) -> tuple[str, ...]:
     """Return the words of a list in their order, without missing ones (`ValueError`)."""
     return tuple(text for value in values if (text := word(value)))
 
 
-def caption(value: Any) -> str:
+def caption(value: object) -> str:
     """Return a caption as it is; empty if it is missing (`ValueError`: no text)."""
     if isinstance(value, str):
         text = value.strip()
