@@ -30,10 +30,10 @@ from pipelines.execution.runtime import Resources
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens import parallel
-from pipelines.lens.batches import Batch, Neighbours, TrainingBatches
+from pipelines.lens.batches import Batch, TrainingBatches
 from pipelines.lens.curves import validation_kind
 from pipelines.lens.mixing import mixed
-from pipelines.lens.neighbours import read_table
+from pipelines.lens.neighbours import Neighbours, read_table
 from pipelines.lens.not_finite import LossError, named
 from pipelines.lens.objective import Objective
 from pipelines.lens.optimizer import (
@@ -170,6 +170,7 @@ class Trainer:
             shuffle_buffer=self.config.shuffle_buffer,
             neighbours=self._neighbours(),
             share=self.config.share,
+            mirror_weights=self.config.mirror_weights,
         ).starting_at(self.step)
         on_cpu = self.device.type == "cpu"
         for step, batch in enumerate(read, start=self.step):

@@ -141,6 +141,7 @@ class RenderedPairs:
             licence=record.licence,
             creator=record.creator,
             captions=captions,
+            mirror=record.mirror,
             weights=weights,
         )
 
