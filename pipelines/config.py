@@ -7,11 +7,18 @@ Promises  a frozen `RunConfig`, or one `ConfigError` that lists every mistake wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from pipelines.benchmarks.step import BenchmarksConfig
 from pipelines.evaluation.step import EvaluationConfig
@@ -119,7 +126,7 @@ def load_run_config(
     known = modalities.load_lensed(modality)
     settings = merged([base, profile, *map(parse_override, overrides)])
     # In stages: a later check reads what an earlier one has found to be in order.
-    mistakes = [*_no_sections(settings), *_reserved(settings, base)]
+    mistakes = [*_no_sections(settings), *_reserved(settings, base), *_not_finite(settings)]
     if not mistakes:
         tokenizer = _section(_section(settings, "lens"), "tokenizer")
         mistakes += _mistakes(known.Signal, _section(settings, "signal"), ("signal",))
@@ -155,8 +162,9 @@ def parse_override(text: str) -> Settings:
         )
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {text!r}: its value is not YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        shown = f"{text[:200]!r}: its value is not YAML"
+        raise ConfigError(f"override {shown}: {str(error)[:500]}") from error
     for key in reversed(keys):
         parsed = {key: parsed}
     return parsed
@@ -165,6 +173,15 @@ def parse_override(text: str) -> Settings:
 def _section(settings: Mapping[str, object], key: str) -> Mapping[str, object]:
     value = settings.get(key, {})
     return value if isinstance(value, Mapping) else {}
+
+
+def _not_finite(settings: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    """List numbers that are NaN or infinite: comparisons with bounds let them pass, or none."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _not_finite(value, f"{place}{key}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield f"{place}{key}: expected a finite number, found {value}"
 
 
 def _no_sections(settings: Settings) -> Iterator[str]:
@@ -289,6 +306,10 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         config.lens.train.weights(config.teachers)
     except ConfigError as error:
         yield str(error)
+    for name in config.lens.train.mirror_weights:
+        if name not in config.objects.more:
+            mistake = unknown("mirror of objects.more", name, config.objects.more)
+            yield f"lens.train.mirror_weights: {mistake}"
     bounds = [gate for gate in config.gates.values() if isinstance(gate, Threshold)]
     measured = [bound.benchmark for bound in bounds if bound.benchmark]
     if config.benchmarks.roots or measured:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vitlens_core.errors import InputError
 
@@ -41,6 +42,18 @@ def read_text(path: Path, most: int, what: str, encoding: str = "utf-8") -> str:
     """Read a text of up to `most` bytes (`InputError`: longer; `UnicodeDecodeError`)."""
     with check_size(path, most, what).open("rb") as file:
         return file.read(most).decode(encoding)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse the JSON of a file or request that somebody else made.
+
+    Raises:
+        ValueError: it is no JSON, no UTF-8, or nested deeper than Python can follow.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its lists or objects are nested too deep") from error
 
 
 class Gunzipped(io.RawIOBase):

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from vitlens_core import caps
 from vitlens_core.errors import IntegrityError
 
 DIGESTS_FILE = "digests.json"
@@ -36,7 +37,9 @@ def check_digests(folder: Path, expected: str | None = None) -> str:
     """
     try:
         listed = (folder / DIGESTS_FILE).read_bytes()
-        stated = json.loads(listed)
+        stated = caps.parse_json(listed)
+        if not isinstance(stated, dict):
+            raise ValueError(f"expected an object, found {type(stated).__name__}")
     except (OSError, ValueError) as error:
         raise IntegrityError(f"{folder} has no readable {DIGESTS_FILE}: {error}") from error
     own = hashlib.sha256(listed).hexdigest()

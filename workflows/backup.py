@@ -17,10 +17,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from upath import UPath
 
 from pipelines.store.files import FileEntry, file_entry, write_atomic
@@ -39,6 +40,15 @@ class Backup(BaseModel):
 
     databases: dict[str, FileEntry] = Field(description="dump by the database's name")
     files: tuple[FileEntry, ...] = Field(description="files of models; `name` is their path")
+
+    @model_validator(mode="after")
+    def _lie_inside(self) -> Self:
+        names = [entry.name for entry in (*self.files, *self.databases.values())]
+        for name in (*names, *self.databases):
+            parts = PurePosixPath(name).parts
+            if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
+                raise ValueError(f"{name[:80]!r} would lie outside of the home")
+        return self
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,10 @@ def restore(places: Places, folder: Path) -> Backup:
     """
     if not (folder / STATED).exists():
         raise ConfigError(f"{folder} is no finished backup: expected {STATED} in it")
-    stated = Backup.model_validate_json((folder / STATED).read_text())
+    try:
+        stated = Backup.model_validate_json((folder / STATED).read_bytes())
+    except ValidationError as error:
+        raise IntegrityError(f"{folder / STATED} is damaged: {error}") from error
     _verify(folder, stated)
     by_name = {_name(url): url for url in places.urls}
     if places.urls and by_name.keys() != stated.databases.keys():
@@ -114,7 +127,7 @@ def restore(places: Places, folder: Path) -> Backup:
             f"the backup holds {', '.join(stated.databases)}, and {', '.join(by_name)} were given"
         )
     for file in stated.files:
-        target = places.files / file.name
+        target = places.files / file.name  # checked by `Backup`
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target, (folder / _FILES / file.name).read_bytes())
     for name, file in stated.databases.items():

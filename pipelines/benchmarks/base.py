@@ -10,7 +10,6 @@ data set *and* a protocol: ModelNet40 is two benchmarks.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from pipelines.source.base import Pair, SourceSettings
 from pipelines.source.reading import PairReader, Wanted
 from pipelines.store.artifacts import digest
 from pipelines.store.splits import Split
+from vitlens_core import caps
 from vitlens_core.errors import ConfigError
 
 Task = Literal["classification", "multilabel", "retrieval"]
@@ -134,7 +134,7 @@ def read_json(path: Path, *, holds: str) -> object:
         ConfigError: no such file, or no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return caps.parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"no file {path}; mount the folder that holds {holds}") from error
     except ValueError as error:

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ijson
 
 from vitlens_core import caps
 from vitlens_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
+
+_DEPTH = 1000
 
 
 def labels(path: Path) -> dict[str, str]:
@@ -45,7 +49,7 @@ def metadata(path: Path, uids: Collection[str]) -> dict[str, object]:
     """Return the annotations of a part for the `uids` in it (`ConfigError`: another format)."""
     with _in_format(path):
         with caps.Gunzipped(path, caps.PART_BYTES) as file:
-            annotations = json.loads(file.read())
+            annotations = caps.parse_json(file.read())
         if not isinstance(annotations, dict):
             raise ValueError("no JSON object")
         return {uid: annotations[uid] for uid in uids if uid in annotations}
@@ -53,10 +57,29 @@ def metadata(path: Path, uids: Collection[str]) -> dict[str, object]:
 
 def _members(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield the keys and values of a JSON object, one at a time."""
-    with _in_format(path), io.BufferedReader(caps.Gunzipped(path)) as file:
+    with _in_format(path), io.BufferedReader(_Flat(path)) as file:
         if not file.peek(1).startswith(b"{"):  # ijson yields nothing for other JSON, and no error
             raise ValueError("no JSON object")
         yield from ijson.kvitems(file, "")
+
+
+class _Flat(caps.Gunzipped):
+    """The content of a gzip file whose JSON is nested little: ijson's time grows with its square.
+
+    Raises:
+        ValueError (when read): more lists and objects are open than any annotation has.
+    """
+
+    _open = 0
+
+    def readinto(self, buffer: Buffer) -> int:
+        count = super().readinto(buffer)
+        read = bytes(memoryview(buffer)[:count])
+        # Brackets in texts count too, so that the bound is far above the depth of 3.
+        self._open += sum(map(read.count, (b"[", b"{"))) - sum(map(read.count, (b"]", b"}")))
+        if self._open > _DEPTH:
+            raise ValueError("its lists or objects are nested too deep")
+        return count
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipelines.execution.step import Step
+from vitlens_core import caps
 from vitlens_core.readers.placing import Up
 
 Layout = Literal["auto", "objaverse", "folder", "shapenet", "abo", "3d-future", "kicad"]
@@ -72,7 +72,7 @@ class Selection(BaseModel):
         try:
             text = Path(value).read_text(encoding="utf-8")
             if Path(value).suffix.lower() == ".json":
-                return _uids_of_json(json.loads(text))
+                return _uids_of_json(caps.parse_json(text))
         except (OSError, ValueError) as error:
             raise ValueError(f"no readable file of uids at {value}: {error}") from error
         return tuple(uid for line in text.splitlines() if (uid := line.partition("#")[0].strip()))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 FORMAT = "vitlens-model-1"
 CONTENTS, MODEL, REPORT = "contents.json", "model", "report"
 IMPORTED_TAG = "vitlens.imported"
+_FINGERPRINT = re.compile("[0-9a-f]{16,64}")  # it names folders, and stands in queries
 _LARGEST_CONTENTS = 64 * 1024**2  # bytes of contents.json; a package has some hundred files
 # Of the home that registered it; another home signs what it registers.
 _LOCAL_TAGS = ("mlflow.", "vitlens.gate", "vitlens.tier", "vitlens.signature", "vitlens.home")
@@ -97,10 +99,16 @@ def import_(home: Path, path: Path) -> ModelVersion:
     with Scratch("import") as scratch:
         contents = _extract(path, Path(scratch))
         client = models.connect(home)
+        from mlflow.exceptions import MlflowException  # late: MLflow takes seconds
+
         evaluation = contents.tags.get(EVALUATION_TAG, "")
         if known := models.registered(client, contents.name, evaluation):
             raise ConfigError(f"{path}: this evaluation is {contents.name} version {known} already")
-        version = _register(client, home, contents, Path(scratch))
+        digest = check_digests(Path(scratch) / MODEL)
+        try:
+            version = _register(client, home, contents, Path(scratch), digest)
+        except MlflowException as error:
+            raise ConfigError(f"{path}: the registry refuses what it states: {error}") from error
         writes.set_alias(client, contents.name, CHALLENGER, version)
         return models.get(client, contents.name, version)
 
@@ -161,10 +169,19 @@ def _read_contents(tar: tarfile.TarFile, path: Path) -> Contents:
     if contents.format != FORMAT:
         raise ConfigError(f"{path} has the format {contents.format!r}; expected {FORMAT!r}")
     for entry in contents.files:
-        parts = PurePosixPath(entry.name).parts
-        if parts[:1] not in ((MODEL,), (REPORT,)) or ".." in parts or "\\" in entry.name:
+        if not _is_placed(entry.name):
             raise ConfigError(f"{path}: {entry.name!r} would lie outside of {MODEL}/ and {REPORT}/")
+    if not _FINGERPRINT.fullmatch(contents.tags.get(EVALUATION_TAG, "")):
+        raise ConfigError(f"{path}: {CONTENTS} does not state the fingerprint of an evaluation")
     return contents
+
+
+def _is_placed(name: str) -> bool:
+    """Whether a file of an archive lies in `model/`, or right in `report/`."""
+    top, *rest = PurePosixPath(name).parts
+    if "\\" in name or "\0" in name or ".." in rest or not rest:
+        return False
+    return top == MODEL or (top == REPORT and len(rest) == 1)
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, entry: FileEntry) -> None:
@@ -179,7 +196,9 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, entry: Fil
         raise IntegrityError(f"{entry.name} differs from its SHA-256; fetch the archive again")
 
 
-def _register(client: MlflowClient, home: Path, contents: Contents, folder: Path) -> int:
+def _register(
+    client: MlflowClient, home: Path, contents: Contents, folder: Path, digest: str
+) -> int:
     experiment = models.experiment(client, home)
     origin = {IMPORTED_TAG: f"version {contents.version}; gates there: {contents.gates}"}
     run = client.create_run(
@@ -205,7 +224,6 @@ def _register(client: MlflowClient, home: Path, contents: Contents, folder: Path
         status = "FINISHED"
     finally:
         client.set_terminated(run.info.run_id, status)
-    digest = check_digests(folder / MODEL)
     tags = {**contents.tags, **origin}
     card = description(folder / MODEL / "artifacts" / CARD_FILE)
     writes.set_run_tag(client, run.info.run_id, NOTE_TAG, card)

@@ -64,7 +64,10 @@ consumers load:
 
 Each version has its card; `vitlens lineage {0}` says what it was made of."""
 _CLASSES_TAG = "vitlens.classes."
-_SOURCE = re.compile(r"models:/+(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
+_SOURCE = re.compile(
+    # No quotes, since names stand in MLflow's queries.
+    r"models:/+(?P<name>[^/@'\"`\\]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]{1,9}))"
+)
 
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 import re
 import shutil
 from pathlib import Path
@@ -23,7 +22,7 @@ from starlette.requests import Request
 from pipelines.service.config import Limits
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item, Question
-from vitlens_core import modalities
+from vitlens_core import caps, modalities
 
 _ENDING = re.compile(r"\.[a-z0-9]{1,8}")
 _JSON, _FORM = "application/json", "multipart/form-data"
@@ -126,8 +125,8 @@ def _set(body: dict[str, Any], field: str, value: Any, kind: type[Question]) -> 
 def _reader_options(value: Any) -> dict[str, Any]:
     expected = READER_OPTIONS
     try:
-        reader_options = json.loads(value)
-    except (TypeError, ValueError, RecursionError) as error:
+        reader_options = caps.parse_json(value)
+    except (TypeError, ValueError) as error:
         raise RefusedError(422, "body", f"field reader_options: {error}", expected) from error
     if not isinstance(reader_options, dict):
         raise RefusedError(

@@ -40,6 +40,7 @@ from upath import UPath
 
 from pipelines.store.artifacts import Store
 from pipelines.store.files import private_folder, storage_errors, write_atomic
+from vitlens_core.confinement import plain_name
 from vitlens_core.errors import ConfigError
 
 # SQLAlchemy ends a database's path at the first and decodes the second.
@@ -98,8 +99,12 @@ class Home:
         return self.root / "latest"
 
     def report_folder(self, evaluation: str) -> Path:
-        """Return the folder of the report of an evaluation, by its fingerprint."""
-        return self.root / "reports" / evaluation[:16]
+        """Return the folder of the report of an evaluation, by its fingerprint.
+
+        Raises:
+            InputError: it is no name of a folder; a tag of a registry may hold anything.
+        """
+        return self.root / "reports" / plain_name(evaluation[:16])
 
     @contextmanager
     def lock(self, what: str, waiting: Callable[[str], None] | None = None) -> Generator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
@@ -11,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from vitlens_core import caps
 from vitlens_core.api.encoders import (
     Encoder,
     SignalTower,
@@ -70,11 +70,11 @@ def _stated(folder: Path) -> Stated:
     config, stated = folder / CONFIG_FILE, Stated()
     # Many folders hold a config.json; it is ours only if the hub's weights lie beside it.
     if config.is_file() and (folder / PRETRAINED_FILE).is_file():
-        content = json.loads(config.read_text())
+        content = caps.parse_json(config.read_text())
     else:
         files = {"foundation": FOUNDATION_FILE, "calibration": CALIBRATION_FILE}
         content = {
-            name: json.loads((folder / file).read_text())
+            name: caps.parse_json((folder / file).read_text())
             for name, file in files.items()
             if (folder / file).is_file()
         }

@@ -6,7 +6,6 @@ Promises  only labels of the class list; a clip is in one split.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
@@ -94,7 +93,7 @@ def entries(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     if not path.is_file():
         raise ConfigError(f"source.root: no file {path}; name another list, or null for none")
     try:
-        content: object = json.loads(caps.read_text(path, caps.LIST_BYTES, "a list"))
+        content: object = caps.parse_json(caps.read_text(path, caps.LIST_BYTES, "a list"))
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
     listed = content.get("data") if isinstance(content, dict) else None

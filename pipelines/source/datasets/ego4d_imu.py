@@ -7,7 +7,6 @@ Promises  windows around a sentence, acceleration in m/s² and angular rate in r
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import string
@@ -20,6 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.source.base import Pair, SourceSettings
+from vitlens_core import caps
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities.base import Modality
 from vitlens_core.modalities.imu import at_400_hz
@@ -192,7 +192,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"source.root: no file {path}; {_FETCH}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = caps.parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}; {_FETCH}") from error
     if not isinstance(content, dict):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -46,6 +45,7 @@ COLUMNS = (
 _TOLD = 20  # most mistakes that a message lists
 _ROWS_AT_ONCE = 4096
 _BYTES_OF_A_CELL = 8
+_COLUMNS = 1000  # most columns of a table
 _WIDTHS = ""  # key for the numbers of cells of a bad row; no column can have this name
 
 Row = Mapping[str, Any]
@@ -193,6 +193,8 @@ def _row(header: list[str], cells: list[str]) -> Row:
 
 
 def _check_columns(columns: list[str], path: Path) -> None:
+    if len(columns) > _COLUMNS:
+        raise ConfigError(f"{path}: {len(columns):,} columns; expected up to {_COLUMNS:,}")
     takes = f"it takes {', '.join(COLUMNS)}, {TEACHER}<name> and {READING}<name>"
     if "signal" not in columns:
         raise ConfigError(f"{path}: no column signal, found {', '.join(columns)}; {takes}")
@@ -253,7 +255,7 @@ def _mistakes(row: Row, pair: Pair) -> list[str]:
     mistakes += [
         f"{path!r}: expected a path in the folder of the data"
         for path in pair.files
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
+        if "\0" in path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
     ]
     return mistakes
 
@@ -305,7 +307,7 @@ def _value(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        spelt = json.loads(value)
+        spelt = caps.parse_json(value)
     except ValueError:
         return value
     # `json` also reads NaN and Infinity; they stay texts.

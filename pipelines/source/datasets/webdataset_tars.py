@@ -7,7 +7,6 @@ Promises  no tar is searched again when a pair is read; a tar that is cut short 
 
 from __future__ import annotations
 
-import json
 import re
 import tarfile
 from collections.abc import Generator, Iterator
@@ -219,7 +218,7 @@ class WebdatasetTars(SourceSettings):
 
 def _details(sample: Sample) -> dict[str, object]:
     try:
-        details = json.loads(sample.texts.get(DETAILS, "{}"))
+        details = caps.parse_json(sample.texts.get(DETAILS, "{}"))
     except ValueError as error:
         raise _BadSampleError(f"its .json is not JSON: {error}") from error
     if not isinstance(details, dict):
