@@ -5,9 +5,11 @@
 # make integration the whole stack on loopback: a schedule's run through faults to a champion
 # make docs    builds the documentation into site/
 # make measure the structure of the code in figures; REV=263c4ac puts that revision beside it
+# make gpu     what wants to be seen on a GPU, in less than eight minutes; without one, in small
 # make audit   a bill of materials, whether every hash is there, and known vulnerabilities
 # make coverage the share of lines that the tests run, by package
-.PHONY: setup demo quick test nightly integration lint docs measure audit coverage bench lock clean
+.PHONY: setup demo quick test nightly integration lint docs measure audit coverage bench gpu lock \
+	clean
 
 BIN := .venv/bin
 # Else every process compiles whatever it imports, which is most of a short test.
@@ -63,6 +65,10 @@ coverage: setup
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks
+
+# Correctness against the CPU first, then figures: build/gpu/gpu.json and gpu.md.
+gpu: setup
+	$(BIN)/python -m tests.benchmarks.gpu
 
 # Resolves every dependency again; the constraints say which releases were tried together.
 lock:

@@ -12,7 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from pipelines.benchmarks.step import BenchmarksConfig
 from pipelines.evaluation.step import EvaluationConfig
@@ -300,6 +306,10 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         config.lens.train.weights(config.teachers)
     except ConfigError as error:
         yield str(error)
+    for name in config.lens.train.mirror_weights:
+        if name not in config.objects.more:
+            mistake = unknown("mirror of objects.more", name, config.objects.more)
+            yield f"lens.train.mirror_weights: {mistake}"
     bounds = [gate for gate in config.gates.values() if isinstance(gate, Threshold)]
     measured = [bound.benchmark for bound in bounds if bound.benchmark]
     if config.benchmarks.roots or measured:

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 # Registries on a database, runs of Dagster, exports, children that import torch: `make quick` goes
 # without these files, as it should take two minutes. By processor time of a whole run.
 SLOW_FILES = (
+    "benchmarks",
     "chaos",
     "docs/test_examples.py",
     "infra/test_kubernetes.py",

@@ -7,6 +7,7 @@
     signals/      what modalities share: checks, resampling, pictures, spectrograms
     models/       tokenizers, lenses, trunk, tower; the published towers
     foundation/   the frozen dual encoder that defines the embedding space
+    plugins/      lenses inside other models: ask, detect, imagine
     api/          load, encode, compare, fuse
     captions.py   losses/   metrics.py   checkpoint.py   export.py   precision.py   errors.py
 

@@ -16,10 +16,29 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager:
-    """Return the autocast context on `device`; `auto` takes bf16 only where it is native."""
-    native = _gpu_multiplies_bf16() if device.type == "cuda" else _cpu_multiplies_bf16()
-    enabled = precision == "bf16" or (precision == "auto" and native)
+    """Return the autocast context on `device`."""
+    enabled = takes_bf16(precision, device)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def takes_bf16(precision: Precision, device: torch.device) -> bool:
+    """Whether matrices are multiplied in bf16; `auto` takes it only where it is native."""
+    if precision != "auto":
+        return precision == "bf16"
+    return _gpu_multiplies_bf16() if device.type == "cuda" else _cpu_multiplies_bf16()
+
+
+def halve_frozen(module: torch.nn.Module) -> None:
+    """Store the frozen matrices of linear and attention layers in bf16, in place.
+
+    For a module that runs under `autocast` alone: it would cast them anew in every pass, to the
+    same numbers. Norms, biases and embeddings stay fp32, since they are not multiplied in bf16.
+    """
+    layers = (torch.nn.Linear, torch.nn.MultiheadAttention)
+    for layer in module.modules():
+        for parameter in layer.parameters(recurse=False) if isinstance(layer, layers) else ():
+            if not parameter.requires_grad and parameter.ndim == 2:
+                parameter.data = parameter.data.bfloat16()
 
 
 @contextmanager

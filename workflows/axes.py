@@ -244,8 +244,9 @@ def _efficiency(value: str, config: RunConfig) -> Overrides:
     if named is None:
         raise ValueError(value)
     trunk, share, seed = named[1], float(named[2]) / 100, int(named[3])
-    # Every block that is used, and what lies before them.
-    whole = ("unlock_first=99", "unlock_cls=true", "unlock_positions=true", "unlock_norm_pre=true")
+    # Every block that is used, and what lies before and after them.
+    tables = ("unlock_cls=true", "unlock_positions=true", "unlock_norm_pre=true")
+    whole = ("unlock_first=99", "unlock_last=1", *tables)  # the last one with the norm after it
     return (
         f"lens.train.share={share:g}",
         f"lens.train.seed={seed}",

@@ -89,10 +89,11 @@ def _ray_remarks(config: RunConfig) -> list[str]:
     resources = config.resources
     if not address:
         return []
-    if not resources.data_workers and not resources.train_workers:
+    pools = (resources.render_pool, resources.encode_pool, resources.train_pool)
+    if not any(pool.workers for pool in pools):
         return [
-            f"RAY_ADDRESS={address} is not used: resources.data_workers and train_workers are 0, "
-            "so that all steps run in this process"
+            f"RAY_ADDRESS={address} is not used: resources.render_workers, encode_workers and "
+            "train_workers are 0, so that all steps run in this process"
         ]
     require_ray_answer(address)
     return []

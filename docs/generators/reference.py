@@ -30,7 +30,7 @@ from pipelines.evaluation.result import (
     Recalls,
     Scores,
 )
-from pipelines.execution.bulk import ShardRecord
+from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.execution.step import Step
 from pipelines.flow import STEPS
 from pipelines.index.items import IndexInfo, IndexItem
@@ -47,7 +47,7 @@ from vitlens_core import modalities as known
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.kinds import OneOf
 from vitlens_core.modalities.base import LensedModality, Modality
-from vitlens_core.readers.formats import Format, names
+from vitlens_core.readers.formats import OBJECTS, Format, names
 
 # Filled in by the run: nobody sets them.
 _DERIVED = ("modality", "name")
@@ -145,11 +145,13 @@ def files() -> str:
     for modality in map(known.load, known.names()):
         for content in modality.takes:
             taken_by.setdefault(content, []).append(modality.name)
+    for content in OBJECTS:
+        taken_by.setdefault(content, []).append("objects of a mirror")
     rows = [
         (content.name, " ".join(f"`{e}`" for e in content.endings), ", ".join(by))
         for content, by in taken_by.items()
     ]
-    return table(("format", "usual endings", "modalities"), rows)
+    return table(("format", "usual endings", "taken by"), rows)
 
 
 def formats() -> str:

@@ -21,6 +21,8 @@ from vitlens_core.errors import VitlensError
 from vitlens_core.scratch import Scratch
 
 ADDRESS = "RAY_ADDRESS"
+# Set where nodes are added on demand: Ray's autoscaler tells nobody how many it may add.
+AUTOSCALED = "VITLENS_AUTOSCALED"
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -55,15 +57,24 @@ def connect(resources: Resources) -> None:
     """Join the cluster at `RAY_ADDRESS`, or start a local Ray of `resources.cpus` CPUs.
 
     Raises:
+        ConfigError: `resources` take more than there is, where no nodes are added on demand.
         VitlensError: the local Ray is open to others.
     """
     import ray.data  # late, here and below: it takes seconds, and settings are checked without it
 
-    if ray.is_initialized():
-        return
+    if not ray.is_initialized():
+        _start(resources)
+    if AUTOSCALED not in os.environ:
+        resources.require(ray.cluster_resources(), "this machine" if is_local() else "the cluster")
+
+
+def _start(resources: Resources) -> None:
+    import ray.data
+
     _set_absent(_QUIET)
     local = _local(resources) if is_local() else {}
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+    # A cluster's nodes keep their logs; a local Ray's workers share this terminal.
+    ray.init(log_to_driver=not local, logging_level=logging.ERROR, **local)
     if local:
         _require_closed()
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -6,7 +6,7 @@ Nothing here enters a fingerprint: a laptop and a cluster make the same artifact
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -26,6 +26,28 @@ from rich.progress import (
 from pipelines.execution.logger import TrainingLogger
 from pipelines.store.artifacts import Store
 from pipelines.store.home import Home
+from vitlens_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Workers of one kind.
+
+    Attributes:
+        name: `render`, `encode` or `train`.
+        cpus, gpus: what each of them takes.
+    """
+
+    name: str
+    workers: int
+    # A pool as large as the CPU count would starve Ray Data's own tasks and deadlock.
+    cpus: float = 0.5
+    gpus: float = 0.0
+
+    @property
+    def all_gpus(self) -> float:
+        """GPUs of all of them together."""
+        return self.workers * self.gpus
 
 
 class Resources(BaseModel):
@@ -37,10 +59,22 @@ class Resources(BaseModel):
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="CPUs of a local Ray"
     )
     object_store_mb: int = Field(512, ge=80, description="shared memory of a local Ray [MB]")
-    data_workers: int = Field(
-        2, ge=0, description="actors that render, pack or encode; 0: work in this process"
+    render_workers: int = Field(
+        2, ge=0, description="actors that fetch, render or pack, on CPUs; 0: in this process"
+    )
+    encode_workers: int = Field(
+        2, ge=0, description="actors that hold towers and encode; 0: in this process"
+    )
+    encode_gpus: float = Field(
+        0,
+        ge=0,
+        description="GPUs of one encoding worker, and of evaluation and benchmarks; such as 0.5 "
+        "for two that share one",
     )
     train_workers: int = Field(1, ge=0, description="Ray Train workers; 0: train in this process")
+    train_gpus: Literal[0, 1] = Field(
+        0, description="whole GPUs of one training worker: two of them cannot share one"
+    )
     min_train_workers: int | None = Field(
         None, ge=1, description="fewest workers to go on with when nodes are lost; unset: wait"
     )
@@ -51,7 +85,6 @@ class Resources(BaseModel):
         False, description="recompute activations in the backward pass instead of storing them"
     )
     compile: bool = Field(False, description="torch.compile the tower; needs a C++ compiler")
-    gpus_per_worker: float = Field(0, ge=0, description="GPUs of an encoding or training worker")
     threads_per_train_worker: int | None = Field(
         None, ge=1, description="torch threads; unset: the machine's cores divided by its workers"
     )
@@ -62,7 +95,49 @@ class Resources(BaseModel):
     @property
     def device(self) -> Literal["cuda", "cpu"]:
         """The device of an encoding worker's towers."""
-        return "cuda" if self.gpus_per_worker else "cpu"
+        return "cuda" if self.encode_gpus else "cpu"
+
+    @property
+    def render_pool(self) -> Pool:
+        """The workers of a bulk step that needs CPUs only."""
+        return Pool("render", self.render_workers)
+
+    @property
+    def encode_pool(self) -> Pool:
+        """The workers of a bulk step whose workers hold towers."""
+        return Pool("encode", self.encode_workers, gpus=self.encode_gpus)
+
+    @property
+    def train_pool(self) -> Pool:
+        """The fewest workers that a training goes on with."""
+        fewest = self.range_of_train_workers
+        count = fewest if isinstance(fewest, int) else fewest[0]
+        return Pool("train", count, cpus=1.0, gpus=self.train_gpus)
+
+    def require(self, available: Mapping[str, float], where: str) -> None:
+        """Compare what the workers take with what Ray has or may add.
+
+        Steps run one after the other, so each pool is compared by itself.
+
+        Args:
+            available: `CPU` and `GPU`.
+            where: whose resources these are, for the message.
+
+        Raises:
+            ConfigError: a pool takes more; Ray would wait for it without an end.
+        """
+        lacking = [
+            f"resources.{pool.name}_workers={pool.workers} take {taken:g} {kind}s "
+            f"({each:g} each), {where} has {available.get(kind, 0):g}"
+            for pool in (self.render_pool, self.encode_pool, self.train_pool)
+            for kind, each in (("CPU", pool.cpus), ("GPU", pool.gpus))
+            if (taken := each * pool.workers) > available.get(kind, 0)
+        ]
+        if lacking:
+            raise ConfigError(
+                "\n".join(lacking) + "\nlower the number of workers, or set encode_gpus and "
+                "train_gpus to 0 to work on CPUs"
+            )
 
     def threads(self, workers_here: int = 1) -> int:
         """Return the torch threads of one of a machine's training workers."""

@@ -20,6 +20,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from pipelines.execution.logs import where
+from pipelines.execution.remote import has_own_node, run_as_task
 from pipelines.execution.runtime import Runtime
 from pipelines.store.artifacts import Artifact, Build, FinishedStore
 from pipelines.store.files import storage_errors
@@ -38,7 +39,8 @@ class Step:
         version: part of the fingerprint; raise it when the same settings and inputs begin to
             give other bytes.
         description: a sentence, as people see it in Dagster and in the docs.
-        made_by: what does the work.
+        made_by: what does the work; a step of `torch` alone runs as a Ray task where there are
+            workers that hold towers on GPUs or on a cluster.
         reads: what it reads, in words.
         writes: file or pattern → what it contains.
         promises: what is true of every artifact of this step.
@@ -104,4 +106,6 @@ class Step:
         with where(step=self.name), storage_errors(), ExitStack() as stack:
             if not (is_shared or only_looks):
                 stack.enter_context(alone(runtime.home.root, self.name, runtime.say))
+            if self.made_by == "torch" and has_own_node(runtime.resources):
+                return run_as_task(runtime, job.run, settings, read)
             return job.run(runtime, *settings, **read, **only_piece)

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import save as save_safetensors
 from upath import UPath
 
-from pipelines.execution.bulk import ShardTask, read_record, tasks_of, write_shards
+from pipelines.execution.bulk import write_shards
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardTask, read_record, tasks_of
 from pipelines.foundation.step import FoundationConfig
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Build
@@ -66,10 +67,10 @@ class Features:
 class FeatureEncoder:
     """Frozen features of one shard's views and captions, before any projection."""
 
-    def __init__(self, config: FoundationConfig, shards: Artifact) -> None:
+    def __init__(self, config: FoundationConfig, shards: Artifact, device: str = "cpu") -> None:
         foundation = load_foundation(config.spec, config.embed_dim, config.image_size_px)
         assert isinstance(foundation, LitFoundation)
-        self.foundation = foundation
+        self.foundation = foundation.to(device)
         self.background = config.background
         self.shards = shards
 
@@ -82,8 +83,8 @@ class FeatureEncoder:
             texts = self.foundation.text_features(list(captions))
             yield {
                 "__key__": sample["__key__"],
-                "image_features.npy": encode_array(images.numpy()),
-                "text_features.npy": encode_array(texts.numpy()),
+                "image_features.npy": encode_array(images.cpu().numpy()),
+                "text_features.npy": encode_array(texts.cpu().numpy()),
             }
 
 
@@ -95,7 +96,8 @@ def _fit(
     shards: Artifact,
 ) -> list[FileEntry]:
     tasks = _fitted_on(shards)
-    records = write_shards(runtime, build, tasks, partial(FeatureEncoder, config, shards))
+    encoder = partial(FeatureEncoder, config, shards, runtime.resources.device)
+    records = write_shards(runtime, build, tasks, encoder, encodes=True)
     images, texts, sample_ids = _read_features(build.folder, tasks)
     settings = config.fit
     with runtime.progress("fit", settings.steps, "steps") as bar:

@@ -36,7 +36,7 @@ class FoundationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spec: str = Field(DEFAULT_SPEC, description="open_clip:… or lit:…")
+    spec: str = Field(DEFAULT_SPEC, description="open_clip:…, lit:… or hf:…")
     embed_dim: int | None = Field(None, ge=1, description="width of a `lit` space")
     image_size_px: int | None = Field(None, ge=28, description="image side of a `lit` trunk")
     background: int = Field(255, ge=0, le=255, description="grey level behind a view")
@@ -64,8 +64,8 @@ STEP = Step(
     inputs=("shards",),
     optional_inputs=("shared",),
     made_by="Ray Data",
-    reads="a spec (`open_clip:…` or `lit:…`). A `lit` foundation also reads the training shards, "
-    "on whose frozen features its two projections are fitted. A workflow that shares the "
+    reads="a spec (`open_clip:…`, `lit:…` or `hf:…`). A `lit` foundation also reads the training "
+    "shards, on whose frozen features its two projections are fitted. A workflow that shares the "
     "foundation of another reads nothing. With lenses that teach, the foundation is theirs",
     writes={
         "foundation.json": "spec, widths, digest, logit scale, background, the modality of each "

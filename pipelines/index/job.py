@@ -16,8 +16,9 @@ from PIL import Image
 from upath import UPath
 
 from pipelines.evaluation.embedding import embed, unit
-from pipelines.execution.bulk import ShardTask, tasks_of, write_shards
+from pipelines.execution.bulk import write_shards
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardTask, tasks_of
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation, open_lens
 from pipelines.index.items import (
@@ -71,7 +72,7 @@ def run(
     device = runtime.resources.device
     processor = partial(IndexBuilder, config, shards, targets, foundation, lens, device)
     tasks = tasks_of(targets)
-    records = write_shards(runtime, build, tasks, processor, needs_gpu=True)
+    records = write_shards(runtime, build, tasks, processor, encodes=True)
     tars = [build.folder / record.file.name for record in records]
     width = read_info(foundation).embed_dim
     with runtime.progress(STEP.name, len(tars), "graphs of shards") as bar:

@@ -12,8 +12,7 @@ Axes: B rows of one worker, V views, C captions, E embedding.
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice
 
@@ -21,21 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.execution.bulk import read_record
-from pipelines.lens.shard_table import (
-    RowBuffer,
-    SamplePlace,
-    TrainingShard,
-    TrainingShardReader,
-    missing_target,
-)
+from pipelines.execution.shard_tasks import read_records
+from pipelines.lens.draws import MirrorShares
+from pipelines.lens.neighbours import Neighbours
+from pipelines.lens.shard_table import RowBuffer, SamplePlace, TrainingShard, missing_target
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import targets_file
 from pipelines.targets.stored import as_floats
 from vitlens_core.errors import ConfigError, IntegrityError
 
-_MOST_LANES = 64
-_MOST_OPEN = 64  # shards that neighbours were read from last
+_MOST_LANES = 4096  # at least as many as workers: those that share a lane each read its shards
 _SHARDS_PER_LANE = 8  # with fewer, lanes would have unequal shares of the samples
 
 
@@ -71,6 +65,7 @@ class TrainingBatches:
         shuffle_buffer: int = 1024,
         neighbours: Neighbours | None = None,
         share: float = 1.0,
+        mirror_weights: Mapping[str, float] | None = None,
     ) -> None:
         """`batch_size` is that of all workers; a remainder of its division is left out.
 
@@ -79,13 +74,14 @@ class TrainingBatches:
             share: of the samples of every shard that are read, its first ones. Shards are ordered
                 by the hash of the keys, so that these are a draw, and those of a smaller share are
                 among those of a larger one.
+            mirror_weights: how often samples of a mirror are drawn, where those of others have 1.
 
         Raises:
             ConfigError: nothing is trained on, or the groups do not divide over the workers.
         """
         shards = targets.shards("train")
         names = [path.name.removesuffix(".tar") for path in shards]
-        whole = [read_record(targets.folder, name).samples for name in names]
+        whole = [record.samples for record in read_records(targets.folder, names)]
         self.sizes = [max(min(size, 1), round(share * size)) for size in whole]
         wanted = [signal, *map(targets_file, kinds)]
         self.shards = [
@@ -109,6 +105,7 @@ class TrainingBatches:
             )
         self.rows = range(rank * size, (rank + 1) * size)
         self.seed = seed
+        self.mirror_shares = MirrorShares(mirror_weights or {}, seed)
         self.shuffle_buffer = shuffle_buffer
 
     def starting_at(self, step: int) -> Iterator[Batch]:
@@ -132,70 +129,29 @@ class TrainingBatches:
             order = list(range(len(self.shards)))
             random.Random(f"{self.seed}/{epoch}").shuffle(order)  # noqa: S311
             of_lane = order[lane :: self.lanes]
-            size = sum(self.sizes[index] for index in of_lane)
+            size = self._size(of_lane, epoch)
             if skip >= size:
                 skip -= size
                 continue
             rng = random.Random(f"{self.seed}/{epoch}/{lane}")  # noqa: S311
-            stream = (
-                SamplePlace(shard, number)
-                for index in of_lane
-                for shard in [self.shards[index].opened()]
-                for number in range(self.sizes[index])
-            )
+            stream = self._stream(of_lane, epoch)
             yield from islice(_mixed(stream, self.shuffle_buffer, rng), skip, None)
             skip = 0
 
+    def _size(self, shards: Sequence[int], epoch: int) -> int:
+        """Count the samples that some shards give in an epoch."""
+        if not self.mirror_shares:
+            return sum(self.sizes[index] for index in shards)
+        return sum(1 for _ in self._stream(shards, epoch))
 
-class Neighbours:
-    """Joins each sample with some of its nearest neighbours.
-
-    A shard that neighbours come from stays open for a while; with a store elsewhere its tar is
-    copied, so shards on the machine's own disks suit this.
-    """
-
-    def __init__(self, table: np.ndarray, group: int) -> None:
-        """`table` [N, K] is that of `neighbours`."""
-        self.table, self.group = table, group
-        self._open: OrderedDict[int, TrainingShardReader] = OrderedDict()
-
-    def joined(
-        self, places: Sequence[SamplePlace], shards: Sequence[TrainingShard], seeds: Sequence[str]
-    ) -> list[SamplePlace]:
-        """Return each place followed by `group` - 1 of its neighbours' places.
-
-        Args:
-            seeds: one of each place; it decides which of its neighbours are drawn.
-
-        Raises:
-            IntegrityError: the table was made of other shards.
-        """
-        starts = np.cumsum([0, *(shard.size for shard in shards)])
-        if starts[-1] != len(self.table):
-            raise IntegrityError(
-                f"the table of neighbours has {len(self.table)} samples, the shards {starts[-1]}; "
-                "remove the checkpoints of this training and start it again"
-            )
-        numbers = {id(shard): number for number, shard in enumerate(shards)}
-        whole = []
-        for place, seed in zip(places, seeds, strict=True):
-            row = int(starts[numbers[id(place.shard.source)]]) + place.number
-            rng = random.Random(f"{seed}/neighbours")  # noqa: S311
-            drawn = rng.sample(range(self.table.shape[1]), self.group - 1)
-            whole.append(place)
-            for sample in self.table[row, drawn]:
-                number = int(np.searchsorted(starts, sample, side="right")) - 1
-                whole.append(
-                    SamplePlace(self._opened(number, shards), int(sample - starts[number]))
-                )
-        return whole
-
-    def _opened(self, number: int, shards: Sequence[TrainingShard]) -> TrainingShardReader:
-        reader = self._open.pop(number, None) or shards[number].opened()
-        self._open[number] = reader
-        if len(self._open) > _MOST_OPEN:
-            self._open.popitem(last=False)
-        return reader
+    def _stream(self, shards: Sequence[int], epoch: int) -> Iterator[SamplePlace]:
+        for index in shards:
+            shard = self.shards[index].opened()
+            for number in range(self.sizes[index]):
+                if not self.mirror_shares or self.mirror_shares.keeps(
+                    shard.table.mirrors[number], shard.table.keys[number], epoch
+                ):
+                    yield SamplePlace(shard, number)
 
 
 def lane_count(shards: int, batch_size: int) -> int:

@@ -1,4 +1,4 @@
-"""draws: draws one of a sample's targets, evenly or by the weights that its data set states."""
+"""draws: draws one of a sample's targets, and whether a sample comes in an epoch, by weights."""
 
 from __future__ import annotations
 
@@ -40,3 +40,24 @@ def weights_of(infos: Sequence[SampleInfo], kinds: Sequence[str]) -> Mapping[str
         for kind, weights in found.items():
             weights.append(info.weights.get(kind, ()))
     return found
+
+
+class MirrorShares:
+    """The share of epochs in which samples of a mirror come, from weights.
+
+    The samples with the largest weight come in every epoch; mirrors without a weight have 1.
+    """
+
+    def __init__(self, weights: Mapping[str, float], seed: int) -> None:
+        most = max([1.0, *weights.values()])
+        self._shares = {name: weight / most for name, weight in weights.items()}
+        self._of_others = 1 / most
+        self._seed = seed
+
+    def __bool__(self) -> bool:
+        return bool(self._shares)
+
+    def keeps(self, mirror: str, key: str, epoch: int) -> bool:
+        """Draw whether a sample comes in an epoch; the same whoever asks."""
+        share = self._shares.get(mirror, self._of_others)
+        return random.Random(f"{self._seed}/{epoch}/{key}").random() < share  # noqa: S311

@@ -13,6 +13,9 @@ Axes: N samples, K neighbours, E embedding.
 
 from __future__ import annotations
 
+import random
+from collections import OrderedDict
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -22,14 +25,71 @@ from torch import Tensor
 from upath import UPath
 
 from pipelines.lens.settings import HardNegatives
-from pipelines.lens.shard_table import read_targets
+from pipelines.lens.shard_table import (
+    SamplePlace,
+    TrainingShard,
+    TrainingShardReader,
+    read_targets,
+)
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import decode_array, encode_array, targets_file
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import ConfigError, IntegrityError
 
 TABLE_FILE = "neighbours.npy"
+_MOST_OPEN = 64  # shards that neighbours were read from last
 _TILE_ROWS, _TILE_COLUMNS = 1024, 65_536  # 268 MB of similarities at a time
+
+
+class Neighbours:
+    """Joins each sample with some of its nearest neighbours.
+
+    A shard that neighbours come from stays open for a while; with a store elsewhere its tar is
+    copied, so shards on the machine's own disks suit this.
+    """
+
+    def __init__(self, table: np.ndarray, group: int) -> None:
+        """`table` [N, K] is that of `neighbours`."""
+        self.table, self.group = table, group
+        self._open: OrderedDict[int, TrainingShardReader] = OrderedDict()
+
+    def joined(
+        self, places: Sequence[SamplePlace], shards: Sequence[TrainingShard], seeds: Sequence[str]
+    ) -> list[SamplePlace]:
+        """Return each place followed by `group` - 1 of its neighbours' places.
+
+        Args:
+            seeds: one of each place; it decides which of its neighbours are drawn.
+
+        Raises:
+            IntegrityError: the table was made of other shards.
+        """
+        starts = np.cumsum([0, *(shard.size for shard in shards)])
+        if starts[-1] != len(self.table):
+            raise IntegrityError(
+                f"the table of neighbours has {len(self.table)} samples, the shards {starts[-1]}; "
+                "remove the checkpoints of this training and start it again"
+            )
+        numbers = {id(shard): number for number, shard in enumerate(shards)}
+        whole = []
+        for place, seed in zip(places, seeds, strict=True):
+            row = int(starts[numbers[id(place.shard.source)]]) + place.number
+            rng = random.Random(f"{seed}/neighbours")  # noqa: S311
+            drawn = rng.sample(range(self.table.shape[1]), self.group - 1)
+            whole.append(place)
+            for sample in self.table[row, drawn]:
+                number = int(np.searchsorted(starts, sample, side="right")) - 1
+                whole.append(
+                    SamplePlace(self._opened(number, shards), int(sample - starts[number]))
+                )
+        return whole
+
+    def _opened(self, number: int, shards: Sequence[TrainingShard]) -> TrainingShardReader:
+        reader = self._open.pop(number, None) or shards[number].opened()
+        self._open[number] = reader
+        if len(self._open) > _MOST_OPEN:
+            self._open.popitem(last=False)
+        return reader
 
 
 def write_table(

@@ -5,15 +5,20 @@ Axes: B rows of a worker, W · B those of all workers, E embedding.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from pipelines.lens.batches import Batch
+from pipelines.lens.chunked_loss import in_chunks
 from pipelines.lens.negatives.base import BatchRows, NegativeSampler
 from pipelines.lens.not_finite import LossError, diagnose
-from pipelines.lens.parallel import gather_rows
+from pipelines.lens.parallel import gather_rows, mean_over_workers, shared
 from pipelines.lens.settings import TrainConfig
 from vitlens_core.losses.base import Pairs
+
+_COMPARED = 1024  # rows of the validation split compared with all at a time
 
 
 class Objective:
@@ -21,8 +26,8 @@ class Objective:
 
     Attributes:
         weights: weight of each kind of target that is trained against.
-        parameters: the loss's own parameters, by name. They are whole on every worker and so is
-            their gradient, since every worker computes the loss of all workers' rows.
+        parameters: the loss's own parameters, by name. They are whole on every worker, and so is
+            their gradient (`parallel.shared`).
     """
 
     def __init__(
@@ -40,13 +45,20 @@ class Objective:
         self.parameters = {name: nn.Parameter(t.to(device)) for name, t in initial.items()}
 
     def losses(self, embeddings: Tensor, batch: Batch, log_scale: Tensor) -> dict[str, Tensor]:
-        """Return the loss against each kind of target, over the batch of all workers.
+        """Return the loss against each kind of target of this worker's rows, among all workers'.
+
+        The mean over workers is the loss of the batch of all workers.
 
         Args:
             embeddings: those of this worker's rows [B, E].
         """
-        device = embeddings.device
+        device, own_rows = embeddings.device, len(embeddings)
         embeddings = gather_rows(embeddings)
+        # A worker alone asks for all rows: it then computes one product for both directions.
+        is_alone = len(embeddings) == own_rows
+        rows = None if is_alone else slice(batch.rows.start, batch.rows.stop)
+        log_scale = shared(log_scale)
+        parameters = {name: shared(parameter) for name, parameter in self.parameters.items()}
         sample_ids = gather_rows(batch.sample_ids.to(device))
         label_ids = gather_rows(batch.label_ids.to(device))
         of_positives = sample_ids if self.may_repeat else None
@@ -57,28 +69,34 @@ class Objective:
             targets = gather_rows(batch.targets[kind].to(device))
             negatives = None
             if self.sampler:
-                rows = BatchRows(kind, targets, sample_ids, label_ids, self.label_positives)
-                negatives = self.sampler.sample(rows)
-            pairs = Pairs(embeddings, targets, of_positives, negatives)
-            losses[kind] = self.loss(pairs, log_scale, self.parameters)
+                asked = rows or slice(None)
+                own = BatchRows(
+                    kind, targets[asked], sample_ids[asked], label_ids[asked], self.label_positives
+                )
+                negatives = self.sampler.sample(own)
+            pairs = Pairs(embeddings, targets, of_positives, negatives, rows)
+            losses[kind] = in_chunks(self.loss, pairs, log_scale, parameters)
             if not self.loss.takes_scale:  # workers wait for a gradient of every parameter
                 losses[kind] = losses[kind] + 0 * log_scale
         return losses
 
-    def total(
-        self, losses: dict[str, Tensor], embeddings: Tensor, batch: Batch, step: int
-    ) -> Tensor:
-        """Return the weighted sum.
+    def differentiate(
+        self, embeddings: Tensor, batch: Batch, log_scale: Tensor, step: int
+    ) -> dict[str, float]:
+        """Compute the gradient of the weighted sum, and return the losses over all workers' rows.
 
         Raises:
             LossError: the sum is not finite; the message names the samples.
         """
-        loss = torch.stack([self.weights[kind] * value for kind, value in losses.items()]).sum()
-        if not torch.isfinite(loss):
-            raise LossError(
-                f"the loss is {loss.item()} at step {step}: {diagnose(embeddings, batch)}"
-            )
-        return loss
+        losses = self.losses(embeddings, batch, log_scale)
+        # On the device first: each number that is read here would stop a GPU once more.
+        of_all = mean_over_workers(torch.stack([*losses.values()])).tolist()
+        values = dict(zip(losses, of_all, strict=True))
+        total = self.figures(values)["loss"]
+        if not math.isfinite(total):
+            raise LossError(f"the loss is {total} at step {step}: {diagnose(embeddings, batch)}")
+        torch.stack([self.weights[kind] * value for kind, value in losses.items()]).sum().backward()
+        return values
 
     def figures(self, losses: dict[str, float]) -> dict[str, float]:
         """Return the figures of a step for the curves."""
@@ -88,7 +106,8 @@ class Objective:
     @torch.no_grad()
     def validate(self, embeddings: Tensor, targets: Tensor, log_scale: Tensor) -> dict[str, float]:
         """Return loss and R@1 of embeddings against targets of one kind, both [N, E]."""
-        loss = self.loss(Pairs(embeddings, targets), log_scale, self.parameters)
+        loss = in_chunks(self.loss, Pairs(embeddings, targets), log_scale, self.parameters)
         # Compared by value: samples of one class may share a text, and any of them is right.
-        hits = (targets[(embeddings @ targets.T).argmax(1)] == targets).all(1)
+        nearest = torch.cat([(part @ targets.T).argmax(1) for part in embeddings.split(_COMPARED)])
+        hits = (targets[nearest] == targets).all(1)
         return {"loss": loss.item(), "r1": hits.float().mean().item()}

@@ -19,6 +19,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.nn.functional import all_gather
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
@@ -26,22 +27,32 @@ from pipelines.execution.runtime import Resources
 from pipelines.lens import state_files
 from vitlens_core.models.lens import PerceiverLens
 from vitlens_core.models.tower import Tower
+from vitlens_core.precision import halve_frozen
 
 
-def parallelize(tower: Tower, resources: Resources) -> nn.Module:
-    """Prepare the tower for this worker: compile, wrap or shard it, in place where possible."""
+def parallelize(tower: Tower, resources: Resources, *, bf16: bool = False) -> nn.Module:
+    """Prepare the tower for this worker: compile, wrap or shard it, in place where possible.
+
+    Args:
+        bf16: whether the tower runs under an autocast to bf16.
+    """
+    # FSDP sends parameters as they are stored, so that frozen ones travel in half the bytes. Its
+    # own policy would also send the norms in bf16, and those of the CPU refuse such weights.
+    if bf16:
+        halve_frozen(tower)
     for block in _blocks(tower):
         if resources.compile:  # blocks are alike, so one compilation serves all of them
             block.forward = torch.compile(block.forward)
         # Around the compiled forward: compiling around a checkpoint silently compiled nothing.
         if resources.activation_checkpointing:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-    if _world_size() == 1:
+    is_sharded = resources.sharding == "fsdp" and dist.is_initialized()
+    if _world_size() == 1 and not is_sharded:
         return tower
     device = tower.log_scale.device
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(tower)
-    if resources.sharding == "fsdp":
+    if is_sharded:
         mesh = init_device_mesh(device.type, (_world_size(),))
         for block in _blocks(tower):
             fully_shard(block, mesh=mesh)
@@ -67,25 +78,59 @@ def clip_gradients(parameters: Iterable[nn.Parameter], largest: float | None) ->
     Returns the norm before.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    squares = [_whole(g.norm().square()) for g in gradients]
-    norm = torch.stack(squares).sum().sqrt()
+    shards = [g.to_local() for g in gradients if isinstance(g, DTensor)]
+    whole = [g for g in gradients if not isinstance(g, DTensor)]
+    # All tensors in one call, and one exchange: one by one, hundreds of small kernels would queue.
+    square = get_total_norm(shards, foreach=True).square()
+    if shards:
+        dist.all_reduce(square)
+    norm = (square + get_total_norm(whole, foreach=True).square()).sqrt()
     if largest is not None:
         factor = (largest / (norm + 1e-6)).clamp(max=1.0)
-        for gradient in gradients:
-            gradient.mul_(factor)
+        torch._foreach_mul_(shards + whole, factor)
     return norm.item()
 
 
 def gather_rows(tensor: Tensor) -> Tensor:
     """Gather the rows of all workers in rank order [workers·B, …], differentiably.
 
-    Every worker then computes the same global loss. The backward pass of the gather sums over
-    workers, and DDP's averaging divides by their number; so gradients equal those of one large
-    batch. A single worker gets its tensor back.
+    Every worker then computes the loss of its own rows against all. The backward pass of the gather
+    sums over workers, and DDP's averaging divides by their number; so gradients equal those of one
+    large batch. A single worker gets its tensor back.
     """
     if _world_size() == 1:
         return tensor
     return torch.cat(all_gather(tensor.contiguous()), dim=0)
+
+
+def shared(parameter: Tensor) -> Tensor:
+    """Return a parameter that all workers hold whole, whose gradient is the mean over workers.
+
+    Every worker computes the loss of its own rows, hence a part of this gradient only, and FSDP
+    leaves such parameters alone.
+    """
+    return parameter if _world_size() == 1 else _Shared.apply(parameter)
+
+
+def mean_over_workers(values: Tensor) -> Tensor:
+    """Return the mean of every worker's values, without a gradient; all workers must call it."""
+    values = values.detach().clone()
+    if _world_size() > 1:
+        dist.all_reduce(values)
+        values /= _world_size()
+    return values
+
+
+class _Shared(torch.autograd.Function):
+    """The identity, whose backward pass averages over workers."""
+
+    @staticmethod
+    def forward(ctx: Any, parameter: Tensor) -> Tensor:
+        return parameter.view_as(parameter)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+        return mean_over_workers(slopes[0])
 
 
 def gather_objects(own: list[Any]) -> list[Any]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    model_validator,
+)
 
 from pipelines.lens.negatives.base import AnySampling
 from pipelines.targets.step import kind_of_teacher
@@ -152,6 +159,11 @@ class TrainConfig(BaseModel):
     share: float = Field(
         1.0, gt=0, le=1, description="share of the training samples that are trained on, in (0, 1]"
     )
+    mirror_weights: dict[str, PositiveFloat] = Field(
+        {},
+        description="how often samples of further mirrors (objects.more) are drawn, by name, where "
+        "those of the first have 1; the most frequent are drawn once an epoch",
+    )
     seed: int = Field(0, description="seed of weights, drawn targets and augmentation")
 
     @model_validator(mode="after")
@@ -162,6 +174,11 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 f"batch_size {self.batch_size} does not divide into groups of "
                 f"{self.hard_negatives.group} (hard_negatives.group)"
+            )
+        if self.hard_negatives and (self.share < 1 or self.mirror_weights):
+            raise ValueError(
+                "hard_negatives draw neighbours from all training samples, whatever share and "
+                "mirror_weights leave out; state one or the other"
             )
         return self
 

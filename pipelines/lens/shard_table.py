@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import sys
 from array import array
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class ShardTable:
     label_ids: array[int]
     arrays: dict[str, ArrayPlaces]
     weights: Mapping[str, DrawWeights]
+    mirrors: list[str]
 
     def drawn(self, kind: str, number: int, count: int, rng: random.Random) -> int:
         """Draw one of the `count` targets of a kind of sample `number`."""
@@ -81,6 +83,7 @@ class TrainingShard:
                 array("q", map(stable_id, labels)),
                 {name: tar.array_places(name) for name in self._wanted},
                 weights_of(infos, OF_FOUNDATION),
+                [sys.intern(info.mirror) for info in infos],
             )
         return self._table
 

@@ -25,7 +25,7 @@ class LensConfig(BaseModel):
 
 STEP = Step(
     name="lens",
-    version=5,
+    version=6,
     description="The trained tokenizer and lens.",
     inputs=("targets", "foundation"),
     made_by="Ray Train",

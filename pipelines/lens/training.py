@@ -30,10 +30,10 @@ from pipelines.execution.runtime import Resources
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens import parallel
-from pipelines.lens.batches import Batch, Neighbours, TrainingBatches
+from pipelines.lens.batches import Batch, TrainingBatches
 from pipelines.lens.curves import validation_kind
 from pipelines.lens.mixing import mixed
-from pipelines.lens.neighbours import read_table
+from pipelines.lens.neighbours import Neighbours, read_table
 from pipelines.lens.not_finite import LossError, named
 from pipelines.lens.objective import Objective
 from pipelines.lens.optimizer import (
@@ -52,7 +52,8 @@ from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.dropping import Dropping
 from vitlens_core.models.tower import build_tower
 from vitlens_core.models.tower_settings import TowerSettings
-from vitlens_core.precision import autocast
+from vitlens_core.precision import autocast, takes_bf16
+from vitlens_core.row_generator import RowGenerator
 from vitlens_core.scratch import Scratch
 
 Entries = Sequence[Mapping[str, float]]  # of a curve
@@ -119,7 +120,8 @@ class Trainer:
         self.objective = self._build_objective()
         self.validation = self._validation_split()
         self._start_scale()
-        self.model = parallel.parallelize(self.tower, job.resources)
+        bf16 = takes_bf16(job.train.precision, self.device)
+        self.model = parallel.parallelize(self.tower, job.resources, bf16=bf16)
         # After sharding, which replaces the tower's parameters.
         of_tower = trained_parameters(self.tower)
         of_loss = {f"loss.{name}": p for name, p in self.objective.parameters.items()}
@@ -153,7 +155,10 @@ class Trainer:
                     self._checkpoint(last=last)
 
     def batches(self) -> Iterator[tuple[Batch, Tensor]]:
-        """Yield this worker's batches from the present step on, with the prepared signals."""
+        """Yield this worker's batches from the present step on, with its signals.
+
+        They are prepared on a CPU, and as they are stored on a GPU.
+        """
         read = TrainingBatches(
             self.job.targets,
             self.signal_file,
@@ -165,11 +170,13 @@ class Trainer:
             shuffle_buffer=self.config.shuffle_buffer,
             neighbours=self._neighbours(),
             share=self.config.share,
+            mirror_weights=self.config.mirror_weights,
         ).starting_at(self.step)
+        on_cpu = self.device.type == "cpu"
         for step, batch in enumerate(read, start=self.step):
             batch = mixed(batch, self.config, self.tokenizer, step)
-            signals = self._prepare_signals(batch, step)
-            yield batch, signals.pin_memory() if self.device.type == "cuda" else signals
+            # On a GPU they are prepared there: in this thread 64 clouds took longer than a step.
+            yield batch, self._prepare(batch, step) if on_cpu else batch.signals.pin_memory()
 
     def _neighbours(self) -> Neighbours | None:
         settings, path = self.config.hard_negatives, self.job.neighbours
@@ -204,11 +211,12 @@ class Trainer:
         is embedded again and differentiated by itself. Accumulating over parts would show each
         part only its own negatives.
         """
-        signals = signals.to(self.device, non_blocking=True)
+        if self.device.type != "cpu":
+            signals = self._prepare(batch, self.step, signals)
         parts = signals.split(self.rows_per_forward)
         if len(parts) == 1:
             embeddings = self._embed(signals, self._dropping(batch.rows))
-            return self._differentiate(embeddings, batch, self.tower.log_scale)
+            return self.objective.differentiate(embeddings, batch, self.tower.log_scale, self.step)
         size = len(parts[0])
         # The same rows in both passes lose the same.
         lost = [self._dropping(batch.rows[i : i + size]) for i in range(0, len(batch.rows), size)]
@@ -216,7 +224,7 @@ class Trainer:
             embeddings = torch.cat(list(map(self._embed, parts, lost)))
         embeddings.requires_grad_()
         log_scale = self.tower.log_scale.detach().requires_grad_()
-        losses = self._differentiate(embeddings, batch, log_scale)
+        losses = self.objective.differentiate(embeddings, batch, log_scale, self.step)
         assert embeddings.grad is not None
         for number, (part, of_part, slope) in enumerate(
             zip(parts, lost, embeddings.grad.split(size), strict=True), start=1
@@ -229,14 +237,6 @@ class Trainer:
                 surrogate = surrogate + self.tower.log_scale * log_scale.grad
             surrogate.backward()
         return losses
-
-    def _differentiate(
-        self, embeddings: Tensor, batch: Batch, log_scale: Tensor
-    ) -> dict[str, float]:
-        """Compute the gradient of the objective, and return its losses."""
-        losses = self.objective.losses(embeddings, batch, log_scale)
-        self.objective.total(losses, embeddings, batch, self.step).backward()
-        return {kind: value.item() for kind, value in losses.items()}
 
     def _embed(self, signals: Tensor, dropping: Dropping | None = None) -> Tensor:
         with autocast(self.config.precision, self.device):
@@ -252,17 +252,15 @@ class Trainer:
             torch.tensor(seeds, device=self.device), config.token_dropout, config.drop_path
         )
 
-    def _prepare_signals(self, batch: Batch, step: int) -> Tensor:
-        """Prepare stored signals for the tower at a step."""
+    def _prepare(self, batch: Batch, step: int, stored: Tensor | None = None) -> Tensor:
+        """Prepare signals for the tower at a step, on this worker's device."""
+        stored = batch.signals if stored is None else stored
+        stored = stored.to(self.device, non_blocking=True)
         if not self.config.augmentation:
-            return self.tokenizer.prepare(batch.signals, self.signal)
-        # A seed per row: the variant is the same on whichever worker the row is.
-        variants = []
-        for row, stored in zip(batch.rows, batch.signals.split(1), strict=True):
-            seed = stable_id(f"{self.config.seed}/{step}/{row}") & 0x7FFFFFFFFFFFFFFF
-            generator = torch.Generator().manual_seed(seed)
-            variants.append(self.tokenizer.augment(stored, self.signal, generator))
-        return torch.cat(variants)
+            return self.tokenizer.prepare(stored, self.signal)
+        # By the row's number among all workers': its variant is the same wherever the row is.
+        generator = RowGenerator.of(f"{self.config.seed}/{step}", batch.rows, self.device)
+        return self.tokenizer.augment(stored, self.signal, generator)
 
     def _start_scale(self) -> None:
         """Set the scale to the loss's initial value, or to the fixed temperature."""

@@ -38,7 +38,8 @@ from vitlens_core.errors import VitlensError
 from vitlens_core.scratch import Scratch
 
 logger = logging.getLogger(__name__)
-FAILURES: int = 3  # most losses of workers or nodes between two checkpoints
+FAILURES: int = 3  # most losses of workers between two checkpoints
+_NODES_LOST = 30  # most pre-empted nodes between two checkpoints: they are nobody's failure
 
 
 def fit(job: TrainJob, folder: UPath, report: Report) -> AbstractContextManager[Path | None]:
@@ -55,7 +56,7 @@ def fit(job: TrainJob, folder: UPath, report: Report) -> AbstractContextManager[
     resources = job.resources
     if resources.train_workers:
         return _fit_with_ray(job, folder, report)
-    worker = InProcess(folder, report, on_gpu=resources.gpus_per_worker > 0)
+    worker = InProcess(folder, report, on_gpu=resources.train_gpus > 0)
     threads = torch.get_num_threads()
     torch.set_num_threads(resources.threads())
     try:
@@ -163,11 +164,11 @@ def _fit_with_ray(
 ) -> AbstractContextManager[Path | None]:
     resources = job.resources
     connect(resources)
-    gpus = resources.gpus_per_worker
+    gpus = resources.train_gpus
     scaling = ScalingConfig(
         num_workers=resources.range_of_train_workers,
-        use_gpu=gpus > 0,
-        resources_per_worker={"CPU": 1.0, "GPU": gpus} if gpus > 0 else {"CPU": 1.0},
+        use_gpu=bool(gpus),
+        resources_per_worker={"CPU": 1.0, "GPU": gpus} if gpus else {"CPU": 1.0},
     )
     home = folder.parent
     run = RunConfig(
@@ -179,7 +180,7 @@ def _fit_with_ray(
     )
     with _relayed(report) as progress:
         loop = {"job": job, "progress": progress}
-        result, kept = None, -1
+        result, kept, taken = None, -1, 0
         while result is None:
             trainer = ray.train.torch.TorchTrainer(
                 _train_worker,
@@ -195,12 +196,20 @@ def _fit_with_ray(
                 # starts again as long as there was a new checkpoint since the last failure.
                 before, kept = kept, ray.get(progress.kept_step.remote())
                 cause = original_error(error)
-                if isinstance(cause, VitlensError) or kept <= before:
+                taken = 0 if kept > before else taken + _was_preempted(error)
+                goes_on = kept > before or (_was_preempted(error) and taken < _NODES_LOST)
+                if isinstance(cause, VitlensError) or not goes_on:
                     raise cause from error
                 logger.warning("training goes on at step %d after failures: %s", kept, cause)
         if reason := ray.get(progress.read_reason.remote()):
             raise LossError(reason)
     return _opened(result.checkpoint)
+
+
+def _was_preempted(error: TrainingFailedError) -> bool:
+    """Whether all lost workers were lost with their nodes, which were taken away."""
+    lost = list((getattr(error, "worker_failures", None) or {}).values())
+    return bool(lost) and all(getattr(each, "preempted", False) for each in lost)
 
 
 def _arrow(folder: UPath) -> PyFileSystem:

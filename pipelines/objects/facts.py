@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pipelines.objects.layouts import Found
@@ -60,10 +60,10 @@ class FactTable:
             raise ConfigError(f"{path}: expected a row per object, found none")
 
     def of(self, found: Found) -> Facts:
-        """Return the facts of an object, which the table names by uid, path, or path without
-        ending."""
-        stem = PurePosixPath(found.path).with_suffix("")
-        for name in (found.uid, found.path, str(stem), PurePosixPath(found.path).name, stem.name):
+        """Return the facts of an object, which the table names by uid, or by its path in the
+        folder with or without ending."""
+        # Not by the file's name alone: files of several folders may share it.
+        for name in (found.uid, found.path, found.path.rpartition(".")[0]):
             if name in self._facts:
                 self._used.add(name)
                 return self._facts[name]

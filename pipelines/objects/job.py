@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from upath import UPath
 
-from pipelines.execution.bulk import ShardTask, commit_shards, is_done, write_shards
+from pipelines.execution.bulk import commit_shards, write_shards
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardTask, is_done
 from pipelines.objects.captions import Captions
 from pipelines.objects.opening import AnyMirror, open_mirrors
 from pipelines.objects.records import ObjectRecord, RecordTable

@@ -37,9 +37,23 @@ def any_remote(config: ObjectsConfig) -> bool:
 
 
 def state_of_mirrors(config: ObjectsConfig) -> str:
-    """Return a digest of the present state of a run's mirrors; errors as `open_mirrors`."""
-    states = {name: mirror.state() for name, mirror in open_mirrors(config).items()}
-    return states[""] if len(states) == 1 else digest(states)
+    """Return a digest of the present state of a run's mirrors and of tables about their objects.
+
+    Errors as `open_mirrors`; a table that is missing is a state too.
+    """
+    states = {f"mirror {name}": mirror.state() for name, mirror in open_mirrors(config).items()}
+    named = [table.path for table in config.captions.values()]
+    for path in filter(None, [*named, config.names_dropped]):
+        states[path] = _state_of_file(Path(path).expanduser())
+    return digest(states)
+
+
+def _state_of_file(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:
+        return type(error).__name__
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _opened(

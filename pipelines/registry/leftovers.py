@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from pipelines.registry import own_store
 from pipelines.registry.server import connect
-from vitlens_core.errors import InputError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,12 +49,16 @@ def leftovers(home: Path) -> list[Leftover]:
     client = connect(home)
     runs, models = _runs(client), _models(client)
     deleted = {run.info.run_id for run in runs if run.info.lifecycle_stage == "deleted"}
-    kept = _of_versions(client)
-    spare = [m for m in models if m.source_run_id in deleted and m.model_id not in kept]
-    found = [_of_run(home, run) for run in runs if run.info.run_id in deleted - kept]
-    found += [_of_model(home, model) for model in spare]
+    found = [_of_run(home, run) for run in runs if run.info.run_id in deleted]
+    found += [_of_model(home, model) for model in models if model.source_run_id in deleted]
     known = {run.info.run_id for run in runs} | {model.model_id for model in models}
-    return [*filter(None, found), *_unnamed(home, known)]
+    kept_runs, kept_files = _of_versions(client, home)
+    return [
+        item
+        for item in [*filter(None, found), *_unnamed(home, known)]
+        if item.identity not in kept_runs
+        and not any(file.is_relative_to(item.folder) for file in kept_files)
+    ]
 
 
 def remove(home: Path, chosen: Sequence[Leftover]) -> None:
@@ -105,10 +108,16 @@ def _experiments(client: MlflowClient) -> list[str]:
     return [experiment.experiment_id for experiment in found]
 
 
-def _of_versions(client: MlflowClient) -> set[str]:
-    """Return the runs and models that registered versions name."""
-    found = client.search_model_versions()
-    return {str(name) for v in found for name in (v.run_id, v.model_id) if name}
+def _of_versions(client: MlflowClient, home: Path) -> tuple[set[str], list[Path]]:
+    """Return the runs and the files that registered versions name; they have no ids of models."""
+    found, token = [], None
+    while token != "":
+        page = client.search_model_versions(page_token=token)
+        found += page
+        token = page.token or ""
+    runs = {str(version.run_id) for version in found if version.run_id}
+    sources = [str(version.source) for version in found]
+    return runs, [own_store.place(home, s) for s in sources if f"/{own_store.FILES}/" in s]
 
 
 def _of_run(home: Path, run: Run) -> Leftover | None:
@@ -127,10 +136,9 @@ def _leftover(
     home: Path, kind: str, identity: str, what: str, uri: str, at: float
 ) -> Leftover | None:
     """Return None for files that do not lie in this home: they are others'."""
-    try:
-        folder = own_store.place(home, uri)
-    except InputError:
+    if not uri.startswith(f"{own_store.files_uri(home)}/"):
         return None
+    folder = own_store.place(home, uri)
     if folder.name == "artifacts":  # MLflow puts them into a folder named after the run
         folder = folder.parent
     return Leftover(kind, identity, what, folder, _size([folder]), time.time() - at)

@@ -18,7 +18,11 @@ class SanityConfig(BaseModel):
     max_latency_ms: float = Field(
         5000, gt=0, description="time per input, one at a time; median of `repeats`"
     )
-    max_memory_mb: float = Field(8192, gt=0, description="peak resident memory of the process")
+    max_memory_mb: float | None = Field(
+        None,
+        gt=0,
+        description="peak resident memory of the process; unset: 4,096 and three times the weights",
+    )
     tolerance: float = Field(
         1e-4, gt=0, description="largest difference of an embedding alone and in a batch"
     )

@@ -7,13 +7,14 @@ import json
 from collections.abc import Iterator
 from functools import partial
 
-from pipelines.execution.bulk import ShardTask, build_shards, tasks_of
+from pipelines.execution.bulk import build_shards
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardTask, tasks_of
 from pipelines.renders.step import STEP, RendersConfig
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import Sample, encode_array, encode_compressed, encode_json, encode_png
 from vitlens_core.errors import BadSampleError
-from vitlens_core.rendering import RenderedObject, RenderSettings, RenderWorker
+from vitlens_core.rendering import RenderedObject, RenderSettings, RenderWorker, is_software
 
 
 def run(runtime: Runtime, config: RendersConfig, objects: Artifact) -> Artifact:
@@ -23,7 +24,22 @@ def run(runtime: Runtime, config: RendersConfig, objects: Artifact) -> Artifact:
     if build.existing:
         return build.existing
     processor = partial(ShardRenderer, config.settings(), objects)
-    return build_shards(runtime, build, tasks_of(objects), processor)
+    made = build_shards(runtime, build, tasks_of(objects), processor)
+    for line in _remarks(made.manifest.made_with):
+        runtime.say(line)
+    return made
+
+
+def _remarks(renderers: tuple[str, ...]) -> Iterator[str]:
+    """Yield what a person should know of the renderers that were used."""
+    for name in renderers:
+        slow = " (software: no GPU was used)" if is_software(name) else ""
+        yield f"renders: drawn by {name}{slow}"
+    if len(renderers) > 1:
+        yield (
+            "renders: several renderers drew these objects, so that bytes differ by node; give "
+            "all nodes that render the same device and driver to make them again"
+        )
 
 
 class ShardRenderer:
@@ -32,6 +48,7 @@ class ShardRenderer:
     def __init__(self, settings: RenderSettings, objects: Artifact) -> None:
         self.objects = objects
         self.worker = RenderWorker(settings)
+        self.made_with = ""
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
         for sample in self.objects.read(task.name):
@@ -41,6 +58,7 @@ class ShardRenderer:
             except BadSampleError as error:
                 yield Quarantined(key=key, step=STEP.name, reason=str(error))
             else:
+                self.made_with = rendered.renderer
                 yield _sample(json.loads(sample["json"]), rendered)
 
     def close(self) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from pipelines.execution.bulk import build_shards, read_record, tasks_of
+from pipelines.execution.bulk import build_shards
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import read_record, tasks_of
 from pipelines.shards.recorded import RecordedPairs
 from pipelines.shards.rendered import RenderedPairs
 from pipelines.shards.step import STEP, ShardsConfig, StoredSignal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipelines.execution.bulk import ShardTask
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.shards.sample import SampleInfo
 from pipelines.shards.step import STEP, ShardsConfig, StoredSignal
 from pipelines.source.base import Pair, SourceSettings

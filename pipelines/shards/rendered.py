@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pipelines.execution.bulk import ShardTask
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.objects.records import ObjectRecord
 from pipelines.shards.sample import SampleInfo
 from pipelines.shards.step import STEP, ShardsConfig, StoredSignal
@@ -141,6 +141,7 @@ class RenderedPairs:
             licence=record.licence,
             creator=record.creator,
             captions=captions,
+            mirror=record.mirror,
             weights=weights,
         )
 

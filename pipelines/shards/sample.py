@@ -27,6 +27,9 @@ class SampleInfo(BaseModel):
     licence: str | None = Field(None, description="as its data set states it")
     creator: str | None = Field(None, description="as its data set states it")
     captions: tuple[str, ...] = ()
+    mirror: str = Field(
+        "", exclude_if=lambda name: not name, description="name of the further mirror it is from"
+    )
     weights: dict[str, tuple[float, ...]] = Field(
         {},
         exclude_if=lambda weights: not weights,

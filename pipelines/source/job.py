@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from pipelines.execution.bulk import ShardTask
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.source.base import Incomplete, Pair, SourceSettings
 from pipelines.source.step import STEP
 from pipelines.store.artifacts import Artifact, Build, Quarantined

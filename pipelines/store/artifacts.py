@@ -77,6 +77,9 @@ class Manifest(BaseModel):
     quarantined: tuple[Quarantined, ...] = Field((), description="samples left out")
     files: tuple[FileEntry, ...] = Field(description="its files, sorted by name")
     seconds: float = Field(description="time taken by the run that finished it [s]")
+    made_with: tuple[str, ...] = Field(
+        (), description="renderers that made its samples; several differ in the last bits"
+    )
 
     @field_validator("files")
     @classmethod
@@ -331,6 +334,7 @@ class Build:
         files: Iterable[FileEntry],
         counts: Mapping[str, int],
         quarantined: Iterable[Quarantined] = (),
+        made_with: Iterable[str] = (),
     ) -> Artifact:
         """Write the manifest, which makes the artifact finished; a part's is not written."""
         manifest = Manifest(
@@ -343,6 +347,7 @@ class Build:
             quarantined=tuple(quarantined),
             files=tuple(sorted(files, key=lambda f: f.name)),
             seconds=round(time.monotonic() - self._started, 2),
+            made_with=tuple(made_with),
         )
         if self._is_part:
             return Artifact(self.folder, manifest, is_part=True)

@@ -2,8 +2,9 @@
 
 A sample is a dictionary of encoded files by extension, with its key under `__key__`, as in
 webdataset. The same samples give the same bytes: members are sorted, times and owners are
-constant. object webdataset reader reads the tars. Beside `train-00000.tar` lies
-`train-00000.sums` with a line `crc32 key` per sample, which traces damage to a sample.
+constant. Any webdataset reader reads the tars. Beside `train-00000.tar` lies
+`train-00000.sums` with a line per sample, `crc32 key` and the size of each of its files: it traces
+damage to a sample, and says where the files lie (`ranges`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from pydantic import BaseModel
 from upath import UPath
 
 from pipelines.store.files import FileEntry, atomic_file, write_atomic
+from pipelines.store.ranges import read_parts, sized
 from pipelines.store.tar_index import TarIndex
 from vitlens_core.errors import IntegrityError
 from vitlens_core.signals.checks import finite
@@ -53,9 +55,14 @@ def write_shard(path: UPath, samples: Iterable[Sample]) -> tuple[FileEntry, int]
     """
     with atomic_file(path) as file:
         written = write_samples(file, samples)
-        sums = [f"{checksum(sample):08x} {sample['__key__']}\n" for sample in written]
+        sums = [f"{checksum(sample):08x} {_described(sample)}\n" for sample in written]
     write_atomic(_sums_path(path), "".join(sums).encode())
     return file.entry, len(sums)
+
+
+def _described(sample: Sample) -> str:
+    sizes = {extension: len(sample[extension]) for extension in _extensions(sample)}
+    return sized(sample["__key__"], sizes)
 
 
 def write_samples(file: Any, samples: Iterable[Sample]) -> Iterator[Sample]:
@@ -91,7 +98,7 @@ def read_sums(path: UPath) -> dict[str, int]:
     try:
         for line in _sums_path(path).read_text().splitlines():
             value, _, key = line.partition(" ")
-            sums[key] = int(value, 16)
+            sums[key.partition("\t")[0]] = int(value, 16)
     except (FileNotFoundError, ValueError) as error:
         raise IntegrityError(f"{_sums_path(path)}: no checksums of samples: {error}") from error
     return sums
@@ -104,8 +111,14 @@ def read_shard(
 ) -> Iterator[Sample]:
     """Yield the samples of a tar, undecoded and in stored order.
 
+    Some files of an object store's tar are read without the others, unless there are checksums.
     Arguments and errors as `OpenShard`.
     """
+    if only is not None and sums is None and not isinstance(path, Path):
+        parts = read_parts(path, only)
+        if parts is not None:
+            yield from parts
+            return
     shard = OpenShard(path, sums)
     for number in range(len(shard)):
         yield shard.read(number, only)

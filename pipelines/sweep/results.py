@@ -16,7 +16,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.evaluation.result import Recalls, Scores
-from pipelines.execution.bulk import read_record
+from pipelines.execution.shard_tasks import read_record
 from pipelines.lens.settings import TrainConfig
 from pipelines.report.content import Report, Run, SamplesAre
 from pipelines.store.artifacts import Artifact, digest

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.execution.bulk import ShardTask, build_shards, tasks_of
+from pipelines.execution.bulk import build_shards
 from pipelines.execution.prefetch import prefetch
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardTask, tasks_of
 from pipelines.foundation.features import Features, composite_views, fitted_features
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation, open_lens
@@ -44,7 +45,7 @@ def run(
     if build.existing:
         return build.existing
     processor = partial(TargetEncoder, config, shards, foundation, runtime.resources.device)
-    return build_shards(runtime, build, tasks_of(shards), processor, needs_gpu=True)
+    return build_shards(runtime, build, tasks_of(shards), processor, encodes=True)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from statistics import median
 import numpy as np
 from upath import UPath
 
-from pipelines.execution.bulk import ShardRecord
 from pipelines.execution.cluster import FAST
+from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.lens.batches import Batch, TrainingBatches
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Store

@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=60)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     args = parser.parse_args()
-    objects, cores = _objects(args.objects), os.sched_getaffinity(0)
+    objects, cores = shipped_objects(args.objects), os.sched_getaffinity(0)
     by_workers = {count: round(throughput(objects, count), 2) for count in args.workers}
     os.sched_setaffinity(0, {max(cores)})
     made = measure(objects) | {"objects_per_s_by_workers": by_workers}
@@ -50,7 +50,7 @@ def throughput(objects: list[bytes], workers: int) -> float:
         return len(objects) / (time.perf_counter() - start)
 
 
-def _objects(wanted: int) -> list[bytes]:
+def shipped_objects(wanted: int) -> list[bytes]:
     """Up to `wanted` of the shipped GLBs, evenly spaced."""
     folder = files("pipelines") / "data" / "mini-objaverse" / "hf-objaverse-v1" / "glbs"
     paths = sorted((path for part in folder.iterdir() for path in part.iterdir()), key=str)

@@ -28,9 +28,10 @@ from pathlib import Path
 from rich.console import Console
 from upath import UPath
 
-from pipelines.execution.bulk import ShardTask, build_shards, tasks_of
+from pipelines.execution.bulk import build_shards
 from pipelines.execution.cluster import connect
 from pipelines.execution.runtime import Resources, Runtime
+from pipelines.execution.shard_tasks import ShardTask, tasks_of
 from pipelines.objects import job as objects
 from pipelines.objects.step import ObjectsConfig
 from pipelines.store.artifacts import Artifact, Store
@@ -100,7 +101,7 @@ def slopes(small: dict[str, float], large: dict[str, float]) -> dict[str, float]
 def build(mirror: Path, workers: int, per_shard: int) -> dict[str, float]:
     """Both steps in this process's Ray, or in this process."""
     with tempfile.TemporaryDirectory() as folder:
-        resources = Resources(cpus=2, data_workers=workers, object_store_mb=100)
+        resources = Resources(cpus=2, render_workers=workers, object_store_mb=100)
         runtime = Runtime(Store(UPath(folder)), resources, Console(file=io.StringIO()))
         if workers:
             connect(resources)

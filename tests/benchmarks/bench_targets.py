@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from upath import UPath
 
-from pipelines.execution.bulk import ShardTask
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.foundation.features import composite_views
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Store

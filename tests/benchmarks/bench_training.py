@@ -24,12 +24,13 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_f
 from upath import UPath
 
 from pipelines.execution.prefetch import prefetch
+from pipelines.execution.runtime import Resources
 from pipelines.lens import training
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.workers import InProcess
 from pipelines.store.artifacts import Store
 from tests.benchmarks import bench_loading
-from tests.benchmarks.bench_encode import foundation, tower_settings
+from tests.benchmarks.bench_encode import foundation, peak_memory_mb, tower_settings
 from tests.benchmarks.bench_targets import described
 from tests.benchmarks.machine import SIZES, device, matmul_peak, multiplies_bf16, timed
 
@@ -63,7 +64,7 @@ def main() -> None:
 
 def measure(size: str, batch: int, steps: int) -> dict[str, float | str]:
     with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(Path(folder), size, batch)
+        trainer = trainer_of(Path(folder), size, batch)
         batches = prefetch(trainer.batches())
         with FlopCounterMode(display=False, custom_mapping=_OF_CPUS) as counter:
             trainer._train_step(*next(batches))
@@ -81,19 +82,24 @@ def measure(size: str, batch: int, steps: int) -> dict[str, float | str]:
         "gflop_per_sample": round(counter.get_total_flops() / batch / 1e9, 2),
         "gflop_per_s": round(flop_per_s / 1e9, 1),
         "share_of_matmul_peak": round(flop_per_s / matmul_peak(dtype), 3),
+        "peak_memory_mb": round(peak_memory_mb(device())),
     }
 
 
-def _trainer(folder: Path, size: str, batch: int) -> training.Trainer:
+def trainer_of(
+    folder: Path, size: str, batch: int, resources: Resources | None = None, **train: Any
+) -> training.Trainer:
+    """A trainer of the paper's point tower on random weights and made-up clouds."""
     on_gpu = device().type == "cuda"
     model = foundation(SIZES[size])
     store = Store(UPath(folder))
     made = bench_loading.write(folder, bench_loading.PER_SHARD, model.embed_dim)
     job = training.TrainJob(
         tower_settings("point_cloud", model),
-        TrainConfig(batch_size=batch, warmup_steps=0),
+        TrainConfig(batch_size=batch, warmup_steps=0, **train),
         made,
         described(store),
+        resources or Resources(train_workers=0),
     )
     with patch.object(training, "open_foundation", lambda _: model):
         return training.Trainer(job, InProcess(folder / "checkpoints", lambda _: None, on_gpu))

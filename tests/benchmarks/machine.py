@@ -18,7 +18,7 @@ import torch
 
 from vitlens_core.precision import autocast
 
-SIZES = {"tiny": "tiny", "b16": "B/16", "l14": "L/14"}
+SIZES = {"tiny": "tiny", "b16": "B/16", "l14": "L/14", "bigg": "bigG/14"}
 
 
 def described() -> dict[str, object]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.execution.bulk import ShardTask
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.store import files
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.execution.bulk import ShardTask, build_shards
+from pipelines.execution.bulk import build_shards
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import Sample
 from tests.pipelines.quiet import quiet_runtime
@@ -31,7 +32,7 @@ class Slow:
 
 
 def build(folder: Path) -> Artifact:
-    runtime = quiet_runtime(folder, data_workers=2)
+    runtime = quiet_runtime(folder, render_workers=2)
     tasks = [ShardTask(f"train-{number:05d}") for number in range(SHARDS)]
     return build_shards(runtime, runtime.store.begin("slow", 1, {}, {}), tasks, Slow)
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.execution.bulk import ShardProcessor, ShardTask, build_shards
+from pipelines.execution.bulk import build_shards
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardProcessor, ShardTask
 from pipelines.store.artifacts import Artifact
 from tests.chaos.slow_processors import (
     SAMPLE_BYTES,
@@ -75,7 +76,7 @@ def test_memory_does_not_grow_behind_what_is_slow(
     slow: str, tmp_path: Path, local_ray: None
 ) -> None:
     """That queued samples would be noticed is shown by a processor that holds a shard of them."""
-    runtime = quiet_runtime(tmp_path, data_workers=2)
+    runtime = quiet_runtime(tmp_path, render_workers=2)
     processor: Callable[..., ShardProcessor] = SlowDisk
     if slow == "tower":
         processor = partial(SlowTower, source=_build(quiet_runtime(tmp_path), "source", Quick))

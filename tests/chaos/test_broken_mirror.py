@@ -92,7 +92,7 @@ def mirror(tmp_path: Path) -> Path:
 
 
 def test_broken_files_are_quarantined_with_reasons_and_the_job_goes_on(mirror, tmp_path, local_ray):
-    runtime = quiet_runtime(tmp_path / "home", data_workers=1)
+    runtime = quiet_runtime(tmp_path / "home", render_workers=1)
     fetched = objects.run(runtime, ObjectsConfig(mirror=str(mirror), objects_per_shard=8))
     config = RendersConfig(size_px=32, polar_deg=(90.0,), azimuths=2, points=64)
     rendered = renders.run(runtime, config, fetched)

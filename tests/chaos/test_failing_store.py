@@ -13,7 +13,8 @@ import pytest
 import s3fs
 from upath import UPath
 
-from pipelines.execution.bulk import ShardTask, build_shards
+from pipelines.execution.bulk import build_shards
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.objects import job as objects
 from pipelines.objects.step import ObjectsConfig
 from pipelines.renders import job as renders

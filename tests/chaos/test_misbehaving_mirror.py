@@ -119,7 +119,7 @@ def test_every_object_but_those_broken_for_ever_is_complete(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    runtime = quiet_runtime(tmp_path, data_workers=workers)
+    runtime = quiet_runtime(tmp_path, render_workers=workers)
     config = ObjectsConfig(mirror=server.url, objects_per_shard=4)
     made = fetch(runtime, config)
     _assert_the_rest_is_complete(made, site)
@@ -146,11 +146,11 @@ def test_a_mirror_that_goes_down_ends_the_job_which_goes_on_later(
     """Down or shut: what it refuses then is no fault of the object it was asked for."""
     with serving(site) as server:
         config = ObjectsConfig(mirror=server.url, objects_per_shard=4)
-        undisturbed = fetch(quiet_runtime(tmp_path / "other", data_workers=0), config)
+        undisturbed = fetch(quiet_runtime(tmp_path / "other", render_workers=0), config)
         in_turn = _fetched(server)
 
         server.faults = {in_turn[9]: [goes_down(status)]}
-        runtime = quiet_runtime(tmp_path, data_workers=0)
+        runtime = quiet_runtime(tmp_path, render_workers=0)
         with pytest.raises(TransientError, match=r"no longer answers.*run again"):
             fetch(runtime, config)
         server.refuses_all = None
@@ -176,7 +176,7 @@ def test_objects_that_fail_in_a_row_are_not_quarantined_one_by_one(
         server.faults = {".glb": [fails(500)] * 999}
         config = ObjectsConfig(mirror=server.url, objects_per_shard=4)
         with pytest.raises(TransientError, match=r"8 objects in a row did not arrive.*HTTP 500"):
-            fetch(quiet_runtime(tmp_path, data_workers=0), config)
+            fetch(quiet_runtime(tmp_path, render_workers=0), config)
 
 
 def test_objects_of_other_sizes_in_a_row_say_how_to_take_them(site: Path, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_objects_of_other_sizes_in_a_row_say_how_to_take_them(site: Path, tmp_pa
     folder = site / "hf-objaverse-v1" / "glbs" / "000-000"
     for path in folder.iterdir():
         path.write_bytes(path.read_bytes() + b"more")
-    runtime = quiet_runtime(tmp_path, data_workers=0)
+    runtime = quiet_runtime(tmp_path, render_workers=0)
     config = ObjectsConfig(mirror=str(site), objects_per_shard=4)
     with pytest.raises(TransientError, match=r"annotation says.*objects\.check_size=false"):
         fetch(runtime, config)
@@ -198,7 +198,7 @@ def test_a_mirror_may_lack_many_objects_but_not_itself(site: Path, tmp_path: Pat
     for uid in UIDS[1:18:2]:
         (site / "hf-objaverse-v1" / "glbs" / "000-000" / f"{uid}.glb").unlink()
     config = ObjectsConfig(mirror=str(site), objects_per_shard=24)
-    made = fetch(quiet_runtime(tmp_path / "some", data_workers=0), config)
+    made = fetch(quiet_runtime(tmp_path / "some", render_workers=0), config)
     assert (made.manifest.counts["samples"], len(made.manifest.quarantined)) == (3, 21)
 
     mirror = open_mirror(str(site))

@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.contracts.examples import example, raws, shuffled, tower_settings
 from tests.tiny_models import TinyFoundation
@@ -25,6 +26,7 @@ from vitlens_core.losses.base import Pairs
 from vitlens_core.losses.info_nce import info_nce
 from vitlens_core.modalities.base import FoundationModality, SignalConfig, TokenizerConfig
 from vitlens_core.models.tower import Tower, build_tower
+from vitlens_core.row_generator import RowGenerator
 
 EVERY = modalities.names()
 LENSED = modalities.lensed()
@@ -54,16 +56,13 @@ def _prepared(name: str, signals: Tensor) -> Tensor:
 
 
 def _augmented(name: str, signals: Tensor, seed: int = 0) -> Tensor:
-    return _tokenizer(name).augment(signals, _signal(name), _seeded(seed))
+    generator = RowGenerator.of(str(seed), range(len(signals)))
+    return _tokenizer(name).augment(signals, _signal(name), generator)
 
 
 def _tower(name: str) -> Tower:
     torch.manual_seed(0)
     return build_tower(tower_settings(name), TinyFoundation().trunk)
-
-
-def _seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @every
@@ -287,6 +286,30 @@ def test_augmentation_is_a_function_of_its_generator(name: str) -> None:
     assert not torch.equal(_augmented(name, signals, seed=1), augmented)
     assert torch.equal(signals, before)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@lensed
+def test_a_row_is_augmented_alike_in_any_batch(name: str) -> None:
+    """As on other numbers of workers, which divide the rows of a batch otherwise."""
+    signals = _stored(name)
+    together = _augmented(name, signals)
+    for row in range(len(signals)):
+        generator = RowGenerator.of("0", [row])
+        alone = _tokenizer(name).augment(signals[row : row + 1], _signal(name), generator)
+        torch.testing.assert_close(alone, together[row : row + 1])
+
+
+@lensed
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, where there is no CUDA
+def test_a_batch_on_a_gpu_is_prepared_and_augmented_there(name: str) -> None:
+    """On made-up CUDA tensors, which refuse to meet those of the CPU, as real ones do."""
+    stored = _stored(name)
+    with FakeTensorMode():
+        signals = torch.empty(stored.shape, dtype=stored.dtype, device="cuda")
+        generator = RowGenerator.of("0", range(len(stored)), "cuda")
+        prepared = _prepared(name, signals)
+        augmented = _tokenizer(name).augment(signals, _signal(name), generator)
+    assert prepared.device.type == augmented.device.type == "cuda"
 
 
 @lensed

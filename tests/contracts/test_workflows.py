@@ -19,8 +19,15 @@ def test_every_lens_has_a_workflow() -> None:
     assert modality_names() == LENSED
 
 
+PROFILES = [(name, profile) for name in LENSED for profile in load_workflow(name).all_profiles]
+
+
 @lensed
-@pytest.mark.parametrize("profile", ["demo", "full", "tiny"])
+def test_every_modality_has_the_common_profiles(name: str) -> None:
+    assert {"demo", "full", "full-1gpu", "tiny"} <= load_workflow(name).all_profiles.keys()
+
+
+@pytest.mark.parametrize(("name", "profile"), PROFILES)
 def test_every_profile_is_a_valid_run_that_a_gate_holds(name: str, profile: str) -> None:
     config = load_workflow(name).config(profile)
     assert config.modality == name
@@ -31,7 +38,7 @@ def test_every_profile_is_a_valid_run_that_a_gate_holds(name: str, profile: str)
 @lensed
 def test_a_registered_models_signature_takes_what_the_modality_takes(name: str) -> None:
     """`example()` of every size that is run is the registry's input example."""
-    for profile in ("demo", "full", "tiny"):
+    for profile in load_workflow(name).all_profiles:
         signal = load_workflow(name).config(profile).tower().signal_needed
         signal.store(signal.example())
 

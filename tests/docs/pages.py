@@ -50,7 +50,8 @@ def shell_lines(page: Path) -> Iterator[list[str]]:
     """The words of every command line of a page, continued lines joined."""
     for block in blocks(page, "bash"):
         for line in block.replace("\\\n", " ").splitlines():
-            if words := shlex.split(line, comments=True):
+            # A shell's comment begins a word; shlex ends one at any `#`, as in `random@5#0`.
+            if words := shlex.split(re.sub(r"(^|\s)#.*", "", line)):
                 yield words
 
 

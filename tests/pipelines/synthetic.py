@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from pipelines.execution.bulk import ShardRecord
+from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.foundation.step import STEP, FoundationConfig
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Store

@@ -264,3 +264,11 @@ def test_what_is_not_stated_of_the_network_is_as_published(name: str) -> None:
     tower = load_run_config(name, {"source": {"kind": "manifest", "root": "x"}}, stated).tower()
     assert tower.lens == known.lens.model_copy(update={"latents": 64})
     assert tower.trunk == known.trunk
+
+
+def test_weights_of_mirrors_name_mirrors() -> None:
+    given = {"objects": {"more": {"parts": {"mirror": "x"}}}}
+    with pytest.raises(ConfigError, match=r"^lens.train.mirror_weights: .*did you mean parts"):
+        load_run_config("point_cloud", given, {"lens": {"train": {"mirror_weights": {"prts": 2}}}})
+    weights = {"lens": {"train": {"mirror_weights": {"parts": 2}}}}
+    assert load_run_config("point_cloud", given, weights).lens.train.mirror_weights == {"parts": 2}

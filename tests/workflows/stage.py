@@ -16,8 +16,8 @@ from pipelines import sweep
 from pipelines.benchmarks.table import Table
 from pipelines.config import RunConfig
 from pipelines.evaluation.result import EvaluationResult, Recalls, Scores, Supervision
-from pipelines.execution.bulk import ShardRecord
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.flow import FlowStep
 from pipelines.lens.curves import TrainingCurves
 from pipelines.registry import models

@@ -36,15 +36,15 @@ def instance(tmp_path: Path, light_history: None) -> Iterator[dg.DagsterInstance
 @pytest.fixture
 def due(stage: Stage, instance: dg.DagsterInstance) -> Callable[[], Any]:
     """One evaluation of the schedule of point clouds."""
+    return lambda: evaluated(stage, instance)
+
+
+def evaluated(stage: Stage, instance: dg.DagsterInstance) -> Any:
     schedule = Schedule(cron="0 3 * * 0", profile="tiny")
     definition = schedule_of(load_workflow("point_cloud"), schedule, JOB)
     resources = {RESOURCE: stage.workplace}
-
-    def evaluate() -> Any:
-        with dg.build_schedule_context(instance, resources=resources) as context:
-            return definition(context)
-
-    return evaluate
+    with dg.build_schedule_context(instance, resources=resources) as context:
+        return definition(context)
 
 
 def _skipped(decision: Any) -> str:
@@ -76,13 +76,15 @@ def test_a_schedule_starts_nothing_while_its_result_is_current(
 
 
 def test_a_champion_that_is_found_to_be_current_is_fresh_again(
-    stage: Stage, instance: dg.DagsterInstance, due: Callable[[], Any]
+    stage: Stage, tmp_path: Path
 ) -> None:
-    stage.materialise(instance)
+    (tmp_path / "dagster" / "dagster.yaml").unlink()  # events on disk: the schedule adds one
     champion = dg.AssetKey(["point_cloud", "champion"])
-    made = instance.fetch_materializations(champion, limit=9).records
-    _skipped(due())
-    [newest, *older] = instance.fetch_materializations(champion, limit=9).records
+    with dg.DagsterInstance.from_config(str(dagster_folder(Home(tmp_path)))) as instance:
+        stage.materialise(instance)
+        made = instance.fetch_materializations(champion, limit=9).records
+        _skipped(evaluated(stage, instance))
+        [newest, *older] = instance.fetch_materializations(champion, limit=9).records
     assert len(older) == len(made) == 1
     confirmed = newest.asset_materialization
     assert confirmed is not None

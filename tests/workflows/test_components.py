@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,9 @@ import yaml
 from pipelines.flow import STEPS
 from pipelines.registry.tracking import code_revision
 from tests.workflows.stage import DEFINITIONS, Stage
+from vitlens_core.errors import TransientError
 from workflows.components import ModalityWorkflow
+from workflows.definitions import shared
 from workflows.runner import evaluate
 from workflows.settings import REVISION_TAG, USER_TAG
 from workflows.spec import MODALITIES, load_workflow, modality_names
@@ -98,6 +101,46 @@ def test_the_lens_shows_the_course_of_its_training(
     assert shown["lens"]["loss"].value == 1.0
     assert shown["evaluation"]["top-1"].value == 1.0
     assert "skipped" in str(shown["challenger"]["gates"].value)
+    assert "Loss" in _picture(shown["lens"]["course"])
+    assert "taken for" in _picture(shown["evaluation"]["confusion"])
+    run = str(shown["lens"]["MLflow run"].value)
+    assert run == shown["evaluation"]["MLflow run"].value
+    assert run.endswith(str(shown["lens"]["fingerprint"].value))
+    report = Path(str(shown["evaluation"]["report"].value))
+    assert report.is_relative_to(stage.home)
+    assert str(shown["challenger"]["report in MLflow"].value).endswith("/report/report.html")
+
+
+def _picture(metadata: dg.MetadataValue) -> str:
+    """The SVG that Dagster's page shows."""
+    head, _, data = str(metadata.value).removesuffix(")").partition("base64,")
+    assert head.startswith("![")
+    assert "data:image/svg+xml" in head
+    svg = base64.b64decode(data).decode()
+    assert "<svg" in svg
+    return svg
+
+
+def test_a_tracking_server_that_is_away_fails_no_step(
+    stage: Stage, instance: dg.DagsterInstance
+) -> None:
+    def away(lens: str) -> str:
+        raise TransientError("no server")
+
+    stage.registry.page_of_training = away
+    assert stage.materialise(instance).success
+    [event] = instance.fetch_materializations(key("lens"), limit=1).records
+    assert event.asset_materialization is not None
+    assert "MLflow run" not in event.asset_materialization.metadata
+
+
+def test_whom_to_ask_is_shown() -> None:
+    path = MODALITIES / "point_cloud" / "defs.yaml"
+    attributes = yaml.safe_load(path.read_text())["attributes"]
+    attributes["owners"] = ["team:perception"]
+    built = dg.build_defs_for_component(ModalityWorkflow(**attributes))
+    graph = dg.Definitions.merge(built, shared()).resolve_asset_graph()
+    assert {tuple(graph.get(key(name)).owners) for name in FLOW} == {("team:perception",)}
 
 
 def test_a_shared_foundation_is_an_input_and_what_it_is_made_of_is_part_of_the_job() -> None:
@@ -204,6 +247,7 @@ def test_a_skipped_gate_is_a_warning_that_says_so_and_blocks_nothing(
     skipped = checks["benchmarks"]
     assert (skipped.passed, skipped.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert (skipped.description or "").startswith("skipped: there is no data set")
+    assert "value" not in skipped.metadata, "nothing was measured"
 
 
 def test_the_report_of_a_failed_gate_is_written(stage: Stage, instance: dg.DagsterInstance) -> None:

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from infra.local.stack import CONFIG
 from pipelines.registry import models
 from pipelines.store.home import Home
+from tests.pipelines.registry.server import mlflow_server
 from workflows.cli import main
 from workflows.commands.doctor import command
 from workflows.doctor import machine, services
@@ -24,6 +26,7 @@ from workflows.environment import dagster_folder
 
 OURS = (
     "RAY_ADDRESS",
+    "VITLENS_RAY_DASHBOARD",
     "MLFLOW_TRACKING_URI",
     "VITLENS_STORE",
     "AWS_ENDPOINT_URL",
@@ -84,6 +87,10 @@ def ray_is_away(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
     monkeypatch.setenv("RAY_ADDRESS", nobody())
 
 
+def no_jobs(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+    monkeypatch.setenv("VITLENS_RAY_DASHBOARD", f"http://{nobody()}")
+
+
 def no_opengl(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
     monkeypatch.setenv("__EGL_VENDOR_LIBRARY_DIRS", str(home.root))
     monkeypatch.setenv("__EGL_VENDOR_LIBRARY_FILENAMES", str(home.root / "none.json"))
@@ -107,6 +114,7 @@ BROKEN = {
     "the object store is away": ("store", store_is_away, "store"),
     "the tracking server is away": ("tracking", tracking_is_away, "start it"),
     "the cluster is away": ("ray", ray_is_away, "unset RAY_ADDRESS"),
+    "the cluster that runs are submitted to is away": ("ray", no_jobs, "VITLENS_RAY_DASHBOARD"),
     "no OpenGL": ("gl", no_opengl, "libegl1"),
     "tables of an older Dagster": ("dagster", dagster_is_older, "dagster instance migrate"),
     "Dagster's database is away": ("dagster", dagster_is_away, "dagster.yaml"),
@@ -203,3 +211,32 @@ def test_a_failed_check_is_the_exit_code_3(own_home: Home, monkeypatch: pytest.M
     done = CliRunner().invoke(main, ["doctor"])
     assert done.exit_code == 3
     assert "store     failed" in done.output
+
+
+@pytest.mark.nightly
+def test_a_server_with_accounts_is_asked_with_this_users_own(
+    own_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = (CONFIG / "basic_auth.ini").read_text()
+    accounts = accounts.replace(
+        "postgresql+psycopg2://mlflow@/mlflow_auth", f"sqlite:///{tmp_path}/a.db"
+    )
+    (tmp_path / "accounts.ini").write_text(accounts)
+    for name, value in {
+        "MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "accounts.ini"),
+        "MLFLOW_AUTH_ADMIN_PASSWORD": "a-password-of-the-admin",
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "a-key-of-sessions",
+        "MLFLOW_TRACKING_USERNAME": "admin",
+    }.items():
+        monkeypatch.setenv(name, value)
+    database = f"sqlite:///{tmp_path}/m.db"
+    with mlflow_server(database, tmp_path / "files", "--app-name=basic-auth") as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        found = []
+        for password in ("a-password-of-the-admin", "a-password-that-is-wrong"):
+            monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+            found.append(services.check_tracking(own_home))
+    assert [each.state for each in found] == ["ok", "failed"]
+    assert metadata.version("mlflow") in found[0].found
+    assert "MLFLOW_TRACKING_PASSWORD" in found[1].mend
+    assert not any("a-password" in each.found for each in found)

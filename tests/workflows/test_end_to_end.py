@@ -31,7 +31,8 @@ def start(home: Path) -> subprocess.Popen[str]:
     vitlens = Path(sys.executable).with_name("vitlens")
     command = [str(vitlens), "run", "point_cloud", "--profile", "tiny"]
     # On Ray's workers, as larger runs are.
-    command += ["--set", "resources.data_workers=1", "--set", "resources.train_workers=1"]
+    command += ["--set", "resources.render_workers=1", "--set", "resources.train_workers=1"]
+    command += ["--set", "resources.encode_workers=1"]
     environment = {**os.environ, "VITLENS_HOME": str(home)}
     pipe = subprocess.PIPE
     return subprocess.Popen(

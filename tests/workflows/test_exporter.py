@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from pipelines.execution.bulk import ShardRecord
 from pipelines.execution.logger import Point, Training
+from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.registry import figures, models, promotion, tracking
 from pipelines.store.artifacts import Quarantined
 from pipelines.store.files import write_atomic
@@ -19,6 +22,7 @@ from pipelines.store.shards import encode_model
 from tests.pipelines.registered import NAME, register
 from workflows.exporter.collector import SourcesCollector
 from workflows.exporter.opening import open_collector
+from workflows.exporter.runs import read_runs
 from workflows.workplace import Workplace
 
 Figures = dict[tuple[str, ...], float]
@@ -175,3 +179,19 @@ def test_a_source_that_fails_keeps_its_figures_and_is_reported() -> None:
     assert figures["vitlens_source_up", "first"] == 0
     assert figures["a",] == 1
     assert figures["vitlens_source_up", "second"] == 1
+
+
+@pytest.mark.parametrize(("state", "is_stale"), [("FAIL", 1), ("PASS", 0)])
+def test_a_stale_champion_is_told(tmp_path: Path, state: str, is_stale: int) -> None:
+    key = dg.AssetKey(["depth", "champion"])
+    changed = FreshnessStateChange(
+        key=key,
+        previous_state=FreshnessState.UNKNOWN,
+        new_state=FreshnessState[state],
+        state_change_timestamp=time.time(),
+    )
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        instance.report_runless_asset_event(changed)
+        families = {f.name: f for f in read_runs(instance, ["depth", "audio"])}
+    samples = families["vitlens_champion_stale"].samples
+    assert [(s.labels, s.value) for s in samples] == [({"workflow": "depth"}, is_stale)]

@@ -104,6 +104,13 @@ def test_the_link_works_once_and_its_browser_uses_the_ui(ui: Ui) -> None:
         assert missing.status_code == 404
 
 
+def test_mlflow_opens_on_the_runs_of_trained_models(ui: Ui) -> None:
+    """Its own first page is about agents."""
+    place = httpx.get(ui.link("mlflow")).headers["location"]
+    assert re.fullmatch(r"/#/experiments/\d+/runs\?workflowType=machine_learning", place)
+    assert httpx.get(ui.link("dagster")).headers["location"] == "/"
+
+
 @pytest.mark.parametrize("name", ["dagster", "mlflow"])
 def test_other_sites_and_names_are_refused_with_the_cookie_too(ui: Ui, name: str) -> None:
     path, asked = ("/graphql", LAUNCH) if name == "dagster" else (EXPERIMENTS, {"max_results": 1})

@@ -64,7 +64,7 @@ def test_a_ray_cluster_that_does_not_answer_is_named(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f"ray://127.0.0.1:{closed_port}")
-    code, said = run(stage, "--set", "resources.data_workers=1")
+    code, said = run(stage, "--set", "resources.render_workers=1")
     assert code == 3
     assert f"no Ray cluster answers at RAY_ADDRESS=ray://127.0.0.1:{closed_port}" in said
     assert stage.asked == []
@@ -76,7 +76,8 @@ def test_a_ray_address_that_a_run_does_not_use_is_remarked(
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{closed_port}")
     code, said = run(stage)
     assert code == 0
-    assert "is not used: resources.data_workers and train_workers are 0" in said.replace("\n", " ")
+    unused = "is not used: resources.render_workers, encode_workers and train_workers are 0"
+    assert unused in said.replace("\n", " ")
 
 
 def test_a_store_that_cannot_be_written_is_named(

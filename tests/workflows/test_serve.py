@@ -148,6 +148,9 @@ def test_a_signal_ends_the_service_and_its_processes(tmp_path: Path) -> None:
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+        told = (tmp_path / "log").read_text()
+        assert told.splitlines()[-1] == "stopped"
+        assert "retries" not in told, "Serve's controller is killed on purpose"
         _, alive = psutil.wait_procs(children, timeout=30)
         assert not alive
     finally:

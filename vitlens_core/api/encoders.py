@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitlens_core import modalities
+from vitlens_core.api.tokens import TokenSource, image_tokens, lens_tokens
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.modalities.base import AnyTokenizer, FoundationModality, SignalConfig
@@ -27,6 +28,7 @@ from vitlens_core.modalities.image import ImageEncoder
 from vitlens_core.modalities.text import MODALITY as TEXT
 from vitlens_core.modalities.text import TextEncoder
 from vitlens_core.modalities.video import MODALITY as VIDEO
+from vitlens_core.models.tower import Tower
 from vitlens_core.readers.files import as_file
 from vitlens_core.signals.checks import finite
 from vitlens_core.signals.pictures import normalised
@@ -175,6 +177,7 @@ class Encoder:
         temperature: divides the modality's similarities to other modalities into logits.
         tower: the tower of a lens; None for modalities that the foundation encodes itself.
         is_fitted: whether the temperature was fitted on validation samples.
+        tokens: what it gives to the trunk; None for text, video and towers of other makers.
     """
 
     preparation: Preparation
@@ -182,6 +185,7 @@ class Encoder:
     temperature: float
     tower: SignalTower | None = None
     is_fitted: bool = False
+    tokens: TokenSource | None = None
 
 
 def signal_encoder(
@@ -189,7 +193,11 @@ def signal_encoder(
 ) -> Encoder:
     """Build the encoder of a modality that has a tower of its own."""
     preparation = Preparation(modality, tower.signal)
-    return Encoder(preparation, tower.embed, temperature, tower, is_fitted)
+    tokens = None
+    if isinstance(tower.tower, OnDevice) and isinstance(tower.tower.module, Tower):
+        prepare = partial(tower.tokenizer.prepare, signal=tower.signal)
+        tokens = lens_tokens(tower.tower.module, prepare)
+    return Encoder(preparation, tower.embed, temperature, tower, is_fitted, tokens)
 
 
 def picture_encoders(encoder: ImageEncoder, side_px: int, temperature: float) -> dict[str, Encoder]:
@@ -210,9 +218,13 @@ def text_encoder(encoder: TextEncoder, temperature: float) -> Encoder:
 
 
 def foundation_encoders(foundation: Foundation) -> dict[str, Encoder]:
-    """Build the encoders of image, video and text, which the foundation encodes itself."""
+    """Build the encoders of image, video and, if it has a text tower, text."""
     temperature = 1 / foundation.logit_scale
     pictures = picture_encoders(foundation, foundation.image_size_px, temperature)
+    seen = replace(pictures[IMAGE.name], tokens=image_tokens(foundation))
+    pictures[IMAGE.name] = seen
+    if not foundation.has_text:
+        return pictures
     return {**pictures, TEXT.name: text_encoder(foundation, temperature)}
 
 

@@ -29,12 +29,16 @@ from vitlens_core.api.encoders import (
 from vitlens_core.api.lenses import Origin
 from vitlens_core.api.loading import open_encoders
 from vitlens_core.api.pretrained import Pretrained
+from vitlens_core.api.tokens import TokenSource
 from vitlens_core.api.untrusted import UntrustedReader
+from vitlens_core.api.verbs import Verbs
 from vitlens_core.errors import ConfigError, InputError, InputWarning, unknown
 from vitlens_core.export import export_onnx
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.reference_config import ConfigSource
 from vitlens_core.precision import Precision, autocast
+from vitlens_core.readers.pictures import read_rgb
+from vitlens_core.signals.checks import raw_pixels
 
 Prepare = Callable[[object, Mapping[str, object]], Stored]
 
@@ -50,7 +54,7 @@ class Calibrated(NamedTuple):
     temperature: float
 
 
-class Model(Pretrained):
+class Model(Pretrained, Verbs):
     """Encoders of several modalities into one embedding space; `vitlens_core.load` makes one.
 
     Attributes:
@@ -214,6 +218,43 @@ class Model(Pretrained):
         """
         return self._encoder(name).preparation
 
+    def token_source(self, name: str) -> TokenSource:
+        """Return what a modality gives to the trunk.
+
+        Raises:
+            ConfigError: the modality is not loaded, or no trunk of ours sees it.
+        """
+        source = self._encoder(name).tokens
+        if source is None:
+            raise ConfigError(
+                f"{name} gives no tokens of a vision trunk: name image, or a modality of a lens"
+            )
+        return source
+
+    def stored(self, name: str, given: object, *, trusted: bool = True) -> list[Stored]:
+        """Read inputs of a modality as `encode` does, and store them so that they can be batched.
+
+        Raises:
+            ConfigError: the modality is not loaded.
+            InputError: there is no input, or one cannot be read; the message has its index.
+        """
+        prepare, items = self._reading(name, trusted), _listed(name, given)
+        return [_prepared(name, prepare, index, item, {}) for index, item in enumerate(items)]
+
+    def raw_image(self, picture: object, *, trusted: bool = True) -> np.ndarray:
+        """Read a picture in its full size: uint8 RGB [H, W, 3].
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        if isinstance(picture, str | Path) and not trusted:
+            if self._untrusted is None:
+                self._untrusted = UntrustedReader()
+            return self._untrusted.read_raw("image", Path(picture))
+        if isinstance(picture, str | Path):
+            return read_rgb(picture)
+        return raw_pixels(np.asarray(picture), "an RGB image", "H", "W", 3)
+
     @torch.inference_mode()
     def embed(self, name: str, prepared: Sequence[Stored]) -> Tensor:
         """Embed one batch of results of `preparation`: [B, E], unit norm, fp32, on the CPU.
@@ -316,13 +357,9 @@ class Model(Pretrained):
         options: Mapping[str, object],
         trusted: bool,
     ) -> Tensor:
-        # A string, bytes and an array are sequences too; they are one input.
-        items = given if isinstance(given, list | tuple) else [given]
-        if not items or batch_size < 1:
-            raise InputError(
-                f"{name}: expected inputs and a batch size of 1 or more, found {len(items)} "
-                f"inputs and {batch_size}"
-            )
+        items = _listed(name, given)
+        if batch_size < 1:
+            raise InputError(f"{name}: expected a batch size of 1 or more, found {batch_size}")
         # Read batch by batch, so that the raw inputs of one batch only are in memory.
         prepare, batches = self._reading(name, trusted), []
         for start in range(0, len(items), batch_size):
@@ -332,6 +369,14 @@ class Model(Pretrained):
             ]
             batches.append(self.embed(name, stored))
         return torch.cat(batches)
+
+
+def _listed(name: str, given: object) -> Sequence[object]:
+    # A string, bytes and an array are sequences too; they are one input.
+    items = given if isinstance(given, list | tuple) else [given]
+    if not items:
+        raise InputError(f"{name}: expected inputs, found none")
+    return items
 
 
 def _prepared(

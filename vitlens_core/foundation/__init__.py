@@ -1,4 +1,4 @@
-"""Opens a foundation by one string: `open_clip:…` or `lit:…`.
+"""Opens a foundation by one string: `open_clip:…`, `lit:…` or `hf:…`.
 
 foundation = load_foundation("open_clip:ViT-L-14/datacomp_xl_s13b_b90k")
 foundation.encode_image(images), foundation.encode_text(["a chair"]), foundation.trunk
@@ -8,6 +8,8 @@ info.py       what `foundation.json` states
 clip.py       open_clip's models
 lit.py        two locked towers with fitted projections
 lit_files.py  packaged.py   the files that a `lit:` spec names
+hf.py         towers of Hugging Face models
+hf_files.py   the files that an `hf:` spec names
 settings.py   settings of `lit`, checked without torch
 """
 
@@ -48,6 +50,7 @@ class Kind:
 KINDS = {
     "open_clip": Kind("open_clip:<model>/<tag or checkpoint path>", "clip"),
     "lit": Kind("lit:<timm model>.<tag or path>+<sentence encoder or folder>", "lit_files"),
+    "hf": Kind("hf:<model or folder>#<vision or both>", "hf"),
 }
 
 
@@ -67,7 +70,7 @@ def load_foundation(
 
     Args:
         embed_dim, image_size_px: width of the space and side of the images, for `lit` only
-            (an open_clip model has its own). A `lit` foundation is still to be fitted.
+            (other models have their own). A `lit` foundation is still to be fitted.
 
     Raises:
         ConfigError: as `check_foundation`; the weights cannot be downloaded; or sizes are given

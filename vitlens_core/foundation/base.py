@@ -45,6 +45,11 @@ class Foundation(nn.Module, ABC):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     @property
+    def has_text(self) -> bool:
+        """Whether it embeds texts; without it, image embeddings are the only targets."""
+        return True
+
+    @property
     @abstractmethod
     def logit_scale(self) -> float: ...
 

@@ -14,7 +14,7 @@ class FoundationInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    spec: str = Field(description="`open_clip:…` or `lit:…`")
+    spec: str = Field(description="`open_clip:…`, `lit:…` or `hf:…`")
     embed_dim: int = Field(ge=1, description="width E of the space")
     image_size_px: int = Field(ge=1, description="side of the square images that it takes")
     digest: str = Field(description="SHA-256 of its weights, hexadecimal")

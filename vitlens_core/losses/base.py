@@ -1,6 +1,7 @@
 """What a loss is: settings, and a scalar of paired embeddings and targets.
 
-Axes: B batch of all workers, M further negatives, E embedding.
+Axes: B batch of all workers, R rows of it whose loss is asked for, M further negatives,
+E embedding.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Negatives:
 
     Attributes:
         targets: [M, E].
-        excluded: bool [B, M], which of them are no negatives of which row.
+        excluded: bool [R, M], which of them are no negatives of which row.
     """
 
     targets: torch.Tensor
@@ -36,7 +37,7 @@ class Negatives:
 
 @dataclass(frozen=True)
 class Pairs:
-    """What a loss is taken of: the whole batch against one kind of target.
+    """What a loss is taken of: some rows of a batch, and all rows that they are compared with.
 
     Attributes:
         embeddings: unit-norm [B, E]; row i belongs to row i of the targets.
@@ -44,12 +45,15 @@ class Pairs:
         label_ids: [B] integers; rows of one label are positives of each other. None: only the
             pair itself is positive.
         negatives: further targets, if there are any.
+        rows: the rows whose loss is asked for; None: all. A worker asks for its own, and in parts,
+            so that nobody holds a matrix [B, B].
     """
 
     embeddings: torch.Tensor
     targets: torch.Tensor
     label_ids: torch.Tensor | None = None
     negatives: Negatives | None = None
+    rows: slice | None = None
 
     def __post_init__(self) -> None:
         """Raises InputError: shapes differ."""
@@ -59,11 +63,36 @@ class Pairs:
                 f"expected two [B, E] tensors, got {list(a.shape)} and {list(b.shape)}"
             )
 
+    @property
+    def own_embeddings(self) -> torch.Tensor:
+        """Embeddings of the rows whose loss is asked for [R, E]."""
+        return self.embeddings[self._rows]
+
+    @property
+    def own_targets(self) -> torch.Tensor:
+        """Targets of the rows whose loss is asked for [R, E]."""
+        return self.targets[self._rows]
+
     def positives(self) -> torch.Tensor:
-        """Bool [B, B]: which target is a positive of which row."""
+        """Bool [R, B]: which target is a positive of which row; the relation is symmetric."""
         if self.label_ids is None:
-            return torch.eye(len(self.targets), dtype=torch.bool, device=self.targets.device)
-        return self.label_ids[:, None] == self.label_ids[None, :]
+            numbers = torch.arange(len(self.targets), device=self.targets.device)
+            return numbers[self._rows, None] == numbers[None, :]
+        return self.label_ids[self._rows, None] == self.label_ids[None, :]
+
+    def logits(self, scale: torch.Tensor | float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scaled products of own embeddings with all targets, and own targets with all embeddings.
+
+        Both are [R, B].
+        """
+        to_targets = scale * self.own_embeddings @ self.targets.T
+        if self.rows is None:  # the same products, seen from the other side
+            return to_targets, to_targets.T
+        return to_targets, scale * self.own_targets @ self.embeddings.T
+
+    @property
+    def _rows(self) -> slice:
+        return slice(None) if self.rows is None else self.rows
 
 
 class Loss(BaseModel, ABC):
@@ -101,11 +130,13 @@ class Loss(BaseModel, ABC):
         log_scale: torch.Tensor,
         parameters: Mapping[str, torch.Tensor],
     ) -> torch.Tensor:
-        """A scalar, differentiable by embeddings, log scale and parameters.
+        """The mean over the rows asked for, differentiable by embeddings, log scale, parameters.
+
+        The mean over all rows is the loss of the batch; so a loss of a row must not depend on which
+        rows are asked for beside it.
 
         Args:
-            pairs: of all workers. Every worker computes the same loss: gradients are exchanged
-                where embeddings are.
+            pairs: rows, and the batch of all workers that they are compared with.
             log_scale: logarithm of the logit scale.
             parameters: those of `initial_parameters`, as they are now.
         """

@@ -32,20 +32,19 @@ class Decoupled(Loss):
         log_scale: torch.Tensor,
         parameters: Mapping[str, torch.Tensor],
     ) -> torch.Tensor:
-        scaled = log_scale.exp() * pairs.embeddings
-        logits, positive = scaled @ pairs.targets.T, pairs.positives()
-        further = None
+        logits, from_targets = pairs.logits(log_scale.exp())
+        positive, further = pairs.positives(), None
         if pairs.negatives is not None:
-            further = scaled @ pairs.negatives.targets.T
+            further = log_scale.exp() * pairs.own_embeddings @ pairs.negatives.targets.T
             further = further.masked_fill(pairs.negatives.excluded, -math.inf)
         forward = _direction(logits, positive, further)
-        return (forward + _direction(logits.T, positive.T, None)) / 2
+        return (forward + _direction(from_targets, positive, None)) / 2
 
 
 def _direction(
     logits: torch.Tensor, positive: torch.Tensor, further: torch.Tensor | None
 ) -> torch.Tensor:
-    """Average of -log(e^p / (e^p + sum of e^n)) over the positives p of each row [B, B]."""
+    """Average of -log(e^p / (e^p + sum of e^n)) over the positives p of each row [R, B]."""
     negatives = logits.masked_fill(positive, -math.inf)
     if further is not None:
         negatives = torch.cat([negatives, further], dim=1)

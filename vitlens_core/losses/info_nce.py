@@ -30,15 +30,14 @@ class InfoNce(Loss):
 
 def info_nce(pairs: Pairs, scale: torch.Tensor | float) -> torch.Tensor:
     """The loss at an inverse temperature `scale`."""
-    a, b = pairs.embeddings, pairs.targets
-    logits = scale * a @ b.T
+    logits, from_targets = pairs.logits(scale)
     positive = pairs.positives().to(logits.dtype)
     positive = positive / positive.sum(1, keepdim=True)
     forward = logits
     if pairs.negatives is not None:
-        others = scale * a @ pairs.negatives.targets.T
+        others = scale * pairs.own_embeddings @ pairs.negatives.targets.T
         others = others.masked_fill(pairs.negatives.excluded, -math.inf)
         forward = torch.cat([logits, others], dim=1)
-    to_targets = (positive * forward.log_softmax(1)[:, : len(a)]).sum(1)
-    to_embeddings = (positive * logits.T.log_softmax(1)).sum(1)
+    to_targets = (positive * forward.log_softmax(1)[:, : len(pairs.targets)]).sum(1)
+    to_embeddings = (positive * from_targets.log_softmax(1)).sum(1)
     return -(to_targets.mean() + to_embeddings.mean()) / 2

@@ -41,7 +41,7 @@ class Sigmoid(Loss):
         log_scale: torch.Tensor,
         parameters: Mapping[str, torch.Tensor],
     ) -> torch.Tensor:
-        scaled, bias = log_scale.exp() * pairs.embeddings, parameters["bias"]
+        scaled, bias = log_scale.exp() * pairs.own_embeddings, parameters["bias"]
         logits = scaled @ pairs.targets.T + bias
         # log(1 - sigmoid(x)) is log(sigmoid(-x)).
         said = F.logsigmoid(torch.where(pairs.positives(), logits, -logits)).sum(1)

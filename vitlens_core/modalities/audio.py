@@ -22,6 +22,7 @@ from vitlens_core.modalities.base import LensedModality, SignalConfig, Tokenizer
 from vitlens_core.network_settings import LensSettings
 from vitlens_core.readers.formats import SOUNDS
 from vitlens_core.readers.sounds import Channel, read_waveform
+from vitlens_core.row_generator import RowGenerator
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.series import resampled
 from vitlens_core.signals.spectrograms import log_mel, masked, rolled, spread_clips
@@ -108,17 +109,17 @@ class AudioTokenizer(TokenizerConfig[AudioSignal]):
         return (batch_of_numbers(signals, "log-mel clips", *size) - self.mean) / self.std
 
     def augment(
-        self, signals: torch.Tensor, signal: AudioSignal, generator: torch.Generator
+        self, signals: torch.Tensor, signal: AudioSignal, generator: RowGenerator
     ) -> torch.Tensor:
         """Draw one clip of each recording, mask, add noise and roll: [B, 1, frames, M]."""
         clips = self.prepare(signals, signal)
         batch, count = clips.shape[:2]
-        chosen = torch.randint(count, (batch,), generator=generator)
-        clip = clips[torch.arange(batch), chosen]
+        chosen = generator.randint(0, count, batch)
+        clip = clips[torch.arange(batch, device=clips.device), chosen]
         clip = masked(clip, self.mask_bins, self.mask_frames, generator)
         # As in AST: uniform noise whose strength is drawn for each clip.
-        loudness = torch.rand(batch, 1, 1, generator=generator) * self.noise
-        clip = clip + loudness * torch.rand(clip.shape, generator=generator)
+        loudness = generator.rand(batch, 1, 1) * self.noise
+        clip = clip + loudness * generator.rand(*clip.shape)
         return rolled(clip, self.roll_frames, generator)[:, None]
 
     def mix(

@@ -28,6 +28,7 @@ from vitlens_core.errors import ConfigError
 from vitlens_core.late import torch
 from vitlens_core.network_settings import LensSettings, TrunkSettings
 from vitlens_core.readers.formats import Format
+from vitlens_core.row_generator import RowGenerator
 
 if TYPE_CHECKING:
     from vitlens_core.rendering import RenderSettings
@@ -80,11 +81,12 @@ class TokenizerConfig(BaseModel, ABC, Generic[SignalT]):
 
     @abstractmethod
     def augment(
-        self, signals: torch.Tensor, signal: SignalT, generator: torch.Generator
+        self, signals: torch.Tensor, signal: SignalT, generator: RowGenerator
     ) -> torch.Tensor:
         """Turn stored signals [B, …] into one random variant each, as the network's input.
 
-        Every draw comes from `generator`, so that a resumed run sees the same variants.
+        Every draw comes from `generator`, so that a row sees the same variant at a step wherever it
+        is: after a resume, on other workers, on a GPU. All that is made lies on its device.
 
         Raises:
             InputError: the signals are not those that `signal` describes.

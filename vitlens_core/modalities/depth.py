@@ -23,6 +23,7 @@ from vitlens_core.network_settings import LensSettings, TrunkSettings
 from vitlens_core.readers.arrays import read_array
 from vitlens_core.readers.formats import ARRAYS, PICTURES, identify
 from vitlens_core.readers.pictures import read_counts
+from vitlens_core.row_generator import RowGenerator
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.pictures import square_map
 
@@ -116,13 +117,13 @@ class DepthTokenizer(TokenizerConfig[DepthSignal]):
         return (scaled - _MEAN) / _STD
 
     def augment(
-        self, signals: torch.Tensor, signal: DepthSignal, generator: torch.Generator
+        self, signals: torch.Tensor, signal: DepthSignal, generator: RowGenerator
     ) -> torch.Tensor:
         """Prepare [B, S, S] as [B, 1, S, S], as if the baseline were up to a quarter different.
 
         The geometry stays: the targets belong to the RGB picture as it is.
         """
-        gain = torch.empty(len(signals), 1, 1).uniform_(0.8, 1.25, generator=generator)
+        gain = generator.uniform(0.8, 1.25, len(signals), 1, 1)
         return self.prepare(_checked(signals, signal) * gain, signal)
 
 

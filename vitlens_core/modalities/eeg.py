@@ -21,6 +21,7 @@ from vitlens_core.modalities.base import LensedModality, SignalConfig, Tokenizer
 from vitlens_core.network_settings import LensSettings
 from vitlens_core.readers.arrays import read_array
 from vitlens_core.readers.formats import ARRAYS
+from vitlens_core.row_generator import RowGenerator
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.series import resampled
 
@@ -91,15 +92,15 @@ class EegTokenizer(TokenizerConfig[EegSignal]):
         return F.interpolate(series, size=self.length, mode="linear")
 
     def augment(
-        self, signals: torch.Tensor, signal: EegSignal, generator: torch.Generator
+        self, signals: torch.Tensor, signal: EegSignal, generator: RowGenerator
     ) -> torch.Tensor:
         """Prepare with one gain per recording, noise, and one electrode in ten silent."""
         series = self.prepare(signals, signal)
         batch, channels, _ = series.shape
-        gain = torch.empty(batch, 1, 1).uniform_(0.9, 1.1, generator=generator)
-        heard = torch.rand(batch, channels, 1, generator=generator) >= 0.1
+        gain = generator.uniform(0.9, 1.1, batch, 1, 1)
+        heard = generator.rand(batch, channels, 1) >= 0.1
         spread = series.std(dim=-1, keepdim=True)
-        noisy = series + 0.05 * spread * torch.randn(series.shape, generator=generator)
+        noisy = series + 0.05 * spread * generator.randn(*series.shape)
         return noisy * gain * heard
 
 

@@ -22,6 +22,7 @@ from vitlens_core.modalities.base import LensedModality, SignalConfig, Tokenizer
 from vitlens_core.network_settings import LensSettings
 from vitlens_core.readers.arrays import Table, read_array, read_table
 from vitlens_core.readers.formats import ARRAYS, TABLE, identify
+from vitlens_core.row_generator import RowGenerator
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.series import middle, resampled
 
@@ -80,13 +81,13 @@ class ImuTokenizer(TokenizerConfig[ImuSignal]):
         return batch_of_numbers(signals, "IMU series", CHANNELS, signal.length)
 
     def augment(
-        self, signals: torch.Tensor, signal: ImuSignal, generator: torch.Generator
+        self, signals: torch.Tensor, signal: ImuSignal, generator: RowGenerator
     ) -> torch.Tensor:
         """Scale each sensor axis of [B, 6, length] and add noise of 2 % of its deviation."""
         series = self.prepare(signals, signal)
-        gain = torch.empty(len(series), CHANNELS, 1).uniform_(0.9, 1.1, generator=generator)
+        gain = generator.uniform(0.9, 1.1, len(series), CHANNELS, 1)
         spread = series.std(dim=-1, keepdim=True)
-        return series * gain + 0.02 * spread * torch.randn(series.shape, generator=generator)
+        return series * gain + 0.02 * spread * generator.randn(*series.shape)
 
 
 class Imu(LensedModality[ImuSignal]):

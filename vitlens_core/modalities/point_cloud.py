@@ -10,12 +10,11 @@ Axes: B batch, N points.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator
+from pydantic import Field
 
 from vitlens_core.captions import POINT_CLOUD_TEMPLATES
 from vitlens_core.errors import BadSampleError, ConfigError, InputError
@@ -27,13 +26,13 @@ from vitlens_core.readers.files import optional
 from vitlens_core.readers.formats import CLOUDS
 from vitlens_core.rendering.mesh import STAGE_SIDE_M
 from vitlens_core.rendering.points import farthest_point_order
+from vitlens_core.row_generator import RowGenerator
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
+from vitlens_core.signals.clouds import GREY, PointAugmentation, varied
 
 if TYPE_CHECKING:
     from vitlens_core.rendering import RenderSettings
 
-# Colour given to a cloud that has none (OpenShape's evaluation protocol).
-GREY = 0.4
 # Longest sides that are stored as they are: fp16 has 10 bits for them.
 _SMALLEST, _LARGEST = 1e-2, 1e4
 _FARTHEST = 4  # distance from the origin in longest sides, which costs 2 of these bits
@@ -100,37 +99,6 @@ def _in_reach(raw: np.ndarray) -> np.ndarray:
     return np.concatenate([xyz, raw[:, 3:]], axis=1)
 
 
-class PointAugmentation(BaseModel):
-    """How training varies a cloud, in the unit sphere: turned, scaled, moved, thinned, grey."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dropout: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="largest share of points that are left out, in [0, 1); the share is drawn",
-    )
-    scale: tuple[PositiveFloat, PositiveFloat] = Field(
-        (0.8, 1.25), description="least and largest factor of the coordinates"
-    )
-    isotropic: bool = Field(False, description="scale all axes by one factor")
-    shift: float = Field(0.1, ge=0, description="farthest that a cloud is moved along each axis")
-    tilt_rad: float = Field(
-        0.0, ge=0, description="deviation of a small rotation about each axis, cut at three of them"
-    )
-    noise: float = Field(0.005, ge=0, description="deviation of each coordinate's noise")
-    # Clouds without colours are stored grey, so that the tower must know grey clouds.
-    grey: float = Field(0.3, ge=0, le=1, description="share of clouds whose rgb becomes grey (0.4)")
-
-    @field_validator("scale")
-    @classmethod
-    def _check_order(cls, scale: tuple[float, float]) -> tuple[float, float]:
-        if scale[0] > scale[1]:
-            raise ValueError(f"expected the least factor first, found {scale[0]} > {scale[1]}")
-        return scale
-
-
 class PointCloudTokenizer(TokenizerConfig[PointCloudSignal]):
     """Groups of neighbouring points, which a small shared network turns into tokens."""
 
@@ -193,17 +161,17 @@ class PointCloudTokenizer(TokenizerConfig[PointCloudSignal]):
         return self._as_input(_in_unit_sphere(clouds[:, : self.points_seen]))
 
     def augment(
-        self, signals: torch.Tensor, signal: PointCloudSignal, generator: torch.Generator
+        self, signals: torch.Tensor, signal: PointCloudSignal, generator: RowGenerator
     ) -> torch.Tensor:
         """Turn stored clouds [B, N, 6] into one random variant each, normalised."""
         clouds = _checked(signals, self.points_seen)
         batch, count, _ = clouds.shape
         # A random subset, in stored order so that its first points still spread over the object:
         # the tokenizers take them as the centres of their groups.
-        drawn = torch.rand(batch, count, generator=generator).topk(self.points_seen).indices
-        index = drawn.sort().values[..., None].expand(-1, -1, 6)
+        drawn = generator.subset(batch, self.points_seen, count)
+        index = drawn[..., None].expand(-1, -1, 6)
         xyz, rgb = _in_unit_sphere(clouds.gather(1, index)).split(3, dim=-1)
-        return self._as_input(_varied(xyz, rgb, self.augmentation, generator))
+        return self._as_input(varied(xyz, rgb, self.augmentation, generator))
 
     def _as_input(self, clouds: torch.Tensor) -> torch.Tensor:
         """Take the axes and channels that the tower sees."""
@@ -279,56 +247,6 @@ def _in_unit_sphere(clouds: torch.Tensor) -> torch.Tensor:
     # The points seen may all coincide; the bound avoids a division by 0.
     radius = xyz.norm(dim=-1).amax(1).clamp_min(1e-6)
     return torch.cat([xyz / radius[:, None, None], rgb], dim=-1)
-
-
-def _varied(
-    xyz: torch.Tensor, rgb: torch.Tensor, vary: PointAugmentation, generator: torch.Generator
-) -> torch.Tensor:
-    """Vary clouds in the unit sphere, xyz and rgb [B, N, 3] each: [B, N, 6]."""
-    batch, axes = len(xyz), 1 if vary.isotropic else 3
-    # About the up axis only, since objects stand upright; then scale, shift and noise.
-    xyz = xyz @ _yaw(batch, generator)
-    xyz = xyz * torch.empty(batch, 1, axes).uniform_(*vary.scale, generator=generator)
-    xyz = xyz + torch.empty(batch, 1, 3).uniform_(-vary.shift, vary.shift, generator=generator)
-    xyz = xyz + vary.noise * torch.randn(xyz.shape, generator=generator)
-    colourless = torch.rand(batch, 1, 1, generator=generator) < vary.grey
-    rgb = torch.where(colourless, torch.full_like(rgb, GREY), rgb)
-    if vary.tilt_rad:
-        xyz = xyz @ _tilt(batch, vary.tilt_rad, generator)
-    clouds = torch.cat([xyz, rgb], dim=-1)
-    return _thinned(clouds, vary.dropout, generator) if vary.dropout else clouds
-
-
-def _thinned(clouds: torch.Tensor, most: float, generator: torch.Generator) -> torch.Tensor:
-    """Let a random share of each cloud's points, up to `most`, coincide with its first that stays.
-
-    The others come first, in their order: the tokenizers take the first points as centres.
-    """
-    batch, count, _ = clouds.shape
-    share = torch.rand(batch, 1, generator=generator) * most
-    lost = torch.rand(batch, count, generator=generator) < share
-    order = lost.to(torch.uint8).sort(dim=1, stable=True).indices
-    kept = (~lost).sum(1, keepdim=True)
-    order = torch.where(torch.arange(count) < kept, order, order[:, :1])
-    return clouds.gather(1, order[..., None].expand_as(clouds))
-
-
-def _tilt(batch: int, deviation_rad: float, generator: torch.Generator) -> torch.Tensor:
-    """Draw small random rotations about all axes, [B, 3, 3]."""
-    angles = deviation_rad * torch.randn(batch, 3, generator=generator).clamp(-3, 3)
-    x, y, z = angles.unbind(1)
-    generators = torch.zeros(batch, 3, 3)
-    generators[:, 1, 2], generators[:, 2, 1] = -x, x
-    generators[:, 0, 2], generators[:, 2, 0] = y, -y
-    generators[:, 0, 1], generators[:, 1, 0] = -z, z
-    return torch.linalg.matrix_exp(generators)
-
-
-def _yaw(batch: int, generator: torch.Generator) -> torch.Tensor:
-    """Draw random rotations about the up axis y, [B, 3, 3]."""
-    angle = torch.rand(batch, generator=generator) * 2 * math.pi
-    cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros(batch), torch.ones(batch)
-    return torch.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], dim=-1).view(-1, 3, 3)
 
 
 MODALITY = PointCloud()

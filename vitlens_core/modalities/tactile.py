@@ -22,6 +22,7 @@ from vitlens_core.modalities.base import LensedModality, SignalConfig, Tokenizer
 from vitlens_core.network_settings import LensSettings, TrunkSettings
 from vitlens_core.readers.formats import PICTURES
 from vitlens_core.readers.pictures import read_rgb
+from vitlens_core.row_generator import RowGenerator
 from vitlens_core.signals.checks import batch_of_pixels, raw_pixels
 from vitlens_core.signals.pictures import normalised, random_crops, random_turns, square_rgb
 
@@ -76,7 +77,7 @@ class TactileTokenizer(TokenizerConfig[TactileSignal]):
         return normalised(_checked(signals, signal)[:, edge:end, edge:end])
 
     def augment(
-        self, signals: torch.Tensor, signal: TactileSignal, generator: torch.Generator
+        self, signals: torch.Tensor, signal: TactileSignal, generator: RowGenerator
     ) -> torch.Tensor:
         """Prepare random crops, turned by any angle and mirrored: a texture has no up."""
         crops = random_crops(_checked(signals, signal), self.crop_px, generator)

@@ -22,6 +22,7 @@ from vitlens_core.network_settings import LensSettings, TrunkSettings
 from vitlens_core.readers.arrays import read_array
 from vitlens_core.readers.formats import ARRAYS, PICTURES, identify
 from vitlens_core.readers.pictures import read_counts
+from vitlens_core.row_generator import RowGenerator
 from vitlens_core.signals.checks import batch_of_numbers, raw_numbers
 from vitlens_core.signals.pictures import square_map
 
@@ -65,15 +66,15 @@ class ThermalTokenizer(TokenizerConfig[ThermalSignal]):
         return _checked(signals, signal)[:, None] * 2 - 1
 
     def augment(
-        self, signals: torch.Tensor, signal: ThermalSignal, generator: torch.Generator
+        self, signals: torch.Tensor, signal: ThermalSignal, generator: RowGenerator
     ) -> torch.Tensor:
         """Prepare [B, S, S] as [B, 1, S, S], as if the camera's range (gain, offset) were another.
 
         The geometry stays: the targets belong to the RGB picture as it is.
         """
         shape = (len(signals), 1, 1)
-        gain = torch.empty(shape).uniform_(0.8, 1.25, generator=generator)
-        offset = torch.empty(shape).uniform_(-0.1, 0.1, generator=generator)
+        gain = generator.uniform(0.8, 1.25, *shape)
+        offset = generator.uniform(-0.1, 0.1, *shape)
         return self.prepare((_checked(signals, signal) * gain + offset).clamp(0, 1), signal)
 
 

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from vitlens_core.errors import InputError
+from vitlens_core.models.knn_kernel import fused_knn
+
+_DISTANCES = 2**23  # held at a time: 32 MB of fp32, which the last level of a cache may hold
 
 
 @torch.no_grad()
@@ -68,8 +71,18 @@ def knn(xyz: Tensor, centres: Tensor, k: int) -> Tensor:
         InputError: `xyz` is not [B, N, 3], or N is below `k`.
     """
     _check_cloud(xyz, at_least=k)
+    if xyz.is_cuda:
+        nearest = fused_knn(xyz, centres, k)
+        if nearest is not None:
+            return nearest
+    # A few centres at a time: all distances of 64 clouds would take a gigabyte.
+    parts = centres.split(max(1, _DISTANCES // (len(xyz) * xyz.shape[1])), dim=1)
     # Unsorted is cheaper; the tokenizers take a maximum over the group.
-    return squared_distances(centres, xyz).topk(k, dim=-1, largest=False, sorted=False).indices
+    found = [
+        squared_distances(part, xyz).topk(k, dim=-1, largest=False, sorted=False).indices
+        for part in parts
+    ]
+    return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
 
 @torch.no_grad()

@@ -2,14 +2,14 @@
 
 `build_tower` builds one from its settings (`tower_settings`).
 
-Axes: B batch, S clips, T tokens, L latents, W width, E embedding.
+Axes: B batch, S clips, T tokens, P prefix tokens, L latents, K taps, W width, E embedding.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,7 @@ from vitlens_core.models.tokenizers import PatchTokenizer
 from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.models.trunk import ProjectedReadout, Trunk
 from vitlens_core.models.weights import digest_of_tensors
+from vitlens_core.models.wrapped_trunks import load_trunk
 from vitlens_core.network_settings import TrunkSettings
 
 
@@ -61,9 +62,6 @@ def build_tower(settings: TowerSettings, trunk: Trunk, *, pretrained: bool = Tru
 
 def _another_trunk(settings: TowerSettings, *, pretrained: bool) -> tuple[Trunk, ProjectedReadout]:
     """Load the trunk that the settings name instead of the foundation's."""
-    # Late: timm takes seconds, and most towers stand on their foundation's trunk.
-    from vitlens_core.models.wrapped_trunks import load_trunk
-
     assert settings.trunk.model is not None
     trunk = load_trunk(settings.trunk.model, weights=pretrained)
     assert isinstance(trunk.readout, ProjectedReadout)
@@ -143,6 +141,37 @@ class Tower(nn.Module):
         total = tokens.shape[1] if is_identity else self.trunk.input_tokens
         kept = dropping.kept_tokens(total)
         return self.head(self.trunk(self.lens(tokens, kept), kept, total, dropping))
+
+    def inputs(self, signal: Tensor) -> Tensor:
+        """Return what the trunk is fed for signals [B, …]: [B, T, W], without positions.
+
+        The tokens of a signal in clips [B, S, …] follow each other: [B, S·T, W].
+        """
+        return self._per_clip(lambda clips: self.lens(self.tokenizer(clips)), signal)
+
+    def states(self, signal: Tensor, taps: Sequence[int] = (-1,)) -> Tensor:
+        """Return the trunk's tokens of signals [B, …] after the blocks at `taps`.
+
+        Returns:
+            [B, K, P+T, W] of K taps, neither normed nor pooled; P is 1 if the trunk has a CLS
+            token. The tokens of a signal in clips follow each other.
+
+        Raises:
+            ConfigError: the trunk has no such block.
+        """
+
+        def of_clip(clip: Tensor) -> Tensor:
+            tokens = self.lens(self.tokenizer(clip))
+            return torch.stack(self.trunk.states([tokens], taps), dim=2)
+
+        return self._per_clip(of_clip, signal).movedim(2, 1)
+
+    def _per_clip(self, of_clip: Callable[[Tensor], Tensor], signal: Tensor) -> Tensor:
+        """Apply `of_clip` to every clip, and put the tokens [B, T, …] of a signal's together."""
+        if not self.in_clips:
+            return of_clip(signal)
+        clips = of_clip(signal.flatten(0, 1))
+        return clips.unflatten(0, signal.shape[:2]).flatten(1, 2)
 
     def train(self, mode: bool = True) -> Tower:
         """Set the mode of the trained parts; the trunk stays in evaluation mode."""

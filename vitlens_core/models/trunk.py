@@ -5,14 +5,14 @@ the same path: CLS is prepended, the positional table added, then pre-norm, bloc
 The vision transformers of open_clip and timm are wrapped, not written anew (`wrapped_trunks`), so
 that their weights and their fused attention are used unchanged.
 
-Axes: B batch, T tokens, W width, E embedding.
+Axes: B batch, T tokens, P tokens before them (CLS), W width, E embedding.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,11 @@ class Readout(nn.Module):
 
     taps: tuple[int, ...]
 
+    @property
+    def final_norm(self) -> nn.Module:
+        """The norm of a block's output before it is pooled."""
+        return self.get_submodule("norm")
+
     def norms(self) -> list[nn.Module]:
         """Return the norms after the blocks."""
         return [module for module in self.modules() if isinstance(module, nn.LayerNorm)]
@@ -39,6 +44,10 @@ class Readout(nn.Module):
 
 class ProjectedReadout(Readout, ABC):
     """A readout that ends in the foundation's projection, which a trained head can replace."""
+
+    @property
+    def final_norm(self) -> nn.Module:
+        return self.unprojected.final_norm
 
     @property
     @abstractmethod
@@ -209,14 +218,50 @@ class Trunk(nn.Module):
         whole = tokens.shape[1] if kept is None else total or self.input_tokens
         x = self.norm_pre(x + self._positions_of(whole, kept))
         beside = {} if self.rotary is None else {"rope": self._rotation_of(whole, kept)}
-        tapped = {len(self.blocks) + tap for tap in self.readout.taps}
-        hidden = []
         drop_branches(self.blocks, dropping.paths(len(self.blocks)) if dropping else None)
-        for index, block in enumerate(self.blocks):
+        return self.readout(self._through(x, beside, self.readout.taps))
+
+    def states(self, groups: Sequence[Tensor], taps: Sequence[int] = (-1,)) -> list[Tensor]:
+        """Return the outputs [B, P+T, W] of the blocks at `taps`, neither normed nor pooled.
+
+        P is 1 with a CLS token, and 0 without one.
+
+        Args:
+            groups: tokens [B, T, W] that the blocks see together, each with the positions of an
+                image of its own; T is the sum of their numbers, each of which is a square.
+            taps: negative indices; -1 is the last block.
+
+        Raises:
+            ConfigError: a block does not exist, a number of tokens is not a square, or rotary
+                positions would be those of several images.
+        """
+        if wrong := [tap for tap in taps if not -len(self.blocks) <= tap < 0]:
+            raise ConfigError(
+                f"block {wrong[0]} does not exist: expected -1 (the last) to -{len(self.blocks)}"
+            )
+        if self.rotary is not None and len(groups) > 1:
+            raise ConfigError("a trunk with rotary positions sees one image or signal at a time")
+        placed = []
+        for tokens in groups:
+            positions = self._positions_of(tokens.shape[1], None)
+            if self.cls_token is not None and not placed:
+                cls = self.cls_token.expand(tokens.shape[0], 1, -1)
+                placed.append(torch.cat([cls, tokens], dim=1) + positions)
+            else:
+                placed.append(tokens + positions[:, self._before :])
+        whole = groups[0].shape[1]
+        beside = {} if self.rotary is None else {"rope": self._rotation_of(whole, None)}
+        drop_branches(self.blocks, None)
+        return self._through(self.norm_pre(torch.cat(placed, dim=1)), beside, taps)
+
+    def _through(self, x: Tensor, beside: Mapping[str, Any], taps: Sequence[int]) -> list[Tensor]:
+        """Return the outputs of the blocks at `taps`, in their order."""
+        outputs = {}
+        for index, block in enumerate(self.blocks, start=-len(self.blocks)):
             x = block(x, **beside)
-            if index in tapped:
-                hidden.append(x)
-        return self.readout(hidden)
+            if index in taps:
+                outputs[index] = x
+        return [outputs[tap] for tap in taps]
 
     def _positions_of(self, total: int, kept: Tensor | None) -> Tensor:
         """Return the positions of CLS and of all tokens or the kept ones [B or 1, 1+T, W]."""

@@ -25,7 +25,7 @@ from vitlens_core.rendering.sandbox import RenderWorker
 from vitlens_core.rendering.scene import load_glb
 from vitlens_core.rendering.settings import RenderSettings
 from vitlens_core.rendering.uris import FilesBeside
-from vitlens_core.rendering.views import MeshRenderer, Views
+from vitlens_core.rendering.views import MeshRenderer, Views, is_software
 
 __all__ = [
     "Cameras",
@@ -44,6 +44,7 @@ __all__ = [
     "Texture",
     "Views",
     "farthest_point_order",
+    "is_software",
     "load_glb",
     "normalise",
     "open_renderer",

@@ -19,6 +19,7 @@ def open_renderer(settings: dict[str, Any]) -> Handler:
     def render(fields: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
         rendered = renderer.render(arrays["glb"].tobytes(), fields["seed"])
         told = {"normalisation": asdict(rendered.normalisation), "seconds": rendered.seconds}
+        told["renderer"] = rendered.renderer
         views = {"rgba": rendered.rgba, "depth_m": rendered.depth_m}
         return told, {**views, "points": rendered.points}
 

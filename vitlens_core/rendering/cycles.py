@@ -33,6 +33,7 @@ class CyclesRenderer:
 
     def __init__(self, size_px: int, threads: int) -> None:
         self._rasterizer = Rasterizer(size_px)
+        self.name = f"Cycles of Blender {bpy.app.version_string}; depth by {self._rasterizer.name}"
         self._threads = threads
         # Blender writes pictures to paths only: this one is in memory.
         self._picture = os.memfd_create("cycles-picture")

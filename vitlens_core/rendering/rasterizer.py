@@ -8,7 +8,7 @@ and lines are drawn as small discs.
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import moderngl
 import numpy as np
@@ -18,6 +18,7 @@ from vitlens_core.rendering import shaders
 from vitlens_core.rendering.cameras import Cameras
 from vitlens_core.rendering.discs import as_points, disc_diameter_m
 from vitlens_core.rendering.mesh import Layer, Mesh, Part, Texture
+from vitlens_core.rendering.opengl import open_context, renderer_name
 from vitlens_core.rendering.views import Views
 
 _SUPERSAMPLES = 2  # per side; on llvmpipe, multisampling is slower
@@ -54,13 +55,17 @@ class _Drawable:
 class Rasterizer:
     """Renders meshes one after the other with one GL context.
 
+    Attributes:
+        name: the device and driver that draw.
+
     Raises:
         ConfigError: no usable OpenGL on this machine.
     """
 
     def __init__(self, size_px: int) -> None:
         self._size_px = size_px
-        self._ctx = _open_context()
+        self._ctx = open_context()
+        self.name = renderer_name(self._ctx)
         ctx, side = self._ctx, size_px * _SUPERSAMPLES
         self._colour = ctx.program(shaders.VERTEX, shaders.COLOUR)
         self._depth = ctx.program(shaders.VERTEX, shaders.DEPTH)
@@ -245,19 +250,6 @@ class Rasterizer:
         """Show fronts alone unless a surface is double-sided; give discs their size."""
         (self._ctx.enable if is_disc else self._ctx.disable)(moderngl.PROGRAM_POINT_SIZE)
         (self._ctx.disable if double_sided else self._ctx.enable)(moderngl.CULL_FACE)
-
-
-def _open_context() -> moderngl.Context:
-    # In a dictionary of Any, since moderngl annotates this keyword as a dictionary. The libraries
-    # are named, since looking for them starts a compiler and writes files, which a child may not.
-    egl: dict[str, Any] = {"backend": "egl", "libgl": "libGL.so.1", "libegl": "libEGL.so.1"}
-    try:
-        return moderngl.create_context(standalone=True, require=330, **egl)
-    except Exception as error:  # moderngl and glcontext raise plain Exception
-        raise ConfigError(
-            f"no OpenGL 3.3 for rendering ({error}); install the Debian packages "
-            "libegl1 libgl1 libgl1-mesa-dri"
-        ) from error
 
 
 def _clip_matrix(cameras: Cameras, view: int, radius_m: float) -> np.ndarray:

@@ -30,6 +30,7 @@ class RenderedObject:
         cameras: the cameras of the views.
         normalisation: from the object's own frame to the stage frame.
         seconds: time spent on load, views, sample and order.
+        renderer: the device and driver that drew it.
     """
 
     rgba: np.ndarray
@@ -38,6 +39,7 @@ class RenderedObject:
     cameras: Cameras
     normalisation: Normalisation
     seconds: dict[str, float]
+    renderer: str = ""
 
     @property
     def focal_px(self) -> float:
@@ -75,7 +77,13 @@ class ObjectRenderer:
         points = points[farthest_point_order(points, len(points))]
         clock.lap("order")
         return RenderedObject(
-            views.rgba, views.depth_m, points, self._cameras, normalisation, clock.seconds
+            views.rgba,
+            views.depth_m,
+            points,
+            self._cameras,
+            normalisation,
+            clock.seconds,
+            self._renderer.name,
         )
 
 

@@ -16,6 +16,8 @@ from vitlens_core.rendering.renderer import RenderedObject
 from vitlens_core.rendering.settings import RenderSettings
 from vitlens_core.sandbox import Limits, Sandbox
 
+_NAME = 300  # characters of a renderer's name
+
 
 class RenderWorker:
     """Owns one render child; a context manager, used from one thread.
@@ -75,6 +77,7 @@ class RenderWorker:
             cameras=self._cameras,
             normalisation=Normalisation((x, y, z), fields["normalisation"]["scale"]),
             seconds=fields["seconds"],
+            renderer=str(fields["renderer"])[:_NAME],
         )
 
 

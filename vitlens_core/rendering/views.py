@@ -23,8 +23,22 @@ class Views:
     depth_m: np.ndarray
 
 
+_SOFTWARE = ("llvmpipe", "softpipe", "swrast")
+
+
+def is_software(renderer: str) -> bool:
+    """Whether a renderer's name is that of one that draws on the CPU."""
+    return any(word in renderer for word in _SOFTWARE)
+
+
 class MeshRenderer(Protocol):
-    """The interface of every renderer."""
+    """The interface of every renderer.
+
+    Attributes:
+        name: what draws, as it states itself: pictures of two renderers differ in their last bits.
+    """
+
+    name: str
 
     def render(self, mesh: Mesh, cameras: Cameras) -> Views:
         """Render one colour and one depth image per camera."""

@@ -49,8 +49,8 @@ def main(channel: Channel) -> None:
     # Collecting later looks at what files made only: .5 ms instead of 100.
     gc.collect()
     gc.freeze()
-    limits.limit_memory(setup["memory_mb"])
-    opened_mb = limits.mapped_mb()
+    limits.limit_memory(setup["memory_mb"], devices=devices)
+    opened_mb = limits.used_mb(devices=devices)
     has_calls = lock.restrict_calls(
         devices=devices, scratch=scratch is not None, files_are_restricted=has_files
     )
@@ -64,9 +64,9 @@ def main(channel: Channel) -> None:
         told, answered = _answer(handler, fields, arrays, setup["memory_mb"])
         del fields, arrays
         # What decoders leak is missing to the files that follow: the parent replaces the child.
-        if limits.mapped_mb() > opened_mb + _COLLECT_MB:
+        if limits.used_mb(devices=devices) > opened_mb + _COLLECT_MB:
             gc.collect()
-        told["grown_mb"] = limits.mapped_mb() - opened_mb
+        told["grown_mb"] = limits.used_mb(devices=devices) - opened_mb
         channel.send(told, **answered)
 
 

@@ -35,18 +35,25 @@ def limit_files(*, has_scratch: bool = False) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a full log is no reason to end
 
 
-def mapped_mb() -> float:
-    """Return how much of the address space this process has mapped."""
+def used_mb(*, devices: bool) -> float:
+    """Return what `limit_memory` limits: the address space, or its writable private part."""
     with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[0]) * resource.getpagesize() / 2**20
+        pages = statm.read().split()
+    return int(pages[5 if devices else 0]) * resource.getpagesize() / 2**20
 
 
-def limit_memory(limit_mb: int) -> None:
-    """Cap this process's address space at what it maps now plus `limit_mb`."""
-    # Linux enforces no limit of resident memory, only one of the address space. Drivers and
-    # libraries reserve much of it without using it, so that what they map already does not count.
-    limit = int((mapped_mb() + limit_mb) * 2**20)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+def limit_memory(limit_mb: int, *, devices: bool = False) -> None:
+    """Cap this process's memory at what it has now plus `limit_mb`.
+
+    Args:
+        devices: whether a driver of a graphics device works here.
+    """
+    # Linux enforces no limit of resident memory, only one of the address space, and one of the
+    # writable private part of it. NVIDIA's drivers reserve terabytes of addresses that are neither
+    # readable nor writable, and map their device: only the second limit leaves these out.
+    kind = resource.RLIMIT_DATA if devices else resource.RLIMIT_AS
+    limit = int((used_mb(devices=devices) + limit_mb) * 2**20)
+    resource.setrlimit(kind, (limit, limit))
 
 
 def limit_processor(seconds: float) -> None:

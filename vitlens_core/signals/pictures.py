@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from vitlens_core.late import F, torch
+from vitlens_core.row_generator import RowGenerator
 
 # CLIP's published mean and deviation of the RGB channels in 0..1.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -42,24 +43,26 @@ def normalised(
 ) -> torch.Tensor:
     """Normalise uint8 [B, H, W, C] by mean and deviation per channel: float [B, C, H, W]."""
     scaled = pixels.permute(0, 3, 1, 2).float() / 255
-    return (scaled - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+    centre, spread = (torch.tensor(of, device=pixels.device).view(-1, 1, 1) for of in (mean, std))
+    return (scaled - centre) / spread
 
 
-def random_crops(pictures: torch.Tensor, side_px: int, generator: torch.Generator) -> torch.Tensor:
+def random_crops(pictures: torch.Tensor, side_px: int, generator: RowGenerator) -> torch.Tensor:
     """Crop [B, H, W, C] to [B, S, S, C], each picture at another place."""
     batch, height, width, _ = pictures.shape
-    tops = torch.randint(height - side_px + 1, (batch,), generator=generator).tolist()
-    lefts = torch.randint(width - side_px + 1, (batch,), generator=generator).tolist()
-    crops = zip(pictures, tops, lefts, strict=True)
-    return torch.stack([p[t : t + side_px, x : x + side_px] for p, t, x in crops])
+    side = torch.arange(side_px, device=pictures.device)
+    rows = generator.randint(0, height - side_px + 1, batch, 1) + side
+    columns = generator.randint(0, width - side_px + 1, batch, 1) + side
+    picture = torch.arange(batch, device=pictures.device)[:, None, None]
+    return pictures[picture, rows[:, :, None], columns[:, None, :]]
 
 
-def random_turns(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def random_turns(pictures: torch.Tensor, generator: RowGenerator) -> torch.Tensor:
     """Rotate [B, C, S, S] by any angle and mirror half of them; edges are repeated outwards."""
     batch = len(pictures)
-    angle = torch.rand(batch, generator=generator) * 2 * math.pi
-    mirror = torch.where(torch.rand(batch, generator=generator) < 0.5, -1.0, 1.0)
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(batch)
+    angle = generator.rand(batch) * 2 * math.pi
+    mirror = torch.where(generator.rand(batch) < 0.5, -1.0, 1.0)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     matrix = torch.stack([mirror * cos, -sin, zero, mirror * sin, cos, zero], dim=1)
     grid = F.affine_grid(matrix.view(batch, 2, 3), list(pictures.shape), align_corners=False)
     return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from vitlens_core.late import F, kaldi, torch
+from vitlens_core.row_generator import RowGenerator
 
 _FRAME_SHIFT_MS = 10.0
 
@@ -57,7 +58,7 @@ def _bank(waveform: torch.Tensor, rate_hz: int, mel_bins: int) -> torch.Tensor:
 
 
 def masked(
-    spectrograms: torch.Tensor, mel_bins: int, frames: int, generator: torch.Generator
+    spectrograms: torch.Tensor, mel_bins: int, frames: int, generator: RowGenerator
 ) -> torch.Tensor:
     """Set a band and a span of [B, frames, M] to 0, of random widths up to those given."""
     bands = _random_span(spectrograms, 2, mel_bins, generator)[:, None, :]
@@ -65,20 +66,18 @@ def masked(
     return spectrograms.masked_fill(bands | spans, 0.0)
 
 
-def rolled(spectrograms: torch.Tensor, frames: int, generator: torch.Generator) -> torch.Tensor:
+def rolled(spectrograms: torch.Tensor, frames: int, generator: RowGenerator) -> torch.Tensor:
     """Shift [B, frames, M] along time, in a circle, by up to `frames` in either direction."""
     length = spectrograms.shape[1]
-    shift = torch.randint(-frames, frames + 1, (len(spectrograms), 1), generator=generator)
-    index = (torch.arange(length) + shift) % length
+    shift = generator.randint(-frames, frames + 1, len(spectrograms), 1)
+    index = (torch.arange(length, device=shift.device) + shift) % length
     return spectrograms.gather(1, index[..., None].expand_as(spectrograms))
 
 
-def _random_span(
-    x: torch.Tensor, axis: int, longest: int, generator: torch.Generator
-) -> torch.Tensor:
+def _random_span(x: torch.Tensor, axis: int, longest: int, generator: RowGenerator) -> torch.Tensor:
     """Draw a mask [B, size of the axis] per sample, true on a span of 0..longest."""
     batch, size = len(x), x.shape[axis]
-    length = torch.randint(min(longest, size) + 1, (batch, 1), generator=generator)
-    start = (torch.rand(batch, 1, generator=generator) * (size - length + 1)).long()
-    position = torch.arange(size)
+    length = generator.randint(0, min(longest, size) + 1, batch, 1)
+    start = (generator.rand(batch, 1) * (size - length + 1)).long()
+    position = torch.arange(size, device=x.device)
     return (position >= start) & (position < start + length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from dataclasses import asdict
 
@@ -10,6 +11,7 @@ import click
 from rich.console import Console
 
 from pipelines.store.home import Home
+from workflows.doctor.checks import run_checks
 from workflows.exit_codes import FAILED
 from workflows.text import shown
 
@@ -23,8 +25,7 @@ def command(as_json: bool) -> None:
 
     The exit code is 3 if a check failed; a warning stops no run.
     """
-    from workflows.doctor.checks import run_checks  # late: `--help` needs no registry
-
+    logging.getLogger().addHandler(logging.NullHandler())  # what clients warn of is a finding
     findings = run_checks(Home.from_environment())
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))

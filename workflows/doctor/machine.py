@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 
 import pipelines
 from pipelines.store.home import Home
+from vitlens_core.rendering.sandbox import RenderWorker
+from vitlens_core.rendering.settings import RenderSettings
 from vitlens_core.sandbox import protections
 from workflows.doctor.finding import Finding
 
@@ -68,10 +70,6 @@ def _wanted(package: str, extra: str) -> Iterable[Requirement]:
 
 def check_gl(home: Home) -> Finding:
     """Render a shipped object as a run does, in a child without rights."""
-    # Late: without the extra `render` the import fails, and that is a finding.
-    from vitlens_core.rendering.sandbox import RenderWorker
-    from vitlens_core.rendering.settings import RenderSettings
-
     glb = min(_OBJECTS.rglob("*.glb"), key=lambda path: path.stat().st_size).read_bytes()
     settings = RenderSettings(size_px=64, points=1024, time_limit_s=60)
     with RenderWorker(settings) as worker:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import urllib.request
 import uuid
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 _PROBE = b"vitlens doctor"
+_LONGEST_VERSION = 40  # characters
 _SILENT_S = 120  # a daemon beats every half minute
 # An answer is wanted soon: MLflow's client would try again for minutes instead.
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
@@ -63,10 +63,14 @@ def check_tracking(home: Home) -> Finding:
 def _of_server(address: str) -> Finding:
     """Compare the server's release with the one here."""
     import mlflow
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
 
-    url = os.environ["MLFLOW_TRACKING_URI"].rstrip("/")
-    with urllib.request.urlopen(f"{url}/version", timeout=10) as answer:  # noqa: S310  http(s)
-        theirs = answer.read(100).decode()
+    # With this user's account: a server that has accounts asks for one here too.
+    credentials = get_default_host_creds(os.environ["MLFLOW_TRACKING_URI"])
+    answer = http_request(credentials, "/version", "GET")
+    answer.raise_for_status()
+    theirs = answer.text[:_LONGEST_VERSION]
     found = f"{address}: MLflow {theirs}"
     if theirs.split(".")[:2] != mlflow.__version__.split(".")[:2]:
         mend = "bring both to one release; migrate the server's database first (mlflow db upgrade)"

@@ -10,7 +10,7 @@ from pathlib import Path
 from prometheus_client.core import GaugeMetricFamily
 from upath import UPath
 
-from pipelines.execution.bulk import ShardRecord
+from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.store.artifacts import MANIFEST, Manifest, Store
 
 _RECORD, _ATTEMPT = ".record.json", ".attempt"
@@ -113,7 +113,7 @@ def _of_record(record: ShardRecord) -> dict[str, int]:
 def _further_attempts(path: UPath) -> int:
     """Return how often a shard was begun again; its file of attempts may be gone meanwhile."""
     try:
-        return max(0, int(path.read_text()) - 1)
+        return max(0, len(path.read_text().split()) - 1)  # a line each
     except FileNotFoundError:
         return 0
 

@@ -9,13 +9,14 @@ Promises  the selection itself divides the objects, so that a plan and a run agr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipelines.config import RunConfig
-from pipelines.objects.mirror import is_remote, open_mirror
+from pipelines.objects.mirror import Mirror
+from pipelines.objects.opening import open_mirrors
 from pipelines.objects.records import ObjectRecord, RecordTable
 from pipelines.objects.selection import Selected, select
 from pipelines.objects.step import ObjectsConfig
@@ -59,7 +60,7 @@ def counts_of(config: RunConfig, home: Home, recipe: Recipe | None) -> tuple[Cou
 
 
 def of_objects(config: ObjectsConfig, home: Home) -> Counts:
-    """Count the objects of a mirror.
+    """Count the objects of the mirrors.
 
     Raises:
         ConfigError: no such mirror, or the selection asks for what it lacks.
@@ -68,7 +69,7 @@ def of_objects(config: ObjectsConfig, home: Home) -> Counts:
     with RecordTable(_records(config, home)) as records:
         selected = select(records, config)
         total = len(records)
-    return of_selected(total, selected, "the mirror's annotations")
+    return of_selected(total, selected, "the mirrors' annotations")
 
 
 def of_selected(listed: int, selected: Selected, counted_from: str) -> Counts:
@@ -78,9 +79,13 @@ def of_selected(listed: int, selected: Selected, counted_from: str) -> Counts:
     return Counts(listed, by_split["train"], by_split["val"], by_split["test"], counted_from)
 
 
-def _records(config: ObjectsConfig, home: Home) -> Iterable[ObjectRecord]:
-    mirror = open_mirror(config.mirror, home.mirrors)
-    return mirror.records() if config.licences else mirror.listed()
+def _records(config: ObjectsConfig, home: Home) -> Iterator[ObjectRecord]:
+    """Yield the objects of every mirror, without metadata where nothing is chosen by them."""
+    for mirror in open_mirrors(config, home.mirrors).values():
+        if isinstance(mirror, Mirror) and not config.licences:
+            yield from mirror.listed()
+        else:
+            yield from mirror.records()
 
 
 def _of_source(config: RunConfig) -> Counts:
@@ -105,8 +110,3 @@ def _stated(config: RunConfig, recipe: Recipe | None) -> Counts:
     if recipe is not None:
         return Counts(None, recipe.samples, None, None, f"stated: {recipe.samples_from}")
     return Counts(None, None, None, None, "not known before the data is there")
-
-
-def is_far(config: RunConfig) -> bool:
-    """Whether counting would have to ask a server."""
-    return config.source is None and is_remote(config.objects.mirror)

@@ -84,9 +84,10 @@ def _memory(memory: Mapping[str, float], slopes: Slopes) -> Iterator[str]:
 
 
 def _gpus(config: RunConfig) -> Iterator[str]:
-    wanted = round(config.resources.train_workers * config.resources.gpus_per_worker)
+    resources = config.resources
+    wanted = max(resources.train_pool.all_gpus, resources.encode_pool.all_gpus)
     if not wanted or os.environ.get("RAY_ADDRESS"):
         return
     found = torch.cuda.device_count()
     if found < wanted:
-        yield f"GPUs: {wanted} are asked for, this machine has {found} (RAY_ADDRESS is not set)"
+        yield f"GPUs: {wanted:g} are asked for, this machine has {found} (RAY_ADDRESS is not set)"

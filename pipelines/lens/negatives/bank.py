@@ -4,7 +4,7 @@ Targets are frozen, so those of the whole data set can be kept: the loss from th
 targets can have any number of negatives, whatever the batch size. (The loss from the targets to
 the lens has those of the batch only, since embeddings change with every step.)
 
-Axes: M entries of the bank, B rows of the batch of all workers, E embedding.
+Axes: M entries of the bank, B rows of a worker, E embedding.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """base: a sampling of negatives: its settings, and a sampler that every worker opens once.
 
-Axes: B rows of the batch of all workers, M further negatives, E embedding.
+Axes: B rows of a worker, M further negatives, E embedding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vitlens_core.losses.base import Negatives
 
 @dataclass(frozen=True)
 class BatchRows:
-    """The batch of all workers against one kind of target.
+    """The rows of one worker against one kind of target.
 
     Attributes:
         kind: `image`, `text` or `teacher_<name>`.
@@ -40,12 +40,12 @@ class BatchRows:
 class NegativeSampler(Protocol):
     """Gives a batch the targets of other samples.
 
-    It has no state in checkpoints: its result is a function of the settings, the data and the
-    batch, the same on every worker.
+    It has no state in checkpoints: its result is a function of the settings, the data and the rows,
+    the same on whichever worker they are.
     """
 
     def sample(self, rows: BatchRows) -> Negatives:
-        """Return negatives for the batch of all workers."""
+        """Return negatives for the rows."""
         ...
 
 

@@ -3,6 +3,7 @@
 python _sanity_child.py MODEL_FOLDER REPEATS      prints one line of JSON
 """
 
+import gc
 import json
 import resource
 import statistics
@@ -18,6 +19,10 @@ import mlflow  # noqa: E402  the import is part of the loading time that is meas
 model: Any = mlflow.pyfunc.load_model(sys.argv[1])
 example = model.input_example
 load_s = time.perf_counter() - started
+torch = sys.modules.get("torch")
+modules = [m for m in gc.get_objects() if torch and isinstance(m, torch.nn.Module)]
+weights = {p.data_ptr(): p.nbytes for module in modules for p in module.parameters()}
+del modules
 
 first = np.asarray(example[0])
 other = first[::-1].copy()  # a second, different input: the first one reversed along an axis
@@ -35,5 +40,6 @@ results = {
     "batch_difference": float(np.abs(batch[1] - alone[0][0]).max()),
     "latency_ms": 1000 * statistics.median(seconds),
     "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "weights_mb": sum(weights.values()) / 2**20,
 }
 sys.stdout.write(json.dumps(results) + "\n")

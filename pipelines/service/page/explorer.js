@@ -76,8 +76,9 @@ async function learn() {
   if (!$("classes").value) $("classes").value = served.labels.map(text).join("\n");
   showExamples();
   if (!served.corpus) {
-    $("status").textContent = "There is nothing to search here yet: whoever runs this service has no index of this " +
-      `model (${served.search}). Your file can still be compared with classes: state some under Settings.`;
+    $("status").textContent = `Nothing can be searched here: ${served.search}. ` +
+      "A file can still be compared with classes: name some above, one a line.";
+    $("settings").open = true;
   }
 }
 
@@ -172,11 +173,14 @@ function card(item) {
   else picture.replaceWith(Object.assign(document.createElement("span"), { className: "blank" }));
   made.querySelector("b").textContent = item.name;
   made.querySelector(".score").textContent = item.score.toFixed(2);
-  const licence = item.licence && item.licence.replace(/^by/i, "CC BY").replace(/^cc0/i, "CC0");
   made.querySelector("small").textContent =
-    [item.label && text(item.label), [licence, item.creator].filter(Boolean).join(", ")].filter(Boolean).join(" · ");
+    [item.label && text(item.label), [licenceOf(item), item.creator].filter(Boolean).join(", ")].filter(Boolean).join(" · ");
   made.querySelector(".open").addEventListener("click", () => openItem(item));
   return made;
+}
+
+function licenceOf(item) {
+  return item.licence && item.licence.replace(/^by/i, "CC BY").replace(/^cc0/i, "CC0");
 }
 
 let opened = null;
@@ -188,7 +192,7 @@ function openItem(item) {
   $("opened-picture").hidden = !item.thumbnail;
   $("opened-picture").alt = item.name;
   if (item.thumbnail) load($("opened-picture"), item.thumbnail);
-  const facts = { Class: item.label && text(item.label), Licence: item.licence, Creator: item.creator,
+  const facts = { Class: item.label && text(item.label), Licence: licenceOf(item), Creator: item.creator,
     Key: item.key, Cosine: item.score.toFixed(3) };
   $("opened-facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value).flatMap(([name, value]) => [
     Object.assign(document.createElement("dt"), { textContent: name }),

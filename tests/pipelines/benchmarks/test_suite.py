@@ -23,6 +23,7 @@ from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.modalities import point_cloud
 from vitlens_core.modalities.audio import AudioSignal, AudioTokenizer
 from vitlens_core.modalities.base import SignalConfig, TokenizerConfig
+from vitlens_core.row_generator import RowGenerator
 
 CONFIG = BenchmarksConfig(resamples=100, shots=(1, 2), draws=2)
 SOUND = AudioSignal(clips=3, clip_s=0.1, mel_bins=16, frames=20)
@@ -49,7 +50,7 @@ class AsItIs(TokenizerConfig[Plain]):
         return signals
 
     def augment(
-        self, signals: torch.Tensor, signal: Plain, generator: torch.Generator
+        self, signals: torch.Tensor, signal: Plain, generator: RowGenerator
     ) -> torch.Tensor:
         raise AssertionError("nothing is augmented in a benchmark")
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
-from pipelines.execution.bulk import (
-    ShardTask,
-    build_shards,
-    original_error,
-    read_record,
-    tasks_of,
-    write_shards,
-)
+from pipelines.execution.bulk import build_shards, original_error, write_shards
+from pipelines.execution.cluster import FAST
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardTask, read_record, tasks_of
+from pipelines.execution.shard_writer import KilledWorkersError, ShardWriter
 from pipelines.store.artifacts import Build
 from pipelines.store.shards import read_shard
 from tests.pipelines.processors import Echo, refuse_to_start
@@ -26,7 +26,7 @@ from vitlens_core.errors import BadSampleError, ConfigError, IntegrityError, Tra
 @pytest.fixture
 def runtime(tmp_path: Path, local_ray: None) -> Runtime:
     """One worker, which takes the shards in turn."""
-    return quiet_runtime(tmp_path, data_workers=1)
+    return quiet_runtime(tmp_path, render_workers=1)
 
 
 @pytest.fixture
@@ -131,6 +131,64 @@ def test_a_shard_that_kills_every_worker_ends_the_job(
         write_shards(runtime, build, [ShardTask("a")], partial(Echo, log, {"a": ("die",)}))
     assert _asked(log) == ["a", "a", "a"]
     assert not (build.folder / "a.record.json").exists()
+
+
+def test_the_fault_of_one_worker_puts_off_its_shard_only(
+    tmp_path: Path, local_ray: None, log: Path
+) -> None:
+    runtime = quiet_runtime(tmp_path, render_workers=2)
+    build = runtime.store.begin("echo", 1, {}, {})
+    items: Items = {"a": ("lose once",), "b": ("one",), "c": ("two",)}
+    made = build_shards(runtime, build, _tasks(items), partial(Echo, log, items))
+    assert made.manifest.counts == {"samples": 3, "shards": 3}
+    assert _asked(log) == ["a", "a", "b", "c"]
+
+
+def test_a_fault_of_all_workers_ends_the_job(tmp_path: Path, local_ray: None, log: Path) -> None:
+    """Also if it is met by fewer shards than workers, again and again."""
+    runtime = quiet_runtime(tmp_path, render_workers=2)
+    build = runtime.store.begin("echo", 1, {}, {})
+    items: Items = {"a": ("lose",), "b": ("one",)}
+    with pytest.raises(TransientError, match="the network of this worker fails"):
+        build_shards(runtime, build, _tasks(items), partial(Echo, log, items))
+    assert 4 <= len(_asked(log)) <= 6
+    assert [path.name for path in build.folder.glob("*.attempt")] == []
+
+
+def test_workers_lost_with_their_nodes_are_not_the_shards_fault(
+    runtime: Runtime, build: Build, log: Path
+) -> None:
+    items: Items = {"a": ("die once",)}
+    writer = ShardWriter(partial(Echo, log, items), build.folder, {})
+    log.with_suffix(".died").touch()
+    lost = [f"gone{number}" for number in range(9)]
+    (build.folder / "a.attempt").write_text("\n".join(lost))
+    writer.write(ShardTask("a"))
+    assert read_record(build.folder, "a").samples == 1
+    (build.folder / "b.attempt").write_text("\n".join([*lost, "gone9"]))
+    with pytest.raises(KilledWorkersError, match="was killed 10 times"):
+        writer.write(ShardTask("b"))
+
+
+def test_a_worker_gives_back_what_a_large_object_took(tmp_path: Path) -> None:
+    """In a process with the malloc settings of a local Ray, which keep what is free."""
+    measure = (
+        "import functools, pathlib, psutil; from upath import UPath\n"
+        "from pipelines.execution.shard_tasks import ShardTask\n"
+        "from pipelines.execution.shard_writer import ShardWriter\n"
+        "from tests.pipelines.processors import Hoard\n"
+        f"folder = UPath({str(tmp_path)!r})\n"
+        "writer = ShardWriter(functools.partial(Hoard, 400), folder, {})\n"
+        "before = psutil.Process().memory_info().rss\n"
+        "writer.write(ShardTask('a'))\n"
+        "print((psutil.Process().memory_info().rss - before) / 2**20)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", measure],
+        env=os.environ | FAST, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert float(done.stdout) < 100, "MB"
+    assert read_record(UPath(tmp_path), "a").samples == 1
 
 
 def test_the_error_below_wrappings_is_found() -> None:

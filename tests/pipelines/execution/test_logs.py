@@ -12,8 +12,9 @@ from rich.console import Console
 from upath import UPath
 
 from pipelines.execution import logs
-from pipelines.execution.bulk import ShardTask, build_shards
+from pipelines.execution.bulk import build_shards
 from pipelines.execution.runtime import Resources, Runtime
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.store.artifacts import Store
 from pipelines.store.home import Home
 from pipelines.store.shards import Sample
@@ -51,7 +52,7 @@ class _OneSample:
 
 def test_every_shard_is_a_line_with_its_run_step_and_figures(lines: Lines, tmp_path: Path) -> None:
     home, store = Home(tmp_path), Store(UPath(tmp_path / "artifacts"))
-    runtime = Runtime(store, Resources(data_workers=0), Console(quiet=True), home)
+    runtime = Runtime(store, Resources(render_workers=0), Console(quiet=True), home)
     tasks = [ShardTask("train-00000"), ShardTask("train-00001")]
     with logs.where(run="5c0e"), logs.where(step="renders"):
         build_shards(runtime, store.begin("renders", 1, {}, {}), tasks, _OneSample)

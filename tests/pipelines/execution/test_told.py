@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipelines.execution.bulk import ShardTask, write_shards
+from pipelines.execution.bulk import write_shards
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.execution.told import WorkerError, tell, told
 from pipelines.objects.transfer import UnreachableError
 from tests.pipelines.processors import Carrying, Touch, refuse_with
@@ -75,7 +76,7 @@ def test_attributes_of_an_error_are_not_unpickled_by_the_driver(
     os.close(pickle.loads(pickle.dumps(Touch(str(touched)))))
     assert touched.exists(), "it works where it is unpickled"
     touched.unlink()
-    runtime = quiet_runtime(tmp_path, data_workers=1)
+    runtime = quiet_runtime(tmp_path, render_workers=1)
     build = runtime.store.begin("carrying", 1, {}, {})
     with pytest.raises(BadSampleError, match=r"^it carries something$") as raised:
         write_shards(runtime, build, [ShardTask("a")], Carrying(str(touched)))

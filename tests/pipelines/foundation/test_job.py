@@ -24,6 +24,7 @@ from pipelines.foundation.opening import open_foundation
 from pipelines.foundation.step import DEFAULT_SPEC, FoundationConfig
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import encode_png, read_shard
+from tests import tiny_hf
 from tests.pipelines import synthetic
 from vitlens_core.errors import ConfigError, IntegrityError
 from vitlens_core.foundation.base import Foundation
@@ -134,3 +135,21 @@ def test_pictures_without_alpha_stay_as_they_are() -> None:
     views = np.random.default_rng(0).integers(256, size=(2, 4, 5, 3), dtype=np.uint8)
     sample = {f"view{i:02d}.png": encode_png(view) for i, view in enumerate(views)}
     np.testing.assert_array_equal(composite_views(sample, 0).numpy(), views)
+
+
+def test_a_model_without_a_text_tower_is_refused(
+    runtime: Runtime, shards_artifact: Artifact, tmp_path: Path
+) -> None:
+    folder = tiny_hf.write("instructblip", tmp_path / "instructblip")
+    config = FoundationConfig(spec=f"hf:{folder}")
+    with pytest.raises(ConfigError, match="has no text tower, and a workflow trains against"):
+        foundation.run(runtime, config, {}, shards_artifact)
+
+
+def test_a_dual_encoder_of_hugging_face_is_described_and_opened_again(
+    runtime: Runtime, shards_artifact: Artifact, tmp_path: Path
+) -> None:
+    folder = tiny_hf.write("clip", tmp_path / "clip")
+    made = foundation.run(runtime, FoundationConfig(spec=f"hf:{folder}"), {}, shards_artifact)
+    assert read_info(made).embed_dim == 10
+    assert open_foundation(made).digest() == read_info(made).digest

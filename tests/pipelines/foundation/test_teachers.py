@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.execution.bulk import ShardTask
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.foundation import job as foundation_step
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation, open_lens

@@ -11,10 +11,13 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from upath import UPath
 
 from pipelines.lens.batches import Batch, TrainingBatches, collate, lane_count
+from pipelines.lens.settings import TrainConfig
 from pipelines.lens.shard_table import SamplePlace, TrainingShard, read_targets, stable_id
+from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Store
 from pipelines.store.shards import OpenShard, Sample, decode_array, encode_array, write_shard
 from tests.pipelines import synthetic
@@ -119,7 +122,7 @@ def test_lanes_divide_the_batch_and_have_shards_enough(shards: int, size: int) -
 
 
 def test_lanes_are_as_many_as_shards_and_batch_allow() -> None:
-    assert [lane_count(n, 512) for n in (1, 15, 16, 32, 1563)] == [1, 1, 2, 4, 64]
+    assert [lane_count(n, 512) for n in (1, 15, 16, 32, 1563)] == [1, 1, 2, 4, 128]
     assert [lane_count(1563, size) for size in (1, 6, 48, 96)] == [1, 2, 16, 32]
 
 
@@ -252,3 +255,27 @@ def test_a_share_reads_the_first_samples_of_every_shard(made: Artifact, share: f
     firsts = np.cumsum([0, *SIZES[:-1]])
     numbers = [first + n for first, count in zip(firsts, counts, strict=True) for n in range(count)]
     assert seen == {f"train{number:03d}" for number in numbers}
+
+
+def test_mirrors_are_drawn_by_their_weights(tmp_path: Path) -> None:
+    """Whatever step a run goes on at, and whoever reads."""
+
+    def sample(number: int, split: str) -> Sample:
+        made = synthetic.sample(number, split)
+        told = SampleInfo.of(made).model_copy(update={"mirror": "parts" if number % 2 else ""})
+        return {**made, "json": told.encode()}
+
+    store = Store(UPath(tmp_path))
+    mixed = synthetic.targets(store, {"train": (10, 10, 10)}, sample)
+    for weight, share in ((0.25, 0.2), (3.0, 0.75)):
+        batches = _batches(mixed, 4, 300, mirror_weights={"parts": weight})
+        drawn = [int(key.removeprefix("train")) % 2 for batch in batches for key in batch.keys]
+        assert np.mean(drawn) == pytest.approx(share, abs=0.03)
+        later = _batches(mixed, 4, 5, first=120, mirror_weights={"parts": weight})
+        assert all(map(_same, later, batches[120:]))
+
+
+@pytest.mark.parametrize("left_out", [{"share": 0.5}, {"mirror_weights": {"parts": 2}}])
+def test_neighbours_of_what_is_left_out_are_refused(left_out: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="state one or the other"):
+        TrainConfig.model_validate({"hard_negatives": {}, **left_out})

@@ -84,6 +84,32 @@ def test_loggers_are_told_of_a_training_and_not_of_a_lens_that_is_reused(
     assert _lines(tmp_path) == before
 
 
+def test_a_lens_is_trained_on_batches_of_neighbours_with_tokens_and_branches_left_out(
+    tmp_path: Path, tiny_lit: str
+) -> None:
+    """All that a recipe may ask of the trainer at once; the table of neighbours does not stay."""
+    runtime = quiet_runtime(tmp_path)
+    targets = synthetic.targets(runtime.store, {"train": (6, 6), "val": (3,)})
+    foundation = synthetic.foundation(runtime.store, tiny_lit)
+    asked: dict[str, object] = {
+        "hard_negatives": {"group": 3, "nearest": 5},
+        "token_dropout": 0.5,
+        "drop_path": 0.2,
+    }
+    asked |= {"layer_decay": 0.9, "rate_factors": {"trunk": 0.1}, "gradient_clip": None}
+    asked |= {"schedule": "staircase", "staircase_steps": 2, "accumulation": 2}
+    tower = synthetic.trained_tower(trunk={"skip_first": 9, "unlock_first": 1, "unlock_last": 1})
+    made = lens.run(runtime, TrainConfig.model_validate(TRAIN | asked), tower, targets, foundation)
+    assert {path.name for path in made.folder.iterdir()} == {
+        *(LENS_FILE, "curves.json", "manifest.json")
+    }
+    rates = [point["lr"] for point in read_curves(made).train]
+    assert rates == pytest.approx([5e-4, 5e-4, 5e-4 * 0.95, 5e-4 * 0.95])
+    loaded, settings = load_lens(Path(str(made.path(LENS_FILE))), open_foundation(foundation))
+    assert settings.trunk.unlock_last == 1
+    assert [n for n in loaded.trained_state() if n.startswith("trunk.blocks.2.")]
+
+
 @pytest.mark.nightly
 def test_two_workers_train_one_lens(tmp_path: Path, local_ray: None, tiny_lit: str) -> None:
     store = Store(UPath(tmp_path / "artifacts"))

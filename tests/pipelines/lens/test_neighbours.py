@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from pipelines.lens.batches import Batch, Neighbours, TrainingBatches
-from pipelines.lens.neighbours import mean_targets, nearest, read_table, write_table
+from pipelines.lens.batches import Batch, TrainingBatches
+from pipelines.lens.neighbours import Neighbours, mean_targets, nearest, read_table, write_table
 from pipelines.lens.objective import Objective
 from pipelines.lens.settings import HardNegatives, TrainConfig
 from pipelines.store.artifacts import Artifact, Store

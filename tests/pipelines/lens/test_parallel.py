@@ -119,6 +119,39 @@ def test_rows_taken_in_parts_leave_the_gradients_of_all(
         _assert_close(found.gradients, expected.gradients)
 
 
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_in_bf16_two_workers_find_what_one_finds(
+    job, pair: together.Pair, tmp_path: Path, sharding: str
+) -> None:
+    """Frozen weights are stored or sent in bf16; sums of residuals and gradients are fp32.
+
+    Within 3 % of a tensor's largest entry: bf16 has 8 bits, and rows are summed in another order.
+    """
+    half = {"precision": "bf16"}
+    expected = together.alone(together.differentiate, job(**half), tmp_path)
+    exact = together.alone(together.differentiate, job(), tmp_path)
+    assert expected.losses != exact.losses
+    for found in pair(together.differentiate, job({"sharding": sharding}, **half), tmp_path):
+        assert found.losses == pytest.approx(expected.losses, abs=2e-2)
+        for name, tensor in expected.gradients.items():
+            assert found.gradients[name].dtype == torch.float32
+            largest = tensor.abs().max()
+            assert (found.gradients[name] - tensor).abs().max() <= 0.03 * largest, name
+
+
+def test_frozen_matrices_are_halved_and_what_is_computed_stays(job, tmp_path: Path) -> None:
+    """What autocast would cast in every pass, so that not a bit differs."""
+    trainer = Trainer(job(precision="bf16"), together.Together(tmp_path, 0, 1))
+    halved = {n for n, p in trainer.tower.named_parameters() if p.dtype == torch.bfloat16}
+    assert {n for n in halved if n.startswith("trunk.blocks")}
+    assert all(p.dtype == torch.float32 for p in trainer.parameters.values())
+    _, signals = next(trainer.batches())
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        found = trainer.tower(signals)
+        expected = trainer.tower.float()(signals)
+    assert torch.equal(found, expected)
+
+
 def test_one_worker_gathers_its_own_rows() -> None:
     rows = torch.randn(3, 2)
     assert parallel.gather_rows(rows) is rows

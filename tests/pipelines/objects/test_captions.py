@@ -14,6 +14,7 @@ import pytest
 from pipelines.execution.runtime import Runtime
 from pipelines.objects import job as objects
 from pipelines.objects.captions import Captions
+from pipelines.objects.opening import state_of_mirrors
 from pipelines.objects.step import CaptionTable, ObjectsConfig
 from pipelines.renders import job as renders
 from pipelines.renders.step import RendersConfig
@@ -96,6 +97,17 @@ def test_names_that_say_nothing_are_dropped(tmp_path: Path) -> None:
 
 def _infos(artifact: Artifact, split: str) -> list[SampleInfo]:
     return [SampleInfo.of(s) for path in artifact.shards(split) for s in read_shard(path)]
+
+
+def test_a_changed_table_changes_the_state(tmp_path: Path) -> None:
+    mesh_files.write(tmp_path / "meshes", "a", ".glb")
+    table = tmp_path / "a.json"
+    table.write_text("{}")
+    captions = {"mine": CaptionTable(path=str(table))}
+    config = ObjectsConfig(mirror=str(tmp_path / "meshes"), captions=captions)
+    before = state_of_mirrors(config)
+    table.write_text('{"a": "a text"}')
+    assert state_of_mirrors(config) != before
 
 
 @pytest.mark.slow

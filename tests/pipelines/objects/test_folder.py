@@ -199,6 +199,15 @@ def test_a_wrong_table_is_refused_with_its_row(tmp_path: Path, rows: str, told: 
         _records(tmp_path, table="facts.csv")
 
 
+def test_a_row_is_of_one_object_and_not_of_its_namesakes(tmp_path: Path) -> None:
+    for folder in ("c", "d"):
+        mesh_files.write(tmp_path / folder, "a", ".stl")
+    mesh_files.write(tmp_path, "b", ".stl")
+    (tmp_path / "facts.csv").write_text("file,name\na.stl,wrong\na,wrong\nb,right\nc/a,mine\n")
+    found = _records(tmp_path, table="facts.csv")
+    assert {uid: r.name for uid, r in found.items()} == {"b": "right", "c-a": "mine", "d-a": "a"}
+
+
 @pytest.mark.parametrize("table", ["../facts.csv", "/etc/passwd", "none.csv"])
 def test_a_table_outside_the_folder_is_refused(tmp_path: Path, table: str) -> None:
     mesh_files.write(tmp_path / "c", "a", ".stl")

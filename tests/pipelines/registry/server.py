@@ -14,14 +14,14 @@ from pathlib import Path
 
 
 @contextmanager
-def mlflow_server(database: str, files: Path) -> Generator[str]:
+def mlflow_server(database: str, files: Path, *options: str) -> Generator[str]:
     """An MLflow server over the tables of a database URI, ready to answer."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", database]
-    command += ["--artifacts-destination", str(files)]
+    command += ["--artifacts-destination", str(files), *options]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as process:

@@ -51,7 +51,8 @@ def test_deleted_runs_and_their_models_are_listed_with_their_size(
 
 
 def test_removed_for_good_and_nothing_else(home: Path, replaced: tuple[str, str]) -> None:
-    kept = _files(home) - {f for item in leftovers(home) for f in item.folder.rglob("*")}
+    gone = [item.folder for item in leftovers(home)]
+    kept = {f for f in _files(home) if not any(f.is_relative_to(folder) for folder in gone)}
     remove(home, leftovers(home))
     client = models.connect(home)
     assert leftovers(home) == []
@@ -76,8 +77,13 @@ def test_files_that_no_run_names_are_leftovers(home: Path) -> None:
 
 def test_what_a_version_names_stays_also_if_its_run_was_deleted(home: Path) -> None:
     version = register(home)
-    models.connect(home).delete_run(version.run_id)
+    client = models.connect(home)
+    client.delete_run(version.run_id)
     assert leftovers(home) == []
+    [logged] = client.search_logged_models([models.experiment(client, home)])
+    client.delete_logged_model(logged.model_id)
+    assert leftovers(home) == []
+    assert models.download(f"models:/{NAME}/1", home).is_dir()
 
 
 def test_files_outside_of_the_home_are_others(

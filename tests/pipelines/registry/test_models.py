@@ -79,7 +79,7 @@ def test_metrics_are_results_in_groups_and_nothing_is_lost(home: Path) -> None:
     groups = {name.partition("/")[0] for name in run.data.metrics if "/" in name}
     assert {"zero_shot", "retrieval", "train", "val", "seconds"} <= groups
     assert not any(
-        part in name for name in run.data.metrics for part in ("ci95", "chance", "groups")
+        part in name for name in run.data.metrics for part in ("ci95", "/chance", "/groups")
     )
     evaluated = read_result(artifacts["evaluation"]).figures()
     assert figures_of(run).items() >= evaluated.items()

@@ -18,6 +18,7 @@ GOOD = Measured(
     batch_difference=1e-7,
     latency_ms=5.0,
     memory_mb=900.0,
+    weights_mb=200.0,
 )
 GATE = Sanity(name="sanity", max_latency_ms=50, max_memory_mb=1000)
 
@@ -45,6 +46,14 @@ def test_each_fault_is_named(change: dict[str, float], reason: str) -> None:
     found = GATE.judge(replace(GOOD, **change))
     assert (found.passed, found.value) == (False, 1)
     assert found.reason == reason
+
+
+def test_a_budget_that_is_not_stated_grows_with_the_weights() -> None:
+    """The towers of ViT-bigG take 10 GB of fp32, which no consumer can do without."""
+    gate = Sanity(name="sanity")
+    assert gate.judge(replace(GOOD, memory_mb=20_000.0, weights_mb=10_000.0)).passed
+    found = gate.judge(replace(GOOD, memory_mb=20_000.0, weights_mb=500.0))
+    assert found.reason == "20000 MB, budget 5596 MB"
 
 
 def test_every_fault_is_named_at_once() -> None:

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from pipelines.execution.bulk import ShardTask, read_record
+from pipelines.execution.shard_tasks import ShardTask, read_record
 from pipelines.renders.job import ShardRenderer
 from pipelines.renders.step import RendersConfig
 from pipelines.store.artifacts import Artifact, Quarantined

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from webdataset.compat import WebDataset
 
-from pipelines.execution.bulk import ShardTask
+from pipelines.execution.shard_tasks import ShardTask
 from pipelines.objects.records import ObjectRecord
 from pipelines.shards.rendered import ObjectFiles, RenderedPairs, SeenObject
 from pipelines.shards.step import ShardsConfig, StoredSignal

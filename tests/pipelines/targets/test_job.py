@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.execution.bulk import ShardTask, read_record
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import ShardTask, read_record
 from pipelines.foundation import job as foundation
 from pipelines.foundation.features import composite_views
 from pipelines.foundation.opening import open_foundation

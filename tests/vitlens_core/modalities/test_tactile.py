@@ -6,6 +6,7 @@ import torch
 from tests.contracts.examples import PATCHES, Example, pixels
 from tests.contracts.malformed import PICTURE_FILES, RGB
 from vitlens_core.modalities import tactile
+from vitlens_core.row_generator import RowGenerator
 
 EXAMPLE = Example(
     raw=pixels(20, 30, 3),
@@ -29,6 +30,6 @@ def test_the_tower_of_touch_sees_the_middle_and_training_other_crops():
     stored = torch.zeros(1, 16, 16, 3, dtype=torch.uint8)
     stored[:, 1:15, 1:15] = 255
     assert tokenizer.prepare(stored, signal).unique().numel() == 3  # one value per channel
-    generator = torch.Generator().manual_seed(0)
+    generator = RowGenerator.of("0", range(16))
     crops = tokenizer.augment(stored.expand(16, -1, -1, -1), signal, generator)
     assert crops.unique().numel() > 3

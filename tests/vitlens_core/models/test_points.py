@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitlens_core.errors import InputError
-from vitlens_core.models.points import ball_query, farthest_point_sample, gather_points, knn
+from vitlens_core.models.points import (
+    ball_query,
+    farthest_point_sample,
+    gather_points,
+    knn,
+    squared_distances,
+)
 
 seeds = st.integers(0, 2**31)
 quick = settings(deadline=None, max_examples=20)
@@ -107,3 +113,11 @@ def test_gathering_takes_each_clouds_own_points():
 def test_wrong_clouds_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_neighbours_found_a_few_centres_at_a_time_are_those_of_all() -> None:
+    """12 million distances, of which a third is held at a time; the last part is a shorter one."""
+    xyz = torch.randn(1, 4000, 3, generator=torch.Generator().manual_seed(0))
+    found = knn(xyz, xyz[:, :3001], 4)
+    expected = squared_distances(xyz[:, :3001], xyz).topk(4, largest=False).indices
+    assert torch.equal(found.sort().values, expected.sort().values)

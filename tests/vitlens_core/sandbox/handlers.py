@@ -144,6 +144,15 @@ def _log() -> None:
         os.write(2, b"x" * 1000)
 
 
+def _reserve() -> None:
+    """Take a terabyte of addresses that can be neither read nor written, as drivers of GPUs do."""
+    _LIBC.mmap.restype = ctypes.c_void_p
+    _LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    found = _LIBC.mmap(None, 2**40, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, -1, 0)
+    if found == ctypes.c_void_p(-1).value:
+        raise MemoryError
+
+
 DEEDS: dict[str, Callable[[], object]] = {
     "nothing": lambda: None,
     "sleep": lambda: time.sleep(600),
@@ -152,6 +161,7 @@ DEEDS: dict[str, Callable[[], object]] = {
     "leave": lambda: os._exit(3),
     "hoard": lambda: np.ones(2**30),
     "leak": _leak,
+    "reserve": _reserve,
     "fail": lambda: _fail(KeyError("unforeseen")),
     "bad sample": lambda: _fail(BadSampleError("broken")),
     "input": lambda: _fail(InputError("of another shape")),

@@ -64,6 +64,17 @@ def test_a_file_is_refused_and_the_next_is_read(
     assert (after != before) == lost
 
 
+def test_a_graphics_driver_may_reserve_addresses_but_not_take_memory(sandbox: Sandbox) -> None:
+    """NVIDIA's drivers reserve far more addresses than the machine has memory."""
+    with pytest.raises(BadSampleError, match="needs more than 512 MB"):
+        sandbox.ask({"how": "reserve"})
+    with Sandbox(MISBEHAVING, {}, LIMITS, devices=True) as with_devices:
+        assert with_devices.ask({"how": "reserve"}).fields["pid"] == with_devices.pid
+        with pytest.raises(BadSampleError, match="needs more than 512 MB"):
+            with_devices.ask({"how": "hoard"})
+        assert with_devices.ask({"how": "nothing"}).fields["pid"]
+
+
 @pytest.mark.parametrize(
     "sent",
     [

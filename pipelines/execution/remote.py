@@ -1,0 +1,80 @@
+"""remote: runs a whole job in one Ray task, on the node that has what it needs.
+
+Evaluation and benchmarks hold towers, so that they want a GPU; the driver of a cluster has none.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.execution.bulk import original_error
+from pipelines.execution.cluster import connect, is_local
+from pipelines.execution.runtime import Resources, Runtime
+from pipelines.store.artifacts import Artifact, FinishedStore, NotMadeError, Store
+from pipelines.store.home import Home
+from vitlens_core.errors import VitlensError
+
+_RETRIES = 3  # nodes that may be lost; what a job raises is not tried again
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A job's arguments in a form that can be sent: a runtime holds a terminal."""
+
+    module: str
+    store: Store
+    resources: Resources
+    home: Home
+    settings: tuple[object, ...]
+    inputs: Mapping[str, Artifact]
+
+
+def has_own_node(resources: Resources) -> bool:
+    """Whether jobs that hold towers run where Ray places them, rather than in this process."""
+    return bool(resources.encode_workers) and (resources.encode_gpus > 0 or not is_local())
+
+
+def run_as_task(
+    runtime: Runtime,
+    job: Callable[..., Artifact],
+    settings: tuple[object, ...],
+    inputs: Mapping[str, Artifact],
+) -> Artifact:
+    """Run a job as a task with `encode_gpus` GPUs; a finished artifact is found without Ray.
+
+    Raises:
+        VitlensError: what the job raised, unchanged.
+    """
+    store = FinishedStore(runtime.store.root)
+    try:
+        looking = Runtime(store, runtime.resources, runtime.console, runtime.home)
+        return job(looking, *settings, **inputs)
+    except NotMadeError:
+        if isinstance(runtime.store, FinishedStore):
+            raise
+    connect(runtime.resources)
+    import ray  # late: it takes seconds, and a finished artifact needs none of it
+    from ray.exceptions import RayError
+
+    call = _Call(
+        job.__module__, runtime.store, runtime.resources, runtime.home, settings, dict(inputs)
+    )
+    task: Any = ray.remote(
+        num_cpus=1, num_gpus=runtime.resources.encode_gpus, max_retries=_RETRIES
+    )(_run)
+    try:
+        return ray.get(task.remote(call))
+    except RayError as error:
+        cause = original_error(error)
+        if isinstance(cause, VitlensError):
+            raise cause from error
+        raise
+
+
+def _run(call: _Call) -> Artifact:
+    job = importlib.import_module(call.module)
+    runtime = Runtime(call.store, call.resources, home=call.home)
+    return job.run(runtime, *call.settings, **call.inputs)

@@ -1,0 +1,56 @@
+"""The simulation of large jobs: what it must obey, and that infra/scale.md has its figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from infra.simulate import Job, driver_s, row, simulate
+
+SCALE = Path(__file__).parents[2] / "infra" / "scale.md"
+SMALL = Job(objects=40_000, workers=16)
+CALM = {"worker_deaths_per_h": 1e-9, "nodes_lost_per_h": 1e-9}
+
+
+def test_the_page_has_the_figures_that_come_out() -> None:
+    """Of the smallest of its jobs; `python -m infra.simulate` prints all."""
+    job = Job(800_000, 1000)
+    assert row(job, simulate(job)) in SCALE.read_text().splitlines()
+
+
+def test_the_same_job_takes_the_same_time() -> None:
+    assert simulate(SMALL) == simulate(SMALL)
+
+
+def test_without_faults_and_limits_the_workers_divide_the_work() -> None:
+    """Rendering: 79 shards over 16 workers, so that the last round is not full."""
+    calm = replace(SMALL, **CALM, slow_share=0.0, object_bytes=1.0)
+    found = simulate(calm)["renders"]
+    work_h = 40_448 * 0.201 * 1.063 / 3600  # the mean of a lognormal of spread .35 over its median
+    assert work_h / 16 < found.hours < 1.15 * work_h / 16
+    assert found.again == 0
+    assert found.busy > 0.9
+
+
+def test_faults_cost_time_and_no_shard_is_lost() -> None:
+    """A run ends only when every shard is made."""
+    rough = replace(SMALL, worker_deaths_per_h=2.0, nodes_lost_per_h=2.0)
+    calm, found = simulate(replace(SMALL, **CALM))["renders"], simulate(rough)["renders"]
+    assert found.again > 0
+    assert found.hours > calm.hours
+
+
+@pytest.mark.parametrize("per_s", [5.0, 50.0])
+def test_no_number_of_workers_asks_more_than_the_source_allows(per_s: float) -> None:
+    found = simulate(replace(SMALL, workers=512, source_per_s=per_s, **CALM))["objects"]
+    assert found.hours * 3600 >= 40_000 / per_s
+    assert found.limit == "the source's requests"
+
+
+def test_the_driver_lists_once_and_reads_records_side_by_side() -> None:
+    """Half a minute where three requests a shard, one by one, took half an hour."""
+    job = Job(10_000_000, 64)
+    assert driver_s(job) < 30
+    assert 3 * job.shards * job.store_answer_s > 1700

@@ -1,0 +1,62 @@
+"""Questions about any signal, answered by a model that knows images.
+
+    by = open_question_model("Salesforce/instructblip-vicuna-7b")
+    model.ask({"point_cloud": "chair.glb"}, "What is it used for?", by=by)
+
+base.py    QuestionModel: answers, streams
+blip.py    BLIP-2 and InstructBLIP
+llava.py   LLaVA
+qwen.py    Qwen2-VL
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vitlens_core.errors import ConfigError, unknown
+from vitlens_core.extras import require
+from vitlens_core.foundation.hf_files import ModelFiles
+from vitlens_core.plugins.opening import opened
+
+if TYPE_CHECKING:
+    from vitlens_core.plugins.ask.base import QuestionModel
+
+__all__ = ["ADAPTERS", "open_question_model"]
+
+# By type of model: the class of transformers that holds it, and our module and class.
+ADAPTERS = {
+    "blip-2": ("Blip2ForConditionalGeneration", "blip", "Blip2"),
+    "instructblip": ("InstructBlipForConditionalGeneration", "blip", "InstructBlip"),
+    "llava": ("LlavaForConditionalGeneration", "llava", "Llava"),
+    "qwen2_vl": ("Qwen2VLForConditionalGeneration", "qwen", "Qwen2Vl"),
+}
+
+
+def open_question_model(
+    source: str | Path, device: str = "cpu", dtype: str = "auto"
+) -> QuestionModel:
+    """Open a question model from a folder or a name on the hub; safetensors only, strictly.
+
+    Args:
+        dtype: `auto` for the type it was published in, or `float32`, `bfloat16`, `float16`.
+
+    Raises:
+        ConfigError: transformers is not installed, or the model is unknown or knows no images.
+        CheckpointError: its weights do not fit its config.
+    """
+    transformers = require("transformers", "ask", "a question model")
+    source = str(source).removeprefix("hf:")
+    kind = ModelFiles(source).config()["model_type"]
+    if kind not in ADAPTERS:
+        raise ConfigError(
+            f"{source} cannot be asked about a signal: {unknown('question model', kind, ADAPTERS)}."
+            " A model of text alone has no image encoder that a lens could replace"
+        )
+    class_name, module, adapter = ADAPTERS[kind]
+    opener = getattr(transformers, class_name)
+    model = opened(opener, source, dtype).to(device)
+    words = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    chosen = getattr(importlib.import_module(f"{__name__}.{module}"), adapter)
+    return chosen(source, model, words)

@@ -1,0 +1,45 @@
+"""Finds in a picture what a sound, an object or a word means.
+
+    found = model.detect("scene.png", {"audio": ["bark.wav"], "text": ["a lamp"]}, by="owl folder")
+
+detections.py    boxes with scores, overlaps, average precision
+owl.py           OWL-ViT and OWLv2
+windows.py       any foundation, without a detector: windows of the picture are embedded
+clip_vectors.py  the classifier of detectors that take CLIP vectors (Detic)
+drawing.py       a picture with its boxes
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vitlens_core.errors import ConfigError, unknown
+from vitlens_core.extras import require
+from vitlens_core.foundation.hf_files import ModelFiles
+from vitlens_core.plugins.detect.owl import OwlDetector
+from vitlens_core.plugins.opening import opened
+
+__all__ = ["DETECTORS", "open_detector"]
+
+# By type of model: the class of transformers that holds it.
+DETECTORS = {"owlvit": "OwlViTForObjectDetection", "owlv2": "Owlv2ForObjectDetection"}
+
+
+def open_detector(source: str | Path, device: str = "cpu") -> OwlDetector:
+    """Open a detector from a folder or a name on the hub; safetensors only, strictly.
+
+    Raises:
+        ConfigError: transformers is not installed, or it is no detector that takes embeddings.
+        CheckpointError: its weights do not fit its config.
+    """
+    transformers = require("transformers", "detect", "a detector")
+    source = str(source).removeprefix("hf:")
+    kind = ModelFiles(source).config()["model_type"]
+    if kind not in DETECTORS:
+        raise ConfigError(
+            f"{source}: {unknown('detector', kind, DETECTORS)}. Detectors that fuse the words of "
+            "a query early (GroundingDINO) take no embedding in their place"
+        )
+    model = opened(getattr(transformers, DETECTORS[kind]), source, "float32").to(device)
+    processor = transformers.AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
+    return OwlDetector(source, kind, model, processor)

@@ -1,0 +1,72 @@
+"""Ask a question about a file of any modality."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import cast
+
+import click
+from rich.console import Console
+
+from vitlens_core.api.verbs import WITHOUT_MODEL, Answer
+from vitlens_core.errors import ConfigError
+from vitlens_core.plugins.ask import open_question_model
+from vitlens_core.plugins.ask.base import Fusion
+from workflows.given import by_modality, known_classes, opened
+from workflows.text import shown
+
+
+@click.command("ask")
+@click.argument("source")
+@click.argument("given", nargs=-1, required=True, metavar="FILE… QUESTION")
+@click.option("--by", metavar="MODEL", help="Question model: a folder, or a name on the hub.")
+@click.option("--answer", "answers", multiple=True, help="One of the answers to choose among.")
+@click.option("--together", is_flag=True, help="All files belong to one question.")
+@click.option("--fusion", type=click.Choice(["vit", "former", "language"]), help="Where they meet.")
+@click.option("--foundation", metavar="SPEC", help="Foundation of a lens: a spec or a folder.")
+@click.option("--device", default="cpu", show_default=True, help="As torch names it.")
+@click.option("--max-tokens", default=40, show_default=True, type=click.IntRange(1))
+def command(
+    source: str,
+    given: tuple[str, ...],
+    by: str | None,
+    answers: tuple[str, ...],
+    together: bool,
+    fusion: str | None,
+    foundation: str | None,
+    device: str,
+    max_tokens: int,
+) -> None:
+    """Ask a question about a file of any modality.
+
+    FILE may be written MODALITY=FILE. Without --by the nearest of the answers is given; of a
+    registered model these are its classes.
+    """
+    *files, question = given
+    if not files:
+        raise ConfigError(f"expected files and then a question, found {question!r} alone")
+    model = opened(source, foundation, device)
+    groups = by_modality(model, files)
+    # The choices of --fusion are those of `Fusion`.
+    where = cast(Fusion | None, fusion)
+    answer = partial(model.ask, question=question, fusion=where, trusted=False)
+    if by is None:
+        answer = partial(answer, answers=answers or known_classes(source))
+    else:
+        asked = open_question_model(by, device)
+        answer = partial(answer, by=asked, max_new_tokens=max_tokens)
+    console = Console()
+    apart = [groups] if together else [{name: files} for name, files in groups.items()]
+    for parts in apart:
+        said = answer(parts)
+        for name, one in zip(zip(*parts.values(), strict=True), said, strict=True):
+            _show(console, " + ".join(name), one)
+
+
+def _show(console: Console, name: str, said: Answer) -> None:
+    how = f"by {said.by}"
+    if said.by == WITHOUT_MODEL:
+        how = f"zero-shot, no question model; probability {said.probability:.2f}"
+    console.print(
+        f"{shown(name)}: [bold]{shown(said.text)}[/] [dim]({shown(how)})[/]", soft_wrap=True
+    )

@@ -1,0 +1,136 @@
+"""Draw what a file of any modality means, or find the nearest pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from vitlens_core.api import Model
+from vitlens_core.errors import ConfigError
+from vitlens_core.plugins.imagine.statistics import FILE, ImageStatistics
+from workflows.given import opened, split_named
+from workflows.text import shown
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+_SHOWN = 5
+
+
+@click.command("imagine")
+@click.argument("source")
+@click.argument("file")
+@click.option("--with", "further", multiple=True, metavar="FILE[:WEIGHT]", help="Added to it.")
+@click.option("--by", metavar="MODEL", help="A pipeline of diffusers: a folder, or a hub name.")
+@click.option("--encoder", metavar="MODEL", help="The image encoder that it was trained with.")
+@click.option("--adapter", type=click.Path(path_type=Path), help="Safetensors of an IP-Adapter.")
+@click.option("--statistics", type=click.Path(path_type=Path), help=f"Default: {FILE}, made once.")
+@click.option("--among", type=click.Path(path_type=Path), help="A folder of pictures.")
+@click.option("--out", type=click.Path(path_type=Path), default="imagined.png", show_default=True)
+@click.option("--seed", default=0, show_default=True, type=int)
+@click.option("--steps", default=25, show_default=True, type=click.IntRange(1))
+@click.option("--foundation", metavar="SPEC", help="Foundation of a lens: a spec or a folder.")
+@click.option("--device", default="cpu", show_default=True, help="As torch names it.")
+def command(
+    source: str,
+    file: str,
+    further: tuple[str, ...],
+    by: str | None,
+    encoder: str | None,
+    adapter: Path | None,
+    statistics: Path | None,
+    among: Path | None,
+    out: Path,
+    seed: int,
+    steps: int,
+    foundation: str | None,
+    device: str,
+) -> None:
+    """Draw what a file of any modality means, or find the nearest pictures.
+
+    Without --by the pictures of --among that are nearest to the same embedding are shown. With it,
+    --among measures the statistics that the decoder needs, the first time.
+    """
+    console = Console()
+    model = opened(source, foundation, device)
+    inputs, weights = _weighted(model, file, further)
+    if by is None:
+        _retrieve(console, model, inputs, weights, _pictures(among))
+        return
+    decoder = model.decoder(by, encoder=encoder, adapter=adapter, device=device)
+    stated = _statistics(model, statistics or Path(FILE), among, inputs)
+    drawn = model.imagine(
+        inputs, by=decoder, statistics=stated, weights=weights, seed=seed, steps=steps,
+        trusted=False,
+    )  # fmt: skip
+    drawn[0].save(out)
+    console.print(f"picture {shown(str(out))}", highlight=False)
+
+
+def _weighted(
+    model: Model, file: str, further: tuple[str, ...]
+) -> tuple[dict[str, str], dict[str, float]]:
+    """Return inputs and weights by modality.
+
+    Raises:
+        ConfigError: a weight is no number, or two inputs have one modality.
+    """
+    inputs: dict[str, str] = {}
+    weights: dict[str, float] = {}
+    for item, weight in [(file, 1.0), *map(_with_weight, further)]:
+        modality, path = split_named(model, item)
+        if modality in inputs:
+            raise ConfigError(f"two inputs of {modality}: {inputs[modality]} and {path}; name one")
+        inputs[modality], weights[modality] = path, weight
+    return inputs, weights
+
+
+def _with_weight(item: str) -> tuple[str, float]:
+    path, colon, weight = item.rpartition(":")
+    if not colon:
+        return item, 1.0
+    try:
+        return path, float(weight)
+    except ValueError:
+        raise ConfigError(f"--with {item}: expected FILE or FILE:WEIGHT, as rain.wav:0.5") from None
+
+
+def _pictures(folder: Path | None) -> list[Path]:
+    if folder is None or not folder.is_dir():
+        raise ConfigError(
+            f"no decoder is given (--by): name a folder of pictures to search, --among; found "
+            f"{folder}"
+        )
+    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
+    if not pictures:
+        raise ConfigError(f"{folder} holds no pictures ({', '.join(_PICTURES)})")
+    return pictures
+
+
+def _statistics(
+    model: Model, path: Path, among: Path | None, inputs: dict[str, str]
+) -> ImageStatistics:
+    """Read the foundation's statistics, or measure and keep them."""
+    if path.is_file():
+        return ImageStatistics.load(path, model.token_source("image").trunk)
+    if among is None:
+        raise ConfigError(
+            f"{path} is missing: name a folder of pictures (--among), on which the length and mean "
+            "of image embeddings are measured once"
+        )
+    measured = model.image_statistics(list(map(str, _pictures(among))), trusted=False)
+    measured.save(path)
+    return measured
+
+
+def _retrieve(
+    console: Console,
+    model: Model,
+    inputs: dict[str, str],
+    weights: dict[str, float],
+    pictures: list[Path],
+) -> None:
+    found = model.retrieve(inputs, pictures, weights=weights, count=_SHOWN, trusted=False)
+    console.print("[dim]no decoder: the nearest pictures, by cosine[/]")
+    for path, cosine in found[0]:
+        console.print(f"{cosine:.3f}  {path}", markup=False, highlight=False)
