@@ -269,3 +269,16 @@ def test_json_nested_without_end_is_a_value_error() -> None:
     for text in ("[" * 200_000, '{"a":' * 200_000, b"[" * 200_000, b"\xff", "{"):
         with pytest.raises(ValueError, match=r".+"):
             caps.parse_json(text)
+
+
+def test_every_use_of_ijson_bounds_its_numbers() -> None:
+    """Without `use_float`, a number of 5,000 digits is a segmentation fault (ijson 3.6)."""
+    call = re.compile(r"ijson\.(?:basic_parse|parse|items|kvitems)\([^\n]*")
+    uses = [
+        use
+        for folder in ("pipelines", "vitlens_core", "workflows")
+        for path in (ROOT / folder).rglob("*.py")
+        for use in call.findall(path.read_text())
+    ]
+    assert len(uses) >= 3
+    assert [use for use in uses if "use_float=True" not in use] == []

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vitlens_core import caps
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation import load_foundation
 from vitlens_core.foundation.hf_files import ModelFiles
@@ -57,7 +58,6 @@ def kind_of(source: str) -> str:
     Raises:
         ConfigError: it is no diffusers pipeline that takes image embeddings.
     """
-    import json
 
     for row in TABLE:
         if row.decoder == source:
@@ -65,7 +65,10 @@ def kind_of(source: str) -> str:
     index = ModelFiles(source).find("model_index.json")
     if index is None:
         raise ConfigError(f"{source} has no model_index.json: it is no pipeline of diffusers")
-    name = json.loads(index.read_bytes()).get("_class_name")
+    try:
+        name = caps.parse_json(index.read_bytes())["_class_name"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{index} names no class of a pipeline: {error!r}") from error
     if name not in KINDS:
         raise ConfigError(
             f"{source} is a {name}, which takes no image embeddings; there are: {', '.join(KINDS)}"
