@@ -35,6 +35,7 @@ SLOW_FILES = (
     "vitlens_core/test_export.py",
     "vitlens_core/rendering/test_sandbox.py",
     "vitlens_core/sandbox",
+    "vitlens_core/test_scratch.py",
     "workflows",
 )
 
