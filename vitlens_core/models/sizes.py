@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from vitlens_core.models.tower import Tower, build_tower
 from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.models.trunk import Readout, Trunk
+from vitlens_core.models.wrapped_trunks import open_clip_trunk, timm_trunk
 
 _DRAWS = {"normal_", "uniform_", "trunc_normal_", "erfinv_", "clamp_", "mul_", "add_"}
 
@@ -51,8 +52,6 @@ def open_clip_sizes(model: str) -> Trunk:
     import open_clip
     from open_clip.model import _build_vision_tower
 
-    from vitlens_core.models.wrapped_trunks import open_clip_trunk
-
     config = open_clip.get_model_config(model)
     assert config is not None, "the spec was checked"
     with only_sizes():
@@ -70,8 +69,6 @@ def timm_sizes(model: str, image_size_px: int, readout: Callable[[Any], Readout]
     """
     # Imported here: timm takes seconds.
     import timm
-
-    from vitlens_core.models.wrapped_trunks import timm_trunk
 
     with only_sizes():
         vit = timm.create_model(model, num_classes=0, img_size=image_size_px)

@@ -24,6 +24,7 @@ from vitlens_core.models.tokenizers import PatchTokenizer
 from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.models.trunk import ProjectedReadout, Trunk
 from vitlens_core.models.weights import digest_of_tensors
+from vitlens_core.models.wrapped_trunks import load_trunk
 from vitlens_core.network_settings import TrunkSettings
 
 
@@ -61,9 +62,6 @@ def build_tower(settings: TowerSettings, trunk: Trunk, *, pretrained: bool = Tru
 
 def _another_trunk(settings: TowerSettings, *, pretrained: bool) -> tuple[Trunk, ProjectedReadout]:
     """Load the trunk that the settings name instead of the foundation's."""
-    # Late: timm takes seconds, and most towers stand on their foundation's trunk.
-    from vitlens_core.models.wrapped_trunks import load_trunk
-
     assert settings.trunk.model is not None
     trunk = load_trunk(settings.trunk.model, weights=pretrained)
     assert isinstance(trunk.readout, ProjectedReadout)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from workflows.planning.slopes import read_slopes
 from workflows.spec import DEFAULT_PROFILE, load_workflow
 from workflows.tables import JSON, echo_json
 from workflows.workplace import Workplace
@@ -35,7 +36,6 @@ def command(
     # Late: it imports torch, which other commands of this package do without.
     from workflows.planning.plan import plan_of
     from workflows.planning.show import show
-    from workflows.planning.slopes import read_slopes
 
     workplace = workplace or Workplace.from_environment()
     figures = read_slopes(slopes)

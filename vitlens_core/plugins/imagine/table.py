@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vitlens_core.errors import CheckpointError, ConfigError
+from vitlens_core.foundation import load_foundation
 from vitlens_core.foundation.hf_files import ModelFiles
 from vitlens_core.models.trunk import Trunk
 from vitlens_core.plugins.fit import check_trunk
@@ -99,8 +100,6 @@ def check_fit(source: str, spec: str, trunk: Trunk, encoder: str | None) -> None
             f"{source} was trained with {expected}; the model's foundation is {spec}, whose "
             "embeddings mean nothing to it"
         )
-    from vitlens_core.foundation import load_foundation  # late: it opens the encoder's weights
-
     check_trunk(trunk, load_foundation(f"hf:{own}").trunk, f"the model on {spec}", own)
 
 
