@@ -87,7 +87,7 @@ ALLOWED = {
     "vitlens_core/api/lenses.py": {"folder / file"},
     "vitlens_core/api/untrusted.py": {"sandbox.inbox / name"},
     # Resolved and compared with the folder at once.
-    "vitlens_core/readers/meshes.py": {"self._folder / wanted"},
+    "vitlens_core/readers/meshes.py": {"self._place / wanted"},
     "vitlens_core/readers/ply.py": {"path.parent / named[0].strip()"},
 }
 

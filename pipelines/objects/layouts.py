@@ -23,11 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipelines.objects.fetched import size_of_file
 from pipelines.store.keys import own_key, plain_key
 from pipelines.store.tables import rows
 from pipelines.store.words import caption, word
 from vitlens_core import caps
-from vitlens_core.errors import ConfigError, TransientError
+from vitlens_core.confinement import resolve_inside
+from vitlens_core.errors import ConfigError, InputError, TransientError
 from vitlens_core.readers.formats import OBJECTS, UNREAD_OBJECTS, endings, names
 
 logger = logging.getLogger(__name__)
@@ -93,7 +95,7 @@ def list_folder(root: Path, *, folder_classes: bool) -> Listing:
         elif ending in UNREAD_OBJECTS:
             unread[stem] = path, UNREAD_OBJECTS[ending]
         elif ending in _BESIDE:
-            beside.append((path, (root / path).stat().st_size))
+            beside.append((path, size_of_file(f"{root}/{path}") or 0))
     if not by_stem:
         raise ConfigError(
             f"no objects in {root}: expected files of {names(OBJECTS)}, found "
@@ -126,9 +128,9 @@ def list_shapenet(root: Path) -> Listing:
     objects = []
     for synset in _folders(root):
         named = [name.strip() for name in words.get(synset, []) if name.strip()]
-        for model in _folders(root / synset):
+        for model in _folders(f"{root}/{synset}"):
             home = f"{synset}/{model}"
-            place = next((p for p in _SHAPENET_PLACES if (root / home / p).is_file()), None)
+            place = next((p for p in _SHAPENET_PLACES if _is_there(root, f"{home}/{p}")), None)
             if place is None:
                 continue
             objects.append(
@@ -154,7 +156,7 @@ def list_abo(root: Path) -> Listing:
     for product in _products(root):
         model = word(product.get("3dmodel_id"))
         path = places.pop(model, "") if model else ""
-        if not path or not (root / "3dmodels" / "original" / path).is_file():
+        if not path or not _is_there(root, f"3dmodels/original/{path}"):
             continue
         kinds = [word(one.get("value")) for one in product.get("product_type") or ()]
         found = _english(product.get("item_name"))
@@ -185,7 +187,7 @@ def list_3d_future(root: Path) -> Listing:
     objects = []
     for model in _json_list(root / "model_info.json"):
         uid = word(model.get("model_id"))
-        if not uid or not (root / uid / "raw_model.obj").is_file():
+        if not uid or not _is_there(root, f"{uid}/raw_model.obj"):
             continue
         said = (word(model.get(name)) for name in ("style", "theme", "material", "super-category"))
         objects.append(
@@ -219,7 +221,15 @@ def files_below(root: Path) -> Iterator[str]:
             yield str(inside / name)
 
 
-def _folders(root: Path) -> list[str]:
+def _is_there(root: Path, name: str) -> bool:
+    """Whether a list names a file of the folder (`ConfigError`: one outside)."""
+    try:
+        return resolve_inside(root, name).is_file()
+    except InputError as error:
+        raise ConfigError(f"a list of the data set names {error}") from error
+
+
+def _folders(root: Path | str) -> list[str]:
     return sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
 
 

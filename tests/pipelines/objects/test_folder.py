@@ -357,6 +357,15 @@ def test_3d_future_is_read_in_its_layout(tmp_path: Path) -> None:
     assert record.tags == ("Modern", "Cloth", "Sofa")
 
 
+def test_a_list_that_names_files_outside_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    mesh_files.write(tmp_path / "secret", "raw_model", ".obj")
+    info = [{"model_id": "../secret", "category": "Chair"}]
+    (tmp_path / "data" / "model_info.json").write_text(json.dumps(info))
+    with pytest.raises(ConfigError, match=r"without `\.\.`"):
+        _records(tmp_path / "data", layout="3d-future")
+
+
 @pytest.mark.parametrize("layout", ["shapenet", "abo", "3d-future"])
 def test_a_layout_that_is_not_there_is_refused(tmp_path: Path, layout: str) -> None:
     mesh_files.write(tmp_path, "a", ".glb")
