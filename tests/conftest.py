@@ -30,9 +30,12 @@ SLOW_FILES = (
     "pipelines/lens/test_training.py",
     "pipelines/registry",
     "pipelines/service",
+    "vitlens_core/foundation/test_hf.py",
+    "vitlens_core/plugins",
     "vitlens_core/test_export.py",
     "vitlens_core/rendering/test_sandbox.py",
     "vitlens_core/sandbox",
+    "vitlens_core/test_scratch.py",
     "workflows",
 )
 

@@ -232,3 +232,53 @@ def test_a_sparse_tar_cannot_claim_a_large_text(tmp_path: Path) -> None:
     source = WebdatasetTars(root=str(tmp_path), signal="npy", train=("x.tar",))
     with pytest.raises(ConfigError, match="sparse"):
         list(source.pairs())
+
+
+# JSON of our own making or of our own child: file → source.
+OWN_JSON = {
+    "pipelines/lens/state_files.py": "checkpoints that a training wrote",
+    "pipelines/lens/training.py": "checkpoints that a training wrote",
+    "pipelines/lens/job.py": "checkpoints that a training wrote",
+    "pipelines/objects/job.py": "plans of the same job",
+    "pipelines/source/reading.py": "a copy of a pair",
+    "pipelines/report/objects_seen.py": "samples of a shard",
+    "pipelines/renders/job.py": "samples of a shard",
+    "pipelines/shards/rendered.py": "samples of a shard",
+    "pipelines/registry/gates/sanity.py": "a child that runs our own code",
+    "pipelines/registry/loggers/json_lines.py": "the log that it writes itself",
+    "vitlens_core/checkpoint.py": "a header that safetensors has parsed",
+    "vitlens_core/sandbox/wire.py": "it catches the RecursionError itself",
+    "vitlens_core/caps.py": "`parse_json` itself",
+}
+
+
+def test_json_of_strangers_is_parsed_by_one_function() -> None:
+    """`json.loads` raises RecursionError where lists are nested deep, which nobody expects."""
+    folders = ("pipelines", "vitlens_core")
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        if re.search(r"\bjson\.loads?\b", path.read_text())
+    }
+    assert found == OWN_JSON.keys()
+
+
+def test_json_nested_without_end_is_a_value_error() -> None:
+    assert caps.parse_json('{"a": [1]}') == {"a": [1]}
+    for text in ("[" * 200_000, '{"a":' * 200_000, b"[" * 200_000, b"\xff", "{"):
+        with pytest.raises(ValueError, match=r".+"):
+            caps.parse_json(text)
+
+
+def test_every_use_of_ijson_bounds_its_numbers() -> None:
+    """Without `use_float`, a number of 5,000 digits is a segmentation fault (ijson 3.6)."""
+    call = re.compile(r"ijson\.(?:basic_parse|parse|items|kvitems)\([^\n]*")
+    uses = [
+        use
+        for folder in ("pipelines", "vitlens_core", "workflows")
+        for path in (ROOT / folder).rglob("*.py")
+        for use in call.findall(path.read_text())
+    ]
+    assert len(uses) >= 3
+    assert [use for use in uses if "use_float=True" not in use] == []

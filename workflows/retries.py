@@ -15,6 +15,7 @@ from importlib import import_module
 import dagster as dg
 
 from pipelines.execution import logs
+from pipelines.execution.shard_writer import KilledWorkersError
 from pipelines.store.text import redacted
 from vitlens_core.errors import StorageError, TransientError, VitlensError
 from workflows.workplace import Retries
@@ -83,7 +84,9 @@ def of_infrastructure(error: BaseException) -> bool:
         return False
     ours = next((each for each in causes if isinstance(each, VitlensError)), None)
     if ours is not None:
-        return isinstance(ours, TransientError | StorageError)
+        # A shard that killed every worker would kill the next ones too.
+        killed = isinstance(ours, KilledWorkersError)
+        return isinstance(ours, TransientError | StorageError) and not killed
     return any(isinstance(each, _of_clients()) or _is_server_error(each) for each in causes)
 
 

@@ -60,7 +60,8 @@ def _members(path: Path) -> Iterator[tuple[str, Any]]:
     with _in_format(path), io.BufferedReader(_Flat(path)) as file:
         if not file.peek(1).startswith(b"{"):  # ijson yields nothing for other JSON, and no error
             raise ValueError("no JSON object")
-        yield from ijson.kvitems(file, "")
+        # use_float: without it, a number of 5,000 digits ends this process in ijson's C code.
+        yield from ijson.kvitems(file, "", use_float=True)
 
 
 class _Flat(caps.Gunzipped):

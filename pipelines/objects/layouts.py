@@ -15,7 +15,6 @@ Promises  no object is opened, and the order does not depend on the file system.
 from __future__ import annotations
 
 import gzip
-import json
 import logging
 import os
 from collections import defaultdict
@@ -269,7 +268,7 @@ def _products(root: Path) -> Iterator[dict[str, Any]]:
         try:
             with caps.Gunzipped(path) as file:
                 for line in file.readall().splitlines():
-                    yield json.loads(line)
+                    yield caps.parse_json(line)
         except (gzip.BadGzipFile, EOFError, ValueError) as error:
             raise ConfigError(f"{path}: expected a JSON object per line: {error}") from error
 

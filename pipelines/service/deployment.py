@@ -92,11 +92,14 @@ class _WithoutRetries(io.TextIOBase):
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._ends_line = False  # `print` writes the end of a line by itself
 
     def write(self, text: str) -> int:
         # Its end is a failure for Ray, with "infinite retries remaining"; nothing is retried.
-        if "ServeController.graceful_shutdown failed" not in text:
+        unsaid = "ServeController.graceful_shutdown failed" in text
+        if not unsaid and not (self._ends_line and text == "\n"):
             self._stream.write(text)
+        self._ends_line = unsaid and not text.endswith("\n")
         return len(text)
 
     def flush(self) -> None:

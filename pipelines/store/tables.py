@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -120,7 +119,7 @@ def _of_csv(
 def _of_lines(file: BinaryIO) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(file, 1):
         if line.strip():
-            yield number, _object(json.loads(line), number)
+            yield number, _object(caps.parse_json(line), number)
 
 
 def _of_json(file: io.BufferedReader[Any], key: str) -> Iterator[tuple[int, Row]]:

@@ -200,6 +200,7 @@ ANNOTATIONS: dict[str, bytes] = {
     "no UTF-8": gzip.compress(b'{"\xff": 1}'),
     "a wrong sum": gzip.compress(b"{}")[:-8] + bytes(8),
     "two documents": gzip.compress(b"{} {}"),
+    "a number of many digits": gzip.compress(b'{"a": ' + b"9" * 6000),
     "a control character": gzip.compress(b'{"a\n": 1}'),
 }
 

@@ -21,8 +21,7 @@ from vitlens_core.scratch import Scratch
 folder = Scratch("held", sys.argv[1])
 (folder.path / "a" / "b").mkdir(parents=True)
 (folder.path / "a" / "outside").symlink_to(sys.argv[2])
-if sys.argv[3] == "forks" and (child := os.fork()):
-    print(folder.path, child, flush=True)
+if sys.argv[3] == "forks" and os.fork():
     os._exit(0)
 print(folder.path, os.getpid(), flush=True)
 time.sleep(600)
@@ -37,8 +36,6 @@ def holder(root: Path, outside: Path, how: str = "stays") -> Generator[tuple[Pat
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         words = process.stdout.readline().split()
-        if how == "forks":
-            process.stdout.readline()
         folder, pid = Path(words[0]), int(words[1])
         try:
             yield folder, pid

@@ -80,8 +80,11 @@ def test_recipes_with_lvis_objects_say_so(tmp_path: Path, home: Home) -> None:
     assert with_lvis.objects.train is not None
     assert with_lvis.objects.train > 1_600
     assert [s for s in with_lvis.implied if "seen in training" in s]
-    without = counts_of(workflow.config("vitlens-g-nolvis", overrides), home, None)[0]
+    without = counts_of(workflow.config("full", overrides), home, None)[0]
     assert without.train == 1_600
+    triplets = plan_of(workflow, "vitlens-g-nolvis", (), home, SLOPES)
+    assert triplets.hours.images_encoded == 0
+    assert triplets.objects.train == 829_460
 
 
 def _checked(modality: str, profile: str, home: Home) -> None:

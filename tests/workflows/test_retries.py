@@ -8,6 +8,7 @@ import pytest
 import requests
 from mlflow.exceptions import MlflowException, RestException
 
+from pipelines.execution.shard_writer import KilledWorkersError
 from pipelines.store.files import storage_errors
 from tests.workflows.stage import Stage
 from vitlens_core.errors import (
@@ -58,6 +59,7 @@ MISTAKES = {
     "bytes that differ": IntegrityError("differs"),
     "weights that do not fit": CheckpointError("do not fit"),
     "a bad sample": BadSampleError("broken"),
+    "a shard that kills its workers": KilledWorkersError("killed 10 times"),
     "a full disk": stored(OSError(errno.ENOSPC, "no space left")),
     "a folder that may not be written": stored(PermissionError(errno.EACCES, "denied")),
     "a store that forbids it": stored(PermissionError("Access Denied")),

@@ -16,7 +16,6 @@ where the model has a text tower in the same space.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitlens_core import caps
 from vitlens_core.errors import CheckpointError, ConfigError, unknown
 from vitlens_core.extras import require
 from vitlens_core.foundation.base import Foundation
@@ -250,7 +250,7 @@ def _preprocessing(files: ModelFiles) -> tuple[Any, Any]:
     """Read mean and deviation of the pixels. Raises ConfigError where the model states none."""
     path = files.find("preprocessor_config.json")
     try:
-        stated = json.loads(path.read_bytes()) if path else {}
+        stated = caps.parse_json(path.read_bytes()) if path else {}
         return stated["image_mean"], stated["image_std"]
     except (ValueError, KeyError) as error:
         raise ConfigError(

@@ -6,7 +6,6 @@ vision tower of a 13 GB model is 2 GB. Pickled weights are not read.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntr
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from vitlens_core import caps
 from vitlens_core.errors import CheckpointError, ConfigError
 
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -51,7 +51,7 @@ class ModelFiles:
         if path is None:
             raise ConfigError(f"hf:{self.source} has no config.json; name a model's folder")
         try:
-            config = json.loads(path.read_bytes())
+            config = caps.parse_json(path.read_bytes())
         except ValueError as error:
             raise ConfigError(f"{path} is not JSON: {error}") from error
         if not isinstance(config, dict) or "model_type" not in config:
@@ -85,7 +85,7 @@ class ModelFiles:
     def _weights(self, prefixes: tuple[str, ...]) -> list[Path]:
         if index := self.find(_INDEX):
             try:
-                files = json.loads(index.read_bytes())["weight_map"]
+                files = caps.parse_json(index.read_bytes())["weight_map"]
                 needed = sorted({f for name, f in files.items() if name.startswith(prefixes)})
             except (ValueError, KeyError, AttributeError, TypeError) as error:
                 raise CheckpointError(f"{index} is no index of weights: {error!r}") from error

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from vitlens_core import caps
 from vitlens_core.errors import BadSampleError
 from vitlens_core.rendering.container import GlbLimits, split_container
 from vitlens_core.rendering.mesh import Material, Mesh, Part, Texture
@@ -226,8 +227,8 @@ def _glb(document: dict[str, Any], binary: bytes) -> bytes:
 
 def _document(chunk: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(chunk)
-    except (ValueError, RecursionError) as error:
+        document = caps.parse_json(chunk)
+    except ValueError as error:
         raise BadSampleError(f"broken JSON: {error}") from error
     if not isinstance(document, dict):
         raise BadSampleError(f"expected a glTF's object, found {type(document).__name__}")

@@ -26,14 +26,15 @@ from vitlens_core.plugins.detect.drawing import drawn
 from workflows.given import opened, split_named
 from workflows.text import shown
 
-_MOST = 12  # boxes that are printed and drawn
-
 
 @click.command("detect")
 @click.argument("source")
 @click.argument("picture", required=False, type=click.Path(path_type=Path))
 @click.option("--query", "queries", multiple=True, help="A file, MODALITY=FILE, or words.")
 @click.option("--by", metavar="MODEL", help="OWL-ViT or OWLv2: a folder, or a name on the hub.")
+@click.option(
+    "--each", default=1, show_default=True, type=click.IntRange(1), help="Most boxes of a query."
+)
 @click.option("--least", type=float, help="The lowest score that counts.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where the picture with boxes goes.")
 @click.option(
@@ -47,6 +48,7 @@ def command(
     picture: Path | None,
     queries: tuple[str, ...],
     by: str | None,
+    each: int,
     least: float | None,
     out: Path | None,
     scenes: int | None,
@@ -73,7 +75,7 @@ def command(
         groups.setdefault(modality, []).append(item)
     detector = open_detector(by, device) if by else None
     found = model.detect(str(picture), groups, by=detector, least=least, trusted=False)
-    best = found.best(_MOST)
+    best = found.best_of_each(each)
     names = [Path(item).name for items in groups.values() for item in items]
     _print(console, best, names, as_json)
     if out:

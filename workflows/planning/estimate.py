@@ -110,6 +110,8 @@ def stored_of(config: RunConfig, counts: Counts, network: Network, slopes: Slope
 def hours_of(config: RunConfig, counts: Counts, network: Network, slopes: Slopes) -> Hours:
     objects, samples = used(counts), samples_of(config, counts)
     images = None if samples is None else samples * views_of(config)
+    if config.source is not None and config.source.embeddings_of == config.foundation.spec:
+        images = 0  # the data set brings them
     train = config.lens.train
     gpu_hours = slopes.gpu_hours(network.step_flops * train.steps * train.batch_size)
     share = rendered_views(config) / 12  # the slope is of 12 views

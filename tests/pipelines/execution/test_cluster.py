@@ -190,6 +190,7 @@ def test_the_folder_of_a_local_ray_goes_with_it() -> None:
     assert not folder.exists()
 
 
+@pytest.mark.nightly
 def test_the_folder_of_a_killed_ray_is_swept_and_a_live_ones_is_kept() -> None:
     with started(RUN + "time.sleep(600)") as killed, started(RUN + "time.sleep(600)") as live:
         _, left = told(killed)

@@ -125,7 +125,13 @@ BEGIN SELECT RAISE(ABORT, 'UNIQUE constraint failed: model_version_tags.key'); E
 """
 
 
-@pytest.mark.parametrize("served", [False, True], ids=["database", "server"])
+@pytest.mark.parametrize(
+    "served",
+    [
+        pytest.param(False, id="database"),
+        pytest.param(True, id="server", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_row_that_is_always_taken_is_given_up_with_a_reason(
     two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: bool
 ) -> None:

@@ -155,6 +155,8 @@ def test_overlap_and_suppression_of_boxes():
     one = Detections(boxes, torch.tensor([0.5, 0.9, 0.1, 0.4]), torch.tensor([0, 1, 0, 0]))
     kept = one.without_overlaps()
     assert kept.scores.tolist() == pytest.approx([0.9, 0.5, 0.1])
+    assert one.best_of_each(1).scores.tolist() == pytest.approx([0.9, 0.5])
+    assert one.best_of_each(2).scores.tolist() == pytest.approx([0.9, 0.5, 0.4])
     assert kept.best(5, 0.3).scores.tolist() == pytest.approx([0.9, 0.5])
 
 

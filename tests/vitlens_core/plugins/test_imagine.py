@@ -124,12 +124,16 @@ def test_a_decoder_without_an_encoder_must_be_told_which(opened):
 
 
 def test_a_foundation_of_another_kind_is_refused_with_the_one_that_is_needed(
-    tiny_open_clip, opened
+    tiny_open_clip, opened, tmp_path
 ):
     model = vitlens_core.load(foundation=tiny_open_clip)
     for row in TABLE:
+        source, encoder = row.decoder, None
+        if row.kind == "ip-adapter":  # it is put onto Stable Diffusion, here without an encoder
+            (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+            source, encoder = str(tmp_path), row.decoder
         with pytest.raises(CheckpointError, match=f"was trained with {row.foundations[0]}"):
-            model.decoder(row.decoder)
+            model.decoder(source, encoder=encoder)
     with pytest.raises(CheckpointError, match="was trained with hf:"):
         model.decoder(opened("unclip")[1].source)
 

@@ -36,6 +36,17 @@ class Detections:
         order = order[self.scores[order] >= least][:count]
         return Detections(self.boxes[order], self.scores[order], self.queries[order])
 
+    def best_of_each(self, count: int) -> Detections:
+        """Return up to `count` boxes of every query, the best first."""
+        seen: dict[int, int] = {}
+        kept = []
+        for index in self.scores.argsort(descending=True).tolist():
+            query = int(self.queries[index])
+            seen[query] = seen.get(query, 0) + 1
+            if seen[query] <= count:
+                kept.append(index)
+        return Detections(self.boxes[kept], self.scores[kept], self.queries[kept])
+
     def without_overlaps(self, most: float = MOST_OVERLAP) -> Detections:
         """Drop every box that overlaps a better one of the same query by more than `most`."""
         order = self.scores.argsort(descending=True).tolist()

@@ -25,7 +25,9 @@ def drawn(picture: np.ndarray, found: Detections, names: Sequence[str]) -> Image
         left, top, right, bottom = (float(value) for value in box)
         pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=thick)
         label = f"{names[int(query)]} {float(score):.2f}"
-        at = (left + thick, max(0.0, top - size - 4))
+        # Inside the picture, also for a thing at its rim.
+        room = image.width - pen.textlength(label, font=font) - thick
+        at = (max(0.0, min(left + thick, room)), max(0.0, top - size - 4))
         pen.rectangle(pen.textbbox(at, label, font=font), fill=colour)
         pen.text(at, label, fill="white", font=font)
     return image

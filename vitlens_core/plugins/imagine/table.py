@@ -6,6 +6,7 @@ the same width gives noise, without an error.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,9 @@ def kind_of(source: str) -> str:
     Raises:
         ConfigError: it is no diffusers pipeline that takes image embeddings.
     """
-    import json
-
     for row in TABLE:
-        if row.decoder == source:
+        # An IP-Adapter is no pipeline: it is put onto one of Stable Diffusion.
+        if row.decoder == source and row.kind != "ip-adapter":
             return row.kind
     index = ModelFiles(source).find("model_index.json")
     if index is None:
@@ -78,17 +78,18 @@ def check_fit(source: str, spec: str, trunk: Trunk, encoder: str | None) -> None
 
     Args:
         spec, trunk: of the foundation.
-        encoder: folder or name of the decoder's image encoder, for decoders that are not in the
-            table and hold none themselves.
+        encoder: what else says which foundation it is: a name in the table (that of an
+            IP-Adapter), or the folder of the decoder's image encoder.
 
     Raises:
         CheckpointError: it is another foundation.
         ConfigError: nothing says which foundation the decoder was trained with.
     """
-    row = next((row for row in TABLE if row.decoder == source), None)
+    row = next((row for row in TABLE if row.decoder in (source, encoder)), None)
     if row is not None and spec in row.foundations:
         return
-    own = encoder or _beside(source)
+    is_named = row is not None and row.decoder == encoder
+    own = (None if is_named else encoder) or _beside(source)
     if own is None and row is None:
         raise ConfigError(
             f"{source} holds no image encoder, and is not in the table of decoders: name the "
