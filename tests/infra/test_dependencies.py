@@ -42,7 +42,7 @@ ASSUMED = {
 }
 # Modules that come with Blender; nothing need be installed for the tests.
 # pydantic has it: a part of its own, under a name of its own.
-PARTS = {"pydantic_core": "pydantic"}
+PARTS = {"pydantic_core": "pydantic", "triton": "torch"}
 BLENDER = {"bpy": "bpy", "mathutils": "bpy"}
 NOT_IMPORTED = {
     "mkdocs": "a process of its own, `make docs`",
