@@ -91,7 +91,7 @@ def test_nothing_is_allowed_but_the_page_itself(client: TestClient) -> None:
 @needs_browser
 def test_a_dropped_object_turns_beside_what_is_found(page: Browser, glbs: list[Path]) -> None:
     page.drop("cup.glb", glbs[0].read_bytes())
-    page.wait(LOADED, 180)  # without a GPU, and with another test beside it
+    page.wait(LOADED)
     page.wait(DONE, 180)  # the child that reads files starts with the first one
     assert page.run(f"{NOTE}.startsWith('cup.glb')")
     assert page.run("document.querySelector('#stage model-viewer').autoRotate")
