@@ -56,9 +56,9 @@ def test_an_entry_is_its_objects_embedding(
         cloud = ("cloud.npy", bytes(stored[item["key"]]["points.npy"]))
         sent = client.post("/embed", files={"point_cloud": cloud}).json()
         found = asked(client, "/embed", item["entry"])
-        vectors = [np.array(each["embeddings"][0]["embedding"]) for each in (found, sent)]
-        np.testing.assert_allclose(*vectors, atol=TOLERANCE)
-        assert np.linalg.norm(vectors[0]) == pytest.approx(1)
+        own, embedded = (np.array(each["embeddings"][0]["embedding"]) for each in (found, sent))
+        np.testing.assert_allclose(own, embedded, atol=TOLERANCE)
+        assert np.linalg.norm(own) == pytest.approx(1)
 
 
 def test_an_entry_finds_its_neighbours_and_classes(
