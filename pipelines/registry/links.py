@@ -7,6 +7,7 @@ Promises  links within MLflow are relative and hold wherever it is served. Writt
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pipelines.registry import writes
@@ -39,7 +40,10 @@ def paths(model: ModelVersion, experiment: str) -> dict[str, str]:
 def write(client: MlflowClient, model: ModelVersion) -> None:
     """Let the pages of a version and of its run name each other, the report and the lineage."""
     run = client.get_run(model.run_id)
-    links = _paragraph(model, run.info.experiment_id)
+    places = paths(model, run.info.experiment_id)
+    if not client.list_artifacts(model.run_id, REPORT_FOLDER):  # of an imported version
+        del places["report"]
+    links = _paragraph(model, places)
     described = client.get_model_version(model.name, str(model.version)).description
     version_text = _begun_with(links, described or "")
     writes.describe_version(client, model.name, str(model.version), version_text)
@@ -47,8 +51,8 @@ def write(client: MlflowClient, model: ModelVersion) -> None:
     writes.set_run_tag(client, model.run_id, NOTE_TAG, run_text)
 
 
-def _paragraph(model: ModelVersion, experiment: str) -> str:
-    linked = [f"[{what}]({fragment(path)})" for what, path in paths(model, experiment).items()]
+def _paragraph(model: ModelVersion, places: Mapping[str, str]) -> str:
+    linked = [f"[{what}]({fragment(path)})" for what, path in places.items()]
     command = f"`vitlens lineage {model.name.removeprefix('vitlens-')} {model.version}`"
     return _BEGINNING + " · ".join([*linked, f"lineage: {command}"])
 

@@ -112,6 +112,10 @@ def test_a_version_moves_to_another_home_in_one_file(
     assert "version 2 already" in vitlens("import", str(archive), code=2)
     monkeypatch.setenv("VITLENS_HOME", str(tmp_path / "other"))
     assert f"{NAME} version 1 is challenger" in vitlens("import", str(archive))
+    client = models.connect(tmp_path / "other")
+    described = client.get_model_version(NAME, "1").description or ""
+    assert f"#/models/{NAME}/versions/1?" in described
+    assert "[report]" not in described  # this archive has none
     here, there = (
         models.download(f"models:/{NAME}@challenger", place) for place in (home, tmp_path / "other")
     )
