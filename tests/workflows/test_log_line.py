@@ -10,7 +10,16 @@ from workflows.exit_codes import FAILED, GATE_FAILED, INTERRUPTED
 
 COMMANDS = {
     "run": ("run", "point_cloud", "--profile", "tiny"),
-    "sweep": ("sweep", "point_cloud", "--profile", "tiny", "--axis", "head", "--values", "mlp"),
+    "sweep": (
+        "sweep",
+        "point_cloud",
+        "--profile",
+        "tiny",
+        "--axis",
+        "head",
+        "--values",
+        "linear,mlp",
+    ),
     "backfill": ("backfill", "point_cloud", "--profile", "tiny", "--pieces", "1"),
 }
 LAST_LINES = 3  # what to do next may stand behind it
