@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from pipelines.index.catalogue import Catalogue, Found
+from pipelines.index.catalogue import Catalogue
+from pipelines.index.items import IndexItem
 from pipelines.service.engine import Engine
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import (
@@ -19,7 +20,9 @@ from pipelines.service.schemas import (
     Embedded,
     Embedding,
     EmbedQuestion,
+    Examples,
     Item,
+    Listed,
     Neighbour,
     Neighbours,
     Search,
@@ -113,27 +116,39 @@ async def search(engine: Engine, loaded: Loaded, question: SearchQuestion) -> Se
     for item, vector in zip(question.inputs, vectors, strict=True):
         kind = question.vectors or catalogue.kind_for(item.modality)
         nearest = (await asyncio.to_thread(catalogue.nearest, vector, kind, question.count))[0]
-        items = [_neighbour(catalogue, found) for found in nearest]
+        items = [
+            Neighbour(**dict(_listed(catalogue, found.number, found.item)), score=found.score)
+            for found in nearest
+        ]
         results.append(
             Neighbours(modality=item.modality, name=item.name, vectors=kind, items=items)
         )
     return Search(model=list(loaded.versions), results=results)
 
 
-def _neighbour(catalogue: Catalogue, found: Found) -> Neighbour:
-    item = found.item
+async def examples(loaded: Loaded) -> Examples:
+    """Answer with some held-out items; none without an index."""
+    catalogue = loaded.catalogue
+    if catalogue is None:
+        return Examples(model=list(loaded.versions), modality=None, items=[])
+    numbers = await asyncio.to_thread(lambda: catalogue.examples)
+    items = [_listed(catalogue, number, catalogue.item(number)) for number in numbers]
+    return Examples(model=list(loaded.versions), modality=catalogue.modality, items=items)
+
+
+def _listed(catalogue: Catalogue, number: int, item: IndexItem) -> Listed:
     # With the index's name, since another index has another object at this number.
-    place = f"thumbnails/{catalogue.name}/{found.number}"
-    return Neighbour(
-        number=found.number,
+    entry = f"{catalogue.name}/{number}"
+    return Listed(
+        number=number,
+        entry=entry,
         key=item.key,
         name=item.name,
         label=item.label,
         split=item.split,
         licence=item.licence,
         creator=item.creator,
-        score=found.score,
-        thumbnail=place if item.thumbnail else None,
+        thumbnail=f"thumbnails/{entry}" if item.thumbnail else None,
     )
 
 

@@ -97,11 +97,12 @@ class Engine:
             prepared = await _all(
                 self._prepared(loaded, number, item, budget) for number, item in enumerate(items)
             )
-            works = [
-                Work(loaded, item.modality, each, is_over)
+            outcomes = await _all(
+                self._batch(Work(loaded, item.modality, each, is_over))
+                if item.entry is None
+                else asyncio.to_thread(loaded.stored_embedding, item)
                 for item, each in zip(items, prepared, strict=True)
-            ]
-            outcomes = await _all(self._batch(work) for work in works)
+            )
         finally:
             is_over.set()
         for outcome, item in zip(outcomes, items, strict=True):
@@ -178,6 +179,8 @@ class Engine:
         return time.monotonic() - self._failed[1] < self.config.retry_s
 
     async def _prepared(self, loaded: Loaded, number: int, item: Item, budget: Budget) -> object:
+        if item.entry is not None:  # it was read and embedded when the index was made
+            return None
         preparation, place = loaded.model.preparation(item.modality), f"inputs {number}"
         try:
             if item.path is None:

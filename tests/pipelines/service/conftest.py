@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 import vitlens_core
@@ -20,6 +24,7 @@ from pipelines.service.config import Limits, ServiceConfig
 from pipelines.service.engine import Engine
 from pipelines.store.artifacts import Artifact
 from tests.pipelines.finished_run import CONFIG
+from tests.pipelines.service.browser import Browser, browser
 
 SOURCE = "models:/vitlens-point_cloud@champion"
 LIMITS = Limits(body_mb=2, inputs=8, classes=20, text_characters=300, neighbours=10, decode_s=15)
@@ -97,3 +102,40 @@ def model(home: Path) -> vitlens_core.Model:
 def glbs() -> list[Path]:
     """Small shipped objects."""
     return sorted(EMBEDDED.rglob("*.glb"), key=lambda path: path.stat().st_size)[:6]
+
+
+class _Quiet(uvicorn.Server):
+    """In a thread, which may set no signal handlers; the engine outlives it."""
+
+    def install_signal_handlers(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def url(engine: Engine) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = uvicorn.Config(
+        create_app(engine), "127.0.0.1", port, lifespan="off", log_level="error"
+    )
+    server = _Quiet(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}/"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def page(url: str, tmp_path: Path) -> Iterator[Browser]:
+    """The explorer, with what its policy refused listed in `refused`."""
+    with browser(tmp_path) as tab:
+        tab.open(url)
+        tab.run(
+            "window.refused = []; document.addEventListener('securitypolicyviolation', "
+            "(event) => window.refused.push(event.blockedURI))"
+        )
+        yield tab
