@@ -43,12 +43,12 @@ def language(folder: Folder) -> Callable[[str], LanguageModel]:
 
 
 def connector(language: LanguageModel, digest: str, spec: str = "", seed: int = 0) -> bytes:
-    """A connector whose residual is not zero, for embeddings of 10."""
+    """A connector whose residual is not zero, for embeddings of 12."""
     torch.manual_seed(seed)
-    made = tiny_hf.randomised(Connector(10, language.width, 8), seed)
+    made = tiny_hf.randomised(Connector(12, language.width, 8), seed)
     info = ConnectorInfo(
         foundation=spec, foundation_digest=digest, language_model=language.source,
-        language_model_digest=language.digest, embed_dim=10, width=language.width, hidden=8,
+        language_model_digest=language.digest, embed_dim=12, width=language.width, hidden=8,
     )  # fmt: skip
     return encode_connector(made, info)
 
