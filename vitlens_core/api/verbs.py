@@ -307,7 +307,9 @@ def _embedded_part(
     """Return the embeddings [B, E] of the questions' signals, summed over modalities, and B."""
     base = model.foundation
     # Before anything is read: embeddings of another space would be answered about all the same.
-    by.check_foundation(base and base.digest(), base.spec if base else "a published checkpoint")
+    by.check_foundation(
+        base.digest() if base else None, base.spec if base else "a published checkpoint"
+    )
     fused = model.fuse(model.encode(given, trusted=trusted))
     return [fused], len(fused)
 

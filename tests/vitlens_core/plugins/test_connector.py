@@ -218,7 +218,7 @@ def test_a_connector_is_kept_whole_and_damage_is_refused(language, tmp_path):
     path.write_bytes(data)
     loaded, info = load_connector(path)
     assert encode_connector(loaded, info) == data
-    loaded.residual[0].weight.data.fill_(float("nan"))
+    loaded.linear.weight.data.fill_(float("nan"))
     path.write_bytes(encode_connector(loaded, info))
     with pytest.raises(CheckpointError, match="NaN"):
         load_connector(path)

@@ -9,6 +9,7 @@ Axes: B signals, K names, T tokens, W width of input embeddings, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitlens_core.errors import CheckpointError, InputError
+from vitlens_core.errors import CheckpointError, ConfigError, InputError
 from vitlens_core.extras import require
 from vitlens_core.models.weights import digest_of_tensors
 from vitlens_core.plugins.opening import opened
@@ -131,18 +132,35 @@ class LanguageModel:
     @torch.inference_mode()
     def scores(self, prompt: Prompt, prefix: Tensor, names: Sequence[str]) -> Tensor:
         """Return the log-likelihood of each name after input embeddings [B, T, W]: fp32 [B, K]."""
-        next_ids = F.log_softmax(self._last_logits(prefix, 1)[:, 0], dim=-1)
+        logits, cache = self._begun(prefix)
+        next_ids = F.log_softmax(logits, dim=-1)
         columns = []
         for ids in (self.name_ids(prompt, name) for name in names):
             column = next_ids[:, ids[0]]
             if len(ids) > 1:
                 words = self.embedded(ids[:-1]).expand(len(prefix), -1, -1)
-                logits = self._last_logits(torch.cat([prefix, words], 1), len(ids) - 1)
-                further = torch.tensor(ids[1:], device=logits.device).expand(len(prefix), -1)
-                chosen = F.log_softmax(logits, dim=-1).gather(2, further[..., None])
+                # A model adds to the cache that it is given.
+                then = self.model(inputs_embeds=words, past_key_values=deepcopy(cache)).logits
+                further = torch.tensor(ids[1:], device=then.device).expand(len(prefix), -1)
+                chosen = F.log_softmax(then.float(), dim=-1).gather(2, further[..., None])
                 column = column + chosen.sum(dim=(1, 2))
             columns.append(column)
         return torch.stack(columns, dim=1).cpu()
+
+    def _begun(self, prefix: Tensor) -> tuple[Tensor, Any]:
+        """Return the next token's logits [B, V] after input embeddings [B, T, W], and the cache.
+
+        Raises:
+            ConfigError: the model keeps no cache of keys and values, as recurrent ones do not.
+        """
+        kept = {"logits_to_keep": 1} if self._keeps_last else {}
+        found = self.model(inputs_embeds=prefix, use_cache=True, **kept)
+        cache = getattr(found, "past_key_values", None)
+        if cache is None:
+            raise ConfigError(
+                f"{self.source} keeps no keys and values; expected a model of attention alone"
+            )
+        return found.logits[:, -1].float(), cache
 
     @torch.inference_mode()
     def greedy(self, prefix: Tensor, tokens: int) -> list[str]:
