@@ -34,7 +34,7 @@ def convert(file: Path, folder: Path) -> None:
         ConfigError: an extra is not installed, or the folder exists.
         InputError: it is no GGUF file with the scores of a SentencePiece tokenizer.
     """
-    transformers = require("transformers", "ask", "a language model")
+    transformers = require("transformers", _EXTRA, _WHAT)
     if folder.exists():
         raise ConfigError(f"{folder} exists: name a folder that is to be made")
     stated = _stated(file)
@@ -53,8 +53,8 @@ def tokenizer(stated: Mapping[str, Any]) -> Any:
     Args:
         stated: the fields below `tokenizer.ggml.`, with tokens, scores and token_type.
     """
-    tokenizers = require("tokenizers", "ask", "a language model")
-    transformers = require("transformers", "ask", "a language model")
+    tokenizers = require("tokenizers", _EXTRA, _WHAT)
+    transformers = require("transformers", _EXTRA, _WHAT)
     tokens, kinds = _spelled(stated["tokens"], stated["token_type"]), stated["token_type"]
     ids = {token: number for number, token in enumerate(tokens)}
     unknown = tokens[stated["unknown_token_id"]] if "unknown_token_id" in stated else None
