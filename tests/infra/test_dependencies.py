@@ -27,6 +27,7 @@ ASSUMED = {
     "vitlens_core/foundation": ("lit",),
     "vitlens_core/modalities": ("files",),
     "vitlens_core/plugins/ask": ("ask",),
+    "vitlens_core/plugins/ask/gguf_model.py": ("gguf",),
     "vitlens_core/plugins/detect": ("detect",),
     "vitlens_core/plugins/imagine": ("imagine",),
     "vitlens_core/readers": ("files", "meshes"),
@@ -45,6 +46,7 @@ ASSUMED = {
 PARTS = {"pydantic_core": "pydantic", "triton": "torch"}
 BLENDER = {"bpy": "bpy", "mathutils": "bpy"}
 NOT_IMPORTED = {
+    "accelerate": "transformers reads GGUF files with it",
     "mkdocs": "a process of its own, `make docs`",
     "mkdocs-material": "a theme",
     "mkdocs-click": "a Markdown extension",

@@ -20,6 +20,8 @@ from vitlens_core import modalities
 from vitlens_core.captions import class_prompts
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.plugins.ask import open_question_model
+from vitlens_core.plugins.ask.base import TowerModel
+from vitlens_core.plugins.ask.connected import ConnectedModel
 from vitlens_core.plugins.detect import open_detector, windows
 from vitlens_core.plugins.detect.detections import Detections
 from vitlens_core.plugins.detect.owl import LEAST_SCORE, OwlDetector
@@ -98,12 +100,14 @@ class Verbs:
             question: one for all, or one for each.
             by: a question model (`open_question_model`), its folder or name. Without it the
                 nearest of `answers` is given, with its calibrated probability.
-            fusion: where several modalities meet: `vit`, `former` or `language`.
+            fusion: where several modalities meet: `vit`, `former` or `language`; `embedding`
+                behind a connector.
             options: of transformers' `generate`.
 
         Raises:
             ConfigError: there is neither a question model nor answers, or an extra is missing.
-            CheckpointError: a lens was trained into another vision tower than the model's.
+            CheckpointError: a lens was trained into another vision tower than the model's, or the
+                connector on another foundation.
             InputError: an input cannot be read.
         """
         given = _by_modality(self, signal)
@@ -289,11 +293,39 @@ def _parts(
     *,
     trusted: bool,
 ) -> tuple[list[Tensor], int]:
+    """Return what `by` reads of every part of the questions, and B."""
+    where = by.fusion(fusion)
+    if isinstance(by, ConnectedModel):
+        return _embedded_part(model, by, given, trusted=trusted)
+    assert isinstance(by, TowerModel), "there are two kinds of question model"
+    return _token_parts(model, by, given, where, trusted=trusted)
+
+
+def _embedded_part(
+    model: Model, by: ConnectedModel, given: Mapping[str, object], *, trusted: bool
+) -> tuple[list[Tensor], int]:
+    """Return the embeddings [B, E] of the questions' signals, summed over modalities, and B."""
+    base = model.foundation
+    # Before anything is read: embeddings of another space would be answered about all the same.
+    by.check_foundation(
+        base.digest() if base else None, base.spec if base else "a published checkpoint"
+    )
+    fused = model.fuse(model.encode(given, trusted=trusted))
+    return [fused], len(fused)
+
+
+def _token_parts(
+    model: Model,
+    by: TowerModel,
+    given: Mapping[str, object],
+    where: Fusion,
+    *,
+    trusted: bool,
+) -> tuple[list[Tensor], int]:
     """Return the tokens [B, K, N, W] of every part of the questions, and B."""
     sources = {name: model.token_source(name) for name in given}
     for name, source in sources.items():
         by.check(source.trunk, f"the model's {name}")
-    where = by.fusion(fusion)
     stored = {name: model.stored(name, one, trusted=trusted) for name, one in given.items()}
     counts = {name: len(items) for name, items in stored.items()}
     if len(set(counts.values())) > 1:
