@@ -67,11 +67,12 @@ class Model(Pretrained, Verbs):
         device: torch.device,
         precision: Precision,
         origin: Origin | None = None,
-        foundation: Foundation | None = None,
+        base: Foundation | None = None,
     ) -> None:
         self._encoders = dict(encoders)
         self._origin = origin
-        self._foundation = foundation
+        # Not named as its entry in config.json, which the hub would hand over for it.
+        self._foundation = base
         self._device = device
         self._precision: Precision = precision
         self._untrusted: UntrustedReader | None = None
@@ -174,7 +175,7 @@ class Model(Pretrained, Verbs):
         changed = signal_encoder(modality, tower, encoder.temperature, is_fitted=encoder.is_fitted)
         # Without an origin: the files of the lens state the settings before the change.
         encoders = {**self._encoders, modality: changed}
-        return Model(encoders, self._device, self._precision, foundation=self._foundation)
+        return Model(encoders, self._device, self._precision, base=self._foundation)
 
     @property
     def foundation(self) -> Foundation | None:
