@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pipelines.index.catalogue import Catalogue, Found
+from pipelines.index.items import VectorKind
 from pipelines.service.engine import Engine
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import (
@@ -56,21 +57,25 @@ async def similarities(
 
 
 async def zero_shot(engine: Engine, loaded: Loaded, question: ZeroShotQuestion) -> ZeroShot:
-    names = _classes(engine, loaded, question)
+    names = class_names(engine, loaded, question.classes)
     vectors = await engine.embed(loaded, question.inputs)
     results = []
     for item, vector in zip(question.inputs, vectors, strict=True):
         classes = await engine.classes(loaded, item.modality, names)
-        results.append(_classified(loaded, item, vector, names, classes))
+        results.append(classified(loaded, item, vector, names, classes))
     return ZeroShot(model=list(loaded.versions), results=results)
 
 
-def _classes(engine: Engine, loaded: Loaded, question: ZeroShotQuestion) -> list[str]:
-    """Return the classes of the question, or else those of the corpus, without repeats."""
+def class_names(engine: Engine, loaded: Loaded, given: Sequence[str]) -> list[str]:
+    """Return the classes that are given, or else those of the corpus, without repeats.
+
+    Raises:
+        RefusedError: there are none, too many, or one is too long.
+    """
     limits = engine.config.limits
-    if not question.classes and loaded.catalogue and loaded.catalogue.labels:
+    if not given and loaded.catalogue and loaded.catalogue.labels:
         return loaded.catalogue.labels
-    names = list(dict.fromkeys(name.strip() for name in question.classes))
+    names = list(dict.fromkeys(name.strip() for name in given))
     if not names:
         raise RefusedError(
             422, "input", "no classes, and no corpus with classes", "names in `classes`"
@@ -83,9 +88,10 @@ def _classes(engine: Engine, loaded: Loaded, question: ZeroShotQuestion) -> list
     return names
 
 
-def _classified(
+def classified(
     loaded: Loaded, item: Item, vector: np.ndarray, names: Sequence[str], classes: np.ndarray
 ) -> Classified:
+    """Give every class [K, E] its calibrated probability for an input's embedding [E]."""
     cosines = loaded.model.similarity(torch.from_numpy(vector[None]), torch.from_numpy(classes))
     probabilities, temperature = loaded.model.calibrated(cosines, item.modality)
     scores = [
@@ -112,12 +118,20 @@ async def search(engine: Engine, loaded: Loaded, question: SearchQuestion) -> Se
     results = []
     for item, vector in zip(question.inputs, vectors, strict=True):
         kind = question.vectors or catalogue.kind_for(item.modality)
-        nearest = (await asyncio.to_thread(catalogue.nearest, vector, kind, question.count))[0]
-        items = [_neighbour(catalogue, found) for found in nearest]
+        items = await nearest(loaded, vector, kind, question.count)
         results.append(
             Neighbours(modality=item.modality, name=item.name, vectors=kind, items=items)
         )
     return Search(model=list(loaded.versions), results=results)
+
+
+async def nearest(
+    loaded: Loaded, vector: np.ndarray, kind: VectorKind, count: int
+) -> list[Neighbour]:
+    """Find the items of the index nearest to an embedding [E] (`RefusedError`: no index)."""
+    catalogue = _catalogue(loaded)
+    found = (await asyncio.to_thread(catalogue.nearest, vector, kind, count))[0]
+    return [_neighbour(catalogue, one) for one in found]
 
 
 def _neighbour(catalogue: Catalogue, found: Found) -> Neighbour:
@@ -163,8 +177,8 @@ async def thumbnail(loaded: Loaded, index: str, number: int) -> bytes:
     return picture
 
 
-def described(engine: Engine) -> Described:
-    """Describe what is served now."""
+def described(engine: Engine, verbs: dict[str, str]) -> Described:
+    """Describe what is served now, with the verbs that are answered."""
     loaded = engine.current
     served, catalogue = loaded.model.modalities, loaded.catalogue
     return Described(
@@ -177,5 +191,6 @@ def described(engine: Engine) -> Described:
         corpus=catalogue.modality if catalogue else None,
         vectors=catalogue.kinds if catalogue else [],
         search=loaded.search,
+        verbs=verbs,
         limits=engine.config.limits.model_dump(),
     )

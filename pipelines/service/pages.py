@@ -16,6 +16,7 @@ FILES = {
     "/explorer.css": _FOLDER / "explorer.css",
     "/explorer.js": _FOLDER / "explorer.js",
     "/object.js": _FOLDER / "object.js",
+    "/verbs.js": _FOLDER / "verbs.js",
     "/report.css": Path(__file__).parents[1] / "report" / "report.css",  # one style for both
     VIEWER_FILE: _FOLDER / _VIEWER / "model-viewer.min.js",
     f"/{_VIEWER}/LICENSE": _FOLDER / _VIEWER / "LICENSE",

@@ -100,6 +100,7 @@ function forget() {
   $("preview").hidden = true;
   $("drop-hint").textContent = "";
   hideObject();
+  hideVerbs();
 }
 
 function fill(select, values, words) {
@@ -130,6 +131,7 @@ async function ask() {
   pending = mine;
   try {
     if (!served) await learn();
+    showVerbs();
     if (!file && !$("words").value.trim()) throw new Error("Choose a file or type some words first.");
     const megabytes = file ? file.size / 2 ** 20 : 0;
     if (megabytes > served.limits.body_mb) {
@@ -220,8 +222,12 @@ async function load(picture, path) {
   picture.onload = () => URL.revokeObjectURL(picture.src);
 }
 
+function statedClasses() {
+  return [...new Set($("classes").value.split("\n").map((name) => name.trim()).filter(Boolean))];
+}
+
 async function classify(signal) {
-  const classes = [...new Set($("classes").value.split("\n").map((name) => name.trim()).filter(Boolean))];
+  const classes = statedClasses();
   $("classified").hidden = !classes.length;
   if (!classes.length) return;
   const form = question();

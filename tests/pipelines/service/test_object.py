@@ -6,21 +6,17 @@ import base64
 import hashlib
 import json
 import re
-import socket
 import struct
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from starlette.testclient import TestClient
 
 from pipelines.service import pages
 from pipelines.service.app import create_app
 from pipelines.service.engine import Engine
-from tests.pipelines.service.browser import CHROMIUM, Browser, browser
+from tests.pipelines.service.browser import CHROMIUM, Browser, browser, serving
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (infra/setup.sh)")
 DONE = "document.getElementById('status').textContent === 'Done.'"
@@ -28,29 +24,10 @@ LOADED = "document.querySelector('#stage model-viewer')?.loaded"
 NOTE = "document.getElementById('object-note').textContent"
 
 
-class _Quiet(uvicorn.Server):
-    """In a thread, which may set no signal handlers; the engine outlives it."""
-
-    def install_signal_handlers(self) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def url(engine: Engine) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = uvicorn.Config(
-        create_app(engine), "127.0.0.1", port, lifespan="off", log_level="error"
-    )
-    server = _Quiet(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}/"
-    server.should_exit = True
-    thread.join()
+    with serving(create_app(engine)) as url:
+        yield url
 
 
 @pytest.fixture
