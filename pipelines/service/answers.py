@@ -66,7 +66,9 @@ async def zero_shot(engine: Engine, loaded: Loaded, question: ZeroShotQuestion) 
     return ZeroShot(model=list(loaded.versions), results=results)
 
 
-def class_names(engine: Engine, loaded: Loaded, given: Sequence[str]) -> list[str]:
+def class_names(
+    engine: Engine, loaded: Loaded, given: Sequence[str], field: str = "classes"
+) -> list[str]:
     """Return the classes that are given, or else those of the corpus, without repeats.
 
     Raises:
@@ -78,7 +80,7 @@ def class_names(engine: Engine, loaded: Loaded, given: Sequence[str]) -> list[st
     names = list(dict.fromkeys(name.strip() for name in given))
     if not names:
         raise RefusedError(
-            422, "input", "no classes, and no corpus with classes", "names in `classes`"
+            422, "input", "no classes, and no corpus with classes", f"names in `{field}`"
         )
     if len(names) > limits.classes:
         raise RefusedError(413, "inputs", f"{len(names)} classes", f"{limits.classes} or fewer")

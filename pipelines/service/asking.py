@@ -37,7 +37,7 @@ async def asked(engine: Engine, loaded: Loaded, question: AskQuestion) -> Asked:
 
 async def _chosen(engine: Engine, loaded: Loaded, question: AskQuestion) -> list[Said]:
     """Choose the nearest answer for each input, as zero-shot classification does."""
-    names = answers.class_names(engine, loaded, question.answers)
+    names = answers.class_names(engine, loaded, question.answers, "answers")
     vectors = torch.from_numpy(await engine.embed(loaded, question.inputs))
     items = question.inputs
     if question.together:
