@@ -6,7 +6,7 @@ Promises  a model that does not fit the lens is refused before it is loaded, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +113,7 @@ def open_companions(settings: CompanionSettings, model: Model) -> Companions:
 
 
 @contextmanager
-def stopping(module: nn.Module, is_over: Event) -> Iterator[None]:
+def stopping(module: nn.Module, is_over: Event) -> Generator[None]:
     """Raise StoppedError in the next pass of `module` once nobody waits: a thread cannot be ended.
 
     Args:

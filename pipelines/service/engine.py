@@ -122,12 +122,14 @@ class Engine:
             outcomes = await gathered(self._batch(work) for work in works)
         finally:
             is_over.set()
+        vectors = []
         for outcome, item in zip(outcomes, items, strict=True):
             if isinstance(outcome, InputError):
                 raise RefusedError(422, "input", str(outcome), expected(item))
             if isinstance(outcome, Exception):
                 raise outcome
-        return np.stack(outcomes)
+            vectors.append(outcome)
+        return np.stack(vectors)
 
     async def embed_all(self, works: list[Work]) -> list[EmbeddingOrError]:
         """Return one outcome per work, in order; an input that fails does not affect others."""

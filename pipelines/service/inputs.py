@@ -6,8 +6,8 @@ Axes: H height, W width.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from collections.abc import Awaitable, Iterable
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from vitlens_core.api.model import check_options
 from vitlens_core.errors import ConfigError, InputError
 
 _UTF8_BYTES = 4  # most bytes of a character
+Gathered = TypeVar("Gathered")
 
 
 def check_item(model: Model, item: Item) -> None:
@@ -97,10 +98,8 @@ def _text(item: Item, most: int) -> str:
     return text
 
 
-async def gathered(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
+async def gathered(awaitables: Iterable[Awaitable[Gathered]]) -> list[Gathered]:
     """Return all results in order; raise the first error after all have ended."""
-    results = await asyncio.gather(*coroutines, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, InputError):
-            raise result
-    return results
+    futures = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    await asyncio.gather(*futures, return_exceptions=True)
+    return [future.result() for future in futures]

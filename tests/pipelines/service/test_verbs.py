@@ -309,7 +309,7 @@ def test_boxes_of_a_reduced_picture_are_those_of_the_whole(made: Made) -> None:
     np.testing.assert_allclose(found["boxes"][0]["box"], [400, 160, 640, 320], atol=16)
 
 
-@pytest.mark.parametrize("shape", [(1, 9000), (9000, 1), (1, 1)])
+@pytest.mark.parametrize("shape", [(1, 9000), (9000, 1), (1, 1), (3, 50)])
 def test_pictures_of_strange_shapes_are_answered(served: Served, shape: tuple[int, int]) -> None:
     """OWLv2 pads a picture to a square, which would be 81 million pixels here."""
     fields = [("picture.image", ("s.png", png(np.zeros((*shape, 3), np.uint8)))),
@@ -328,7 +328,7 @@ def test_what_cannot_be_looked_for_is_refused(served: Served, client: TestClient
         ([words], "picture"),
         ([picture, picture, words], "picture"),
         ([("picture.text", (None, "a room")), words], "a picture as 'text'"),
-        ([("picture.image", ("s.png", b"<html>")), words], "picture: s.png"),
+        ([("picture.image", ("s.png", b"<html>")), words], "found HTML: s.png"),
         ([picture, words, ("count", (None, "11"))], "10 or fewer"),
         ([picture, words, ("least", (None, "nan"))], "least"),
         ([picture, film], "a query of 'video'"),
@@ -518,7 +518,7 @@ def hidden(name: str) -> str:
 def page(made: Made, tmp_path: Path, windows: TestClient) -> Iterator[Browser]:
     """The explorer of a service that looks through windows, and has no question model."""
     app = windows.app
-    with serving(app) as url, browser(tmp_path) as tab:  # ty: ignore[invalid-argument-type]
+    with serving(app) as url, browser(tmp_path) as tab:
         assert httpx.get(f"{url}model").json()["verbs"]["detect"] == "windows"
         tab.open(url)
         tab.wait("served !== null")
@@ -558,7 +558,7 @@ def test_the_explorer_offers_only_what_the_service_does(
     made: Made, served: Served, tmp_path: Path
 ) -> None:
     app = served("unclip").app
-    with serving(app) as url, browser(tmp_path) as tab:  # ty: ignore[invalid-argument-type]
+    with serving(app) as url, browser(tmp_path) as tab:
         tab.open(url)
         tab.wait("served !== null")
         tab.run("document.getElementById('classes').value = ''")

@@ -145,7 +145,7 @@ class QuestionModel(ABC):
         marks = {str(t) for t in self.words.added_tokens_decoder.values() if t.special}
         if found := sorted(m for m in marks if m and any(m in question for question in questions)):
             raise InputError(
-                f"expected a question in words, found {found[0]}, a mark of {self.source}'s "
+                f"expected a question in words, found {found[0]}, a mark of the question model's "
                 "tokenizer: leave it out"
             )
 

@@ -73,7 +73,9 @@ class OwlDetector:
     ) -> Detections:
         """Find queries [Q, D] in a picture, uint8 RGB [H, W, 3]; scores are within 0..1."""
         device = next(self.model.parameters()).device
-        pixels = self.processor(images=picture, return_tensors="pt")["pixel_values"].to(device)
+        # Told: a picture of 1 or 3 pixels' height could also have its channels first.
+        layout = {"return_tensors": "pt", "input_data_format": "channels_last"}
+        pixels = self.processor(images=picture, **layout)["pixel_values"].to(device)
         logits, boxes = self.logits(pixels, queries)
         found = self.processor.post_process_object_detection(
             SimpleNamespace(logits=logits, pred_boxes=boxes),
