@@ -31,7 +31,7 @@ class Limits(BaseModel):
     answer_tokens: int = Field(256, ge=1, description="tokens of an answer to a question")
     steps: int = Field(50, ge=1, description="steps of drawing a picture")
     picture_px: int = Field(
-        2048, ge=64, description="longer side of a picture looked through; larger ones are reduced"
+        1024, ge=64, description="longer side of a picture looked through; larger ones are reduced"
     )
     upload_s: float = Field(60, gt=0, description="time to receive a body [s]")
     decode_s: float = Field(20, gt=0, description="time to read one file [s]")

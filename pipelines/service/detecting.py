@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from threading import Event
 
 import numpy as np
@@ -23,6 +24,7 @@ from pipelines.service.schemas import Item
 from pipelines.service.verb_schemas import Box, Detected, DetectQuestion
 from pipelines.service.verbs import answers_by, check_most
 from pipelines.service.versions import Loaded
+from vitlens_core.errors import InputError
 from vitlens_core.plugins.detect import windows
 from vitlens_core.plugins.detect.detections import Detections
 from vitlens_core.plugins.detect.owl import LEAST_SCORE
@@ -43,9 +45,12 @@ async def detected(engine: Engine, loaded: Loaded, question: DetectQuestion) -> 
     whole = await engine.reader.picture(picture, budget)
     height, width = whole.shape[:2]
     seen = await asyncio.to_thread(_reduced, whole, limits.picture_px)
-    found = await engine.on_companions(
-        lambda is_over: _looked(loaded, seen, torch.from_numpy(vectors), question.least, is_over)
-    )
+    try:
+        found = await engine.on_companions(
+            partial(_looked, loaded, seen, torch.from_numpy(vectors), question.least)
+        )
+    except InputError as error:
+        raise RefusedError(422, "input", f"picture: {error}", "another picture") from error
     best = found.best_of_each(question.count)
     scaled = best.boxes * torch.tensor([width / seen.shape[1], height / seen.shape[0]] * 2)
     return Detected(
