@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, get_args
 
 import yaml
@@ -247,7 +248,8 @@ def _unknown_key(model: type[BaseModel], value: object, prefix: Path, location: 
     section, key = location[:-1], str(location[-1])
     path = ".".join(map(str, prefix + section))
     keys = _keys(_model_at(model, value, section), prefix + section)
-    elsewhere = [p for p in _paths(RunConfig) if p.rpartition(".")[2] == key]
+    similar = get_close_matches(key, keys, cutoff=0.7)  # of the section that was meant
+    elsewhere = [p for p in _paths(RunConfig) if p.rpartition(".")[2] == key and not similar]
     return f"{path + '.' if path else ''}{key}: {unknown('key', key, keys, near=elsewhere)}"
 
 

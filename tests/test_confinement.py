@@ -73,7 +73,7 @@ ALLOWED = {
     # Names of shards, which a step makes, and a digest.
     "pipelines/objects/job.py": {"folder / f'{name}{PLAN}'"},
     "pipelines/objects/mirror.py": {"(cache_dir or Home.from_environment().mirrors) / place"},
-    "pipelines/index/catalogue.py": {"Path(self._scratch.name, name)"},
+    "pipelines/index/catalogue.py": {"self._scratch.path / name"},
     "pipelines/index/job.py": {
         "Path(folder, path.name)",
         "build.folder / record.file.name",

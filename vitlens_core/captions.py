@@ -123,7 +123,7 @@ def object_captions(described: Described, *, use_label: bool) -> tuple[str, ...]
         captions.append(f"a 3D object described as {_joined(tags)}")
     captions += [f"a 3D object of the category {category}" for category in categories]
     if use_label and described.label:
-        noun = with_article(_label_phrase(described.label))
+        noun = with_article(label_phrase(described.label))
         captions += [template.format(noun) for template in _LABEL_TEMPLATES]
     return tuple(dict.fromkeys(captions or [_FALLBACK]))
 
@@ -140,7 +140,7 @@ def class_prompts(label: str, templates: Sequence[str] = POINT_CLOUD_TEMPLATES) 
             f"class prompts need templates with one {{}} each, such as {GENERAL_TEMPLATES[1]!r}; "
             f"found {faulty[:3] or 'none'}"
         )
-    noun = with_article(_label_phrase(label))
+    noun = with_article(label_phrase(label))
     return [template.replace("{}", noun) for template in templates]
 
 
@@ -197,7 +197,7 @@ def _is_plural(word: str) -> bool:
     return word in _IRREGULAR_PLURALS or (regular and word not in _SINGULAR_ON_S)
 
 
-def _label_phrase(label: str) -> str:
+def label_phrase(label: str) -> str:
     phrase = " ".join(label.replace("_", " ").split())
     if not phrase:
         raise ConfigError(f"a class needs a name to make text from; found {label!r}")

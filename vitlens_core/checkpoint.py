@@ -48,7 +48,7 @@ def encode_lens(
         metadata["trunk_digest"] = trunk_digest
     # safetensors stores contiguous tensors in the CPU's memory only.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    return _canonical(save_tensors(tensors, metadata))
+    return canonical(save_tensors(tensors, metadata))
 
 
 def read_settings(path: Path) -> tuple[TowerSettings, str, str]:
@@ -100,7 +100,7 @@ def _check_trunk(path: Path, name: str, tower: Tower) -> None:
         )
 
 
-def _canonical(data: bytes) -> bytes:
+def canonical(data: bytes) -> bytes:
     """Sort the header of a safetensors file, whose metadata is written in random order."""
     # The first 8 bytes hold the header's length.
     end = 8 + int.from_bytes(data[:8], "little")

@@ -46,8 +46,9 @@ class _Cli(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except KeyboardInterrupt:
-            _say("stopped; run the same command again to go on from here", "yellow")
+        except KeyboardInterrupt as error:
+            stopped = "stopped; run the same command again to go on from here"
+            _say("\n".join([stopped, *_notes(error)]), "yellow")
             sys.exit(INTERRUPTED)
         except Exception as error:
             if debug:
@@ -77,11 +78,15 @@ def _summary(name: str) -> str:
 
 
 def _message(error: Exception) -> str:
-    """Return our own errors' text as it is; add the type and notes of any other error."""
+    """Return an error's text and notes; one that is not our own has its type before it."""
     if isinstance(error, VitlensError):
-        return str(error)
-    notes = getattr(error, "__notes__", [])
-    return "\n".join([f"{type(error).__name__}: {error}", *notes, "--debug shows the traceback"])
+        return "\n".join([str(error), *_notes(error)])
+    named = f"{type(error).__name__}: {error}"
+    return "\n".join([named, *_notes(error), "--debug shows the traceback"])
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
 
 
 def _say(message: str, colour: str) -> None:

@@ -226,6 +226,7 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
         """Write the report with the version's present aliases, and log it to its MLflow run."""
         home = workplace.home.root
         write = workplace.write_report or report.write
-        folder = write(home, config, artifacts, model.gates, model, profile)
+        pages = workplace.registry.pages(model)
+        folder = write(home, config, artifacts, model.gates, model, profile, pages)
         workplace.registry.log_report(model, folder)
-        return dg.MaterializeResult(metadata=metadata.of_version(workplace.registry, model, folder))
+        return dg.MaterializeResult(metadata=metadata.of_version(pages, model, folder))

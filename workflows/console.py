@@ -69,15 +69,19 @@ def quiet_terminal(log: Path) -> Generator[Console]:
 
 @contextmanager
 def pointing_to(log: Path) -> Generator[None]:
-    """Have an unexpected failure of the block name the log, which has all of it."""
+    """Have the message of whatever ends the block early name the log."""
     try:
         yield
-    except VitlensError:
+    except (Exception, KeyboardInterrupt) as error:
+        if not isinstance(error, VitlensError | KeyboardInterrupt):  # these say what happened
+            logging.getLogger("vitlens").exception("it failed")
+        error.add_note(log_line(log))
         raise
-    except Exception as error:
-        logging.getLogger("vitlens").exception("it failed")
-        error.add_note(f"full log: {log}")
-        raise
+
+
+def log_line(log: Path) -> str:
+    """Return the line that names the log at the end of every run."""
+    return f"log    {log}"
 
 
 @contextmanager

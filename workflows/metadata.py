@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -13,7 +13,6 @@ from pipelines.evaluation.result import EvaluationResult, EvaluationSummary, rea
 from pipelines.lens.curves import TrainingCurves, read_curves
 from pipelines.registry.gates.base import GateResult, summed_up
 from pipelines.registry.models import ModelVersion
-from pipelines.registry.registry import Registry
 from pipelines.registry.tracking import user
 from pipelines.report import confusion_picture
 from pipelines.report.content import PAGE_FILE
@@ -111,7 +110,12 @@ def of_left_out(step: str) -> Metadata:
     return {LEFT_OUT: f"this run reads {way}"}
 
 
-def of_version(registry: Registry, model: ModelVersion, report: Path) -> Metadata:
+def of_version(pages: Mapping[str, str], model: ModelVersion, report: Path) -> Metadata:
+    """Return what is known of a registered version.
+
+    Args:
+        pages: as `Registry.pages`.
+    """
     return {
         "model": model.name,
         "version": model.version,
@@ -119,10 +123,7 @@ def of_version(registry: Registry, model: ModelVersion, report: Path) -> Metadat
         "report": dg.MetadataValue.path(report / "report.html"),
         "gates": summed_up(model.gates),
         "registered by": user(),
-        "MLflow run": dg.MetadataValue.url(registry.page_of_run(model.run_id)),
-        "report in MLflow": dg.MetadataValue.url(
-            registry.page_of_run(model.run_id, f"/artifacts/report/{PAGE_FILE}")
-        ),
+        **{f"MLflow {what}": dg.MetadataValue.url(address) for what, address in pages.items()},
     }
 
 

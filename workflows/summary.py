@@ -23,7 +23,7 @@ from pipelines.registry import own_store
 from pipelines.report.content import PAGE_FILE, Report
 from pipelines.sweep.results import FailedPoint, MadePoint, SweepResults
 from vitlens_core.intervals import FEW_GROUPS
-from workflows.console import MARKS
+from workflows.console import MARKS, log_line
 from workflows.text import shown
 
 
@@ -64,7 +64,7 @@ def show_use(console: Console, home: Path, folder: Path, log: Path) -> None:
             soft_wrap=True,
             highlight=False,
         )
-    console.print(f"log    {log}", soft_wrap=True)
+    console.print(log_line(log), soft_wrap=True)
 
 
 def show_sweep(console: Console, folder: Path) -> bool:

@@ -24,6 +24,7 @@ _NAMES = {
     "ratio_to_foundation": "of the foundation's top-1",
     "calibration.ece": "calibration error",
 }
+_COUNTS = {"n", "groups", "classes"}
 _UNITS_S = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -57,6 +58,8 @@ def with_bounds(figures: Mapping[str, float], path: str) -> str:
     if path not in figures:
         return "–"
     section, _, name = path.rpartition(".")
+    if name in _COUNTS:
+        return f"{figures[path]:,.0f}"
     low, high = (figures.get(f"{section}.ci95.{name}.{side}") for side in ("low", "high"))
     value = fraction(figures[path])
     return value if low is None or high is None else f"{value} ({low:.2f}–{high:.2f})"

@@ -28,7 +28,7 @@ from pipelines.execution.shard_tasks import (
 from pipelines.execution.shard_writer import KilledWorkersError, ShardWriter
 from pipelines.execution.told import told
 from pipelines.store.artifacts import Artifact, Build, Quarantined
-from pipelines.store.files import storage_errors
+from pipelines.store.files import names_in, storage_errors
 from vitlens_core.errors import StorageError, TransientError, VitlensError
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def write_shards(
     faults = _Faults(pool)
     with storage_errors(build.folder), runtime.progress(build.step, len(tasks), "shards") as bar:
         # One listing: a request for each of 20,000 shards takes half an hour of an object store.
-        present = {path.name for path in build.folder.iterdir()}
+        present = names_in(build.folder)
         pending = [task for task in tasks if record_name(task.name) not in present]
         bar.advance(len(tasks) - len(pending))
         # Attempts count within one run: the user may have lowered what takes the memory.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import mmap
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from usearch.index import Index, Matches
 
 _NEWLINE = 10
+_HELD_OUT = "test"
+_EXAMPLES = 8
+_LOOKED_AT = 4096  # of a corpus of millions of lines, which would take minutes to read
 _THUMBNAIL_BYTES = 2**22
 _WEBP_HEAD = 12  # RIFF, the size of what follows, WEBP
 
@@ -125,6 +129,36 @@ class Catalogue:
             raise IndexError(number)
         start, end = self._bounds[number : number + 2]
         return IndexItem.model_validate_json(self._lines[start:end])
+
+    def vector(self, number: int) -> np.ndarray | None:
+        """Return the lens's vector of an item [E], unit norm; None if it has none.
+
+        Raises:
+            IndexError: no such item.
+        """
+        if "signal" not in self.item(number).vectors or "signal" not in self._graphs:
+            return None
+        stored = self._graphs["signal"].get(number, dtype="f32")
+        if not isinstance(stored, np.ndarray):
+            return None
+        vector = stored.reshape(-1)
+        return vector / np.linalg.norm(vector)  # stored as fp16
+
+    @cached_property
+    def examples(self) -> list[int]:
+        """Some held-out items, of as many classes as can be; the same ones each time."""
+        size = min(len(self), _LOOKED_AT)
+        of_class: dict[str, int] = {}
+        more: list[int] = []
+        for number in np.random.default_rng(0).choice(len(self), size, replace=False).tolist():
+            item = self.item(number)
+            if item.split != _HELD_OUT or "signal" not in item.vectors:
+                continue
+            if of_class.setdefault(item.label or item.key, number) != number:
+                more.append(number)
+            if len(of_class) == _EXAMPLES:
+                break
+        return [*of_class.values(), *more][:_EXAMPLES]
 
     def thumbnail(self, number: int) -> bytes | None:
         """Return an item's first view as WebP, or None without views.

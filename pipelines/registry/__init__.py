@@ -7,7 +7,7 @@ acceptance.py      checks a challenger in four tiers
 gates/             the gates of these tiers, one module each
 archive.py         a version as one file, exported and imported
 promotion.py       makes versions champion;  moves.py is the log of who did so
-lineage.py         traces a version, and compares two
+lineage.py         traces a version, and compares two;  links.py lets its pages name each other
 tracking.py        logs an evaluated lens as one MLflow run;  loggers/  follow its training
 package.py         writes the lens as a folder that MLflow loads; card.py writes its model card
 """

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipelines.registry import models, writes
+from pipelines.registry import links, models, writes
 from pipelines.registry.figures import figures_of, log_results
 from pipelines.registry.models import CHALLENGER, ModelVersion
 from pipelines.registry.tracking import (
@@ -227,7 +227,9 @@ def _register(
     tags = {**contents.tags, **origin}
     card = description(folder / MODEL / "artifacts" / CARD_FILE)
     writes.set_run_tag(client, run.info.run_id, NOTE_TAG, card)
-    return models.create_version(client, home, contents.name, model, digest, tags, card)
+    version = models.create_version(client, home, contents.name, model, digest, tags, card)
+    links.write(client, models.get(client, contents.name, version))
+    return version
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pipelines.evaluation.result import read_result
-from pipelines.registry import own_store, signing, writes
+from pipelines.registry import links, own_store, signing, writes
 from pipelines.registry.gates.base import GateResult, all_passed, summed_up, tier_outcomes
 from pipelines.registry.own_store import tracking_uri
 from pipelines.registry.server import connect, experiment, is_served
@@ -168,10 +168,11 @@ def state_gates(
 
 
 def log_report(home: Path, model: ModelVersion, folder: Path) -> None:
-    """Log `report.json` and `report.html` of `folder` to the version's run."""
+    """Log `report.json` and `report.html` of `folder` to the version's run, and link to them."""
     client = connect(home)
     for name in ("report.json", "report.html"):
-        client.log_artifact(model.run_id, str(folder / name), "report")
+        client.log_artifact(model.run_id, str(folder / name), links.REPORT_FOLDER)
+    links.write(client, model)
 
 
 def versions(home: Path, modality: str) -> list[ModelVersion]:

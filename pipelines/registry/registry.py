@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from pipelines.registry import models, promotion, tracking
+from pipelines.registry import links, models, promotion, tracking
 from pipelines.registry.gates.base import GateResult
 from pipelines.registry.models import CHAMPION, ModelVersion
 from pipelines.registry.promotion import Move
@@ -59,15 +59,19 @@ class Registry:
     def promote(self, model: ModelVersion, why: str) -> ModelVersion:
         return promotion.promote(self.home, model.name, model.version, why)
 
-    def page_of_run(self, run_id: str, tab: str = "") -> str:
-        """The address of a run in MLflow's pages; `tab` as `/artifacts/report`."""
-        where = models.connect(self.home).get_run(run_id).info.experiment_id
-        return page(self.home, f"/experiments/{where}/runs/{run_id}{tab}")
+    def pages(self, model: ModelVersion) -> dict[str, str]:
+        """The addresses in MLflow of a version, its run and its report, by what they show."""
+        experiment = models.connect(self.home).get_run(model.run_id).info.experiment_id
+        return {
+            what: page(self.home, path) for what, path in links.paths(model, experiment).items()
+        }
 
     def page_of_training(self, lens: str) -> str | None:
         """The address of the run of a lens, by its fingerprint; None if no run was told of it."""
         run = tracking.run_of_lens(models.connect(self.home), lens)
-        return self.page_of_run(run.info.run_id) if run else None
+        if run is None:
+            return None
+        return page(self.home, f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
 
     def rolled_back(self, model: ModelVersion) -> Move | None:
         return promotion.rolled_back(self.home, model.name, model.version)

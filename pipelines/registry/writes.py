@@ -43,6 +43,11 @@ def delete_version_tag(client: MlflowClient, name: str, version: str, key: str) 
     _again(lambda: client.delete_model_version_tag(name, version, key), f"{name} {key}")
 
 
+def describe_version(client: MlflowClient, name: str, version: str, text: str) -> None:
+    """Set the description of a version."""
+    _again(lambda: client.update_model_version(name, version, text), f"{name} version {version}")
+
+
 def set_run_tag(client: MlflowClient, run_id: str, key: str, value: str) -> None:
     """Set a tag of a run."""
     _again(lambda: client.set_tag(run_id, key, value), f"run {run_id} {key}")

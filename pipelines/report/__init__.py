@@ -29,6 +29,7 @@ def write(
     gates: Sequence[GateResult],
     model: ModelVersion | None,
     profile: str | None = None,
+    pages: Mapping[str, str] | None = None,
 ) -> Path:
     """Write both files and point `latest` at them.
 
@@ -37,11 +38,12 @@ def write(
         artifacts: the artifacts of the flow by step, up to `evaluation`.
         model: the registered version with its present aliases; None if there is none.
         profile: name of the profile of the settings.
+        pages: addresses in MLflow by what they show, as `Registry.pages`.
 
     Returns:
         The folder of the two files.
     """
-    run = Run(config, artifacts, gates, model, profile)
+    run = Run(config, artifacts, gates, model, profile, pages or {})
     report = Report.of(run)
     folder = home / "reports" / artifacts["evaluation"].fingerprint[:16]
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self
@@ -27,13 +27,14 @@ SamplesAre = Literal["objects", "views", "samples"]
 
 @dataclass(frozen=True)
 class Run:
-    """A run to report: `artifacts` by step, up to `evaluation`."""
+    """A run to report: `artifacts` by step up to `evaluation`, `pages` of its version in MLflow."""
 
     config: BaseModel | Mapping[str, JsonValue]
     artifacts: Mapping[str, Artifact]
     gates: Sequence[GateResult]
     model: ModelVersion | None
     profile: str | None
+    pages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def settings(self) -> Mapping[str, JsonValue]:
@@ -119,6 +120,7 @@ class Report(EvaluationSummary):
     quarantined: tuple[Quarantined, ...]
     gates: tuple[ReportedGate, ...]
     model: ReportedModel | None
+    pages: dict[str, str] = Field({}, description="addresses in MLflow, by what they show")
     seconds: dict[str, float] = Field(description="time to make each artifact, by step [s]")
     reused: tuple[str, ...] = Field(description="steps whose artifacts were reused")
     training: TrainingSummary
@@ -142,6 +144,7 @@ class Report(EvaluationSummary):
             quarantined=tuple(quarantined),
             gates=tuple(map(ReportedGate.of, run.gates)),
             model=_model(run.model),
+            pages=dict(run.pages),
             seconds={step: artifact.manifest.seconds for step, artifact in made.items()},
             reused=tuple(step for step, artifact in made.items() if artifact.reused),
             training=TrainingSummary.of(read_curves(made["lens"])),

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from pipelines.index.catalogue import Catalogue, Found
-from pipelines.index.items import VectorKind
+from pipelines.index.catalogue import Catalogue
+from pipelines.index.items import IndexItem, VectorKind
 from pipelines.service.engine import Engine
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import (
@@ -20,7 +20,9 @@ from pipelines.service.schemas import (
     Embedded,
     Embedding,
     EmbedQuestion,
+    Examples,
     Item,
+    Listed,
     Neighbour,
     Neighbours,
     Search,
@@ -132,24 +134,36 @@ async def nearest(
 ) -> list[Neighbour]:
     """Find the items of the index nearest to an embedding [E] (`RefusedError`: no index)."""
     catalogue = _catalogue(loaded)
-    found = (await asyncio.to_thread(catalogue.nearest, vector, kind, count))[0]
-    return [_neighbour(catalogue, one) for one in found]
+    nearest = (await asyncio.to_thread(catalogue.nearest, vector, kind, count))[0]
+    return [
+        Neighbour(**dict(_listed(catalogue, found.number, found.item)), score=found.score)
+        for found in nearest
+    ]
 
 
-def _neighbour(catalogue: Catalogue, found: Found) -> Neighbour:
-    item = found.item
+async def examples(loaded: Loaded) -> Examples:
+    """Answer with some held-out items; none without an index."""
+    catalogue = loaded.catalogue
+    if catalogue is None:
+        return Examples(model=list(loaded.versions), modality=None, items=[])
+    numbers = await asyncio.to_thread(lambda: catalogue.examples)
+    items = [_listed(catalogue, number, catalogue.item(number)) for number in numbers]
+    return Examples(model=list(loaded.versions), modality=catalogue.modality, items=items)
+
+
+def _listed(catalogue: Catalogue, number: int, item: IndexItem) -> Listed:
     # With the index's name, since another index has another object at this number.
-    place = f"thumbnails/{catalogue.name}/{found.number}"
-    return Neighbour(
-        number=found.number,
+    entry = f"{catalogue.name}/{number}"
+    return Listed(
+        number=number,
+        entry=entry,
         key=item.key,
         name=item.name,
         label=item.label,
         split=item.split,
         licence=item.licence,
         creator=item.creator,
-        score=found.score,
-        thumbnail=place if item.thumbnail else None,
+        thumbnail=f"thumbnails/{entry}" if item.thumbnail else None,
     )
 
 

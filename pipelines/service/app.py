@@ -26,6 +26,7 @@ from pipelines.service.schemas import (
     Described,
     Embedded,
     EmbedQuestion,
+    Examples,
     Health,
     Mistake,
     Question,
@@ -174,6 +175,11 @@ def _state(app: FastAPI, engine: Engine) -> None:
     async def model() -> Described:
         """What is served."""
         return answers.described(engine, verbs.offered(engine.current))
+
+    @app.get("/examples")
+    async def examples() -> Examples:
+        """Some held-out items of the indexed corpus, to ask with."""
+        return await answers.examples(engine.current)
 
     @app.get("/metrics", response_class=Response)
     async def counts() -> Response:

@@ -18,7 +18,7 @@ from pipelines.service.versions import Loaded
 from vitlens_core.api.asking import question_parts
 from vitlens_core.api.encoders import Stored
 from vitlens_core.errors import ConfigError, InputError
-from vitlens_core.plugins.ask.base import QuestionModel
+from vitlens_core.plugins.ask.base import TowerModel
 
 
 async def asked(engine: Engine, loaded: Loaded, question: AskQuestion) -> Asked:
@@ -52,12 +52,16 @@ async def _chosen(engine: Engine, loaded: Loaded, question: AskQuestion) -> list
 
 
 async def _answered(
-    engine: Engine, loaded: Loaded, by: QuestionModel, question: AskQuestion
+    engine: Engine, loaded: Loaded, by: TowerModel, question: AskQuestion
 ) -> list[Said]:
     seen = loaded.model.token_modalities
     if other := next((i.modality for i in question.inputs if i.modality not in seen), None):
         raise RefusedError(422, "modality", f"a question about {other[:40]!r}", ", ".join(seen))
-    stored = await engine.prepared(loaded, question.inputs)
+    if any(item.entry is not None for item in question.inputs):
+        found = "an item of the index, of which an embedding is stored"
+        raise RefusedError(422, "input", found, "its file: a question model reads tokens")
+    read = await engine.prepared(loaded, question.inputs)
+    stored = [each for each in read if each is not None]
     texts: dict[int, str] = {}
     for numbers in _groups(question):
         told = await _generated(engine, loaded, by, question, numbers, stored)
@@ -78,7 +82,7 @@ def _groups(question: AskQuestion) -> list[list[int]]:
 async def _generated(
     engine: Engine,
     loaded: Loaded,
-    by: QuestionModel,
+    by: TowerModel,
     question: AskQuestion,
     numbers: Sequence[int],
     stored: Sequence[Stored],

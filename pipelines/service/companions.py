@@ -20,7 +20,7 @@ from vitlens_core import Model
 from vitlens_core.errors import ConfigError
 from vitlens_core.extras import require
 from vitlens_core.plugins import ask, detect
-from vitlens_core.plugins.ask.base import QuestionModel
+from vitlens_core.plugins.ask.base import TowerModel
 from vitlens_core.plugins.detect.owl import OwlDetector
 from vitlens_core.plugins.fit import check_source
 from vitlens_core.plugins.imagine import Decoder, ImageStatistics
@@ -41,7 +41,7 @@ class Companions:
         decoder: draws, with the foundation's `statistics`; without one, the index is searched.
     """
 
-    question_model: QuestionModel | None = None
+    question_model: TowerModel | None = None
     detector: OwlDetector | str | None = None
     decoder: Decoder | None = None
     statistics: ImageStatistics | None = None
@@ -109,6 +109,7 @@ def open_companions(settings: CompanionSettings, model: Model) -> Companions:
         trunk = model.token_source("image").trunk
         statistics = ImageStatistics.load(Path(settings.statistics), trunk)
     asked = ask.open_question_model(settings.ask) if settings.ask else None
+    assert asked is None or isinstance(asked, TowerModel), "no connector is named"
     return Companions(asked, detector, decoder, statistics)
 
 

@@ -36,8 +36,9 @@ async def detected(engine: Engine, loaded: Loaded, question: DetectQuestion) -> 
     by = answers_by(loaded, "detect", "a service with a detector (--detect)")
     limits, (picture,) = engine.config.limits, question.picture
     check_most("count", question.count, limits.neighbours)
-    if picture.modality != "image":
-        found = f"a picture as {picture.modality[:40]!r}"
+    if picture.modality != "image" or picture.path is None:
+        kind = "item of the index" if picture.entry else picture.modality[:40]
+        found = f"a picture as {kind!r}"
         raise RefusedError(422, "modality", found, "picture.image")
     _check_queries(loaded, question.queries)
     budget = engine.decoders.budget()

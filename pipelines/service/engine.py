@@ -92,8 +92,8 @@ class Engine:
 
     async def prepared(
         self, loaded: Loaded, items: Sequence[Item], budget: Budget | None = None
-    ) -> list[Stored]:
-        """Read items and store them as towers take them.
+    ) -> list[Stored | None]:
+        """Read items and store them as towers take them; None for items of the index.
 
         Args:
             budget: that of the request, if it has further files.
@@ -115,11 +115,10 @@ class Engine:
         """Embed items: [B, E], unit norm; arguments and errors as `prepared`."""
         prepared, is_over = await self.prepared(loaded, items, budget), Event()
         try:
-            works = [
-                Work(loaded, item.modality, each, is_over)
+            outcomes = await gathered(
+                self._outcome(loaded, item, each, is_over)
                 for item, each in zip(items, prepared, strict=True)
-            ]
-            outcomes = await gathered(self._batch(work) for work in works)
+            )
         finally:
             is_over.set()
         vectors = []
@@ -208,6 +207,13 @@ class Engine:
         if self._failed is None or self._failed[0] != versions:
             return False
         return time.monotonic() - self._failed[1] < self.config.retry_s
+
+    async def _outcome(
+        self, loaded: Loaded, item: Item, prepared: Stored | None, is_over: Event
+    ) -> EmbeddingOrError:
+        if prepared is None:
+            return await asyncio.to_thread(loaded.stored_embedding, item)
+        return await self._batch(Work(loaded, item.modality, prepared, is_over))
 
     async def _alone(self, work: Work) -> EmbeddingOrError:
         return (await self.embed_all([work]))[0]

@@ -41,12 +41,18 @@ class Reader:
     def __init__(self, decoders: Decoders, limits: Limits) -> None:
         self._decoders, self._limits = decoders, limits
 
-    async def prepared(self, model: Model, number: int, item: Item, budget: Budget) -> Stored:
+    async def prepared(
+        self, model: Model, number: int, item: Item, budget: Budget
+    ) -> Stored | None:
         """Read an input and store it as the model's tower takes it.
+
+        An item of the index was read and embedded when the index was made: None.
 
         Raises:
             RefusedError: it cannot be read, or is too long.
         """
+        if item.entry is not None:
+            return None
         preparation, place = model.preparation(item.modality), f"inputs {number}"
         try:
             if item.path is None:

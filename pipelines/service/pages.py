@@ -15,6 +15,7 @@ FILES = {
     "/": _FOLDER / "index.html",
     "/explorer.css": _FOLDER / "explorer.css",
     "/explorer.js": _FOLDER / "explorer.js",
+    "/items.js": _FOLDER / "items.js",
     "/object.js": _FOLDER / "object.js",
     "/verbs.js": _FOLDER / "verbs.js",
     "/report.css": Path(__file__).parents[1] / "report" / "report.css",  # one style for both

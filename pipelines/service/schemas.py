@@ -13,13 +13,18 @@ Vectors = Literal["signal", "image", "text"]
 
 
 class Item(BaseModel):
-    """One input: a text, or a file as base64."""
+    """One input: a text, a file as base64, or an item of the indexed corpus."""
 
     model_config = ConfigDict(extra="forbid")
 
     modality: str = Field(max_length=100, description="one that /model lists")
     text: str | None = Field(None, description="the text, for the modality text")
     base64: str | None = Field(None, description="a file's bytes", repr=False)
+    entry: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{1,64}/[0-9]{1,12}$",
+        description="an item's `entry`: its stored embedding is asked with",
+    )
     name: str = Field("", max_length=200, description="file name; its ending states the format")
     reader_options: dict[str, bool | int | float | str] = Field(
         default_factory=dict,
@@ -145,16 +150,22 @@ class ZeroShot(Answer):
     results: list[Classified]
 
 
-class Neighbour(BaseModel):
+class Listed(BaseModel):
+    """An item of the indexed corpus."""
+
     number: int
+    entry: str = Field(description="with which it can be asked, as the `entry` of an input")
     key: str
     name: str
     label: str | None
     split: str
     licence: str | None
     creator: str | None
-    score: float = Field(description="cosine")
     thumbnail: str | None = Field(description="path of its picture")
+
+
+class Neighbour(Listed):
+    score: float = Field(description="cosine")
 
 
 class Neighbours(BaseModel):
@@ -166,6 +177,13 @@ class Neighbours(BaseModel):
 
 class Search(Answer):
     results: list[Neighbours]
+
+
+class Examples(Answer):
+    """Some held-out items of the indexed corpus, of different classes."""
+
+    modality: str | None = Field(description="modality of the corpus; null without an index")
+    items: list[Listed]
 
 
 class Health(BaseModel):

@@ -155,9 +155,13 @@ def _check(question: Question, limits: Limits, *, are_files: bool = False) -> No
     if len(items) > limits.inputs:
         raise RefusedError(413, "inputs", f"{len(items)} inputs", f"{limits.inputs} or fewer")
     for number, item in enumerate(items):
-        given = (item.text is not None) + (item.base64 is not None)
+        given = sum(content is not None for content in (item.text, item.base64, item.entry))
         if given > 1 or (given == 0 and not are_files):
-            raise RefusedError(422, "body", f"inputs {number}: {given} contents", "text or base64")
+            expected = "text, base64 or entry"
+            raise RefusedError(422, "body", f"inputs {number}: {given} contents", expected)
+        if item.entry is not None and item.reader_options:
+            found = f"inputs {number}: reader_options for an item of the corpus"
+            raise RefusedError(422, "body", found, "no reader_options: nothing is read")
         if item.text is not None and item.modality != "text":
             raise RefusedError(
                 422, "body", f"inputs {number}: a text as {item.modality}", "a file (base64)"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from pipelines.index.step import STEP
 from pipelines.registry import lineage, models
 from pipelines.service.companions import Companions, check, open_companions
 from pipelines.service.config import ServiceConfig
-from pipelines.service.schemas import Version
+from pipelines.service.refusal import RefusedError
+from pipelines.service.schemas import Item, Version
 from pipelines.store.artifacts import MANIFEST, Artifact, Store, load
 from pipelines.store.home import Home
 from pipelines.store.text import redacted
@@ -184,6 +186,22 @@ class Loaded:
     @property
     def label(self) -> str:
         return ", ".join(f"{version.name}/{version.version}" for version in self.versions)
+
+    def stored_embedding(self, item: Item) -> np.ndarray:
+        """Return the lens's embedding of the index's item that `item.entry` names, [E].
+
+        Raises:
+            RefusedError: another index is open, or it has no such item or embedding.
+        """
+        name, _, number = str(item.entry).partition("/")
+        catalogue, vector = self.catalogue, None
+        if catalogue and (name, item.modality) == (catalogue.name, catalogue.modality):
+            with suppress(IndexError):
+                vector = catalogue.vector(int(number))
+        if vector is None:
+            found = f"no {item.modality} {item.entry} in the index that is open now"
+            raise RefusedError(404, "search", found, "the `entry` of an item of its modality")
+        return vector
 
     def known_class(self, modality: str, name: str) -> np.ndarray | None:
         return self._classes.get((modality, name))

@@ -196,6 +196,14 @@ def made_once(folder: Path, make: Callable[[Path], Path]) -> Path:
     return folder
 
 
+def names_in(folder: UPath) -> set[str]:
+    """Return what a folder holds; in an object store there is none before its first file."""
+    try:
+        return {path.name for path in folder.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
 @contextmanager
 def storage_errors(where: UPath | Path | None = None) -> Generator[None]:
     """Turn errors of the system into a `StorageError` that says what, where and what to do.

@@ -159,6 +159,8 @@ def _another(value: Any, field: FieldInfo) -> Any:
         return next(choice for choice in get_args(field.annotation) if choice != value)
     if isinstance(value, bool):
         return not value
+    if isinstance(value, BaseModel):
+        return value.model_dump() | {n: not v for n, v in value if isinstance(v, bool)}
     return value + 1
 
 

@@ -27,6 +27,7 @@ ASSUMED = {
     "vitlens_core/foundation": ("lit",),
     "vitlens_core/modalities": ("files",),
     "vitlens_core/plugins/ask": ("ask",),
+    "vitlens_core/plugins/ask/gguf_model.py": ("gguf",),
     "vitlens_core/plugins/detect": ("detect",),
     "vitlens_core/plugins/imagine": ("imagine",),
     "vitlens_core/readers": ("files", "meshes"),
@@ -42,9 +43,10 @@ ASSUMED = {
 }
 # Modules that come with Blender; nothing need be installed for the tests.
 # pydantic has it: a part of its own, under a name of its own.
-PARTS = {"pydantic_core": "pydantic"}
+PARTS = {"pydantic_core": "pydantic", "triton": "torch"}
 BLENDER = {"bpy": "bpy", "mathutils": "bpy"}
 NOT_IMPORTED = {
+    "accelerate": "transformers reads GGUF files with it",
     "mkdocs": "a process of its own, `make docs`",
     "mkdocs-material": "a theme",
     "mkdocs-click": "a Markdown extension",

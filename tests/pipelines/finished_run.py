@@ -155,6 +155,7 @@ def finished_run(
     quarantined: Sequence[Quarantined] = (),
     files: dict[str, bytes] | None = None,
     supervision: Mapping[str, float] = SUPERVISION,
+    ceiling: float = 0.8,
 ) -> dict[str, Artifact]:
     """Every step's artifact under `home`, by step. `files` replaces foundation's and lens's."""
     objects = samples() if objects is None else objects
@@ -168,7 +169,7 @@ def finished_run(
         "targets": {},
         "lens": {"lens.safetensors": lens_file(), "curves.json": encode_model(curves())},
         "evaluation": {
-            "metrics.json": encode_model(evaluation(found, supervision)),
+            "metrics.json": encode_model(evaluation(found, supervision, ceiling)),
             "predictions.json": encode_model(Predictions(tuple(found))),
         },
     }

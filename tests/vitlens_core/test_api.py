@@ -186,7 +186,7 @@ def test_a_wrong_input_is_named_by_its_place(model):
         model.encode({"point_cloud": [cloud, cloud[:10]]})
     with pytest.raises(InputError, match=r"point_cloud\[0\]: "):
         model.encode({"point_cloud": np.stack([cloud, cloud])})  # no list: one input
-    with pytest.raises(InputError, match="found 0 inputs"):
+    with pytest.raises(InputError, match="text: expected inputs, found none"):
         model.encode({"text": []})
     with pytest.raises(ConfigError, match="'depth' is not loaded; there are: point_cloud"):
         model.encode({"depth": [cloud]})

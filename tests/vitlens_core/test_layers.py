@@ -21,7 +21,8 @@ sys.meta_path.insert(0, Absent())
 import vitlens_core
 names = [m.name for m in pkgutil.walk_packages(vitlens_core.__path__, "vitlens_core.")]
 # A program, and the modules that open a renderer, each behind its extra.
-apart = {{f"vitlens_core.rendering.{{name}}" for name in ("child", "cycles", "rasterizer")}}
+openers = ("child", "cycles", "opengl", "rasterizer")
+apart = {{f"vitlens_core.rendering.{{name}}" for name in openers}}
 for name in names:
     if name not in apart:
         importlib.import_module(name)

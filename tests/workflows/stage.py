@@ -109,8 +109,9 @@ class MemoryRegistry(Registry):
     def settings(self, model) -> dict[str, str]:
         return {}
 
-    def page_of_run(self, run_id, tab="") -> str:
-        return f"http://mlflow/{run_id}{tab}"
+    def pages(self, model) -> dict[str, str]:
+        run = f"http://mlflow/{model.run_id}"
+        return {"run": run, "report": f"{run}/artifacts/report/report.html"}
 
     def page_of_training(self, lens) -> str:
         return f"http://mlflow/of/{lens}"
@@ -175,11 +176,11 @@ class Stage:
         files.append(write_atomic(build.folder / "train-00000.tar", b""))
         return build.commit(files, {"samples": 8})
 
-    def write_report(self, home, config, artifacts, gates, model, profile) -> Path:
+    def write_report(self, home, config, artifacts, gates, model, profile, pages) -> Path:
         self.reports.append({"model": model, "gates": gates, "artifacts": artifacts})
         folder = Path(home, "latest")
         folder.mkdir(exist_ok=True)
-        report = Report.of(Run(config, artifacts, gates, model, profile))
+        report = Report.of(Run(config, artifacts, gates, model, profile, pages))
         (folder / REPORT_FILE).write_bytes(encode_readable(report))
         (folder / PAGE_FILE).write_text("<html>")
         return folder

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.conftest import ROOT
 from tests.workflows.stage import Stage
 from vitlens_core.errors import ConfigError, TransientError
 from workflows.cli import main
@@ -113,6 +116,45 @@ def test_runs_of_the_command_line_are_in_the_history_of_the_ui(stage: Stage) -> 
         [run] = instance.get_runs()
     assert (run.job_name, run.status) == ("point_cloud", DagsterRunStatus.SUCCESS)
     assert "'profile': 'tiny'" in str(run.run_config)
+
+
+@pytest.mark.parametrize("module", ["workflows", "workflows.cli"])
+def test_the_modules_are_the_command(module: str) -> None:
+    def ran(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", module, *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+    assert ran("--version").stdout == vitlens("--version").output
+    # As words: the lines are as wide as the terminal is.
+    listed, expected = (text.split() for text in (ran("--help").stdout, vitlens("--help").output))
+    assert listed[listed.index("Commands:") :] == expected[expected.index("Commands:") :]
+    mistaken = ran("run", "point_clod")
+    assert (mistaken.returncode, mistaken.stdout) == (MISTAKE, "")
+    assert "unknown modality 'point_clod'" in mistaken.stderr
+
+
+@pytest.mark.parametrize(
+    ("shell", "word"), [("bash", "complete"), ("zsh", "compdef"), ("fish", "complete")]
+)
+def test_shells_complete_commands(shell: str, word: str) -> None:
+    """With the lines that docs/reference/cli.md gives."""
+    asked = f"_VITLENS_COMPLETE={shell}_source vitlens"
+    assert asked in (ROOT / "docs/reference/cli.md").read_text()
+    script = _completing({"_VITLENS_COMPLETE": f"{shell}_source"})
+    assert word in script
+    assert "vitlens" in script
+    begun = {
+        "_VITLENS_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": "vitlens ro",
+        "COMP_CWORD": "1",
+    }
+    if shell == "fish":
+        begun["COMP_CWORD"] = "ro"
+    assert "rollback" in _completing(begun)
+
+
+def _completing(environment: dict[str, str]) -> str:
+    return CliRunner(env=environment).invoke(main, prog_name="vitlens").output
 
 
 def test_status_of_an_empty_home() -> None:

@@ -108,7 +108,7 @@ def test_the_lens_shows_the_course_of_its_training(
     assert run.endswith(str(shown["lens"]["fingerprint"].value))
     report = Path(str(shown["evaluation"]["report"].value))
     assert report.is_relative_to(stage.home)
-    assert str(shown["challenger"]["report in MLflow"].value).endswith("/report/report.html")
+    assert str(shown["challenger"]["MLflow report"].value).endswith("/report/report.html")
 
 
 def _picture(metadata: dg.MetadataValue) -> str:

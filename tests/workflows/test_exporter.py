@@ -136,7 +136,7 @@ def test_shards_of_an_unfinished_artifact_are_counted_as_they_come(
     first = scraped(collector)
     building(home, "train-00001", samples=6, quarantined=2)
     folder = Home(home).store.begin("shards", 1, {"made": "up"}, {}).folder
-    write_atomic(folder / "train-00002.attempt", b"3")
+    write_atomic(folder / "train-00002.attempt", b"here\nhere\nhere")
     collector.refresh_all()
     second = scraped(collector)
     key = (artifact_of(first), "shards")

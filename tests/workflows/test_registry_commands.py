@@ -36,12 +36,40 @@ def vitlens(home: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
     return said
 
 
-@pytest.mark.parametrize("command", ["compare", "status", "history", "lineage"])
-def test_what_people_read_fits_80_columns(vitlens: Said, command: str) -> None:
-    words = [command] if command == "status" else [command, "point_cloud"]
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("compare", "point_cloud"),
+        ("compare", "point_cloud", "--all"),
+        ("status",),
+        ("status", "--all"),
+        ("history", "point_cloud"),
+        ("lineage", "point_cloud"),
+        ("lineage", "point_cloud", "--all"),
+    ],
+    ids=" ".join,
+)
+def test_what_people_read_fits_80_columns(vitlens: Said, words: tuple[str, ...]) -> None:
     home = str(Home.from_environment().root)
-    lines = [line for line in vitlens(*words).splitlines() if home not in line]
-    assert max(map(len, lines)) <= 80
+    lines = [line.rstrip() for line in vitlens(*words).splitlines()]
+    # Places stay whole: they are to be opened.
+    assert [x for x in lines if len(x) > 80 and home not in x and "://" not in x] == []
+
+
+def test_lineage_leads_to_the_pages_and_the_report(vitlens: Said) -> None:
+    home = Home.from_environment()
+    model = models.versions(home.root, "point_cloud")[-1]
+    assert "report.html" not in vitlens("lineage", "point_cloud").replace("report/report.html", "")
+    folder = home.report_folder(model.evaluation)
+    folder.mkdir(parents=True)
+    (folder / "report.html").touch()
+    said = vitlens("lineage", "point_cloud").splitlines()
+    pages = {what: said[said.index(what) + 1] for what in ("version in MLflow", "run in MLflow")}
+    assert f"#/models/{NAME}/versions/{model.version}?" in pages["version in MLflow"]
+    assert f"/runs/{model.run_id}?" in pages["run in MLflow"]
+    assert said[said.index("report") + 1].strip() == str(folder / "report.html")
+    places = json.loads(vitlens("lineage", "point_cloud", "--json"))["places"]
+    assert places["report"] == str(folder / "report.html")
 
 
 @pytest.mark.parametrize("command", ["compare", "status", "history", "lineage"])
@@ -57,6 +85,7 @@ def test_compare_begins_with_the_headline_and_hides_the_rest(vitlens: Said) -> N
     assert "+0.250" in rows[0]
     assert "foundation_image_zero_shot" not in short
     assert "foundation_image_zero_shot" in whole
+    assert ".ci95." not in whole  # bounds stand behind their figures
     assert "--all shows" in short
 
 
@@ -83,6 +112,10 @@ def test_a_version_moves_to_another_home_in_one_file(
     assert "version 2 already" in vitlens("import", str(archive), code=2)
     monkeypatch.setenv("VITLENS_HOME", str(tmp_path / "other"))
     assert f"{NAME} version 1 is challenger" in vitlens("import", str(archive))
+    client = models.connect(tmp_path / "other")
+    described = client.get_model_version(NAME, "1").description or ""
+    assert f"#/models/{NAME}/versions/1?" in described
+    assert "[report]" not in described  # this archive has none
     here, there = (
         models.download(f"models:/{NAME}@challenger", place) for place in (home, tmp_path / "other")
     )

@@ -1,6 +1,6 @@
 """asking: what an answer is, and how signals become the parts of a question.
 
-Axes: B inputs, K tapped blocks, N tokens of the trunk, W width.
+Axes: B inputs, K tapped blocks, N tokens of the trunk, W width, E embedding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from vitlens_core.plugins.ask import open_question_model
 
 if TYPE_CHECKING:
     from vitlens_core.api.model import Model
-    from vitlens_core.plugins.ask.base import Fusion, QuestionModel
+    from vitlens_core.plugins.ask.base import Fusion, QuestionModel, TowerModel
+    from vitlens_core.plugins.ask.connected import ConnectedModel
 
 WITHOUT_MODEL = "zero-shot"
 
@@ -51,11 +52,11 @@ def by_modality(model: Model, signal: object) -> dict[str, object]:
 @torch.inference_mode()
 def question_parts(
     model: Model,
-    by: QuestionModel,
+    by: TowerModel,
     stored: Mapping[str, Sequence[Stored]],
     fusion: Fusion | None = None,
 ) -> list[Tensor]:
-    """Return the tokens [B, K, N, W] of every part of B questions, for `QuestionModel.answer`.
+    """Return the tokens [B, K, N, W] of every part of B questions, for `TowerModel.answer`.
 
     Args:
         stored: inputs of each modality as `Model.stored` gives them; those of one index belong to
@@ -76,6 +77,23 @@ def question_parts(
     # A lens may have trained parts of its trunk; images take the trunk of any lens.
     names = sorted(sources, key=lambda name: name == "image")
     return [torch.stack(sources[names[0]].trunk.states(fed, by.taps), dim=1)]
+
+
+def embedded_part(
+    model: Model, by: ConnectedModel, given: Mapping[str, object], *, trusted: bool
+) -> list[Tensor]:
+    """Return the embeddings [B, E] of the questions' signals, summed over modalities.
+
+    Raises:
+        CheckpointError: the connector was trained on another foundation.
+        InputError: an input cannot be read.
+    """
+    base = model.foundation
+    # Before anything is read: embeddings of another space would be answered about all the same.
+    by.check_foundation(
+        base.digest() if base else None, base.spec if base else "a published checkpoint"
+    )
+    return [model.fuse(model.encode(given, trusted=trusted))]
 
 
 def zero_shot(

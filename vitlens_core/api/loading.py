@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -24,14 +25,27 @@ _PUBLISHED = {
 }
 
 
+class Opened(NamedTuple):
+    """Encoders by modality, and what they stand on.
+
+    Attributes:
+        origin: the lens, where they come from one.
+        foundation: of lenses; None for a published checkpoint.
+    """
+
+    encoders: dict[str, Encoder]
+    origin: Origin | None
+    foundation: Foundation | None
+
+
 def open_encoders(
     sources: Sequence[str | Path],
     modalities: Collection[str] | None,
     foundation: Foundation | str | Path | None,
     config: ConfigSource | None,
     device: torch.device,
-) -> tuple[dict[str, Encoder], Origin | None]:
-    """Open the encoders by modality; the origin is given where they come from one lens.
+) -> Opened:
+    """Open the encoders by modality.
 
     Args:
         sources, modalities, foundation, config: as `Model.load` takes them.
@@ -49,7 +63,7 @@ def open_encoders(
         known.load(name)
     files = [locate(source) for source in sources]
     kinds = {recognise(path) for path in files}
-    origin = None
+    origin = base = None
     # Without sources the set is empty: a foundation alone is a model of its own modalities.
     if kinds <= {"lens"}:
         _refuse(config, "config", "published checkpoints")
@@ -66,7 +80,8 @@ def open_encoders(
             f"{', '.join(map(str, sources)) or foundation} cannot encode {', '.join(missing)}; "
             f"of those asked for, it can encode: {', '.join(encoders) or 'none'}"
         )
-    return {n: e for n, e in encoders.items() if modalities is None or n in modalities}, origin
+    kept = {n: e for n, e in encoders.items() if modalities is None or n in modalities}
+    return Opened(kept, origin, base)
 
 
 def _refuse(option: object, name: str, of_what: str) -> None:

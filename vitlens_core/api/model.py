@@ -67,9 +67,11 @@ class Model(Pretrained, Verbs):
         device: torch.device,
         precision: Precision,
         origin: Origin | None = None,
+        foundation: Foundation | None = None,
     ) -> None:
         self._encoders = dict(encoders)
         self._origin = origin
+        self._foundation = foundation
         self._device = device
         self._precision: Precision = precision
         self._untrusted: UntrustedReader | None = None
@@ -104,8 +106,8 @@ class Model(Pretrained, Verbs):
             CheckpointError: weights do not fit their config or their foundation.
         """
         device = torch.device(device)
-        encoders, origin = open_encoders(sources, modalities, foundation, config, device)
-        return cls(encoders, device, precision, origin)
+        found = open_encoders(sources, modalities, foundation, config, device)
+        return cls(found.encoders, device, precision, found.origin, found.foundation)
 
     @property
     def modalities(self) -> list[str]:
@@ -171,7 +173,13 @@ class Model(Pretrained, Verbs):
             raise ConfigError(f"{modality} does not take these settings: {error}") from error
         changed = signal_encoder(modality, tower, encoder.temperature, is_fitted=encoder.is_fitted)
         # Without an origin: the files of the lens state the settings before the change.
-        return Model({**self._encoders, modality: changed}, self._device, self._precision)
+        encoders = {**self._encoders, modality: changed}
+        return Model(encoders, self._device, self._precision, foundation=self._foundation)
+
+    @property
+    def foundation(self) -> Foundation | None:
+        """The foundation in whose space it embeds; None for a published checkpoint."""
+        return self._foundation
 
     def encode(
         self,

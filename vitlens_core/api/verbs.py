@@ -19,11 +19,14 @@ from torch import Tensor
 from vitlens_core.api.asking import (
     Answer,
     by_modality,
+    embedded_part,
     opened_question_model,
     question_parts,
     zero_shot,
 )
 from vitlens_core.errors import InputError
+from vitlens_core.plugins.ask.base import TowerModel
+from vitlens_core.plugins.ask.connected import ConnectedModel
 from vitlens_core.plugins.detect import open_detector, windows
 from vitlens_core.plugins.detect.detections import Detections
 from vitlens_core.plugins.detect.owl import LEAST_SCORE, OwlDetector
@@ -87,12 +90,14 @@ class Verbs:
             question: one for all, or one for each.
             by: a question model (`open_question_model`), its folder or name. Without it the
                 nearest of `answers` is given, with its calibrated probability.
-            fusion: where several modalities meet: `vit`, `former` or `language`.
+            fusion: where several modalities meet: `vit`, `former` or `language`; `embedding`
+                behind a connector.
             options: of transformers' `generate`.
 
         Raises:
             ConfigError: there is neither a question model nor answers, or an extra is missing.
-            CheckpointError: a lens was trained into another vision tower than the model's.
+            CheckpointError: a lens was trained into another vision tower than the model's, or the
+                connector on another foundation.
             InputError: an input cannot be read.
         """
         given = by_modality(self, signal)
@@ -127,9 +132,12 @@ class Verbs:
         *,
         trusted: bool,
     ) -> list[Tensor]:
+        by.fusion(fusion)  # refused before any file is read
+        if isinstance(by, ConnectedModel):
+            return embedded_part(self, by, given, trusted=trusted)
+        assert isinstance(by, TowerModel), "there are two kinds of question model"
         for name in given:
             by.check(self.token_source(name).trunk, f"the model's {name}")
-        by.fusion(fusion)  # refused before any file is read
         stored = {name: self.stored(name, one, trusted=trusted) for name, one in given.items()}
         return question_parts(self, by, stored, fusion)
 

@@ -115,7 +115,9 @@ class PointCloudTokenizer(TokenizerConfig[PointCloudSignal]):
     width: int = Field(384, ge=1, description="width of a token")
     colour: bool = Field(True, description="whether rgb is seen beside xyz")
     up: Literal["y", "z"] = Field("y", description="axis that points up in the tower's input")
-    augmentation: PointAugmentation = PointAugmentation()
+    augmentation: PointAugmentation = Field(
+        PointAugmentation(), description="how training varies a cloud"
+    )
 
     @property
     def groups_seen(self) -> int:

@@ -76,7 +76,12 @@ def knn(xyz: Tensor, centres: Tensor, k: int) -> Tensor:
         if nearest is not None:
             return nearest
     # A few centres at a time: all distances of 64 clouds would take a gigabyte.
-    parts = centres.split(max(1, _DISTANCES // (len(xyz) * xyz.shape[1])), dim=1)
+    # An export has no sizes to divide by.
+    parts = (
+        (centres,)
+        if torch.compiler.is_exporting()
+        else centres.split(max(1, _DISTANCES // (len(xyz) * xyz.shape[1])), dim=1)
+    )
     # Unsorted is cheaper; the tokenizers take a maximum over the group.
     found = [
         squared_distances(part, xyz).topk(k, dim=-1, largest=False, sorted=False).indices

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import click
@@ -20,9 +21,18 @@ from workflows.text import shown
 @click.argument("source")
 @click.argument("given", nargs=-1, required=True, metavar="FILE… QUESTION")
 @click.option("--by", metavar="MODEL", help="Question model: a folder, or a name on the hub.")
+@click.option(
+    "--connector",
+    type=click.Path(path_type=Path),
+    help="With it, MODEL is any causal language model; `vitlens connector` trains one.",
+)
 @click.option("--answer", "answers", multiple=True, help="One of the answers to choose among.")
 @click.option("--together", is_flag=True, help="All files belong to one question.")
-@click.option("--fusion", type=click.Choice(["vit", "former", "language"]), help="Where they meet.")
+@click.option(
+    "--fusion",
+    type=click.Choice(["vit", "former", "language", "embedding"]),
+    help="Where they meet.",
+)
 @click.option("--foundation", metavar="SPEC", help="Foundation of a lens: a spec or a folder.")
 @click.option("--device", default="cpu", show_default=True, help="As torch names it.")
 @click.option("--max-tokens", default=40, show_default=True, type=click.IntRange(1))
@@ -30,6 +40,7 @@ def command(
     source: str,
     given: tuple[str, ...],
     by: str | None,
+    connector: Path | None,
     answers: tuple[str, ...],
     together: bool,
     fusion: str | None,
@@ -45,6 +56,8 @@ def command(
     *files, question = given
     if not files:
         raise ConfigError(f"expected files and then a question, found {question!r} alone")
+    if connector is not None and by is None:
+        raise ConfigError("--connector stands before a language model: name it with --by")
     model = opened(source, foundation, device)
     groups = by_modality(model, files)
     # The choices of --fusion are those of `Fusion`.
@@ -53,7 +66,7 @@ def command(
     if by is None:
         answer = partial(answer, answers=answers or known_classes(source))
     else:
-        asked = open_question_model(by, device)
+        asked = open_question_model(by, device, connector=connector)
         answer = partial(answer, by=asked, max_new_tokens=max_tokens)
     console = Console()
     apart = [groups] if together else [{name: files} for name, files in groups.items()]

@@ -12,7 +12,7 @@ from rich.console import Console
 from pipelines.store.pieces import Piece
 from pipelines.store.pieces import pieces as pieces_of
 from vitlens_core.errors import ConfigError
-from workflows.console import pointing_to, quiet_terminal, remark
+from workflows.console import log_line, pointing_to, quiet_terminal, remark
 from workflows.preflight import check
 from workflows.spec import Pieces, load_workflow
 from workflows.workplace import Workplace
@@ -49,9 +49,9 @@ def command(
     with quiet_terminal(log) as console, pointing_to(log):
         _build(workplace, modality, profile, overrides, wanted, console)
     same = "".join(f" --set {override}" for override in overrides)
-    Console(highlight=False, soft_wrap=True).print(
-        f"finish with  vitlens run {modality} --profile {profile}{same}", markup=False
-    )
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(log_line(log), markup=False)
+    console.print(f"finish with  vitlens run {modality} --profile {profile}{same}", markup=False)
 
 
 def _build(

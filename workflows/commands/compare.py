@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 import click
 from rich.console import Console
@@ -23,6 +24,7 @@ from workflows.tables import (
 from workflows.text import shown
 
 _SHOWN = 12  # settings that differ, without --all
+_FINGERPRINT = 16  # characters shown, as the folder of the artifact is named; --json has all
 
 
 @click.command("compare")
@@ -51,9 +53,13 @@ def _show(
         console.print("[yellow]evaluated on different targets[/]: figures also differ by data set")
     left, right = (_side(comparison.figures, place) for place in (0, 1))
     if everything:
-        for name in sorted(comparison.figures):
-            line = "  ".join((name, *_cells(left, right, name)))
-            console.print(line, highlight=False, soft_wrap=True)
+        shown_figures = filter(_is_no_bound, sorted(comparison.figures))
+        for section, names in groupby(sorted(shown_figures, key=_section), _section):
+            numbers = (str(model.version) for model in pair)
+            table = plain_table("figure", *numbers, "difference", title=section)
+            for name in names:
+                table.add_row(name.removeprefix(f"{section}."), *_cells(left, right, name))
+            console.print(table)
     else:
         table = plain_table("figure", *titles, "difference")
         for name in headlines(comparison.figures):
@@ -64,9 +70,19 @@ def _show(
         console.print(f"other artifacts of {', '.join(comparison.steps)}", highlight=False)
     if everything:
         for step, (former, present) in comparison.steps.items():
-            console.print(f"  {step} {former or '–'} → {present or '–'}", soft_wrap=True)
-    elif hidden := len(comparison.figures) - len(headlines(comparison.figures)):
+            names = [(name or "–")[:_FINGERPRINT] for name in (former, present)]
+            console.print(f"  {step} {' → '.join(names)}", highlight=False)
+    elif hidden := sum(map(_is_no_bound, comparison.figures)) - len(headlines(comparison.figures)):
         console.print(f"[dim]--all shows {hidden} more figures[/]")
+
+
+def _is_no_bound(name: str) -> bool:
+    """Whether a figure has a row; a bound stands behind its figure."""
+    return ".ci95." not in name
+
+
+def _section(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _cells(left: Mapping[str, float], right: Mapping[str, float], name: str) -> tuple[str, ...]:

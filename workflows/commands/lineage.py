@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 from rich.console import Console
 
 from pipelines.flow import STEP_NAMES
 from pipelines.registry import lineage as lineages
 from pipelines.registry.lineage import Lineage
-from pipelines.registry.models import CHAMPION
+from pipelines.registry.models import CHAMPION, ModelVersion
+from pipelines.registry.registry import Registry
+from pipelines.report.content import PAGE_FILE
+from pipelines.store.home import Home
+from pipelines.store.text import printable
 from workflows.console import MARKS
 from workflows.registered import called, find_version
 from workflows.tables import ALL, JSON, echo_json, figure_title, headlines, plain_table, with_bounds
@@ -26,10 +32,21 @@ def command(modality: str, version: str, everything: bool, as_json: bool) -> Non
     """Show what a version was made of, its gates, and every evaluation of its lens."""
     home, model = find_version(modality, version)
     found = lineages.lineage(home, model.name, model.version)
+    places = _places(home, model)
     if as_json:
-        echo_json(found)
+        echo_json({**vars(found), "places": places})
     else:
         _show(Console(), found, everything)
+        for what, place in places.items():
+            # A line of its own, and never broken: it is to be opened.
+            click.echo(f"{what}\n  {printable(place)}")
+
+
+def _places(home: Path, model: ModelVersion) -> dict[str, str]:
+    """Return where a version is shown: pages of MLflow, and its report if it lies in this home."""
+    places = {f"{what} in MLflow": page for what, page in Registry(home).pages(model).items()}
+    report = Home(home).report_folder(model.evaluation) / PAGE_FILE
+    return {**places, "report": str(report)} if report.exists() else places
 
 
 def _show(console: Console, found: Lineage, everything: bool) -> None:
@@ -46,7 +63,8 @@ def _show(console: Console, found: Lineage, everything: bool) -> None:
         table.add_row(step, fingerprint if everything else fingerprint[:_FINGERPRINT])
     console.print(table)
     digest = found.foundation_digest if everything else found.foundation_digest[:_FINGERPRINT]
-    console.print(f"foundation {found.foundation_spec}, digest {digest}", highlight=False)
+    console.print(f"foundation {shown(found.foundation_spec)}", highlight=False)
+    console.print(f"  digest {digest}", highlight=False)
     console.print(f"code {found.code_revision or 'not from a checkout'}", highlight=False)
     for evaluation in found.evaluations:
         figures = ", ".join(

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from workflows import sweep as sweeps
 from workflows.axes import AXES
-from workflows.console import quiet_terminal, remark
+from workflows.console import log_line, pointing_to, quiet_terminal, remark
 from workflows.exit_codes import FAILED
 from workflows.spec import DEFAULT_PROFILE, load_workflow
 from workflows.summary import show_sweep
@@ -47,7 +47,10 @@ def command(
     with (
         workplace.home.lock(f"a sweep of {modality} over {axis}", remark),
         quiet_terminal(log),
+        pointing_to(log),
     ):
         folder = sweeps.run(workplace, plan, log)
-    if show_sweep(Console(), folder):
+    has_failed = show_sweep(Console(), folder)
+    click.echo(log_line(log))
+    if has_failed:
         sys.exit(FAILED)

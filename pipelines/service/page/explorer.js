@@ -1,5 +1,5 @@
 "use strict";
-// One query at a time: a file or words, asked of /search and /zero_shot at once.
+// One query at a time: a file, an item of the corpus or words, asked of /search and /zero_shot at once.
 
 // Of the modalities that take a file, the first in this order is meant: a picture, not a depth map.
 const LIKELY = ["image", "video", "audio", "point_cloud"];
@@ -11,10 +11,12 @@ const WORDS = {
 const KINDS = { signal: "embeddings of the lens", image: "their images", text: "their captions" };
 const FEW = 8; // classes shown at first
 const EXAMPLES = 6; // words to try on an empty page
+const NEIGHBOURS = 12;
 
 const $ = (id) => document.getElementById(id);
 let served = null;
 let file = null;
+let entry = null; // an item of the corpus
 let pending = null;
 
 function likelyModality(ending) {
@@ -34,7 +36,7 @@ function headers() {
 async function call(path, options = {}) {
   let response;
   try {
-    response = await fetch(path, { ...options, headers: headers() });
+    response = await fetch(path, { ...options, headers: { ...headers(), ...options.headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("The service cannot be reached. Is it still running?");
@@ -46,7 +48,7 @@ async function call(path, options = {}) {
     throw new Error($("token").value ? "That is another token than this service's." : "");
   }
   const told = body && body.error ? `${body.error.replace(/^inputs 0: /, "")}. Expected: ${body.expected}.` : response.statusText;
-  throw new Error(told);
+  throw Object.assign(new Error(told), { status: response.status });
 }
 
 function show(error) {
@@ -75,6 +77,7 @@ async function learn() {
   fill($("vectors"), served.vectors, (name) => KINDS[name]);
   if (!$("classes").value) $("classes").value = served.labels.map(text).join("\n");
   showExamples();
+  showItems().catch(show);
   if (!served.corpus) {
     $("status").textContent = `Nothing can be searched here: ${served.search}. ` +
       "A file can still be compared with classes: name some above, one a line.";
@@ -96,8 +99,8 @@ function showExamples() {
 }
 
 function forget() {
-  file = null;
-  $("preview").hidden = true;
+  file = entry = null;
+  $("preview").hidden = $("about").hidden = true;
   $("drop-hint").textContent = "";
   hideObject();
   hideVerbs();
@@ -117,12 +120,20 @@ function modalityOf(name) {
     `It reads: ${served.modalities.map(text).join(", ")}.`);
 }
 
-function question() {
+function question(settings, signal) {
+  if (entry) {
+    const inputs = [{ modality: served.corpus, entry: entry.entry }];
+    const headers = { "content-type": "application/json" };
+    return { method: "POST", signal, headers, body: JSON.stringify({ inputs, ...settings }) };
+  }
   const form = new FormData();
   if (file) form.append(modalityOf(file.name), file, file.name);
   else form.append("text", $("words").value.trim());
-  return form;
+  for (const [name, value] of Object.entries(settings)) for (const each of [value].flat()) form.append(name, each);
+  return { method: "POST", signal, body: form };
 }
+
+function asked() { return file || entry ? (file || entry).name : $("words").value.trim(); }
 
 async function ask() {
   show(null);
@@ -132,12 +143,12 @@ async function ask() {
   try {
     if (!served) await learn();
     showVerbs();
-    if (!file && !$("words").value.trim()) throw new Error("Choose a file or type some words first.");
+    if (!asked()) throw new Error("Choose a file or type some words first.");
     const megabytes = file ? file.size / 2 ** 20 : 0;
     if (megabytes > served.limits.body_mb) {
       throw new Error(`${file.name} has ${megabytes.toFixed(0)} MB; ${served.limits.body_mb} MB are taken.`);
     }
-    $("status").textContent = `Looking for ${file ? file.name : `“${$("words").value.trim()}”`} …`;
+    $("status").textContent = `Looking for ${file || entry ? asked() : `“${asked()}”`} …`;
     $("send").disabled = true;
     await Promise.all([findNearest(mine.signal), classify(mine.signal)]);
     const shown = !$("nearest").hidden || !$("classified").hidden;
@@ -149,7 +160,7 @@ async function ask() {
     $("status").textContent = "";
     $("nearest").hidden = $("classified").hidden = true;
     hideObject();
-    show(error);
+    show(error.status === 404 && entry ? await othersNow() : error);
   } finally {
     if (pending === mine) $("send").disabled = false;
   }
@@ -158,68 +169,13 @@ async function ask() {
 async function findNearest(signal) {
   $("nearest").hidden = !served.corpus;
   if (!served.corpus) return;
-  const form = question();
-  form.append("count", "12");
-  if ($("vectors").value) form.append("vectors", $("vectors").value);
-  const { results: [result] } = await (await call("search", { method: "POST", body: form, signal })).json();
-  $("nearest-note").textContent =
-    `Read as ${text(result.modality)}, compared with ${KINDS[result.vectors]}; the figure is the cosine.`;
-  $("cards").replaceChildren(...result.items.map(card));
-}
-
-function card(item) {
-  const made = $("card").content.cloneNode(true).firstElementChild;
-  const picture = made.querySelector("img");
-  picture.alt = item.name;
-  if (item.thumbnail) load(picture, item.thumbnail);
-  else picture.replaceWith(Object.assign(document.createElement("span"), { className: "blank" }));
-  made.querySelector("b").textContent = item.name;
-  made.querySelector(".score").textContent = item.score.toFixed(2);
-  made.querySelector("small").textContent =
-    [item.label && text(item.label), [licenceOf(item), item.creator].filter(Boolean).join(", ")].filter(Boolean).join(" · ");
-  made.querySelector(".open").addEventListener("click", () => openItem(item));
-  return made;
-}
-
-function licenceOf(item) {
-  return item.licence && item.licence.replace(/^by/i, "CC BY").replace(/^cc0/i, "CC0");
-}
-
-let opened = null;
-
-// What is known of an item, larger than on its card.
-function openItem(item) {
-  opened = item;
-  $("opened-name").textContent = item.name;
-  $("opened-picture").hidden = !item.thumbnail;
-  $("opened-picture").alt = item.name;
-  if (item.thumbnail) load($("opened-picture"), item.thumbnail);
-  const facts = { Class: item.label && text(item.label), Licence: licenceOf(item), Creator: item.creator,
-    Key: item.key, Cosine: item.score.toFixed(3) };
-  $("opened-facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value).flatMap(([name, value]) => [
-    Object.assign(document.createElement("dt"), { textContent: name }),
-    Object.assign(document.createElement("dd"), { textContent: value }),
-  ]));
-  $("similar").hidden = !item.thumbnail || !served.modalities.includes("image");
-  $("opened").showModal();
-}
-
-async function findSimilar() {
-  const item = opened;
-  $("opened").close();
-  try {
-    const blob = await (await call(item.thumbnail)).blob();
-    $("modality").value = "";
-    choose(new File([blob], `${item.name}.webp`, { type: "image/webp" }));
-  } catch (error) { show(error); }
-}
-
-// An img cannot carry a token; without one the browser may load and keep pictures itself.
-async function load(picture, path) {
-  if (!$("token").value) { picture.src = path; return; }
-  const blob = await (await call(path)).blob();
-  picture.src = URL.createObjectURL(blob);
-  picture.onload = () => URL.revokeObjectURL(picture.src);
+  const own = entry && entry.entry; // it would be found first
+  const settings = { count: Math.min(NEIGHBOURS + (own ? 1 : 0), served.limits.neighbours) };
+  if ($("vectors").value) settings.vectors = $("vectors").value;
+  const { results: [result] } = await (await call("search", question(settings, signal))).json();
+  const read = own ? "Its stored embedding" : `Read as ${text(result.modality)}`;
+  $("nearest-note").textContent = `${read}, compared with ${KINDS[result.vectors]}; the figure is the cosine.`;
+  $("cards").replaceChildren(...result.items.filter((item) => item.entry !== own).slice(0, NEIGHBOURS).map(card));
 }
 
 function statedClasses() {
@@ -230,9 +186,7 @@ async function classify(signal) {
   const classes = statedClasses();
   $("classified").hidden = !classes.length;
   if (!classes.length) return;
-  const form = question();
-  for (const name of classes) form.append("classes", name);
-  const { results: [result] } = await (await call("zero_shot", { method: "POST", body: form, signal })).json();
+  const { results: [result] } = await (await call("zero_shot", question({ classes }, signal))).json();
   $("classified-note").textContent = `Calibrated probabilities of ${result.classes.length} classes, ` +
     "if one of them is right.";
   $("bars").replaceChildren(...result.classes.map(bar));
@@ -259,6 +213,7 @@ function limit(isShort) {
 }
 
 function choose(chosen) {
+  forget();
   file = chosen;
   $("words").value = "";
   const isPicture = chosen.type.startsWith("image/");
@@ -274,15 +229,16 @@ $("form").addEventListener("submit", (event) => { event.preventDefault(); ask();
 $("file").addEventListener("change", () => { if ($("file").files[0]) choose($("file").files[0]); });
 $("file").addEventListener("click", () => { $("file").value = ""; }); // the same file again
 $("words").addEventListener("input", () => {
-  if (file) forget();
+  if (file || entry) forget();
 });
 $("enter").addEventListener("click", () => learn().catch(show));
 $("token").addEventListener("keydown", (event) => {
   if (event.key === "Enter") { event.preventDefault(); learn().catch(show); } // not the query's form
 });
-$("similar").addEventListener("click", findSimilar);
+$("about").addEventListener("click", () => openItem(entry));
+$("similar").addEventListener("click", () => { $("opened").close(); chooseItem(opened); });
 $("close").addEventListener("click", () => $("opened").close());
-for (const id of ["modality", "vectors"]) $(id).addEventListener("change", () => { if (file || $("words").value.trim()) ask(); });
+for (const id of ["modality", "vectors"]) $(id).addEventListener("change", () => { if (asked()) ask(); });
 $("reset").addEventListener("click", () => { $("classes").value = served ? served.labels.map(text).join("\n") : ""; });
 $("more").addEventListener("click", () => limit($("more").getAttribute("aria-expanded") === "true"));
 

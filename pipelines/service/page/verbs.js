@@ -28,13 +28,13 @@ function showVerbs() {
   $("scene").alt = file.name;
 }
 
-// Sends a form while its button rests; null if another file was dropped meanwhile, or it failed.
-async function sent(path, form, button) {
+// Sends a question while its button rests; null if another file was dropped meanwhile, or it failed.
+async function sent(path, options, button) {
   const mine = file;
   show(null);
   button.disabled = true;
   try {
-    const answer = await (await call(path, { method: "POST", body: form })).json();
+    const answer = await (await call(path, options)).json();
     return file === mine ? answer : null;
   } catch (error) {
     if (file === mine) show(error);
@@ -45,11 +45,9 @@ async function sent(path, form, button) {
 }
 
 async function askAboutIt() {
-  const form = question();
-  form.append("question", $("asked").value.trim());
-  if (served.verbs.ask === ZERO_SHOT) for (const name of statedClasses()) form.append("answers", name);
+  const settings = { question: $("asked").value.trim(), answers: served.verbs.ask === ZERO_SHOT ? statedClasses() : [] };
   $("said").textContent = "…";
-  const answer = await sent("ask", form, $("asking-form").querySelector("button"));
+  const answer = await sent("ask", question(settings), $("asking-form").querySelector("button"));
   const said = answer && answer.answers[0];
   $("said").textContent = !said ? "" : said.probability === null ? said.text || "(no words)"
     : `${text(said.text)} (zero-shot, no question model; probability ${said.probability.toFixed(2)})`;
@@ -63,7 +61,7 @@ async function look(chosen) {
   else for (const words of $("sought").value.split(",").map((one) => one.trim()).filter(Boolean)) form.append("queries.text", words);
   $("looking-note").textContent = "Looking …";
   $("boxes").replaceChildren();
-  const answer = await sent("detect", form, $("looking-form").querySelector("button"));
+  const answer = await sent("detect", { method: "POST", body: form }, $("looking-form").querySelector("button"));
   if (!answer) { $("looking-note").textContent = ""; return; }
   $("boxes").replaceChildren(...answer.boxes.map((found) => frame(found, answer)));
   const scores = answer.by === WINDOWS ? "scores are cosines of windows of the picture" : `scores are probabilities of ${answer.by}`;

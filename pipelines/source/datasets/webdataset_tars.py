@@ -136,7 +136,7 @@ class WebdatasetTars(SourceSettings):
             yield _copy_in(self._inbox, place)
             return
         with Scratch("tar") as folder:
-            file = folder / f"file.{place[2]}"
+            file = _copy_in(folder, place)
             file.write_bytes(_content(self.place(tar), place))
             yield file
 

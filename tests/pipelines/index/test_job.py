@@ -91,6 +91,19 @@ def test_a_vector_finds_its_own_item_by_every_kind(
             assert exact[found[0].number] == pytest.approx(exact.max(), abs=2e-3)
 
 
+def test_an_items_vector_is_that_of_the_lens(
+    catalogue: Catalogue, index_artifact: Artifact
+) -> None:
+    stored = [s for tar in index_artifact.shards() for s in index_artifact.read(tar)]
+    for number, sample in enumerate(stored):
+        found = catalogue.vector(number)
+        assert found is not None
+        np.testing.assert_allclose(found, decode_array(sample["signal.npy"]), atol=2e-3)  # fp16
+        assert np.linalg.norm(found) == pytest.approx(1, abs=1e-6)
+    with pytest.raises(IndexError):
+        catalogue.vector(len(catalogue))
+
+
 def test_thumbnails_are_the_first_views(
     catalogue: Catalogue, index_artifact: Artifact, shards_artifact: Artifact
 ) -> None:

@@ -128,7 +128,6 @@ def test_nothing_of_ours_unpickles_but_the_reader_of_published_arrays() -> None:
     }
     # Two read published `.pt` files, with `weights_only`; bulk jobs carry errors of own workers.
     assert found == {
-        "pipelines/execution/bulk.py",
         "vitlens_core/readers/pickled.py",
         "vitlens_core/models/weights.py",
         "pipelines/source/datasets/imagenet_eeg.py",

@@ -133,6 +133,90 @@ def test_the_page_asks_nothing_of_the_network(page: Page) -> None:
     assert not re.search(r"@import|url\((?!#)", page.text)
 
 
+def test_the_page_links_to_the_version_and_its_run(tmp_path: Path) -> None:
+    artifacts = finished_run(tmp_path)
+    base = "http://127.0.0.1:5000/#/"
+    pages = {"version": f"{base}models/x", "run": f"{base}runs/y", "report": f"{base}report"}
+    folder = report.write(tmp_path, CONFIG, artifacts, [], MODEL, "demo", pages)
+    page = Page(folder / "report.html")
+    linked = [address for address in page.addresses if not address.startswith(("data:", "#"))]
+    assert linked == [pages["version"], pages["run"]]
+    assert page.tags.count("a") == len(linked)  # they are followed, never fetched
+    assert "vitlens lineage point_cloud 2" in page.text
+    assert read(folder)["pages"] == pages
+
+
+class Shown(HTMLParser):
+    """What a page shows: its text without style, code and drawings, and its tables' cells."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+        self.words: list[str] = []
+        self._inside: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("td", "th"):
+            self.cells.append("")
+        if tag in ("style", "code", "pre", "svg", "table"):
+            self._inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._inside and tag == self._inside[-1]:
+            self._inside.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self._inside and self._inside[-1] != "table":
+            return
+        self.words.append(data)
+        if self._inside:
+            self.cells[-1:] = [self.cells[-1] + data] if self.cells else []
+
+
+def too_precise(text: str) -> list[str]:
+    """Numbers with more than four digits behind the point, or five significant ones with it."""
+    numbers = re.findall(r"\d+\.\d+", text)
+    return [
+        n for n in numbers if len(n.split(".")[1]) > 4 or len(n.replace(".", "").lstrip("0")) > 5
+    ]
+
+
+def unbalanced(text: str) -> bool:
+    depth = 0
+    for bracket in re.findall(r"[()]", text):
+        depth += 1 if bracket == "(" else -1
+        if depth < 0:
+            return True
+    return depth != 0
+
+
+# Shares that no decimal ends: of 19 objects, and of 7 classes.
+@pytest.mark.parametrize("right", [2 / 19, 16 / 19, 1.0])
+@pytest.mark.parametrize("classes", [3, 7])
+def test_numbers_are_short_and_brackets_close(tmp_path: Path, right: float, classes: int) -> None:
+    artifacts = finished_run(tmp_path, samples(19, classes), right, ceiling=10 / 19)
+    gates = gate_results(artifacts) + gate_results(artifacts, at_least=10 / 19)
+    folder = report.write(tmp_path, CONFIG, artifacts, gates, MODEL, "demo")
+    shown = Shown((folder / "report.html").read_text())
+    tables, text = " | ".join(shown.cells), " ".join("".join(shown.words).split())
+    assert re.search(r"\d\.\d", tables), "a page without figures would pass"
+    assert too_precise(text) == []
+    assert too_precise(tables) == []
+    assert not unbalanced(text)
+    assert not re.search(r"\(\s|\s\)", text), "a figure that was padded"
+
+
+def test_what_is_too_long_or_open_is_found() -> None:
+    assert too_precise("10.5263 × and 0.842105, but 42.1 % and 0.3158") == ["10.5263", "0.842105"]
+    assert [unbalanced(text) for text in ("(a) (b (c))", "(a", "a)", ")(")] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
 def test_every_picture_decodes_and_shows_something(page: Page) -> None:
     uris = [address for address in page.addresses if address.startswith("data:")]
     assert len(uris) == 8 * (1 + 5)

@@ -20,6 +20,7 @@ from pipelines.service.config import Limits, ServiceConfig
 from pipelines.service.engine import Engine
 from pipelines.store.artifacts import Artifact
 from tests.pipelines.finished_run import CONFIG
+from tests.pipelines.service.browser import Browser, browser, serving
 
 SOURCE = "models:/vitlens-point_cloud@champion"
 LIMITS = Limits(body_mb=2, inputs=8, classes=20, text_characters=300, neighbours=10, decode_s=15)
@@ -97,3 +98,21 @@ def model(home: Path) -> vitlens_core.Model:
 def glbs() -> list[Path]:
     """Small shipped objects."""
     return sorted(EMBEDDED.rglob("*.glb"), key=lambda path: path.stat().st_size)[:6]
+
+
+@pytest.fixture(scope="module")
+def url(engine: Engine) -> Iterator[str]:
+    with serving(create_app(engine)) as url:
+        yield url
+
+
+@pytest.fixture
+def page(url: str, tmp_path: Path) -> Iterator[Browser]:
+    """The explorer, with what its policy refused listed in `refused`."""
+    with browser(tmp_path) as tab:
+        tab.open(url)
+        tab.run(
+            "window.refused = []; document.addEventListener('securitypolicyviolation', "
+            "(event) => window.refused.push(event.blockedURI))"
+        )
+        yield tab

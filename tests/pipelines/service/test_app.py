@@ -378,7 +378,7 @@ def test_a_token_is_asked_for(engine: Engine, config: ServiceConfig) -> None:
     assert client.post("/embed", json=body, headers=right).status_code == 200
     assert engine.current.catalogue is not None
     picture = f"/thumbnails/{engine.current.catalogue.name}/0"
-    for closed in ("/model", "/metrics", picture):
+    for closed in ("/model", "/examples", "/metrics", picture):
         assert client.get(closed).status_code == 401
         assert client.get(closed, headers=right).status_code == 200
     for opened in ("/", "/explorer.js", "/explorer.css", "/health", "/ready"):

@@ -7,39 +7,16 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from pipelines.service import pages
-from pipelines.service.app import create_app
-from pipelines.service.engine import Engine
-from tests.pipelines.service.browser import CHROMIUM, Browser, browser, serving
+from tests.pipelines.service.browser import DONE, Browser, needs_browser
 
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (infra/setup.sh)")
-DONE = "document.getElementById('status').textContent === 'Done.'"
 LOADED = "document.querySelector('#stage model-viewer')?.loaded"
 NOTE = "document.getElementById('object-note').textContent"
-
-
-@pytest.fixture(scope="module")
-def url(engine: Engine) -> Iterator[str]:
-    with serving(create_app(engine)) as url:
-        yield url
-
-
-@pytest.fixture
-def page(url: str, tmp_path: Path) -> Iterator[Browser]:
-    """The explorer, with what its policy refused listed in `refused`."""
-    with browser(tmp_path) as tab:
-        tab.open(url)
-        tab.run(
-            "window.refused = []; document.addEventListener('securitypolicyviolation', "
-            "(event) => window.refused.push(event.blockedURI))"
-        )
-        yield tab
 
 
 def test_the_viewer_is_that_of_its_makers(client: TestClient) -> None:

@@ -33,7 +33,7 @@ from pipelines.service.config import Limits, ServiceConfig
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import encode_array
 from tests.chaos.test_fuzzed_glbs import corpus
-from tests.pipelines.service.browser import CHROMIUM, browser
+from tests.pipelines.service.browser import DONE, browser, needs_browser
 from tests.pipelines.service.conftest import SOURCE, make_index, register
 from tests.sockets import listening
 from vitlens_core.errors import InputError
@@ -278,9 +278,8 @@ def test_answers_are_counted_over_all(url: str) -> None:
     assert 'vitlens_rejected_total{reason="token"}' in text
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium; infra/setup.sh installs it")
+@needs_browser
 def test_the_explorer_in_a_browser(url: str, glbs: list[Path], tmp_path: Path) -> None:
-    done = "document.getElementById('status').textContent === 'Done.'"
     with browser(tmp_path) as page:
         page.open(f"{url}/")
         page.wait("!document.getElementById('token-field').hidden")
@@ -295,7 +294,7 @@ def test_the_explorer_in_a_browser(url: str, glbs: list[Path], tmp_path: Path) -
         page.wait("document.getElementById('token-field').hidden")
         assert page.run("document.getElementById('error').hidden")
         page.drop("object.glb", glbs[0].read_bytes())
-        page.wait(done)
+        page.wait(DONE)
         cards = "[...document.querySelectorAll('#cards li')]"
         assert page.run(f"{cards}.length") == 12
         page.wait(f"{cards}.every((c) => c.querySelector('img').naturalWidth > 0)")
@@ -310,11 +309,11 @@ def test_the_explorer_in_a_browser(url: str, glbs: list[Path], tmp_path: Path) -
         assert page.run("document.getElementById('opened').open")
         assert "Licence" in page.run("document.getElementById('opened-facts').textContent")
         page.run("document.getElementById('similar').click()")
-        page.wait("document.getElementById('drop-hint').textContent.includes('.webp')")
-        page.wait(done)
+        page.wait("!document.getElementById('about').hidden")
+        page.wait(DONE)
         assert not page.run("document.getElementById('opened').open")
         page.run("document.querySelector('#examples .chip').click()")
-        page.wait(done)
+        page.wait(DONE)
         assert page.run("document.getElementById('words').value")
 
         page.drop("page.glb", b"<html></html>")
@@ -326,7 +325,7 @@ def test_the_explorer_in_a_browser(url: str, glbs: list[Path], tmp_path: Path) -
         page.run("document.getElementById('words').focus()")  # by keyboard alone
         page.type("a chair")
         page.press("Enter", 13, "\r")
-        page.wait(done)
+        page.wait(DONE)
         assert page.run("document.getElementById('error').hidden")
         assert "compared with their images" in page.run(
             "document.getElementById('nearest-note').textContent"

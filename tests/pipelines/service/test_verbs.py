@@ -36,12 +36,12 @@ from pipelines.service.config import CompanionSettings, Limits, ServiceConfig
 from pipelines.service.engine import Engine
 from pipelines.service.versions import Loaded, Models, resolve
 from tests import tiny_diffusers, tiny_hf
-from tests.pipelines.service.browser import CHROMIUM, Browser, browser, serving
+from tests.pipelines.service.browser import Browser, browser, needs_browser, serving
 from tests.pipelines.service.conftest import LIMITS
 from tests.tiny_models import write_lens
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.plugins.ask import ADAPTERS
-from vitlens_core.plugins.ask.base import QuestionModel
+from vitlens_core.plugins.ask.base import TowerModel
 from vitlens_core.plugins.detect.owl import OwlDetector
 from vitlens_core.plugins.imagine import Decoder, ImageStatistics
 
@@ -123,7 +123,7 @@ def served(made: Made) -> Served:
     return cache(lambda kind: made.client(made.opened(kind)))
 
 
-def question_model(made: Made, kind: str = "llava") -> QuestionModel:
+def question_model(made: Made, kind: str = "llava") -> TowerModel:
     model = made.opened(kind).companions.question_model
     assert model is not None
     return model
@@ -161,6 +161,9 @@ def test_inputs_together_are_one_question(made: Made, served: Served) -> None:
     by = question_model(made)
     (expected,) = made.opened("llava").model.ask(both, QUESTION, by=by, max_new_tokens=6)
     assert [one["text"] for one in answer.json()["answers"]] == [expected.text]
+    entry = {"modality": "point_cloud", "entry": "ab/0"}
+    stored = served("llava").post("/ask", json={"inputs": [entry], "question": "a"})
+    assert (stored.status_code, "an item of the index" in stored.text) == (422, True), stored.text
     twice = served("llava").post("/ask", files=[sent_cloud(0), sent_cloud(1)], data=asked)
     assert (twice.status_code, "two inputs of point_cloud" in twice.text) == (422, True)
 
@@ -512,8 +515,6 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
 
 
 # --- the explorer ---------------------------------------------------------------------------------
-
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (infra/setup.sh)")
 
 
 def hidden(name: str) -> str:

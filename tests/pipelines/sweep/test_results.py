@@ -38,6 +38,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert stated["points"][0]["zero_shot"]["ci95"]["top1"] == [0.4, 0.6]
     assert stated["points"][2] == {
         "label": "c",
+        "value": "",
         "overrides": [],
         "is_profile": False,
         "failure": "x",

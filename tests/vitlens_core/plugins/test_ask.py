@@ -22,7 +22,7 @@ from vitlens_core.foundation import load_foundation
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.tower import build_tower
 from vitlens_core.plugins.ask import ADAPTERS, open_question_model
-from vitlens_core.plugins.ask.base import QuestionModel
+from vitlens_core.plugins.ask.base import QuestionModel, TowerModel
 
 KINDS = sorted(ADAPTERS)
 QUESTIONS = ["what is it?", "a lamp, or a chair? what is it used for?"]
@@ -77,7 +77,7 @@ def _images(foundation: Foundation, count: int = 2) -> torch.Tensor:
     return tiny_hf.pictures(count).repeat(1, times, times, 1)
 
 
-def _states(by: QuestionModel, foundation: Foundation, images: torch.Tensor) -> torch.Tensor:
+def _states(by: TowerModel, foundation: Foundation, images: torch.Tensor) -> torch.Tensor:
     tokens = foundation.image_tokens(foundation.preprocess(images))
     return torch.stack(foundation.trunk.states([tokens], by.taps), dim=1)
 

@@ -6,6 +6,7 @@ import ctypes
 import importlib
 import mmap
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -81,15 +82,25 @@ ATTEMPTS: dict[str, Callable[[Any], object]] = {
     "load keys": lambda _: _system_call(250, 0, 0, 0, 0, 0),
     "shared memory": lambda _: _system_call(29, 0, 4096, 0o1600),
     "call as 32 bit": lambda _: _system_call(0x40000000 + 41, 2, 1, 0),
-    "raise the memory limit": lambda _: __import__("resource").setrlimit(
-        __import__("resource").RLIMIT_AS, (-1, -1)
-    ),
+    "raise the memory limit": lambda _: _raise_the_memory_limit(),
     "limit the parent": lambda _: __import__("resource").prlimit(
         os.getppid(), __import__("resource").RLIMIT_NOFILE, (0, 0)
     ),
     "become root": lambda _: os.setuid(0),
     "regain rights": lambda _: _system_call(126, 0, 0),
 }
+
+
+def _raise_the_memory_limit() -> None:
+    """Lift whichever limit the child has: of the address space, or of what it holds itself."""
+    limited = [
+        limit
+        for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+        if resource.getrlimit(limit)[1] != resource.RLIM_INFINITY
+    ]
+    assert limited, "the child has no limit"
+    for limit in limited:
+        resource.setrlimit(limit, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def open_attempts(settings: dict[str, Any]) -> Handler:

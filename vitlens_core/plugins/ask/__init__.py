@@ -3,10 +3,13 @@
     by = open_question_model("Salesforce/instructblip-vicuna-7b")
     model.ask({"point_cloud": "chair.glb"}, "What is it used for?", by=by)
 
-base.py    QuestionModel: answers, streams
-blip.py    BLIP-2 and InstructBLIP
-llava.py   LLaVA
-qwen.py    Qwen2-VL
+base.py       QuestionModel: answers, streams; TowerModel: its image encoder is replaced
+blip.py       BLIP-2 and InstructBLIP
+llava.py      LLaVA
+qwen.py       Qwen2-VL
+connected.py  any causal language model, behind a connector
+connector.py  the connector: embeddings to soft tokens, and its file
+language.py   the language model: prompts around a soft token, likelihoods of names
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from typing import TYPE_CHECKING
 from vitlens_core.errors import ConfigError, unknown
 from vitlens_core.extras import require
 from vitlens_core.foundation.hf_files import ModelFiles
+from vitlens_core.plugins.ask.connected import ConnectedModel
+from vitlens_core.plugins.ask.language import open_language_model
 from vitlens_core.plugins.opening import opened
 
 if TYPE_CHECKING:
@@ -46,23 +51,31 @@ def kind_of(source: str | Path) -> str:
     if kind not in ADAPTERS:
         raise ConfigError(
             f"{source} cannot be asked about a signal: {unknown('question model', kind, ADAPTERS)}."
-            " A model of text alone has no image encoder that a lens could replace"
+            " A model of text alone has no image encoder that a lens could replace: it needs a "
+            "connector (`vitlens connector` trains one, --connector names it)"
         )
     return kind
 
 
 def open_question_model(
-    source: str | Path, device: str = "cpu", dtype: str = "auto"
+    source: str | Path,
+    device: str = "cpu",
+    dtype: str = "auto",
+    *,
+    connector: str | Path | None = None,
 ) -> QuestionModel:
     """Open a question model from a folder or a name on the hub; safetensors only, strictly.
 
     Args:
+        connector: file of a connector, with which `source` is any causal language model.
         dtype: `auto` for the type it was published in, or `float32`, `bfloat16`, `float16`.
 
     Raises:
         ConfigError: as `kind_of`.
-        CheckpointError: its weights do not fit its config.
+        CheckpointError: its weights do not fit its config, or the connector is of another model.
     """
+    if connector is not None:
+        return _connected(source, device, dtype, Path(connector))
     kind = kind_of(source)
     transformers = require("transformers", "ask", "a question model")
     source = str(source).removeprefix("hf:")
@@ -72,3 +85,7 @@ def open_question_model(
     words = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     chosen = getattr(importlib.import_module(f"{__name__}.{module}"), adapter)
     return chosen(source, model, words)
+
+
+def _connected(source: str | Path, device: str, dtype: str, connector: Path) -> QuestionModel:
+    return ConnectedModel.open(open_language_model(source, device, dtype), connector)

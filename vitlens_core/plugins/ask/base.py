@@ -1,8 +1,8 @@
-"""What all question models share: tokens of the trunk in, text out.
+"""What all question models share: tokens of the trunk, or embeddings, in; text out.
 
-A question model is a transformers model, unmodified but for its image encoder, in whose place
-stands a module that hands on what it is given: the trunk's tokens. Where the model calls it with
-`pixel_values`, it gets these tokens, and goes on with its own weights.
+Most question models are transformers models, unmodified but for their image encoder, in whose
+place stands a module that hands on what it is given: the trunk's tokens (`TowerModel`). Where the
+model calls it with `pixel_values`, it gets these tokens, and goes on with its own weights.
 
 Axes: B questions, P parts (image, signals) of one question, K tapped blocks, N tokens, W width.
 """
@@ -24,22 +24,19 @@ from vitlens_core.models.trunk import Trunk
 from vitlens_core.plugins.fit import check_trunk
 
 # Where the parts of one question meet.
-Fusion = Literal["vit", "former", "language"]
+Fusion = Literal["vit", "former", "language", "embedding"]
 MOST_TOKENS = 40
 
 
 class QuestionModel(ABC):
-    """A question model whose image encoder is replaced.
+    """A model that answers questions about signals.
 
     Attributes:
         source: folder or name on the hub.
-        tower: its own vision tower, to which a lens must belong.
-        taps: the blocks whose tokens it reads, as negative indices.
         fusions: where it can take several parts together; the first is the default.
     """
 
     fusions: ClassVar[tuple[Fusion, ...]]
-    taps: tuple[int, ...] = (-1,)
 
     def __init__(self, source: str, model: Any, words: Any) -> None:
         self.source = source
@@ -49,11 +46,6 @@ class QuestionModel(ABC):
         self.words.padding_side = "left"
         if self.words.pad_token is None:
             self.words.pad_token = self.words.eos_token
-        self.tower: VisionTower = self._take()
-
-    @abstractmethod
-    def _take(self) -> VisionTower:
-        """Take its vision tower apart, and put the module that hands tokens on in its place."""
 
     @abstractmethod
     def inputs(
@@ -62,21 +54,20 @@ class QuestionModel(ABC):
         """Return what the model's `forward` and `generate` take.
 
         Args:
-            parts: tokens [B, K, N, W] of every part, as `Tower.states` gives them.
+            parts: of every part what the model reads, [B, …].
         """
-
-    def check(self, trunk: Trunk, what: str) -> None:
-        """Raise CheckpointError unless `trunk` is this model's own."""
-        check_trunk(trunk, self.tower.trunk, what, self.source)
 
     def fusion(self, wanted: Fusion | None) -> Fusion:
         """Return where parts meet. Raises ConfigError if this model cannot take them there."""
-        allowed: tuple[Fusion, ...] = ("vit", *self.fusions)
+        allowed = self._allowed_fusions()
         if wanted is not None and wanted not in allowed:
             raise ConfigError(
                 f"{self.source} cannot fuse at {wanted!r}; choose {' or '.join(allowed)}"
             )
         return wanted or self.fusions[0]
+
+    def _allowed_fusions(self) -> tuple[Fusion, ...]:
+        return self.fusions
 
     @torch.inference_mode()
     def answer(
@@ -161,7 +152,9 @@ class QuestionModel(ABC):
         return bool(getattr(language.config, "is_encoder_decoder", False))
 
     def _decoded(self, ids: Tensor, inputs: Mapping[str, Tensor]) -> list[str]:
-        start = 0 if self._is_encoder_decoder else inputs["input_ids"].shape[1]
+        # Fed embeddings, a model gives the new ids alone.
+        is_new_alone = self._is_encoder_decoder or "input_ids" not in inputs
+        start = 0 if is_new_alone else inputs["input_ids"].shape[1]
         return self.words.batch_decode(ids[:, start:], skip_special_tokens=True)
 
     def _ids(self, before: Sequence[int], questions: Sequence[str]) -> dict[str, Tensor]:
@@ -169,3 +162,29 @@ class QuestionModel(ABC):
         texts = self.words(list(questions))["input_ids"]
         return dict(self.words.pad({"input_ids": [[*before, *t] for t in texts]},
                                    return_tensors="pt"))  # fmt: skip
+
+
+class TowerModel(QuestionModel):
+    """A question model whose image encoder is replaced; its parts are tokens [B, K, N, W].
+
+    Attributes:
+        tower: its own vision tower, to which a lens must belong.
+        taps: the blocks whose tokens it reads, as negative indices.
+    """
+
+    taps: tuple[int, ...] = (-1,)
+
+    def __init__(self, source: str, model: Any, words: Any) -> None:
+        super().__init__(source, model, words)
+        self.tower: VisionTower = self._take()
+
+    @abstractmethod
+    def _take(self) -> VisionTower:
+        """Take its vision tower apart, and put the module that hands tokens on in its place."""
+
+    def check(self, trunk: Trunk, what: str) -> None:
+        """Raise CheckpointError unless `trunk` is this model's own."""
+        check_trunk(trunk, self.tower.trunk, what, self.source)
+
+    def _allowed_fusions(self) -> tuple[Fusion, ...]:
+        return ("vit", *self.fusions)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.extras import require
 from vitlens_core.models.hf_trunks import VisionTower, eva_tower
-from vitlens_core.plugins.ask.base import Fusion, QuestionModel
+from vitlens_core.plugins.ask.base import Fusion, TowerModel
 
 
 class _GivenTokens(nn.Module):
@@ -33,7 +33,7 @@ class _GivenTokens(nn.Module):
         )
 
 
-class Blip2(QuestionModel):
+class Blip2(TowerModel):
     """BLIP-2."""
 
     fusions: ClassVar[tuple[Fusion, ...]] = ("former", "language")

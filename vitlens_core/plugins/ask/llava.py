@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vitlens_core.errors import ConfigError
 from vitlens_core.models.hf_trunks import VisionTower, clip_tower
-from vitlens_core.plugins.ask.base import Fusion, QuestionModel
+from vitlens_core.plugins.ask.base import Fusion, TowerModel
 
 _PROMPT = "USER: {}\n{} ASSISTANT:"
 
@@ -32,7 +32,7 @@ class _GivenTokens(nn.Module):
         )
 
 
-class Llava(QuestionModel):
+class Llava(TowerModel):
     """LLaVA 1.5 and its like, with CLIP's vision tower."""
 
     fusions: ClassVar[tuple[Fusion, ...]] = ("language",)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vitlens_core.models.hf_trunks import VisionTower, qwen_tower
-from vitlens_core.plugins.ask.base import Fusion, QuestionModel
+from vitlens_core.plugins.ask.base import Fusion, TowerModel
 
 _PROMPT = "<|im_start|>user\n{}{}<|im_end|>\n<|im_start|>assistant\n"
 
@@ -34,7 +34,7 @@ class _GivenTokens(nn.Module):
         return self.merger(tokens)
 
 
-class Qwen2Vl(QuestionModel):
+class Qwen2Vl(TowerModel):
     """Qwen2-VL. Its successors' towers attend in windows or feed deeper layers too."""
 
     fusions: ClassVar[tuple[Fusion, ...]] = ("language",)

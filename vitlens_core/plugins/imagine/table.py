@@ -6,11 +6,11 @@ the same width gives noise, without an error.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vitlens_core.caps import parse_json
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation import load_foundation
 from vitlens_core.foundation.hf_files import ModelFiles
@@ -65,7 +65,7 @@ def kind_of(source: str) -> str:
     index = ModelFiles(source).find("model_index.json")
     if index is None:
         raise ConfigError(f"{source} has no model_index.json: it is no pipeline of diffusers")
-    name = json.loads(index.read_bytes()).get("_class_name")
+    name = parse_json(index.read_bytes()).get("_class_name")
     if name not in KINDS:
         raise ConfigError(
             f"{source} is a {name}, which takes no image embeddings; there are: {', '.join(KINDS)}"
