@@ -17,6 +17,8 @@ from open_clip.transformer import VisionTransformer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from vitlens_core.checkpoint import encode_lens
+from vitlens_core.foundation import load_foundation
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.tower import Tower, build_tower
 from vitlens_core.models.tower_settings import TowerSettings
@@ -79,6 +81,16 @@ def tower_settings(**overrides: Any) -> TowerSettings:
 def tiny_tower(foundation: Foundation, seed: int = 0, **overrides: Any) -> Tower:
     torch.manual_seed(seed)
     return build_tower(tower_settings(**overrides), foundation.trunk)
+
+
+def write_lens(folder: Path, spec: str) -> Path:
+    """Write a tiny lens of point clouds on a foundation; its file."""
+    foundation = load_foundation(spec)
+    state = tiny_tower(foundation).trained_state()
+    folder.mkdir(exist_ok=True)
+    path = folder / "lens.safetensors"
+    path.write_bytes(encode_lens(state, tower_settings(), spec, foundation.digest()))
+    return path
 
 
 def stored_clouds(count: int, points: int = 40, seed: int = 0) -> Tensor:

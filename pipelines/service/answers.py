@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pipelines.index.catalogue import Catalogue
-from pipelines.index.items import IndexItem
+from pipelines.index.items import IndexItem, VectorKind
 from pipelines.service.engine import Engine
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import (
@@ -59,24 +59,30 @@ async def similarities(
 
 
 async def zero_shot(engine: Engine, loaded: Loaded, question: ZeroShotQuestion) -> ZeroShot:
-    names = _classes(engine, loaded, question)
+    names = class_names(engine, loaded, question.classes)
     vectors = await engine.embed(loaded, question.inputs)
     results = []
     for item, vector in zip(question.inputs, vectors, strict=True):
         classes = await engine.classes(loaded, item.modality, names)
-        results.append(_classified(loaded, item, vector, names, classes))
+        results.append(classified(loaded, item, vector, names, classes))
     return ZeroShot(model=list(loaded.versions), results=results)
 
 
-def _classes(engine: Engine, loaded: Loaded, question: ZeroShotQuestion) -> list[str]:
-    """Return the classes of the question, or else those of the corpus, without repeats."""
+def class_names(
+    engine: Engine, loaded: Loaded, given: Sequence[str], field: str = "classes"
+) -> list[str]:
+    """Return the classes that are given, or else those of the corpus, without repeats.
+
+    Raises:
+        RefusedError: there are none, too many, or one is too long.
+    """
     limits = engine.config.limits
-    if not question.classes and loaded.catalogue and loaded.catalogue.labels:
+    if not given and loaded.catalogue and loaded.catalogue.labels:
         return loaded.catalogue.labels
-    names = list(dict.fromkeys(name.strip() for name in question.classes))
+    names = list(dict.fromkeys(name.strip() for name in given))
     if not names:
         raise RefusedError(
-            422, "input", "no classes, and no corpus with classes", "names in `classes`"
+            422, "input", "no classes, and no corpus with classes", f"names in `{field}`"
         )
     if len(names) > limits.classes:
         raise RefusedError(413, "inputs", f"{len(names)} classes", f"{limits.classes} or fewer")
@@ -86,9 +92,10 @@ def _classes(engine: Engine, loaded: Loaded, question: ZeroShotQuestion) -> list
     return names
 
 
-def _classified(
+def classified(
     loaded: Loaded, item: Item, vector: np.ndarray, names: Sequence[str], classes: np.ndarray
 ) -> Classified:
+    """Give every class [K, E] its calibrated probability for an input's embedding [E]."""
     cosines = loaded.model.similarity(torch.from_numpy(vector[None]), torch.from_numpy(classes))
     probabilities, temperature = loaded.model.calibrated(cosines, item.modality)
     scores = [
@@ -115,15 +122,23 @@ async def search(engine: Engine, loaded: Loaded, question: SearchQuestion) -> Se
     results = []
     for item, vector in zip(question.inputs, vectors, strict=True):
         kind = question.vectors or catalogue.kind_for(item.modality)
-        nearest = (await asyncio.to_thread(catalogue.nearest, vector, kind, question.count))[0]
-        items = [
-            Neighbour(**dict(_listed(catalogue, found.number, found.item)), score=found.score)
-            for found in nearest
-        ]
+        items = await nearest(loaded, vector, kind, question.count)
         results.append(
             Neighbours(modality=item.modality, name=item.name, vectors=kind, items=items)
         )
     return Search(model=list(loaded.versions), results=results)
+
+
+async def nearest(
+    loaded: Loaded, vector: np.ndarray, kind: VectorKind, count: int
+) -> list[Neighbour]:
+    """Find the items of the index nearest to an embedding [E] (`RefusedError`: no index)."""
+    catalogue = _catalogue(loaded)
+    nearest = (await asyncio.to_thread(catalogue.nearest, vector, kind, count))[0]
+    return [
+        Neighbour(**dict(_listed(catalogue, found.number, found.item)), score=found.score)
+        for found in nearest
+    ]
 
 
 async def examples(loaded: Loaded) -> Examples:
@@ -178,8 +193,8 @@ async def thumbnail(loaded: Loaded, index: str, number: int) -> bytes:
     return picture
 
 
-def described(engine: Engine) -> Described:
-    """Describe what is served now."""
+def described(engine: Engine, verbs: dict[str, str]) -> Described:
+    """Describe what is served now, with the verbs that are answered."""
     loaded = engine.current
     served, catalogue = loaded.model.modalities, loaded.catalogue
     return Described(
@@ -192,5 +207,6 @@ def described(engine: Engine) -> Described:
         corpus=catalogue.modality if catalogue else None,
         vectors=catalogue.kinds if catalogue else [],
         search=loaded.search,
+        verbs=verbs,
         limits=engine.config.limits.model_dump(),
     )

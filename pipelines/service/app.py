@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,8 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from pipelines.service import answers, metrics, pages
+from pipelines.service import answers, asking, detecting, imagining, metrics, pages, verbs
+from pipelines.service.documents import body
 from pipelines.service.engine import Engine
 from pipelines.service.guard import ANSWERED_BY, Guard, answer
 from pipelines.service.refusal import RefusedError
@@ -36,15 +38,23 @@ from pipelines.service.schemas import (
     ZeroShot,
     ZeroShotQuestion,
 )
-from pipelines.service.uploads import READER_OPTIONS, read
+from pipelines.service.uploads import read
+from pipelines.service.verb_schemas import (
+    Asked,
+    AskQuestion,
+    Detected,
+    DetectQuestion,
+    Imagined,
+    ImagineQuestion,
+)
 from pipelines.service.versions import Loaded
-from vitlens_core import modalities
 from vitlens_core.scratch import Scratch
 
 LOG = logging.getLogger("vitlens.service")
 _STATUSES = (400, 401, 403, 408, 413, 415, 422, 429, 503)
 _MISTAKES: dict[int | str, dict[str, object]] = {status: {"model": Mistake} for status in _STATUSES}
-Asked = TypeVar("Asked", bound=Question)
+_NO_OTHER_TYPE = {"x-content-type-options": "nosniff"}  # browsers take it for nothing else
+Given = TypeVar("Given", bound=Question)
 Answered = TypeVar("Answered")
 
 
@@ -68,52 +78,85 @@ def create_app(engine: Engine) -> ASGIApp:
         redoc_url=None,
     )
     _questions(app, engine)
+    _verbs(app, engine)
     _state(app, engine)
     _pages(app)
     _errors(app, engine)
     return Guard(app, engine.config, engine.metrics, lambda: engine.current.label)
 
 
-def _questions(app: FastAPI, engine: Engine) -> None:
-    async def answered(
-        request: Request,
-        kind: type[Asked],
-        work: Callable[[Engine, Loaded, Asked], Awaitable[Answered]],
-    ) -> Answered:
-        """Read the question, answer it within the time limit, and remove its files."""
-        limits = engine.config.limits
-        with Scratch("request") as folder:
-            question = await read(request, kind, limits, Path(folder))
-            loaded = engine.current  # for the whole request, also if a new version replaces it
-            request.scope[ANSWERED_BY] = loaded.label
-            try:
-                async with asyncio.timeout(limits.request_s):
-                    return await work(engine, loaded, question)
-            except TimeoutError:
-                limit = f"{limits.request_s:g} s"
-                raise RefusedError(
-                    503, "time", f"no answer within {limit}", "fewer inputs"
-                ) from None
+async def _answered(
+    engine: Engine,
+    request: Request,
+    kind: type[Given],
+    work: Callable[[Engine, Loaded, Given], Awaitable[Answered]],
+) -> Answered:
+    """Read the question, answer it within the time limit, and remove its files."""
+    limits = engine.config.limits
+    with Scratch("request") as folder:
+        question = await read(request, kind, limits, Path(folder))
+        loaded = engine.current  # for the whole request, also if a new version replaces it
+        request.scope[ANSWERED_BY] = loaded.label
+        try:
+            async with asyncio.timeout(limits.request_s):
+                return await work(engine, loaded, question)
+        except TimeoutError:
+            limit = f"{limits.request_s:g} s"
+            raise RefusedError(503, "time", f"no answer within {limit}", "fewer inputs") from None
 
-    @app.post("/embed", responses=_MISTAKES, openapi_extra=_body(EmbedQuestion))
+
+def _questions(app: FastAPI, engine: Engine) -> None:
+    answered = partial(_answered, engine)
+
+    @app.post("/embed", responses=_MISTAKES, openapi_extra=body(EmbedQuestion))
     async def embed(request: Request) -> Embedded:
         """Embeddings of files and texts, of any modality that /model lists."""
         return await answered(request, EmbedQuestion, answers.embedded)
 
-    @app.post("/similarity", responses=_MISTAKES, openapi_extra=_body(SimilarityQuestion))
+    @app.post("/similarity", responses=_MISTAKES, openapi_extra=body(SimilarityQuestion))
     async def similarity(request: Request) -> Similarities:
         """Cosines of every input of `a` with every input of `b`."""
         return await answered(request, SimilarityQuestion, answers.similarities)
 
-    @app.post("/zero_shot", responses=_MISTAKES, openapi_extra=_body(ZeroShotQuestion))
+    @app.post("/zero_shot", responses=_MISTAKES, openapi_extra=body(ZeroShotQuestion))
     async def zero_shot(request: Request) -> ZeroShot:
         """Calibrated probabilities of classes that are given by name only."""
         return await answered(request, ZeroShotQuestion, answers.zero_shot)
 
-    @app.post("/search", responses=_MISTAKES, openapi_extra=_body(SearchQuestion))
+    @app.post("/search", responses=_MISTAKES, openapi_extra=body(SearchQuestion))
     async def search(request: Request) -> Search:
         """The items of the indexed corpus that are nearest to each input."""
         return await answered(request, SearchQuestion, answers.search)
+
+
+def _verbs(app: FastAPI, engine: Engine) -> None:
+    answered = partial(_answered, engine)
+    refusals = _MISTAKES | {404: {"model": Mistake}}
+
+    @app.post("/ask", responses=refusals, openapi_extra=body(AskQuestion))
+    async def ask(request: Request) -> Asked:
+        """Answers to a question about inputs; without a question model, the nearest of answers."""
+        return await answered(request, AskQuestion, asking.asked)
+
+    @app.post("/detect", responses=refusals, openapi_extra=body(DetectQuestion))
+    async def detect(request: Request) -> Detected:
+        """Boxes in a picture around what queries of any modality mean."""
+        return await answered(request, DetectQuestion, detecting.detected)
+
+    drawn: dict[str, object] = {"model": Imagined, "content": {"image/png": {}}}
+
+    @app.post(
+        "/imagine",
+        response_model=None,
+        responses=refusals | {200: drawn},
+        openapi_extra=body(ImagineQuestion),
+    )
+    async def imagine(request: Request) -> Response:
+        """A picture of what the inputs mean; without a decoder, the nearest of the index."""
+        found = await answered(request, ImagineQuestion, imagining.imagined)
+        if isinstance(found, Imagined):
+            return JSONResponse(found.model_dump())
+        return Response(found, media_type="image/png", headers=_NO_OTHER_TYPE)
 
 
 def _state(app: FastAPI, engine: Engine) -> None:
@@ -131,7 +174,7 @@ def _state(app: FastAPI, engine: Engine) -> None:
     @app.get("/model")
     async def model() -> Described:
         """What is served."""
-        return answers.described(engine)
+        return answers.described(engine, verbs.offered(engine.current))
 
     @app.get("/examples")
     async def examples() -> Examples:
@@ -149,8 +192,7 @@ def _state(app: FastAPI, engine: Engine) -> None:
     async def thumbnail(index: str, number: int) -> Response:
         """The picture of an item of the corpus, by the path that a search gave."""
         picture = await answers.thumbnail(engine.current, index, number)
-        sure = {"x-content-type-options": "nosniff"}  # browsers take it for nothing else
-        return Response(picture, media_type="image/webp", headers=sure)
+        return Response(picture, media_type="image/webp", headers=_NO_OTHER_TYPE)
 
 
 def _pages(app: FastAPI) -> None:
@@ -190,34 +232,3 @@ def _errors(app: FastAPI, engine: Engine) -> None:
         return answer(
             RefusedError(500, "fault", f"an internal error: {kind}", "see log"), engine.metrics
         )
-
-
-def _body(kind: type[Question]) -> dict[str, object]:
-    """Describe a question for OpenAPI: as JSON, with its example, and as a form with files."""
-    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
-    item = schema.pop("$defs")["Item"]
-    for group in kind.GROUPS:
-        schema["properties"][group]["items"] = item
-    content = {
-        "application/json": {"schema": schema, "example": schema["examples"][0]},
-        "multipart/form-data": {"schema": _form(kind, schema["properties"])},
-    }
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def _form(kind: type[Question], properties: dict[str, object]) -> dict[str, object]:
-    """Describe a question as a form: a field for each modality and set, and its settings."""
-    fields: dict[str, object] = {}
-    for group in kind.GROUPS:
-        prefix = f"{group}." if len(kind.GROUPS) > 1 else ""
-        for name in modalities.names():
-            several = {"type": "array", "items": {"type": "string", "format": "binary"}}
-            if name == "text":
-                several["items"] = {"type": "string"}
-            fields[f"{prefix}{name}"] = several
-    fields["reader_options"] = {"type": "string", "description": READER_OPTIONS}
-    settings = {name: value for name, value in properties.items() if name not in kind.GROUPS}
-    sets = " and ".join(f"`{group}.`" for group in kind.GROUPS)
-    prefixed = f", with {sets} before it for the two sets" if len(kind.GROUPS) > 1 else ""
-    described = f"Files and texts in fields named after their modality{prefixed}; settings by name."
-    return {"type": "object", "description": described, "properties": fields | settings}

@@ -14,6 +14,7 @@ from vitlens_core.errors import ConfigError
 
 TOKEN, TOKEN_FILE = "VITLENS_TOKEN", "VITLENS_TOKEN_FILE"
 _SHORTEST_TOKEN = 16
+WINDOWS = "windows"  # in place of a detector: windows of the picture are embedded
 
 
 class Limits(BaseModel):
@@ -27,6 +28,11 @@ class Limits(BaseModel):
     text_characters: int = Field(2000, ge=1, description="length of a text or a class")
     frames: int = Field(64, ge=1, description="frames of one video")
     neighbours: int = Field(100, ge=1, description="items found per input")
+    answer_tokens: int = Field(256, ge=1, description="tokens of an answer to a question")
+    steps: int = Field(50, ge=1, description="steps of drawing a picture")
+    picture_px: int = Field(
+        1024, ge=64, description="longer side of a picture looked through; larger ones are reduced"
+    )
     upload_s: float = Field(60, gt=0, description="time to receive a body [s]")
     decode_s: float = Field(20, gt=0, description="time to read one file [s]")
     decode_all_s: float = Field(
@@ -39,6 +45,23 @@ class Limits(BaseModel):
     bodies_mb: float = Field(512, gt=0, description="bytes of all bodies in progress [MB]")
 
 
+class CompanionSettings(BaseModel):
+    """Other models that are opened beside the lens; empty: none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ask: str = Field("", description="question model: a folder, or a name on the hub")
+    detect: str = Field("", description=f"detector: the same, or `{WINDOWS}`, which needs none")
+    imagine: str = Field("", description="decoder: a pipeline of diffusers, the same")
+    encoder: str = Field("", description="image encoder the decoder was trained with")
+    adapter: str = Field("", description="safetensors of an IP-Adapter")
+    statistics: str = Field("", description="the foundation's image statistics, for the decoder")
+
+    @property
+    def are_named(self) -> bool:
+        return bool(self.ask or self.detect or self.imagine)
+
+
 class ServiceConfig(BaseModel):
     """One service: its models and how they are served."""
 
@@ -48,6 +71,7 @@ class ServiceConfig(BaseModel):
     index: str = Field("auto", description="auto, none, or the folder of an index")
     store: str = Field("", description="folder or URL in which `auto` looks for the index")
     limits: Limits = Limits()
+    companions: CompanionSettings = CompanionSettings()
     token: SecretStr | None = Field(None, description="bearer token; without one, open to all")
     hosts: tuple[str, ...] = Field(
         ("localhost",), description="names in the Host header; addresses are always allowed"

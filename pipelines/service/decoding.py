@@ -77,6 +77,15 @@ class Decoders:
             InputError: the file is broken, hostile, too slow or too large, its reader lacks an
                 option, or the request's budget is spent.
         """
+        return (await self._answer(preparation, path, options, budget))["stored"]
+
+    async def picture(self, path: Path, budget: Budget) -> np.ndarray:
+        """Read a picture in its own size: uint8 RGB [H, W, 3]; errors as `prepare`."""
+        return (await self._answer(Preparation("image"), path, {}, budget))["raw"]
+
+    async def _answer(
+        self, preparation: Preparation, path: Path, options: Mapping, budget: Budget
+    ) -> Mapping[str, np.ndarray]:
         loop = asyncio.get_running_loop()
         async with budget.turns:
             arguments = (preparation, path, dict(options), budget)
@@ -93,7 +102,7 @@ class Decoders:
 
     def _ask(
         self, preparation: Preparation, path: Path, options: Mapping, budget: Budget
-    ) -> np.ndarray:
+    ) -> Mapping[str, np.ndarray]:
         def question(sandbox: Sandbox) -> Answer:
             started = time.monotonic()
             try:
@@ -103,6 +112,6 @@ class Decoders:
                 budget.spend(time.monotonic() - started)
 
         try:
-            return self._pool.ask(question).arrays["stored"]
+            return self._pool.ask(question).arrays
         except ConfigError as error:  # an option that the reader lacks, or a library
             raise InputError(str(error)) from error

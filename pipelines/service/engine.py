@@ -1,7 +1,8 @@
 """engine: embeds the inputs of questions with the model that is current when they arrive.
 
 Files are read in children, the inputs of all requests pass the towers in batches on one thread,
-and a new version is opened beside the present one before it replaces it.
+question model, detector and decoder work on another, and a new version is opened beside the
+present one before it replaces it.
 Axes: B inputs, K classes, E embedding.
 """
 
@@ -13,24 +14,25 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from pipelines.service.config import ServiceConfig
 from pipelines.service.decoding import Budget, Decoders
+from pipelines.service.inputs import Reader, check_item, expected, gathered
 from pipelines.service.metrics import Metrics
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item, Version
 from pipelines.service.versions import Loaded, Models, is_followed
 from pipelines.store.text import redacted
-from vitlens_core.api.model import check_options
+from vitlens_core.api.encoders import Stored
 from vitlens_core.errors import ConfigError, InputError
 
 LOG = logging.getLogger("vitlens.service")
-_UTF8_BYTES = 4  # most bytes of a character
 CURRENT = "current"
 
 
@@ -44,6 +46,7 @@ class Work:
     is_over: Event = field(default_factory=Event)  # nobody waits for the request's answer any more
 
 
+Result = TypeVar("Result")
 EmbeddingOrError = np.ndarray | Exception
 Batch = Callable[[Work], Awaitable[EmbeddingOrError]]
 
@@ -69,10 +72,12 @@ class Engine:
         self.metrics = Metrics()
         self._batch = batch or self._alone
         self._torch = ThreadPoolExecutor(1, thread_name_prefix="torch")
+        self._companions = ThreadPoolExecutor(1, thread_name_prefix="companions")
         self._failed: tuple[tuple[Version, ...], float] | None = None
         self.reload = CURRENT
         self.models = Models(config)
         self.decoders = Decoders(config.decoders, config.limits)
+        self.reader = Reader(self.decoders, config.limits)
         try:
             self.current = self.models.open(self.models.now())
             self.decoders.wait()
@@ -82,40 +87,67 @@ class Engine:
 
     def close(self) -> None:
         self.decoders.close()
-        self._torch.shutdown(wait=False, cancel_futures=True)
+        for thread in (self._torch, self._companions):
+            thread.shutdown(wait=False, cancel_futures=True)
 
-    async def embed(self, loaded: Loaded, items: Sequence[Item]) -> np.ndarray:
-        """Embed items: [B, E], unit norm.
+    async def prepared(
+        self, loaded: Loaded, items: Sequence[Item], budget: Budget | None = None
+    ) -> list[Stored | None]:
+        """Read items and store them as towers take them; None for items of the index.
+
+        Args:
+            budget: that of the request, if it has further files.
 
         Raises:
             RefusedError: an input cannot be read, or its modality is not served.
         """
         for item in items:
-            _check(loaded, item)
-        budget, is_over = self.decoders.budget(), Event()
+            check_item(loaded.model, item)
+        shared = budget or self.decoders.budget()
+        return await gathered(
+            self.reader.prepared(loaded.model, number, item, shared)
+            for number, item in enumerate(items)
+        )
+
+    async def embed(
+        self, loaded: Loaded, items: Sequence[Item], budget: Budget | None = None
+    ) -> np.ndarray:
+        """Embed items: [B, E], unit norm; arguments and errors as `prepared`."""
+        prepared, is_over = await self.prepared(loaded, items, budget), Event()
         try:
-            prepared = await _all(
-                self._prepared(loaded, number, item, budget) for number, item in enumerate(items)
-            )
-            outcomes = await _all(
-                self._batch(Work(loaded, item.modality, each, is_over))
-                if item.entry is None
-                else asyncio.to_thread(loaded.stored_embedding, item)
+            outcomes = await gathered(
+                self._outcome(loaded, item, each, is_over)
                 for item, each in zip(items, prepared, strict=True)
             )
         finally:
             is_over.set()
+        vectors = []
         for outcome, item in zip(outcomes, items, strict=True):
             if isinstance(outcome, InputError):
-                raise RefusedError(422, "input", str(outcome), _expected(item))
+                raise RefusedError(422, "input", str(outcome), expected(item))
             if isinstance(outcome, Exception):
                 raise outcome
-        return np.stack(outcomes)
+            vectors.append(outcome)
+        return np.stack(vectors)
 
     async def embed_all(self, works: list[Work]) -> list[EmbeddingOrError]:
         """Return one outcome per work, in order; an input that fails does not affect others."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._torch, self._embed_all, works)
+        return await self.on_towers(partial(self._embed_all, works))
+
+    async def on_towers(self, work: Callable[[], Result]) -> Result:
+        """Call `work` on the thread that embeds."""
+        return await asyncio.get_running_loop().run_in_executor(self._torch, work)
+
+    async def on_companions(self, work: Callable[[Event], Result]) -> Result:
+        """Call `work` on the thread of question model, detector and decoder.
+
+        Embedding goes on beside it. `work` ends soon after its argument is set: nobody waits.
+        """
+        is_over, loop = Event(), asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._companions, work, is_over)
+        finally:
+            is_over.set()
 
     async def classes(self, loaded: Loaded, modality: str, names: Sequence[str]) -> np.ndarray:
         """Embed classes with a modality's prompts: [K, E].
@@ -123,14 +155,12 @@ class Engine:
         Raises:
             RefusedError: no prompt can be made of a name, or there is no text tower.
         """
-        loop, embeddings = asyncio.get_running_loop(), []
+        embeddings = []
         for name in names:  # one by one, so that other requests can use the thread in between
             known = loaded.known_class(modality, name)
             if known is None:
                 try:
-                    known = await loop.run_in_executor(
-                        self._torch, loaded.class_embedding, modality, name
-                    )
+                    known = await self.on_towers(partial(loaded.class_embedding, modality, name))
                 except ConfigError as error:
                     raise RefusedError(422, "input", str(error), "names of classes") from error
             embeddings.append(known)
@@ -178,27 +208,12 @@ class Engine:
             return False
         return time.monotonic() - self._failed[1] < self.config.retry_s
 
-    async def _prepared(self, loaded: Loaded, number: int, item: Item, budget: Budget) -> object:
-        if item.entry is not None:  # it was read and embedded when the index was made
-            return None
-        preparation, place = loaded.model.preparation(item.modality), f"inputs {number}"
-        try:
-            if item.path is None:
-                return preparation(item.text, {})
-            if item.modality == "text":  # plain UTF-8: nothing to decode
-                text = await asyncio.to_thread(_text, item, self.config.limits.text_characters)
-                return preparation(text, {})
-            prepared = await self.decoders.prepare(
-                preparation, item.path, item.reader_options, budget
-            )
-        except InputError as error:
-            reason = str(error).replace(str(item.path), item.name or "the file")
-            raise RefusedError(422, "input", f"{place}: {reason}", _expected(item)) from error
-        most = self.config.limits.frames
-        if item.modality == "video" and len(prepared) > most:
-            found = f"{place}: a video read as {len(prepared):,} frames"
-            raise RefusedError(413, "inputs", found, f"{most:,} or fewer (reader_options.frames)")
-        return prepared
+    async def _outcome(
+        self, loaded: Loaded, item: Item, prepared: Stored | None, is_over: Event
+    ) -> EmbeddingOrError:
+        if prepared is None:
+            return await asyncio.to_thread(loaded.stored_embedding, item)
+        return await self._batch(Work(loaded, item.modality, prepared, is_over))
 
     async def _alone(self, work: Work) -> EmbeddingOrError:
         return (await self.embed_all([work]))[0]
@@ -230,40 +245,3 @@ def _embedded(works: list[Work]) -> list[EmbeddingOrError]:
         if len(works) == 1:
             return [error]
         return [_embedded([work])[0] for work in works]
-
-
-def _check(loaded: Loaded, item: Item) -> None:
-    served = loaded.model.modalities
-    if item.modality not in served:
-        raise RefusedError(422, "modality", f"modality {item.modality[:40]!r}", ", ".join(served))
-    try:
-        check_options(item.modality, item.reader_options)
-    except ConfigError as error:
-        raise RefusedError(422, "body", str(error), "options of its reader") from error
-
-
-def _expected(item: Item) -> str:
-    return f"an input that can be read as {item.modality.replace('_', ' ')}"
-
-
-def _text(item: Item, most: int) -> str:
-    """Read the text of a file, within a limit: the tokenizer would take hours for a long text."""
-    assert item.path is not None
-    if item.path.stat().st_size > _UTF8_BYTES * most:
-        raise RefusedError(413, "inputs", "a text file that is too long", f"{most:,} characters")
-    try:
-        text = item.path.read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{item.path} is not UTF-8 text: {error}") from error
-    if len(text) > most:
-        raise RefusedError(413, "inputs", f"{len(text):,} characters", f"{most:,} or fewer")
-    return text
-
-
-async def _all(coroutines: Any) -> list[Any]:
-    """Return all results in order; raise the first error after all have ended."""
-    results = await asyncio.gather(*coroutines, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, InputError):
-            raise result
-    return results

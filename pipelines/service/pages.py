@@ -17,6 +17,7 @@ FILES = {
     "/explorer.js": _FOLDER / "explorer.js",
     "/items.js": _FOLDER / "items.js",
     "/object.js": _FOLDER / "object.js",
+    "/verbs.js": _FOLDER / "verbs.js",
     "/report.css": Path(__file__).parents[1] / "report" / "report.css",  # one style for both
     VIEWER_FILE: _FOLDER / _VIEWER / "model-viewer.min.js",
     f"/{_VIEWER}/LICENSE": _FOLDER / _VIEWER / "LICENSE",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 # Beyond any limit of a service; they bound what is made of a body before it is checked.
-_MOST_ITEMS, _MOST_CLASSES = 1024, 8192
+MOST_ITEMS, MOST_CLASSES = 1024, 8192
 Vectors = Literal["signal", "image", "text"]
 
 
@@ -52,41 +52,42 @@ class Question(BaseModel):
         return [item for group in self.GROUPS for item in getattr(self, group)]
 
 
-def _example(**body: Any) -> ConfigDict:
+def example(**body: Any) -> ConfigDict:
+    """Return a question's settings with an example for /docs."""
     return ConfigDict(extra="forbid", json_schema_extra={"examples": [body]})
 
 
-_TEXTS = [{"modality": "text", "text": "a wooden chair"}, {"modality": "text", "text": "a lamp"}]
-_PICTURE = {"modality": "image", "name": "chair.png", "base64": "iVBORw0KGgo…"}
+TEXTS = [{"modality": "text", "text": "a wooden chair"}, {"modality": "text", "text": "a lamp"}]
+PICTURE = {"modality": "image", "name": "chair.png", "base64": "iVBORw0KGgo…"}
 
 
 class EmbedQuestion(Question):
     """What is to be embedded."""
 
-    model_config = _example(inputs=[*_TEXTS, _PICTURE])
+    model_config = example(inputs=[*TEXTS, PICTURE])
 
-    inputs: list[Item] = Field(min_length=1, max_length=_MOST_ITEMS)
+    inputs: list[Item] = Field(min_length=1, max_length=MOST_ITEMS)
 
 
 class SimilarityQuestion(Question):
     """Two sets, every one of `a` to be compared with every one of `b`."""
 
-    model_config = _example(a=[_TEXTS[0]], b=[_TEXTS[1], _PICTURE])
+    model_config = example(a=[TEXTS[0]], b=[TEXTS[1], PICTURE])
     GROUPS: ClassVar[tuple[str, ...]] = ("a", "b")
 
-    a: list[Item] = Field(min_length=1, max_length=_MOST_ITEMS)
-    b: list[Item] = Field(min_length=1, max_length=_MOST_ITEMS)
+    a: list[Item] = Field(min_length=1, max_length=MOST_ITEMS)
+    b: list[Item] = Field(min_length=1, max_length=MOST_ITEMS)
 
 
 class ZeroShotQuestion(Question):
     """What is to be classified, and into what."""
 
-    model_config = _example(inputs=[_PICTURE], classes=["chair", "lamp"])
+    model_config = example(inputs=[PICTURE], classes=["chair", "lamp"])
 
-    inputs: list[Item] = Field(min_length=1, max_length=_MOST_ITEMS)
+    inputs: list[Item] = Field(min_length=1, max_length=MOST_ITEMS)
     classes: list[str] = Field(
         default_factory=list,
-        max_length=_MOST_CLASSES,
+        max_length=MOST_CLASSES,
         description="names of classes; by default those of the corpus",
     )
 
@@ -94,9 +95,9 @@ class ZeroShotQuestion(Question):
 class SearchQuestion(Question):
     """What is looked for in the indexed corpus."""
 
-    model_config = _example(inputs=[_TEXTS[0]], count=5)
+    model_config = example(inputs=[TEXTS[0]], count=5)
 
-    inputs: list[Item] = Field(min_length=1, max_length=_MOST_ITEMS)
+    inputs: list[Item] = Field(min_length=1, max_length=MOST_ITEMS)
     count: int = Field(12, ge=1, description="items per input")
     vectors: Vectors | None = Field(
         None, description="vectors to compare inputs with; by default the best kind for each"
@@ -206,6 +207,9 @@ class Described(Answer):
     corpus: str | None = Field(description="modality of the indexed corpus")
     vectors: list[str]
     search: str
+    verbs: dict[str, str] = Field(
+        description="`ask`, `detect` and `imagine`, where they are answered, and by what"
+    )
     limits: dict[str, float]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from pipelines.foundation.step import SCHEME
 from pipelines.index.catalogue import Catalogue
 from pipelines.index.step import STEP
 from pipelines.registry import lineage, models
+from pipelines.service.companions import Companions, check, open_companions
 from pipelines.service.config import ServiceConfig
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item, Version
@@ -146,14 +147,24 @@ class Models:
     """The models of a service: what its sources name now, and how a version is opened."""
 
     config: ServiceConfig
+    companions: Companions | None = None  # opened with the first version, kept for all
 
     def now(self) -> tuple[Version, ...]:
         """Errors: `resolve`."""
         return resolve(self.config.sources)
 
     def open(self, versions: tuple[Version, ...]) -> Loaded:
-        """Errors: `open_model`."""
-        return open_model(self.config, versions)
+        """Open a version, or refuse one that the companions do not fit.
+
+        Raises:
+            VitlensError: as `open_model` and `open_companions`.
+        """
+        loaded, settings = open_model(self.config, versions), self.config.companions
+        if self.companions is None:
+            self.companions = open_companions(settings, loaded.model)
+        else:
+            check(settings, loaded.model)
+        return replace(loaded, companions=self.companions)
 
 
 @dataclass(frozen=True)
@@ -162,12 +173,14 @@ class Loaded:
 
     Attributes:
         search: `ready`, or why there is no index.
+        companions: what is opened beside it.
     """
 
     model: Model
     versions: tuple[Version, ...]
     catalogue: Catalogue | None
     search: str
+    companions: Companions = field(default_factory=Companions)
     _classes: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
     @property

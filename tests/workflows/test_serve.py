@@ -18,10 +18,14 @@ from click.testing import CliRunner
 
 from pipelines.registry import models, promotion
 from pipelines.store.artifacts import Artifact
+from pipelines.store.home import Home
+from tests import tiny_hf
 from tests.pipelines.finished_run import CONFIG, finished_run
 from tests.pipelines.registry.test_models import real_lens
+from tests.tiny_models import write_lens
 from workflows.cli import main
-from workflows.exit_codes import MISTAKE
+from workflows.commands.serve import Arguments, settings
+from workflows.exit_codes import FAILED, MISTAKE
 
 SOURCE = "models:/vitlens-point_cloud@champion"
 
@@ -65,6 +69,10 @@ def serve(*arguments: str) -> tuple[int, str]:
         (("models:/vitlens-smell@champion",), "there is no vitlens-smell"),
         (("/nowhere/lens.safetensors",), "no such file or folder"),
         ((SOURCE, "--index", "/nowhere"), "no index at /nowhere"),
+        ((SOURCE, "--ask", "/nowhere"), "is neither a folder nor a model that the hub gave"),
+        ((SOURCE, "--detect", "."), "has no config.json"),
+        ((SOURCE, "--imagine", "."), "it is no pipeline of diffusers"),
+        ((SOURCE, "--adapter", "x.safetensors"), "--adapter belongs to a decoder"),
     ],
 )
 def test_a_mistake_is_told_before_ray_starts(
@@ -73,6 +81,17 @@ def test_a_mistake_is_told_before_ray_starts(
     code, output = serve(*arguments)
     assert code == MISTAKE
     assert reason in output
+
+
+def test_models_that_do_not_fit_are_told_before_ray_starts(home: Path, tmp_path: Path) -> None:
+    mine = tiny_hf.write("llava", tmp_path / "mine")
+    other = tiny_hf.write("llava", tmp_path / "other", seed=1)
+    lens = write_lens(tmp_path / "lens", f"hf:{mine}")
+    code, output = serve(str(lens), "--index", "none", "--ask", str(other))
+    assert (code, "another vision tower than that of" in output) == (FAILED, True)
+    given = Arguments(sources=(str(lens),), port=8000, index="none", ask=f"hf:{mine}")
+    config, _ = settings(Home(home), given)
+    assert config.companions.ask == str(mine)
 
 
 def test_an_artifact_of_another_step_is_no_index(

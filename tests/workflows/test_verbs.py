@@ -11,23 +11,13 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from tests import tiny_diffusers, tiny_hf
-from tests.tiny_models import tiny_tower, tower_settings
-from vitlens_core.checkpoint import encode_lens
-from vitlens_core.foundation import load_foundation
+from tests.tiny_models import write_lens
 from workflows.cli import main
 from workflows.exit_codes import FAILED, MISTAKE
 
 
 def vitlens(*arguments: object) -> Result:
     return CliRunner().invoke(main, list(map(str, arguments)))
-
-
-def _lens(folder: Path, spec: str) -> Path:
-    foundation = load_foundation(spec)
-    state = tiny_tower(foundation).trained_state()
-    path = folder / "lens.safetensors"
-    path.write_bytes(encode_lens(state, tower_settings(), spec, foundation.digest()))
-    return path
 
 
 @pytest.fixture
@@ -51,19 +41,19 @@ def picture(tmp_path: Path) -> Path:
 
 def test_ask_with_and_without_a_question_model(tmp_path, clouds, tiny_open_clip):
     folder = tiny_hf.write("llava", tmp_path / "llava")
-    lens = _lens(tmp_path, f"hf:{folder}")
+    lens = write_lens(tmp_path, f"hf:{folder}")
     named = [f"point_cloud={cloud}" for cloud in clouds]
     said = vitlens("ask", lens, *named, "what is it?", "--by", folder, "--max-tokens", 3)
     assert said.exit_code == 0, said.output
     assert said.output.count("llava") == 2
-    said = vitlens("ask", _lens(tmp_path, tiny_open_clip), named[0], "what is it?",
+    said = vitlens("ask", write_lens(tmp_path, tiny_open_clip), named[0], "what is it?",
                    "--answer", "a chair", "--answer", "a lamp")  # fmt: skip
     assert said.exit_code == 0, said.output
     assert "zero-shot, no question model; probability 0." in said.output
 
 
 def test_ask_says_what_is_missing(tmp_path, clouds, tiny_open_clip):
-    lens = _lens(tmp_path, tiny_open_clip)
+    lens = write_lens(tmp_path, tiny_open_clip)
     said = vitlens("ask", lens, f"point_cloud={clouds[0]}", "what is it?")
     assert said.exit_code == MISTAKE
     assert "no question model is given" in said.output
@@ -77,7 +67,7 @@ def test_ask_says_what_is_missing(tmp_path, clouds, tiny_open_clip):
 
 def test_detect_by_a_cloud_and_by_words(tmp_path, clouds, picture):
     folder = tiny_hf.write("owlvit", tmp_path / "owl")
-    lens = _lens(tmp_path, f"hf:{folder}")
+    lens = write_lens(tmp_path, f"hf:{folder}")
     out = tmp_path / "boxes.png"
     queries = ["--query", f"point_cloud={clouds[0]}", "--query", "a lamp"]
     for by in ([], ["--by", folder, "--least", 0]):
@@ -94,7 +84,7 @@ def test_detect_by_a_cloud_and_by_words(tmp_path, clouds, picture):
 def test_imagine_draws_and_retrieves(tmp_path, clouds, monkeypatch):
     monkeypatch.chdir(tmp_path)
     decoder = tiny_diffusers.write_unclip(tmp_path / "unclip")
-    lens = _lens(tmp_path, f"hf:{decoder / 'image_encoder'}")
+    lens = write_lens(tmp_path, f"hf:{decoder / 'image_encoder'}")
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for number, pixels in enumerate(tiny_hf.pictures(3)):

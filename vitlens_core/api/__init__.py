@@ -5,6 +5,8 @@ embeddings = model.encode({"point_cloud": ["chair.glb"], "text": ["a chair", "a 
 model.calibrated(model.similarity(embeddings["point_cloud"], embeddings["text"]))
 
 model.py       Model: load, encode, similarity, fuse, calibrated
+asking.py      answers, and how signals become the parts of a question
+verbs.py       ask, detect, imagine
 loading.py     opens sources as encoders
 encoders.py    one modality's way from raw input to unit-norm embeddings
 lenses.py      models from our own lens checkpoints

@@ -240,6 +240,11 @@ class Model(Pretrained, Verbs):
             )
         return source
 
+    @property
+    def token_modalities(self) -> list[str]:
+        """The modalities that a vision trunk of ours sees: those with a `token_source`."""
+        return [name for name, encoder in self._encoders.items() if encoder.tokens is not None]
+
     def stored(self, name: str, given: object, *, trusted: bool = True) -> list[Stored]:
         """Read inputs of a modality as `encode` does, and store them so that they can be batched.
 

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitlens_core import modalities
-from vitlens_core.captions import class_prompts
-from vitlens_core.errors import ConfigError, InputError
-from vitlens_core.plugins.ask import open_question_model
+from vitlens_core.api.asking import (
+    Answer,
+    by_modality,
+    embedded_part,
+    opened_question_model,
+    question_parts,
+    zero_shot,
+)
+from vitlens_core.errors import InputError
 from vitlens_core.plugins.ask.base import TowerModel
 from vitlens_core.plugins.ask.connected import ConnectedModel
 from vitlens_core.plugins.detect import open_detector, windows
@@ -33,22 +38,7 @@ if TYPE_CHECKING:
     from vitlens_core.api.model import Model
     from vitlens_core.plugins.ask.base import Fusion, QuestionModel
 
-WITHOUT_MODEL = "zero-shot"
 _GREY = 127  # of a plain picture
-
-
-class Answer(NamedTuple):
-    """An answer, and what gave it.
-
-    Attributes:
-        text: the answer.
-        by: the question model, or `zero-shot`: then `text` is the nearest of given answers.
-        probability: calibrated, of a zero-shot answer; a question model states none.
-    """
-
-    text: str
-    by: str
-    probability: float | None = None
 
 
 class Verbs:
@@ -110,12 +100,12 @@ class Verbs:
                 connector on another foundation.
             InputError: an input cannot be read.
         """
-        given = _by_modality(self, signal)
+        given = by_modality(self, signal)
         if by is None:
-            return _zero_shot(self, given, answers, trusted=trusted)
-        opened = _opened(by)
-        parts, count = _parts(self, opened, given, fusion, trusted=trusted)
-        questions = [question] * count if isinstance(question, str) else list(question)
+            return zero_shot(self, given, answers, trusted=trusted)
+        opened = opened_question_model(by)
+        parts = self._parts(opened, given, fusion, trusted=trusted)
+        questions = [question] * len(parts[0]) if isinstance(question, str) else list(question)
         texts = opened.answer(parts, questions, fusion, **options)
         return [Answer(text, opened.source) for text in texts]
 
@@ -130,9 +120,26 @@ class Verbs:
         **options: Any,
     ) -> Iterator[str]:
         """Answer a question about one signal, piece by piece; arguments and errors as `ask`."""
-        opened = _opened(by)
-        parts, _ = _parts(self, opened, _by_modality(self, signal), fusion, trusted=trusted)
+        opened = opened_question_model(by)
+        parts = self._parts(opened, by_modality(self, signal), fusion, trusted=trusted)
         return opened.stream(parts, question, fusion, **options)
+
+    def _parts(
+        self: Model,
+        by: QuestionModel,
+        given: Mapping[str, object],
+        fusion: Fusion | None,
+        *,
+        trusted: bool,
+    ) -> list[Tensor]:
+        by.fusion(fusion)  # refused before any file is read
+        if isinstance(by, ConnectedModel):
+            return embedded_part(self, by, given, trusted=trusted)
+        assert isinstance(by, TowerModel), "there are two kinds of question model"
+        for name in given:
+            by.check(self.token_source(name).trunk, f"the model's {name}")
+        stored = {name: self.stored(name, one, trusted=trusted) for name, one in given.items()}
+        return question_parts(self, by, stored, fusion)
 
     def detect(
         self: Model,
@@ -246,6 +253,25 @@ class Verbs:
             InputError: an input cannot be read, or the weighted embeddings cancel out.
         """
         embedded = self.encode(inputs, trusted=trusted)
+        return self.draw(
+            embedded, by=by, statistics=statistics, weights=weights, strength=strength, **options
+        )
+
+    def draw(
+        self: Model,
+        embedded: Mapping[str, Tensor],
+        *,
+        by: Decoder,
+        statistics: ImageStatistics,
+        weights: Mapping[str, float] | None = None,
+        strength: float = 1.0,
+        **options: Any,
+    ) -> list[Image.Image]:
+        """Draw embeddings of modalities, [B, E] each: the second half of `imagine`.
+
+        Raises:
+            InputError: the weighted embeddings cancel out.
+        """
         # Each is moved from its own cone to that of images first: a sum has no modality.
         moved = {
             name: F.normalize(statistics.corrected(vectors, name, strength), dim=-1)
@@ -275,93 +301,3 @@ class Verbs:
             [(among[index], value) for index, value in zip(row, values, strict=True)]
             for row, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
-
-
-def _by_modality(model: Model, signal: object) -> dict[str, object]:
-    given = signal if isinstance(signal, Mapping) else {model.modalities[0]: signal}
-    if not given:
-        raise InputError("expected a signal to ask about, found none")
-    return {str(name): one for name, one in given.items()}
-
-
-@torch.inference_mode()
-def _parts(
-    model: Model,
-    by: QuestionModel,
-    given: Mapping[str, object],
-    fusion: Fusion | None,
-    *,
-    trusted: bool,
-) -> tuple[list[Tensor], int]:
-    """Return what `by` reads of every part of the questions, and B."""
-    where = by.fusion(fusion)
-    if isinstance(by, ConnectedModel):
-        return _embedded_part(model, by, given, trusted=trusted)
-    assert isinstance(by, TowerModel), "there are two kinds of question model"
-    return _token_parts(model, by, given, where, trusted=trusted)
-
-
-def _embedded_part(
-    model: Model, by: ConnectedModel, given: Mapping[str, object], *, trusted: bool
-) -> tuple[list[Tensor], int]:
-    """Return the embeddings [B, E] of the questions' signals, summed over modalities, and B."""
-    base = model.foundation
-    # Before anything is read: embeddings of another space would be answered about all the same.
-    by.check_foundation(
-        base.digest() if base else None, base.spec if base else "a published checkpoint"
-    )
-    fused = model.fuse(model.encode(given, trusted=trusted))
-    return [fused], len(fused)
-
-
-def _token_parts(
-    model: Model,
-    by: TowerModel,
-    given: Mapping[str, object],
-    where: Fusion,
-    *,
-    trusted: bool,
-) -> tuple[list[Tensor], int]:
-    """Return the tokens [B, K, N, W] of every part of the questions, and B."""
-    sources = {name: model.token_source(name) for name in given}
-    for name, source in sources.items():
-        by.check(source.trunk, f"the model's {name}")
-    stored = {name: model.stored(name, one, trusted=trusted) for name, one in given.items()}
-    counts = {name: len(items) for name, items in stored.items()}
-    if len(set(counts.values())) > 1:
-        raise InputError(f"expected as many inputs of every modality, found {counts}")
-    if where == "vit":
-        fed = [sources[name].inputs(items) for name, items in stored.items()]
-        # A lens may have trained parts of its trunk; images take the trunk of any lens.
-        names = sorted(sources, key=lambda name: name == "image")
-        states = sources[names[0]].trunk.states(fed, by.taps)
-        parts = [torch.stack(states, dim=1)]
-    else:
-        parts = [sources[name].states(items, by.taps) for name, items in stored.items()]
-    return parts, next(iter(counts.values()))
-
-
-def _zero_shot(
-    model: Model, given: Mapping[str, object], answers: Sequence[str], *, trusted: bool
-) -> list[Answer]:
-    if not answers:
-        raise ConfigError(
-            "no question model is given: name one (by=…), or the answers to choose among "
-            "(answers=[…]), of which zero-shot classification then takes the nearest"
-        )
-    embedded = model.encode(given, trusted=trusted)
-    first = next(iter(given))
-    templates = modalities.load(first).templates
-    prompts = [model.encode({"text": class_prompts(a, templates)})["text"] for a in answers]
-    classes = F.normalize(torch.stack([of_class.mean(dim=0) for of_class in prompts]), dim=-1)
-    similarities = model.similarity(model.fuse(embedded), classes)
-    best = model.calibrated(similarities, first).probabilities.max(dim=-1)
-    return [
-        Answer(answers[int(index)], WITHOUT_MODEL, float(value))
-        for value, index in zip(best.values, best.indices, strict=True)
-    ]
-
-
-def _opened(by: QuestionModel | str | Path) -> QuestionModel:
-    # transformers is imported by this only; most models answer no questions.
-    return open_question_model(by) if isinstance(by, str | Path) else by

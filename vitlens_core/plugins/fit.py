@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vitlens_core.errors import CheckpointError
+from vitlens_core.foundation import load_foundation
 from vitlens_core.models.trunk import Trunk
 
 
@@ -34,6 +35,17 @@ def check_trunk(lens: Trunk, own: Trunk, what: str, whose: str) -> None:
     for name in compared:
         if not _same(mine[name], theirs[name]):
             raise _other(what, whose, f"{name} differs")
+
+
+def check_source(lens: Trunk, source: str, what: str) -> None:
+    """Compare a lens's trunk with the vision tower of a model of which nothing else is loaded.
+
+    Raises:
+        ConfigError: the model cannot be had.
+        CheckpointError: as `check_trunk`.
+    """
+    source = source.removeprefix("hf:")
+    check_trunk(lens, load_foundation(f"hf:{source}#vision").trunk, what, source)
 
 
 def _tensors(trunk: Trunk, first: int) -> dict[str, Tensor]:

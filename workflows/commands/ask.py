@@ -9,7 +9,7 @@ from typing import cast
 import click
 from rich.console import Console
 
-from vitlens_core.api.verbs import WITHOUT_MODEL, Answer
+from vitlens_core.api.asking import WITHOUT_MODEL, Answer
 from vitlens_core.errors import ConfigError
 from vitlens_core.plugins.ask import open_question_model
 from vitlens_core.plugins.ask.base import Fusion

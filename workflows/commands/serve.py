@@ -8,15 +8,19 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 from pydantic import SecretStr
 from rich.console import Console
 
+from pipelines.service import companions
 from pipelines.service.config import (
     TOKEN,
     TOKEN_FILE,
+    WINDOWS,
+    CompanionSettings,
     ServiceConfig,
     token_file,
     token_from,
@@ -24,8 +28,10 @@ from pipelines.service.config import (
 )
 from pipelines.service.versions import AUTO, NONE, find_index, resolve
 from pipelines.store.home import Home
+from vitlens_core.api import load
 from vitlens_core.api.sources import locate
 from vitlens_core.errors import ConfigError, VitlensError
+from vitlens_core.plugins.imagine.statistics import FILE
 from vitlens_core.sandbox import protections
 from workflows.ports import HOST, require_free
 from workflows.text import shown
@@ -41,6 +47,12 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option("--index", default="auto", show_default=True, metavar="auto|FOLDER|none")
 @click.option("--replicas", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--allow-host", multiple=True, metavar="NAME", help="A name that clients use.")
+@click.option("--ask", metavar="MODEL", help="Question model: a folder, or a name on the hub.")
+@click.option("--detect", metavar="MODEL", help=f"OWL-ViT or OWLv2: the same, or {WINDOWS}.")
+@click.option("--imagine", metavar="MODEL", help="A pipeline of diffusers: the same.")
+@click.option("--encoder", metavar="MODEL", help="Image encoder the pipeline was trained with.")
+@click.option("--adapter", metavar="FILE", help="Safetensors of an IP-Adapter.")
+@click.option("--statistics", metavar="FILE", help=f"Of `imagine`; default: {FILE}.")
 @click.option("--no-token", is_flag=True, help="Answer whoever reaches the port.")
 def command(**arguments: Any) -> None:
     """Serve models (models:/NAME@ALIAS, lens files) and the explorer until Ctrl-C."""
@@ -58,13 +70,20 @@ class Arguments:
     replicas: int = 1
     allow_host: tuple[str, ...] = ()
     no_token: bool = False
+    ask: str | None = None
+    detect: str | None = None
+    imagine: str | None = None
+    encoder: str | None = None
+    adapter: str | None = None
+    statistics: str | None = None
 
 
 def serve(console: Console, home: Home, arguments: Arguments) -> None:
     """Serve `sources` until Ctrl-C or SIGTERM.
 
     Raises:
-        ConfigError: a source, an index, a token or a port that cannot be used.
+        ConfigError: a source, an index, a token, a port or a model beside it that cannot be used.
+        CheckpointError: a model beside it does not fit.
         VitlensError: the service does not start, or ended by itself.
     """
     is_new = not token_file(home.root).exists()
@@ -106,11 +125,13 @@ def settings(home: Home, arguments: Arguments) -> tuple[ServiceConfig, str]:
 
     Raises:
         ConfigError: see `serve`.
+        CheckpointError: a model named beside the sources does not fit them.
     """
     config = ServiceConfig(
         sources=arguments.sources,
         index=arguments.index,
         store=str(home.store.root),
+        companions=_companions(arguments),
         token=_token(home, arguments),
         hosts=("localhost", arguments.host, *arguments.allow_host),
         threads=max(1, (os.cpu_count() or 1) // arguments.replicas),
@@ -118,10 +139,28 @@ def settings(home: Home, arguments: Arguments) -> tuple[ServiceConfig, str]:
     versions = resolve(config.sources)
     for source in config.sources:
         locate(source)
+    companions.check_kinds(config.companions)
     search_index = find_index(config, versions)
     if arguments.index not in (AUTO, NONE) and isinstance(search_index, str):
         raise ConfigError(f"--index: {search_index}")
+    if config.companions.are_named:  # the lens is opened for it, and let go
+        companions.check(config.companions, load(*config.sources))
     return config, search_index if isinstance(search_index, str) else ""
+
+
+def _companions(arguments: Arguments) -> CompanionSettings:
+    """Return the models named beside the sources, with paths that hold in another folder."""
+    given = {name: getattr(arguments, name) or "" for name in CompanionSettings.model_fields}
+    if given["imagine"] and not given["statistics"]:
+        given["statistics"] = FILE
+    return CompanionSettings(**{name: _lasting(value) for name, value in given.items()})
+
+
+def _lasting(source: str) -> str:
+    """Return a model's hub name or keyword as it is, and a path of this machine in full."""
+    source = source.removeprefix("hf:")
+    is_path = source not in ("", WINDOWS) and Path(source).exists()
+    return str(Path(source).resolve()) if is_path else source
 
 
 def _token(home: Home, arguments: Arguments) -> SecretStr | None:

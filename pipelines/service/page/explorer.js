@@ -103,6 +103,7 @@ function forget() {
   $("preview").hidden = $("about").hidden = true;
   $("drop-hint").textContent = "";
   hideObject();
+  hideVerbs();
 }
 
 function fill(select, values, words) {
@@ -141,6 +142,7 @@ async function ask() {
   pending = mine;
   try {
     if (!served) await learn();
+    showVerbs();
     if (!asked()) throw new Error("Choose a file or type some words first.");
     const megabytes = file ? file.size / 2 ** 20 : 0;
     if (megabytes > served.limits.body_mb) {
@@ -176,8 +178,12 @@ async function findNearest(signal) {
   $("cards").replaceChildren(...result.items.filter((item) => item.entry !== own).slice(0, NEIGHBOURS).map(card));
 }
 
+function statedClasses() {
+  return [...new Set($("classes").value.split("\n").map((name) => name.trim()).filter(Boolean))];
+}
+
 async function classify(signal) {
-  const classes = [...new Set($("classes").value.split("\n").map((name) => name.trim()).filter(Boolean))];
+  const classes = statedClasses();
   $("classified").hidden = !classes.length;
   if (!classes.length) return;
   const { results: [result] } = await (await call("zero_shot", question({ classes }, signal))).json();

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from starlette.testclient import TestClient
 
 import vitlens_core
@@ -24,7 +20,7 @@ from pipelines.service.config import Limits, ServiceConfig
 from pipelines.service.engine import Engine
 from pipelines.store.artifacts import Artifact
 from tests.pipelines.finished_run import CONFIG
-from tests.pipelines.service.browser import Browser, browser
+from tests.pipelines.service.browser import Browser, browser, serving
 
 SOURCE = "models:/vitlens-point_cloud@champion"
 LIMITS = Limits(body_mb=2, inputs=8, classes=20, text_characters=300, neighbours=10, decode_s=15)
@@ -104,29 +100,10 @@ def glbs() -> list[Path]:
     return sorted(EMBEDDED.rglob("*.glb"), key=lambda path: path.stat().st_size)[:6]
 
 
-class _Quiet(uvicorn.Server):
-    """In a thread, which may set no signal handlers; the engine outlives it."""
-
-    def install_signal_handlers(self) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def url(engine: Engine) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = uvicorn.Config(
-        create_app(engine), "127.0.0.1", port, lifespan="off", log_level="error"
-    )
-    server = _Quiet(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}/"
-    server.should_exit = True
-    thread.join()
+    with serving(create_app(engine)) as url:
+        yield url
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from vitlens_core.plugins.opening import opened
 if TYPE_CHECKING:
     from vitlens_core.plugins.ask.base import QuestionModel
 
-__all__ = ["ADAPTERS", "open_question_model"]
+__all__ = ["ADAPTERS", "kind_of", "open_question_model"]
 
 # By type of model: the class of transformers that holds it, and our module and class.
 ADAPTERS = {
@@ -37,6 +37,24 @@ ADAPTERS = {
     "llava": ("LlavaForConditionalGeneration", "llava", "Llava"),
     "qwen2_vl": ("Qwen2VLForConditionalGeneration", "qwen", "Qwen2Vl"),
 }
+
+
+def kind_of(source: str | Path) -> str:
+    """Tell the type of a question model by its config; nothing of it is loaded.
+
+    Raises:
+        ConfigError: transformers is not installed, or the model is unknown or knows no images.
+    """
+    require("transformers", "ask", "a question model")
+    source = str(source).removeprefix("hf:")
+    kind = ModelFiles(source).config()["model_type"]
+    if kind not in ADAPTERS:
+        raise ConfigError(
+            f"{source} cannot be asked about a signal: {unknown('question model', kind, ADAPTERS)}."
+            " A model of text alone has no image encoder that a lens could replace: it needs a "
+            "connector (`vitlens connector` trains one, --connector names it)"
+        )
+    return kind
 
 
 def open_question_model(
@@ -53,20 +71,14 @@ def open_question_model(
         dtype: `auto` for the type it was published in, or `float32`, `bfloat16`, `float16`.
 
     Raises:
-        ConfigError: transformers is not installed, or the model is unknown or knows no images.
+        ConfigError: as `kind_of`.
         CheckpointError: its weights do not fit its config, or the connector is of another model.
     """
     if connector is not None:
         return _connected(source, device, dtype, Path(connector))
+    kind = kind_of(source)
     transformers = require("transformers", "ask", "a question model")
     source = str(source).removeprefix("hf:")
-    kind = ModelFiles(source).config()["model_type"]
-    if kind not in ADAPTERS:
-        raise ConfigError(
-            f"{source} cannot be asked about a signal: {unknown('question model', kind, ADAPTERS)}."
-            " A model of text alone has no image encoder that a lens could replace: it needs a "
-            "connector (`vitlens connector` trains one, --connector names it)"
-        )
     class_name, module, adapter = ADAPTERS[kind]
     opener = getattr(transformers, class_name)
     model = opened(opener, source, dtype).to(device)

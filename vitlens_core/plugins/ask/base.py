@@ -83,7 +83,7 @@ class QuestionModel(ABC):
             options: of transformers' `generate`; greedy, up to 40 tokens, by default.
 
         Raises:
-            InputError: the numbers of signals and questions differ.
+            InputError: the numbers of signals and questions differ, or a question holds a mark.
             ConfigError: the model cannot take several parts at `fusion`.
         """
         inputs = self._checked(parts, questions, fusion)
@@ -125,10 +125,20 @@ class QuestionModel(ABC):
                 f"expected one question for each signal, found {len(questions)} questions and "
                 f"{' and '.join(map(str, sorted(counts)))} signals"
             )
+        self._check_words(questions)
         where = self.fusion(fusion)
         typed = [part.to(self.model.device, self.model.dtype) for part in parts]
         inputs = self.inputs(typed, questions, self.fusions[0] if where == "vit" else where)
         return {name: value.to(self.model.device) for name, value in inputs.items()}
+
+    def _check_words(self, questions: Sequence[str]) -> None:
+        """Refuse marks of the tokenizer: one of an image stands for tokens that are not there."""
+        marks = {str(t) for t in self.words.added_tokens_decoder.values() if t.special}
+        if found := sorted(m for m in marks if m and any(m in question for question in questions)):
+            raise InputError(
+                f"expected a question in words, found {found[0]}, a mark of the question model's "
+                "tokenizer: leave it out"
+            )
 
     def _options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         # Beams and sampling of a published generation_config are not the default here.

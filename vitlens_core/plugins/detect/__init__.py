@@ -19,20 +19,19 @@ from vitlens_core.foundation.hf_files import ModelFiles
 from vitlens_core.plugins.detect.owl import OwlDetector
 from vitlens_core.plugins.opening import opened
 
-__all__ = ["DETECTORS", "open_detector"]
+__all__ = ["DETECTORS", "kind_of", "open_detector"]
 
 # By type of model: the class of transformers that holds it.
 DETECTORS = {"owlvit": "OwlViTForObjectDetection", "owlv2": "Owlv2ForObjectDetection"}
 
 
-def open_detector(source: str | Path, device: str = "cpu") -> OwlDetector:
-    """Open a detector from a folder or a name on the hub; safetensors only, strictly.
+def kind_of(source: str | Path) -> str:
+    """Tell the type of a detector by its config; nothing of it is loaded.
 
     Raises:
         ConfigError: transformers is not installed, or it is no detector that takes embeddings.
-        CheckpointError: its weights do not fit its config.
     """
-    transformers = require("transformers", "detect", "a detector")
+    require("transformers", "detect", "a detector")
     source = str(source).removeprefix("hf:")
     kind = ModelFiles(source).config()["model_type"]
     if kind not in DETECTORS:
@@ -40,6 +39,19 @@ def open_detector(source: str | Path, device: str = "cpu") -> OwlDetector:
             f"{source}: {unknown('detector', kind, DETECTORS)}. Detectors that fuse the words of "
             "a query early (GroundingDINO) take no embedding in their place"
         )
+    return kind
+
+
+def open_detector(source: str | Path, device: str = "cpu") -> OwlDetector:
+    """Open a detector from a folder or a name on the hub; safetensors only, strictly.
+
+    Raises:
+        ConfigError: as `kind_of`.
+        CheckpointError: its weights do not fit its config.
+    """
+    kind = kind_of(source)
+    transformers = require("transformers", "detect", "a detector")
+    source = str(source).removeprefix("hf:")
     model = opened(getattr(transformers, DETECTORS[kind]), source, "float32").to(device)
     processor = transformers.AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
     return OwlDetector(source, kind, model, processor)

@@ -23,6 +23,8 @@ from vitlens_core.plugins.fit import check_trunk
 
 # OWL's own default; what lies below is noise.
 LEAST_SCORE = 0.1
+# transformers takes 1 or 3 rows of pixels for channels.
+SMALLEST_PX = 4
 
 
 class OwlDetector:
@@ -71,7 +73,17 @@ class OwlDetector:
     def detect(
         self, picture: np.ndarray, queries: Tensor, least: float = LEAST_SCORE
     ) -> Detections:
-        """Find queries [Q, D] in a picture, uint8 RGB [H, W, 3]; scores are within 0..1."""
+        """Find queries [Q, D] in a picture, uint8 RGB [H, W, 3]; scores are within 0..1.
+
+        Raises:
+            InputError: the queries have another width, or the picture has too few pixels.
+        """
+        height, width = picture.shape[:2]
+        if min(height, width) < SMALLEST_PX:
+            raise InputError(
+                f"expected a picture of {SMALLEST_PX} pixels or more each way, found {width} × "
+                f"{height}"
+            )
         device = next(self.model.parameters()).device
         pixels = self.processor(images=picture, return_tensors="pt")["pixel_values"].to(device)
         logits, boxes = self.logits(pixels, queries)
