@@ -1,6 +1,6 @@
 """manifest: your own data, listed in a table with one row per recording.
 
-Reads     a CSV (UTF-8; commas, semicolons or tabs) or Parquet file in the folder of the data.
+Reads     a CSV (UTF-8, commas) or Parquet file in the folder of the data.
 Promises  all mistakes of the table are reported at once, with their rows, before any other file
           is read.
 """
@@ -27,7 +27,9 @@ from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.base import Modality
 
 SEVERAL = "|"
-_DELIMITERS = (",", ";", "\t")  # spreadsheets write semicolons where the comma is decimal
+# Spreadsheets write semicolons where the comma is decimal. A text that holds one tells no more
+# which of the two divides it, so they are refused by name.
+_OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs"}
 READING = "reader_options."
 TEACHER = "teacher."
 COLUMNS = (
@@ -137,7 +139,7 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
 
 
 def _csv(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
-    """Read a CSV file; `ConfigError` names a row that is not UTF-8, as of Latin-1 or UTF-16."""
+    """Read a CSV file; `ConfigError` names another delimiter, and a row that is not UTF-8."""
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig")
@@ -147,7 +149,8 @@ def _csv(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
             f"{path}, row {row}: {_other_encoding(data)}, expected UTF-8; save the table as "
             "`CSV UTF-8`, or convert it with iconv"
         ) from error
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
+    _require_commas(text, path)
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     header = next(lines, [])
     numbered = enumerate(lines, start=2)
     return header, [(number, _row(header, cells)) for number, cells in numbered if cells]
@@ -159,13 +162,14 @@ def _other_encoding(data: bytes) -> str:
     return "found bytes of another encoding, as Latin-1 and Windows-1252 have them"
 
 
-def _delimiter(text: str) -> str:
-    """Return the delimiter with which the header has its one needed column."""
+def _require_commas(text: str, path: Path) -> None:
     first = text.partition("\n")[0]
-    for delimiter in _DELIMITERS:
-        if "signal" in next(csv.reader([first], delimiter=delimiter), []):
-            return delimiter
-    return _DELIMITERS[0]
+    for delimiter, name in _OTHER_DELIMITERS.items():
+        if "signal" in next(csv.reader([first], delimiter=delimiter), []) and delimiter in first:
+            raise ConfigError(
+                f"{path}: found columns divided by {name}, expected commas; save the table as CSV "
+                "with commas, or as Parquet"
+            )
 
 
 def _parquet(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
