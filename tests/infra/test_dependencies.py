@@ -36,6 +36,7 @@ ASSUMED = {
     "pipelines/benchmarks": ("datasets",),
     "pipelines/source/datasets": ("datasets",),
     "pipelines/service": ("serve",),
+    "pipelines/service/companions.py": ("imagine",),
     "workflows": ("workflows",),
     "docs": ("docs",),
     "infra": ("dev",),
