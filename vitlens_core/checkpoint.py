@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -53,11 +54,8 @@ def encode_lens(
 
 def read_settings(path: Path) -> tuple[TowerSettings, str, str]:
     """Read a checkpoint's tower settings, foundation spec and foundation digest; no weights."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+    with open_safetensors(path) as file:
+        metadata = file.metadata() or {}
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a lens checkpoint ({FORMAT}) of vitlens")
     try:
@@ -98,6 +96,23 @@ def _check_trunk(path: Path, name: str, tower: Tower) -> None:
             f"{path} was trained on {name} with frozen weights of digest {stated[:12]}…; those "
             f"found now have {found[:12]}…. Put the file of that training in its place"
         )
+
+
+@contextmanager
+def open_safetensors(path: Path) -> Generator[safe_open]:
+    """Open a safetensors file. Raises CheckpointError if it is missing, damaged or none."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Read the metadata and all tensors of a safetensors file; errors as `open_safetensors`."""
+    with open_safetensors(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return file.metadata() or {}, tensors
 
 
 def canonical(data: bytes) -> bytes:

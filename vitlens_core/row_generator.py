@@ -21,7 +21,7 @@ from vitlens_core.errors import InputError
 from vitlens_core.late import torch
 
 # As signed 64-bit integers, since torch multiplies no unsigned ones; products wrap around.
-_GAMMA, _FIRST, _SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685
+GAMMA, _FIRST, _SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685
 _BITS = 24  # of a uniform float32 in [0, 1)
 _SUMMED, _LARGEST = 15, 0x7FFF  # bits of each of the four numbers whose sum is bell-shaped
 # The inverse of that sum's deviation: a GPU divides by a number as it multiplies by its inverse.
@@ -43,7 +43,7 @@ class RowGenerator:
         """Make the generator of some rows of a step, which `label` names."""
         start = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big", signed=True)
         keys = torch.tensor(list(rows), dtype=torch.int64, device=device)
-        return cls(_mixed(keys * _GAMMA + start))
+        return cls(mixed(keys * GAMMA + start))
 
     def bits(self, *shape: int) -> torch.Tensor:
         """Draw 63 random bits each: non-negative int64 [B, …]."""
@@ -52,7 +52,7 @@ class RowGenerator:
         count = math.prod(shape[1:])
         first, self._drawn = self._drawn + 1, self._drawn + count
         counters = torch.arange(first, first + count, device=self._keys.device)
-        return _shifted(_mixed(self._keys[:, None] + counters * _GAMMA), 1).view(shape)
+        return _shifted(mixed(self._keys[:, None] + counters * GAMMA), 1).view(shape)
 
     def rand(self, *shape: int) -> torch.Tensor:
         """Draw float32 [B, …] from [0, 1)."""
@@ -81,7 +81,8 @@ class RowGenerator:
         return self.bits(rows, of).topk(count).indices.sort().values
 
 
-def _mixed(state: torch.Tensor) -> torch.Tensor:
+def mixed(state: torch.Tensor) -> torch.Tensor:
+    """Return int64 that are mixed by SplitMix64's finaliser."""
     state = (state ^ _shifted(state, 30)) * _FIRST
     state = (state ^ _shifted(state, 27)) * _SECOND
     return state ^ _shifted(state, 31)

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from vitlens_core.errors import ConfigError
+from vitlens_core.row_generator import GAMMA, mixed
 
 # The modules at the ends of a block's two branches: open_clip's names, then timm's.
 _BRANCHES = (("ls_1", "ls_2"), ("drop_path1", "drop_path2"))
 _MARK = "drops_branches"
 _TOKENS, _PATHS, _CLIPS = 1, 2, 3  # streams of the generator
-_GOLDEN = -0x61C8864680B583EB  # 2⁶⁴ divided by the golden ratio, as a signed number
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,5 @@ def _mixed(seeds: Tensor, counts: Tensor) -> Tensor:
     """Mix seeds and counts into int64 by two rounds of SplitMix64's finaliser."""
     state = seeds
     for step in (counts, counts + 1):
-        # Multiplications of int64 wrap around, the same on a CPU as on a GPU.
-        state = state + step * _GOLDEN
-        state = (state ^ _shifted(state, 30)) * -0x40A7B892E31B1A47
-        state = (state ^ _shifted(state, 27)) * -0x6B2FB644ECCEEE15
-        state = state ^ _shifted(state, 31)
+        state = mixed(state + step * GAMMA)
     return state
-
-
-def _shifted(state: Tensor, bits: int) -> Tensor:
-    """Shift int64 to the right as if it were unsigned."""
-    return (state >> bits) & ((1 << (64 - bits)) - 1)

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from vitlens_core.checkpoint import canonical
+from vitlens_core.checkpoint import canonical, read_tensors
 from vitlens_core.errors import CheckpointError
 
 FORMAT = "vitlens-connector-1"
@@ -78,12 +77,7 @@ def load_connector(path: Path) -> tuple[Connector, ConnectorInfo]:
     Raises:
         CheckpointError: the file is none, or its tensors do not fit what it states.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            stated = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+    stated, tensors = read_tensors(path)
     if stated.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no connector ({FORMAT}); `vitlens connector` makes one")
     try:

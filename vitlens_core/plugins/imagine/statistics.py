@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vitlens_core.checkpoint import read_tensors
 from vitlens_core.errors import CheckpointError, InputError
 from vitlens_core.models.trunk import Trunk
 from vitlens_core.models.weights import digest_of_tensors
@@ -86,12 +86,7 @@ class ImageStatistics:
     @classmethod
     def load(cls, path: Path, trunk: Trunk) -> ImageStatistics:
         """Read them. Raises CheckpointError if they are of another foundation than `trunk`'s."""
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                stated = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+        stated, tensors = read_tensors(path)
         if stated.get("format") != _FORMAT:
             raise CheckpointError(f"{path} holds no image statistics ({_FORMAT})")
         found = digest_of_tensors(trunk.state_dict())
