@@ -7,6 +7,7 @@ accepts only the names in its table, so a new point is one more line there.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -186,10 +187,27 @@ def _negatives(value: str, config: RunConfig) -> Overrides:
 
 
 def _loss(value: str, config: RunConfig) -> Overrides:
-    """Choose a loss: with its defaults, or with the profile's settings if it is the profile's."""
-    if value not in LOSSES.names():
-        raise ConfigError(unknown("loss", value, LOSSES.names()))
-    return () if value == config.lens.train.loss.kind else (f"lens.train.loss={value}",)
+    """Read `decoupled`, or `decoupled+all` against all views and captions of a sample.
+
+    A loss has its defaults, or the profile's settings if it is the profile's.
+    """
+    own, (kind, plus, positives) = config.lens.train.loss, value.partition("+")
+    if kind not in LOSSES.names():
+        raise ConfigError(unknown("loss", kind, LOSSES.names()))
+    if plus and positives != "all":
+        raise ValueError(value)
+    positives = positives or "drawn"
+    if kind == own.kind:
+        settings = own.model_copy(update={"positives": positives}).model_dump()
+    else:
+        settings = LOSSES.load(kind).model_validate({"positives": positives}).model_dump()
+    # Overrides merge: without the first, settings of the profile's own loss would remain.
+    return ("lens.train.loss=null", f"lens.train.loss={json.dumps(settings)}")
+
+
+def _losses(config: RunConfig) -> list[str]:
+    """Propose every loss against drawn targets, and the one for several against all."""
+    return [*LOSSES.names(), "decoupled+all"]
 
 
 def _hard_negatives(value: str, config: RunConfig) -> Overrides:
@@ -344,7 +362,12 @@ AXES = {
         label="× {}".format,
     ),
     "batch": Axis("the batch, at the same number of steps", "samples per step", _batches, _batch),
-    "loss": Axis("the loss", ", ".join(LOSSES.names()), lambda config: LOSSES.names(), _loss),
+    "loss": Axis(
+        "the loss, and whether a sample is held against all its views and captions",
+        f"{', '.join(LOSSES.names())}, and with +all, as decoupled+all",
+        _losses,
+        _loss,
+    ),
     "negatives": Axis(
         "the negatives of a sample, at the same number of samples seen",
         "samples per step, and with a bank of targets, as 64,64+512,512",

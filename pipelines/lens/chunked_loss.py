@@ -27,8 +27,10 @@ def in_chunks(
     most_logits: int = _LOGITS,
 ) -> Tensor:
     """Return what `loss` returns, computed for as many rows at a time as `most_logits` allow."""
-    columns = len(pairs.targets) + (len(pairs.negatives.targets) if pairs.negatives else 0)
-    own = range(len(pairs.targets))[pairs.rows or slice(None)]
+    of_row = max(pairs.several.counts) if pairs.several else 1
+    columns = of_row * len(pairs.embeddings)
+    columns += len(pairs.negatives.targets) if pairs.negatives else 0
+    own = range(len(pairs.embeddings))[pairs.rows or slice(None)]
     size = max(1, most_logits // columns)
     if len(own) <= size:
         return loss(pairs, log_scale, parameters)

@@ -77,8 +77,13 @@ def test_a_loss_keeps_what_the_profile_states_of_it_and_another_has_its_defaults
         p.label: POINTS.config("demo", (*own, *p.overrides)).lens.train.loss.model_dump()
         for p in points
     }
-    assert losses["info_nce"] == {"kind": "info_nce"}
+    assert losses["info_nce"] == {"kind": "info_nce", "positives": "drawn"}
     assert losses["sigmoid"]["initial_bias"] == -3
+    assert losses["decoupled+all"] == {"kind": "decoupled", "positives": "all"}
+    drawn, every = points_of("loss", POINTS, POINTS.config("demo", own), ["sigmoid", "sigmoid+all"])
+    both = [POINTS.config("demo", (*own, *p.overrides)).lens.train.loss for p in (drawn, every)]
+    assert [loss.positives for loss in both] == ["drawn", "all"]
+    assert both[1].model_copy(update={"positives": "drawn"}) == both[0]
 
 
 def test_a_trunk_is_stated_whole() -> None:
@@ -117,6 +122,7 @@ def test_a_value_named_twice_is_one_point() -> None:
         ("negatives", ("48", "48+all"), "expected samples per step, and with a bank"),
         ("epochs", ("1", "inf"), "expected multiples .*; found 'inf'"),
         ("loss", ("sigmoid", "hinge"), "there are: decoupled, info_nce, sigmoid"),
+        ("loss", ("sigmoid", "decoupled+some"), "with \\+all.*found 'decoupled\\+some'"),
         ("supervision", ("image", ""), "unknown value ''.*image\\+text"),
     ],
 )
