@@ -24,7 +24,7 @@ class Seeded:
     """The figures of one training."""
 
     value: str
-    seed: str
+    seed: int
     top1: float
     r1: float | None
 
@@ -47,7 +47,7 @@ class OverSeeds(BaseModel):
 
 def summarized(trainings: Sequence[Seeded]) -> tuple[OverSeeds, ...]:
     """Summarise values that were trained with two or more seeds, in their order."""
-    by_value: dict[str, dict[str, Seeded]] = {}
+    by_value: dict[str, dict[int, Seeded]] = {}
     for training in trainings:
         by_value.setdefault(training.value, {})[training.seed] = training
     enough = {value: runs for value, runs in by_value.items() if len(runs) > 1}
@@ -57,7 +57,7 @@ def summarized(trainings: Sequence[Seeded]) -> tuple[OverSeeds, ...]:
     return tuple(_over(value, runs, enough[first]) for value, runs in enough.items())
 
 
-def _over(value: str, runs: dict[str, Seeded], first: dict[str, Seeded]) -> OverSeeds:
+def _over(value: str, runs: dict[int, Seeded], first: dict[int, Seeded]) -> OverSeeds:
     measured = [run.r1 for run in runs.values() if run.r1 is not None]
     pairs = [] if runs is first else [(runs[seed], first[seed]) for seed in runs if seed in first]
     differences = [own.top1 - other.top1 for own, other in pairs]

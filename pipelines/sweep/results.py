@@ -88,7 +88,8 @@ class PointTraining(_Stated):
 
     steps: int
     batch_size: int
-    epochs: float
+    epochs: float = Field(description="through the samples that are trained on")
+    seed: int
     seconds: float
 
 
@@ -192,7 +193,7 @@ def over_seeds(points: Sequence[MadePoint | FailedPoint]) -> tuple[OverSeeds, ..
         [
             Seeded(
                 value=point.value,
-                seed=point.overrides[-1],
+                seed=point.training.seed,
                 top1=point.zero_shot.top1.value,
                 r1=point.validation.r1 if point.validation else None,
             )
@@ -240,7 +241,8 @@ def _training(point: SweepPoint, report: Report) -> PointTraining:
     return PointTraining(
         steps=train.steps,
         batch_size=train.batch_size,
-        epochs=drawn / _samples(point.artifacts["targets"], "train"),
+        epochs=drawn / (train.share * _samples(point.artifacts["targets"], "train")),
+        seed=train.seed,
         seconds=report.seconds["lens"],
     )
 

@@ -86,7 +86,9 @@ def figures(manifest: Manifest, ended: float, readings: Readings) -> dict[str, o
     return {
         "seconds": round(seconds, 1),
         **{
-            f"{name}_per_s": round(n / seconds, 2) for name, n in manifest.counts.items() if seconds
+            f"{name}_per_s": round(count / max(seconds, 0.01), 2)
+            for name, count in manifest.counts.items()
+            if name in ("samples", "shards", "steps")
         },
         "first_third_mb": round(max(first)) if first else None,
         "last_third_mb": round(max(last)) if last else None,

@@ -196,6 +196,7 @@ def test_memory_is_of_a_worker_and_shrinks_where_it_is_divided() -> None:
         assert in_parts["loss"] == 6 * 4 * MOST_LOGITS
 
 
+@pytest.mark.slow
 def test_frozen_weights_take_what_training_stores_of_them() -> None:
     """Frozen matrices are kept in bf16 where training runs in it, and trained ones never are."""
     config = load_workflow("eeg").config("vitlens-l")

@@ -70,7 +70,7 @@ def root(tmp_path: Path) -> Path:
         (f"{GITHUB}/copy/of chair.obj", chair, "MIT License", "{}"),
         (f"{GITHUB}/scene.fbx", "f" * 64, "MIT License", "{}"),
         (f"{GITHUB}/gone.glb", "1" * 64, "MIT License", "{}"),
-        (f"{GITHUB}/../../../../outside.obj", "2" * 64, None, "{}"),
+        (f"{GITHUB}/../../../../../outside.obj", "2" * 64, None, "{}"),
         ("https://github.com/bob/zipped/blob/77/a.obj", "3" * 64, None, "{}"),
     )
     (root.parent / "outside.obj").write_text("v 0 0 0")

@@ -16,7 +16,7 @@ from tests.pipelines.sweep.made_up import failed, point, sweep
 def _swept(home: Path) -> sweeps.Sweep:
     tops = [("pretrained@5", 0.25), ("pretrained@5", 0.75), ("pretrained@100", 1), ("whole@5", 0.5)]
     made = [
-        replace(point(home, f"{value}, seed {seed}", top1, 0.25), value=value)
+        replace(point(home, f"{value}, seed {seed}", top1, 0.25, seed=seed), value=value)
         for seed, (value, top1) in enumerate(tops)
     ]
     return sweep(*made, failed("random@5", "killed"), axis="efficiency")

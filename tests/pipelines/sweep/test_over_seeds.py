@@ -8,7 +8,7 @@ from pipelines.sweep.over_seeds import Seeded, summarized
 
 
 def _of(value: str, *figures: float) -> list[Seeded]:
-    return [Seeded(value, f"seed {n}", top1, top1 / 2) for n, top1 in enumerate(figures)]
+    return [Seeded(value, n, top1, top1 / 2) for n, top1 in enumerate(figures)]
 
 
 def test_a_mean_has_the_interval_of_student_s_t() -> None:

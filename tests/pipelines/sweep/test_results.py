@@ -27,6 +27,25 @@ def test_a_point_stands_with_what_chooses_it_and_what_it_is_worth(tmp_path: Path
     assert results.overrides == ("evaluation.seed=3",)
 
 
+def test_epochs_are_through_the_share_that_is_trained_on(tmp_path: Path) -> None:
+    few = point(tmp_path, "a", 0.5, 0.25, steps=6, batch_size=4, share=0.5)
+    [found] = SweepResults.of(sweep(few)).made
+    assert found.training.epochs == pytest.approx(2 * 6 * 4 / TRAINED)
+
+
+def test_trainings_of_one_seed_are_compared_whatever_else_their_points_set(tmp_path: Path) -> None:
+    tops = {"plain": (0.25, 0.5), "random": (0.375, 0.625)}
+    made = []
+    for value, of_value in tops.items():
+        for seed, top1 in enumerate(of_value):
+            one = point(tmp_path, f"{value}, seed {seed}", top1, 0.25, seed=seed)
+            overrides = (f"lens.train.seed={seed}", f"lens.trunk.random={seed}")
+            made.append(replace(one, value=value, overrides=overrides[: 1 + (value == "random")]))
+    _, other = SweepResults.of(sweep(*made)).over_seeds
+    assert other.difference is not None
+    assert other.difference.value == pytest.approx(0.125)
+
+
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     swept = sweep(
         point(tmp_path, "a", 0.5, 0.25), point(tmp_path, "b", 1.0, None), failed("c", "x")
