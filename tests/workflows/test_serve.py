@@ -135,7 +135,7 @@ def test_a_token_and_no_token_contradict(home: Path, monkeypatch: pytest.MonkeyP
     assert (code, "unset one" in output) == (MISTAKE, True)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_signal_ends_the_service_and_its_processes(tmp_path: Path) -> None:
     """Of a lens file, without a registry: the service works without search, and says so."""

@@ -133,6 +133,7 @@ def test_a_key_that_others_can_read_is_refused(home: Path) -> None:
 # --- finding 3: a registry chooses where nothing is written or read -------------------------------
 
 
+@pytest.mark.nightly
 def test_a_run_id_with_dots_writes_only_below_models(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,7 +300,11 @@ def test_a_clock_two_hours_ahead_decides_nothing(
     assert found[1].at > found[3].at
 
 
-@pytest.mark.parametrize("served", [False, True], ids=["database", "server"])
+@pytest.mark.parametrize(
+    "served",
+    [False, pytest.param(True, marks=pytest.mark.nightly)],
+    ids=["database", "server"],
+)
 def test_two_homes_on_one_registry_move_it_one_after_the_other(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: bool
 ) -> None:

@@ -186,6 +186,7 @@ def test_a_version_that_does_not_exist_is_refused(home: Path) -> None:
         promotion.promote(home, NAME, 7)
 
 
+@pytest.mark.nightly
 def test_two_promotions_at_once_leave_one_champion_and_the_other_previous(home: Path) -> None:
     champions(home, 0.25)
     rivals = [register(home, right).version for right in (0.5, 0.75)]
