@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from math import prod
 
 from pipelines.config import RunConfig
+from pipelines.targets.stored import bytes_per_value
 from vitlens_core.modalities import load_lensed
 from workflows.planning.listing import Counts
 from workflows.planning.network import Network, rows_of
 from workflows.planning.slopes import Slopes
 
-_FLOAT_BYTES = {"fp16": 2, "fp32": 4}
 _TEXTS_PER_SAMPLE = 20  # captions and prompts of the demo's samples
 _RENDER_PX = 224
 
@@ -90,7 +90,7 @@ def stored_of(config: RunConfig, counts: Counts, network: Network, slopes: Slope
     signal_bytes = 2.0 * prod(signal.store(signal.example()).shape)
     views = views_of(config)
     of_targets = (views + _TEXTS_PER_SAMPLE) * network.embed_dim
-    of_targets *= _FLOAT_BYTES[config.targets.stored_as]
+    of_targets *= bytes_per_value(config.targets.stored_as)
     pixels = views * image_px(config) ** 2 * slopes.measured.shard_bytes_per_pixel
     rendered = config.source is None
     glb = slopes.measured.glb_bytes
