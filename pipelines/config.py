@@ -21,6 +21,7 @@ from pydantic import (
     field_validator,
 )
 
+from pipelines.benchmarks import datasets as benchmarks
 from pipelines.benchmarks.step import BenchmarksConfig
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Resources
@@ -315,11 +316,8 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
     bounds = [gate for gate in config.gates.values() if isinstance(gate, Threshold)]
     measured = [bound.benchmark for bound in bounds if bound.benchmark]
     if config.benchmarks.roots or measured:
-        # Late: it imports a module per data set, and most runs mount none.
-        from pipelines.benchmarks.datasets import check
-
         try:
-            check([*config.benchmarks.roots, *measured], [config.modality])
+            benchmarks.check([*config.benchmarks.roots, *measured], [config.modality])
         except ConfigError as error:
             yield str(error)
     try:

@@ -9,8 +9,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tests.tiny_models import TinyFoundation, stored_clouds, tiny_tower, tower_settings
-from vitlens_core.checkpoint import FORMAT, encode_lens, load_lens, read_settings
+from vitlens_core.checkpoint import encode_lens, load_lens
 from vitlens_core.errors import CheckpointError
+from vitlens_core.lens_header import FORMAT, read_settings
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ lenses.py      models from our own lens checkpoints
 published.py   models from the published checkpoints of ViT-Lens and its OpenShape variant
 imagebind.py   models from the published checkpoint of ImageBind
 pretrained.py  a lens as a folder in the hub's conventions
-sources.py     finds a source's file and tells what kind of checkpoint it is
+recognising.py tells what kind of checkpoint a file is
 """
 
 from vitlens_core.api.model import Calibrated, Model
