@@ -22,7 +22,8 @@ from pipelines.objects.records import ObjectRecord, RecordTable
 from pipelines.objects.selection import Selected, select
 from pipelines.objects.step import STEP, ObjectsConfig
 from pipelines.objects.transfer import FetchPolicy, WrongSizeError
-from pipelines.store.artifacts import PLAN, Artifact, Build, Quarantined, digest_of_list
+from pipelines.store.artifact_store import PLAN, Build
+from pipelines.store.artifacts import Artifact, Quarantined, digest_of_list
 from pipelines.store.files import write_atomic
 from pipelines.store.pieces import Piece
 from pipelines.store.shards import Sample, encode_json

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from pydantic import TypeAdapter
 
 from pipelines.registry import promotion
-from pipelines.registry.models import CHAMPION
 from pipelines.registry.notices.base import AnyReceiver
+from pipelines.registry.version import CHAMPION
 from pipelines.source import datasets
 from tests.docs.pages import PAGES, ROOT, blocks, commands, name_of
 from tests.pipelines.registered import aliases, register

@@ -26,7 +26,8 @@ from pipelines.lens.curves import TrainingCurves, ValidationPoint
 from pipelines.registry.gates.base import GateResult
 from pipelines.registry.gates.threshold import Threshold
 from pipelines.shards.sample import SampleInfo
-from pipelines.store.artifacts import Artifact, Quarantined, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import Sample, encode_array, encode_model, encode_png
 from tests.pipelines.shard_bytes import encode_shard

@@ -8,6 +8,7 @@ model.py       Model: load, encode, similarity, fuse, calibrated
 asking.py      answers, and how signals become the parts of a question
 verbs.py       ask, detect, imagine
 loading.py     opens sources as encoders
+inputs.py      what is asked for: lists of inputs, and options of their readers
 encoders.py    one modality's way from raw input to unit-norm embeddings
 lenses.py      models from our own lens checkpoints
 published.py   models from the published checkpoints of ViT-Lens and its OpenShape variant
