@@ -78,6 +78,8 @@ def test_rollback_and_back_again(home: Path) -> None:
 
 def test_who_was_champion_and_is_not_was_replaced(home: Path) -> None:
     """So that a run does not promote it again."""
+    for right in (0.25, 0.5):
+        register(home, right)
     promotion.promote(home, NAME, 1)
     assert promotion.replaced(home, NAME, 1) is None
     assert promotion.replaced(home, NAME, 2) is None
