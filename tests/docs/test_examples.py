@@ -67,7 +67,7 @@ def test_pages_with_examples_are_run():
     assert with_python - {"docs/contributing/extend.md"} == set(EXAMPLES)
 
 
-_USES = {
+_USES: dict[str, Any] = {
     "Iterator": Iterator, "Mapping": Mapping, "ClassVar": ClassVar, "Literal": Literal,
     "Field": Field, "np": np, "torch": torch, "Pair": Pair, "SourceSettings": SourceSettings,
     "Gate": Gate, "GateContext": GateContext, "GateResult": GateResult, "Tier": Tier,
