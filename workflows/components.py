@@ -19,8 +19,8 @@ from pipelines import report
 from pipelines.config import RunConfig
 from pipelines.flow import FlowStep
 from pipelines.registry import acceptance
-from pipelines.registry.models import ModelVersion
 from pipelines.registry.registry import Registry
+from pipelines.registry.version import ModelVersion
 from pipelines.store.artifacts import Artifact
 from workflows import metadata
 from workflows.artifact_io import made

@@ -18,8 +18,8 @@ from rich.console import Console
 
 from pipelines.execution import logs
 from pipelines.registry.gates.base import GateResult
-from pipelines.registry.models import ModelVersion
 from pipelines.registry.promotion import Move
+from pipelines.registry.version import ModelVersion
 from pipelines.store.artifacts import Artifact
 from vitlens_core.errors import VitlensError
 from workflows.text import shown

@@ -13,8 +13,8 @@ from pipelines.execution.runtime import Runtime
 from pipelines.store.artifacts import Artifact
 from vitlens_core import modalities
 from vitlens_core.api.lenses import open_foundation
-from vitlens_core.api.sources import locate
 from vitlens_core.checkpoint import load_lens
+from vitlens_core.sources import locate
 
 
 def hits_of(

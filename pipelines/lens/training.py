@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -333,7 +333,7 @@ class Trainer:
             state["average"] = self.average.weights
         return state
 
-    def _using_average(self, use: Callable[[], Any]) -> Any:
+    def _using_average(self, use: Callable[[], parallel.Used]) -> parallel.Used:
         return self.average.with_averaged_weights(use) if self.average else use()
 
     def _build_objective(self) -> Objective:

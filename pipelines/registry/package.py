@@ -20,8 +20,8 @@ from packaging.requirements import Requirement
 import vitlens_core
 from pipelines.registry import card
 from pipelines.store.artifacts import Artifact
-from vitlens_core.checkpoint import read_settings
 from vitlens_core.digests import write_digests
+from vitlens_core.lens_header import read_settings
 from vitlens_core.model_files import (
     CALIBRATION_FILE,
     CARD_FILE,

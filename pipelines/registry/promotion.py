@@ -18,19 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.registry import moves, notify, signing, writes
-from pipelines.registry.models import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
-    ModelVersion,
-    aliases,
-    connect,
-    download,
-    get,
-)
+from pipelines.registry.models import aliases, connect, download, get
 from pipelines.registry.moves import Move
 from pipelines.registry.notices.base import Notice, Receiver
 from pipelines.registry.tracking import user
+from pipelines.registry.version import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion
 from vitlens_core.errors import ConfigError, IntegrityError, TransientError
 
 if TYPE_CHECKING:

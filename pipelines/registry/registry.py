@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 from pipelines.registry import links, models, promotion, tracking
 from pipelines.registry.gates.base import GateResult
-from pipelines.registry.models import CHAMPION, ModelVersion
 from pipelines.registry.promotion import Move
 from pipelines.registry.server import page
+from pipelines.registry.version import CHAMPION, ModelVersion
 from pipelines.store.artifacts import Artifact
 
 

@@ -27,7 +27,8 @@ from pipelines.service.companions import Companions, check, open_companions
 from pipelines.service.config import ServiceConfig
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item, Version
-from pipelines.store.artifacts import MANIFEST, Artifact, Store, load
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import MANIFEST, Artifact, load
 from pipelines.store.home import Home
 from pipelines.store.text import redacted
 from vitlens_core import Model, modalities

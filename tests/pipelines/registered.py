@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from pipelines.registry import models
-from pipelines.registry.models import ModelVersion
+from pipelines.registry.version import ModelVersion
 from pipelines.store.artifacts import Artifact
 from tests.pipelines.finished_run import CONFIG, finished_run, gate_results
 

@@ -21,8 +21,8 @@ from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.flow import FlowStep
 from pipelines.lens.curves import TrainingCurves
 from pipelines.registry import models
-from pipelines.registry.models import ModelVersion
 from pipelines.registry.registry import Registry
+from pipelines.registry.version import ModelVersion
 from pipelines.report.content import PAGE_FILE, REPORT_FILE, Report, Run, encode_readable
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic

@@ -131,7 +131,7 @@ class Preparation:
         assert isinstance(modality, FoundationModality)
         return modality.store(raw, self.side_px or 0)
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, object]:
         """Return it as JSON-able values, for `from_description`."""
         signal = None if self.signal is None else self.signal.model_dump(mode="json")
         return {

@@ -18,12 +18,13 @@ from vitlens_core.api.encoders import (
     on_device,
     signal_encoder,
 )
-from vitlens_core.checkpoint import load_lens, read_settings
+from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation import load_foundation
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.foundation.lit import LitFoundation
+from vitlens_core.lens_header import read_settings
 from vitlens_core.model_files import (
     CALIBRATION_FILE,
     FOUNDATION_FILE,

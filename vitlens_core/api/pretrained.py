@@ -21,10 +21,10 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from safetensors.torch import save_file
 
 from vitlens_core.api.lenses import CONFIG_FILE, Origin, beside
-from vitlens_core.checkpoint import read_settings
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.foundation.lit import LitFoundation
+from vitlens_core.lens_header import read_settings
 from vitlens_core.model_files import CARD_FILE, PRETRAINED_FILE, PROJECTIONS_FILE
 
 

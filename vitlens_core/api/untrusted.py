@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from vitlens_core.modalities.text import MODALITY as TEXT
 from vitlens_core.readers.files import as_file
 from vitlens_core.sandbox import Answer, Limits, Sandbox
 from vitlens_core.sandbox.child import Arrays, Handler
+from vitlens_core.sandbox.wire import Fields
 
 _OPENER = f"{__name__}:open_readers"
 
@@ -90,12 +90,12 @@ class UntrustedReader:
         self._sandbox.close()
 
 
-def open_readers(settings: Mapping[str, Any]) -> Handler:
+def open_readers(settings: Fields) -> Handler:
     """Load every modality, in the child."""
     for name in modalities.names():
         modalities.load(name)
 
-    def prepared(fields: dict[str, Any], _: Arrays) -> tuple[dict[str, Any], Arrays]:
+    def prepared(fields: Fields, _: Arrays) -> tuple[Mapping[str, object], Arrays]:
         preparation = Preparation.from_description(fields)
         if preparation.signal is None and preparation.side_px is None:
             return {}, {"raw": modalities.load(preparation.modality).read(fields["path"])}

@@ -101,7 +101,12 @@ class HfFoundation(Foundation):
     """A vision tower of Hugging Face, and the text tower beside it if there is one."""
 
     def __init__(
-        self, spec: str, tower: VisionTower, image_size_px: int, mean: Any, std: Any
+        self,
+        spec: str,
+        tower: VisionTower,
+        image_size_px: int,
+        mean: Sequence[float],
+        std: Sequence[float],
     ) -> None:
         super().__init__(mean, std)
         self.spec = spec
@@ -246,7 +251,7 @@ def _tokenizer(files: ModelFiles, spec: str) -> Any:
         raise ConfigError(f"{spec}: its tokenizer cannot be opened: {reason}") from error
 
 
-def _preprocessing(files: ModelFiles) -> tuple[Any, Any]:
+def _preprocessing(files: ModelFiles) -> tuple[Sequence[float], Sequence[float]]:
     """Read mean and deviation of the pixels. Raises ConfigError where the model states none."""
     path = files.find("preprocessor_config.json")
     try:

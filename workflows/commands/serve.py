@@ -29,10 +29,10 @@ from pipelines.service.config import (
 from pipelines.service.versions import AUTO, NONE, find_index, resolve
 from pipelines.store.home import Home
 from vitlens_core.api import load
-from vitlens_core.api.sources import locate
 from vitlens_core.errors import ConfigError, VitlensError
 from vitlens_core.plugins.imagine.statistics import FILE
 from vitlens_core.sandbox import protections
+from vitlens_core.sources import locate
 from workflows.ports import HOST, require_free
 from workflows.text import shown
 

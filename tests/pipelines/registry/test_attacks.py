@@ -14,7 +14,7 @@ import pytest
 
 import vitlens_core
 from pipelines.registry import models, moves, promotion, signing
-from pipelines.registry.models import CHAMPION, PREVIOUS
+from pipelines.registry.version import CHAMPION, PREVIOUS
 from tests.pipelines.finished_run import finished_run, gate_results
 from tests.pipelines.registered import NAME, aliases, challenge, register
 from tests.pipelines.registry.racing import promote_from

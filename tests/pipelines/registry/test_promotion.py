@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipelines.registry import models, promotion
-from pipelines.registry.models import CHALLENGER, CHAMPION, PREVIOUS
+from pipelines.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from tests.pipelines.finished_run import finished_run
 from tests.pipelines.registered import NAME, aliases, challenge, register
 from tests.pipelines.registry.racing import promote_often

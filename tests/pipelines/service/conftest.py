@@ -15,6 +15,7 @@ from pipelines.index import job as index
 from pipelines.index.step import IndexConfig
 from pipelines.objects.mirror import EMBEDDED
 from pipelines.registry import models, promotion
+from pipelines.registry.version import ModelVersion
 from pipelines.service.app import create_app
 from pipelines.service.config import Limits, ServiceConfig
 from pipelines.service.engine import Engine
@@ -44,7 +45,7 @@ def flow(
     }
 
 
-def register(home: Path, flow: dict[str, Artifact]) -> models.ModelVersion:
+def register(home: Path, flow: dict[str, Artifact]) -> ModelVersion:
     """The flow's lens as the champion of `home`."""
     made = models.register_challenger(home, "point_cloud", CONFIG, flow)
     return promotion.promote(home, made.name, made.version, force=True)
