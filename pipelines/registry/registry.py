@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from pipelines.registry.models import CHAMPION, ModelVersion
 from pipelines.registry.promotion import Move
 from pipelines.registry.server import page
 from pipelines.store.artifacts import Artifact
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -31,6 +34,8 @@ class Registry:
         config: BaseModel | Mapping[str, object],
         artifacts: Mapping[str, Artifact],
     ) -> ModelVersion:
+        if found := self.reconcile(modality):  # its gates compare it with the champion
+            logger.warning("%s", found)
         return models.register_challenger(self.home, modality, config, artifacts)
 
     def state_gates(
@@ -72,6 +77,10 @@ class Registry:
         if run is None:
             return None
         return page(self.home, f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
+
+    def reconcile(self, modality: str) -> str:
+        """What a killed promotion left behind and is set right now, as a sentence; or empty."""
+        return promotion.reconcile(self.home, models.model_name(modality))
 
     def rolled_back(self, model: ModelVersion) -> Move | None:
         return promotion.rolled_back(self.home, model.name, model.version)

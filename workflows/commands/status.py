@@ -41,8 +41,10 @@ def command(workplace: Workplace | None, everything: bool, as_json: bool) -> Non
 def facts(workplace: Workplace) -> dict[str, object]:
     """Return what `status` knows, for programs."""
     found, unreadable = workplace.home.store.scan()
+    mended = list(filter(None, map(workplace.registry.reconcile, modality_names())))
     return {
         "home": str(workplace.home.root),
+        "mended": mended,
         "versions": {name: workplace.registry.versions(name) for name in modality_names()},
         "artifacts": [
             {
@@ -66,6 +68,8 @@ def show_status(console: Console, workplace: Workplace, everything: bool = False
     console.print(f"home {workplace.home.root}", soft_wrap=True)
     without = []
     for modality in modality_names():
+        if found := workplace.registry.reconcile(modality):
+            console.print(f"[yellow]{shown(found)}[/]", highlight=False)
         versions = workplace.registry.versions(modality)
         if versions:
             _show_versions(console, workplace.registry, versions, everything)
