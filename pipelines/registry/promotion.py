@@ -135,8 +135,10 @@ def reconcile(home: Path, name: str) -> str:
     if last is None:
         return ""
     held, version = aliases(client, name), last.move.version
+    if last.done and held.get(CHAMPION) != version:
+        return _past_the_log(name, held, version)
     if last.done and held.get(CHALLENGER) != version:
-        return "" if held.get(CHAMPION) == version else _past_the_log(name, held, version)
+        return ""
     from mlflow.exceptions import MlflowException  # late: MLflow takes seconds
 
     killed = (

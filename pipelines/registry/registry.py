@@ -34,7 +34,7 @@ class Registry:
         config: BaseModel | Mapping[str, object],
         artifacts: Mapping[str, Artifact],
     ) -> ModelVersion:
-        if found := self.reconcile(modality):  # its gates compare it with the champion
+        for found in self.reconcile([modality]):  # its gates compare it with the champion
             logger.warning("%s", found)
         return models.register_challenger(self.home, modality, config, artifacts)
 
@@ -78,9 +78,12 @@ class Registry:
             return None
         return page(self.home, f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
 
-    def reconcile(self, modality: str) -> str:
-        """What a killed promotion left behind and is set right now, as a sentence; or empty."""
-        return promotion.reconcile(self.home, models.model_name(modality))
+    def reconcile(self, modalities: Sequence[str]) -> list[str]:
+        """Complete promotions that were killed; what was found, a sentence for each model."""
+        known = [m for m, versions in self.by_modality(modalities).items() if versions]
+        return [
+            *filter(None, (promotion.reconcile(self.home, models.model_name(m)) for m in known))
+        ]
 
     def rolled_back(self, model: ModelVersion) -> Move | None:
         return promotion.rolled_back(self.home, model.name, model.version)

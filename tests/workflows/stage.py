@@ -116,9 +116,6 @@ class MemoryRegistry(Registry):
     def page_of_training(self, lens) -> str:
         return f"http://mlflow/of/{lens}"
 
-    def reconcile(self, modality) -> str:
-        return ""
-
     def rolled_back(self, model) -> None:
         return None
 

@@ -139,7 +139,7 @@ def settings(home: Home, arguments: Arguments) -> tuple[ServiceConfig, str]:
         hosts=("localhost", arguments.host, *arguments.allow_host),
         threads=max(1, (os.cpu_count() or 1) // arguments.replicas),
     )
-    for found in filter(None, map(Registry(home.root).reconcile, modality_names())):
+    for found in Registry(home.root).reconcile(modality_names()):
         remark(found)
     versions = resolve(config.sources)
     for source in config.sources:

@@ -41,10 +41,9 @@ def command(workplace: Workplace | None, everything: bool, as_json: bool) -> Non
 def facts(workplace: Workplace) -> dict[str, object]:
     """Return what `status` knows, for programs."""
     found, unreadable = workplace.home.store.scan()
-    mended = list(filter(None, map(workplace.registry.reconcile, modality_names())))
     return {
         "home": str(workplace.home.root),
-        "mended": mended,
+        "mended": workplace.registry.reconcile(modality_names()),
         "versions": {name: workplace.registry.versions(name) for name in modality_names()},
         "artifacts": [
             {
@@ -67,9 +66,9 @@ def show_status(console: Console, workplace: Workplace, everything: bool = False
     """Print every modality's versions, then the artifacts by step, or all of them."""
     console.print(f"home {workplace.home.root}", soft_wrap=True)
     without = []
+    for found in workplace.registry.reconcile(modality_names()):
+        console.print(f"[yellow]{shown(found)}[/]", highlight=False)
     for modality in modality_names():
-        if found := workplace.registry.reconcile(modality):
-            console.print(f"[yellow]{shown(found)}[/]", highlight=False)
         versions = workplace.registry.versions(modality)
         if versions:
             _show_versions(console, workplace.registry, versions, everything)

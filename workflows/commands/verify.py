@@ -66,8 +66,7 @@ def verify(console: Console, home: Home, step: str | None = None) -> int:
             "delete the folder of a damaged artifact and run again: it is made again, byte for byte"
         )
     if step is None:
-        registry = Registry(home.root)
-        for found in filter(None, map(registry.reconcile, modality_names())):
+        for found in Registry(home.root).reconcile(modality_names()):
             console.print(f"[yellow]{shown(found)}[/]", highlight=False)
     return damaged
 

@@ -220,6 +220,8 @@ def test_a_champion_that_was_chosen_elsewhere_is_told_of_and_left(home: Path) ->
     client = models.connect(home)
     client.set_registered_model_alias(NAME, CHAMPION, "1")
     assert "version 1 is champion, but the last move" in promotion.reconcile(home, NAME)
+    client.set_registered_model_alias(NAME, CHALLENGER, "2")  # as a run that is repeated does
+    assert "version 1 is champion, but the last move" in promotion.reconcile(home, NAME)
     assert models.aliases(client, NAME)[CHAMPION] == 1
 
 
