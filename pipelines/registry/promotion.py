@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 50  # of a move that others come before
 _TOLD = {"action", "version", "before", "who", "why"}
+_CALLED = {"promote": "promotion", "rollback": "rollback"}
 _WAIT_S = 60.0  # for another promotion of the same home
 
 
@@ -142,7 +143,7 @@ def reconcile(home: Path, name: str) -> str:
     from mlflow.exceptions import MlflowException  # late: MLflow takes seconds
 
     killed = (
-        f"{name}: the {last.move.action} of version {version} by {last.move.who} was killed "
+        f"{name}: the {_CALLED[last.move.action]} of version {version} by {last.move.who} was killed "
         "before all aliases were set"
     )
     try:

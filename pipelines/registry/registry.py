@@ -80,10 +80,8 @@ class Registry:
 
     def reconcile(self, modalities: Sequence[str]) -> list[str]:
         """Complete promotions that were killed; what was found, a sentence for each model."""
-        known = [m for m, versions in self.by_modality(modalities).items() if versions]
-        return [
-            *filter(None, (promotion.reconcile(self.home, models.model_name(m)) for m in known))
-        ]
+        known = [versions[0].name for versions in self.by_modality(modalities).values() if versions]
+        return [found for name in known if (found := promotion.reconcile(self.home, name))]
 
     def rolled_back(self, model: ModelVersion) -> Move | None:
         return promotion.rolled_back(self.home, model.name, model.version)

@@ -66,8 +66,8 @@ def show_status(console: Console, workplace: Workplace, everything: bool = False
     """Print every modality's versions, then the artifacts by step, or all of them."""
     console.print(f"home {workplace.home.root}", soft_wrap=True)
     without = []
-    for found in workplace.registry.reconcile(modality_names()):
-        console.print(f"[yellow]{shown(found)}[/]", highlight=False)
+    for mended in workplace.registry.reconcile(modality_names()):
+        console.print(f"[yellow]{shown(mended)}[/]", highlight=False)
     for modality in modality_names():
         versions = workplace.registry.versions(modality)
         if versions:

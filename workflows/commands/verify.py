@@ -66,8 +66,8 @@ def verify(console: Console, home: Home, step: str | None = None) -> int:
             "delete the folder of a damaged artifact and run again: it is made again, byte for byte"
         )
     if step is None:
-        for found in Registry(home.root).reconcile(modality_names()):
-            console.print(f"[yellow]{shown(found)}[/]", highlight=False)
+        for mended in Registry(home.root).reconcile(modality_names()):
+            console.print(f"[yellow]{shown(mended)}[/]", highlight=False)
     return damaged
 
 

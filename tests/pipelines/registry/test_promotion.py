@@ -163,7 +163,7 @@ def test_a_killed_promotion_is_completed_and_told_of_once(
         kill_before(broken, WRITES[before])
         with pytest.raises(KeyboardInterrupt):
             promotion.promote(home, NAME, second.version)
-    assert "promote of version 2 by" in (found := promotion.reconcile(home, NAME))
+    assert "the promotion of version 2 by" in (found := promotion.reconcile(home, NAME))
     assert "they are set now" in found
     assert aliases(home) == {2: ("champion",), 1: ("previous",)}
     assert promotion.reconcile(home, NAME) == ""
