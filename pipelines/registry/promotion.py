@@ -142,10 +142,8 @@ def reconcile(home: Path, name: str) -> str:
         return ""
     from mlflow.exceptions import MlflowException  # late: MLflow takes seconds
 
-    killed = (
-        f"{name}: the {_CALLED[last.move.action]} of version {version} by {last.move.who} was killed "
-        "before all aliases were set"
-    )
+    move = f"the {_CALLED[last.move.action]} of version {version} by {last.move.who}"
+    killed = f"{name}: {move} was killed before all aliases were set"
     try:
         with suppress(_BusyError), _alone(home, wait_s=0.0):
             if not last.done:
