@@ -55,7 +55,7 @@ def mesh_of_points(cloud: np.ndarray) -> Mesh:
         np.zeros((1, count, 2), np.float32),
         rgba,
         np.arange(count, dtype=np.uint32)[:, None],
-        Material(unlit=True),
+        Material(unlit=True, double_sided=True),
     )
     return Mesh((part,))
 
