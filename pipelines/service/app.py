@@ -33,6 +33,7 @@ from pipelines.service.schemas import (
     Ready,
     Search,
     SearchQuestion,
+    ShapeQuestion,
     Similarities,
     SimilarityQuestion,
     ZeroShot,
@@ -53,6 +54,7 @@ from vitlens_core.scratch import Scratch
 LOG = logging.getLogger("vitlens.service")
 _STATUSES = (400, 401, 403, 408, 413, 415, 422, 429, 503)
 _MISTAKES: dict[int | str, dict[str, object]] = {status: {"model": Mistake} for status in _STATUSES}
+GLB_TYPE = "model/gltf-binary"
 _NO_OTHER_TYPE = {"x-content-type-options": "nosniff"}  # browsers take it for nothing else
 Given = TypeVar("Given", bound=Question)
 Answered = TypeVar("Answered")
@@ -122,6 +124,19 @@ def _questions(app: FastAPI, engine: Engine) -> None:
     async def zero_shot(request: Request) -> ZeroShot:
         """Calibrated probabilities of classes that are given by name only."""
         return await answered(request, ZeroShotQuestion, answers.zero_shot)
+
+    drawn: dict[str, object] = {"content": {GLB_TYPE: {}}}
+
+    @app.post(
+        "/shape",
+        response_class=Response,
+        responses=_MISTAKES | {200: drawn},
+        openapi_extra=body(ShapeQuestion),
+    )
+    async def shape(request: Request) -> Response:
+        """An object or a point cloud of any format, as a GLB that browsers can show."""
+        glb = await answered(request, ShapeQuestion, answers.shape)
+        return Response(glb, media_type=GLB_TYPE, headers=_NO_OTHER_TYPE)
 
     @app.post("/search", responses=_MISTAKES, openapi_extra=body(SearchQuestion))
     async def search(request: Request) -> Search:

@@ -79,6 +79,14 @@ class Reader:
         except InputError as error:
             raise unreadable(item, "picture", error) from error
 
+    async def glb(self, item: Item, budget: Budget) -> bytes:
+        """Read an object or a point cloud, and write it as a GLB; errors as `prepared`."""
+        assert item.path is not None, "an object is a file"
+        try:
+            return await self._decoders.glb(item.path, budget)
+        except InputError as error:
+            raise unreadable(item, "inputs 0", error) from error
+
 
 def unreadable(item: Item, place: str, error: InputError) -> RefusedError:
     """Return the refusal of an input, without the path at which it lies here."""

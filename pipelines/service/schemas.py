@@ -107,6 +107,16 @@ class SearchQuestion(Question):
     )
 
 
+class ShapeQuestion(Question):
+    """An object or a point cloud to look at."""
+
+    model_config = example(
+        inputs=[{"modality": "point_cloud", "name": "chair.ply", "base64": "cGx5Cg…"}]
+    )
+
+    inputs: list[Item] = Field(min_length=1, max_length=1)
+
+
 class Version(BaseModel):
     """One registered model, or a file."""
 

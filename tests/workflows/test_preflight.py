@@ -125,6 +125,28 @@ def test_what_a_source_holds_is_said_by_split_and_label(stage: Stage, tmp_path: 
     assert "labels: a 3, b 3" in said.replace("\n", " ")
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"min_samples": 3}, "2 held-out samples, and at least 3 are asked for (min_samples=3)"),
+        ({"min_groups": 5}, "2 held-out groups, and at least 5"),
+        ({"min_classes": 3}, "2 classes, and at least 3"),
+        ({"min_samples": 2, "min_groups": 2, "min_classes": 2}, ""),
+    ],
+)
+def test_that_the_gate_of_few_samples_will_fail_is_said_before_the_work(
+    stage: Stage, tmp_path: Path, asked: dict[str, int], said: str
+) -> None:
+    least = {"min_samples": 1, "min_groups": 1, "min_classes": 1} | asked
+    words = [f"acceptance.held_out.{name}={value}" for name, value in least.items()]
+    words += ["source.kind=manifest", manifest(tmp_path / "mine")]
+    code, found = run(stage, *(part for word in words for part in ("--set", word)), "--dry-run")
+    found = found.replace("\n", " ")
+    assert code == 0
+    assert ("as the gate held_out fails" in found) == bool(said)
+    assert said in found
+
+
 def test_a_dry_run_says_what_is_made_and_why(stage: Stage) -> None:
     _, first = run(stage, "--dry-run")
     assert "objects      made   the first of its kind here" in first

@@ -15,6 +15,7 @@ import click
 from pydantic import SecretStr
 from rich.console import Console
 
+from pipelines.registry.registry import Registry
 from pipelines.service import companions
 from pipelines.service.config import (
     TOKEN,
@@ -33,7 +34,9 @@ from vitlens_core.errors import ConfigError, VitlensError
 from vitlens_core.plugins.imagine.statistics import FILE
 from vitlens_core.sandbox import protections
 from vitlens_core.sources import locate
+from workflows.console import remark
 from workflows.ports import HOST, require_free
+from workflows.spec import modality_names
 from workflows.text import shown
 
 _POLL_S = 2.0
@@ -136,6 +139,8 @@ def settings(home: Home, arguments: Arguments) -> tuple[ServiceConfig, str]:
         hosts=("localhost", arguments.host, *arguments.allow_host),
         threads=max(1, (os.cpu_count() or 1) // arguments.replicas),
     )
+    for found in Registry(home.root).reconcile(modality_names()):
+        remark(found)
     versions = resolve(config.sources)
     for source in config.sources:
         locate(source)
