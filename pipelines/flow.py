@@ -94,11 +94,17 @@ def left_out(config: RunConfig) -> frozenset[str]:
     """Return the names of the steps and inputs that a run with these settings does without.
 
     Where objects would share another workflow's foundation, a data set fits its own on its images.
+    Recordings without images share one, unless they state a published one, which needs no fit.
     """
     if config.source is None:
         return frozenset({SOURCE.name})
-    own = {SHARED} if is_rendered(config.modality) else set()
+    own = {SHARED} if is_rendered(config.modality) or _states_published(config) else set()
     return frozenset({OBJECTS.name, RENDERS.name} | own)
+
+
+def _states_published(config: RunConfig) -> bool:
+    foundation = config.foundation
+    return "spec" in foundation.model_fields_set and not foundation.spec.startswith("lit:")
 
 
 def is_rendered(modality: str) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipelines.lens.batches import Batch
 from pipelines.lens.chunked_loss import in_chunks
+from pipelines.lens.gathered_targets import gather_targets
 from pipelines.lens.negatives.base import BatchRows, NegativeSampler
 from pipelines.lens.not_finite import LossError, diagnose
 from pipelines.lens.parallel import gather_rows, mean_over_workers, shared
@@ -66,15 +67,17 @@ class Objective:
             of_positives = label_ids
         losses = {}
         for kind in self.weights:
-            targets = gather_rows(batch.targets[kind].to(device))
+            targets = gather_targets(batch, kind, device)
             negatives = None
             if self.sampler:
                 asked = rows or slice(None)
                 own = BatchRows(
-                    kind, targets[asked], sample_ids[asked], label_ids[asked], self.label_positives
+                    kind, targets.own, sample_ids[asked], label_ids[asked], self.label_positives
                 )
                 negatives = self.sampler.sample(own)
-            pairs = Pairs(embeddings, targets, of_positives, negatives, rows)
+            pairs = Pairs(
+                embeddings, targets.of_all, of_positives, negatives, rows, targets.several
+            )
             losses[kind] = in_chunks(self.loss, pairs, log_scale, parameters)
             if not self.loss.takes_scale:  # workers wait for a gradient of every parameter
                 losses[kind] = losses[kind] + 0 * log_scale

@@ -167,6 +167,15 @@ class TrainConfig(BaseModel):
     seed: int = Field(0, description="seed of weights, drawn targets and augmentation")
 
     @model_validator(mode="after")
+    def _no_mixture_of_several(self) -> TrainConfig:
+        if self.mix_up and self.loss.positives == "all":
+            raise ValueError(
+                "mix_up mixes one target of a sample with one of another; state mix_up: 0, or "
+                "loss.positives: drawn"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_way_to_divide(self) -> TrainConfig:
         if self.accumulation is not None and self.micro_batch is not None:
             raise ValueError("micro_batch and accumulation exclude each other; state one")

@@ -171,6 +171,7 @@ class Trainer:
             neighbours=self._neighbours(),
             share=self.config.share,
             mirror_weights=self.config.mirror_weights,
+            positives=self.config.loss.positives,
         ).starting_at(self.step)
         on_cpu = self.device.type == "cpu"
         for step, batch in enumerate(read, start=self.step):

@@ -23,6 +23,7 @@ from pipelines.objects.layouts import (
     list_folder,
     list_shapenet,
 )
+from pipelines.objects.objaverse_xl import list_objaverse_xl
 from pipelines.objects.records import ObjectRecord
 from pipelines.objects.step import MirrorSettings
 from pipelines.store.artifacts import digest_of_list
@@ -41,6 +42,7 @@ _LISTS = {
     "abo": list_abo,
     "3d-future": list_3d_future,
     "kicad": list_kicad,
+    "objaverse-xl": list_objaverse_xl,
 }
 
 
@@ -110,7 +112,8 @@ class FolderMirror:
         """Write an object to `destination_dir/<uid>.glb`.
 
         Raises:
-            BadSampleError: no such file, damaged, too slow or too large, or outside the folder.
+            BadSampleError: no such file, damaged, too slow or too large, outside the folder, or
+                another file than the data set's.
             ConfigError: a library that its format needs is not installed.
         """
         try:
@@ -118,6 +121,7 @@ class FolderMirror:
             if not place.is_file():  # a pipe would block
                 raise BadSampleError(f"{record.path}: no such file in the folder")
             caps.check_size(place, caps.OBJECT_BYTES, "an object")
+            self._check_digest(place, record)
             home = resolve_inside(self.root, record.home or PurePosixPath(record.path).parent)
             glb = self._reader(place).read(place, home)
         except InputError as error:
@@ -134,6 +138,16 @@ class FolderMirror:
         for reader in self._readers.values():
             reader.close()
         self._readers.clear()
+
+    def _check_digest(self, place: Path, record: ObjectRecord) -> None:
+        """Raise `BadSampleError` if the data set names its objects by another digest."""
+        if self.settings.layout != "objaverse-xl":
+            return
+        expected, found = record.uid.removeprefix(self.settings.prefix), file_entry(place).sha256
+        if found != expected:
+            raise BadSampleError(
+                f"its sha256 is {found}, the annotations state {expected}; download it again"
+            )
 
     def _reader(self, place: Path) -> ObjectReader:
         # OpenCASCADE writes files: only STEP gets a child that may.

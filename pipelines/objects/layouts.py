@@ -10,6 +10,7 @@ Promises  no object is opened, and the order does not depend on the file system.
                 3dmodels/metadata/3dmodels.csv.gz, listings/metadata/listings_*.json.gz
     3d-future   3D-FUTURE: <model>/raw_model.obj and model_info.json
     kicad       KiCad's parts, `kicad`
+    objaverse-xl    what the `objaverse` package downloads, `objaverse_xl`
 """
 
 from __future__ import annotations

@@ -71,6 +71,17 @@ def moving(number: int, split: str) -> Sample:
     return sample(number, split) | {"imu.npy": encode_array(series.astype(np.float32))}
 
 
+def uneven(number: int, split: str) -> Sample:
+    """The same object in motion, with one to four views and two captions of unequal weight."""
+    made = moving(number, split)
+    views = _unit(np.random.default_rng(number).normal(size=(1 + number % 4, EMBED_DIM)))
+    info = SampleInfo.of(made).model_copy(update={"weights": {"text": (1.0, 3.0)}})
+    return made | {
+        "image_targets.npy": encode_array(views.astype(np.float16)),
+        "json": info.encode(without={"licence", "creator"}),
+    }
+
+
 def one_broken(number: int, split: str) -> Sample:
     """The same object in motion, but the targets of `BROKEN` are no numbers."""
     nothing = encode_array(np.full((3, EMBED_DIM), np.nan, np.float16))
