@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipelines.config import RunConfig
 from pipelines.lens.parallel import parallelize
+from pipelines.targets.step import TOKENS
 from vitlens_core.foundation.lit import ProjectedFeatures
 from vitlens_core.foundation.settings import EMBED_DIM, IMAGE_SIZE_PX
 from vitlens_core.models.dropping import Dropping
@@ -95,7 +96,7 @@ def memory_bytes(config: RunConfig, network: Network) -> dict[str, float]:
     shared = workers if config.resources.sharding == "fsdp" else 1
     copies = 3 + (train.ema_decay is not None)  # gradient, two moments, the average
     batch = train.batch_size
-    kinds = len(train.weights(config.teachers))
+    kinds = len(train.weights(config.teachers).keys() - {TOKENS})
     return {
         "weights": _FP32 * (network.trained + network.frozen) / shared,
         "gradient, optimizer and average": _FP32 * copies * network.trained / shared,
