@@ -22,7 +22,7 @@ __all__ = ["DETECTORS", "kind_of", "open_detector"]
 # By type of model: the class of transformers that holds it.
 DETECTORS = {"owlvit": "OwlViTForObjectDetection", "owlv2": "Owlv2ForObjectDetection"}
 
-_OTHERWISE = "Detectors that fuse the words of a query early (GroundingDINO) take no embedding in their place"
+_OTHERWISE = "Detectors that fuse the words of a query early (GroundingDINO) take no embedding"
 
 
 def kind_of(source: str | Path) -> str:
