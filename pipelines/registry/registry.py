@@ -73,5 +73,5 @@ class Registry:
             return None
         return page(self.home, f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
 
-    def rolled_back(self, model: ModelVersion) -> Move | None:
-        return promotion.rolled_back(self.home, model.name, model.version)
+    def replaced(self, model: ModelVersion) -> Move | None:
+        return promotion.replaced(self.home, model.name, model.version)

@@ -116,7 +116,7 @@ class MemoryRegistry(Registry):
     def page_of_training(self, lens) -> str:
         return f"http://mlflow/of/{lens}"
 
-    def rolled_back(self, model) -> None:
+    def replaced(self, model) -> None:
         return None
 
 

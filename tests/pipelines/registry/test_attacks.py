@@ -290,7 +290,7 @@ def test_a_clock_two_hours_ahead_decides_nothing(
         ahead.setattr(promotion, "datetime", Ahead)
         promotion.promote(home, NAME, 2, "from the future")
     promotion.rollback(home, NAME, "no good")
-    assert promotion.rolled_back(home, NAME, 2)
+    assert promotion.replaced(home, NAME, 2)
     promotion.promote(home, NAME, 3)
     held = models.aliases(models.connect(home), NAME)
     assert (held[CHAMPION], held[PREVIOUS]) == (3, 1)

@@ -76,6 +76,24 @@ def test_rollback_and_back_again(home: Path) -> None:
     assert aliases(home) == {2: ("champion",), 1: ("previous",)}
 
 
+def test_who_was_champion_and_is_not_was_replaced(home: Path) -> None:
+    """So that a run does not promote it again."""
+    for right in (0.25, 0.5):
+        register(home, right)
+    promotion.promote(home, NAME, 1)
+    assert promotion.replaced(home, NAME, 1) is None
+    assert promotion.replaced(home, NAME, 2) is None
+    promotion.promote(home, NAME, 2)
+    by_promotion = promotion.replaced(home, NAME, 1)
+    assert by_promotion is not None
+    assert (by_promotion.action, by_promotion.version) == ("promote", 2)
+    promotion.rollback(home, NAME)
+    assert promotion.replaced(home, NAME, 1) is None
+    by_rollback = promotion.replaced(home, NAME, 2)
+    assert by_rollback is not None
+    assert by_rollback.action == "rollback"
+
+
 def test_without_a_previous_champion_there_is_nothing_to_go_back_to(home: Path) -> None:
     champions(home, 0.5)
     with pytest.raises(ConfigError, match="no previous champion"):
