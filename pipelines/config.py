@@ -310,6 +310,11 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         config.lens.train.weights(config.teachers)
     except ConfigError as error:
         yield str(error)
+    if config.lens.train.token_weight and not config.targets.token_views:
+        yield (
+            "lens.train.token_weight: no tokens are stored to train against; set "
+            "targets.token_views to 1 or more, or token_weight to 0"
+        )
     for name in config.lens.train.mirror_weights:
         if name not in config.objects.more:
             mistake = unknown("mirror of objects.more", name, config.objects.more)

@@ -153,7 +153,7 @@ class Engine:
         """Embed classes with a modality's prompts: [K, E].
 
         Raises:
-            RefusedError: no prompt can be made of a name, or there is no text tower.
+            RefusedError: no prompt can be made of a name, or nothing stands for a class.
         """
         embeddings = []
         for name in names:  # one by one, so that other requests can use the thread in between

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -30,7 +31,9 @@ from vitlens_core.model_files import (
     FOUNDATION_FILE,
     PRETRAINED_FILE,
     PROJECTIONS_FILE,
+    PROTOTYPES_FILE,
 )
+from vitlens_core.prototypes import load_prototypes
 
 # A folder in the hub's conventions (`pretrained`) states foundation and calibration in this file.
 CONFIG_FILE = "config.json"
@@ -126,7 +129,11 @@ def _lens_encoder(path: Path, foundation: Foundation, device: torch.device) -> E
     # A recording handed in here is stored as far as the tokenizer sees it: 512 of 10,000 points.
     signal_tower = SignalTower(settings.signal_needed, settings.tokenizer_config, embed)
     fitted_here = fitted is not None
-    return signal_encoder(settings.modality, signal_tower, temperature, is_fitted=fitted_here)
+    made = signal_encoder(settings.modality, signal_tower, temperature, is_fitted=fitted_here)
+    known = path.with_name(PROTOTYPES_FILE)
+    if not known.is_file():
+        return made
+    return replace(made, prototypes=load_prototypes(known, foundation.embed_dim))
 
 
 def lens_foundation(

@@ -35,6 +35,7 @@ from vitlens_core.export import export_onnx
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.reference_config import ConfigSource
 from vitlens_core.precision import Precision, autocast
+from vitlens_core.prototypes import Prototypes
 from vitlens_core.readers.pictures import read_rgb
 from vitlens_core.signals.checks import raw_pixels
 
@@ -231,6 +232,11 @@ class Model(Pretrained, Verbs):
                 f"{name} gives no tokens of a vision trunk: name image, or a modality of a lens"
             )
         return source
+
+    @property
+    def prototypes(self) -> Prototypes | None:
+        """Prototypes of classes: those beside a lens whose foundation has no words."""
+        return next((e.prototypes for e in self._encoders.values() if e.prototypes), None)
 
     @property
     def token_modalities(self) -> list[str]:
