@@ -191,6 +191,11 @@ class TrainConfig(BaseModel):
                 "token_weight compares every token with that of one image: set token_dropout and "
                 "mix_up to 0, or token_weight"
             )
+        if self.token_weight and self.loss.positives == "all":
+            raise ValueError(
+                "token_weight compares with the image that was drawn: state loss.positives: drawn, "
+                "or token_weight: 0"
+            )
         if self.hard_negatives and self.batch_size % self.hard_negatives.group:
             raise ValueError(
                 f"batch_size {self.batch_size} does not divide into groups of "
