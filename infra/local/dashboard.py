@@ -27,6 +27,7 @@ _INCHES = (0.75, 0.42)  # of a cell of the grid
 _MOST_POINTS = 300
 _STALE_S = 60
 _LONG_S = 300  # from here on in minutes
+_LARGE = 1000  # from here on without fractions
 Series = dict[str, list[tuple[float, float]]]
 
 
@@ -58,7 +59,7 @@ def _panel(axes: Axes, panel: Mapping[str, Any], series: Series, end: float) -> 
     if panel["type"] != "timeseries":
         # As Grafana asks it: what is true now, not what was the last to be true.
         series = {name: points for name, points in series.items() if points[-1][0] > end - _STALE_S}
-    axes.set_title(panel["title"], fontsize=9, loc="left")
+    axes.set_title(panel["title"], fontsize=9, loc="left", pad=9)
     axes.tick_params(labelsize=7)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -96,7 +97,7 @@ def _text(panel: Mapping[str, Any], value: float) -> str:
         return f"{value * (100 if unit == 'percentunit' else 1):.0f} %"
     if unit == "s":
         return f"{value:.3g} s" if value < _LONG_S else f"{value / 60:.0f} min"
-    return f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= _LARGE else f"{value:.4g}"
 
 
 def _series(prometheus: str, panel: Mapping[str, Any], start: float, end: float) -> Series:
