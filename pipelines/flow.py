@@ -21,6 +21,7 @@ from pipelines.evaluation.step import STEP as EVALUATION
 from pipelines.execution.runtime import Runtime
 from pipelines.execution.step import Step
 from pipelines.foundation.step import STEP as FOUNDATION
+from pipelines.foundation.teachers import find_teachers
 from pipelines.index.step import STEP as INDEX
 from pipelines.lens.step import STEP as LENS
 from pipelines.objects.step import STEP as OBJECTS
@@ -149,11 +150,6 @@ def _inputs(step: Step, never: set[str], optional: set[str]) -> tuple[str, ...]:
 
 def _shown_to_teachers(config: RunConfig) -> dict[str, StoredSignal]:
     """Return the signal to store for each lens that teaches."""
-    if not config.teachers:
-        return {}
-    # Late: opening a lens needs torch, and the order of the steps does not.
-    from pipelines.foundation.teachers import find_teachers
-
     return {
         name: StoredSignal(teacher.settings.modality, teacher.settings.signal_needed)
         for name, teacher in find_teachers(config.teachers, config.foundation).items()

@@ -17,6 +17,7 @@ from pipelines.lens.negatives.base import BatchRows, NegativeSampler
 from pipelines.lens.not_finite import LossError, diagnose
 from pipelines.lens.parallel import gather_rows, mean_over_workers, shared
 from pipelines.lens.settings import TrainConfig
+from pipelines.targets.step import TOKENS
 from vitlens_core.losses.base import Pairs
 
 _COMPARED = 1024  # rows of the validation split compared with all at a time
@@ -27,6 +28,7 @@ class Objective:
 
     Attributes:
         weights: weight of each kind of target that is trained against.
+        compared: the kinds that embeddings are compared with.
         parameters: the loss's own parameters, by name. They are whole on every worker, and so is
             their gradient (`parallel.shared`).
     """
@@ -39,6 +41,7 @@ class Objective:
         device: torch.device,
     ) -> None:
         self.loss, self.weights, self.sampler = config.loss, weights, sampler
+        self.compared = [kind for kind in weights if kind != TOKENS]
         self.label_positives = config.label_positives
         # A neighbour may be in the batch already, and no sample is a negative of itself.
         self.may_repeat = config.hard_negatives is not None
@@ -46,7 +49,7 @@ class Objective:
         self.parameters = {name: nn.Parameter(t.to(device)) for name, t in initial.items()}
 
     def losses(self, embeddings: Tensor, batch: Batch, log_scale: Tensor) -> dict[str, Tensor]:
-        """Return the loss against each kind of target of this worker's rows, among all workers'.
+        """Return the loss against each compared kind of this worker's rows, among all workers'.
 
         The mean over workers is the loss of the batch of all workers.
 
@@ -66,7 +69,7 @@ class Objective:
         if self.label_positives:
             of_positives = label_ids
         losses = {}
-        for kind in self.weights:
+        for kind in self.compared:
             targets = gather_targets(batch, kind, device)
             negatives = None
             if self.sampler:
@@ -84,14 +87,24 @@ class Objective:
         return losses
 
     def differentiate(
-        self, embeddings: Tensor, batch: Batch, log_scale: Tensor, step: int
+        self,
+        embeddings: Tensor,
+        batch: Batch,
+        log_scale: Tensor,
+        step: int,
+        of_tokens: Tensor | None = None,
     ) -> dict[str, float]:
         """Compute the gradient of the weighted sum, and return the losses over all workers' rows.
+
+        Args:
+            of_tokens: the loss of this worker's tokens, if they are trained.
 
         Raises:
             LossError: the sum is not finite; the message names the samples.
         """
         losses = self.losses(embeddings, batch, log_scale)
+        if of_tokens is not None:
+            losses[TOKENS] = of_tokens
         # On the device first: each number that is read here would stop a GPU once more.
         of_all = mean_over_workers(torch.stack([*losses.values()])).tolist()
         values = dict(zip(losses, of_all, strict=True))

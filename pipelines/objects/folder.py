@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pipelines.objects.facts import Facts, FactTable
 from pipelines.objects.fetched import FetchedObject, size_of_file
@@ -58,7 +57,7 @@ class FolderMirror:
 
     is_local = True
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # What workers need: neither the listing, which may be large, nor children.
         own = {"root": self.root, "settings": self.settings, "limits": self.limits}
         return {**own, "_readers": {}}
@@ -101,7 +100,7 @@ class FolderMirror:
         """Return uid → reason for the objects in formats that are not read."""
         return {f"{self.settings.prefix}{uid}": r for uid, r in self.listing.refused.items()}
 
-    def identity(self, item: Mapping[str, Any]) -> dict[str, Any]:
+    def identity(self, item: Mapping[str, object]) -> dict[str, object]:
         """Return an object as it enters the fingerprint, with its file's present size."""
         return {**item, "bytes_found": size_of_file(f"{self.root}/{item['path']}")}
 

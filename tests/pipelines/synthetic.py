@@ -11,7 +11,8 @@ from safetensors.torch import save
 from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.foundation.step import STEP, FoundationConfig
 from pipelines.shards.sample import SampleInfo
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import Sample, encode_array, encode_model, write_shard
 from tests.contracts.examples import tower_settings

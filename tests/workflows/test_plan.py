@@ -66,7 +66,10 @@ def synthetic_mirror(folder: Path, objects: int, labelled: int, classes: int = 1
     return folder
 
 
-@pytest.mark.parametrize(("objects", "labelled"), [(20_000, 1_200), (800_000, 48_000)])
+@pytest.mark.parametrize(
+    ("objects", "labelled"),
+    [(20_000, 1_200), pytest.param(800_000, 48_000, marks=pytest.mark.nightly)],
+)
 def test_full_trains_on_all_that_has_no_class_and_on_no_object_of_the_benchmark(
     tmp_path: Path, home: Home, objects: int, labelled: int
 ) -> None:

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipelines.config import RunConfig
 from pipelines.lens.chunked_loss import MOST_LOGITS
 from pipelines.lens.parallel import parallelize
+from pipelines.targets.step import TOKENS
 from vitlens_core.foundation.lit import ProjectedFeatures
 from vitlens_core.foundation.settings import EMBED_DIM, IMAGE_SIZE_PX
 from vitlens_core.models.dropping import Dropping
@@ -121,7 +122,7 @@ def memory_bytes(config: RunConfig, network: Network) -> dict[str, float]:
     if train.loss.positives == "all" or logits > MOST_LOGITS:
         logits = MOST_LOGITS  # as many at a time, of one kind of target
     else:
-        logits *= len(train.weights(config.teachers))
+        logits *= len(train.weights(config.teachers).keys() - {TOKENS})
     return {
         "weights": (_FP32 * network.trained + network.frozen_bytes) / shared,
         "gradient, optimizer and average": _FP32 * copies * network.trained / shared,

@@ -18,7 +18,8 @@ from pipelines.lens.batches import Batch, TrainingBatches, collate, lane_count
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.shard_table import SamplePlace, TrainingShard, read_targets, stable_id
 from pipelines.shards.sample import SampleInfo
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import OpenShard, Sample, decode_array, encode_array, write_shard
 from tests.pipelines import synthetic
 from tests.pipelines.shard_bytes import encode_shard

@@ -24,7 +24,8 @@ from pipelines.lens.negatives.base import BatchRows
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.training import Trainer, TrainJob
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from tests.pipelines import synthetic, together
 
 TRAIN: dict[str, Any] = {"steps": 8, "batch_size": 6, "warmup_steps": 2, "learning_rate": 3e-3}
