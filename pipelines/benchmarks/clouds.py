@@ -9,8 +9,6 @@ Axes: N points.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from vitlens_core.errors import InputError
@@ -23,7 +21,7 @@ OPENSHAPE = (
 )
 
 
-def cloud(xyz: Any, rgb: Any, where: str, *, largest_rgb: float = 1.0) -> np.ndarray:
+def cloud(xyz: object, rgb: object, where: str, *, largest_rgb: float = 1.0) -> np.ndarray:
     """Return float32 [N, 6] with colours in 0..1; .4 grey without colours.
 
     Args:
@@ -39,7 +37,7 @@ def cloud(xyz: Any, rgb: Any, where: str, *, largest_rgb: float = 1.0) -> np.nda
         colours = _numbers(rgb, "rgb", where) / np.float32(largest_rgb)
     if len(places) != len(colours):
         raise InputError(
-            f"{where}: expected as many colours as points, found {len(colours)} and {len(xyz)}"
+            f"{where}: expected as many colours as points, found {len(colours)} and {len(places)}"
         )
     if colours.min() < 0 or colours.max() > 1:
         raise InputError(

@@ -1,7 +1,7 @@
 """lens: trains the tokenizer and the lens of a modality.
 
 job.py         the step; settings.py has the settings of its training
-training.py    the training loop of one worker
+training.py    the training loop of one worker; train_job.py what it is told and what it draws
 workers.py     runs the loop in this process, or in workers of Ray Train
 parallel.py    replicates or shards a tower; saves and loads checkpoints
 batches.py     makes batches from shards; shard_table.py reads their arrays in place,

@@ -18,7 +18,7 @@ from pipelines.lens.neighbours import write_table
 from pipelines.lens.settings import PROGRESS_FILE, TrainConfig
 from pipelines.lens.step import STEP
 from pipelines.lens.token_loss import check_tokens
-from pipelines.lens.training import TrainJob
+from pipelines.lens.train_job import TrainJob
 from pipelines.lens.workers import fit, remove
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic

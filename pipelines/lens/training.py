@@ -15,18 +15,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from upath import UPath
 
-from pipelines.execution.logger import Point, points_of
+from pipelines.execution.logger import points_of
 from pipelines.execution.prefetch import prefetch
-from pipelines.execution.runtime import Resources
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens import parallel
@@ -42,66 +39,22 @@ from pipelines.lens.optimizer import (
     set_rates,
     trained_parameters,
 )
-from pipelines.lens.settings import PROGRESS_FILE, TrainConfig
+from pipelines.lens.settings import PROGRESS_FILE
 from pipelines.lens.shard_table import stable_id
 from pipelines.lens.token_loss import token_loss
+from pipelines.lens.train_job import Curves, TrainJob, Worker
 from pipelines.lens.validation import ValidationSplit
-from pipelines.store.artifacts import Artifact
 from pipelines.targets.step import TOKENS
 from vitlens_core import modalities
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.dropping import Dropping
 from vitlens_core.models.tower import build_tower
-from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.precision import autocast, takes_bf16
 from vitlens_core.row_generator import RowGenerator
 from vitlens_core.scratch import Scratch
 
 Entries = Sequence[Mapping[str, float]]  # of a curve
-
-
-@dataclass(frozen=True)
-class TrainJob:
-    """What every worker is sent; small, and the same for all."""
-
-    tower: TowerSettings
-    train: TrainConfig
-    targets: Artifact
-    foundation: Artifact
-    resources: Resources = field(default_factory=Resources)
-    neighbours: UPath | None = None  # the table of `neighbours`, if batches are drawn by it
-
-
-@dataclass
-class Curves:
-    """Loss curves, for the report."""
-
-    train: list[dict[str, float]] = field(default_factory=list)
-    val: list[dict[str, float]] = field(default_factory=list)
-
-
-class Worker(Protocol):
-    """One of the processes that train a lens together, as the loop sees it."""
-
-    @property
-    def rank(self) -> int: ...
-    @property
-    def world_size(self) -> int: ...
-    @property
-    def device(self) -> torch.device: ...
-
-    def report(self, points: Sequence[Point], /) -> None:
-        """Report figures; only the first worker is asked to."""
-        ...
-
-    def keep(self, step: int, folder: Path) -> None:
-        """Store a checkpoint; each worker passes the folder of its own files."""
-        ...
-
-    def latest(self) -> AbstractContextManager[Path | None]:
-        """Open the folder of the last checkpoint with the files of all workers, if any."""
-        ...
 
 
 class Trainer:

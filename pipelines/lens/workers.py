@@ -32,7 +32,8 @@ from pipelines.execution.told import ToldError, tell, told_by
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.process_group import torch_config
 from pipelines.lens.settings import PROGRESS_FILE
-from pipelines.lens.training import Trainer, TrainJob
+from pipelines.lens.train_job import TrainJob
+from pipelines.lens.training import Trainer
 from pipelines.store.files import atomic_file
 from vitlens_core.errors import VitlensError
 from vitlens_core.scratch import Scratch

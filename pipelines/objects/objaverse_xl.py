@@ -24,7 +24,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pipelines.objects.annotations import labels
 from pipelines.objects.layouts import Found, Listing, files_below
@@ -66,7 +65,7 @@ class _Mirror:
     refused: dict[str, str] = field(default_factory=dict)
     lacking: int = 0
 
-    def add(self, source: str, row: Mapping[str, Any]) -> None:
+    def add(self, source: str, row: Mapping[str, object]) -> None:
         """Take an annotation over, if its file is there and of a format that is read."""
         digest, identifier = word(row["sha256"]).lower(), word(row["fileIdentifier"])
         if not _SHA256.fullmatch(digest):

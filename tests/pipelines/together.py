@@ -16,7 +16,8 @@ from torch import Tensor
 
 from pipelines.execution.logger import Point
 from pipelines.lens import parallel
-from pipelines.lens.training import Trainer, TrainJob
+from pipelines.lens.train_job import TrainJob
+from pipelines.lens.training import Trainer
 
 WORKERS = 2
 

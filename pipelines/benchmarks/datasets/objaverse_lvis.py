@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
@@ -43,24 +42,25 @@ def mount(root: str) -> Mounted:
     test = []
     for index, entry in enumerate(_entries(path)):
         where = f"{path}, entry {index}"
-        if any(not isinstance(entry.get(name), str) or not entry[name] for name in _FIELDS):
+        texts = {n: text for n in _FIELDS if isinstance(text := entry.get(n), str) and text}
+        if len(texts) < len(_FIELDS):
             raise ConfigError(f"{where}: expected texts {', '.join(_FIELDS)}; found {entry!r}")
-        if entry["uid"] in seen:
-            raise ConfigError(f"{where}: {entry['uid']} a second time")
-        seen.add(entry["uid"])
-        file = resolve_inside(folder, _place(entry["data_path"], where))
+        if texts["uid"] in seen:
+            raise ConfigError(f"{where}: {texts['uid']} a second time")
+        seen.add(texts["uid"])
+        file = resolve_inside(folder, _place(texts["data_path"], where))
         if not file.is_file():
             raise ConfigError(f"{where}: no file {file}")
-        label = entry["category"].replace("_", " ")
+        label = texts["category"].replace("_", " ")
         read = partial(_read, file, index)
-        test.append(Example(entry["uid"], read, (file,), (label,)))
+        test.append(Example(texts["uid"], read, (file,), (label,)))
     classes = tuple(sorted({label for example in test for label in example.labels}))
     partial_list = f"{len(classes)} categories; the whole list has {CATEGORIES}"
     notes = () if len(classes) == CATEGORIES else (partial_list,)
     return Mounted(test, classes=classes, notes=notes)
 
 
-def _entries(path: Path) -> list[dict[str, Any]]:
+def _entries(path: Path) -> list[dict[str, object]]:
     entries = read_json(path, holds="split/")
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{path}: expected a list of objects, found {type(entries).__name__}")

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pipelines.execution.logger import Point, Training, TrainingLogger
 from pipelines.registry.loggers.base import LoggerConfig
@@ -37,7 +37,7 @@ class JsonLinesLogger:
         self.path = folder / f"{training.modality}-{training.fingerprint[:8]}.jsonl"
         last: dict[str, int] = {}
         for point in _points(self.path):
-            last.update(dict.fromkeys(point.keys() - {"step", "at"}, point["step"]))
+            last.update(dict.fromkeys(point.keys() - {"step", "at"}, int(point["step"])))
         started = {"modality": training.modality, "lens": training.fingerprint}
         self._append([{"event": "started", **started, "at": time.time()}])
         return last
@@ -54,7 +54,7 @@ class JsonLinesLogger:
             file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-def _points(path: Path) -> list[dict[str, Any]]:
+def _points(path: Path) -> list[dict[str, float]]:
     """Read the points of a file, and cut off a last line that a kill left half written."""
     if not path.exists():
         return []

@@ -15,7 +15,7 @@ from pipelines.execution.remote import run_as_task
 from pipelines.execution.shard_tasks import ShardTask
 from pipelines.execution.told import ToldError, WorkerError, tell, told, told_by
 from pipelines.lens import workers
-from pipelines.lens.training import TrainJob
+from pipelines.lens.train_job import TrainJob
 from pipelines.objects.transfer import UnreachableError
 from tests.pipelines.processors import (
     Carrying,

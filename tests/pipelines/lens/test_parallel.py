@@ -23,7 +23,8 @@ from pipelines.lens.negatives.bank import Bank
 from pipelines.lens.negatives.base import BatchRows
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.settings import TrainConfig
-from pipelines.lens.training import Trainer, TrainJob
+from pipelines.lens.train_job import TrainJob
+from pipelines.lens.training import Trainer
 from pipelines.store.artifact_store import Store
 from pipelines.store.artifacts import Artifact
 from tests.pipelines import synthetic, together

@@ -18,7 +18,8 @@ from pipelines.foundation.opening import open_foundation
 from pipelines.foundation.step import FoundationConfig
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.token_loss import check_tokens, token_loss
-from pipelines.lens.training import Trainer, TrainJob
+from pipelines.lens.train_job import TrainJob
+from pipelines.lens.training import Trainer
 from pipelines.lens.workers import InProcess
 from pipelines.store.artifact_store import Store
 from pipelines.store.artifacts import Artifact

@@ -23,7 +23,8 @@ from pipelines.foundation.opening import open_foundation
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.optimizer import learning_rate
 from pipelines.lens.settings import TrainConfig
-from pipelines.lens.training import Trainer, TrainJob
+from pipelines.lens.train_job import TrainJob
+from pipelines.lens.training import Trainer
 from pipelines.lens.workers import InProcess, remove
 from pipelines.store.artifact_store import Store
 from pipelines.store.artifacts import Artifact

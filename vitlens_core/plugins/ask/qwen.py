@@ -32,7 +32,7 @@ class _GivenTokens(nn.Module):
     def dtype(self) -> torch.dtype:
         return next(self.merger.parameters()).dtype
 
-    def forward(self, tokens: Tensor, grid_thw: Tensor) -> Any:
+    def forward(self, tokens: Tensor, grid_thw: Tensor) -> object:
         return self.merger(tokens[:, -1])
 
 
@@ -43,7 +43,7 @@ class _GivenDeepTokens(_GivenTokens):
         super().__init__(visual)
         self.deepstack_merger_list = visual.deepstack_merger_list
 
-    def forward(self, tokens: Tensor, grid_thw: Tensor) -> Any:
+    def forward(self, tokens: Tensor, grid_thw: Tensor) -> object:
         *earlier, last = (one.contiguous() for one in tokens.unbind(1))
         mergers = self.deepstack_merger_list
         deep = [merger(one) for merger, one in zip(mergers, earlier, strict=True)]
