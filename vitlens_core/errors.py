@@ -23,7 +23,14 @@ _MOST_SHOWN = 40
 
 
 class VitlensError(Exception):
-    """Root of the errors raised on purpose."""
+    """Root of the errors raised on purpose.
+
+    Attributes:
+        may_pass: whether trying again may mend it, where somebody knew; else its class and its
+            causes tell.
+    """
+
+    may_pass: bool | None = None
 
 
 class ConfigError(VitlensError):
