@@ -17,6 +17,7 @@ from PIL import Image
 from upath import UPath
 
 from pipelines import report
+from pipelines.registry.gates.base import skipped
 from pipelines.registry.models import ModelVersion
 from pipelines.report import confusion, gallery, pictures
 from pipelines.report.content import Report, Run, encode_readable
@@ -233,9 +234,18 @@ def test_names_from_outside_are_escaped(page: Page) -> None:
 
 
 def test_the_page_states_gates_and_drawings(page: Page) -> None:
-    assert "all 1 gates passed" in page.text
+    assert "1 gate passed" in page.text
+    assert "skipped</span>" not in page.text
     assert page.tags.count("svg") == 2
     assert "#00000" not in page.text
+
+
+def test_skipped_gates_are_counted_beside_those_that_passed(tmp_path: Path) -> None:
+    artifacts = finished_run(tmp_path)
+    gates = [*gate_results(artifacts, 0.1), *(skipped(n, "sanity", "off") for n in ("a", "b"))]
+    text = (report.write(tmp_path, CONFIG, artifacts, gates, MODEL) / "report.html").read_text()
+    assert ">1 gate passed</span>" in text
+    assert ">2 skipped</span>" in text
 
 
 def test_a_failed_gate_is_told_with_its_reason(tmp_path: Path) -> None:
