@@ -32,6 +32,7 @@ from tests.pipelines.finished_run import (
     sample,
     samples,
 )
+from tests.pipelines.service.browser import browser, needs_browser
 from tests.pipelines.shard_bytes import encode_shard
 
 MODEL = ModelVersion("vitlens-point_cloud", 2, ("champion",), "run", "e", (), "", datetime.now(UTC))
@@ -370,3 +371,14 @@ def test_objects_are_shown_as_they_were_read(tmp_path: Path, renders_artifact: A
     assert names
     assert section.count("data:image/webp") == min(8, len(names))
     assert "objects.up" in section
+
+
+@needs_browser
+def test_a_phone_shows_the_page_without_scrolling_sideways(
+    tmp_path: Path, renders_artifact: Artifact
+) -> None:
+    artifacts = finished_run(tmp_path) | {"renders": renders_artifact}
+    path = write(tmp_path, artifacts) / "report.html"
+    with browser(tmp_path / "browser") as tab:
+        tab.open(path.as_uri(), width=360)
+        assert tab.run("document.documentElement.scrollWidth") <= 360
