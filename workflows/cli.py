@@ -13,7 +13,6 @@ import pkgutil
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -48,7 +47,7 @@ class _Cli(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, _summary(name)) for name in self.list_commands(ctx)])
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         debug = bool(ctx.params.get("debug"))
         try:
             return super().invoke(ctx)

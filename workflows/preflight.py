@@ -20,7 +20,7 @@ from pipelines.source.job import listed, refuse_empty_sides
 from pipelines.store.home import Home
 from pipelines.store.splits import SPLITS
 from vitlens_core.errors import ConfigError
-from vitlens_core.foundation import check_foundation
+from vitlens_core.foundation import check_foundation, has_text_tower
 from workflows.places import check_places, needed_bytes, require_space
 from workflows.spec import Workflow, load_workflow
 
@@ -89,6 +89,8 @@ def _check_foundation(workflow: Workflow, config: RunConfig, profile: str) -> No
         check(load_workflow(workflow.foundation_of), profile, ())
     else:
         check_foundation(config.foundation.spec)
+        if not has_text_tower(config.foundation.spec):
+            config.lens.train.check_without_text(config.foundation.spec)
 
 
 def _check_data(workflow: Workflow, config: RunConfig) -> tuple[list[str], int | None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pipelines.registry import models, promotion
-from pipelines.registry.models import ModelVersion
+from pipelines.registry.version import ModelVersion
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError
 from workflows.console import remark

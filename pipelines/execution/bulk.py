@@ -27,7 +27,8 @@ from pipelines.execution.shard_tasks import (
 )
 from pipelines.execution.shard_writer import KilledWorkersError, ShardWriter
 from pipelines.execution.told import told
-from pipelines.store.artifacts import Artifact, Build, Quarantined
+from pipelines.store.artifact_store import Build
+from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.files import names_in, storage_errors
 from vitlens_core.errors import StorageError, TransientError
 

@@ -13,7 +13,8 @@ from typing import Any
 from pipelines.execution.cluster import connect, is_local
 from pipelines.execution.runtime import Resources, Runtime
 from pipelines.execution.told import tell, told
-from pipelines.store.artifacts import Artifact, FinishedStore, NotMadeError, Store
+from pipelines.store.artifact_store import FinishedStore, NotMadeError, Store
+from pipelines.store.artifacts import Artifact
 from pipelines.store.home import Home
 
 _RETRIES = 3  # nodes that may be lost; what a job raises is not tried again

@@ -11,7 +11,6 @@ from pipelines.foundation.teachers import Teacher, find_teachers, lens_file
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
-from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import load_foundation
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.foundation.lit import LitFoundation
@@ -33,7 +32,7 @@ def run(
 
     Raises:
         ConfigError: the spec is unknown, or its weights are neither found nor downloadable, or
-            the teachers do not share a foundation, or it has no text tower.
+            the teachers do not share a foundation.
     """
     if teachers:
         return _of_teachers(runtime, find_teachers(teachers, config))
@@ -45,11 +44,6 @@ def run(
     if build.existing:
         return build.existing
     foundation = load_foundation(config.spec, config.embed_dim, config.image_size_px)
-    if not foundation.has_text:
-        raise ConfigError(
-            f"foundation {config.spec}: it has no text tower, and a workflow trains against "
-            "captions and classifies by words; choose one of CLIP, SigLIP, OWL-ViT or OWLv2"
-        )
     files = []
     if isinstance(foundation, LitFoundation):
         files += _fit(runtime, build, config, foundation, shards)
@@ -60,6 +54,7 @@ def run(
         digest=foundation.digest(),
         background=config.background,
         logit_scale=foundation.logit_scale,
+        has_text=foundation.has_text,
     )
     files.append(write_atomic(build.folder / FOUNDATION_FILE, encode_model(info)))
     return build.commit(

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.foundation.step import FoundationConfig
-from vitlens_core.api.sources import locate
-from vitlens_core.checkpoint import read_settings
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation.info import FoundationInfo
+from vitlens_core.lens_header import read_settings
 from vitlens_core.model_files import FOUNDATION_FILE
 from vitlens_core.models.tower_settings import TowerSettings
+from vitlens_core.sources import locate
 
 _IN_COMMON = {"spec", "embed_dim", "image_size_px", "background"}  # of settings and description
 

@@ -18,19 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.registry import moves, notify, own_store, signing, writes
-from pipelines.registry.models import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
-    ModelVersion,
-    aliases,
-    connect,
-    download,
-    get,
-)
+from pipelines.registry.models import aliases, connect, download, get
 from pipelines.registry.moves import Move
 from pipelines.registry.notices.base import Notice, Receiver
 from pipelines.registry.tracking import user
+from pipelines.registry.version import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion
 from pipelines.store.text import redacted
 from vitlens_core.errors import ConfigError, IntegrityError, TransientError
 
@@ -107,14 +99,15 @@ def history(home: Path, name: str) -> list[Move]:
     return [entry.move for entry in moves.read(connect(home), name)]
 
 
-def rolled_back(home: Path, name: str, version: int) -> Move | None:
-    """Return the last move of a version if it was rolled back by it.
+def replaced(home: Path, name: str, version: int) -> Move | None:
+    """Return the move by which a version ceased to be champion; None if it is, or never was.
 
-    A run must not promote such a version again, since a person decided against it.
+    A run must not promote such a version again: a person rolled it back, or another version has
+    come after it. Else the schedules of two users would make their champions in turn, for ever.
     """
     of_version = [m for m in history(home, name) if version in (m.version, m.before)]
     last = of_version[-1] if of_version else None
-    return last if last and last.action == "rollback" and last.before == version else None
+    return last if last and last.version != version else None
 
 
 def reconcile(home: Path, name: str) -> str:

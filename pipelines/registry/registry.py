@@ -11,9 +11,9 @@ from pydantic import BaseModel
 
 from pipelines.registry import links, models, promotion, tracking
 from pipelines.registry.gates.base import GateResult
-from pipelines.registry.models import CHAMPION, ModelVersion
 from pipelines.registry.promotion import Move
 from pipelines.registry.server import page
+from pipelines.registry.version import CHAMPION, ModelVersion
 from pipelines.store.artifacts import Artifact
 
 logger = logging.getLogger(__name__)
@@ -83,5 +83,5 @@ class Registry:
         known = [versions[0].name for versions in self.by_modality(modalities).values() if versions]
         return [found for name in known if (found := promotion.reconcile(self.home, name))]
 
-    def rolled_back(self, model: ModelVersion) -> Move | None:
-        return promotion.rolled_back(self.home, model.name, model.version)
+    def replaced(self, model: ModelVersion) -> Move | None:
+        return promotion.replaced(self.home, model.name, model.version)

@@ -17,7 +17,16 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from pipelines.service import answers, asking, detecting, imagining, metrics, pages, verbs
+from pipelines.service import (
+    answers,
+    asking,
+    detecting,
+    imagining,
+    metrics,
+    pages,
+    streaming,
+    verbs,
+)
 from pipelines.service.documents import body
 from pipelines.service.engine import Engine
 from pipelines.service.guard import ANSWERED_BY, Guard, answer
@@ -148,10 +157,25 @@ def _verbs(app: FastAPI, engine: Engine) -> None:
     answered = partial(_answered, engine)
     refusals = _MISTAKES | {404: {"model": Mistake}}
 
-    @app.post("/ask", responses=refusals, openapi_extra=body(AskQuestion))
-    async def ask(request: Request) -> Asked:
-        """Answers to a question about inputs; without a question model, the nearest of answers."""
-        return await answered(request, AskQuestion, asking.asked)
+    said: dict[str, object] = {"model": Asked, "content": {streaming.EVENTS: {}}}
+
+    @app.post(
+        "/ask",
+        response_model=None,
+        responses=refusals | {200: said},
+        openapi_extra=body(AskQuestion),
+    )
+    async def ask(request: Request) -> Asked | Response:
+        """Answers to a question about inputs; without a question model, the nearest of answers.
+
+        A client that accepts `text/event-stream` gets the words as they come.
+        """
+        if not streaming.is_wanted(request):
+            return await answered(request, AskQuestion, asking.asked)
+        return await streaming.streamed(
+            lambda told: answered(request, AskQuestion, partial(asking.asked, told=told)),
+            partial(_told_of, engine, request),
+        )
 
     @app.post("/detect", responses=refusals, openapi_extra=body(DetectQuestion))
     async def detect(request: Request) -> Detected:
@@ -223,8 +247,8 @@ def _pages(app: FastAPI) -> None:
 
 def _errors(app: FastAPI, engine: Engine) -> None:
     @app.exception_handler(RefusedError)
-    async def refused(_: Request, refusal: RefusedError) -> JSONResponse:
-        return answer(refusal, engine.metrics)
+    async def refused(request: Request, refusal: RefusedError) -> JSONResponse:
+        return _told_of(engine, request, refusal)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
@@ -242,8 +266,13 @@ def _errors(app: FastAPI, engine: Engine) -> None:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
+        return _told_of(engine, request, error)
+
+
+def _told_of(engine: Engine, request: Request, error: Exception) -> JSONResponse:
+    """Return the answer where a request is refused, or fails, which is logged; it is counted."""
+    if not isinstance(error, RefusedError):
         LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
         kind = type(error).__name__
-        return answer(
-            RefusedError(500, "fault", f"an internal error: {kind}", "see log"), engine.metrics
-        )
+        error = RefusedError(500, "fault", f"an internal error: {kind}", "see log")
+    return answer(error, engine.metrics)

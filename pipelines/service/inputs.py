@@ -17,7 +17,7 @@ from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item
 from vitlens_core import Model
 from vitlens_core.api.encoders import Stored
-from vitlens_core.api.model import check_options
+from vitlens_core.api.inputs import check_options
 from vitlens_core.errors import ConfigError, InputError
 
 _UTF8_BYTES = 4  # most bytes of a character

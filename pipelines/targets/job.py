@@ -26,7 +26,7 @@ from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample, decode_array, ready_file, targets_file, teacher_file
 from pipelines.targets.ready import ReadyEmbeddings
-from pipelines.targets.step import OF_FOUNDATION, STEP, TargetsConfig, kind_of_teacher
+from pipelines.targets.step import OF_FOUNDATION, STEP, TOKENS, TargetsConfig, kind_of_teacher
 from pipelines.targets.stored import encode_targets
 from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.models.tower import Tower
@@ -58,6 +58,7 @@ class Decoded:
         teacher_signals: stored signals for each teacher [K, …].
         features: features of views and captions, if the foundation was fitted on them.
         ready: embeddings of images [V, E] and captions [C, E] that the data set brought.
+        shown: uint8 [K, H, W, 3], the views whose tokens are stored.
     """
 
     sample: Sample
@@ -66,6 +67,7 @@ class Decoded:
     teacher_signals: Mapping[str, Tensor]
     features: Features | None
     ready: tuple[Tensor, Tensor] | None
+    shown: Tensor
 
 
 class TargetEncoder:
@@ -114,7 +116,12 @@ class TargetEncoder:
             for name in self.teachers
         }
         told = SampleInfo.of(sample)
-        return Decoded(sample, told, views, signals, features, self.ready.of(sample, told))
+        if not self.foundation.has_text:  # nothing stands for a caption
+            told = told.model_copy(update={"captions": ()})
+        ready = self.ready.of(sample, told)
+        shown = composite_views(sample if self.config.token_views else {}, self.background)
+        chosen = evenly(len(shown), self.config.token_views)
+        return Decoded(sample, told, views, signals, features, ready, shown[chosen])
 
     def _encoded(self, group: list[Decoded]) -> Iterator[Sample]:
         new = [one for one in group if one.features is None and one.ready is None]
@@ -126,6 +133,7 @@ class TargetEncoder:
                 )
                 for name in self.teachers
             }
+            tokens = self._by_sample(self._image_tokens, [one.shown for one in group])
             self._learn_texts([text for one in new for text in one.info.captions])
         shown = {*map(teacher_file, self.teachers), *map(ready_file, OF_FOUNDATION)}
         for number, (one, of_images) in enumerate(zip(group, images, strict=True)):
@@ -135,6 +143,8 @@ class TargetEncoder:
             for name, by_sample in taught.items():
                 file = targets_file(kind_of_teacher(name))
                 signals[file] = self._stored(by_sample[number])
+            if self.config.token_views:
+                signals[targets_file(TOKENS)] = self._stored(tokens[number])
             own = self._own(one, of_images)
             yield {
                 "__key__": one.sample["__key__"],
@@ -175,6 +185,13 @@ class TargetEncoder:
         return torch.stack([self.texts[text] for text in one.info.captions])
 
     @torch.inference_mode()
+    def _image_tokens(self, views: Tensor) -> Tensor:
+        """Return the tokens [V, P+T, W] of views at the readout, normed."""
+        trunk, base = self.foundation.trunk, self.foundation
+        (states,) = trunk.states([base.image_tokens(base.preprocess(views))])
+        return trunk.readout.final_norm(states)
+
+    @torch.inference_mode()
     def _encode_taught(self, name: str, signals: Tensor) -> Tensor:
         """Return a teacher's embeddings [K, E] of its stored signals [K, …]."""
         tower, settings = self.teachers[name]
@@ -194,3 +211,9 @@ class TargetEncoder:
 
     def _stored(self, embeddings: Tensor) -> bytes:
         return encode_targets(embeddings, self.config.stored_as)
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """Choose some of `count` numbers at even distances, all if there are no more."""
+    most = min(count, wanted)
+    return [index * count // most for index in range(most)]

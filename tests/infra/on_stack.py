@@ -17,6 +17,7 @@ import psutil
 
 from infra.local.stack import Stack
 from tests.conftest import ROOT
+from tests.workflows.test_daemon import SCHEDULE
 
 DEADLINE_S = 900
 # As `smallest` has it, so that users find what the schedule's run made.
@@ -49,6 +50,13 @@ def vitlens(stack: Stack, *arguments: str, **environment: str) -> subprocess.Com
     )
 
 
+def turn_schedule(stack: Stack, verb: str) -> None:
+    """Start or stop the schedule, as its user does it."""
+    workspace = str(stack.folder / "workspace.yaml")
+    command = [sys.executable, "-m", "dagster", "schedule", verb, SCHEDULE, "-w", workspace]
+    subprocess.run(command, env=stack.environment(), cwd=ROOT, check=True, capture_output=True)
+
+
 def tell_mlflow(stack: Stack, path: str, **body: object) -> None:
     """Send a request of MLflow's admin."""
     admin = base64.b64encode(f"admin:{stack.secret('mlflow-admin')}".encode()).decode()
@@ -68,6 +76,16 @@ def account(stack: Stack, name: str, password: str) -> dict[str, str]:
         "MLFLOW_TRACKING_PASSWORD": password,
         "VITLENS_USER": name,
     }
+
+
+def ask_service(stack: Stack) -> None:
+    """Embed a text, so that the service has a request to count."""
+    request = urllib.request.Request(
+        f"{stack.url('service')}/embed",
+        json.dumps({"inputs": [{"modality": "text", "text": "a person"}]}).encode(),
+        {"Authorization": f"Bearer {stack.secret('service')}", "Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request).close()
 
 
 def asked(stack: Stack, query: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.registry import server
+from tests import tiny_hf
 from tests.workflows.stage import Stage
 
 ROWS = [("a", "train"), ("a", "val"), ("a", "test"), ("b", "train"), ("b", "val"), ("b", "test")]
@@ -48,6 +49,18 @@ def manifest(folder: Path, columns: str = "signal,image,label,split", test: str 
 def run(stage: Stage, *more: str) -> tuple[int, str]:
     result = stage.vitlens("run", "point_cloud", "--profile", "tiny", *more)
     return result.exit_code, result.output
+
+
+def test_a_foundation_without_words_is_trained_against_images_alone(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Refused before anything is encoded, by what to set."""
+    spec = f"hf:{tiny_hf.write('llava', tmp_path / 'llava')}"
+    code, said = run(stage, "--set", f"foundation.spec={spec}")
+    assert code == 2
+    assert "lens.train.text_weight: the foundation" in said
+    assert "set it to 0" in " ".join(said.split())
+    assert stage.asked == []
 
 
 def test_a_tracking_server_that_does_not_answer_is_named(

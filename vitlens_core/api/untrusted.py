@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from vitlens_core.readers.files import as_file
 from vitlens_core.rendering.glb_writer import encode_glb
 from vitlens_core.sandbox import Answer, Limits, Sandbox
 from vitlens_core.sandbox.child import Arrays, Handler
+from vitlens_core.sandbox.wire import Fields
 
 _OPENER = f"{__name__}:open_readers"
 _SHAPE = "shape"  # asks for a GLB of what a file shows
@@ -111,12 +111,12 @@ class UntrustedReader:
         self._sandbox.close()
 
 
-def open_readers(settings: Mapping[str, Any]) -> Handler:
+def open_readers(settings: Fields) -> Handler:
     """Load every modality, in the child."""
     for name in modalities.names():
         modalities.load(name)
 
-    def prepared(fields: dict[str, Any], _: Arrays) -> tuple[dict[str, Any], Arrays]:
+    def prepared(fields: Fields, _: Arrays) -> tuple[Mapping[str, object], Arrays]:
         if _SHAPE in fields:
             return {}, {"glb": np.frombuffer(encode_glb(read_shape(fields["path"])), np.uint8)}
         preparation = Preparation.from_description(fields)

@@ -12,8 +12,8 @@ from rich.console import Console
 from upath import UPath
 
 from pipelines.flow import STEP_NAMES
-from pipelines.registry.models import CHAMPION, ModelVersion
 from pipelines.registry.registry import Registry
+from pipelines.registry.version import CHAMPION, ModelVersion
 from pipelines.store.artifacts import MANIFEST, Artifact
 from pipelines.store.home import Home
 from workflows.spec import modality_names

@@ -16,7 +16,7 @@ from pipelines.execution.cluster import FAST
 from pipelines.execution.runtime import Runtime
 from pipelines.execution.shard_tasks import ShardTask, read_record, tasks_of
 from pipelines.execution.shard_writer import KilledWorkersError, ShardWriter
-from pipelines.store.artifacts import Build
+from pipelines.store.artifact_store import Build
 from pipelines.store.shards import read_shard
 from tests.pipelines.processors import Echo, refuse_to_start
 from tests.pipelines.quiet import quiet_runtime

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.registry import promotion, writes
-from pipelines.registry.models import CHAMPION
+from pipelines.registry.version import CHAMPION
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

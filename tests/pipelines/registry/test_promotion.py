@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipelines.registry import models, moves, promotion, writes
-from pipelines.registry.models import CHALLENGER, CHAMPION, PREVIOUS
+from pipelines.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from tests.pipelines.finished_run import finished_run
 from tests.pipelines.registered import NAME, aliases, challenge, register
 from tests.pipelines.registry.racing import promote_and_die, promote_often
@@ -79,6 +79,24 @@ def test_rollback_and_back_again(home: Path) -> None:
     assert aliases(home) == {2: ("previous",), 1: ("champion",)}
     promotion.rollback(home, NAME)
     assert aliases(home) == {2: ("champion",), 1: ("previous",)}
+
+
+def test_who_was_champion_and_is_not_was_replaced(home: Path) -> None:
+    """So that a run does not promote it again."""
+    for right in (0.25, 0.5):
+        register(home, right)
+    promotion.promote(home, NAME, 1)
+    assert promotion.replaced(home, NAME, 1) is None
+    assert promotion.replaced(home, NAME, 2) is None
+    promotion.promote(home, NAME, 2)
+    by_promotion = promotion.replaced(home, NAME, 1)
+    assert by_promotion is not None
+    assert (by_promotion.action, by_promotion.version) == ("promote", 2)
+    promotion.rollback(home, NAME)
+    assert promotion.replaced(home, NAME, 1) is None
+    by_rollback = promotion.replaced(home, NAME, 2)
+    assert by_rollback is not None
+    assert by_rollback.action == "rollback"
 
 
 def test_without_a_previous_champion_there_is_nothing_to_go_back_to(home: Path) -> None:
@@ -285,6 +303,7 @@ def test_a_version_that_does_not_exist_is_refused(home: Path) -> None:
         promotion.promote(home, NAME, 7)
 
 
+@pytest.mark.nightly
 def test_two_promotions_at_once_leave_one_champion_and_the_other_previous(home: Path) -> None:
     champions(home, 0.25)
     rivals = [register(home, right).version for right in (0.5, 0.75)]
