@@ -20,10 +20,18 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 _MOST_SHOWN = 40
+_MOST_NEAR = 3
 
 
 class VitlensError(Exception):
-    """Root of the errors raised on purpose."""
+    """Root of the errors raised on purpose.
+
+    Attributes:
+        may_pass: whether trying again may mend it, where somebody knew; else its class and its
+            causes tell.
+    """
+
+    may_pass: bool | None = None
 
 
 class ConfigError(VitlensError):
@@ -67,6 +75,10 @@ def unknown(kind: str, found: str, valid: Iterable[str], near: Sequence[str] = (
     near = near or get_close_matches(found, choices)
     # As people write names: "Point Cloud" for point_cloud.
     near = near or get_close_matches(found.lower().replace(" ", "_"), choices)
+    # Or a part of a name, such as nyu for nyu_depth.
+    near = (
+        near or [n for n in choices if len(found) > 1 and found.lower() in n.lower()][:_MOST_NEAR]
+    )
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     listed = ", ".join(choices[:_MOST_SHOWN]) or "none"
     more = f", and {len(choices) - _MOST_SHOWN} more" if len(choices) > _MOST_SHOWN else ""

@@ -148,7 +148,7 @@ def _too_few(config: RunConfig, pairs: Sequence[Pair]) -> list[str]:
         return []
     held_out = [p for p in pairs if p.split == config.evaluation.split and p.label]
     lacking = [
-        f"{found} {what}, and at least {least} are asked for ({name}={least})"
+        f"{what}: {found}, and at least {least} are asked for ({name})"
         for what, found, name, least in (
             ("held-out samples", len(held_out), "min_samples", asked.min_samples),
             ("held-out groups", len({p.group or p.key for p in held_out}), "min_groups",

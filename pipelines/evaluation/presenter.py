@@ -7,6 +7,7 @@ drawings, tables of numbers                 the names alone       figure_name
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ _SCORES = ("top1", "top3", "top5", "class_mean")
 _RECALLS = ("r1", "r5", "r10")
 _NAMES = {"top1": "top-1", "top3": "top-3", "top5": "top-5", "map": "mAP", "ece": "ECE"}
 _NAMES |= {rank: rank.replace("r", "R@") for rank in _RECALLS}
+_CREATIVE_COMMONS = re.compile(r"by(-nc)?(-sa|-nd)?", re.IGNORECASE)
 GENERATED = "generated data: no figure here says anything of real recordings"
 
 
@@ -94,6 +96,13 @@ def figure_name(name: str) -> str:
 def words(name: str) -> str:
     """`point_to_image` → `point → image`; `point_cloud` → `point cloud`."""
     return name.replace("_to_", " → ").replace("_", " ")
+
+
+def licence(name: str) -> str:
+    """`by-nc` → `CC BY-NC`, as Objaverse states Creative Commons; others as they are."""
+    if _CREATIVE_COMMONS.fullmatch(name):
+        return f"CC {name.upper()}"
+    return name.upper() if name.lower() == "cc0" else name
 
 
 def fraction(share: float, digits: int = 3) -> str:

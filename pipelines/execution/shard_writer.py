@@ -39,6 +39,8 @@ _NODES_LOST = 10
 class KilledWorkersError(TransientError):
     """A shard killed its workers again and again; another worker would not help."""
 
+    may_pass = False
+
 
 class ShardWriter:
     """The Ray Data actor: one processor, one task at a time."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.execution.faults import of_infrastructure
 from vitlens_core import errors
 
 _CHARACTERS = 20_000
@@ -27,7 +28,10 @@ class WorkerError(Exception):
 
     Attributes:
         headline: the class of the worker's error and its message.
+        may_pass: as of `VitlensError`.
     """
+
+    may_pass: bool | None = None
 
     def __init__(self, reason: str, headline: str = "") -> None:
         super().__init__(reason)
@@ -47,6 +51,7 @@ class _Told(BaseModel):
     kind: str = Field(description="nearest class of `vitlens_core.errors`; empty if there is none")
     reason: str = Field(max_length=_CHARACTERS)
     headline: str = Field("", max_length=_CHARACTERS, description="of a traceback")
+    may_pass: bool | None = Field(None, description="by its causes, which do not travel")
 
 
 def tell(error: Exception) -> str:
@@ -56,14 +61,21 @@ def tell(error: Exception) -> str:
     # The end of a traceback says what happened, the beginning of a sentence does.
     reason = reason[:_CHARACTERS] if near else reason[-_CHARACTERS:]
     headline = "" if near else f"{type(error).__name__}: {error}"[:_CHARACTERS]
-    return _Told(kind=near, reason=_plain(reason), headline=_plain(headline)).model_dump_json()
+    return _Told(
+        kind=near,
+        reason=_plain(reason),
+        headline=_plain(headline),
+        may_pass=of_infrastructure(error),
+    ).model_dump_json()
 
 
 def told(text: str) -> errors.VitlensError | WorkerError:
     """Return the error that `tell` has written (`ValueError`: it has not)."""
     found = _Told.model_validate_json(text)
     known = _KNOWN.get(found.kind)
-    return known(found.reason) if known else WorkerError(found.reason, found.headline)
+    error = known(found.reason) if known else WorkerError(found.reason, found.headline)
+    error.may_pass = found.may_pass
+    return error
 
 
 def told_by(error: BaseException) -> errors.VitlensError | WorkerError | None:

@@ -22,6 +22,7 @@ from pipelines.evaluation.result import read_result
 from pipelines.foundation.info import read_info
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
+from pipelines.store.splits import SPLITS
 from pipelines.store.text import printable
 from vitlens_core import modalities
 from vitlens_core.model_files import LENS_FILE
@@ -66,9 +67,9 @@ def content(artifacts: Mapping[str, Artifact]) -> dict[str, object]:
         "describes": (modalities.load(result.modality).__doc__ or "").splitlines()[0],
         "foundation": read_info(artifacts["foundation"]),
         "file": LENS_FILE,
-        "samples": dict(sorted(samples.items())),
+        "samples": {split: samples[split] for split in SPLITS if samples[split]},
         "licences": licences.most_common(),
-        "data": source.manifest.config.get("kind", "a data set") if source else "rendered objects",
+        "data": source.manifest.config.get("kind", "A data set") if source else "Rendered objects",
         "is_generated": bool(source and source.manifest.config.get("generated")),
         "supervision": presenter.trained_against(result),
         "chance": presenter.fraction(result.zero_shot.chance),
@@ -91,5 +92,5 @@ def _trained_on(shards: Artifact) -> tuple[Counter[str], Counter[str]]:
             info = SampleInfo.of(sample)
             samples[info.split] += 1
             if info.split == "train":
-                licences[info.licence or _UNSTATED] += 1
+                licences[presenter.licence(info.licence or _UNSTATED)] += 1
     return samples, licences

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 # Where the files of a server's models may lie; nowhere on this machine.
 _REMOTE = ("mlflow-artifacts", "s3", "gs", "abfss", "wasbs", "hdfs")
 _DESCRIPTION = """\
-Lenses that let a frozen vision-language model perceive {0}. `champion` is the version that
+Lenses that let a frozen vision-language model perceive {2}. `champion` is the version that
 consumers load:
 
     vitlens_core.load("models:/{1}@champion")
@@ -300,7 +300,8 @@ def create_version(
         card: the model card, which the page of the version shows.
     """
     modality = name.removeprefix("vitlens-")
-    writes.make_model(client, name, _DESCRIPTION.format(modality, name))
+    described = _DESCRIPTION.format(modality, name, modality.replace("_", " "))
+    writes.make_model(client, name, described)
     created = writes.make_version(
         client,
         name,

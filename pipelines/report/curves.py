@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pipelines.evaluation.presenter import figure_name
 from pipelines.lens.curves import TrainingCurves
@@ -66,6 +67,7 @@ def _draw(axes: Axes, chart: _Chart) -> None:
     _plot(axes, chart.val, theme.ACCENT, "validation")
     axes.set_title(chart.title)
     axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     if chart.train and chart.val:
         axes.legend()

@@ -83,7 +83,7 @@ def create_app(engine: Engine) -> ASGIApp:
 
     app = FastAPIOffline(  # its page of the interface loads nothing from other sites
         title="vitlens",
-        description="object modality in one space.",
+        description="Embeddings of files and words in one space, and what is made of them.",
         version="1",
         lifespan=lifespan,
         redoc_url=None,

@@ -60,6 +60,8 @@ def test_a_mistake_is_explained_without_a_traceback(
     [
         (("statsu",), "did you mean status? there are: ask, backfill"),
         (("Status",), "did you mean status?"),
+        (("stat",), "did you mean status?"),
+        (("run", "depth", "--set", "source.kind=nyu"), "did you mean nyu_depth?"),
         (("run", "--profle", "demo"), "Did you mean '--profile'?"),
         (("run",), "There are: audio, depth"),
         (("compare",), "There are: audio, depth"),

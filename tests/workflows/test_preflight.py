@@ -141,9 +141,9 @@ def test_what_a_source_holds_is_said_by_split_and_label(stage: Stage, tmp_path: 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"min_samples": 3}, "2 held-out samples, and at least 3 are asked for (min_samples=3)"),
-        ({"min_groups": 5}, "2 held-out groups, and at least 5"),
-        ({"min_classes": 3}, "2 classes, and at least 3"),
+        ({"min_samples": 3}, "held-out samples: 2, and at least 3 are asked for (min_samples)"),
+        ({"min_groups": 5}, "held-out groups: 2, and at least 5"),
+        ({"min_classes": 3}, "classes: 2, and at least 3"),
         ({"min_samples": 2, "min_groups": 2, "min_classes": 2}, ""),
     ],
 )

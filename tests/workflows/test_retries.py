@@ -8,7 +8,9 @@ import pytest
 import requests
 from mlflow.exceptions import MlflowException, RestException
 
+from pipelines.execution.faults import of_infrastructure
 from pipelines.execution.shard_writer import KilledWorkersError
+from pipelines.execution.told import tell, told
 from pipelines.store.files import storage_errors
 from tests.workflows.stage import Stage
 from vitlens_core.errors import (
@@ -19,7 +21,7 @@ from vitlens_core.errors import (
     StorageError,
     TransientError,
 )
-from workflows.retries import COMMAND_LINE, FROM, of_infrastructure, retried
+from workflows.retries import COMMAND_LINE, FROM, retried
 from workflows.workplace import Retries
 
 SOON = Retries(number=2, pause_s=0.01)
@@ -73,11 +75,13 @@ MISTAKES = {
 @pytest.mark.parametrize("error", FAULTS.values(), ids=FAULTS)
 def test_a_fault_of_the_infrastructure_is_known(error: Exception) -> None:
     assert of_infrastructure(error)
+    assert of_infrastructure(told(tell(error))), "from a worker too, whose causes do not travel"
 
 
 @pytest.mark.parametrize("error", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_no_fault_of_the_infrastructure(error: Exception) -> None:
     assert not of_infrastructure(error)
+    assert not of_infrastructure(told(tell(error)))
 
 
 def attempts(

@@ -55,7 +55,8 @@ def _show(console: Console, found: Lineage, everything: bool) -> None:
     for name in headlines(found.figures):
         console.print(f"  {figure_title(name)} {with_bounds(found.figures, name)}")
     for gate in found.gates:
-        line = f"  {gate.tier}: {gate.name} {MARKS[gate.outcome]}: {shown(gate.reason)}"
+        place = gate.name if gate.name == gate.tier else f"{gate.tier}: {gate.name}"
+        line = f"  {place} {MARKS[gate.outcome]}: {shown(gate.reason)}"
         console.print(line, highlight=False)
     table = plain_table("made of", "fingerprint")
     for step in sorted(found.fingerprints, key=_order):

@@ -29,6 +29,25 @@ from workflows.summary import show_summary, show_sweep
 MODEL = ModelVersion("vitlens-point_cloud", 1, (), "run", "e", (), "", datetime.now(UTC))
 
 
+@pytest.mark.parametrize(
+    ("stated", "shown"),
+    [
+        ("by", "CC BY"),
+        ("by-nc-sa", "CC BY-NC-SA"),
+        ("cc0", "CC0"),
+        ("CC BY 4.0", "CC BY 4.0"),
+        ("bylaw", "bylaw"),
+    ],
+)
+def test_licences_are_written_as_people_do(stated: str, shown: str) -> None:
+    assert presenter.licence(stated) == shown
+
+
+def test_the_card_says_in_sentences_what_it_was_trained_on(artifacts: dict[str, Artifact]) -> None:
+    trained = card.write(artifacts).partition("## Trained on")[2].strip()
+    assert trained.startswith("Rendered objects. Samples: 12 test;")
+
+
 @pytest.fixture
 def artifacts(tmp_path: Path) -> dict[str, Artifact]:
     return finished_run(tmp_path)

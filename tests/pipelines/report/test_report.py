@@ -17,6 +17,7 @@ from PIL import Image
 from upath import UPath
 
 from pipelines import report
+from pipelines.registry.gates.base import skipped
 from pipelines.registry.version import ModelVersion
 from pipelines.report import confusion, gallery, pictures
 from pipelines.report.content import Report, Run, encode_readable
@@ -31,6 +32,7 @@ from tests.pipelines.finished_run import (
     sample,
     samples,
 )
+from tests.pipelines.service.browser import browser, needs_browser
 from tests.pipelines.shard_bytes import encode_shard
 
 MODEL = ModelVersion("vitlens-point_cloud", 2, ("champion",), "run", "e", (), "", datetime.now(UTC))
@@ -233,9 +235,18 @@ def test_names_from_outside_are_escaped(page: Page) -> None:
 
 
 def test_the_page_states_gates_and_drawings(page: Page) -> None:
-    assert "all 1 gates passed" in page.text
+    assert "1 gate passed" in page.text
+    assert "skipped</span>" not in page.text
     assert page.tags.count("svg") == 2
     assert "#00000" not in page.text
+
+
+def test_skipped_gates_are_counted_beside_those_that_passed(tmp_path: Path) -> None:
+    artifacts = finished_run(tmp_path)
+    gates = [*gate_results(artifacts, 0.1), *(skipped(n, "sanity", "off") for n in ("a", "b"))]
+    text = (report.write(tmp_path, CONFIG, artifacts, gates, MODEL) / "report.html").read_text()
+    assert ">1 gate passed</span>" in text
+    assert ">2 skipped</span>" in text
 
 
 def test_a_failed_gate_is_told_with_its_reason(tmp_path: Path) -> None:
@@ -360,3 +371,14 @@ def test_objects_are_shown_as_they_were_read(tmp_path: Path, renders_artifact: A
     assert names
     assert section.count("data:image/webp") == min(8, len(names))
     assert "objects.up" in section
+
+
+@needs_browser
+def test_a_phone_shows_the_page_without_scrolling_sideways(
+    tmp_path: Path, renders_artifact: Artifact
+) -> None:
+    artifacts = finished_run(tmp_path) | {"renders": renders_artifact}
+    path = write(tmp_path, artifacts) / "report.html"
+    with browser(tmp_path / "browser") as tab:
+        tab.open(path.as_uri(), width=360)
+        assert tab.run("document.documentElement.scrollWidth") <= 360
