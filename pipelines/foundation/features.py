@@ -17,6 +17,7 @@ from upath import UPath
 from pipelines.execution.bulk import write_shards
 from pipelines.execution.runtime import Runtime
 from pipelines.execution.shard_tasks import ShardTask, read_record, tasks_of
+from pipelines.foundation.picture_features import PictureFeatures, ShardFeatures
 from pipelines.foundation.step import FoundationConfig
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Build
@@ -73,28 +74,39 @@ class FeatureEncoder:
         self.foundation = foundation.to(device)
         self.background = config.background
         self.shards = shards
+        self.pictures = PictureFeatures(shards, self.foundation, self.background)
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
+        known = self.pictures.of_shard(task.name)
         for sample in self.shards.read(task.name):
             captions = SampleInfo.of(sample).captions
             if not view_names(sample) or not captions:
                 continue  # not a pair to fit on; `targets` encodes such samples
-            images = self.foundation.image_features(composite_views(sample, self.background))
             texts = self.foundation.text_features(list(captions))
             yield {
                 "__key__": sample["__key__"],
-                "image_features.npy": encode_array(images.cpu().numpy()),
+                "image_features.npy": encode_array(self._images(sample, known).cpu().numpy()),
                 "text_features.npy": encode_array(texts.cpu().numpy()),
             }
+        known.save()
+
+    def _images(self, sample: Sample, known: ShardFeatures) -> torch.Tensor:
+        """Return the features of a sample's views [V, Fi]; only new pictures are encoded."""
+        found = known.find(sample)
+        if found is None:
+            found = self.foundation.image_features(composite_views(sample, self.background))
+            known.add(sample, found)
+        return found
 
 
-def _fit(
+def fit(
     runtime: Runtime,
     build: Build,
     config: FoundationConfig,
     foundation: LitFoundation,
     shards: Artifact,
 ) -> list[FileEntry]:
+    """Fit a foundation's projections on the training shards; return the artifact's files."""
     tasks = _fitted_on(shards)
     encoder = partial(FeatureEncoder, config, shards, runtime.resources.device)
     records = write_shards(runtime, build, tasks, encoder, encodes=True)

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipelines.execution.runtime import Runtime
-from pipelines.foundation.features import _fit
 from pipelines.foundation.step import STEP, FoundationConfig
 from pipelines.foundation.teachers import Teacher, find_teachers, lens_file
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
-from vitlens_core.errors import ConfigError
-from vitlens_core.foundation import load_foundation
-from vitlens_core.foundation.info import FoundationInfo
-from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.model_files import FOUNDATION_FILE, PROJECTIONS_FILE
 
 
@@ -44,27 +39,11 @@ def run(
     build = STEP.begin(runtime, config, inputs)
     if build.existing:
         return build.existing
-    foundation = load_foundation(config.spec, config.embed_dim, config.image_size_px)
-    if not foundation.has_text:
-        raise ConfigError(
-            f"foundation {config.spec}: it has no text tower, and a workflow trains against "
-            "captions and classifies by words; choose one of CLIP, SigLIP, OWL-ViT or OWLv2"
-        )
-    files = []
-    if isinstance(foundation, LitFoundation):
-        files += _fit(runtime, build, config, foundation, shards)
-    info = FoundationInfo(
-        spec=config.spec,
-        embed_dim=foundation.embed_dim,
-        image_size_px=foundation.image_size_px,
-        digest=foundation.digest(),
-        background=config.background,
-        logit_scale=foundation.logit_scale,
+    from pipelines.foundation.making import (
+        make,  # late: torch takes seconds, and a finished artifact needs none of it
     )
-    files.append(write_atomic(build.folder / FOUNDATION_FILE, encode_model(info)))
-    return build.commit(
-        files, counts={"parameters": sum(p.numel() for p in foundation.parameters())}
-    )
+
+    return make(runtime, build, config, shards)
 
 
 def _of_teachers(runtime: Runtime, teachers: Mapping[str, Teacher]) -> Artifact:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.foundation.step import FoundationConfig
-from vitlens_core.api.sources import locate
-from vitlens_core.checkpoint import read_settings
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.model_files import FOUNDATION_FILE
@@ -83,6 +81,10 @@ def find_teachers(specs: Mapping[str, str], stated: FoundationConfig) -> dict[st
 
 
 def _find(spec: str) -> Teacher:
+    # Late: they need torch, which takes seconds to import, and most runs have no teacher.
+    from vitlens_core.api.sources import locate
+    from vitlens_core.checkpoint import read_settings
+
     lens = locate(spec)
     if not (lens.parent / FOUNDATION_FILE).is_file():
         raise CheckpointError(f"{spec}: {lens.parent} lacks {FOUNDATION_FILE}; register it again")

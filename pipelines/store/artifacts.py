@@ -32,6 +32,7 @@ from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
 logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
+FEATURES = "features"  # folder of a store that holds no artifacts, but what can be made again
 M = TypeVar("M", bound=BaseModel)
 PLAN = ".plan.jsonl"  # ending of the file that lists what a worker puts into a shard
 
@@ -106,6 +107,11 @@ class Artifact:
     @property
     def fingerprint(self) -> str:
         return self.manifest.fingerprint
+
+    @property
+    def store(self) -> UPath:
+        """The root of the store it lies in."""
+        return self.folder.parent.parent
 
     def path(self, name: str) -> UPath:
         return self.folder / name
@@ -247,6 +253,14 @@ class Store:
 
     def make_again(self, build: Build) -> None:
         """Permit making a finished artifact again; `FinishedStore` raises `NotMadeError`."""
+
+    def folders(self) -> list[UPath]:
+        """Return the folders of all artifacts, finished or not, in no particular order."""
+        return [
+            folder
+            for folder in self.root.glob("*/*")
+            if folder.parent.name != FEATURES and folder.is_dir()
+        ]
 
     def artifacts(self) -> list[Artifact]:
         """Return every finished artifact, in no particular order.

@@ -25,7 +25,7 @@ from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact, Store
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import Sample, encode_model, encode_png, write_shard
-from pipelines.targets import job as targets
+from pipelines.targets import encoder as targets
 from pipelines.targets.step import TargetsConfig
 from tests.benchmarks.bench_encode import foundation
 from tests.benchmarks.machine import SIZES, device, timed

@@ -15,6 +15,7 @@ from pipelines.evaluation.embedding import embed
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation, open_lens
 from pipelines.index import job as index
+from pipelines.index import making
 from pipelines.index.catalogue import Catalogue
 from pipelines.index.items import KINDS
 from pipelines.index.step import IndexConfig
@@ -135,7 +136,7 @@ def test_an_index_that_stands_is_reused(
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path, catalogue: Catalogue) -> None:
     graphs = []
     for name in ("once", "twice"):
-        graph = index.new_graph(catalogue.embed_dim, IndexConfig())
+        graph = making.new_graph(catalogue.embed_dim, IndexConfig())
         vectors = unit(np.random.default_rng(3), 500, catalogue.embed_dim)
         graph.add(np.arange(500), vectors, threads=1)
         graph.save(str(tmp_path / name))
@@ -150,7 +151,7 @@ def test_the_graph_finds_what_brute_force_finds() -> None:
     vectors = centres[rng.integers(40, size=count)] + 0.6 * unit(rng, count, width)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     queries = vectors[:200] + 0.3 * unit(rng, 200, width)
-    graph = index.new_graph(width, IndexConfig())
+    graph = making.new_graph(width, IndexConfig())
     graph.add(np.arange(count), vectors.astype(np.float32), threads=1)
     found = graph.search(queries.astype(np.float32), 10).keys
     exact = np.argsort(-queries @ vectors.T, axis=1)[:, :10]
@@ -170,7 +171,7 @@ def test_samples_without_images_have_no_thumbnail_and_no_image_vector(
     }
     build = runtime.store.begin("index", 1, {}, {})
     entry, _ = write_shard(build.folder / "test-00000.tar", [sample])
-    gathered = index._Gathered(build, IndexConfig(), 8)
+    gathered = making._Gathered(build, IndexConfig(), 8)
     gathered.add(build.folder / "test-00000.tar")
     files, counts = gathered.write("imu")
     assert counts == {"samples": 1, "signal_vectors": 1}

@@ -16,7 +16,7 @@ from pipelines.foundation.opening import open_foundation
 from pipelines.foundation.step import FoundationConfig
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample, decode_array, read_shard, view_names
-from pipelines.targets.job import TargetEncoder
+from pipelines.targets.encoder import TargetEncoder
 from pipelines.targets.step import StoredAs, TargetsConfig
 from pipelines.targets.stored import decode_targets, encode_targets
 from vitlens_core.foundation.base import Foundation

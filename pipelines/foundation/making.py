@@ -1,0 +1,40 @@
+"""making: opens the foundation that a spec names, and fits it first if it is `lit`."""
+
+from __future__ import annotations
+
+from pipelines.execution.runtime import Runtime
+from pipelines.foundation.features import fit
+from pipelines.foundation.step import FoundationConfig
+from pipelines.store.artifacts import Artifact, Build
+from pipelines.store.files import write_atomic
+from pipelines.store.shards import encode_model
+from vitlens_core.errors import ConfigError
+from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.info import FoundationInfo
+from vitlens_core.foundation.lit import LitFoundation
+from vitlens_core.model_files import FOUNDATION_FILE
+
+
+def make(runtime: Runtime, build: Build, config: FoundationConfig, shards: Artifact) -> Artifact:
+    """Make the artifact of a foundation without teachers; errors as `job.run`."""
+    foundation = load_foundation(config.spec, config.embed_dim, config.image_size_px)
+    if not foundation.has_text:
+        raise ConfigError(
+            f"foundation {config.spec}: it has no text tower, and a workflow trains against "
+            "captions and classifies by words; choose one of CLIP, SigLIP, OWL-ViT or OWLv2"
+        )
+    files = []
+    if isinstance(foundation, LitFoundation):
+        files += fit(runtime, build, config, foundation, shards)
+    info = FoundationInfo(
+        spec=config.spec,
+        embed_dim=foundation.embed_dim,
+        image_size_px=foundation.image_size_px,
+        digest=foundation.digest(),
+        background=config.background,
+        logit_scale=foundation.logit_scale,
+    )
+    files.append(write_atomic(build.folder / FOUNDATION_FILE, encode_model(info)))
+    return build.commit(
+        files, counts={"parameters": sum(p.numel() for p in foundation.parameters())}
+    )
