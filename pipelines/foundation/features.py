@@ -16,7 +16,7 @@ from upath import UPath
 
 from pipelines.execution.bulk import write_shards
 from pipelines.execution.runtime import Runtime
-from pipelines.execution.shard_tasks import ShardTask, read_record, tasks_of
+from pipelines.execution.shard_tasks import ShardTask, shard_sizes
 from pipelines.foundation.picture_features import PictureFeatures, ShardFeatures
 from pipelines.foundation.step import FoundationConfig
 from pipelines.shards.sample import SampleInfo
@@ -130,10 +130,10 @@ def fit(
 def _fitted_on(shards: Artifact) -> list[ShardTask]:
     """Return tasks for the first training shards, up to some `_MOST_FITTED` samples."""
     tasks, samples = [], 0
-    for task in tasks_of(shards):
-        if task.name.startswith("train-") and samples < _MOST_FITTED:
-            tasks.append(task)
-            samples += read_record(shards.folder, task.name).samples
+    for path, size in zip(shards.shards("train"), shard_sizes(shards, "train"), strict=True):
+        if samples < _MOST_FITTED:
+            tasks.append(ShardTask(path.name.removesuffix(".tar")))
+            samples += size
     return tasks
 
 

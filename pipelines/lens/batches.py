@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.execution.shard_tasks import read_records
+from pipelines.execution.shard_tasks import shard_sizes
 from pipelines.lens.draws import MirrorShares
 from pipelines.lens.neighbours import Neighbours
 from pipelines.lens.shard_table import RowBuffer, SamplePlace, TrainingShard, missing_target
@@ -80,8 +80,7 @@ class TrainingBatches:
             ConfigError: nothing is trained on, or the groups do not divide over the workers.
         """
         shards = targets.shards("train")
-        names = [path.name.removesuffix(".tar") for path in shards]
-        whole = [record.samples for record in read_records(targets.folder, names)]
+        whole = shard_sizes(targets, "train")
         self.sizes = [max(min(size, 1), round(share * size)) for size in whole]
         wanted = [signal, *map(targets_file, kinds)]
         self.shards = [

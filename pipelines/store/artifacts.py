@@ -77,6 +77,7 @@ class Manifest(BaseModel):
     counts: dict[str, int] = Field(description="counts by name, such as samples")
     quarantined: tuple[Quarantined, ...] = Field((), description="samples left out")
     files: tuple[FileEntry, ...] = Field(description="its files, sorted by name")
+    samples: dict[str, int] = Field({}, description="number of samples of each shard, by its name")
     seconds: float = Field(description="time taken by the run that finished it [s]")
     made_with: tuple[str, ...] = Field(
         (), description="renderers that made its samples; several differ in the last bits"
@@ -349,6 +350,7 @@ class Build:
         counts: Mapping[str, int],
         quarantined: Iterable[Quarantined] = (),
         made_with: Iterable[str] = (),
+        samples: Mapping[str, int] | None = None,
     ) -> Artifact:
         """Write the manifest, which makes the artifact finished; a part's is not written."""
         manifest = Manifest(
@@ -362,6 +364,7 @@ class Build:
             files=tuple(sorted(files, key=lambda f: f.name)),
             seconds=round(time.monotonic() - self._started, 2),
             made_with=tuple(made_with),
+            samples=dict(samples or {}),
         )
         if self._is_part:
             return Artifact(self.folder, manifest, is_part=True)
