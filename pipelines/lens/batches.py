@@ -49,6 +49,14 @@ class Batch:
     sample_ids: Tensor
 
 
+@dataclass(frozen=True)
+class PlannedBatch:
+    """Where the samples of a batch lie, and the seed of what is drawn for them."""
+
+    places: Sequence[SamplePlace]
+    seed: str
+
+
 class TrainingBatches:
     """Endless batches over the training shards, each with one worker's rows."""
 
@@ -109,6 +117,14 @@ class TrainingBatches:
 
     def starting_at(self, step: int) -> Iterator[Batch]:
         """Yield the batches from `step` on; earlier samples are not read."""
+        return map(self.read, self.planned(step))
+
+    def read(self, planned: PlannedBatch) -> Batch:
+        """Read a batch; several threads may read different ones (errors: as `collate`)."""
+        return collate(planned.places, self.signal, self.kinds, planned.seed, self.rows)
+
+    def planned(self, step: int) -> Iterator[PlannedBatch]:
+        """Yield the batches from `step` on before they are read."""
         groups = range(self.rows.start // self.group, self.rows.stop // self.group)
         first, last = groups[0] // self.per_lane, groups[-1] // self.per_lane
         lanes = [self._lane(n, step * self.per_lane) for n in range(first, last + 1)]
@@ -121,7 +137,7 @@ class TrainingBatches:
             if self.neighbours:
                 seeds = [f"{self.seed}/{number}/{group}" for group in groups]
                 mine = self.neighbours.joined(mine, self.shards, seeds)
-            yield collate(mine, self.signal, self.kinds, f"{self.seed}/{number}", self.rows)
+            yield PlannedBatch(mine, f"{self.seed}/{number}")
 
     def _lane(self, lane: int, skip: int) -> Iterator[SamplePlace]:
         for epoch in count():

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ from pipelines.execution.runtime import Resources
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens import parallel
-from pipelines.lens.batches import Batch, TrainingBatches
+from pipelines.lens.batches import Batch, PlannedBatch, TrainingBatches
 from pipelines.lens.curves import validation_kind
 from pipelines.lens.mixing import mixed
 from pipelines.lens.neighbours import Neighbours, read_table
@@ -142,7 +142,7 @@ class Trainer:
             LossError: the loss or gradient is not finite; the message names step and samples.
         """
         self._resume()
-        with closing(prefetch(self.batches())) as batches:
+        with closing(self.batches()) as batches:
             while self.step < self.config.steps:
                 losses = self._train_step(*next(batches))
                 self.step += 1
@@ -154,12 +154,13 @@ class Trainer:
                 if last or self.step % self.config.checkpoint_every == 0:
                     self._checkpoint(last=last)
 
-    def batches(self) -> Iterator[tuple[Batch, Tensor]]:
+    def batches(self) -> Generator[tuple[Batch, Tensor]]:
         """Yield this worker's batches from the present step on, with its signals.
 
-        They are prepared on a CPU, and as they are stored on a GPU.
+        They are prepared on a CPU, and as they are stored on a GPU. The next ones are read in
+        threads meanwhile; their number changes no batch.
         """
-        read = TrainingBatches(
+        batches = TrainingBatches(
             self.job.targets,
             self.signal_file,
             self.objective.weights,
@@ -171,12 +172,18 @@ class Trainer:
             neighbours=self._neighbours(),
             share=self.config.share,
             mirror_weights=self.config.mirror_weights,
-        ).starting_at(self.step)
+        )
         on_cpu = self.device.type == "cpu"
-        for step, batch in enumerate(read, start=self.step):
-            batch = mixed(batch, self.config, self.tokenizer, step)
+
+        def read(planned: tuple[int, PlannedBatch]) -> tuple[Batch, Tensor]:
+            step, places = planned
+            batch = mixed(batches.read(places), self.config, self.tokenizer, step)
             # On a GPU they are prepared there: in this thread 64 clouds took longer than a step.
-            yield batch, self._prepare(batch, step) if on_cpu else batch.signals.pin_memory()
+            return batch, self._prepare(batch, step) if on_cpu else batch.signals.pin_memory()
+
+        threads = self.job.resources.readers(on_gpu=not on_cpu)
+        steps = enumerate(batches.planned(self.step), start=self.step)
+        return prefetch(steps, read, threads=threads, ahead=threads + 1)
 
     def _neighbours(self) -> Neighbours | None:
         settings, path = self.config.hard_negatives, self.job.neighbours

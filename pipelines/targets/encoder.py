@@ -23,7 +23,14 @@ from pipelines.foundation.picture_features import PictureFeatures, ShardFeatures
 from pipelines.foundation.teachers import lens_file
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
-from pipelines.store.shards import Sample, decode_array, ready_file, targets_file, teacher_file
+from pipelines.store.shards import (
+    Sample,
+    decode_array,
+    ready_file,
+    targets_file,
+    teacher_file,
+    view_names,
+)
 from pipelines.targets.ready import ReadyEmbeddings
 from pipelines.targets.step import OF_FOUNDATION, TargetsConfig, kind_of_teacher
 from pipelines.targets.stored import encode_targets
@@ -36,38 +43,55 @@ _IMAGES_TOGETHER = 96  # enough to keep a large GPU busy, and few enough to fit 
 
 
 @dataclass(frozen=True)
+class Stored:
+    """A sample as it is stored, with what is known of it.
+
+    Attributes:
+        image_features: features of its views [V, Fi], if they are known.
+        text_features: features of its captions [C, Ft], if the foundation was fitted on them.
+    """
+
+    sample: Sample
+    image_features: Tensor | None
+    text_features: Tensor | None
+
+
+@dataclass(frozen=True)
 class Decoded:
     """A sample that is ready to be encoded.
 
     Attributes:
         info: its record.
-        views: uint8 [V, H, W, 3].
+        views: uint8 [V, H, W, 3]; none if their features are known.
         teacher_signals: stored signals for each teacher [K, …].
-        image_features: features of its views [V, Fi], if they are known.
-        text_features: features of its captions [C, Ft], if the foundation was fitted on them.
-        ready: embeddings of images [V, E] and captions [C, E] that the data set brought.
     """
 
-    sample: Sample
+    stored: Stored
     info: SampleInfo
     views: Tensor
     teacher_signals: Mapping[str, Tensor]
-    image_features: Tensor | None
-    text_features: Tensor | None
-    ready: tuple[Tensor, Tensor] | None
+
+    @property
+    def sample(self) -> Sample:
+        return self.stored.sample
 
 
 class TargetEncoder:
     """Holds the foundation and encodes one shard after the other.
 
-    The next group of samples is decoded in a thread while the present one is encoded. Pictures
+    The next groups of samples are decoded in threads while the present one is encoded. Pictures
     whose features the store has are neither decoded nor encoded.
     """
 
     def __init__(
-        self, config: TargetsConfig, shards: Artifact, foundation: Artifact, device: str
+        self,
+        config: TargetsConfig,
+        shards: Artifact,
+        foundation: Artifact,
+        device: str,
+        threads: int = 1,
     ) -> None:
-        self.config, self.shards = config, shards
+        self.config, self.shards, self.threads = config, shards, threads
         self.artifact = foundation
         self.device = torch.device(device)
         self.foundation = open_foundation(foundation)
@@ -87,36 +111,50 @@ class TargetEncoder:
     def samples(self, task: ShardTask) -> Iterator[Sample]:
         self.texts = {}
         known = self.pictures.of_shard(task.name) if self.pictures else None
-        with closing(prefetch(self._groups(task, known))) as groups:
-            for group in groups:
+        groups = self._groups(task, known)
+        reading = prefetch(groups, self._decoded, threads=self.threads, ahead=self.threads)
+        with closing(reading) as decoded:
+            for group in decoded:
                 yield from self._encoded(group, known)
         if known:
             known.save()
 
-    def _groups(self, task: ShardTask, known: ShardFeatures | None) -> Iterator[list[Decoded]]:
+    def _groups(self, task: ShardTask, known: ShardFeatures | None) -> Iterator[list[Stored]]:
+        """Yield samples in groups that are encoded together."""
         fitted = fitted_features(self.artifact, self.shards, task.name)
-        group: list[Decoded] = []
+        group: list[Stored] = []
+        pictures = 0
         for sample in self.shards.read(task.name):
             features = fitted.get(sample["__key__"])
             images = features.images if features else known.find(sample) if known else None
-            group.append(self._decoded(sample, images, features.texts if features else None))
-            if sum(max(1, len(one.views)) for one in group) >= _IMAGES_TOGETHER:
+            group.append(Stored(sample, images, features.texts if features else None))
+            pictures += max(1, len(view_names(sample)) if images is None else 0)
+            if pictures >= _IMAGES_TOGETHER:
                 yield group
-                group = []
+                group, pictures = [], 0
         yield group
 
-    def _decoded(self, sample: Sample, images: Tensor | None, texts: Tensor | None) -> Decoded:
-        views = composite_views(sample if images is None else {}, self.background)
+    def _decoded(self, group: list[Stored]) -> list[Decoded]:
+        return [self._decode(stored) for stored in group]
+
+    def _decode(self, stored: Stored) -> Decoded:
+        sample = stored.sample
+        is_new = stored.image_features is None
+        views = composite_views(sample if is_new else {}, self.background)
         signals = {
             name: torch.from_numpy(decode_array(sample[teacher_file(name)]).copy())
             for name in self.teachers
         }
-        told = SampleInfo.of(sample)
-        ready = self.ready.of(sample, told)
-        return Decoded(sample, told, views, signals, images, texts, ready)
+        return Decoded(stored, SampleInfo.of(sample), views, signals)
 
     def _encoded(self, group: list[Decoded], known: ShardFeatures | None) -> Iterator[Sample]:
-        new = [one for one in group if one.text_features is None and one.ready is None]
+        # Embeddings of images [V, E] and captions [C, E] that the data set brought, if it did.
+        ready = [self.ready.of(one.sample, one.info) for one in group]
+        new = [
+            one
+            for one, brought in zip(group, ready, strict=True)
+            if one.stored.text_features is None and brought is None
+        ]
         with tf32(self.device):
             images = self._of_images(group, known)
             taught = {
@@ -134,7 +172,7 @@ class TargetEncoder:
             for name, by_sample in taught.items():
                 file = targets_file(kind_of_teacher(name))
                 signals[file] = self._stored(by_sample[number])
-            own = self._own(one, of_images)
+            own = ready[number] or (of_images, self._of_texts(one))
             yield {
                 "__key__": one.sample["__key__"],
                 **signals,
@@ -142,10 +180,6 @@ class TargetEncoder:
                 targets_file("text"): self._stored(own[1]),
                 "json": one.info.encode(without={"licence", "creator"}),
             }
-
-    def _own(self, one: Decoded, of_images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the targets of images [V, E] and captions [C, E]."""
-        return one.ready or (of_images, self._of_texts(one))
 
     def _of_images(self, group: list[Decoded], known: ShardFeatures | None) -> list[Tensor]:
         """Return the embeddings of each sample's views [V, E]."""
@@ -156,7 +190,7 @@ class TargetEncoder:
         for one, encoded in zip(group, features, strict=True):
             if len(one.views):
                 known.add(one.sample, encoded)
-        found = [one.image_features for one in group]
+        found = [one.stored.image_features for one in group]
         both = [new if old is None else old for new, old in zip(features, found, strict=True)]
         # One by one: the size of a batch decides the last bits, and features that were found make
         # other batches than those that were encoded.
@@ -182,9 +216,10 @@ class TargetEncoder:
 
     def _of_texts(self, one: Decoded) -> Tensor:
         """Return the embeddings of a sample's captions [C, E]."""
-        if one.text_features is not None:
+        features = one.stored.text_features
+        if features is not None:
             assert isinstance(self.foundation, LitFoundation)
-            return self.foundation.project_texts(one.text_features.to(self.device))
+            return self.foundation.project_texts(features.to(self.device))
         if not one.info.captions:
             return torch.zeros(0, self.foundation.embed_dim)
         return torch.stack([self.texts[text] for text in one.info.captions])

@@ -23,5 +23,9 @@ def run(
         TargetEncoder,  # late: torch takes seconds, and a finished artifact needs none of it
     )
 
-    processor = partial(TargetEncoder, config, shards, foundation, runtime.resources.device)
+    device, threads = (
+        runtime.resources.device,
+        runtime.resources.readers(on_gpu=runtime.resources.encode_gpus > 0),
+    )
+    processor = partial(TargetEncoder, config, shards, foundation, device, threads)
     return build_shards(runtime, build, tasks_of(shards), processor, encodes=True)
