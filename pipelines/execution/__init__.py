@@ -7,5 +7,6 @@ bulk.py      makes shards in parallel, with Ray Data or in this process
 shard_tasks.py, shard_writer.py  tasks and records; what a worker does with a task
 remote.py    runs a whole job as one Ray task
 cluster.py   joins a Ray cluster, or starts a local Ray that nobody else can use
-prefetch.py  reads an iterator ahead in a thread
+worker_env.py  what the workers of a joined cluster receive: code and some variables
+prefetch.py  makes the next items in threads
 """

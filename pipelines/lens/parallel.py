@@ -46,6 +46,8 @@ def parallelize(tower: Tower, resources: Resources, *, bf16: bool = False) -> nn
         # Around the compiled forward: compiling around a checkpoint silently compiled nothing.
         if resources.activation_checkpointing:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    if resources.compile:  # its batch norm, ReLU and maximum are one pass over memory then
+        tower.tokenizer.forward = torch.compile(tower.tokenizer.forward)
     is_sharded = resources.sharding == "fsdp" and dist.is_initialized()
     if _world_size() == 1 and not is_sharded:
         return tower
