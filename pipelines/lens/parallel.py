@@ -149,10 +149,10 @@ def whole_state(tower: Tower) -> dict[str, Tensor]:
     return {name: _whole(tensor).clone() for name, tensor in tower.trained_state().items()}
 
 
-def save_state(folder: Path, state: dict[str, object]) -> None:
-    """Save this worker's part of a checkpoint; all workers must call it, each with a folder."""
+def snapshot(state: dict[str, object]) -> state_files.Snapshot:
+    """Copy this worker's part of a checkpoint; all workers must call it."""
     rank = dist.get_rank() if dist.is_initialized() else 0
-    state_files.save(folder, state, rank, _world_size())
+    return state_files.snapshot(state, rank, _world_size())
 
 
 def load_state(folder: Path, state: dict[str, object]) -> None:

@@ -31,6 +31,7 @@ from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens import parallel
 from pipelines.lens.batches import Batch, PlannedBatch, TrainingBatches
+from pipelines.lens.checkpoints import CheckpointWriter
 from pipelines.lens.curves import validation_kind
 from pipelines.lens.mixing import mixed
 from pipelines.lens.neighbours import Neighbours, read_table
@@ -54,7 +55,6 @@ from vitlens_core.models.tower import build_tower
 from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.precision import autocast, takes_bf16
 from vitlens_core.row_generator import RowGenerator
-from vitlens_core.scratch import Scratch
 
 Entries = Sequence[Mapping[str, float]]  # of a curve
 
@@ -91,6 +91,11 @@ class Worker(Protocol):
 
     def report(self, points: Sequence[Point], /) -> None:
         """Report figures; only the first worker is asked to."""
+        ...
+
+    @property
+    def keeps_in_thread(self) -> bool:
+        """Whether `keep` may be called in another thread than the loop's."""
         ...
 
     def keep(self, step: int, folder: Path) -> None:
@@ -133,6 +138,7 @@ class Trainer:
         # many as with all workers, so that memory still suffices.
         self.rows_per_forward = self.config.rows_per_forward(job.resources.train_workers)
         self.curves = Curves()
+        self.checkpoints = CheckpointWriter(worker)
         self.step = 0
 
     def run(self) -> None:
@@ -142,7 +148,7 @@ class Trainer:
             LossError: the loss or gradient is not finite; the message names step and samples.
         """
         self._resume()
-        with closing(self.batches()) as batches:
+        with closing(self.batches()) as batches, self.checkpoints:
             while self.step < self.config.steps:
                 losses = self._train_step(*next(batches))
                 self.step += 1
@@ -305,17 +311,17 @@ class Trainer:
             self.worker.report([*points_of("train", train), *points_of("val", val)])
 
     def _checkpoint(self, *, last: bool) -> None:
-        with Scratch("checkpoint") as name:
-            folder = Path(name)
-            parallel.save_state(folder, self._state())
-            state = self._using_average(lambda: parallel.whole_state(self.tower)) if last else {}
-            if self.rank == 0:
-                if last:
-                    lens = encode_lens(state, self.job.tower, *self.foundation, self.trunk_digest)
-                    Path(folder, LENS_FILE).write_bytes(lens)
-                progress = {"step": self.step, **asdict(self.curves)}
-                Path(folder, PROGRESS_FILE).write_text(json.dumps(progress))
-            self.worker.keep(self.step, folder)
+        own = parallel.snapshot(self._state())
+        state = self._using_average(lambda: parallel.whole_state(self.tower)) if last else {}
+        files: dict[str, bytes] = {}
+        if self.rank == 0:
+            if last:
+                files[LENS_FILE] = encode_lens(
+                    state, self.job.tower, *self.foundation, self.trunk_digest
+                )
+            progress = {"step": self.step, **asdict(self.curves)}
+            files[PROGRESS_FILE] = json.dumps(progress).encode()
+        self.checkpoints.write(self.step, own, files)
 
     def _resume(self) -> None:
         with self.worker.latest() as folder:
