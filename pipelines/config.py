@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import get_args
 
 import yaml
 from pydantic import (
@@ -20,7 +20,9 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
+from pydantic_core import ErrorDetails
 
+from pipelines.benchmarks import datasets as benchmarks
 from pipelines.benchmarks.step import BenchmarksConfig
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Resources
@@ -176,7 +178,7 @@ def _section(settings: Mapping[str, object], key: str) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _not_finite(settings: Mapping[str, Any], place: str = "") -> Iterator[str]:
+def _not_finite(settings: Mapping[str, object], place: str = "") -> Iterator[str]:
     """List numbers that are NaN or infinite: comparisons with bounds let them pass, or none."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
@@ -224,7 +226,7 @@ def _mistakes(model: type[BaseModel], value: object, prefix: Path = ()) -> list[
     return []
 
 
-def _line(model: type[BaseModel], value: Any, prefix: Path, detail: Any) -> str:
+def _line(model: type[BaseModel], value: object, prefix: Path, detail: ErrorDetails) -> str:
     location, kind = detail["loc"], detail["type"]
     path = ".".join(map(str, prefix + location))
     if kind == "extra_forbidden":
@@ -308,6 +310,11 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         config.lens.train.weights(config.teachers)
     except ConfigError as error:
         yield str(error)
+    if config.lens.train.token_weight and not config.targets.token_views:
+        yield (
+            "lens.train.token_weight: no tokens are stored to train against; set "
+            "targets.token_views to 1 or more, or token_weight to 0"
+        )
     for name in config.lens.train.mirror_weights:
         if name not in config.objects.more:
             mistake = unknown("mirror of objects.more", name, config.objects.more)
@@ -315,11 +322,8 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
     bounds = [gate for gate in config.gates.values() if isinstance(gate, Threshold)]
     measured = [bound.benchmark for bound in bounds if bound.benchmark]
     if config.benchmarks.roots or measured:
-        # Late: it imports a module per data set, and most runs mount none.
-        from pipelines.benchmarks.datasets import check
-
         try:
-            check([*config.benchmarks.roots, *measured], [config.modality])
+            benchmarks.check([*config.benchmarks.roots, *measured], [config.modality])
         except ConfigError as error:
             yield str(error)
     try:

@@ -21,6 +21,7 @@ from pipelines.evaluation.step import STEP as EVALUATION
 from pipelines.execution.runtime import Runtime
 from pipelines.execution.step import Step
 from pipelines.foundation.step import STEP as FOUNDATION
+from pipelines.foundation.teachers import find_teachers
 from pipelines.index.step import STEP as INDEX
 from pipelines.lens.step import STEP as LENS
 from pipelines.objects.step import STEP as OBJECTS
@@ -93,11 +94,17 @@ def left_out(config: RunConfig) -> frozenset[str]:
     """Return the names of the steps and inputs that a run with these settings does without.
 
     Where objects would share another workflow's foundation, a data set fits its own on its images.
+    Recordings without images share one, unless they state a published one, which needs no fit.
     """
     if config.source is None:
         return frozenset({SOURCE.name})
-    own = {SHARED} if is_rendered(config.modality) else set()
+    own = {SHARED} if is_rendered(config.modality) or _states_published(config) else set()
     return frozenset({OBJECTS.name, RENDERS.name} | own)
+
+
+def _states_published(config: RunConfig) -> bool:
+    foundation = config.foundation
+    return "spec" in foundation.model_fields_set and not foundation.spec.startswith("lit:")
 
 
 def is_rendered(modality: str) -> bool:
@@ -143,11 +150,6 @@ def _inputs(step: Step, never: set[str], optional: set[str]) -> tuple[str, ...]:
 
 def _shown_to_teachers(config: RunConfig) -> dict[str, StoredSignal]:
     """Return the signal to store for each lens that teaches."""
-    if not config.teachers:
-        return {}
-    # Late: opening a lens needs torch, and the order of the steps does not.
-    from pipelines.foundation.teachers import find_teachers
-
     return {
         name: StoredSignal(teacher.settings.modality, teacher.settings.signal_needed)
         for name, teacher in find_teachers(config.teachers, config.foundation).items()

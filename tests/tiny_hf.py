@@ -125,17 +125,39 @@ def llava() -> tuple[Any, Any]:
     return hf.LlavaForConditionalGeneration(config), tokenizer()
 
 
-def qwen2_vl() -> tuple[Any, Any]:
-    vision = {"embed_dim": 24, "hidden_size": 20, "depth": 3, "num_heads": 2, "patch_size": 4}
+_QWEN = {"depth": 3, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2}
+_MROPE = {"type": "mrope", "mrope_section": [1, 2, 2]}
+
+
+def _qwen(config: Any, vision: dict[str, Any], **text: Any) -> Any:
     start, pad, end, video = map(SPECIAL.index, QWEN_TOKENS)
-    config = hf.Qwen2VLConfig(
-        text_config=LANGUAGE | _words()
-        | {"rope_scaling": {"type": "mrope", "mrope_section": [1, 2, 2]}},
-        vision_config=vision | {"mlp_ratio": 2, "spatial_merge_size": 2},
+    return config(
+        text_config=LANGUAGE | _words() | {"rope_scaling": _MROPE} | text,
+        vision_config=_QWEN | vision, video_token_id=video,
         vision_start_token_id=start, image_token_id=pad, vision_end_token_id=end,
-        video_token_id=video,
     )  # fmt: skip
+
+
+def qwen2_vl() -> tuple[Any, Any]:
+    vision = {"embed_dim": 24, "hidden_size": 20, "mlp_ratio": 2}
+    config = _qwen(hf.Qwen2VLConfig, vision)
     return hf.Qwen2VLForConditionalGeneration(config), tokenizer()
+
+
+def qwen2_5_vl() -> tuple[Any, Any]:
+    """Windows of 3 × 3 merged units, which an image's 8 × 8 do not divide into."""
+    vision: dict[str, Any] = {"hidden_size": 24, "out_hidden_size": 20, "intermediate_size": 32}
+    vision |= {"window_size": 24, "fullatt_block_indexes": [1]}
+    config = _qwen(hf.Qwen2_5_VLConfig, vision)
+    return hf.Qwen2_5_VLForConditionalGeneration(config), tokenizer()
+
+
+def qwen3_vl() -> tuple[Any, Any]:
+    vision: dict[str, Any] = {"hidden_size": 24, "out_hidden_size": 20, "intermediate_size": 32}
+    vision |= {"num_position_embeddings": 36, "deepstack_visual_indexes": [0, 1]}
+    rope = {"rope_type": "default", "mrope_section": [1, 2, 2], "mrope_interleaved": True}
+    config = _qwen(hf.Qwen3VLConfig, vision, head_dim=10, rope_scaling=rope)
+    return hf.Qwen3VLForConditionalGeneration(config), tokenizer()
 
 
 MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
@@ -148,6 +170,8 @@ MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "instructblip": instructblip,
     "llava": llava,
     "qwen2_vl": qwen2_vl,
+    "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_vl": qwen3_vl,
 }
 
 

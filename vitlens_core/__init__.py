@@ -9,6 +9,7 @@
     foundation/   the frozen dual encoder that defines the embedding space
     plugins/      lenses inside other models: ask, detect, imagine
     api/          load, encode, compare, fuse
+    sources.py    a source → its checkpoint file; lens_header.py: what the lens in it is
     captions.py   losses/   metrics.py   checkpoint.py   export.py   precision.py   errors.py
 
 The package installs without Ray, MLflow and Dagster, and imports none of them.

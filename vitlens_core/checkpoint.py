@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from vitlens_core.errors import CheckpointError
 from vitlens_core.foundation.base import Foundation
+from vitlens_core.lens_header import FORMAT, open_safetensors, read_settings
 from vitlens_core.models.tower import Tower, build_tower
 from vitlens_core.models.tower_settings import TowerSettings
-
-# 2: the settings of the signal and of the tokenizer are separate sections.
-FORMAT = "vitlens-lens-2"
 
 
 def encode_lens(
@@ -50,19 +46,6 @@ def encode_lens(
     # safetensors stores contiguous tensors in the CPU's memory only.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     return canonical(save_tensors(tensors, metadata))
-
-
-def read_settings(path: Path) -> tuple[TowerSettings, str, str]:
-    """Read a checkpoint's tower settings, foundation spec and foundation digest; no weights."""
-    with open_safetensors(path) as file:
-        metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a lens checkpoint ({FORMAT}) of vitlens")
-    try:
-        settings = TowerSettings.model_validate_json(metadata["settings"])
-    except ValidationError as error:
-        raise CheckpointError(f"{path} has settings this release cannot read: {error}") from error
-    return settings, metadata["foundation"], metadata["foundation_digest"]
 
 
 def load_lens(path: Path, foundation: Foundation) -> tuple[Tower, TowerSettings]:
@@ -98,19 +81,9 @@ def _check_trunk(path: Path, name: str, tower: Tower) -> None:
         )
 
 
-@contextmanager
-def open_safetensors(path: Path) -> Generator[safe_open]:
-    """Open a safetensors file. Raises CheckpointError if it is missing, damaged or none."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            yield file
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-
-
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Read the metadata and all tensors of a safetensors file; errors as `open_safetensors`."""
-    with open_safetensors(path) as file:
+    with open_safetensors(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return file.metadata() or {}, tensors
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic, TypeVar, get_args
+from typing import Generic, TypeVar, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -74,7 +74,7 @@ class OneOf(Generic[Kind]):
             )
         return classes[0]
 
-    def chosen(self, value: Any) -> type[Kind] | None:
+    def chosen(self, value: object) -> type[Kind] | None:
         """Return the settings class that checks `value`; None if it names no existing kind."""
         kind = self._kind(value)
         return self.load(kind) if kind in self.names() else None
@@ -84,13 +84,13 @@ class OneOf(Generic[Kind]):
         """Return the kinds that a field takes, alone or in a mapping or a list."""
         return _first([*field.metadata, *get_args(field.annotation)])
 
-    def _kind(self, value: Any) -> str | None:
+    def _kind(self, value: object) -> str | None:
         if isinstance(value, str):
             return value
         kind = value.get("kind", self.default) if isinstance(value, Mapping) else None
         return None if kind is None else str(kind)
 
-    def _check(self, value: Any) -> Kind:
+    def _check(self, value: object) -> Kind:
         if isinstance(value, self.base):
             return value
         if not isinstance(value, str | Mapping):
@@ -104,7 +104,9 @@ class OneOf(Generic[Kind]):
         settings = {} if isinstance(value, str) else {**value, "kind": kind}
         return self.load(kind).model_validate(settings)
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
             self._check,
             # By its own class: serialised as its base, it would lose the settings of the kind.
@@ -112,7 +114,7 @@ class OneOf(Generic[Kind]):
         )
 
 
-def _first(annotations: Iterable[Any]) -> OneOf | None:
+def _first(annotations: Iterable[object]) -> OneOf | None:
     """Find the first `OneOf` among annotations and their arguments."""
     for item in annotations:
         if isinstance(item, OneOf):

@@ -11,7 +11,8 @@ from __future__ import annotations
 import dagster as dg
 from upath import UPath
 
-from pipelines.store.artifacts import MANIFEST, Artifact, Store, load
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import MANIFEST, Artifact, load
 from vitlens_core.errors import ConfigError
 from workflows.workplace import present
 

@@ -12,7 +12,7 @@ import dagster as dg
 
 from pipelines.config import RunConfig
 from pipelines.objects.opening import state_of_mirrors
-from pipelines.registry.models import CHAMPION, ModelVersion
+from pipelines.registry.version import CHAMPION, ModelVersion
 from pipelines.store.artifacts import digest
 from pipelines.store.folder_state import folder_state
 from vitlens_core.errors import VitlensError

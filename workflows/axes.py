@@ -7,20 +7,20 @@ accepts only the names in its table, so a new point is one more line there.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.config import RunConfig
 from pipelines.foundation.step import SCHEME
-from pipelines.sweep.efficiency import POINT as EFFICIENCY
 from vitlens_core.errors import ConfigError, unknown
 from vitlens_core.foundation.settings import EMBED_DIM
 from vitlens_core.losses.base import LOSSES
 from vitlens_core.models.reference_config import LOGIT_SCALES
 from workflows.spec import Workflow
+from workflows.trunk_axes import Overrides, efficiencies, efficiency, trunk, trunks
 
-Overrides = tuple[str, ...]
 Refusal = Callable[[Workflow, RunConfig], str]
 
 _FEWEST = 2
@@ -57,9 +57,14 @@ class Point:
     overrides: Overrides
     value: str = ""
 
-    def with_seed(self, seed: int) -> Point:
-        """Return the same setting, trained with another seed."""
-        overrides = (*self.overrides, f"lens.train.seed={seed}")
+    def with_seed(self, seed: int, *, random_trunk: bool = False) -> Point:
+        """Return the same setting, trained with another seed.
+
+        Args:
+            random_trunk: whether the trunk has random weights, which are then of this seed too.
+        """
+        of_trunk = (f"lens.trunk.random={seed}",) if random_trunk else ()
+        overrides = (*self.overrides, f"lens.train.seed={seed}", *of_trunk)
         return Point(f"{self.label}, seed {seed}", overrides, self.value or self.label)
 
 
@@ -186,10 +191,27 @@ def _negatives(value: str, config: RunConfig) -> Overrides:
 
 
 def _loss(value: str, config: RunConfig) -> Overrides:
-    """Choose a loss: with its defaults, or with the profile's settings if it is the profile's."""
-    if value not in LOSSES.names():
-        raise ConfigError(unknown("loss", value, LOSSES.names()))
-    return () if value == config.lens.train.loss.kind else (f"lens.train.loss={value}",)
+    """Read `decoupled`, or `decoupled+all` against all views and captions of a sample.
+
+    A loss has its defaults, or the profile's settings if it is the profile's.
+    """
+    own, (kind, plus, positives) = config.lens.train.loss, value.partition("+")
+    if kind not in LOSSES.names():
+        raise ConfigError(unknown("loss", kind, LOSSES.names()))
+    if plus and positives != "all":
+        raise ValueError(value)
+    positives = positives or "drawn"
+    if kind == own.kind:
+        settings = own.model_copy(update={"positives": positives}).model_dump()
+    else:
+        settings = LOSSES.load(kind).model_validate({"positives": positives}).model_dump()
+    # Overrides merge: without the first, settings of the profile's own loss would remain.
+    return ("lens.train.loss=null", f"lens.train.loss={json.dumps(settings)}")
+
+
+def _losses(config: RunConfig) -> list[str]:
+    """Propose every loss against drawn targets, and the one for several against all."""
+    return [*LOSSES.names(), "decoupled+all"]
 
 
 def _hard_negatives(value: str, config: RunConfig) -> Overrides:
@@ -206,59 +228,6 @@ def _token_dropout(value: str, config: RunConfig) -> Overrides:
 def _proposed_negatives(config: RunConfig) -> list[str]:
     size = config.lens.train.batch_size
     return [str(size), f"{size}+{8 * size}", str(8 * size)]
-
-
-def _trunk(value: str, config: RunConfig) -> Overrides:
-    """Read `skip_first=8+unlock_cls`: how the trunk differs from a whole, frozen one."""
-    settings = type(config.lens.trunk)().model_dump()
-    for part in value.split("+") if value != "whole" else ():
-        key, _, setting = part.partition("=")
-        settings[key] = setting or True
-    # Every key is set, so that nothing of the profile's own trunk remains.
-    return tuple(
-        f"lens.trunk.{key}={'null' if setting is None else str(setting).lower()}"
-        for key, setting in settings.items()
-    )
-
-
-def _trunks(config: RunConfig) -> list[str]:
-    """Propose the profile's trunk, the same one frozen, one with two more unlocked blocks, and
-    one that skips half as many."""
-    trunk = config.lens.trunk
-    frozen = type(trunk)(skip_first=trunk.skip_first, skip_last=trunk.skip_last)
-    unlocked = trunk.model_copy(update={"unlock_first": trunk.unlock_first + 2})
-    longer = trunk.model_copy(update={"skip_first": trunk.skip_first // 2})
-    proposed = (trunk, frozen, unlocked, longer)
-    return [_trunk_value(settings.model_dump()) for settings in proposed]
-
-
-def _trunk_value(settings: Mapping[str, int | bool]) -> str:
-    """Write the value that `_trunk` reads."""
-    parts = [key if value is True else f"{key}={value}" for key, value in settings.items() if value]
-    return "+".join(parts) or "whole"
-
-
-def _efficiency(value: str, config: RunConfig) -> Overrides:
-    """Read `pretrained@25#0`: the trunk, the share of training samples in per cent, the seed."""
-    named = EFFICIENCY.fullmatch(value)
-    if named is None:
-        raise ValueError(value)
-    trunk, share, seed = named[1], float(named[2]) / 100, int(named[3])
-    # Every block that is used, and what lies before and after them.
-    tables = ("unlock_cls=true", "unlock_positions=true", "unlock_norm_pre=true")
-    whole = ("unlock_first=99", "unlock_last=1", *tables)  # the last one with the norm after it
-    return (
-        f"lens.train.share={share:g}",
-        f"lens.train.seed={seed}",
-        f"lens.trunk.random={'null' if trunk == 'pretrained' else seed}",
-        *(f"lens.trunk.{setting}" for setting in (whole if trunk == "whole" else ())),
-    )
-
-
-def _efficiencies(config: RunConfig) -> list[str]:
-    trunks, shares, seeds = ("pretrained", "random", "whole"), (5, 10, 25, 50, 100), range(3)
-    # Seed by seed: a sweep that is stopped has whole lines.
-    return [f"{t}@{share}#{seed}" for seed in seeds for t in trunks for share in shares]
 
 
 def _foundation(value: str, config: RunConfig) -> Overrides:
@@ -344,7 +313,12 @@ AXES = {
         label="× {}".format,
     ),
     "batch": Axis("the batch, at the same number of steps", "samples per step", _batches, _batch),
-    "loss": Axis("the loss", ", ".join(LOSSES.names()), lambda config: LOSSES.names(), _loss),
+    "loss": Axis(
+        "the loss, and whether a sample is held against all its views and captions",
+        f"{', '.join(LOSSES.names())}, and with +all, as decoupled+all",
+        _losses,
+        _loss,
+    ),
     "negatives": Axis(
         "the negatives of a sample, at the same number of samples seen",
         "samples per step, and with a bank of targets, as 64,64+512,512",
@@ -368,14 +342,14 @@ AXES = {
     "trunk": Axis(
         "the blocks of the trunk that are used, and those that are trained",
         "settings of lens.trunk joined by +, as skip_first=8+unlock_cls, and `whole`",
-        _trunks,
-        _trunk,
+        trunks,
+        trunk,
     ),
     "efficiency": Axis(
         "the trunk's weights and the share of training samples",
-        "trunk@per cent#seed, where the trunk is pretrained, random or whole, as whole@25#0",
-        _efficiencies,
-        _efficiency,
+        "trunk@per cent, where the trunk is pretrained, random or whole, as whole@25",
+        efficiencies,
+        efficiency,
     ),
     "foundation": Axis(
         "the foundation, and with it the embedding space",

@@ -13,13 +13,13 @@ import pkgutil
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
 import workflows.commands
-from vitlens_core.errors import ConfigError, VitlensError
+from pipelines.execution.told import WorkerError
+from vitlens_core.errors import ConfigError, VitlensError, unknown
 from workflows.environment import quiet_environment
 from workflows.exit_codes import FAILED, INTERRUPTED, MISTAKE
 from workflows.text import shown
@@ -36,14 +36,28 @@ class _Cli(click.Group):
             return None
         return importlib.import_module(f"{workflows.commands.__name__}.{module}").command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and args[0] not in _modules():
+            raise ConfigError(unknown("command", args[0], self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, _summary(name)) for name in self.list_commands(ctx)])
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         debug = bool(ctx.params.get("debug"))
         try:
             return super().invoke(ctx)
+        except click.MissingParameter as error:
+            if error.param is None or error.param.name != "modality":
+                raise
+            from workflows.spec import modality_names  # late: it takes half a second
+
+            there_are = f"There are: {', '.join(modality_names())}."
+            raise click.MissingParameter(there_are, error.ctx, error.param) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt as error:
@@ -81,7 +95,8 @@ def _message(error: Exception) -> str:
     """Return an error's text and notes; one that is not our own has its type before it."""
     if isinstance(error, VitlensError):
         return "\n".join([str(error), *_notes(error)])
-    named = f"{type(error).__name__}: {error}"
+    is_told = isinstance(error, WorkerError)
+    named = error.headline if is_told else f"{type(error).__name__}: {error}"
     return "\n".join([named, *_notes(error), "--debug shows the traceback"])
 
 

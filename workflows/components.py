@@ -19,14 +19,14 @@ from pipelines import report
 from pipelines.config import RunConfig
 from pipelines.flow import FlowStep
 from pipelines.registry import acceptance
-from pipelines.registry.models import ModelVersion
 from pipelines.registry.registry import Registry
+from pipelines.registry.version import ModelVersion
 from pipelines.store.artifacts import Artifact
 from workflows import metadata
 from workflows.artifact_io import made
 from workflows.automation import freshness_of, schedule_of, sensor_of
 from workflows.backfill import backfill_of
-from workflows.console import show_artifact, show_gates, show_rolled_back, show_version
+from workflows.console import show_artifact, show_gates, show_replaced, show_version
 from workflows.retries import retried
 from workflows.settings import RunSettings, run_config
 from workflows.spec import DEFAULT_PROFILE, Workflow
@@ -190,8 +190,8 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             registry, console = workplace.registry, settings.runtime(config).console
             with retried(context, workplace.retries):
                 model = self._registered(registry, artifacts["evaluation"])
-                if move := registry.rolled_back(model):
-                    show_rolled_back(console, model, move)
+                if move := registry.replaced(model):
+                    show_replaced(console, model, move)
                 else:
                     model = registry.promote(model, f"a run of profile {settings.profile}")
                     show_version(console, "champion", model)

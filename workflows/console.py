@@ -18,8 +18,8 @@ from rich.console import Console
 
 from pipelines.execution import logs
 from pipelines.registry.gates.base import GateResult
-from pipelines.registry.models import ModelVersion
 from pipelines.registry.promotion import Move
+from pipelines.registry.version import ModelVersion
 from pipelines.store.artifacts import Artifact
 from vitlens_core.errors import VitlensError
 from workflows.text import shown
@@ -123,13 +123,16 @@ def show_version(console: Console, step: str, model: ModelVersion) -> None:
     _line(console, step, f"{model.name} version {model.version}")
 
 
-def show_rolled_back(console: Console, model: ModelVersion, move: Move) -> None:
+def show_replaced(console: Console, model: ModelVersion, move: Move) -> None:
+    """Say that a version which was champion before stays what it is."""
     why = f" ({shown(move.why)})" if move.why else ""
+    rolled = move.action == "rollback"
+    done = "rolled it back" if rolled else f"made version {move.version} champion after it"
     _line(
         console,
         "champion",
-        f"[yellow]unchanged[/]: {shown(move.who)} rolled version {model.version} back{why}; "
-        "use `vitlens promote` to make it champion again",
+        f"[yellow]unchanged[/]: the run's version {model.version} was champion, and "
+        f"{shown(move.who)} {done}{why}; use `vitlens promote` to make it champion again",
     )
 
 

@@ -13,8 +13,9 @@ from pipelines.execution.runtime import Runtime
 from pipelines.flow import left_out
 from pipelines.objects.opening import any_remote
 from pipelines.registry.acceptance import is_current, settings_digest
-from pipelines.registry.models import CHALLENGER, ModelVersion
-from pipelines.store.artifacts import Artifact, FinishedStore, NotMadeError
+from pipelines.registry.version import CHALLENGER, ModelVersion
+from pipelines.store.artifact_store import FinishedStore, NotMadeError
+from pipelines.store.artifacts import Artifact
 from workflows.spec import Workflow, load_workflow
 from workflows.workplace import Workplace
 

@@ -13,7 +13,8 @@ from typing import Any
 from pipelines.flow import left_out
 from pipelines.objects.opening import any_remote
 from pipelines.registry.tracking import flatten
-from pipelines.store.artifacts import Artifact, NotMadeError
+from pipelines.store.artifact_store import NotMadeError
+from pipelines.store.artifacts import Artifact
 from workflows.current import Finished
 from workflows.spec import Workflow
 from workflows.workplace import Workplace

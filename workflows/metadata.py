@@ -12,8 +12,8 @@ from pipelines.evaluation import presenter
 from pipelines.evaluation.result import EvaluationResult, EvaluationSummary, read_result
 from pipelines.lens.curves import TrainingCurves, read_curves
 from pipelines.registry.gates.base import GateResult, summed_up
-from pipelines.registry.models import ModelVersion
 from pipelines.registry.tracking import user
+from pipelines.registry.version import ModelVersion
 from pipelines.report import confusion_picture
 from pipelines.report.content import PAGE_FILE
 from pipelines.report.curves import picture as curves_picture

@@ -67,8 +67,7 @@ def needed_bytes(config: RunConfig, samples: int | None) -> float:
     if config.source is not None:
         return samples * (signal + _BYTES_PER_IMAGE_PIXEL * config.shards.image_px**2)
     renders = config.renders
-    views = len(renders.polar_deg) * renders.azimuths
-    return samples * (signal + views * 2 * _BYTES_PER_RENDER_PIXEL * renders.size_px**2)
+    return samples * (signal + renders.views * 2 * _BYTES_PER_RENDER_PIXEL * renders.size_px**2)
 
 
 def _require_writable(folder: UPath | os.PathLike[str], variable: str) -> None:

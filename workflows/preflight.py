@@ -20,7 +20,7 @@ from pipelines.source.job import listed, refuse_empty_sides
 from pipelines.store.home import Home
 from pipelines.store.splits import SPLITS
 from vitlens_core.errors import ConfigError
-from vitlens_core.foundation import check_foundation
+from vitlens_core.foundation import check_foundation, has_text_tower
 from workflows.places import check_places, needed_bytes, require_space
 from workflows.spec import Workflow, load_workflow
 
@@ -89,6 +89,8 @@ def _check_foundation(workflow: Workflow, config: RunConfig, profile: str) -> No
         check(load_workflow(workflow.foundation_of), profile, ())
     else:
         check_foundation(config.foundation.spec)
+        if not has_text_tower(config.foundation.spec):
+            config.lens.train.check_without_text(config.foundation.spec)
 
 
 def _check_data(workflow: Workflow, config: RunConfig) -> tuple[list[str], int | None]:
@@ -103,7 +105,7 @@ def _check_data(workflow: Workflow, config: RunConfig) -> tuple[list[str], int |
     refuse_empty_sides(listing.pairs)
     counts = SourceCounts.of(listing.pairs)
     _require_targets(workflow, config, counts)
-    remarks = [f"source: {counts}"]
+    remarks = [f"source: {counts}", *_too_few(config, listing.pairs)]
     if listing.missing:
         remarks.append(f"source: {len(listing.missing)} pairs lack a file and are left out")
     return remarks, counts.pairs.total()
@@ -137,6 +139,26 @@ def _require_targets(workflow: Workflow, config: RunConfig, counts: SourceCounts
         lacking.append("no pair has a label, and zero-shot figures need classes (column label)")
     if lacking:
         raise ConfigError("\n".join(f"source: {reason}" for reason in [*lacking, str(counts)]))
+
+
+def _too_few(config: RunConfig, pairs: Sequence[Pair]) -> list[str]:
+    """Say what the gate `held_out` will find too few of; the run may be meant all the same."""
+    asked = config.acceptance.held_out
+    if asked is None:
+        return []
+    held_out = [p for p in pairs if p.split == config.evaluation.split and p.label]
+    lacking = [
+        f"{found} {what}, and at least {least} are asked for ({name}={least})"
+        for what, found, name, least in (
+            ("held-out samples", len(held_out), "min_samples", asked.min_samples),
+            ("held-out groups", len({p.group or p.key for p in held_out}), "min_groups",
+             asked.min_groups),
+            ("classes", len({p.label for p in pairs if p.label}), "min_classes", asked.min_classes),
+        )
+        if found < least
+    ]  # fmt: skip
+    said = "the lens will stay challenger, as the gate held_out fails: "
+    return [said + "; ".join(lacking)] if lacking else []
 
 
 def _has_compiler() -> bool:

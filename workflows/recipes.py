@@ -55,7 +55,7 @@ class Recipe(BaseModel):
         batch = self.settings["lens.train.batch_size"][0]
         return self.samples * self.repeat // batch * batch * self.epochs
 
-    def profile(self) -> dict[str, Any]:
+    def profile(self) -> dict[str, object]:
         """Return the settings as a profile of `defs.yaml`."""
         return merged(_nested(path, value) for path, (value, _) in self.settings.items())
 
@@ -75,7 +75,7 @@ def recipes() -> tuple[Recipe, ...]:
     return tuple(made)
 
 
-def recipe_profiles(modality: str, own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def recipe_profiles(modality: str, own: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """Return the recipes of a modality as profiles.
 
     Raises:
@@ -87,8 +87,7 @@ def recipe_profiles(modality: str, own: Mapping[str, Any]) -> dict[str, dict[str
     return found
 
 
-def _nested(path: str, value: Any) -> dict[str, Any]:
+def _nested(path: str, value: object) -> dict[str, object]:
     """`a.b`, 1 → {"a": {"b": 1}}."""
-    for key in reversed(path.split(".")):
-        value = {key: value}
-    return value
+    first, _, rest = path.partition(".")
+    return {first: _nested(rest, value) if rest else value}

@@ -6,17 +6,23 @@ from pathlib import Path
 
 import click
 
-from pipelines.registry import models
-from pipelines.registry.models import ModelVersion
+from pipelines.registry import models, promotion
+from pipelines.registry.version import ModelVersion
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError
+from workflows.console import remark
 from workflows.text import shown
 
 WHY = click.option("--why", default="", metavar="TEXT", help="Kept in the model's history.")
 
 
 def known_versions(home: Path, modality: str) -> list[ModelVersion]:
-    """Return every version of a modality's model (`ConfigError` if there is none)."""
+    """Return every version of a modality's model (`ConfigError` if there is none).
+
+    A promotion that was killed is completed first, and the terminal told so.
+    """
+    if found := promotion.reconcile(home, models.model_name(modality)):
+        remark(found)
     if versions := models.versions(home, modality):
         return versions
     raise ConfigError(

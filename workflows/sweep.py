@@ -68,7 +68,16 @@ def plan(
     first = base.lens.train.seed
     chosen = points_of(axis, workflow, base, asked)
     if seeds > 1:
-        chosen = [p.with_seed(first + n) for p in chosen for n in range(seeds)]
+        has_random = [
+            workflow.config(profile, [*overrides, *p.overrides]).lens.trunk.random is not None
+            for p in chosen
+        ]
+        # Seed by seed: a sweep that is stopped has every value.
+        chosen = [
+            p.with_seed(first + n, random_trunk=is_random)
+            for n in range(seeds)
+            for p, is_random in zip(chosen, has_random, strict=True)
+        ]
     for point in chosen:
         settings = [*overrides, *point.overrides]
         try:

@@ -6,7 +6,6 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
 import click
 from pydantic import BaseModel
@@ -82,7 +81,7 @@ def echo_json(value: object) -> None:
     click.echo(json.dumps(value, indent=1, default=_plain))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

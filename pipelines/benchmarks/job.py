@@ -42,9 +42,8 @@ def run(
         # A data set that failed is tried again: repaired files may have the size they had, so
         # the fingerprint does not show the repair.
         runtime.store.make_again(build)
-    from pipelines.benchmarks.making import (
-        make,  # late: torch takes seconds, and a finished artifact needs none of it
-    )
+    # Late: torch takes seconds to import, and a finished artifact needs none of it.
+    from pipelines.benchmarks.making import make
 
     return make(
         runtime, build, config, suite, targets, foundation, lens, emergent=identity["emergent"]

@@ -11,7 +11,8 @@ from pipelines.benchmarks.table import markdown
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation
 from pipelines.shards.sample import SampleInfo
-from pipelines.store.artifacts import Artifact, Build
+from pipelines.store.artifact_store import Build
+from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
 from vitlens_core.api import Model, load

@@ -21,7 +21,8 @@ from pipelines.connector.figures import (
 from pipelines.connector.naming import Namer
 from pipelines.connector.objects import Objects, read_objects
 from pipelines.connector.settings import MeasuringConfig
-from pipelines.evaluation.embedding import EmbeddedSplit, class_embeddings, embed_split
+from pipelines.evaluation.classes import classes_of, prototypes_of
+from pipelines.evaluation.embedding import EmbeddedSplit, embed_split
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation, open_lens
@@ -57,9 +58,10 @@ def measure(
     split = embed_split(runtime, wanted, targets, tower, settings)
     labels = split.class_names
     templates = modalities.load(settings.modality).templates
+    prototypes = None if encoder.has_text else prototypes_of(targets)
     held_out = _HeldOut(
         config, language, opened, split, read_objects(targets, "train"),
-        class_embeddings(encoder, labels, templates),
+        classes_of(encoder, prototypes, labels, templates).embeddings,
     )  # fmt: skip
     inputs = _inputs(settings.modality, split, targets)
     return ConnectorFigures(

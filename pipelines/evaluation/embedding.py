@@ -75,8 +75,8 @@ def embed_split(
     shards, collector = targets.shards(config.split), _SplitCollector(teachers)
     with runtime.progress(STEP.name, len(shards), "shards") as bar:
         for path in shards:
-            labelled = _labelled(targets.read(path))
-            while batch := list(islice(labelled, config.batch_size)):
+            known = labelled(targets.read(path))
+            while batch := list(islice(known, config.batch_size)):
                 embeddings = embed(tower, settings, [sample for sample, _ in batch])
                 collector.add(batch, embeddings)
             bar.advance()
@@ -91,7 +91,7 @@ def embed_split(
 def has_labels(targets: Artifact, split: str) -> bool:
     """Whether any sample of the split has a label."""
     read = (targets.read(path, only=("json",)) for path in targets.shards(split))
-    return any(True for samples in read for _ in _labelled(samples))
+    return any(True for samples in read for _ in labelled(samples))
 
 
 @torch.inference_mode()
@@ -167,7 +167,8 @@ class _SplitCollector:
         return np.stack(means) if len(means) == len(self.keys) else None
 
 
-def _labelled(samples: Iterator[Sample]) -> Iterator[tuple[Sample, SampleInfo]]:
+def labelled(samples: Iterator[Sample]) -> Iterator[tuple[Sample, SampleInfo]]:
+    """Yield the samples that have a label, with their records."""
     for sample in samples:
         info = SampleInfo.of(sample)
         if info.label:

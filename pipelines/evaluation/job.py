@@ -17,14 +17,13 @@ def run(
     """Embed the split with the lens and score it.
 
     Raises:
-        ConfigError: the split is empty.
+        ConfigError: the split is empty, or neither words nor training pictures stand for a class.
     """
     inputs = {"targets": targets, "foundation": foundation, "lens": lens}
     build = STEP.begin(runtime, config, inputs)
     if build.existing:
         return build.existing
-    from pipelines.evaluation.making import (
-        make,  # late: torch takes seconds, and a finished artifact needs none of it
-    )
+    # Late: torch takes seconds to import, and a finished artifact needs none of it.
+    from pipelines.evaluation.making import make
 
     return make(runtime, build, config, **inputs)

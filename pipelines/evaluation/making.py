@@ -5,12 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.evaluation import calibration
-from pipelines.evaluation.embedding import (
-    EmbeddedSplit,
-    class_embeddings,
-    embed_split,
-    has_labels,
-)
+from pipelines.evaluation.classes import Classes, classes_of, prototypes_of
+from pipelines.evaluation.embedding import EmbeddedSplit, embed_split, has_labels
 from pipelines.evaluation.result import (
     METRICS_FILE,
     PREDICTIONS_FILE,
@@ -18,19 +14,21 @@ from pipelines.evaluation.result import (
     Predictions,
     Supervision,
 )
-from pipelines.evaluation.scoring import Classes, bootstrap_of, predict, score
+from pipelines.evaluation.scoring import bootstrap_of, predict, score
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation, open_lens
 from pipelines.lens.settings import TrainConfig
-from pipelines.store.artifacts import Artifact, Build
+from pipelines.store.artifact_store import Build
+from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
 from vitlens_core import modalities
-from vitlens_core.model_files import CALIBRATION_FILE, LENS_FILE
+from vitlens_core.model_files import CALIBRATION_FILE, LENS_FILE, PROTOTYPES_FILE
 from vitlens_core.models.tower import Tower
 from vitlens_core.models.tower_settings import TowerSettings
+from vitlens_core.prototypes import encode_prototypes
 
 
 def make(
@@ -41,14 +39,14 @@ def make(
     foundation: Artifact,
     lens: Artifact,
 ) -> Artifact:
-    """Embed the split with the lens and score it (`ConfigError`: the split is empty)."""
+    """Embed the split with the lens and score it (errors: `job.run`)."""
     encoder = open_foundation(foundation).to(runtime.resources.device)
     tower, settings = open_lens(lens, LENS_FILE, encoder)
     teachers = read_info(foundation).teachers
     split = embed_split(runtime, config, targets, tower, settings, teachers)
     templates = modalities.load(settings.modality).templates
-    names = split.class_names
-    classes = Classes(names, class_embeddings(encoder, names, templates))
+    prototypes = None if encoder.has_text else prototypes_of(targets)
+    classes = classes_of(encoder, prototypes, split.class_names, templates)
     fitted = _calibration(runtime, config, targets, tower, settings, split, classes)
     supervision = _supervision(lens, foundation)
     result = score(settings.modality, config, split, classes, supervision, fitted)
@@ -56,7 +54,10 @@ def make(
     if fitted:
         stated[CALIBRATION_FILE] = fitted
     files = [write_atomic(build.folder / name, encode_model(m)) for name, m in stated.items()]
-    return build.commit(files, counts={"samples": len(split.keys), "classes": len(names)})
+    if prototypes:
+        data = encode_prototypes(prototypes)
+        files.append(write_atomic(build.folder / PROTOTYPES_FILE, data))
+    return build.commit(files, counts={"samples": len(split.keys), "classes": len(classes.names)})
 
 
 def _supervision(lens: Artifact, foundation: Artifact) -> Supervision:

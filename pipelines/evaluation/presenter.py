@@ -64,6 +64,8 @@ def zero_shot_table(summary: EvaluationSummary) -> FigureTable:
         "foundation, on images": summary.foundation_image_zero_shot,
     }
     title = "emergent zero-shot" if summary.emergent else "zero-shot"
+    if summary.classes_by == "prototypes":
+        title = "zero-shot, by prototypes of training pictures"
     return _table(title, {name: scores for name, scores in scores_of.items() if scores}, _SCORES)
 
 

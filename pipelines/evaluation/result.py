@@ -119,6 +119,10 @@ class Calibration(_WithIntervals):
     ece_before: Interval = Field(description="the same with the lens's own temperature")
 
 
+# What stands for a class: its words, or a prototype of its training pictures.
+ClassesBy = Literal["words", "prototypes"]
+
+
 class Supervision(RootModel[dict[str, PositiveFloat]]):
     """Weight of each kind of target that a lens was trained against."""
 
@@ -142,7 +146,13 @@ class EvaluationSummary(BaseModel):
     times_chance: float = Field(description="top-1 over chance")
     retrieval: dict[str, Recalls] = Field(description="by way, such as point_to_image")
     supervision: Supervision
-    emergent: bool = Field(description="whether the lens never saw text")
+    classes_by: ClassesBy = Field(
+        "words",
+        exclude_if=lambda by: by == "words",
+        description="what samples are compared with: words, or where the foundation has none "
+        "prototypes of the classes, of training pictures",
+    )
+    emergent: bool = Field(description="whether words stand for classes that the lens never saw")
     teacher_zero_shot: dict[str, Scores] = Field(
         {},
         exclude_if=lambda scores: not scores,

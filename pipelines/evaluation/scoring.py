@@ -6,10 +6,10 @@ Axes: B samples, C captions in all, K classes, E embedding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.evaluation.classes import Classes
 from pipelines.evaluation.embedding import EmbeddedSplit
 from pipelines.evaluation.result import (
     Calibration,
@@ -24,14 +24,6 @@ from vitlens_core import metrics, modalities
 from vitlens_core.metrics import Bootstrap
 
 _BLOCK = 1024  # samples compared with all others at a time, to bound memory
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The classes that samples are compared with."""
-
-    names: list[str]
-    embeddings: np.ndarray  # [K, E]
 
 
 def bootstrap_of(config: EvaluationConfig, split: EmbeddedSplit) -> Bootstrap:
@@ -64,7 +56,8 @@ def score(
         times_chance=scores.top1.value / scores.chance,
         retrieval=_retrieval(modalities.load(modality).metric_prefix, split, bootstrap),
         supervision=supervision,
-        emergent="text" not in supervision.root,
+        classes_by=classes.by,
+        emergent=classes.by == "words" and "text" not in supervision.root,
         teacher_zero_shot={
             name: Scores.of(classified(embeddings))
             for name, embeddings in split.teacher_embeddings.items()

@@ -36,6 +36,9 @@ STEP = Step(
         "samples by image (`Predictions`)",
         "calibration.json": "the temperature fitted on validation samples, if they suffice "
         "(`Calibration`)",
+        "prototypes.safetensors": "of a foundation without a text tower: for each class of the "
+        "training samples the mean of their image targets, with which signals are compared in "
+        "place of words (`Prototypes`)",
     },
     promises="Deterministic. Intervals are over whole groups (objects, subjects); over few "
     "groups they are Student's. No choice is made on the held-out samples. What needs images or "

@@ -28,9 +28,10 @@ from pipelines.execution.shard_tasks import (
 )
 from pipelines.execution.shard_writer import KilledWorkersError, ShardWriter
 from pipelines.execution.told import told
-from pipelines.store.artifacts import Artifact, Build, Quarantined
+from pipelines.store.artifact_store import Build
+from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.files import names_in, storage_errors
-from vitlens_core.errors import StorageError, TransientError, VitlensError
+from vitlens_core.errors import StorageError, TransientError
 
 logger = logging.getLogger(__name__)
 _TRIES_OF_A_WORKER = 2  # shards in a row that each worker gives up before the fault is everybody's
@@ -174,18 +175,3 @@ def _made_here(
     finally:
         if isinstance(writer.processor, Closable):
             writer.processor.close()
-
-
-def original_error(error: BaseException) -> BaseException:
-    """Return the `VitlensError` of a worker from inside Ray's exceptions, or else `error`."""
-    current = error
-    while current is not None:
-        if isinstance(current, VitlensError):
-            return current
-        failures = getattr(current, "worker_failures", None) or {}
-        current = (
-            getattr(current, "cause", None)
-            or current.__cause__
-            or next(iter(failures.values()), None)
-        )
-    return error

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.execution.bulk import original_error
 from pipelines.execution.cluster import connect, is_local
 from pipelines.execution.runtime import Resources, Runtime
-from pipelines.store.artifacts import Artifact, FinishedStore, NotMadeError, Store
+from pipelines.execution.told import tell, told
+from pipelines.store.artifact_store import FinishedStore, NotMadeError, Store
+from pipelines.store.artifacts import Artifact
 from pipelines.store.home import Home
-from vitlens_core.errors import VitlensError
 
 _RETRIES = 3  # nodes that may be lost; what a job raises is not tried again
 
@@ -46,7 +46,9 @@ def run_as_task(
     """Run a job as a task with `encode_gpus` GPUs; a finished artifact is found without Ray.
 
     Raises:
-        VitlensError: what the job raised, unchanged.
+        VitlensError: what the job raised, as the nearest class of `vitlens_core.errors`.
+        WorkerError: the job failed in a way that nobody foresaw.
+        RayError: the task's nodes were lost repeatedly.
     """
     store = FinishedStore(runtime.store.root)
     try:
@@ -57,7 +59,6 @@ def run_as_task(
             raise
     connect(runtime.resources)
     import ray  # late: it takes seconds, and a finished artifact needs none of it
-    from ray.exceptions import RayError
 
     call = _Call(
         job.__module__, runtime.store, runtime.resources, runtime.home, settings, dict(inputs)
@@ -65,16 +66,17 @@ def run_as_task(
     task: Any = ray.remote(
         num_cpus=1, num_gpus=runtime.resources.encode_gpus, max_retries=_RETRIES
     )(_run)
+    made = ray.get(task.remote(call))
+    if isinstance(made, str):
+        raise told(made)
+    return made
+
+
+def _run(call: _Call) -> Artifact | str:
+    """Return the job's artifact, or its error as text: Ray would pickle what is raised."""
     try:
-        return ray.get(task.remote(call))
-    except RayError as error:
-        cause = original_error(error)
-        if isinstance(cause, VitlensError):
-            raise cause from error
-        raise
-
-
-def _run(call: _Call) -> Artifact:
-    job = importlib.import_module(call.module)
-    runtime = Runtime(call.store, call.resources, home=call.home)
-    return job.run(runtime, *call.settings, **call.inputs)
+        job = importlib.import_module(call.module)
+        runtime = Runtime(call.store, call.resources, home=call.home)
+        return job.run(runtime, *call.settings, **call.inputs)
+    except Exception as error:
+        return tell(error)

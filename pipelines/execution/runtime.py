@@ -24,7 +24,7 @@ from rich.progress import (
 )
 
 from pipelines.execution.logger import TrainingLogger
-from pipelines.store.artifacts import Store
+from pipelines.store.artifact_store import Store
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError
 

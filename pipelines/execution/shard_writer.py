@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from types import ModuleType
 
 from upath import UPath
 
@@ -54,7 +54,7 @@ class ShardWriter:
         self.folder = folder
         self.place = place  # of its records: the run and step of the process that asked for it
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, row: Mapping[str, str]) -> dict[str, object]:
         """Make the shard that a row names.
 
         Ray would pickle exceptions, so they are returned as text.
@@ -129,7 +129,7 @@ def _give_back_memory() -> None:
 _HERE = "here"  # a process without Ray
 
 
-def _ray_here() -> Any | None:
+def _ray_here() -> ModuleType | None:
     """Return Ray if this process is connected; a process that works alone does not import it."""
     ray = sys.modules.get("ray")
     return ray if ray is not None and ray.is_initialized() else None

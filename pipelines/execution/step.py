@@ -22,7 +22,8 @@ from pydantic import BaseModel
 from pipelines.execution.logs import where
 from pipelines.execution.remote import has_own_node, run_as_task
 from pipelines.execution.runtime import Runtime
-from pipelines.store.artifacts import Artifact, Build, FinishedStore
+from pipelines.store.artifact_store import Build, FinishedStore
+from pipelines.store.artifacts import Artifact
 from pipelines.store.files import storage_errors
 from pipelines.store.locks import alone
 from pipelines.store.pieces import Piece

@@ -20,7 +20,8 @@ from pipelines.execution.shard_tasks import ShardTask, shard_sizes
 from pipelines.foundation.picture_features import PictureFeatures, ShardFeatures
 from pipelines.foundation.step import FoundationConfig
 from pipelines.shards.sample import SampleInfo
-from pipelines.store.artifacts import Artifact, Build
+from pipelines.store.artifact_store import Build
+from pipelines.store.artifacts import Artifact
 from pipelines.store.files import FileEntry, write_atomic
 from pipelines.store.shards import (
     Sample,

@@ -28,7 +28,7 @@ def run(
 
     Raises:
         ConfigError: the spec is unknown, or its weights are neither found nor downloadable, or
-            the teachers do not share a foundation, or it has no text tower.
+            the teachers do not share a foundation.
     """
     if teachers:
         return _of_teachers(runtime, find_teachers(teachers, config))
@@ -39,9 +39,8 @@ def run(
     build = STEP.begin(runtime, config, inputs)
     if build.existing:
         return build.existing
-    from pipelines.foundation.making import (
-        make,  # late: torch takes seconds, and a finished artifact needs none of it
-    )
+    # Late: torch takes seconds to import, and a finished artifact needs none of it.
+    from pipelines.foundation.making import make
 
     return make(runtime, build, config, shards)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.features import fit
 from pipelines.foundation.step import FoundationConfig
-from pipelines.store.artifacts import Artifact, Build
+from pipelines.store.artifact_store import Build
+from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
-from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import load_foundation
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.foundation.lit import LitFoundation
@@ -18,11 +18,6 @@ from vitlens_core.model_files import FOUNDATION_FILE
 def make(runtime: Runtime, build: Build, config: FoundationConfig, shards: Artifact) -> Artifact:
     """Make the artifact of a foundation without teachers; errors as `job.run`."""
     foundation = load_foundation(config.spec, config.embed_dim, config.image_size_px)
-    if not foundation.has_text:
-        raise ConfigError(
-            f"foundation {config.spec}: it has no text tower, and a workflow trains against "
-            "captions and classifies by words; choose one of CLIP, SigLIP, OWL-ViT or OWLv2"
-        )
     files = []
     if isinstance(foundation, LitFoundation):
         files += fit(runtime, build, config, foundation, shards)
@@ -33,6 +28,7 @@ def make(runtime: Runtime, build: Build, config: FoundationConfig, shards: Artif
         digest=foundation.digest(),
         background=config.background,
         logit_scale=foundation.logit_scale,
+        has_text=foundation.has_text,
     )
     files.append(write_atomic(build.folder / FOUNDATION_FILE, encode_model(info)))
     return build.commit(

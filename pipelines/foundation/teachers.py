@@ -16,8 +16,10 @@ from pathlib import Path
 from pipelines.foundation.step import FoundationConfig
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation.info import FoundationInfo
+from vitlens_core.lens_header import read_settings
 from vitlens_core.model_files import FOUNDATION_FILE
 from vitlens_core.models.tower_settings import TowerSettings
+from vitlens_core.sources import locate
 
 _IN_COMMON = {"spec", "embed_dim", "image_size_px", "background"}  # of settings and description
 
@@ -81,10 +83,6 @@ def find_teachers(specs: Mapping[str, str], stated: FoundationConfig) -> dict[st
 
 
 def _find(spec: str) -> Teacher:
-    # Late: they need torch, which takes seconds to import, and most runs have no teacher.
-    from vitlens_core.api.sources import locate
-    from vitlens_core.checkpoint import read_settings
-
     lens = locate(spec)
     if not (lens.parent / FOUNDATION_FILE).is_file():
         raise CheckpointError(f"{spec}: {lens.parent} lacks {FOUNDATION_FILE}; register it again")

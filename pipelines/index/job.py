@@ -20,8 +20,7 @@ def run(
     build = STEP.begin(runtime, config, inputs)
     if build.existing:
         return build.existing
-    from pipelines.index.making import (
-        make,  # late: torch takes seconds, and a finished artifact needs none of it
-    )
+    # Late: torch takes seconds to import, and a finished artifact needs none of it.
+    from pipelines.index.making import make
 
     return make(runtime, build, config, **inputs)

@@ -33,7 +33,8 @@ from pipelines.index.items import (
 from pipelines.index.step import STEP, IndexConfig
 from pipelines.renders.thumbnails import thumbnail
 from pipelines.shards.sample import SampleInfo
-from pipelines.store.artifacts import Artifact, Build
+from pipelines.store.artifact_store import Build
+from pipelines.store.artifacts import Artifact
 from pipelines.store.files import FileEntry, atomic_file, write_atomic
 from pipelines.store.shards import (
     OpenShard,

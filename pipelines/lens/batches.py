@@ -6,14 +6,14 @@ more or fewer workers. Rows come from *lanes*, endless streams over disjoint sha
 within a buffer; a worker reads the lanes that its rows come from. The buffer holds the places of
 samples, which are read when their batch is due; so a resumed run skips samples without reading.
 
-Axes: B rows of one worker, V views, C captions, E embedding.
+Axes: B rows of one worker, K most targets of a kind that one of them has, E embedding.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count, islice
 
 import numpy as np
@@ -23,11 +23,13 @@ from torch import Tensor
 from pipelines.execution.shard_tasks import shard_sizes
 from pipelines.lens.draws import MirrorShares
 from pipelines.lens.neighbours import Neighbours
-from pipelines.lens.shard_table import RowBuffer, SamplePlace, TrainingShard, missing_target
+from pipelines.lens.shard_table import RowBuffer, SamplePlace, TrainingShard
+from pipelines.lens.target_arrays import all_targets, draw_targets
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import targets_file
 from pipelines.targets.stored import as_floats
 from vitlens_core.errors import ConfigError, IntegrityError
+from vitlens_core.losses.base import Positives
 
 _MOST_LANES = 4096  # at least as many as workers: those that share a lane each read its shards
 _SHARDS_PER_LANE = 8  # with fewer, lanes would have unequal shares of the samples
@@ -35,10 +37,14 @@ _SHARDS_PER_LANE = 8  # with fewer, lanes would have unequal shares of the sampl
 
 @dataclass(frozen=True)
 class Batch:
-    """Stored signals [B, …], a target of every kind for each [B, E], label and sample ids [B].
+    """Stored signals [B, …], targets of every kind, label and sample ids [B].
 
-    `targets` has the kinds (`image`, `text`, `teacher_<name>`) that are trained against. `rows` are
-    the numbers of these samples in the batch of all workers.
+    Attributes:
+        rows: the numbers of these samples in the batch of all workers.
+        targets: of the kinds (`image`, `text`, `teacher_<name>`) that are trained against: one of
+            each sample [B, E], or all [B, K, E].
+        weights: of all targets of a sample, by kind [B, K]; they sum to 1, and are 0 where a sample
+            has fewer. Empty if one is drawn.
     """
 
     rows: range
@@ -47,6 +53,7 @@ class Batch:
     targets: dict[str, Tensor]
     label_ids: Tensor
     sample_ids: Tensor
+    weights: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ class TrainingBatches:
         neighbours: Neighbours | None = None,
         share: float = 1.0,
         mirror_weights: Mapping[str, float] | None = None,
+        positives: Positives = "drawn",
     ) -> None:
         """`batch_size` is that of all workers; a remainder of its division is left out.
 
@@ -83,6 +91,7 @@ class TrainingBatches:
                 by the hash of the keys, so that these are a draw, and those of a smaller share are
                 among those of a larger one.
             mirror_weights: how often samples of a mirror are drawn, where those of others have 1.
+            positives: whether one target of every kind is drawn for a sample, or all are read.
 
         Raises:
             ConfigError: nothing is trained on, or the groups do not divide over the workers.
@@ -114,6 +123,7 @@ class TrainingBatches:
         self.seed = seed
         self.mirror_shares = MirrorShares(mirror_weights or {}, seed)
         self.shuffle_buffer = shuffle_buffer
+        self.positives: Positives = positives
 
     def starting_at(self, step: int) -> Iterator[Batch]:
         """Yield the batches from `step` on; earlier samples are not read."""
@@ -121,7 +131,9 @@ class TrainingBatches:
 
     def read(self, planned: PlannedBatch) -> Batch:
         """Read a batch; several threads may read different ones (errors: as `collate`)."""
-        return collate(planned.places, self.signal, self.kinds, planned.seed, self.rows)
+        return collate(
+            planned.places, self.signal, self.kinds, planned.seed, self.rows, self.positives
+        )
 
     def planned(self, step: int) -> Iterator[PlannedBatch]:
         """Yield the batches from `step` on before they are read."""
@@ -182,9 +194,14 @@ def lane_count(shards: int, batch_size: int) -> int:
 
 
 def collate(
-    places: Sequence[SamplePlace], signal: str, kinds: Collection[str], seed: str, rows: range
+    places: Sequence[SamplePlace],
+    signal: str,
+    kinds: Collection[str],
+    seed: str,
+    rows: range,
+    positives: Positives = "drawn",
 ) -> Batch:
-    """Read samples and draw one target of every kind for each (one view, one caption).
+    """Read samples, with one drawn target of every kind for each (one view, one caption) or all.
 
     Args:
         seed: decides, together with a sample's row, which targets are drawn.
@@ -196,15 +213,21 @@ def collate(
         place.check()
     tables = [place.shard.table for place in places]
     known = [(table, place.number) for table, place in zip(tables, places, strict=True)]
+    if positives == "drawn":
+        drawn = draw_targets(places, kinds, seed, rows).items()
+        targets, weights = {kind: as_floats(stored) for kind, stored in drawn}, {}
+    else:
+        every = {kind: all_targets(places, kind) for kind in kinds}
+        targets = {kind: as_floats(stored) for kind, (stored, _) in every.items()}
+        weights = {kind: torch.from_numpy(of_kind) for kind, (_, of_kind) in every.items()}
     return Batch(
         rows=rows,
         keys=[table.keys[number] for table, number in known],
         signals=torch.from_numpy(_signals(places, signal)),
-        targets={
-            kind: as_floats(drawn) for kind, drawn in _targets(places, kinds, seed, rows).items()
-        },
+        targets=targets,
         label_ids=torch.tensor([table.label_ids[number] for table, number in known]),
         sample_ids=torch.tensor([table.sample_ids[number] for table, number in known]),
+        weights=weights,
     )
 
 
@@ -220,28 +243,6 @@ def _signals(places: Sequence[SamplePlace], signal: str) -> np.ndarray:
         buffer.fill(row, place, array)
     assert buffer is not None
     return buffer.array
-
-
-def _targets(
-    places: Sequence[SamplePlace], kinds: Collection[str], seed: str, rows: range
-) -> dict[str, np.ndarray]:
-    """Draw one target of every kind for each sample [B, E]."""
-    buffers: dict[str, RowBuffer] = {}
-    files = {kind: targets_file(kind) for kind in kinds}
-    rng = random.Random()  # noqa: S311
-    for row, place in enumerate(places):
-        table = place.shard.table
-        # By the row's number in the whole batch: the draw is the same on whichever worker.
-        rng.seed(f"{seed}/{rows[row]}")
-        for kind, file in files.items():
-            array = table.arrays[file][place.number]
-            if array is None or not array.shape[0]:
-                raise missing_target(table.keys[place.number], kind)
-            if kind not in buffers:
-                buffers[kind] = RowBuffer(len(places), array.dtype, array.shape[1:])
-            item = table.drawn(kind, place.number, array.shape[0], rng)
-            buffers[kind].fill(row, place, array, item)
-    return {kind: buffer.array for kind, buffer in buffers.items()}
 
 
 def _mixed(samples: Iterator[SamplePlace], size: int, rng: random.Random) -> Iterator[SamplePlace]:

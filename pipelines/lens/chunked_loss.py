@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vitlens_core.losses.base import Loss, Negatives, Pairs
 
-_LOGITS = 2**24  # of one part: 64 MB of fp32
+MOST_LOGITS = 2**24  # of one part: 64 MB of fp32
 
 
 def in_chunks(
@@ -24,11 +24,13 @@ def in_chunks(
     pairs: Pairs,
     log_scale: Tensor,
     parameters: Mapping[str, Tensor],
-    most_logits: int = _LOGITS,
+    most_logits: int = MOST_LOGITS,
 ) -> Tensor:
     """Return what `loss` returns, computed for as many rows at a time as `most_logits` allow."""
-    columns = len(pairs.targets) + (len(pairs.negatives.targets) if pairs.negatives else 0)
-    own = range(len(pairs.targets))[pairs.rows or slice(None)]
+    of_row = max(pairs.several.counts) if pairs.several else 1
+    columns = of_row * len(pairs.embeddings)
+    columns += len(pairs.negatives.targets) if pairs.negatives else 0
+    own = range(len(pairs.embeddings))[pairs.rows or slice(None)]
     size = max(1, most_logits // columns)
     if len(own) <= size:
         return loss(pairs, log_scale, parameters)

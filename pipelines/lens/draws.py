@@ -24,13 +24,24 @@ class DrawWeights:
 
     def drawn(self, number: int, count: int, rng: random.Random) -> int:
         """Draw one of the `count` targets of a sample (`IntegrityError`: other weights)."""
+        weights = self._of(number, count)
+        return rng.choices(range(count), weights)[0] if weights else rng.randrange(count)
+
+    def shares(self, number: int, count: int) -> Sequence[float]:
+        """Return how likely each of the `count` targets of a sample is to be drawn.
+
+        Raises:
+            IntegrityError: the sample has other weights.
+        """
+        weights = self._of(number, count) or [1.0] * count
+        return [weight / sum(weights) for weight in weights]
+
+    def _of(self, number: int, count: int) -> Sequence[float]:
         start = self._ends[number - 1] if number else 0
         weights = self._weights[start : self._ends[number]]
-        if not weights:
-            return rng.randrange(count)
-        if len(weights) != count:
+        if weights and len(weights) != count:
             raise IntegrityError(f"{len(weights)} weights for {count} targets")
-        return rng.choices(range(count), weights)[0]
+        return weights
 
 
 def weights_of(infos: Sequence[SampleInfo], kinds: Sequence[str]) -> Mapping[str, DrawWeights]:

@@ -34,8 +34,7 @@ def run(
     build = STEP.begin(runtime, identity, inputs)
     if build.existing:
         return build.existing
-    from pipelines.lens.making import (
-        make,  # late: torch takes seconds, and a finished artifact needs none of it
-    )
+    # Late: torch takes seconds to import, and a finished artifact needs none of it.
+    from pipelines.lens.making import make
 
     return make(runtime, build, config, tower, **inputs)

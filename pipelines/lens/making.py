@@ -17,11 +17,14 @@ from pipelines.lens.curves import CURVES_FILE, TrainingCurves, validation_kind
 from pipelines.lens.neighbours import write_table
 from pipelines.lens.settings import PROGRESS_FILE, TrainConfig
 from pipelines.lens.step import STEP
+from pipelines.lens.token_loss import check_tokens
 from pipelines.lens.training import TrainJob
 from pipelines.lens.workers import fit, remove
-from pipelines.store.artifacts import Artifact, Build
+from pipelines.store.artifact_store import Build
+from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
+from pipelines.targets.step import TOKENS
 from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import build_tower
 from vitlens_core.models.tower_settings import TowerSettings
@@ -36,9 +39,15 @@ def make(
     foundation: Artifact,
 ) -> Artifact:
     """Train the lens of a tower; errors as `job.run`."""
-    kinds = config.weights(read_info(foundation).teachers)
+    info = read_info(foundation)
+    kinds = config.weights(info.teachers)
+    if not info.has_text:
+        config.check_without_text(info.spec)
     # First in this process: Ray Train would start its workers four times on a mistake in the sizes.
-    build_tower(tower, open_foundation(foundation).trunk)
+    own = open_foundation(foundation).trunk
+    built = build_tower(tower, own)
+    if TOKENS in kinds:
+        check_tokens(built, own)
     checkpoints = build.folder / "checkpoints"
     table = None
     if config.hard_negatives:

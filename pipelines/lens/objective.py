@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from pipelines.lens.batches import Batch
 from pipelines.lens.chunked_loss import in_chunks
+from pipelines.lens.gathered_targets import gather_targets
 from pipelines.lens.negatives.base import BatchRows, NegativeSampler
 from pipelines.lens.not_finite import LossError, diagnose
 from pipelines.lens.parallel import gather_rows, mean_over_workers, shared
 from pipelines.lens.settings import TrainConfig
+from pipelines.targets.step import TOKENS
 from vitlens_core.losses.base import Pairs
 
 _COMPARED = 1024  # rows of the validation split compared with all at a time
@@ -26,6 +28,7 @@ class Objective:
 
     Attributes:
         weights: weight of each kind of target that is trained against.
+        compared: the kinds that embeddings are compared with.
         parameters: the loss's own parameters, by name. They are whole on every worker, and so is
             their gradient (`parallel.shared`).
     """
@@ -38,6 +41,7 @@ class Objective:
         device: torch.device,
     ) -> None:
         self.loss, self.weights, self.sampler = config.loss, weights, sampler
+        self.compared = [kind for kind in weights if kind != TOKENS]
         self.label_positives = config.label_positives
         # A neighbour may be in the batch already, and no sample is a negative of itself.
         self.may_repeat = config.hard_negatives is not None
@@ -45,7 +49,7 @@ class Objective:
         self.parameters = {name: nn.Parameter(t.to(device)) for name, t in initial.items()}
 
     def losses(self, embeddings: Tensor, batch: Batch, log_scale: Tensor) -> dict[str, Tensor]:
-        """Return the loss against each kind of target of this worker's rows, among all workers'.
+        """Return the loss against each compared kind of this worker's rows, among all workers'.
 
         The mean over workers is the loss of the batch of all workers.
 
@@ -65,30 +69,42 @@ class Objective:
         if self.label_positives:
             of_positives = label_ids
         losses = {}
-        for kind in self.weights:
-            targets = gather_rows(batch.targets[kind].to(device))
+        for kind in self.compared:
+            targets = gather_targets(batch, kind, device)
             negatives = None
             if self.sampler:
                 asked = rows or slice(None)
                 own = BatchRows(
-                    kind, targets[asked], sample_ids[asked], label_ids[asked], self.label_positives
+                    kind, targets.own, sample_ids[asked], label_ids[asked], self.label_positives
                 )
                 negatives = self.sampler.sample(own)
-            pairs = Pairs(embeddings, targets, of_positives, negatives, rows)
+            pairs = Pairs(
+                embeddings, targets.of_all, of_positives, negatives, rows, targets.several
+            )
             losses[kind] = in_chunks(self.loss, pairs, log_scale, parameters)
             if not self.loss.takes_scale:  # workers wait for a gradient of every parameter
                 losses[kind] = losses[kind] + 0 * log_scale
         return losses
 
     def differentiate(
-        self, embeddings: Tensor, batch: Batch, log_scale: Tensor, step: int
+        self,
+        embeddings: Tensor,
+        batch: Batch,
+        log_scale: Tensor,
+        step: int,
+        of_tokens: Tensor | None = None,
     ) -> dict[str, float]:
         """Compute the gradient of the weighted sum, and return the losses over all workers' rows.
+
+        Args:
+            of_tokens: the loss of this worker's tokens, if they are trained.
 
         Raises:
             LossError: the sum is not finite; the message names the samples.
         """
         losses = self.losses(embeddings, batch, log_scale)
+        if of_tokens is not None:
+            losses[TOKENS] = of_tokens
         # On the device first: each number that is read here would stop a GPU once more.
         of_all = mean_over_workers(torch.stack([*losses.values()])).tolist()
         values = dict(zip(losses, of_all, strict=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -28,6 +28,9 @@ from pipelines.lens import state_files
 from vitlens_core.models.lens import PerceiverLens
 from vitlens_core.models.tower import Tower
 from vitlens_core.precision import halve_frozen
+
+Gathered = TypeVar("Gathered")
+Used = TypeVar("Used")
 
 
 def parallelize(tower: Tower, resources: Resources, *, bf16: bool = False) -> nn.Module:
@@ -127,19 +130,19 @@ class _Shared(torch.autograd.Function):
     """The identity, whose backward pass averages over workers."""
 
     @staticmethod
-    def forward(ctx: Any, parameter: Tensor) -> Tensor:
+    def forward(ctx: object, parameter: Tensor) -> Tensor:
         return parameter.view_as(parameter)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Tensor:
+    def backward(ctx: object, *slopes: Tensor) -> Tensor:
         return mean_over_workers(slopes[0])
 
 
-def gather_objects(own: list[Any]) -> list[Any]:
+def gather_objects(own: list[Gathered]) -> list[Gathered]:
     """Concatenate the lists of all workers; all workers must call it."""
     if _world_size() == 1:
         return own
-    by_rank: list[list[object]] = [[] for _ in range(_world_size())]
+    by_rank: list[list[Gathered]] = [[] for _ in range(_world_size())]
     dist.all_gather_object(by_rank, own)
     return [item for items in by_rank for item in items]
 
@@ -211,7 +214,7 @@ class WeightAverage:
         self._average([*self.weights.values()], now, 0)
 
     @torch.no_grad()
-    def with_averaged_weights(self, use: Callable[[], object]) -> object:
+    def with_averaged_weights(self, use: Callable[[], Used]) -> Used:
         """Call `use` while the tower has the averaged weights, and return its result."""
         trained = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._set(self.weights)

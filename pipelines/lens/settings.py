@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from pipelines.lens.negatives.base import AnySampling
-from pipelines.targets.step import kind_of_teacher
+from pipelines.targets.step import TOKENS, kind_of_teacher
 from vitlens_core.errors import ConfigError, unknown
 from vitlens_core.losses.base import AnyLoss
 from vitlens_core.losses.info_nce import InfoNce
@@ -125,6 +125,13 @@ class TrainConfig(BaseModel):
     teacher_weights: dict[str, NonNegativeFloat] = Field(
         {}, description="weight of the loss against each teacher, by name; 1 where none is stated"
     )
+    token_weight: float = Field(
+        0.0,
+        ge=0,
+        exclude_if=lambda weight: not weight,
+        description="weight of the auxiliary loss of the lens's tokens at the readout against "
+        "those of the image (`targets.token_views`); for lenses inside question models",
+    )
     temperature: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="fixed temperature (ImageBind); unset: learned"
     )
@@ -167,9 +174,28 @@ class TrainConfig(BaseModel):
     seed: int = Field(0, description="seed of weights, drawn targets and augmentation")
 
     @model_validator(mode="after")
+    def _no_mixture_of_several(self) -> TrainConfig:
+        if self.mix_up and self.loss.positives == "all":
+            raise ValueError(
+                "mix_up mixes one target of a sample with one of another; state mix_up: 0, or "
+                "loss.positives: drawn"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_way_to_divide(self) -> TrainConfig:
         if self.accumulation is not None and self.micro_batch is not None:
             raise ValueError("micro_batch and accumulation exclude each other; state one")
+        if self.token_weight and (self.token_dropout or self.mix_up):
+            raise ValueError(
+                "token_weight compares every token with that of one image: set token_dropout and "
+                "mix_up to 0, or token_weight"
+            )
+        if self.token_weight and self.loss.positives == "all":
+            raise ValueError(
+                "token_weight compares with the image that was drawn: state loss.positives: drawn, "
+                "or token_weight: 0"
+            )
         if self.hard_negatives and self.batch_size % self.hard_negatives.group:
             raise ValueError(
                 f"batch_size {self.batch_size} does not divide into groups of "
@@ -187,8 +213,24 @@ class TrainConfig(BaseModel):
         rows = -(-self.batch_size // max(1, workers))
         return self.micro_batch or -(-rows // (self.accumulation or 1))
 
+    def check_without_text(self, spec: str) -> None:
+        """Raise ConfigError if it trains against text, which a foundation does not have."""
+        if self.text_weight:
+            raise ConfigError(
+                f"lens.train.text_weight: the foundation {spec} has no text tower; set it to 0. "
+                "Images, and lenses that teach, are then the targets, and classes are known by "
+                "their training pictures"
+            )
+        if self.hard_negatives and self.hard_negatives.by == "text":
+            raise ConfigError(
+                f"lens.train.hard_negatives.by: the foundation {spec} has no text tower; choose "
+                "image"
+            )
+
     def weights(self, teachers: Collection[str]) -> dict[str, float]:
-        """Return the weights above 0, by kind of target: `image`, `text`, `teacher_<name>`.
+        """Return the weights above 0, by kind of target.
+
+        The kinds are `image`, `text`, `teacher_<name>` and `tokens`.
 
         Args:
             teachers: names of the lenses that teach.
@@ -209,4 +251,6 @@ class TrainConfig(BaseModel):
                 "lens.train: nothing to train against; set image_weight or text_weight above 0"
                 ", or name a lens that teaches under `teachers`"
             )
+        if self.token_weight:
+            above_zero[TOKENS] = self.token_weight
         return above_zero

@@ -14,7 +14,7 @@ import random
 import sys
 import threading
 from array import array
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -53,6 +53,12 @@ class ShardTable:
         if kind not in self.weights:
             return rng.randrange(count)
         return self.weights[kind].drawn(number, count, rng)
+
+    def shares(self, kind: str, number: int, count: int) -> Sequence[float]:
+        """Return how likely each of the `count` targets of sample `number` is to be drawn."""
+        if kind not in self.weights:
+            return [1 / count] * count
+        return self.weights[kind].shares(number, count)
 
 
 class TrainingShard:
@@ -172,12 +178,26 @@ class RowBuffer:
         Raises:
             ValueError: its type or shape differs from that of the other rows.
         """
-        shape = array.shape if item is None else array.shape[1:]
-        if (array.dtype, shape) != self._like:
-            key, (dtype, others) = place.shard.table.keys[place.number], self._like
+        self._check(place, array.dtype, array.shape if item is None else array.shape[1:])
+        self._read(row, place, array.start + (item or 0) * self._row_bytes, 1)
+
+    def fill_items(self, row: int, place: SamplePlace, array: ArrayPlace) -> None:
+        """Read all items of a sample's array along its first axis, into the rows from `row` on.
+
+        Raises:
+            ValueError: their type or shape differs from that of the other rows.
+        """
+        self._check(place, array.dtype, array.shape[1:])
+        self._read(row, place, array.start, array.shape[0])
+
+    def _check(self, place: SamplePlace, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        if (dtype, shape) != self._like:
+            key, (expected, others) = place.shard.table.keys[place.number], self._like
             raise ValueError(
-                f"{place.shard.tar.path}: an array of sample {key} is {array.dtype} {shape}, "
-                f"but the others of the batch are {dtype} {others}"
+                f"{place.shard.tar.path}: an array of sample {key} is {dtype} {shape}, "
+                f"but the others of the batch are {expected} {others}"
             )
-        start, first = array.start + (item or 0) * self._row_bytes, row * self._row_bytes
-        place.shard.tar.read_into(start, self._bytes[first : first + self._row_bytes])
+
+    def _read(self, row: int, place: SamplePlace, start: int, count: int) -> None:
+        first, size = row * self._row_bytes, count * self._row_bytes
+        place.shard.tar.read_into(start, self._bytes[first : first + size])

@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -138,9 +137,10 @@ def _part(tensor: Tensor) -> _Part:
     return _Part(tensor.to_local(), tuple(tensor.shape), tuple(offset))
 
 
-def _flat(state: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def _flat(state: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     for name, value in state.items():
         if isinstance(value, Tensor):
             yield prefix + name, value
         else:
+            assert isinstance(value, Mapping), f"{prefix}{name} is no tensor"
             yield from _flat(value, f"{prefix}{name}{_SEPARATOR}")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +45,10 @@ from pipelines.lens.optimizer import (
 )
 from pipelines.lens.settings import PROGRESS_FILE, TrainConfig
 from pipelines.lens.shard_table import stable_id
+from pipelines.lens.token_loss import token_loss
 from pipelines.lens.validation import ValidationSplit
 from pipelines.store.artifacts import Artifact
+from pipelines.targets.step import TOKENS
 from vitlens_core import modalities
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.model_files import LENS_FILE
@@ -178,6 +180,7 @@ class Trainer:
             neighbours=self._neighbours(),
             share=self.config.share,
             mirror_weights=self.config.mirror_weights,
+            positives=self.config.loss.positives,
         )
         on_cpu = self.device.type == "cpu"
 
@@ -227,25 +230,35 @@ class Trainer:
         if self.device.type != "cpu":
             signals = self._prepare(batch, self.step, signals)
         parts = signals.split(self.rows_per_forward)
+        targets = batch.targets.get(TOKENS)
         if len(parts) == 1:
-            embeddings = self._embed(signals, self._dropping(batch.rows))
-            return self.objective.differentiate(embeddings, batch, self.tower.log_scale, self.step)
+            embeddings, of_tokens = self._outputs(signals, self._dropping(batch.rows), targets)
+            return self.objective.differentiate(
+                embeddings, batch, self.tower.log_scale, self.step, of_tokens
+            )
         size = len(parts[0])
+        of_parts = [None] * len(parts) if targets is None else targets.split(size)
         # The same rows in both passes lose the same.
         lost = [self._dropping(batch.rows[i : i + size]) for i in range(0, len(batch.rows), size)]
         with torch.no_grad(), _statistics_kept(self.tower):
-            embeddings = torch.cat(list(map(self._embed, parts, lost)))
-        embeddings.requires_grad_()
+            found = list(map(self._outputs, parts, lost, of_parts))
+        embeddings = torch.cat([own for own, _ in found]).requires_grad_()
+        # No row's tokens depend on another's: their gradient is that of each part by itself.
+        shares = [len(part) / len(signals) for part in parts]
+        of_tokens = _weighted([of_part for _, of_part in found], shares)
         log_scale = self.tower.log_scale.detach().requires_grad_()
-        losses = self.objective.differentiate(embeddings, batch, log_scale, self.step)
+        losses = self.objective.differentiate(embeddings, batch, log_scale, self.step, of_tokens)
         assert embeddings.grad is not None
-        for number, (part, of_part, slope) in enumerate(
-            zip(parts, lost, embeddings.grad.split(size), strict=True), start=1
+        for number, (part, of_part, slope, aims, share) in enumerate(
+            zip(parts, lost, embeddings.grad.split(size), of_parts, shares, strict=True), start=1
         ):
             last = number == len(parts)
             parallel.sync_gradients(self.model, now=last)
             # Its gradient by the weights is the chain rule's: slope is d loss / d embedding.
-            surrogate = (self._embed(part, of_part) * slope).sum()
+            own, of_tokens = self._outputs(part, of_part, aims)
+            surrogate = (own * slope).sum()
+            if of_tokens is not None:
+                surrogate = surrogate + self.objective.weights[TOKENS] * share * of_tokens
             if last and log_scale.grad is not None:  # once, as it belongs to no part
                 surrogate = surrogate + self.tower.log_scale * log_scale.grad
             surrogate.backward()
@@ -254,6 +267,16 @@ class Trainer:
     def _embed(self, signals: Tensor, dropping: Dropping | None = None) -> Tensor:
         with autocast(self.config.precision, self.device):
             return self.model(signals, dropping).float()
+
+    def _outputs(
+        self, signals: Tensor, dropping: Dropping | None, targets: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return embeddings [B, E], and the loss of the tokens if they have targets [B, P+T, W]."""
+        if targets is None:
+            return self._embed(signals, dropping), None
+        with autocast(self.config.precision, self.device):
+            embedded, tokens = self.model(signals, dropping, with_tokens=True)
+        return embedded.float(), token_loss(tokens.float(), targets.to(self.device))
 
     def _dropping(self, rows: range) -> Dropping | None:
         """Return what this step leaves out of rows of the batch of all workers."""
@@ -346,7 +369,7 @@ class Trainer:
             state["average"] = self.average.weights
         return state
 
-    def _using_average(self, use: Callable[[], Any]) -> Any:
+    def _using_average(self, use: Callable[[], parallel.Used]) -> parallel.Used:
         return self.average.with_averaged_weights(use) if self.average else use()
 
     def _build_objective(self) -> Objective:
@@ -354,7 +377,8 @@ class Trainer:
         sampling, sampler = self.config.negatives, None
         if sampling:
             seed = self.config.seed
-            sampler = sampling.open(self.job.targets, weights, seed=seed, device=self.device)
+            compared = [kind for kind in weights if kind != TOKENS]
+            sampler = sampling.open(self.job.targets, compared, seed=seed, device=self.device)
         return Objective(self.config, weights, sampler, self.device)
 
     def _validation_split(self) -> ValidationSplit:
@@ -368,6 +392,12 @@ class Trainer:
             self.world_size,
             self.device,
         )
+
+
+def _weighted(values: Sequence[Tensor | None], shares: Sequence[float]) -> Tensor | None:
+    """Return the sum of losses by their shares; None if there are none."""
+    known = [v * share for v, share in zip(values, shares, strict=True) if v is not None]
+    return torch.stack(known).sum() if known else None
 
 
 @contextmanager

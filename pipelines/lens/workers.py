@@ -1,8 +1,8 @@
 """workers: runs the training loop in this process, or in workers that Ray Train starts.
 
 Promises  a killed run goes on at the last checkpoint of its folder; a worker of Ray Train that
-          dies is restarted as long as new checkpoints are made; a `VitlensError` of a worker
-          arrives unchanged.
+          dies is restarted as long as new checkpoints are made; an error of a worker arrives as
+          text (`told`), so that no exception of a library is unpickled here.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from upath import UPath
 
-from pipelines.execution.bulk import original_error
 from pipelines.execution.cluster import connect
 from pipelines.execution.logger import Point, Report
+from pipelines.execution.told import ToldError, tell, told_by
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.process_group import torch_config
 from pipelines.lens.settings import PROGRESS_FILE
@@ -50,7 +50,9 @@ def fit(job: TrainJob, folder: UPath, report: Report) -> AbstractContextManager[
         report: receives the figures of every step, in this process.
 
     Raises:
-        VitlensError: what a worker raised, unchanged.
+        VitlensError: what a worker raised; from another process, as the nearest class of
+            `vitlens_core.errors`.
+        WorkerError: a worker of Ray Train failed in a way that nobody foresaw.
         TrainingFailedError: the workers of Ray Train died repeatedly.
     """
     resources = job.resources
@@ -152,14 +154,30 @@ def remove(folder: UPath | Path) -> None:
 
 
 def _train_worker(config: dict[str, Any]) -> None:
-    job: TrainJob = config["job"]
-    torch.set_num_threads(job.resources.threads(ray.train.get_context().get_local_world_size()))
-    worker = RayWorker(config["progress"])
+    """Train as one of Ray Train's workers.
+
+    Raises:
+        ToldError: whatever ended it. Ray Train pickles what is raised here.
+    """
+    failure = _failure(config["job"], config["progress"])
+    if failure is not None:
+        raise ToldError(failure)  # outside of any handler, so that it carries no other error
+
+
+def _failure(job: TrainJob, progress: Any) -> str | None:
+    """Train, and return the text of the error that ended it early."""
     try:
-        Trainer(job, worker).run()
-    except LossError as error:
-        # All workers return here. If they raised, Ray Train would train to the same step again.
-        worker.give_up(error)
+        local = ray.train.get_context().get_local_world_size()
+        torch.set_num_threads(job.resources.threads(local))
+        worker = RayWorker(progress)
+        try:
+            Trainer(job, worker).run()
+        except LossError as error:
+            # All workers return here. If they raised, Ray Train would train to the same step again.
+            worker.give_up(error)
+    except Exception as error:
+        return tell(error)
+    return None
 
 
 def _fit_with_ray(
@@ -198,7 +216,7 @@ def _fit_with_ray(
                 # Ray counts failures over the whole run, and a run of days has many. So training
                 # starts again as long as there was a new checkpoint since the last failure.
                 before, kept = kept, ray.get(progress.kept_step.remote())
-                cause = original_error(error)
+                cause = told_by(error) or error
                 taken = 0 if kept > before else taken + _was_preempted(error)
                 goes_on = kept > before or (_was_preempted(error) and taken < _NODES_LOST)
                 if isinstance(cause, VitlensError) or not goes_on:

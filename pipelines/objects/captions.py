@@ -87,5 +87,5 @@ def _texts(row: Row, table: CaptionTable) -> list[str]:
     ]
 
 
-def _parts(value: Any) -> Sequence[Any]:
+def _parts(value: object) -> Sequence[object]:
     return value if isinstance(value, list) else [value]

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipelines.objects.layouts import Found
 from pipelines.store.tables import Row, rows
@@ -114,8 +113,10 @@ def _read(row: Row, path: Path, number: int) -> tuple[str, Facts]:
     return name.removeprefix("./"), facts
 
 
-def _several(value: Any) -> tuple[str, ...]:
-    parts: Iterable[Any] = value.split(SEVERAL) if isinstance(value, str) else value or ()
-    if isinstance(parts, int | float):
-        parts = (parts,)
+def _several(value: object) -> tuple[str, ...]:
+    parts: Iterable[object] = (value,) if value else ()
+    if isinstance(value, str):
+        parts = value.split(SEVERAL)
+    elif isinstance(value, Iterable):
+        parts = value
     return tuple(dict.fromkeys(text for part in parts if (text := caption(part))))

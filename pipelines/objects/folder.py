@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pipelines.objects.facts import Facts, FactTable
 from pipelines.objects.fetched import FetchedObject, size_of_file
@@ -24,6 +23,7 @@ from pipelines.objects.layouts import (
     list_folder,
     list_shapenet,
 )
+from pipelines.objects.objaverse_xl import list_objaverse_xl
 from pipelines.objects.records import ObjectRecord
 from pipelines.objects.step import MirrorSettings
 from pipelines.store.artifacts import digest_of_list
@@ -42,6 +42,7 @@ _LISTS = {
     "abo": list_abo,
     "3d-future": list_3d_future,
     "kicad": list_kicad,
+    "objaverse-xl": list_objaverse_xl,
 }
 
 
@@ -56,7 +57,7 @@ class FolderMirror:
 
     is_local = True
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # What workers need: neither the listing, which may be large, nor children.
         own = {"root": self.root, "settings": self.settings, "limits": self.limits}
         return {**own, "_readers": {}}
@@ -99,7 +100,7 @@ class FolderMirror:
         """Return uid → reason for the objects in formats that are not read."""
         return {f"{self.settings.prefix}{uid}": r for uid, r in self.listing.refused.items()}
 
-    def identity(self, item: Mapping[str, Any]) -> dict[str, Any]:
+    def identity(self, item: Mapping[str, object]) -> dict[str, object]:
         """Return an object as it enters the fingerprint, with its file's present size."""
         return {**item, "bytes_found": size_of_file(f"{self.root}/{item['path']}")}
 
@@ -111,7 +112,8 @@ class FolderMirror:
         """Write an object to `destination_dir/<uid>.glb`.
 
         Raises:
-            BadSampleError: no such file, damaged, too slow or too large, or outside the folder.
+            BadSampleError: no such file, damaged, too slow or too large, outside the folder, or
+                another file than the data set's.
             ConfigError: a library that its format needs is not installed.
         """
         try:
@@ -119,6 +121,7 @@ class FolderMirror:
             if not place.is_file():  # a pipe would block
                 raise BadSampleError(f"{record.path}: no such file in the folder")
             caps.check_size(place, caps.OBJECT_BYTES, "an object")
+            self._check_digest(place, record)
             home = resolve_inside(self.root, record.home or PurePosixPath(record.path).parent)
             glb = self._reader(place).read(place, home)
         except InputError as error:
@@ -135,6 +138,16 @@ class FolderMirror:
         for reader in self._readers.values():
             reader.close()
         self._readers.clear()
+
+    def _check_digest(self, place: Path, record: ObjectRecord) -> None:
+        """Raise `BadSampleError` if the data set names its objects by another digest."""
+        if self.settings.layout != "objaverse-xl":
+            return
+        expected, found = record.uid.removeprefix(self.settings.prefix), file_entry(place).sha256
+        if found != expected:
+            raise BadSampleError(
+                f"its sha256 is {found}, the annotations state {expected}; download it again"
+            )
 
     def _reader(self, place: Path) -> ObjectReader:
         # OpenCASCADE writes files: only STEP gets a child that may.

@@ -22,7 +22,8 @@ from pipelines.objects.records import ObjectRecord, RecordTable
 from pipelines.objects.selection import Selected, select
 from pipelines.objects.step import STEP, ObjectsConfig
 from pipelines.objects.transfer import FetchPolicy, WrongSizeError
-from pipelines.store.artifacts import PLAN, Artifact, Build, Quarantined, digest_of_list
+from pipelines.store.artifact_store import PLAN, Build
+from pipelines.store.artifacts import Artifact, Quarantined, digest_of_list
 from pipelines.store.files import write_atomic
 from pipelines.store.pieces import Piece
 from pipelines.store.shards import Sample, encode_json
@@ -67,7 +68,7 @@ def run(
         # The identity is the mirrors' content; their addresses do not enter the fingerprint.
         captions = Captions(config, {uid.decode() for uid in selected.uids})
         items = _items(selected, records, captions)
-        identities = (mirrors[item["mirror"]].identity(item) for item in items)
+        identities = (mirrors[str(item["mirror"])].identity(item) for item in items)
         shared = [{name: mirror.others()} for name, mirror in mirrors.items()]
         content = digest_of_list(chain(identities, shared))
         settings = config.model_dump(mode="json", exclude=_NOT_IDENTITY)
@@ -96,7 +97,7 @@ def _records(mirrors: Mapping[str, AnyMirror], config: ObjectsConfig) -> Iterato
 def _planned(
     build: Build,
     selected: Selected,
-    listed: Callable[[np.ndarray], Iterator[dict[str, Any]]],
+    listed: Callable[[np.ndarray], Iterator[dict[str, object]]],
     objects_per_shard: int,
     piece: Piece | None,
 ) -> list[ShardTask]:
@@ -111,7 +112,7 @@ def _planned(
     return tasks
 
 
-def write_plan(folder: UPath, name: str, items: Iterable[dict[str, Any]]) -> None:
+def write_plan(folder: UPath, name: str, items: Iterable[dict[str, object]]) -> None:
     """Write the plan of one shard: a line per object with the fields of its record and its
     split."""
     write_atomic(folder / f"{name}{PLAN}", b"".join(encode_json(item) + b"\n" for item in items))
@@ -122,7 +123,7 @@ def _items(
     records: RecordTable,
     captions: Captions,
     members: np.ndarray | None = None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, object]]:
     chosen = np.arange(len(selected)) if members is None else np.asarray(members)
     rows = records.rows(selected.rows[chosen].tolist())
     for row, side in zip(rows, selected.sides[chosen], strict=True):

@@ -10,6 +10,7 @@ Promises  no object is opened, and the order does not depend on the file system.
                 3dmodels/metadata/3dmodels.csv.gz, listings/metadata/listings_*.json.gz
     3d-future   3D-FUTURE: <model>/raw_model.obj and model_info.json
     kicad       KiCad's parts, `kicad`
+    objaverse-xl    what the `objaverse` package downloads, `objaverse_xl`
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pipelines.objects.fetched import size_of_file
 from pipelines.store.keys import own_key, plain_key
@@ -158,7 +158,7 @@ def list_abo(root: Path) -> Listing:
         path = places.pop(model, "") if model else ""
         if not path or not _is_there(root, f"3dmodels/original/{path}"):
             continue
-        kinds = [word(one.get("value")) for one in product.get("product_type") or ()]
+        kinds = [word(one.get("value")) for one in _objects(product.get("product_type"))]
         found = _english(product.get("item_name"))
         objects.append(
             Found(
@@ -255,11 +255,11 @@ def _uids(stems: Iterable[str]) -> dict[str, str]:
     return {stem: key if count[key] == 1 else own_key(key, stem) for stem, key in plain.items()}
 
 
-def _json_list(path: Path) -> list[dict[str, Any]]:
+def _json_list(path: Path) -> list[dict[str, object]]:
     return [dict(row) for _, row in rows(path)]
 
 
-def _products(root: Path) -> Iterator[dict[str, Any]]:
+def _products(root: Path) -> Iterator[dict[str, object]]:
     """Yield the listings of ABO, a JSON object per line."""
     files = sorted((root / "listings" / "metadata").glob("listings_*.json.gz"))
     if not files:
@@ -273,8 +273,14 @@ def _products(root: Path) -> Iterator[dict[str, Any]]:
             raise ConfigError(f"{path}: expected a JSON object per line: {error}") from error
 
 
-def _english(values: Any) -> list[str]:
+def _english(values: object) -> list[str]:
     """Return the values of an attribute in English, or without a language."""
-    entries = [one for one in values or () if isinstance(one, dict)]
-    english = [one for one in entries if str(one.get("language_tag", "en")).startswith("en")]
+    english = [
+        one for one in _objects(values) if str(one.get("language_tag", "en")).startswith("en")
+    ]
     return [text for one in english if (text := caption(one.get("value")))]
+
+
+def _objects(values: object) -> list[dict[str, object]]:
+    """Return the JSON objects of a list; none of anything else."""
+    return [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []

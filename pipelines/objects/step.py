@@ -11,7 +11,9 @@ from pipelines.execution.step import Step
 from vitlens_core import caps
 from vitlens_core.readers.placing import Up
 
-Layout = Literal["auto", "objaverse", "folder", "shapenet", "abo", "3d-future", "kicad"]
+Layout = Literal[
+    "auto", "objaverse", "folder", "shapenet", "abo", "3d-future", "kicad", "objaverse-xl"
+]
 LICENCES = ("by", "by-nc", "by-nc-sa", "by-sa", "cc0")
 
 

@@ -1,6 +1,7 @@
 """registry: registered models: versions, gates, promotion, lineage.
 
 models.py          registers lenses as versions of a model in MLflow; server.py connects to it
+version.py         one version, as its tags state it
 own_store.py       the tables and files of a home, wherever it lies now
 signing.py         signs versions and the results of their gates
 acceptance.py      checks a challenger in four tiers

@@ -24,9 +24,9 @@ from pipelines.registry.gates.benchmarks import Benchmarks
 from pipelines.registry.gates.held_out import HeldOut
 from pipelines.registry.gates.non_inferiority import NonInferiority
 from pipelines.registry.gates.sanity import Sanity
-from pipelines.registry.models import CHAMPION, ModelVersion
 from pipelines.registry.registry import Registry
 from pipelines.registry.settings import AcceptanceConfig
+from pipelines.registry.version import CHAMPION, ModelVersion
 from pipelines.store.artifacts import Artifact, digest
 
 # Gates of every modality, each the last of its tier.

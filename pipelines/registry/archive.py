@@ -22,13 +22,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.registry import links, models, writes
 from pipelines.registry.figures import figures_of, log_results
-from pipelines.registry.models import CHALLENGER, ModelVersion
 from pipelines.registry.tracking import (
     EVALUATION_TAG,
     NOTE_TAG,
     description,
     log_params,
 )
+from pipelines.registry.version import CHALLENGER, ModelVersion
 from pipelines.store.files import FileEntry, atomic_file, file_entry
 from pipelines.store.home import Home
 from vitlens_core.digests import check_digests

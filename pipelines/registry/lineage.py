@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.registry.figures import figures_of
 from pipelines.registry.gates.base import GateResult
-from pipelines.registry.models import ModelVersion, connect, get
+from pipelines.registry.models import connect, get
 from pipelines.registry.server import EXPERIMENT
 from pipelines.registry.tracking import EVALUATION_TAG, FINGERPRINT_TAG
+from pipelines.registry.version import ModelVersion
 from vitlens_core.errors import ConfigError
 
 if TYPE_CHECKING:

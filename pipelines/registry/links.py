@@ -17,7 +17,7 @@ from pipelines.registry.tracking import MAX_TAG, NOTE_TAG
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from pipelines.registry.models import ModelVersion
+    from pipelines.registry.version import ModelVersion
 
 REPORT_FOLDER, _PAGE_FILE = "report", "report.html"  # among a run's files
 _BEGINNING = "**See also** "

@@ -17,25 +17,33 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
 from pipelines.evaluation.result import read_result
 from pipelines.registry import links, own_store, signing, writes
-from pipelines.registry.gates.base import GateResult, all_passed, summed_up, tier_outcomes
+from pipelines.registry.gates.base import GateResult, summed_up, tier_outcomes
 from pipelines.registry.own_store import tracking_uri
 from pipelines.registry.server import connect, experiment, is_served
 from pipelines.registry.tracking import (
     DIGEST_TAG,
     EVALUATION_TAG,
-    MAX_TAG,
     NOTE_TAG,
     EvaluatedLens,
     record,
+)
+from pipelines.registry.version import (
+    CHALLENGER,
+    CHAMPION,
+    GATES_SIGNATURE_TAG,
+    RESULTS_TAG,
+    SETTINGS_TAG,
+    SIGNATURE_TAG,
+    ModelVersion,
+    class_tags,
+    stated_version,
 )
 from pipelines.store.artifacts import Artifact, digest
 from pipelines.store.files import made_once
@@ -50,9 +58,6 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
-CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
-_RESULTS_TAG, _SETTINGS_TAG = "vitlens.gates.results", "vitlens.gates.settings"
-_GATES_SIGNATURE_TAG, _SIGNATURE_TAG = "vitlens.gates.signature", "vitlens.signature"
 # Where the files of a server's models may lie; nowhere on this machine.
 _REMOTE = ("mlflow-artifacts", "s3", "gs", "abfss", "wasbs", "hdfs")
 _DESCRIPTION = """\
@@ -63,7 +68,6 @@ consumers load:
     mlflow.pyfunc.load_model("models:/{1}@champion")
 
 Each version has its card; `vitlens lineage {0}` says what it was made of."""
-_CLASSES_TAG = "vitlens.classes."
 _SOURCE = re.compile(
     # No quotes, since names stand in MLflow's queries.
     r"models:/+(?P<name>[^/@'\"`\\]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]{1,9}))"
@@ -71,41 +75,6 @@ _SOURCE = re.compile(
 
 
 logger = logging.getLogger(__name__)
-_RESULTS = TypeAdapter(tuple[GateResult, ...])
-
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """One version of a registered model, with its present state in the registry."""
-
-    name: str
-    version: int
-    aliases: tuple[str, ...]
-    run_id: str
-    evaluation: str  # fingerprint of the evaluation that was registered
-    gates: tuple[GateResult, ...]  # results; empty before the gates are checked
-    gate_settings: str  # digest of the gates' settings, `/`, and the champion compared with
-    created_at: datetime
-    digest: str = ""  # of its files; see `vitlens_core.digests`
-    signature: str = ""  # of name and digest, by the home that registered it
-    gate_signature: str = ""  # of its gates, by the home that checked them
-    classes: tuple[str, ...] = ()  # that it was evaluated on, sorted
-
-    @property
-    def gates_passed(self) -> bool:
-        """Whether its gates were checked and none failed."""
-        return bool(self.gates) and all_passed(self.gates)
-
-    def gates_statement(self, results: Sequence[GateResult], settings: str) -> dict[str, object]:
-        """Return what a home signs when it has checked the gates of these very files."""
-        listed = [result.model_dump(mode="json") for result in results]
-        made_of = {"name": self.name, "version": self.version, "digest": self.digest}
-        return {**made_of, "gates": listed, "settings": settings}
-
-    @property
-    def uri(self) -> str:
-        """The URI for `mlflow.pyfunc.load_model`."""
-        return f"models:/{self.name}/{self.version}"
 
 
 def model_name(modality: str) -> str:
@@ -152,9 +121,9 @@ def state_gates(
         "vitlens.gates": summed_up(results),
         **{f"vitlens.tier.{tier}": outcome for tier, outcome in tier_outcomes(results).items()},
         **{f"vitlens.gate.{r.name}": f"{r.outcome}: {r.reason}" for r in results},
-        _RESULTS_TAG: listed,
-        _GATES_SIGNATURE_TAG: signing.sign(home, model.gates_statement(results, settings)),
-        _SETTINGS_TAG: settings,  # last: a kill before it leaves the gates unchecked
+        RESULTS_TAG: listed,
+        GATES_SIGNATURE_TAG: signing.sign(home, model.gates_statement(results, settings)),
+        SETTINGS_TAG: settings,  # last: a kill before it leaves the gates unchecked
     }
     before = client.get_model_version(model.name, version).tags
     for key in before.keys() - tags.keys():
@@ -181,7 +150,7 @@ def versions(home: Path, modality: str) -> list[ModelVersion]:
         return []  # connecting would create the database
     client, name = connect(home), model_name(modality)
     by_alias = aliases(client, name)
-    known = [_stated(v, by_alias) for v in client.search_model_versions(f"name = '{name}'")]
+    known = [stated_version(v, by_alias) for v in client.search_model_versions(f"name = '{name}'")]
     return sorted(known, key=lambda version: version.version, reverse=True)
 
 
@@ -196,7 +165,7 @@ def by_modality(home: Path, modalities: Sequence[str]) -> dict[str, list[ModelVe
     for version in client.search_model_versions(ours):
         if modality := modality_of.get(version.name):
             by_alias = {alias: int(each) for alias, each in held.get(version.name, {}).items()}
-            found[modality].append(_stated(version, by_alias))
+            found[modality].append(stated_version(version, by_alias))
     return {m: sorted(of, key=lambda v: v.version, reverse=True) for m, of in found.items()}
 
 
@@ -204,7 +173,7 @@ def find(source: str, home: Path | None = None) -> ModelVersion:
     """Return the version that a `models:/…` source names now; arguments, errors: `download`."""
     home = home or Home.from_environment().root
     version = _resolve(home, source)
-    return _stated(version, aliases(connect(home), version.name))
+    return stated_version(version, aliases(connect(home), version.name))
 
 
 def download(source: str, home: Path | None = None) -> Path:
@@ -223,7 +192,7 @@ def download(source: str, home: Path | None = None) -> Path:
     """
     home = home or Home.from_environment().root
     version = _resolve(home, source)
-    stated = _stated(version, {})
+    stated = stated_version(version, {})
     folder = _local_folder(home, version)
     if not stated.digest:
         raise IntegrityError(
@@ -309,7 +278,7 @@ def _register(client: MlflowClient, home: Path, name: str, evaluated: EvaluatedL
     owner = signing.public_key(home)
     model, files_digest = record(client, experiment(client, home), evaluated, owner)
     classes = read_result(evaluated.artifacts["evaluation"]).classes
-    tags = {EVALUATION_TAG: evaluated.fingerprint, **_class_tags(classes)}
+    tags = {EVALUATION_TAG: evaluated.fingerprint, **class_tags(classes)}
     card = client.get_run(str(model.source_run_id)).data.tags.get(NOTE_TAG, "")
     return create_version(client, home, name, model, files_digest, tags, card)
 
@@ -338,7 +307,7 @@ def create_version(
         {
             **tags,
             DIGEST_TAG: files_digest,
-            _SIGNATURE_TAG: signing.sign(home, {"name": name, "digest": files_digest}),
+            SIGNATURE_TAG: signing.sign(home, {"name": name, "digest": files_digest}),
         },
         # Not models:/<id>, which a database store resolves with MLflow's *global* tracking URI.
         source=model.artifact_location,
@@ -370,52 +339,5 @@ def get(client: MlflowClient, name: str, version: int) -> ModelVersion:
     """Return a version with its present state (`ConfigError`: no such version)."""
     query = f"name = '{name}' and version_number = {version}"
     for match in client.search_model_versions(query):
-        return _stated(match, aliases(client, name))
+        return stated_version(match, aliases(client, name))
     raise ConfigError(f"{name} has no version {version}; `vitlens status` lists the versions")
-
-
-def _class_tags(classes: Sequence[str]) -> dict[str, str]:
-    """Return tags with the sorted names of classes, as many as MLflow lets a tag hold in each."""
-    tags: dict[str, str] = {}
-    lines = ""
-    for name in sorted(classes):
-        if len(lines) + len(name) >= MAX_TAG:
-            tags[f"{_CLASSES_TAG}{len(tags):04d}"], lines = lines, ""
-        lines += f"{name}\n"
-    return tags | {f"{_CLASSES_TAG}{len(tags):04d}": lines}
-
-
-def _classes(tags: Mapping[str, str]) -> tuple[str, ...]:
-    parts = sorted(key for key in tags if key.startswith(_CLASSES_TAG))
-    return tuple("".join(tags[key] for key in parts).splitlines())
-
-
-def _stated(source: MlflowVersion, by_alias: Mapping[str, int]) -> ModelVersion:
-    version = int(source.version)
-    return ModelVersion(
-        name=source.name,
-        version=version,
-        aliases=tuple(sorted(alias for alias, holder in by_alias.items() if holder == version)),
-        run_id=source.run_id or "",
-        evaluation=source.tags.get(EVALUATION_TAG, ""),
-        gates=_gates(source),
-        gate_settings=source.tags.get(_SETTINGS_TAG, ""),
-        created_at=datetime.fromtimestamp(source.creation_timestamp / 1000, UTC),
-        digest=source.tags.get(DIGEST_TAG, ""),
-        signature=source.tags.get(_SIGNATURE_TAG, ""),
-        gate_signature=source.tags.get(_GATES_SIGNATURE_TAG, ""),
-        classes=_classes(source.tags),
-    )
-
-
-def _gates(source: MlflowVersion) -> tuple[GateResult, ...]:
-    """Return the stated results; none, with a warning, if the tag is not what a home writes."""
-    try:
-        return _RESULTS.validate_json(source.tags.get(_RESULTS_TAG, "[]"))
-    except ValidationError as error:
-        found = error.errors()[0]["msg"]
-        logger.warning(
-            "%s version %s: its gates count as unchecked, the tag %s is damaged: %s",
-            source.name, source.version, _RESULTS_TAG, found,
-        )  # fmt: skip
-        return ()

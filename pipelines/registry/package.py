@@ -3,7 +3,8 @@
 Reads     the lens and foundation artifacts, and those of the model card.
 Writes    an MLflow pyfunc model: `served_model.py`, vitlens_core, lens.safetensors,
           foundation.json, projections.safetensors (a `lit` foundation's), calibration.json,
-          the model card (README.md), signature, input example, requirements.
+          prototypes.safetensors (where the foundation has no words), the model card (README.md),
+          signature, input example, requirements.
 Promises  code and safetensors, so nothing is pickled; an environment needs only the listed
           requirements.
 """
@@ -20,14 +21,15 @@ from packaging.requirements import Requirement
 import vitlens_core
 from pipelines.registry import card
 from pipelines.store.artifacts import Artifact
-from vitlens_core.checkpoint import read_settings
 from vitlens_core.digests import write_digests
+from vitlens_core.lens_header import read_settings
 from vitlens_core.model_files import (
     CALIBRATION_FILE,
     CARD_FILE,
     FOUNDATION_FILE,
     LENS_FILE,
     PROJECTIONS_FILE,
+    PROTOTYPES_FILE,
 )
 from vitlens_core.scratch import Scratch
 
@@ -36,8 +38,9 @@ _MODEL_FILES = {
     "foundation": ("foundation", FOUNDATION_FILE),
     "projections": ("foundation", PROJECTIONS_FILE),
     "calibration": ("evaluation", CALIBRATION_FILE),
+    "prototypes": ("evaluation", PROTOTYPES_FILE),
 }
-_OPTIONAL = ("projections", "calibration")
+_OPTIONAL = ("projections", "calibration", "prototypes")
 # What opens a kind of foundation.
 _EXTRAS = {"lit": ("lit",), "hf": ("ask",)}
 # Packages with the weights of the default foundation.

@@ -6,31 +6,24 @@ Writes    the aliases `champion` and `previous`, and one entry of history per mo
 Promises  a version whose gates failed, were never checked, or are not known to be its own, is
           promoted only by force, and the entry says so; there is exactly one champion at any
           time, the one last promoted, also if several homes of one server promote at once, or
-          one is killed; the next promotion completes a killed one.
+          one is killed; the next promotion completes a killed one, and so does `reconcile`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.registry import moves, notify, signing, writes
-from pipelines.registry.models import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
-    ModelVersion,
-    aliases,
-    connect,
-    download,
-    get,
-)
+from pipelines.registry import moves, notify, own_store, signing, writes
+from pipelines.registry.models import aliases, connect, download, get
 from pipelines.registry.moves import Move
 from pipelines.registry.notices.base import Notice, Receiver
 from pipelines.registry.tracking import user
+from pipelines.registry.version import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion
+from pipelines.store.text import redacted
 from vitlens_core.errors import ConfigError, IntegrityError, TransientError
 
 if TYPE_CHECKING:
@@ -38,7 +31,12 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 50  # of a move that others come before
 _TOLD = {"action", "version", "before", "who", "why"}
+_CALLED = {"promote": "promotion", "rollback": "rollback"}
 _WAIT_S = 60.0  # for another promotion of the same home
+
+
+class _BusyError(TransientError):
+    """Another promotion of this home runs."""
 
 
 def promote(
@@ -101,14 +99,61 @@ def history(home: Path, name: str) -> list[Move]:
     return [entry.move for entry in moves.read(connect(home), name)]
 
 
-def rolled_back(home: Path, name: str, version: int) -> Move | None:
-    """Return the last move of a version if it was rolled back by it.
+def replaced(home: Path, name: str, version: int) -> Move | None:
+    """Return the move by which a version ceased to be champion; None if it is, or never was.
 
-    A run must not promote such a version again, since a person decided against it.
+    A run must not promote such a version again: a person rolled it back, or another version has
+    come after it. Else the schedules of two users would make their champions in turn, for ever.
     """
     of_version = [m for m in history(home, name) if version in (m.version, m.before)]
     last = of_version[-1] if of_version else None
-    return last if last and last.action == "rollback" and last.before == version else None
+    return last if last and last.version != version else None
+
+
+def reconcile(home: Path, name: str) -> str:
+    """Bring the aliases of a model up to its log, if whoever made the last move was killed.
+
+    A champion that was chosen past the log, as on MLflow's pages, is told about and left: somebody
+    wanted it so.
+
+    Returns:
+        What was found and done, as a sentence; empty if the aliases are those of the log.
+
+    Raises:
+        ConfigError: a move is to be told to receivers whose settings are wrong.
+    """
+    if own_store.is_own(home) and not own_store.exists(home):
+        return ""  # connecting would create the database
+    client = connect(home)
+    last = _last_of_existing(client, name)
+    if last is None:
+        return ""
+    held, version = aliases(client, name), last.move.version
+    if last.done and held.get(CHAMPION) != version:
+        return _past_the_log(name, held, version)
+    if last.done and held.get(CHALLENGER) != version:
+        return ""
+    from mlflow.exceptions import MlflowException  # late: MLflow takes seconds
+
+    move = f"the {_CALLED[last.move.action]} of version {version} by {last.move.who}"
+    killed = f"{name}: {move} was killed before all aliases were set"
+    try:
+        with suppress(_BusyError), _alone(home, wait_s=0.0):
+            if not last.done:
+                _settle(client, name, notify.receivers(home))
+            _drop_challenger(client, name, aliases(client, name).get(CHAMPION, 0))
+            return f"{killed}; they are set now"
+    except MlflowException as error:  # such as of a server where this user may only read
+        return f"{killed}, and they cannot be set from here: {redacted(str(error))}"
+    return ""  # it is still at it
+
+
+def _past_the_log(name: str, held: Mapping[str, int], version: int) -> str:
+    champion = f"version {held[CHAMPION]}" if CHAMPION in held else "no version"
+    return (
+        f"{name}: {champion} is champion, but the last move of its history made version "
+        f"{version} so; it was set elsewhere, and `vitlens promote` sets it with a record"
+    )
 
 
 def _refuse_failed(home: Path, model: ModelVersion, champion: int | None) -> None:
@@ -216,15 +261,15 @@ def _drop_challenger(client: MlflowClient, name: str, version: int) -> None:
 
 
 @contextmanager
-def _alone(home: Path) -> Generator[None]:
+def _alone(home: Path, wait_s: float = _WAIT_S) -> Generator[None]:
     """Allow one promotion of a home at a time, so that they need not try again."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(home / "registry.lock")
     try:
-        with lock.acquire(timeout=_WAIT_S):
+        with lock.acquire(timeout=wait_s):
             yield
     except Timeout as error:
-        raise TransientError(
-            f"another promotion has locked {lock.lock_file} for {_WAIT_S:.0f} s; try again later"
+        raise _BusyError(
+            f"another promotion has locked {lock.lock_file} for {wait_s:.0f} s; try again later"
         ) from error

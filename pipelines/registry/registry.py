@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ from pydantic import BaseModel
 
 from pipelines.registry import links, models, promotion, tracking
 from pipelines.registry.gates.base import GateResult
-from pipelines.registry.models import CHAMPION, ModelVersion
 from pipelines.registry.promotion import Move
 from pipelines.registry.server import page
+from pipelines.registry.version import CHAMPION, ModelVersion
 from pipelines.store.artifacts import Artifact
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -31,6 +34,8 @@ class Registry:
         config: BaseModel | Mapping[str, object],
         artifacts: Mapping[str, Artifact],
     ) -> ModelVersion:
+        for found in self.reconcile([modality]):  # its gates compare it with the champion
+            logger.warning("%s", found)
         return models.register_challenger(self.home, modality, config, artifacts)
 
     def state_gates(
@@ -73,5 +78,10 @@ class Registry:
             return None
         return page(self.home, f"/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
 
-    def rolled_back(self, model: ModelVersion) -> Move | None:
-        return promotion.rolled_back(self.home, model.name, model.version)
+    def reconcile(self, modalities: Sequence[str]) -> list[str]:
+        """Complete promotions that were killed; what was found, a sentence for each model."""
+        known = [versions[0].name for versions in self.by_modality(modalities).values() if versions]
+        return [found for name in known if (found := promotion.reconcile(self.home, name))]
+
+    def replaced(self, model: ModelVersion) -> Move | None:
+        return promotion.replaced(self.home, model.name, model.version)

@@ -17,9 +17,9 @@ import numpy as np
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 import vitlens_core
-from vitlens_core.checkpoint import read_settings
 from vitlens_core.digests import check_digests
 from vitlens_core.errors import InputError
+from vitlens_core.lens_header import read_settings
 
 
 class ServedLens(PythonModel):

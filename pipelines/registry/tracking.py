@@ -24,6 +24,7 @@ from pipelines.execution.logger import Training
 from pipelines.foundation.info import read_info
 from pipelines.registry import writes
 from pipelines.registry.figures import log_figures
+from pipelines.registry.package import save_model
 from pipelines.registry.server import EXPERIMENT
 from pipelines.store.artifacts import Artifact
 from pipelines.store.text import redacted
@@ -223,9 +224,6 @@ def _log_model(
     client: MlflowClient, experiment_id: str, run_id: str, evaluated: EvaluatedLens
 ) -> tuple[LoggedModel, str]:
     from mlflow.entities import LoggedModelOutput
-
-    # Late: it needs torch, which takes seconds to import; listing versions does not need it.
-    from pipelines.registry.package import save_model
 
     model = client.create_logged_model(
         experiment_id, name=f"vitlens-{evaluated.modality}", source_run_id=run_id

@@ -42,6 +42,11 @@ class RendersConfig(BaseModel):
     )
     memory_limit_mb: int = Field(RenderSettings.memory_limit_mb, ge=64, description="per object")
 
+    @property
+    def views(self) -> int:
+        """Views of an object, which the cameras alone know. Raises ConfigError on wrong angles."""
+        return len(self.settings().cameras())
+
     def settings(self) -> RenderSettings:
         return RenderSettings(**self.model_dump())
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, JsonValue
 
 from pipelines.registry.gates.base import GateResult
-from pipelines.registry.models import ModelVersion
+from pipelines.registry.version import ModelVersion
 from pipelines.report.content import PAGE_FILE, REPORT_FILE, Report, Run, encode_readable
 from pipelines.report.page import render
 from pipelines.store.artifacts import Artifact

@@ -16,7 +16,7 @@ from pipelines.evaluation.result import EvaluationSummary, read_result
 from pipelines.foundation.info import read_info
 from pipelines.lens.curves import TrainingCurves, read_curves
 from pipelines.registry.gates.base import GateResult, Tier
-from pipelines.registry.models import ModelVersion
+from pipelines.registry.version import ModelVersion
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.text import redacted_values
 from vitlens_core.foundation.info import FoundationInfo

@@ -27,6 +27,7 @@ from pipelines.service.schemas import (
     Neighbours,
     Search,
     SearchQuestion,
+    ShapeQuestion,
     Similarities,
     SimilarityQuestion,
     ZeroShot,
@@ -35,6 +36,7 @@ from pipelines.service.schemas import (
 from pipelines.service.versions import Loaded
 from vitlens_core import modalities
 from vitlens_core.errors import IntegrityError
+from vitlens_core.modalities.point_cloud import MODALITY as POINT_CLOUD
 from vitlens_core.readers.formats import endings
 
 LOG = logging.getLogger("vitlens.service")
@@ -66,6 +68,17 @@ async def zero_shot(engine: Engine, loaded: Loaded, question: ZeroShotQuestion) 
         classes = await engine.classes(loaded, item.modality, names)
         results.append(classified(loaded, item, vector, names, classes))
     return ZeroShot(model=list(loaded.versions), results=results)
+
+
+async def shape(engine: Engine, loaded: Loaded, question: ShapeQuestion) -> bytes:
+    """Return a GLB of an object or a point cloud (`RefusedError`: it cannot be read as one)."""
+    (item,) = question.inputs
+    if item.modality != POINT_CLOUD.name or item.path is None:
+        kind = "item of the index" if item.entry else item.modality[:40]
+        raise RefusedError(
+            422, "modality", f"an object as {kind!r}", f"a file as {POINT_CLOUD.name}"
+        )
+    return await engine.reader.glb(item, engine.decoders.budget())
 
 
 def class_names(

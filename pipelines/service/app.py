@@ -17,7 +17,16 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from pipelines.service import answers, asking, detecting, imagining, metrics, pages, verbs
+from pipelines.service import (
+    answers,
+    asking,
+    detecting,
+    imagining,
+    metrics,
+    pages,
+    streaming,
+    verbs,
+)
 from pipelines.service.documents import body
 from pipelines.service.engine import Engine
 from pipelines.service.guard import ANSWERED_BY, Guard, answer
@@ -33,6 +42,7 @@ from pipelines.service.schemas import (
     Ready,
     Search,
     SearchQuestion,
+    ShapeQuestion,
     Similarities,
     SimilarityQuestion,
     ZeroShot,
@@ -53,6 +63,7 @@ from vitlens_core.scratch import Scratch
 LOG = logging.getLogger("vitlens.service")
 _STATUSES = (400, 401, 403, 408, 413, 415, 422, 429, 503)
 _MISTAKES: dict[int | str, dict[str, object]] = {status: {"model": Mistake} for status in _STATUSES}
+GLB_TYPE = "model/gltf-binary"
 _NO_OTHER_TYPE = {"x-content-type-options": "nosniff"}  # browsers take it for nothing else
 Given = TypeVar("Given", bound=Question)
 Answered = TypeVar("Answered")
@@ -123,6 +134,19 @@ def _questions(app: FastAPI, engine: Engine) -> None:
         """Calibrated probabilities of classes that are given by name only."""
         return await answered(request, ZeroShotQuestion, answers.zero_shot)
 
+    drawn: dict[str, object] = {"content": {GLB_TYPE: {}}}
+
+    @app.post(
+        "/shape",
+        response_class=Response,
+        responses=_MISTAKES | {200: drawn},
+        openapi_extra=body(ShapeQuestion),
+    )
+    async def shape(request: Request) -> Response:
+        """An object or a point cloud of any format, as a GLB that browsers can show."""
+        glb = await answered(request, ShapeQuestion, answers.shape)
+        return Response(glb, media_type=GLB_TYPE, headers=_NO_OTHER_TYPE)
+
     @app.post("/search", responses=_MISTAKES, openapi_extra=body(SearchQuestion))
     async def search(request: Request) -> Search:
         """The items of the indexed corpus that are nearest to each input."""
@@ -133,10 +157,25 @@ def _verbs(app: FastAPI, engine: Engine) -> None:
     answered = partial(_answered, engine)
     refusals = _MISTAKES | {404: {"model": Mistake}}
 
-    @app.post("/ask", responses=refusals, openapi_extra=body(AskQuestion))
-    async def ask(request: Request) -> Asked:
-        """Answers to a question about inputs; without a question model, the nearest of answers."""
-        return await answered(request, AskQuestion, asking.asked)
+    said: dict[str, object] = {"model": Asked, "content": {streaming.EVENTS: {}}}
+
+    @app.post(
+        "/ask",
+        response_model=None,
+        responses=refusals | {200: said},
+        openapi_extra=body(AskQuestion),
+    )
+    async def ask(request: Request) -> Asked | Response:
+        """Answers to a question about inputs; without a question model, the nearest of answers.
+
+        A client that accepts `text/event-stream` gets the words as they come.
+        """
+        if not streaming.is_wanted(request):
+            return await answered(request, AskQuestion, asking.asked)
+        return await streaming.streamed(
+            lambda told: answered(request, AskQuestion, partial(asking.asked, told=told)),
+            partial(_told_of, engine, request),
+        )
 
     @app.post("/detect", responses=refusals, openapi_extra=body(DetectQuestion))
     async def detect(request: Request) -> Detected:
@@ -208,8 +247,8 @@ def _pages(app: FastAPI) -> None:
 
 def _errors(app: FastAPI, engine: Engine) -> None:
     @app.exception_handler(RefusedError)
-    async def refused(_: Request, refusal: RefusedError) -> JSONResponse:
-        return answer(refusal, engine.metrics)
+    async def refused(request: Request, refusal: RefusedError) -> JSONResponse:
+        return _told_of(engine, request, refusal)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
@@ -227,8 +266,13 @@ def _errors(app: FastAPI, engine: Engine) -> None:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
+        return _told_of(engine, request, error)
+
+
+def _told_of(engine: Engine, request: Request, error: Exception) -> JSONResponse:
+    """Return the answer where a request is refused, or fails, which is logged; it is counted."""
+    if not isinstance(error, RefusedError):
         LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
         kind = type(error).__name__
-        return answer(
-            RefusedError(500, "fault", f"an internal error: {kind}", "see log"), engine.metrics
-        )
+        error = RefusedError(500, "fault", f"an internal error: {kind}", "see log")
+    return answer(error, engine.metrics)

@@ -20,7 +20,10 @@ from vitlens_core import Model
 from vitlens_core.errors import ConfigError
 from vitlens_core.extras import require
 from vitlens_core.plugins import ask, detect
-from vitlens_core.plugins.ask.base import TowerModel
+from vitlens_core.plugins.ask.base import QuestionModel
+from vitlens_core.plugins.ask.connected import check_foundation, check_language_model
+from vitlens_core.plugins.ask.connector import ConnectorInfo, load_connector
+from vitlens_core.plugins.ask.language import check_kind, open_language_model
 from vitlens_core.plugins.detect.owl import OwlDetector
 from vitlens_core.plugins.fit import check_source
 from vitlens_core.plugins.imagine import Decoder, ImageStatistics
@@ -41,7 +44,7 @@ class Companions:
         decoder: draws, with the foundation's `statistics`; without one, the index is searched.
     """
 
-    question_model: TowerModel | None = None
+    question_model: QuestionModel | None = None
     detector: OwlDetector | str | None = None
     decoder: Decoder | None = None
     statistics: ImageStatistics | None = None
@@ -53,7 +56,9 @@ def check_kinds(settings: CompanionSettings) -> None:
     Raises:
         ConfigError: it is not, an extra is not installed, or a further file is missing.
     """
-    if settings.ask:
+    if settings.connector:
+        _check_connector_kind(settings)
+    elif settings.ask:
         ask.kind_of(settings.ask)
     if settings.detect not in ("", WINDOWS):
         detect.kind_of(settings.detect)
@@ -70,17 +75,39 @@ def check_kinds(settings: CompanionSettings) -> None:
         raise ConfigError(f"--{further[0]} belongs to a decoder: name it, --imagine MODEL")
 
 
+def _check_connector_kind(settings: CompanionSettings) -> ConnectorInfo:
+    if not settings.ask:
+        raise ConfigError("--connector stands before a language model: name it, --ask MODEL")
+    check_kind(settings.ask)
+    return load_connector(Path(settings.connector))[1]
+
+
+def check_connector(settings: CompanionSettings) -> None:
+    """Compare a connector with its language model, which is opened for it and let go.
+
+    Raises:
+        ConfigError: as `check_kinds`.
+        CheckpointError: the connector was trained for another language model.
+    """
+    if settings.connector:
+        info = _check_connector_kind(settings)
+        check_language_model(info, open_language_model(settings.ask), settings.connector)
+
+
 def check(settings: CompanionSettings, model: Model) -> None:
     """Compare what is named with a model's trunks; vision towers alone are loaded for it.
 
     Raises:
         ConfigError: as `check_kinds`, or no trunk of ours sees the model's images.
-        CheckpointError: a lens was trained into another tower.
+        CheckpointError: a lens was trained into another tower, or a connector on another
+            foundation.
     """
     check_kinds(settings)
     if settings.detect == WINDOWS and "image" not in model.modalities:
         raise ConfigError(f"--detect {WINDOWS}: a model of {model.modalities[0]} sees no pictures")
-    for source in (settings.ask, settings.detect):
+    if settings.connector:
+        check_foundation(_check_connector_kind(settings), model.foundation)
+    for source in ("" if settings.connector else settings.ask, settings.detect):
         if source not in ("", WINDOWS):
             model.token_source("image")  # towers of other makers cannot be compared
             for name in model.token_modalities:
@@ -108,8 +135,9 @@ def open_companions(settings: CompanionSettings, model: Model) -> Companions:
         )
         trunk = model.token_source("image").trunk
         statistics = ImageStatistics.load(Path(settings.statistics), trunk)
-    asked = ask.open_question_model(settings.ask) if settings.ask else None
-    assert asked is None or isinstance(asked, TowerModel), "no connector is named"
+    asked = None
+    if settings.ask:
+        asked = ask.open_question_model(settings.ask, connector=settings.connector or None)
     return Companions(asked, detector, decoder, statistics)
 
 

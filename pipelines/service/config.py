@@ -51,6 +51,7 @@ class CompanionSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ask: str = Field("", description="question model: a folder, or a name on the hub")
+    connector: str = Field("", description="file of a connector: `ask` is then a language model")
     detect: str = Field("", description=f"detector: the same, or `{WINDOWS}`, which needs none")
     imagine: str = Field("", description="decoder: a pipeline of diffusers, the same")
     encoder: str = Field("", description="image encoder the decoder was trained with")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,19 +78,25 @@ class Decoders:
             InputError: the file is broken, hostile, too slow or too large, its reader lacks an
                 option, or the request's budget is spent.
         """
-        return (await self._answer(preparation, path, options, budget))["stored"]
+        asked = partial(untrusted.read, preparation=preparation, options=dict(options))
+        return (await self._answer(asked, path, budget))["stored"]
 
     async def picture(self, path: Path, budget: Budget) -> np.ndarray:
         """Read a picture in its own size: uint8 RGB [H, W, 3]; errors as `prepare`."""
-        return (await self._answer(Preparation("image"), path, {}, budget))["raw"]
+        asked = partial(untrusted.read, preparation=Preparation("image"), options={})
+        return (await self._answer(asked, path, budget))["raw"]
+
+    async def glb(self, path: Path, budget: Budget) -> bytes:
+        """Read an object or a point cloud, and write it as a plain GLB; errors as `prepare`."""
+        return (await self._answer(untrusted.read_glb, path, budget))["glb"].tobytes()
 
     async def _answer(
-        self, preparation: Preparation, path: Path, options: Mapping, budget: Budget
+        self, read: Callable[..., Answer], path: Path, budget: Budget
     ) -> Mapping[str, np.ndarray]:
+        """Have a child read a file, by a function of `untrusted`."""
         loop = asyncio.get_running_loop()
         async with budget.turns:
-            arguments = (preparation, path, dict(options), budget)
-            return await loop.run_in_executor(self._threads, self._ask, *arguments)
+            return await loop.run_in_executor(self._threads, self._ask, read, path, budget)
 
     def close(self) -> None:
         """End the children."""
@@ -101,13 +108,12 @@ class Decoders:
         return self._pool.pids
 
     def _ask(
-        self, preparation: Preparation, path: Path, options: Mapping, budget: Budget
+        self, read: Callable[..., Answer], path: Path, budget: Budget
     ) -> Mapping[str, np.ndarray]:
         def question(sandbox: Sandbox) -> Answer:
             started = time.monotonic()
             try:
-                left = budget.left_s
-                return untrusted.read(sandbox, preparation, path, options, path.name, left)
+                return read(sandbox, path=path, name=path.name, time_s=budget.left_s)
             finally:
                 budget.spend(time.monotonic() - started)
 

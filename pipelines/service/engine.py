@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ class Work:
 
     loaded: Loaded
     modality: str
-    prepared: Any
+    prepared: Stored
     is_over: Event = field(default_factory=Event)  # nobody waits for the request's answer any more
 
 
@@ -153,7 +153,7 @@ class Engine:
         """Embed classes with a modality's prompts: [K, E].
 
         Raises:
-            RefusedError: no prompt can be made of a name, or there is no text tower.
+            RefusedError: no prompt can be made of a name, or nothing stands for a class.
         """
         embeddings = []
         for name in names:  # one by one, so that other requests can use the thread in between

@@ -17,7 +17,7 @@ from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item
 from vitlens_core import Model
 from vitlens_core.api.encoders import Stored
-from vitlens_core.api.model import check_options
+from vitlens_core.api.inputs import check_options
 from vitlens_core.errors import ConfigError, InputError
 
 _UTF8_BYTES = 4  # most bytes of a character
@@ -78,6 +78,14 @@ class Reader:
             return await self._decoders.picture(item.path, budget)
         except InputError as error:
             raise unreadable(item, "picture", error) from error
+
+    async def glb(self, item: Item, budget: Budget) -> bytes:
+        """Read an object or a point cloud, and write it as a GLB; errors as `prepared`."""
+        assert item.path is not None, "an object is a file"
+        try:
+            return await self._decoders.glb(item.path, budget)
+        except InputError as error:
+            raise unreadable(item, "inputs 0", error) from error
 
 
 def unreadable(item: Item, place: str, error: InputError) -> RefusedError:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr
 
 # Beyond any limit of a service; they bound what is made of a body before it is checked.
 MOST_ITEMS, MOST_CLASSES = 1024, 8192
@@ -52,13 +52,16 @@ class Question(BaseModel):
         return [item for group in self.GROUPS for item in getattr(self, group)]
 
 
-def example(**body: Any) -> ConfigDict:
+def example(**body: JsonValue) -> ConfigDict:
     """Return a question's settings with an example for /docs."""
     return ConfigDict(extra="forbid", json_schema_extra={"examples": [body]})
 
 
-TEXTS = [{"modality": "text", "text": "a wooden chair"}, {"modality": "text", "text": "a lamp"}]
-PICTURE = {"modality": "image", "name": "chair.png", "base64": "iVBORw0KGgo…"}
+TEXTS: list[dict[str, JsonValue]] = [
+    {"modality": "text", "text": "a wooden chair"},
+    {"modality": "text", "text": "a lamp"},
+]
+PICTURE: dict[str, JsonValue] = {"modality": "image", "name": "chair.png", "base64": "iVBORw0KGgo…"}
 
 
 class EmbedQuestion(Question):
@@ -102,6 +105,16 @@ class SearchQuestion(Question):
     vectors: Vectors | None = Field(
         None, description="vectors to compare inputs with; by default the best kind for each"
     )
+
+
+class ShapeQuestion(Question):
+    """An object or a point cloud to look at."""
+
+    model_config = example(
+        inputs=[{"modality": "point_cloud", "name": "chair.ply", "base64": "cGx5Cg…"}]
+    )
+
+    inputs: list[Item] = Field(min_length=1, max_length=1)
 
 
 class Version(BaseModel):

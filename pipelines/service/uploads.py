@@ -111,7 +111,7 @@ def _from_form(form: FormData, kind: type[Asked], limits: Limits, folder: Path) 
     return question
 
 
-def _set(body: dict[str, Any], field: str, value: Any, kind: type[Question]) -> None:
+def _set(body: dict[str, Any], field: str, value: object, kind: type[Question]) -> None:
     """Set a setting of the question; each value of a list is a field of its own."""
     settings = kind.model_fields.keys() - set(kind.GROUPS)
     if field not in settings or isinstance(value, UploadFile):

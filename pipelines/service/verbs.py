@@ -15,6 +15,7 @@ from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item
 from pipelines.service.versions import Loaded
 from vitlens_core.api.asking import WITHOUT_MODEL
+from vitlens_core.api.classes import knows_classes
 from vitlens_core.errors import InputError
 
 RETRIEVAL = "retrieval"
@@ -26,7 +27,7 @@ def offered(loaded: Loaded) -> dict[str, str]:
     companions, found = loaded.companions, {}
     if companions.question_model is not None:
         found["ask"] = _named(companions.question_model.source)
-    elif "text" in loaded.model.modalities:
+    elif knows_classes(loaded.model):
         found["ask"] = WITHOUT_MODEL
     if companions.detector is not None:
         detector = companions.detector

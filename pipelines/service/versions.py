@@ -14,11 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 from upath import UPath
 
 import vitlens_core
-from pipelines.evaluation.embedding import class_embeddings
 from pipelines.foundation.step import SCHEME
 from pipelines.index.catalogue import Catalogue
 from pipelines.index.step import STEP
@@ -27,10 +25,12 @@ from pipelines.service.companions import Companions, check, open_companions
 from pipelines.service.config import ServiceConfig
 from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item, Version
-from pipelines.store.artifacts import MANIFEST, Artifact, Store, load
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import MANIFEST, Artifact, load
 from pipelines.store.home import Home
 from pipelines.store.text import redacted
-from vitlens_core import Model, modalities
+from vitlens_core import Model
+from vitlens_core.api.classes import class_embeddings, knows_classes
 from vitlens_core.errors import ConfigError, IntegrityError
 
 LOG = logging.getLogger("vitlens.service")
@@ -116,7 +116,7 @@ def open_model(config: ServiceConfig, versions: tuple[Version, ...]) -> Loaded:
     index = find_index(config, versions)
     catalogue, search = _opened(config, index)
     loaded = Loaded(model, versions, catalogue, search)
-    if catalogue:
+    if catalogue and knows_classes(model):
         for name in catalogue.labels:
             loaded.class_embedding(model.modalities[0], name)
     return loaded
@@ -207,25 +207,14 @@ class Loaded:
         return self._classes.get((modality, name))
 
     def class_embedding(self, modality: str, name: str) -> np.ndarray:
-        """Embed a class with a modality's prompts, [E]; computed once.
+        """Embed a class, [E]; computed once.
 
         Raises:
-            ConfigError: the name has no letter, or there is no text tower.
+            ConfigError: the name has no letter, or nothing stands for the class.
         """
         embedding = self.known_class(modality, name)
         if embedding is None:
-            templates = modalities.load(modality).templates
-            embedding = class_embeddings(_Texts(self.model), [name], templates)[0]
+            embedding = class_embeddings(self.model, [name], modality)[0].numpy()
             if len(self._classes) < _MOST_CLASSES:
                 self._classes[modality, name] = embedding
         return embedding
-
-
-class _Texts:
-    """A model's text tower, as `class_embeddings` takes it."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    def encode_text(self, texts: Sequence[str], /) -> Tensor:
-        return self._model.embed("text", texts)

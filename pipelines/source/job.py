@@ -15,7 +15,8 @@ from pipelines.execution.runtime import Runtime
 from pipelines.execution.shard_tasks import ShardTask
 from pipelines.source.base import Incomplete, Pair, SourceSettings
 from pipelines.source.step import STEP
-from pipelines.store.artifacts import Artifact, Build, Quarantined
+from pipelines.store.artifact_store import Build
+from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.files import write_atomic
 from pipelines.store.keys import LONGEST_KEY, is_key
 from pipelines.store.pieces import Piece

@@ -12,7 +12,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -24,6 +23,7 @@ from vitlens_core.errors import BadSampleError, InputError
 from vitlens_core.modalities.base import SignalConfig
 from vitlens_core.sandbox import Limits, Sandbox
 from vitlens_core.sandbox.child import Arrays, Handler
+from vitlens_core.sandbox.wire import Fields
 from vitlens_core.signals.pictures import square_rgb
 
 _PAIR = TypeAdapter(Pair)
@@ -135,7 +135,7 @@ class PairReader:
         self._sandbox.close()
 
 
-def open_pairs(opened: Mapping[str, Any]) -> Handler:
+def open_pairs(opened: Fields) -> Handler:
     """Build the source and the signals, in the child."""
     module = importlib.import_module(opened["module"])
     settings: SourceSettings = getattr(module, opened["class"]).model_validate(opened["source"])
@@ -148,7 +148,7 @@ def open_pairs(opened: Mapping[str, Any]) -> Handler:
         for teacher, (of, stated) in wanted["teachers"].items()
     }
 
-    def read(fields: dict[str, Any], _: Arrays) -> tuple[dict[str, Any], Arrays]:
+    def read(fields: Fields, _: Arrays) -> tuple[Mapping[str, object], Arrays]:
         pair = _PAIR.validate_python(fields["pair"])
         settings.look_in(Path(fields["inbox"]))
         arrays: Arrays = {}
@@ -173,7 +173,7 @@ def open_pairs(opened: Mapping[str, Any]) -> Handler:
     return read
 
 
-def _received(fields: Mapping[str, Any], arrays: Arrays) -> Ready | None:
+def _received(fields: Fields, arrays: Arrays) -> Ready | None:
     """Make what a child told of ready-made embeddings (`BadSampleError`: it contradicts itself)."""
     if "captions" not in fields:
         return None

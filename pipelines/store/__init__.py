@@ -1,6 +1,7 @@
 """What every step reads and writes: artifacts, their files and shards.
 
-artifacts.py     an artifact, its manifest and fingerprint, the store they lie in
+artifacts.py     an artifact, its manifest and fingerprint
+artifact_store.py  the store they lie in, and those that are being made
 files.py         whole files or none; errors of disks and stores
 shards.py        WebDataset tars of samples; `tar_index.py` finds the files in one
 splits.py        train, val, test: how each is ranked and cut into shards

@@ -39,7 +39,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 from upath import UPath
 
-from pipelines.store.artifacts import Store
+from pipelines.store.artifact_store import Store
 from pipelines.store.files import private_folder, storage_errors, write_atomic
 from vitlens_core.confinement import plain_name
 from vitlens_core.errors import ConfigError

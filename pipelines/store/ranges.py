@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from upath import UPath
 
@@ -33,7 +33,7 @@ def sized(key: str, files: Mapping[str, int]) -> str:
     return key + "".join(f"\t{extension}:{size}" for extension, size in files.items())
 
 
-def read_parts(path: UPath, only: Collection[str]) -> Iterator[dict[str, Any]] | None:
+def read_parts(path: UPath, only: Collection[str]) -> Iterator[dict[str, object]] | None:
     """Return the samples of a tar with the files `only`, or None if it should be read whole.
 
     That is where most of it is asked for, or no sizes lie beside it.
@@ -51,10 +51,10 @@ def read_parts(path: UPath, only: Collection[str]) -> Iterator[dict[str, Any]] |
     return _read(path, places, only)
 
 
-def _read(path: UPath, places: list[_Place], only: Collection[str]) -> Iterator[dict[str, Any]]:
+def _read(path: UPath, places: list[_Place], only: Collection[str]) -> Iterator[dict[str, object]]:
     chosen = [place for place in places if place.extension in only]
     fetched = _fetched(path, chosen)
-    sample: dict[str, Any] = {}
+    sample: dict[str, object] = {}
     for place in places:
         if sample.get("__key__") != place.key:
             if sample:

@@ -30,7 +30,7 @@ _ROWS_AT_ONCE = 4096
 _HEAD_BYTES = 4096
 _BOM = b"\xef\xbb\xbf"  # which some editors put first
 
-Row = Mapping[str, Any]
+Row = Mapping[str, object]
 
 
 def rows(
@@ -137,7 +137,7 @@ def _of_json(file: io.BufferedReader[Any], key: str) -> Iterator[tuple[int, Row]
         raise ValueError("expected a JSON list of objects, or an object")
 
 
-def _object(value: Any, number: int) -> Row:
+def _object(value: object, number: int) -> Row:
     if not isinstance(value, dict):
         raise ValueError(f"row {number}: expected an object, found {type(value).__name__}")
     return value

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from math import sqrt
-from statistics import fmean, stdev
 from typing import NamedTuple
 
 import matplotlib as mpl
@@ -18,13 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from pipelines.report import theme
+from pipelines.sweep.over_seeds import mean_over_seeds
 from pipelines.sweep.results import SweepResults
-from vitlens_core.intervals import t_quantile
 
 AXIS = "efficiency"
 PLOT_FILE = "efficiency.svg"
-POINT = re.compile(r"(pretrained|random|whole)@(\d+(?:\.\d+)?)#(\d+)")
-"""A point: the trunk, the share of training samples in per cent, and the seed."""
+POINT = re.compile(r"(pretrained|random|whole)@(\d+(?:\.\d+)?)")
+"""A value: the trunk, and the share of training samples in per cent."""
 
 _TITLES = {
     "pretrained": "pretrained trunk, frozen",
@@ -50,7 +48,7 @@ def figures(results: SweepResults) -> dict[str, dict[float, Figures]]:
     """Return the figures by trunk and share in per cent."""
     found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for point in results.made:
-        if named := POINT.fullmatch(point.label):
+        if named := POINT.fullmatch(point.value or point.label):
             found[named[1]][float(named[2])].append(point.zero_shot.top1.value)
     return {
         trunk: {share: _over_seeds(values) for share, values in sorted(by_share.items())}
@@ -87,5 +85,5 @@ def _over_seeds(values: list[float]) -> Figures:
     seeds = len(values)
     if seeds < 2:
         return Figures(values[0], 0.0, seeds)
-    half = t_quantile(0.975, seeds - 1) * stdev(values) / sqrt(seeds)
-    return Figures(fmean(values), half, seeds)
+    mean = mean_over_seeds(values)
+    return Figures(mean.value, mean.high - mean.value, seeds)

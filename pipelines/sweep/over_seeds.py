@@ -64,13 +64,13 @@ def _over(value: str, runs: dict[str, Seeded], first: dict[str, Seeded]) -> Over
     return OverSeeds(
         value=value,
         seeds=len(runs),
-        top1=_mean([run.top1 for run in runs.values()]),
-        validation_r1=_mean(measured) if len(measured) > 1 else None,
-        difference=_mean(differences) if len(differences) > 1 else None,
+        top1=mean_over_seeds([run.top1 for run in runs.values()]),
+        validation_r1=mean_over_seeds(measured) if len(measured) > 1 else None,
+        difference=mean_over_seeds(differences) if len(differences) > 1 else None,
     )
 
 
-def _mean(values: Sequence[float]) -> Interval:
+def mean_over_seeds(values: Sequence[float]) -> Interval:
     """Return the mean with its 95 % interval by Student's t."""
     mean = fmean(values)
     reach = t_quantile(_UPPER, len(values) - 1) * stdev(values) / math.sqrt(len(values))

@@ -32,7 +32,7 @@ from pipelines.store.shards import (
     view_names,
 )
 from pipelines.targets.ready import ReadyEmbeddings
-from pipelines.targets.step import OF_FOUNDATION, TargetsConfig, kind_of_teacher
+from pipelines.targets.step import OF_FOUNDATION, TOKENS, TargetsConfig, kind_of_teacher
 from pipelines.targets.stored import encode_targets
 from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.models.tower import Tower
@@ -64,12 +64,14 @@ class Decoded:
         info: its record.
         views: uint8 [V, H, W, 3]; none if their features are known.
         teacher_signals: stored signals for each teacher [K, …].
+        shown: uint8 [K, H, W, 3], the views whose tokens are stored.
     """
 
     stored: Stored
     info: SampleInfo
     views: Tensor
     teacher_signals: Mapping[str, Tensor]
+    shown: Tensor
 
     @property
     def sample(self) -> Sample:
@@ -145,7 +147,12 @@ class TargetEncoder:
             name: torch.from_numpy(decode_array(sample[teacher_file(name)]).copy())
             for name in self.teachers
         }
-        return Decoded(stored, SampleInfo.of(sample), views, signals)
+        told = SampleInfo.of(sample)
+        if not self.foundation.has_text:  # nothing stands for a caption
+            told = told.model_copy(update={"captions": ()})
+        shown = composite_views(sample if self.config.token_views else {}, self.background)
+        chosen = evenly(len(shown), self.config.token_views)
+        return Decoded(stored, told, views, signals, shown[chosen])
 
     def _encoded(self, group: list[Decoded], known: ShardFeatures | None) -> Iterator[Sample]:
         # Embeddings of images [V, E] and captions [C, E] that the data set brought, if it did.
@@ -163,6 +170,7 @@ class TargetEncoder:
                 )
                 for name in self.teachers
             }
+            tokens = self._by_sample(self._image_tokens, [one.shown for one in group])
             self._learn_texts([text for one in new for text in one.info.captions])
         shown = {*map(teacher_file, self.teachers), *map(ready_file, OF_FOUNDATION)}
         for number, (one, of_images) in enumerate(zip(group, images, strict=True)):
@@ -172,6 +180,8 @@ class TargetEncoder:
             for name, by_sample in taught.items():
                 file = targets_file(kind_of_teacher(name))
                 signals[file] = self._stored(by_sample[number])
+            if self.config.token_views:
+                signals[targets_file(TOKENS)] = self._stored(tokens[number])
             own = ready[number] or (of_images, self._of_texts(one))
             yield {
                 "__key__": one.sample["__key__"],
@@ -225,6 +235,13 @@ class TargetEncoder:
         return torch.stack([self.texts[text] for text in one.info.captions])
 
     @torch.inference_mode()
+    def _image_tokens(self, views: Tensor) -> Tensor:
+        """Return the tokens [V, P+T, W] of views at the readout, normed."""
+        trunk, base = self.foundation.trunk, self.foundation
+        (states,) = trunk.states([base.image_tokens(base.preprocess(views))])
+        return trunk.readout.final_norm(states)
+
+    @torch.inference_mode()
     def _encode_taught(self, name: str, signals: Tensor) -> Tensor:
         """Return a teacher's embeddings [K, E] of its stored signals [K, …]."""
         tower, settings = self.teachers[name]
@@ -234,3 +251,9 @@ class TargetEncoder:
 
     def _stored(self, embeddings: Tensor) -> bytes:
         return encode_targets(embeddings, self.config.stored_as)
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """Choose some of `count` numbers at even distances, all if there are no more."""
+    most = min(count, wanted)
+    return [index * count // most for index in range(most)]

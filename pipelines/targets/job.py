@@ -19,9 +19,8 @@ def run(
     build = STEP.begin(runtime, config, inputs)
     if build.existing:
         return build.existing
-    from pipelines.targets.encoder import (
-        TargetEncoder,  # late: torch takes seconds, and a finished artifact needs none of it
-    )
+    # Late: torch takes seconds to import, and a finished artifact needs none of it.
+    from pipelines.targets.encoder import TargetEncoder
 
     device, threads = (
         runtime.resources.device,

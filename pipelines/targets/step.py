@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipelines.execution.step import Step
 
 OF_FOUNDATION = ("image", "text")  # kinds of target
+TOKENS = "tokens"  # those of an image at the readout, which no embedding is compared with
 
 StoredAs = Literal["fp16", "fp32"]
 
@@ -25,16 +26,19 @@ def kind_of_teacher(name: str) -> str:
 def weight_of(kind: str) -> str:
     """Return the setting in `lens.train` with the weight of a kind of target."""
     is_own = kind in OF_FOUNDATION
+    if kind == TOKENS:
+        return "token_weight"
     return f"{kind}_weight" if is_own else f"teacher_weights.{kind.removeprefix('teacher_')}"
 
 
 def in_order(kinds: Collection[str]) -> tuple[str, ...]:
-    """Return kinds of target in order of preference: image, text, teachers by name.
+    """Return kinds of target in order of preference: image, text, teachers by name, tokens.
 
     Validation uses the first that is trained against.
     """
     own = tuple(kind for kind in OF_FOUNDATION if kind in kinds)
-    return own + tuple(sorted(set(kinds) - set(own)))
+    last = tuple(kind for kind in (TOKENS,) if kind in kinds)
+    return own + tuple(sorted(set(kinds) - {*own, *last})) + last
 
 
 class TargetsConfig(BaseModel):
@@ -44,6 +48,13 @@ class TargetsConfig(BaseModel):
 
     stored_as: StoredAs = Field(
         "fp16", description="float type of targets; `fp32` takes twice the space"
+    )
+    token_views: int = Field(
+        0,
+        ge=0,
+        exclude_if=lambda views: not views,
+        description="views of a sample whose tokens are stored, evenly chosen among its views, for "
+        "`lens.train.token_weight`; a view of 256 patches of width 1024 takes 0.5 MB in fp16",
     )
 
 
@@ -58,6 +69,8 @@ STEP = Step(
         "<split>-NNNNN.tar": "one per shard; the files of a sample follow",
         "<signal>.npy": "as in the shards",
         "image_targets.npy": "[V, E], unit norm; V = 0 without images",
+        "tokens_targets.npy": "[K, P+T, W], the tokens of K views after the trunk's last block and "
+        "its norm, CLS first; with `token_views` only",
         "text_targets.npy": "[C, E], unit norm; C = 0 without captions",
         "teacher_<name>_targets.npy": "[K, E], unit norm, of the signals for a teacher; for each "
         "lens that teaches",

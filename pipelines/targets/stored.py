@@ -14,6 +14,11 @@ from vitlens_core.late import torch
 _TYPES: dict[StoredAs, type[np.floating]] = {"fp16": np.float16, "fp32": np.float32}
 
 
+def bytes_per_value(stored_as: StoredAs) -> int:
+    """Return the bytes that one value of an embedding takes."""
+    return np.dtype(_TYPES[stored_as]).itemsize
+
+
 def encode_targets(embeddings: torch.Tensor, stored_as: StoredAs) -> bytes:
     """Encode embeddings [n, E] as a `.npy` file."""
     return encode_array(embeddings.cpu().numpy().astype(_TYPES[stored_as]))

@@ -27,7 +27,8 @@ from pipelines.execution.cluster import FAST
 from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.lens.batches import Batch, TrainingBatches
 from pipelines.shards.sample import SampleInfo
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import Sample, encode_array, write_shard
 from tests.benchmarks.machine import timed

@@ -34,7 +34,8 @@ from pipelines.execution.runtime import Resources, Runtime
 from pipelines.execution.shard_tasks import ShardTask, tasks_of
 from pipelines.objects import job as objects
 from pipelines.objects.step import ObjectsConfig
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample
 from tests.vitlens_core.rendering.glb_builder import cube
 

@@ -22,7 +22,8 @@ from upath import UPath
 from pipelines.execution.shard_tasks import ShardTask
 from pipelines.foundation.features import composite_views
 from pipelines.shards.sample import SampleInfo
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import Sample, encode_model, encode_png, write_shard
 from pipelines.targets import encoder as targets

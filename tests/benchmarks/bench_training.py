@@ -27,7 +27,7 @@ from pipelines.execution.runtime import Resources
 from pipelines.lens import training
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.workers import InProcess
-from pipelines.store.artifacts import Store
+from pipelines.store.artifact_store import Store
 from tests.benchmarks import bench_loading
 from tests.benchmarks.bench_encode import foundation, peak_memory_mb, tower_settings
 from tests.benchmarks.bench_targets import described

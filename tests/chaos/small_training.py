@@ -13,7 +13,8 @@ from pipelines.execution.runtime import Resources, Runtime
 from pipelines.lens import job as lens
 from pipelines.lens import workers
 from pipelines.lens.settings import TrainConfig
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from tests.pipelines import synthetic
 
 STEPS = 60

@@ -21,7 +21,8 @@ from pipelines.renders import job as renders
 from pipelines.renders.step import RendersConfig
 from pipelines.shards import job as shards
 from pipelines.shards.step import ShardsConfig, StoredSignal
-from pipelines.store.artifacts import Quarantined, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Quarantined
 from pipelines.store.shards import Sample
 from tests.chaos import failing_s3
 from tests.chaos.small_build import SAMPLES, Slow

@@ -124,9 +124,19 @@ def test_parquets(folder: Path, name: str) -> None:
     assert files(folder.parent) == before
 
 
-@pytest.mark.parametrize(
-    "table", ["../secret.npy", "/etc/passwd", "", ".", "a\0b.csv", "x" * 5000, "a.npy", "pipe.csv"]
+NAMES_OF_TABLES = (
+    "../secret.npy",
+    "/etc/passwd",
+    "",
+    ".",
+    "a\0b.csv",
+    "x" * 5000,
+    "a.npy",
+    "pipe.csv",
 )
+
+
+@pytest.mark.parametrize("table", NAMES_OF_TABLES)
 def test_names_of_tables(folder: Path, table: str) -> None:
     os.mkfifo(folder / "pipe.csv")
     assert end(lambda: list(Manifest(root=str(folder), table=table).pairs())) == REFUSED
@@ -205,10 +215,15 @@ ANNOTATIONS: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("name", ANNOTATIONS)
-@pytest.mark.parametrize(
-    "read", [labels, lambda path: list(object_paths(path)), lambda path: metadata(path, ["a"])]
+READERS: tuple[Callable[[Path], object], ...] = (
+    labels,
+    lambda path: list(object_paths(path)),
+    lambda path: metadata(path, ["a"]),
 )
+
+
+@pytest.mark.parametrize("name", ANNOTATIONS)
+@pytest.mark.parametrize("read", READERS)
 def test_annotations(tmp_path: Path, name: str, read: Callable[[Path], object]) -> None:
     path = tmp_path / "a.json.gz"
     path.write_bytes(ANNOTATIONS[name])
@@ -256,8 +271,9 @@ def test_names_that_leave_a_folder(folder: Path, name: str) -> None:
         resolve_inside(folder, name)
 
 
-@pytest.mark.parametrize(
-    "name", ["a", "a b", "ü", "a..b", "..a", "a/./b", "-rf", "a\nb", "~", "$HOME", "*"]
-)
+INNER_NAMES = ("a", "a b", "ü", "a..b", "..a", "a/./b", "-rf", "a\nb", "~", "$HOME", "*")
+
+
+@pytest.mark.parametrize("name", INNER_NAMES)
 def test_names_that_stay_in_it(folder: Path, name: str) -> None:
     assert resolve_inside(folder, name).is_relative_to(folder)

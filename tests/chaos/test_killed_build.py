@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from tests.chaos.small_build import SAMPLES, SHARDS
 from tests.chaos.two_nodes import TwoNodes, two_nodes
 

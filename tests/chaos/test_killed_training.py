@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from upath import UPath
 
 from pipelines.lens.curves import read_curves
-from pipelines.store.artifacts import Store
+from pipelines.store.artifact_store import Store
 from tests.chaos.small_training import train
 from tests.chaos.two_nodes import TwoNodes, two_nodes
 from vitlens_core.model_files import LENS_FILE

@@ -15,10 +15,11 @@ import vitlens_core
 from tests.contracts.examples import raws, tower_settings
 from tests.tiny_models import TinyFoundation
 from vitlens_core import modalities
-from vitlens_core.checkpoint import encode_lens, load_lens, read_settings
+from vitlens_core.checkpoint import encode_lens, load_lens
 from vitlens_core.errors import CheckpointError
 from vitlens_core.foundation import load_foundation
 from vitlens_core.foundation.lit import LitFoundation
+from vitlens_core.lens_header import read_settings
 from vitlens_core.models.tower import Tower, build_tower
 from vitlens_core.models.tower_settings import TowerSettings
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from pipelines.registry import promotion
-from pipelines.registry.models import CHAMPION
+from pipelines.registry.gates.base import Gate, GateContext, GateResult, Tier
 from pipelines.registry.notices.base import AnyReceiver
+from pipelines.registry.version import CHAMPION
 from pipelines.source import datasets
+from pipelines.source.base import Pair, SourceSettings
 from tests.docs.pages import PAGES, ROOT, blocks, commands, name_of
 from tests.pipelines.registered import aliases, register
+from vitlens_core.losses.base import Loss, Pairs
+from vitlens_core.modalities.base import LensedModality, Rendered, SignalConfig
 from workflows.cli import main
 
 EXAMPLES = ("README.md", "docs/tutorials/using-a-model.md")
@@ -59,6 +65,29 @@ def test_pages_with_examples_are_run():
     }
     # That page shows the form of a source, not a whole one.
     assert with_python - {"docs/contributing/extend.md"} == set(EXAMPLES)
+
+
+_USES: dict[str, Any] = {
+    "Iterator": Iterator, "Mapping": Mapping, "ClassVar": ClassVar, "Literal": Literal,
+    "Field": Field, "np": np, "torch": torch, "Pair": Pair, "SourceSettings": SourceSettings,
+    "Gate": Gate, "GateContext": GateContext, "GateResult": GateResult, "Tier": Tier,
+    "Loss": Loss, "Pairs": Pairs, "LensedModality": LensedModality, "Rendered": Rendered,
+    "SilhouetteSignal": SignalConfig,
+}  # fmt: skip
+_FORMS = python_blocks("docs/contributing/extend.md")
+
+
+@pytest.mark.parametrize("body", _FORMS, ids=lambda body: body.partition("(")[0])
+def test_the_forms_of_new_kinds_set_what_their_bases_have(body: str):
+    """A name that a base does not know is taken without a word, and does nothing."""
+    names = dict(_USES)
+    exec(compile(body, "docs/contributing/extend.md", "exec"), names)
+    [made] = [value for name, value in names.items() if name not in (*_USES, "__builtins__")]
+    [base] = made.__bases__
+    settings = getattr(made, "model_fields", {})
+    set_here = {name for name in vars(made) if not name.startswith("_")} - {"model_fields"}
+    stated = set(made.__annotations__) | set_here
+    assert stated - set(settings) <= set(dir(base)) | set(base.__annotations__)
 
 
 def test_the_commands_about_versions_do_what_the_page_says(

@@ -17,6 +17,7 @@ import psutil
 
 from infra.local.stack import Stack
 from tests.conftest import ROOT
+from tests.workflows.test_daemon import SCHEDULE
 
 DEADLINE_S = 900
 # As `smallest` has it, so that users find what the schedule's run made.
@@ -47,6 +48,13 @@ def vitlens(stack: Stack, *arguments: str, **environment: str) -> subprocess.Com
         text=True,
         check=False,
     )
+
+
+def turn_schedule(stack: Stack, verb: str) -> None:
+    """Start or stop the schedule, as its user does it."""
+    workspace = str(stack.folder / "workspace.yaml")
+    command = [sys.executable, "-m", "dagster", "schedule", verb, SCHEDULE, "-w", workspace]
+    subprocess.run(command, env=stack.environment(), cwd=ROOT, check=True, capture_output=True)
 
 
 def tell_mlflow(stack: Stack, path: str, **body: object) -> None:

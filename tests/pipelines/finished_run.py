@@ -26,12 +26,13 @@ from pipelines.lens.curves import TrainingCurves, ValidationPoint
 from pipelines.registry.gates.base import GateResult
 from pipelines.registry.gates.threshold import Threshold
 from pipelines.shards.sample import SampleInfo
-from pipelines.store.artifacts import Artifact, Quarantined, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import Sample, encode_array, encode_model, encode_png
 from tests.pipelines.shard_bytes import encode_shard
-from vitlens_core.checkpoint import FORMAT
 from vitlens_core.foundation.info import FoundationInfo
+from vitlens_core.lens_header import FORMAT
 from vitlens_core.metrics import Interval
 from vitlens_core.models.tower_settings import TowerSettings
 

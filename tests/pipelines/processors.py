@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import ray
 
+from pipelines.execution.runtime import Resources, Runtime
 from pipelines.execution.shard_tasks import ShardTask
-from pipelines.store.artifacts import Quarantined
+from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import Sample
 from vitlens_core.errors import BadSampleError, ConfigError, TransientError
 
@@ -89,9 +90,30 @@ class Carrying:
         return self
 
     def samples(self, task: ShardTask) -> Iterator[Sample | Quarantined]:
-        error = BadSampleError("it carries something")
-        error.found = Touch(self.path)  # ty: ignore[missing-attribute]
-        raise error
+        raise carrying(self.path)
+
+
+class CarryingResources(Resources):
+    """Of a training whose workers fail so."""
+
+    path: str
+
+    def threads(self, workers_here: int = 1) -> int:
+        raise carrying(self.path)
+
+
+def run(runtime: Runtime, path: str) -> Artifact:
+    """A job that fails so, unless it was done before."""
+    if runtime.store.begin("carrying", 1, {}, {}).existing is None:
+        raise carrying(path)
+    raise AssertionError("it is never made")
+
+
+def carrying(path: str) -> BadSampleError:
+    """Return an error that makes a file where it is unpickled."""
+    error = BadSampleError("it carries something")
+    error.found = Touch(path)  # ty: ignore[missing-attribute]
+    return error
 
 
 class Touch:

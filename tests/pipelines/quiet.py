@@ -9,7 +9,7 @@ from rich.console import Console
 from upath import UPath
 
 from pipelines.execution.runtime import Resources, Runtime
-from pipelines.store.artifacts import Store
+from pipelines.store.artifact_store import Store
 from pipelines.store.home import Home
 
 

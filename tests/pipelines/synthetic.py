@@ -11,7 +11,8 @@ from safetensors.torch import save
 from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.foundation.step import STEP, FoundationConfig
 from pipelines.shards.sample import SampleInfo
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import Sample, encode_array, encode_model, write_shard
 from tests.contracts.examples import tower_settings
@@ -68,6 +69,17 @@ def moving(number: int, split: str) -> Sample:
     speed = 1 + number % len(LABELS)
     series = np.sin(speed * np.arange(40) / 5) + 0.3 * rng.normal(size=(6, 40))
     return sample(number, split) | {"imu.npy": encode_array(series.astype(np.float32))}
+
+
+def uneven(number: int, split: str) -> Sample:
+    """The same object in motion, with one to four views and two captions of unequal weight."""
+    made = moving(number, split)
+    views = _unit(np.random.default_rng(number).normal(size=(1 + number % 4, EMBED_DIM)))
+    info = SampleInfo.of(made).model_copy(update={"weights": {"text": (1.0, 3.0)}})
+    return made | {
+        "image_targets.npy": encode_array(views.astype(np.float16)),
+        "json": info.encode(without={"licence", "creator"}),
+    }
 
 
 def one_broken(number: int, split: str) -> Sample:

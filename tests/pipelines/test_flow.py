@@ -68,6 +68,21 @@ def test_two_ways_lead_into_a_flow_whose_modality_can_be_rendered() -> None:
     assert inputs["foundation"] == ("shards", "shared")
 
 
+@pytest.mark.parametrize(
+    ("profile", "stated", "shared"),
+    [
+        ("demo", (), True),
+        ("demo", ("foundation.spec=open_clip:ViT-B-16/openai",), False),
+        ("imagebind", (), False),
+    ],
+)
+def test_movements_share_a_foundation_unless_they_state_a_published_one(
+    profile: str, stated: tuple[str, ...], shared: bool
+) -> None:
+    workflow = load_workflow("imu")
+    assert workflow.shares_foundation(workflow.config(profile, stated)) == shared
+
+
 def test_the_picture_of_the_flow_names_every_step_and_who_makes_it() -> None:
     rows = {
         cells[0].strip(): cells[1].strip()

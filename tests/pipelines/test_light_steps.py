@@ -36,7 +36,7 @@ from pathlib import Path
 from upath import UPath
 from pipelines import flow
 from pipelines.execution.runtime import Resources, Runtime
-from pipelines.store.artifacts import FinishedStore, NotMadeError, Store
+from pipelines.store.artifact_store import FinishedStore, NotMadeError, Store
 from pipelines.store.home import Home
 from workflows.spec import load_workflow
 

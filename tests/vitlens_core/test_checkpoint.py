@@ -1,6 +1,8 @@
 """Lens checkpoints: what the file holds, who may load it, and what is refused."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tests.tiny_models import TinyFoundation, stored_clouds, tiny_tower, tower_settings
-from vitlens_core.checkpoint import FORMAT, encode_lens, load_lens, read_settings
+from vitlens_core.checkpoint import encode_lens, load_lens
 from vitlens_core.errors import CheckpointError
+from vitlens_core.lens_header import FORMAT, read_settings
 
 
 @pytest.fixture
@@ -100,3 +103,19 @@ def test_a_damaged_file_is_refused(lens: Path, foundation: TinyFoundation, kept:
 def test_a_missing_file_is_named(tmp_path: Path, foundation: TinyFoundation) -> None:
     with pytest.raises(CheckpointError, match=r"absent\.safetensors"):
         load_lens(tmp_path / "absent.safetensors", foundation)
+
+
+_LIGHTLY = """
+import sys
+from pathlib import Path
+from vitlens_core.lens_header import read_settings
+from vitlens_core.sources import locate
+settings, spec, _ = read_settings(locate(Path(sys.argv[1])))
+print(settings.modality, "torch" in sys.modules)
+"""
+
+
+def test_what_a_lens_is_is_read_without_torch(lens: Path) -> None:
+    command = [sys.executable, "-c", _LIGHTLY, str(lens.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == ([tower_settings().modality, "False"], "")

@@ -21,8 +21,8 @@ from pipelines.execution.shard_tasks import ShardRecord
 from pipelines.flow import FlowStep
 from pipelines.lens.curves import TrainingCurves
 from pipelines.registry import models
-from pipelines.registry.models import ModelVersion
 from pipelines.registry.registry import Registry
+from pipelines.registry.version import ModelVersion
 from pipelines.report.content import PAGE_FILE, REPORT_FILE, Report, Run, encode_readable
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
@@ -116,7 +116,7 @@ class MemoryRegistry(Registry):
     def page_of_training(self, lens) -> str:
         return f"http://mlflow/of/{lens}"
 
-    def rolled_back(self, model) -> None:
+    def replaced(self, model) -> None:
         return None
 
 

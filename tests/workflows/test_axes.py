@@ -9,6 +9,7 @@ import pytest
 from vitlens_core.errors import ConfigError
 from workflows.axes import AXES, points_of
 from workflows.spec import load_workflow, modality_names
+from workflows.sweep import plan
 
 POINTS = load_workflow("point_cloud")
 
@@ -77,8 +78,13 @@ def test_a_loss_keeps_what_the_profile_states_of_it_and_another_has_its_defaults
         p.label: POINTS.config("demo", (*own, *p.overrides)).lens.train.loss.model_dump()
         for p in points
     }
-    assert losses["info_nce"] == {"kind": "info_nce"}
+    assert losses["info_nce"] == {"kind": "info_nce", "positives": "drawn"}
     assert losses["sigmoid"]["initial_bias"] == -3
+    assert losses["decoupled+all"] == {"kind": "decoupled", "positives": "all"}
+    drawn, every = points_of("loss", POINTS, POINTS.config("demo", own), ["sigmoid", "sigmoid+all"])
+    both = [POINTS.config("demo", (*own, *p.overrides)).lens.train.loss for p in (drawn, every)]
+    assert [loss.positives for loss in both] == ["drawn", "all"]
+    assert both[1].model_copy(update={"positives": "drawn"}) == both[0]
 
 
 def test_a_trunk_is_stated_whole() -> None:
@@ -117,6 +123,7 @@ def test_a_value_named_twice_is_one_point() -> None:
         ("negatives", ("48", "48+all"), "expected samples per step, and with a bank"),
         ("epochs", ("1", "inf"), "expected multiples .*; found 'inf'"),
         ("loss", ("sigmoid", "hinge"), "there are: decoupled, info_nce, sigmoid"),
+        ("loss", ("sigmoid", "decoupled+some"), "with \\+all.*found 'decoupled\\+some'"),
         ("supervision", ("image", ""), "unknown value ''.*image\\+text"),
     ],
 )
@@ -143,17 +150,30 @@ def test_seeds_make_points_of_one_value() -> None:
     seeded = [point.with_seed(seed) for seed in (3, 4)]
     assert [p.label for p in seeded] == ["sigmoid, seed 3", "sigmoid, seed 4"]
     assert {p.value for p in seeded} == {"sigmoid"}
+    assert not [o for p in seeded for o in p.overrides if "trunk" in o]
     assert [POINTS.config("demo", p.overrides).lens.train.seed for p in seeded] == [3, 4]
 
 
-def test_efficiency_names_trunk_share_and_seed() -> None:
-    points = made("efficiency", "pretrained@25#1", "random@5#2", "whole@100#0")
-    assert points["pretrained@25#1"] == (
-        "lens.train.share=0.25",
-        "lens.train.seed=1",
-        "lens.trunk.random=null",
-    )
-    assert "lens.trunk.random=2" in points["random@5#2"]
-    assert "lens.trunk.unlock_first=99" in points["whole@100#0"]
-    with pytest.raises(ConfigError, match="trunk@per cent#seed"):
-        made("efficiency", "pretrained@25#1", "pretrained-25")
+def test_efficiency_names_trunk_and_share() -> None:
+    points = made("efficiency", "pretrained@25", "random@5", "whole@100")
+    assert points["pretrained@25"] == ("lens.train.share=0.25", "lens.trunk.random=null")
+    assert "lens.trunk.random=0" in points["random@5"]
+    assert "lens.trunk.unlock_first=99" in points["whole@100"]
+    for wrong in ("pretrained-25", "pretrained@25#1"):
+        with pytest.raises(ConfigError, match="trunk@per cent"):
+            made("efficiency", "pretrained@25", wrong)
+
+
+def test_seeds_are_trained_one_after_the_other_and_draw_random_trunks_too() -> None:
+    values = "pretrained@5,random@5"
+    planned = plan(POINTS, "demo", ["lens.train.seed=4"], "efficiency", values, seeds=2)
+    seen = [
+        (point.value, config.lens.train.seed, config.lens.trunk.random)
+        for point, config in planned.points
+    ]
+    assert seen == [
+        ("pretrained@5", 4, None),
+        ("random@5", 4, 4),
+        ("pretrained@5", 5, None),
+        ("random@5", 5, 5),
+    ]

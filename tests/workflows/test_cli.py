@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from pipelines.execution.told import tell, told
 from tests.conftest import ROOT
 from tests.workflows.stage import Stage
 from vitlens_core.errors import ConfigError, TransientError
@@ -54,6 +55,24 @@ def test_a_mistake_is_explained_without_a_traceback(
     assert not any(home.iterdir()), "nothing may be made for a run that cannot start"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("statsu",), "did you mean status? there are: ask, backfill"),
+        (("Status",), "did you mean status?"),
+        (("run", "--profle", "demo"), "Did you mean '--profile'?"),
+        (("run",), "There are: audio, depth"),
+        (("compare",), "There are: audio, depth"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_right_ones(
+    arguments: tuple[str, ...], expected: str
+) -> None:
+    result = vitlens(*arguments)
+    assert result.exit_code == MISTAKE
+    assert expected in " ".join(result.output.split())
+
+
 def test_a_run_ends_with_a_summary(stage: Stage) -> None:
     result = stage.vitlens(*TINY)
 
@@ -86,6 +105,7 @@ def test_a_failed_gate_exits_1_and_says_which(stage: Stage) -> None:
         (ConfigError("no such weights"), MISTAKE, ("no such weights",)),
         (TransientError("the mirror is busy"), FAILED, ("the mirror is busy",)),
         (ZeroDivisionError("of none"), FAILED, ("ZeroDivisionError: of none", ".log", "--debug")),
+        (told(tell(KeyError("a bone"))), FAILED, ("KeyError: 'a bone'", ".log", "--debug")),
         (KeyboardInterrupt(), INTERRUPTED, ("run the same command again to go on",)),
     ],
 )

@@ -19,7 +19,7 @@ import pytest
 from upath import UPath
 
 from pipelines.registry import models
-from pipelines.store.artifacts import Store
+from pipelines.store.artifact_store import Store
 from workflows.spec import load_workflow
 
 STEP_NAMES = [name for name in load_workflow("point_cloud").step_names if name != "source"]

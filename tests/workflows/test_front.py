@@ -21,7 +21,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.sockets import listening
+from tests.sockets import listening, table
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("ui")]
 QUERY = {"query": "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"}
@@ -143,6 +143,7 @@ def test_subscriptions_pass_and_those_of_others_do_not(ui: Ui) -> None:
 def test_only_the_fronts_listen_and_sockets_are_this_users(ui: Ui) -> None:
     ports = {int(ui.address(name).rpartition(":")[2]) for name in ("dagster", "mlflow")}
     found = listening(ui.process.pid)
+    print(table(found))
     assert {each.port for each in found} == ports
     assert all(each.is_loopback for each in found)
     for path in _unix_sockets(ui.process.pid):

@@ -11,16 +11,25 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from pipelines.lens.chunked_loss import MOST_LOGITS
+from pipelines.lens.parallel import parallelize
 from pipelines.objects.mirror import LAYOUT_FOLDER, LVIS_ANNOTATIONS, OBJECT_PATHS, open_mirror
 from pipelines.objects.records import RecordTable
 from pipelines.objects.selection import select
 from pipelines.store.home import Home
 from pipelines.store.splits import SPLITS
 from vitlens_core.errors import ConfigError
+from vitlens_core.models.sizes import tower_sizes
 from workflows.cli import main
 from workflows.planning.estimate import hours_of, stored_of, training_of
 from workflows.planning.listing import OBJAVERSE, OBJAVERSE_LABELLED, counts_of, of_objects
-from workflows.planning.network import Network, memory_bytes, network_of
+from workflows.planning.network import (
+    Network,
+    foundation_sizes,
+    is_bf16,
+    memory_bytes,
+    network_of,
+)
 from workflows.planning.plan import plan_of
 from workflows.planning.slopes import FILE, read_slopes
 from workflows.spec import load_workflow, modality_names
@@ -28,7 +37,13 @@ from workflows.spec import load_workflow, modality_names
 SLOPES = read_slopes()
 PROFILES = [(m, p) for m in modality_names() for p in load_workflow(m).all_profiles]
 NETWORK = Network(
-    trained=100, frozen=300, embed_dim=8, step_flops=1e9, image_flops=1e9, activation_bytes=1e6
+    trained=100,
+    frozen=300,
+    frozen_bytes=700,
+    embed_dim=8,
+    step_flops=1e9,
+    image_flops=1e9,
+    activation_bytes=1e6,
 )
 
 
@@ -51,7 +66,10 @@ def synthetic_mirror(folder: Path, objects: int, labelled: int, classes: int = 1
     return folder
 
 
-@pytest.mark.parametrize(("objects", "labelled"), [(20_000, 1_200), (800_000, 48_000)])
+@pytest.mark.parametrize(
+    ("objects", "labelled"),
+    [(20_000, 1_200), pytest.param(800_000, 48_000, marks=pytest.mark.nightly)],
+)
 def test_full_trains_on_all_that_has_no_class_and_on_no_object_of_the_benchmark(
     tmp_path: Path, home: Home, objects: int, labelled: int
 ) -> None:
@@ -143,7 +161,7 @@ def test_the_measured_slopes_of_the_demo_come_out_again(home: Home) -> None:
     config = load_workflow("point_cloud").config("demo")
     counts, missing = counts_of(config, home, None)
     assert (counts.listed, missing) == (224, [])
-    network = Network(100, 300, 384, 1e9, 1e9, 1e6)  # the slopes are of embeddings of 384
+    network = Network(100, 300, 1200, 384, 1e9, 1e9, 1e6)  # the slopes are of embeddings of 384
     stored = stored_of(config, counts, network, SLOPES)
     assert stored.renders_bytes == pytest.approx(224 * 502e3, rel=0.05)
     assert stored.shards_bytes == pytest.approx(224 * 219e3, rel=0.05)
@@ -168,18 +186,55 @@ def test_objaverse_is_counted_without_asking_a_server_if_it_does_not_answer(
 def test_memory_is_of_a_worker_and_shrinks_where_it_is_divided() -> None:
     workflow = load_workflow("point_cloud")
     whole = memory_bytes(workflow.config("vitlens-l"), NETWORK)
-    assert whole["weights"] == 4 * 400
+    assert whole["weights"] == 4 * 100 + 700
     assert whole["gradient, optimizer and average"] == 4 * 3 * 100
     assert whole["activations"] == 32 * 1e6  # 512 rows of 8 workers, two parts
     divided = ["lens.train.accumulation=8", "resources.sharding=fsdp"]
     parts = memory_bytes(workflow.config("vitlens-l", divided), NETWORK)
     assert parts["activations"] == 8 * 1e6
     assert parts["weights"] == whole["weights"] / 8
+    assert whole["loss"] == 6 * 4 * 64 * 512 * 2  # of a worker's own rows, against two kinds
+    for settings in (["lens.train.batch_size=32768"], ["lens.train.loss.positives=all"]):
+        in_parts = memory_bytes(workflow.config("vitlens-l", settings), NETWORK)
+        assert in_parts["loss"] == 6 * 4 * MOST_LOGITS
+
+
+def test_frozen_weights_take_what_training_stores_of_them() -> None:
+    """Frozen matrices are kept in bf16 where training runs in it, and trained ones never are."""
+    config = load_workflow("eeg").config("vitlens-l")
+    half, whole = (network_of(config, bf16=bf16) for bf16 in (True, False))
+    assert (half.trained, half.frozen) == (whole.trained, whole.frozen)
+    assert whole.frozen_bytes == 4 * whole.frozen
+    # All but norms, biases and the patch embedding are matrices.
+    assert 2 * half.frozen < half.frozen_bytes < 2.02 * half.frozen
+    assert half.activation_bytes == whole.activation_bytes / 2
+    tower = tower_sizes(config.tower(), foundation_sizes(config))
+    parallelize(tower, config.resources.model_copy(update={"compile": False}), bf16=True)
+    stored = sum(p.nbytes for p in tower.parameters() if not p.requires_grad)
+    assert half.frozen_bytes == stored
+
+
+@pytest.mark.parametrize(
+    ("precision", "gpu", "expected"),
+    [
+        ("auto", "h100", True),
+        ("auto", "v100", False),
+        ("bf16", "v100", True),
+        ("fp32", "h100", False),
+    ],
+)
+def test_the_precision_is_that_of_the_settings_on_the_planned_gpu(
+    precision: str, gpu: str, expected: bool
+) -> None:
+    stated = SLOPES.stated.model_copy(update={"gpu": gpu})
+    slopes = SLOPES.model_copy(update={"stated": stated})
+    settings = [f"lens.train.precision={precision}"]
+    assert is_bf16(load_workflow("eeg").config("vitlens-l", settings), slopes) == expected
 
 
 def test_operations_are_those_of_a_transformer() -> None:
     """ViT-L's image tower: 162 GFLOP a picture, as published for L/14 (81 GMAC)."""
-    network = network_of(load_workflow("eeg").config("vitlens-l"))
+    network = network_of(load_workflow("eeg").config("vitlens-l"), bf16=True)
     assert network.image_flops == pytest.approx(162e9, rel=0.02)
     # Backward through all of the trunk, weights of the lens alone: more than 2 × and less than 3 ×.
     assert 2 * network.image_flops < network.step_flops < 3 * network.image_flops
@@ -187,10 +242,12 @@ def test_operations_are_those_of_a_transformer() -> None:
 
 def test_dropped_tokens_and_recomputed_activations_show() -> None:
     workflow = load_workflow("eeg")
-    plain = network_of(workflow.config("vitlens-l"))
-    fewer = network_of(workflow.config("vitlens-l", ["lens.train.token_dropout=0.5"]))
+    plain = network_of(workflow.config("vitlens-l"), bf16=True)
+    fewer = network_of(workflow.config("vitlens-l", ["lens.train.token_dropout=0.5"]), bf16=True)
     assert fewer.step_flops < 0.6 * plain.step_flops
-    again = network_of(workflow.config("vitlens-l", ["resources.activation_checkpointing=true"]))
+    again = network_of(
+        workflow.config("vitlens-l", ["resources.activation_checkpointing=true"]), bf16=True
+    )
     assert again.activation_bytes < 0.2 * plain.activation_bytes
 
 

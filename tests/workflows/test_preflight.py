@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.registry import server
+from tests import tiny_hf
 from tests.workflows.stage import Stage
 
 ROWS = [("a", "train"), ("a", "val"), ("a", "test"), ("b", "train"), ("b", "val"), ("b", "test")]
@@ -48,6 +49,18 @@ def manifest(folder: Path, columns: str = "signal,image,label,split", test: str 
 def run(stage: Stage, *more: str) -> tuple[int, str]:
     result = stage.vitlens("run", "point_cloud", "--profile", "tiny", *more)
     return result.exit_code, result.output
+
+
+def test_a_foundation_without_words_is_trained_against_images_alone(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Refused before anything is encoded, by what to set."""
+    spec = f"hf:{tiny_hf.write('llava', tmp_path / 'llava')}"
+    code, said = run(stage, "--set", f"foundation.spec={spec}")
+    assert code == 2
+    assert "lens.train.text_weight: the foundation" in said
+    assert "set it to 0" in " ".join(said.split())
+    assert stage.asked == []
 
 
 def test_a_tracking_server_that_does_not_answer_is_named(
@@ -123,6 +136,28 @@ def test_what_a_source_holds_is_said_by_split_and_label(stage: Stage, tmp_path: 
     _, said = run(stage, "--set", "source.kind=manifest", "--set", root, "--dry-run")
     assert "6 pairs (2 train, 2 val, 2 test); 6 with images" in said.replace("\n", " ")
     assert "labels: a 3, b 3" in said.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"min_samples": 3}, "2 held-out samples, and at least 3 are asked for (min_samples=3)"),
+        ({"min_groups": 5}, "2 held-out groups, and at least 5"),
+        ({"min_classes": 3}, "2 classes, and at least 3"),
+        ({"min_samples": 2, "min_groups": 2, "min_classes": 2}, ""),
+    ],
+)
+def test_that_the_gate_of_few_samples_will_fail_is_said_before_the_work(
+    stage: Stage, tmp_path: Path, asked: dict[str, int], said: str
+) -> None:
+    least = {"min_samples": 1, "min_groups": 1, "min_classes": 1} | asked
+    words = [f"acceptance.held_out.{name}={value}" for name, value in least.items()]
+    words += ["source.kind=manifest", manifest(tmp_path / "mine")]
+    code, found = run(stage, *(part for word in words for part in ("--set", word)), "--dry-run")
+    found = found.replace("\n", " ")
+    assert code == 0
+    assert ("as the gate held_out fails" in found) == bool(said)
+    assert said in found
 
 
 def test_a_dry_run_says_what_is_made_and_why(stage: Stage) -> None:

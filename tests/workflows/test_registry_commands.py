@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipelines.registry import models, promotion
+from pipelines.registry import models, promotion, writes
 from pipelines.store.home import Home
 from tests.pipelines.registered import NAME, register
 from workflows.cli import main
@@ -126,6 +126,36 @@ def test_a_version_moves_to_another_home_in_one_file(
     assert "is champion" in vitlens("promote", "point_cloud", "--force")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",),
+        ("status", "--json"),
+        ("verify",),
+        ("history", "point_cloud"),
+        ("serve", f"models:/{NAME}@champion", "--index", "/nowhere"),
+    ],
+    ids=" ".join,
+)
+def test_a_promotion_that_was_killed_is_completed_and_said(
+    vitlens: Said, home: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(writes, "set_alias", killed)
+        vitlens("promote", "point_cloud", "--force", code=130)
+    assert models.aliases(models.connect(home), NAME)["champion"] == 1
+    # The made-up artifacts have no checksums of samples, and there is no such index.
+    code = {"verify": 3, "serve": 2}.get(words[0], 0)
+    said = " ".join(vitlens(*words, code=code).split())
+    assert "the promotion of version 2 by" in said
+    assert "they are set now" in said
+    assert models.aliases(models.connect(home), NAME) == {"champion": 2, "previous": 1}
+    assert "they are set now" not in vitlens("status")
+
+
 def _rewritten(archive: Path, change: Callable[[str, bytes], list[tuple[str, bytes]]]) -> None:
     with tarfile.open(archive) as tar:
         files = [(m.name, tar.extractfile(m).read()) for m in tar]  # ty: ignore
@@ -185,6 +215,7 @@ def test_gc_keeps_what_versions_are_made_of(vitlens: Said, home: Path) -> None:
     before = {str(a.folder) for a in Home(home).store.artifacts()}
     spare = Home(home).store.begin("lens", 1, {"nobody": "needs it"}, {}).commit([], {})
     listed = vitlens("gc", "--older-than", "0")
+    assert vitlens("gc", "--older-than", "0", "--dry-run") == listed
     assert f"lens {spare.fingerprint[:12]}" in listed
     assert "could be freed" in listed
     assert spare.folder.exists()

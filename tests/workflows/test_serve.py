@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from pipelines.registry import models, promotion
 from pipelines.store.artifacts import Artifact
 from pipelines.store.home import Home
-from tests import tiny_hf
+from tests import tiny_hf, tiny_language
 from tests.pipelines.finished_run import CONFIG, finished_run
 from tests.pipelines.registry.test_models import real_lens
 from tests.tiny_models import write_lens
@@ -73,6 +73,7 @@ def serve(*arguments: str) -> tuple[int, str]:
         ((SOURCE, "--detect", "."), "has no config.json"),
         ((SOURCE, "--imagine", "."), "it is no pipeline of diffusers"),
         ((SOURCE, "--adapter", "x.safetensors"), "--adapter belongs to a decoder"),
+        ((SOURCE, "--connector", "x.safetensors"), "name it, --ask MODEL"),
     ],
 )
 def test_a_mistake_is_told_before_ray_starts(
@@ -92,6 +93,31 @@ def test_models_that_do_not_fit_are_told_before_ray_starts(home: Path, tmp_path:
     given = Arguments(sources=(str(lens),), port=8000, index="none", ask=f"hf:{mine}")
     config, _ = settings(Home(home), given)
     assert config.companions.ask == str(mine)
+
+
+def test_a_connector_that_does_not_fit_is_told_before_ray_starts(
+    home: Path, tmp_path: Path
+) -> None:
+    spec = f"hf:{tiny_hf.write('clip', tmp_path / 'clip')}"
+    lens = write_lens(tmp_path / "lens", spec)
+    language = tiny_language.write("llama", tmp_path / "language")
+    other = tiny_language.write("llama", tmp_path / "other", seed=1)
+    mine = tiny_language.write_connector(tmp_path / "mine.safetensors", language, spec)
+    strange = f"hf:{tiny_hf.write('clip', tmp_path / 'strange', seed=1)}"
+    of_other = tiny_language.write_connector(tmp_path / "strange.safetensors", language, strange)
+    for ask, connector, reason in (
+        (other, mine, "was trained for the language model"),
+        (language, of_other, "takes embeddings of the foundation"),
+    ):
+        given = (str(lens), "--index", "none", "--ask", str(ask), "--connector", str(connector))
+        code, output = serve(*given)
+        assert (code, reason in " ".join(output.split())) == (FAILED, True), output
+    given = Arguments(
+        sources=(str(lens),), port=8000, index="none", ask=f"hf:{language}", connector=str(mine)
+    )
+    config, _ = settings(Home(home), given)
+    named = config.companions
+    assert (named.ask, named.connector) == (str(language), str(mine))
 
 
 def test_an_artifact_of_another_step_is_no_index(
@@ -135,7 +161,7 @@ def test_a_token_and_no_token_contradict(home: Path, monkeypatch: pytest.MonkeyP
     assert (code, "unset one" in output) == (MISTAKE, True)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_signal_ends_the_service_and_its_processes(tmp_path: Path) -> None:
     """Of a lens file, without a registry: the service works without search, and says so."""

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from pipelines.registry import card, models, promotion
 from pipelines.registry.gates.base import GateResult
-from pipelines.store.artifacts import Quarantined, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Quarantined
 from pipelines.store.text import printable, redacted
 from tests.pipelines.finished_run import CONFIG, finished_run
 from tests.pipelines.registered import NAME, register

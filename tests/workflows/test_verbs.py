@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,16 @@ def test_imagine_draws_and_retrieves(tmp_path, clouds, monkeypatch):
     found = vitlens(*asked, "--among", pictures)
     assert found.exit_code == 0, found.output
     assert found.output.count(".png") == 3
+    assert not Path("imagined.png").exists()
+    side_by_side = vitlens(*asked, "--among", pictures, "--out", "found.png")
+    assert side_by_side.exit_code == 0, side_by_side.output
+    assert Image.open("found.png").size == (3 * 192 + 2 * 8, 192 + 22)
+    best = re.search(r"\d\.png", found.output)
+    assert best is not None
+    nearest = Image.open(pictures / best[0]).convert("RGB")
+    square = np.asarray(nearest.resize((192, 192), Image.Resampling.BICUBIC))
+    shown = np.asarray(Image.open("found.png"))[:192, :192]
+    np.testing.assert_array_equal(shown, square, "the nearest is the first")
     drawn = vitlens(*asked, "--by", decoder, "--among", pictures, "--steps", 1, "--out", "x.png")
     assert drawn.exit_code == 0, drawn.output
     assert Image.open("x.png").size[0] > 0

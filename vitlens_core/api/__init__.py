@@ -8,12 +8,13 @@ model.py       Model: load, encode, similarity, fuse, calibrated
 asking.py      answers, and how signals become the parts of a question
 verbs.py       ask, detect, imagine
 loading.py     opens sources as encoders
+inputs.py      what is asked for: lists of inputs, and options of their readers
 encoders.py    one modality's way from raw input to unit-norm embeddings
 lenses.py      models from our own lens checkpoints
 published.py   models from the published checkpoints of ViT-Lens and its OpenShape variant
 imagebind.py   models from the published checkpoint of ImageBind
 pretrained.py  a lens as a folder in the hub's conventions
-sources.py     finds a source's file and tells what kind of checkpoint it is
+recognising.py tells what kind of checkpoint a file is
 """
 
 from vitlens_core.api.model import Calibrated, Model

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from vitlens_core import modalities
+from vitlens_core.api.classes import class_embeddings
 from vitlens_core.api.encoders import Stored
-from vitlens_core.captions import class_prompts
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.plugins.ask import open_question_model
+from vitlens_core.plugins.ask.connected import check_foundation
 
 if TYPE_CHECKING:
     from vitlens_core.api.model import Model
@@ -88,28 +87,27 @@ def embedded_part(
         CheckpointError: the connector was trained on another foundation.
         InputError: an input cannot be read.
     """
-    base = model.foundation
     # Before anything is read: embeddings of another space would be answered about all the same.
-    by.check_foundation(
-        base.digest() if base else None, base.spec if base else "a published checkpoint"
-    )
+    check_foundation(by.info, model.foundation)
     return [model.fuse(model.encode(given, trusted=trusted))]
 
 
 def zero_shot(
     model: Model, given: Mapping[str, object], answers: Sequence[str], *, trusted: bool
 ) -> list[Answer]:
-    """Take the nearest of `answers` for each input. Raises ConfigError if there are none."""
+    """Take the nearest of `answers` for each input.
+
+    Raises:
+        ConfigError: there are none, or neither words nor a prototype stand for one.
+    """
     if not answers:
         raise ConfigError(
             "no question model is given: name one (by=…), or the answers to choose among "
             "(answers=[…]), of which zero-shot classification then takes the nearest"
         )
-    embedded = model.encode(given, trusted=trusted)
     first = next(iter(given))
-    templates = modalities.load(first).templates
-    prompts = [model.encode({"text": class_prompts(a, templates)})["text"] for a in answers]
-    classes = F.normalize(torch.stack([of_class.mean(dim=0) for of_class in prompts]), dim=-1)
+    classes = class_embeddings(model, answers, first)
+    embedded = model.encode(given, trusted=trusted)
     similarities = model.similarity(model.fuse(embedded), classes)
     best = model.calibrated(similarities, first).probabilities.max(dim=-1)
     return [

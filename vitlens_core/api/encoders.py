@@ -29,6 +29,7 @@ from vitlens_core.modalities.text import MODALITY as TEXT
 from vitlens_core.modalities.text import TextEncoder
 from vitlens_core.modalities.video import MODALITY as VIDEO
 from vitlens_core.models.tower import Tower
+from vitlens_core.prototypes import Prototypes
 from vitlens_core.readers.files import as_file
 from vitlens_core.signals.checks import finite
 from vitlens_core.signals.pictures import normalised
@@ -131,7 +132,7 @@ class Preparation:
         assert isinstance(modality, FoundationModality)
         return modality.store(raw, self.side_px or 0)
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, object]:
         """Return it as JSON-able values, for `from_description`."""
         signal = None if self.signal is None else self.signal.model_dump(mode="json")
         return {
@@ -178,6 +179,7 @@ class Encoder:
         tower: the tower of a lens; None for modalities that the foundation encodes itself.
         is_fitted: whether the temperature was fitted on validation samples.
         tokens: what it gives to the trunk; None for text, video and towers of other makers.
+        prototypes: of the classes of its training samples, where the foundation has no words.
     """
 
     preparation: Preparation
@@ -186,6 +188,7 @@ class Encoder:
     tower: SignalTower | None = None
     is_fitted: bool = False
     tokens: TokenSource | None = None
+    prototypes: Prototypes | None = None
 
 
 def signal_encoder(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -18,18 +19,21 @@ from vitlens_core.api.encoders import (
     on_device,
     signal_encoder,
 )
-from vitlens_core.checkpoint import load_lens, read_settings
+from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation import load_foundation
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.foundation.lit import LitFoundation
+from vitlens_core.lens_header import read_settings
 from vitlens_core.model_files import (
     CALIBRATION_FILE,
     FOUNDATION_FILE,
     PRETRAINED_FILE,
     PROJECTIONS_FILE,
+    PROTOTYPES_FILE,
 )
+from vitlens_core.prototypes import load_prototypes
 
 # A folder in the hub's conventions (`pretrained`) states foundation and calibration in this file.
 CONFIG_FILE = "config.json"
@@ -125,7 +129,11 @@ def _lens_encoder(path: Path, foundation: Foundation, device: torch.device) -> E
     # A recording handed in here is stored as far as the tokenizer sees it: 512 of 10,000 points.
     signal_tower = SignalTower(settings.signal_needed, settings.tokenizer_config, embed)
     fitted_here = fitted is not None
-    return signal_encoder(settings.modality, signal_tower, temperature, is_fitted=fitted_here)
+    made = signal_encoder(settings.modality, signal_tower, temperature, is_fitted=fitted_here)
+    known = path.with_name(PROTOTYPES_FILE)
+    if not known.is_file():
+        return made
+    return replace(made, prototypes=load_prototypes(known, foundation.embed_dim))
 
 
 def lens_foundation(

@@ -13,10 +13,11 @@ from vitlens_core.api.encoders import Encoder
 from vitlens_core.api.imagebind import imagebind_encoders
 from vitlens_core.api.lenses import Origin, lens_encoders, lens_foundation
 from vitlens_core.api.published import openshape_encoders, vitlens_encoders
-from vitlens_core.api.sources import locate, recognise
+from vitlens_core.api.recognising import recognise
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.reference_config import ConfigSource
+from vitlens_core.sources import locate
 
 _PUBLISHED = {
     "vitlens": vitlens_encoders,

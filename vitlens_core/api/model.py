@@ -5,10 +5,8 @@ Axes: B inputs, A and C two sets to compare, E embedding.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from inspect import signature
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -18,7 +16,6 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from vitlens_core import modalities, notes
 from vitlens_core.api.encoders import (
     Encoder,
     OnDevice,
@@ -26,25 +23,21 @@ from vitlens_core.api.encoders import (
     Stored,
     signal_encoder,
 )
+from vitlens_core.api.inputs import Prepare, check_options, listed, prepare_one
 from vitlens_core.api.lenses import Origin
 from vitlens_core.api.loading import open_encoders
 from vitlens_core.api.pretrained import Pretrained
 from vitlens_core.api.tokens import TokenSource
 from vitlens_core.api.untrusted import UntrustedReader
 from vitlens_core.api.verbs import Verbs
-from vitlens_core.errors import ConfigError, InputError, InputWarning, unknown
+from vitlens_core.errors import ConfigError, InputError, unknown
 from vitlens_core.export import export_onnx
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.reference_config import ConfigSource
 from vitlens_core.precision import Precision, autocast
+from vitlens_core.prototypes import Prototypes
 from vitlens_core.readers.pictures import read_rgb
 from vitlens_core.signals.checks import raw_pixels
-
-Prepare = Callable[[object, Mapping[str, object]], Stored]
-
-
-# Of a reader's options: no rate, size or number is larger, and no name longer.
-_LARGEST, _LONGEST = 1e9, 100
 
 
 class Calibrated(NamedTuple):
@@ -241,6 +234,11 @@ class Model(Pretrained, Verbs):
         return source
 
     @property
+    def prototypes(self) -> Prototypes | None:
+        """Prototypes of classes: those beside a lens whose foundation has no words."""
+        return next((e.prototypes for e in self._encoders.values() if e.prototypes), None)
+
+    @property
     def token_modalities(self) -> list[str]:
         """The modalities that a vision trunk of ours sees: those with a `token_source`."""
         return [name for name, encoder in self._encoders.items() if encoder.tokens is not None]
@@ -252,8 +250,8 @@ class Model(Pretrained, Verbs):
             ConfigError: the modality is not loaded.
             InputError: there is no input, or one cannot be read; the message has its index.
         """
-        prepare, items = self._reading(name, trusted), _listed(name, given)
-        return [_prepared(name, prepare, index, item, {}) for index, item in enumerate(items)]
+        prepare, items = self._reading(name, trusted), listed(name, given)
+        return [prepare_one(name, prepare, index, item, {}) for index, item in enumerate(items)]
 
     def raw_image(self, picture: object, *, trusted: bool = True) -> np.ndarray:
         """Read a picture in its full size: uint8 RGB [H, W, 3].
@@ -371,53 +369,15 @@ class Model(Pretrained, Verbs):
         options: Mapping[str, object],
         trusted: bool,
     ) -> Tensor:
-        items = _listed(name, given)
+        items = listed(name, given)
         if batch_size < 1:
             raise InputError(f"{name}: expected a batch size of 1 or more, found {batch_size}")
         # Read batch by batch, so that the raw inputs of one batch only are in memory.
         prepare, batches = self._reading(name, trusted), []
         for start in range(0, len(items), batch_size):
             stored = [
-                _prepared(name, prepare, index, items[index], options)
+                prepare_one(name, prepare, index, items[index], options)
                 for index in range(start, min(start + batch_size, len(items)))
             ]
             batches.append(self.embed(name, stored))
         return torch.cat(batches)
-
-
-def _listed(name: str, given: object) -> Sequence[object]:
-    # A string, bytes and an array are sequences too; they are one input.
-    items = given if isinstance(given, list | tuple) else [given]
-    if not items:
-        raise InputError(f"{name}: expected inputs, found none")
-    return items
-
-
-def _prepared(
-    name: str, prepare: Prepare, index: int, item: object, options: Mapping[str, object]
-) -> Stored:
-    try:
-        with notes.collected() as found:
-            prepared = prepare(item, options)
-    except InputError as error:
-        raise InputError(f"{name}[{index}]: {error}") from error
-    for note in found:
-        warnings.warn(f"{name}[{index}]: {note}", InputWarning, stacklevel=4)
-    return prepared
-
-
-def check_options(name: str, options: Mapping[str, object]) -> None:
-    """Raise ConfigError if the modality's reader lacks an option, or its value is out of bounds."""
-    for option, value in options.items():
-        # `not <=` refuses NaN as well.
-        is_number = isinstance(value, int | float)
-        if (is_number and not abs(value) <= _LARGEST) or len(str(option)) > _LONGEST:
-            raise ConfigError(f"reading {name}: {option!s:.40} {value} is out of bounds")
-        if isinstance(value, str) and len(value) > _LONGEST:
-            raise ConfigError(f"reading {name}: {option!s:.40} has {len(value):,} characters")
-    # All parameters of `read` but the first, the path, are options.
-    known = [*signature(modalities.load(name).read).parameters][1:]
-    if misspelt := sorted(options.keys() - set(known)):
-        raise ConfigError(
-            f"reading {name} takes {', '.join(known) or 'no options'}; found {', '.join(misspelt)}"
-        )

@@ -4,6 +4,7 @@ Reads     a folder that `save_pretrained` wrote, or a repository of that content
 Writes    config.json            settings, foundation and calibration of the lens
           model.safetensors      the trained tensors, as in lens.safetensors
           projections.safetensors  a `lit` foundation's fitted projections
+          prototypes.safetensors  of classes, where the foundation has no words
           README.md              the model card that lies beside the lens (a registered model has
                                  one with its data and figures), or one that says how to load it
 Promises  it does not write frozen weights; these come from the foundation's spec.
@@ -21,11 +22,16 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from safetensors.torch import save_file
 
 from vitlens_core.api.lenses import CONFIG_FILE, Origin, beside
-from vitlens_core.checkpoint import read_settings
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.foundation.lit import LitFoundation
-from vitlens_core.model_files import CARD_FILE, PRETRAINED_FILE, PROJECTIONS_FILE
+from vitlens_core.lens_header import read_settings
+from vitlens_core.model_files import (
+    CARD_FILE,
+    PRETRAINED_FILE,
+    PROJECTIONS_FILE,
+    PROTOTYPES_FILE,
+)
 
 
 class Pretrained(ModelHubMixin, ABC, library_name="vitlens", pipeline_tag="feature-extraction"):
@@ -75,6 +81,9 @@ class Pretrained(ModelHubMixin, ABC, library_name="vitlens", pipeline_tag="featu
         if isinstance(foundation, LitFoundation):
             state = foundation.projections.state_dict()
             save_file(state, save_directory / PROJECTIONS_FILE)
+        known = lens.with_name(PROTOTYPES_FILE)
+        if known.is_file():
+            shutil.copyfile(known, save_directory / PROTOTYPES_FILE)
         card = lens.with_name(CARD_FILE)
         if card.is_file():
             shutil.copyfile(card, save_directory / CARD_FILE)

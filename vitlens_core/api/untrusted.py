@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,11 +12,15 @@ from vitlens_core import late, modalities
 from vitlens_core.api.encoders import Preparation, Stored
 from vitlens_core.errors import BadSampleError, InputError
 from vitlens_core.modalities.text import MODALITY as TEXT
+from vitlens_core.readers.clouds import read_shape
 from vitlens_core.readers.files import as_file
+from vitlens_core.rendering.glb_writer import encode_glb
 from vitlens_core.sandbox import Answer, Limits, Sandbox
 from vitlens_core.sandbox.child import Arrays, Handler
+from vitlens_core.sandbox.wire import Fields
 
 _OPENER = f"{__name__}:open_readers"
+_SHAPE = "shape"  # asks for a GLB of what a file shows
 
 
 def sandbox(limits: Limits = Limits()) -> Sandbox:  # noqa: B008
@@ -43,10 +46,28 @@ def read(
         InputError: the file is broken, hostile, too slow or too large, or its reader lacks an
             option.
     """
+    asked = {**preparation.described(), "options": dict(options)}
+    return _asked(sandbox, asked, path, name, time_s)
+
+
+def read_glb(sandbox: Sandbox, path: Path, name: str, time_s: float = math.inf) -> Answer:
+    """Have an object or a point cloud read, and written as a plain GLB: the array `glb`.
+
+    Args:
+        name, time_s: as of `read`.
+
+    Raises:
+        InputError: as `read`.
+    """
+    return _asked(sandbox, {_SHAPE: True}, path, name, time_s)
+
+
+def _asked(
+    sandbox: Sandbox, fields: Mapping[str, object], path: Path, name: str, time_s: float
+) -> Answer:
     try:
         with sandbox.lent(path, name) as lent:
-            asked = {**preparation.described(), "path": str(lent), "options": dict(options)}
-            return sandbox.ask(asked, time_s=time_s)
+            return sandbox.ask({**fields, "path": str(lent)}, time_s=time_s)
     except BadSampleError as error:
         raise InputError(f"{path} {error}") from error
     except InputError as error:
@@ -90,12 +111,14 @@ class UntrustedReader:
         self._sandbox.close()
 
 
-def open_readers(settings: Mapping[str, Any]) -> Handler:
+def open_readers(settings: Fields) -> Handler:
     """Load every modality, in the child."""
     for name in modalities.names():
         modalities.load(name)
 
-    def prepared(fields: dict[str, Any], _: Arrays) -> tuple[dict[str, Any], Arrays]:
+    def prepared(fields: Fields, _: Arrays) -> tuple[Mapping[str, object], Arrays]:
+        if _SHAPE in fields:
+            return {}, {"glb": np.frombuffer(encode_glb(read_shape(fields["path"])), np.uint8)}
         preparation = Preparation.from_description(fields)
         if preparation.signal is None and preparation.side_px is None:
             return {}, {"raw": modalities.load(preparation.modality).read(fields["path"])}

@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from vitlens_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from vitlens_core.foundation import base
 
-__all__ = ["KINDS", "check_foundation", "load_foundation"]
+__all__ = ["KINDS", "check_foundation", "has_text_tower", "load_foundation"]
 
 
 class _Module(Protocol):
@@ -33,6 +33,13 @@ class _Module(Protocol):
 
     def parse(self, spec: str) -> object: ...
     def load(self, spec: str, **sizes: int) -> base.Foundation: ...
+
+
+@runtime_checkable
+class _PerhapsWithoutText(Protocol):
+    """What the module of a kind has besides, if some of its foundations have no text tower."""
+
+    def has_text(self, spec: str) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,10 @@ class Kind:
 
     def parse(self, spec: str) -> object:
         return self._code(self.parser or self.module).parse(spec)
+
+    def has_text(self, spec: str) -> bool:
+        code = self._code(self.parser or self.module)
+        return code.has_text(spec) if isinstance(code, _PerhapsWithoutText) else True
 
     def load(self, spec: str, **sizes: int) -> base.Foundation:
         return self._code(self.module).load(spec, **sizes)
@@ -78,6 +89,11 @@ def check_foundation(spec: str) -> None:
         ConfigError: the kind, model, tag or file is unknown; the message names the choices.
     """
     _kind(spec).parse(spec)
+
+
+def has_text_tower(spec: str) -> bool:
+    """Whether a foundation has words; at most a config is read. Errors: `check_foundation`."""
+    return _kind(spec).has_text(spec)
 
 
 def load_foundation(

@@ -8,7 +8,7 @@ its embeddings detect and draw (`vitlens_core.plugins`).
 | CLIP, OWL-ViT, OWLv2, SigLIP   | yes    | yes  | that of its projections          |
 | CLIP's vision tower alone      | yes    |      | that of its projection           |
 | BLIP-2, InstructBLIP, LLaVA    | yes    |      | that of the vision tower         |
-| Qwen2-VL                       | yes    |      | that of the vision tower         |
+| Qwen2-VL, Qwen2.5-VL, Qwen3-VL | yes    |      | that of the vision tower         |
 
 `#vision` takes the vision tower alone, `#both` the text tower too; without a part it is `both`
 where the model has a text tower in the same space.
@@ -33,12 +33,12 @@ from vitlens_core.models.hf_trunks import (
     VisionTower,
     clip_tower,
     eva_tower,
-    qwen_tower,
     siglip_tower,
 )
+from vitlens_core.models.qwen_trunks import qwen_tower
 
 _PARTS = ("vision", "both")
-# The side of Qwen2-VL's images, which may have any size: 16 × 16 patches.
+# The side of Qwen's images, which may have any size: 16 × 16 patches.
 _QWEN_PATCHES = 16
 
 
@@ -73,6 +73,11 @@ def _of_llava(model: Any) -> VisionTower:
     return clip_tower(model.vision_model, None)
 
 
+def _qwen(module: str) -> Family:
+    # Two names, as LLaVA's.
+    return Family(f"models.{module}", ("visual.", "model.visual."), "vision_config", qwen_tower)
+
+
 FAMILIES = {
     "clip": Family("CLIPModel", ("",), "", _of_clip, 77),
     # The image encoder of a diffusion pipeline.
@@ -88,12 +93,9 @@ FAMILIES = {
     "llava": Family(
         "CLIPVisionModel", ("vision_tower.", "model.vision_tower."), "vision_config", _of_llava
     ),
-    "qwen2_vl": Family(
-        "models.qwen2_vl.modeling_qwen2_vl.Qwen2VisionTransformerPretrainedModel",
-        ("visual.", "model.visual."),
-        "vision_config",
-        qwen_tower,
-    ),
+    "qwen2_vl": _qwen("qwen2_vl.modeling_qwen2_vl.Qwen2VisionTransformerPretrainedModel"),
+    "qwen2_5_vl": _qwen("qwen2_5_vl.modeling_qwen2_5_vl.Qwen2_5_VisionTransformerPretrainedModel"),
+    "qwen3_vl": _qwen("qwen3_vl.modeling_qwen3_vl.Qwen3VLVisionModel"),
 }
 
 
@@ -101,7 +103,12 @@ class HfFoundation(Foundation):
     """A vision tower of Hugging Face, and the text tower beside it if there is one."""
 
     def __init__(
-        self, spec: str, tower: VisionTower, image_size_px: int, mean: Any, std: Any
+        self,
+        spec: str,
+        tower: VisionTower,
+        image_size_px: int,
+        mean: Sequence[float],
+        std: Sequence[float],
     ) -> None:
         super().__init__(mean, std)
         self.spec = spec
@@ -187,6 +194,13 @@ def family_of(config: dict[str, Any], spec: str) -> Family:
     return FAMILIES[kind]
 
 
+def has_text(spec: str) -> bool:
+    """Whether a spec names a text tower too; its config is read. Errors: `parse`."""
+    source, part = parse(spec)
+    family = family_of(ModelFiles(source).config(), spec)
+    return family.words is not None and part != "vision"
+
+
 def load(spec: str, **sizes: int) -> HfFoundation:
     """Build the foundation of an `hf:` spec (see `parse`); weights load strictly.
 
@@ -246,7 +260,7 @@ def _tokenizer(files: ModelFiles, spec: str) -> Any:
         raise ConfigError(f"{spec}: its tokenizer cannot be opened: {reason}") from error
 
 
-def _preprocessing(files: ModelFiles) -> tuple[Any, Any]:
+def _preprocessing(files: ModelFiles) -> tuple[Sequence[float], Sequence[float]]:
     """Read mean and deviation of the pixels. Raises ConfigError where the model states none."""
     path = files.find("preprocessor_config.json")
     try:

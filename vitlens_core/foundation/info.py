@@ -25,6 +25,9 @@ class FoundationInfo(BaseModel):
         exclude_if=_is_unset,
         description="inverse temperature with which image and text were trained",
     )
+    has_text: bool = Field(
+        True, exclude_if=lambda has: has, description="whether it has a text tower"
+    )
     teachers: dict[str, str] = Field(
         {},
         exclude_if=lambda teachers: not teachers,

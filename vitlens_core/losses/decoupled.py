@@ -1,9 +1,10 @@
 """Decoupled multi-positive InfoNCE: each positive has a softmax of its own, against negatives only.
 
-With several positives (samples of one label), InfoNCE lets them compete: a row that is near one of
-them lowers the share of the others. Here they do not.
+With several positives (all views or all captions of a sample, samples of one label), InfoNCE lets
+them compete: a row that is near one of them lowers the share of the others. Here they do not.
 
-Source: HOLA (arXiv 2606.01334). With one positive per row it is InfoNCE.
+Source: HOLA (arXiv 2606.01334), which holds a sample against all its views and all its captions
+(`positives: all`). With one positive per row it is InfoNCE.
 """
 
 from __future__ import annotations
@@ -33,23 +34,22 @@ class Decoupled(Loss):
         parameters: Mapping[str, torch.Tensor],
     ) -> torch.Tensor:
         logits, from_targets = pairs.logits(log_scale.exp())
-        positive, further = pairs.positives(), None
+        (of_embeddings, of_targets), further = pairs.weights(), None
         if pairs.negatives is not None:
             further = log_scale.exp() * pairs.own_embeddings @ pairs.negatives.targets.T
             further = further.masked_fill(pairs.negatives.excluded, -math.inf)
-        forward = _direction(logits, positive, further)
-        return (forward + _direction(from_targets, positive, None)) / 2
+        forward = _direction(logits, of_embeddings, further).mean()
+        return (forward + pairs.mean_over_rows(_direction(from_targets, of_targets, None))) / 2
 
 
 def _direction(
-    logits: torch.Tensor, positive: torch.Tensor, further: torch.Tensor | None
+    logits: torch.Tensor, weights: torch.Tensor, further: torch.Tensor | None
 ) -> torch.Tensor:
-    """Average of -log(e^p / (e^p + sum of e^n)) over the positives p of each row [R, B]."""
-    negatives = logits.masked_fill(positive, -math.inf)
+    """Weighted mean of -log(e^p / (e^p + sum of e^n)) over the positives p of each line."""
+    negatives = logits.masked_fill(weights > 0, -math.inf)
     if further is not None:
         negatives = torch.cat([negatives, further], dim=1)
-    # Of a row without any negative this alone is left: a loss of 0, whose gradient is no NaN.
+    # Of a line without any negative this alone is left: a loss of 0, whose gradient is no NaN.
     nothing = logits.new_full((len(logits), 1), _NOTHING)
     against = torch.cat([negatives, nothing], dim=1).logsumexp(1, keepdim=True)
-    losses = F.softplus(against - logits)
-    return ((losses * positive).sum(1) / positive.sum(1)).mean()
+    return (F.softplus(against - logits) * weights).sum(1)

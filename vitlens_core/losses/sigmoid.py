@@ -19,7 +19,8 @@ from vitlens_core.losses.base import Loss, Pairs
 class Sigmoid(Loss):
     """The pairwise sigmoid loss, summed over targets and averaged over embeddings.
 
-    Pairs of one label are positives, further negatives are negatives like any other.
+    Pairs of one label are positives, further negatives are negatives like any other. Of several
+    targets of a sample each counts with its weight: the mean of the loss over all draws of one.
     """
 
     max_log_scale = None  # the paper bounds nothing
@@ -44,7 +45,8 @@ class Sigmoid(Loss):
         scaled, bias = log_scale.exp() * pairs.own_embeddings, parameters["bias"]
         logits = scaled @ pairs.targets.T + bias
         # log(1 - sigmoid(x)) is log(sigmoid(-x)).
-        said = F.logsigmoid(torch.where(pairs.positives(), logits, -logits)).sum(1)
+        said = F.logsigmoid(torch.where(pairs.positives(), logits, -logits))
+        said = (said * pairs.target_weights).sum(1)
         if pairs.negatives is not None:
             others = F.logsigmoid(-(scaled @ pairs.negatives.targets.T + bias))
             said = said + others.masked_fill(pairs.negatives.excluded, 0.0).sum(1)

@@ -116,7 +116,9 @@ class Tower(nn.Module):
         # CLIP's initial temperature (arXiv 2103.00020, 2.5).
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
-    def forward(self, signal: Tensor, dropping: Dropping | None = None) -> Tensor:
+    def forward(
+        self, signal: Tensor, dropping: Dropping | None = None, *, with_tokens: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Embed prepared signals [B, …]: unit norm, [B, E].
 
         The embedding of a signal in clips [B, S, …] is the mean of its clips' embeddings, which
@@ -124,7 +126,13 @@ class Tower(nn.Module):
 
         Args:
             dropping: what a training step leaves out of each signal.
+            with_tokens: give the trunk's tokens [B, P+T, W] after its last block and norm too, of
+                signals without clips; no token is left out then.
         """
+        if with_tokens:
+            assert not self.in_clips, "the settings are checked before"
+            found, tokens = self.trunk.with_tokens(self.lens(self.tokenizer(signal)), dropping)
+            return F.normalize(self.head(found), dim=-1), tokens
         if not self.in_clips:
             return F.normalize(self.embed(signal, dropping), dim=-1)
         of_clips = dropping.repeated(signal.shape[1]) if dropping else None

@@ -208,10 +208,29 @@ class Trunk(nn.Module):
         """Embed tokens [B, T, W]: [B, E], not normalised. T must be a square number.
 
         Args:
+            tokens: of an image or a signal.
             kept: indices [B, K] of the tokens that are given, if they are not all: T is K then.
             total: number of all tokens, a square number; by default that of the table.
             dropping: branches of the blocks that a training step leaves out.
         """
+        return self.readout(self._hidden(tokens, kept, total, dropping))
+
+    def with_tokens(
+        self, tokens: Tensor, dropping: Dropping | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Embed all tokens [B, T, W] of a signal, and give those at the readout beside it.
+
+        Returns:
+            [B, E], not normalised, and [B, P+T, W] after the last block and its norm.
+        """
+        hidden = self._hidden(tokens, None, None, dropping)
+        last = hidden[self.readout.taps.index(-1)]
+        return self.readout(hidden), self.readout.final_norm(last)
+
+    def _hidden(
+        self, tokens: Tensor, kept: Tensor | None, total: int | None, dropping: Dropping | None
+    ) -> list[Tensor]:
+        """Return what the readout takes of tokens; arguments as `forward`."""
         x = tokens
         if self.cls_token is not None:
             x = torch.cat([self.cls_token.expand(tokens.shape[0], 1, -1), x], dim=1)
@@ -219,7 +238,7 @@ class Trunk(nn.Module):
         x = self.norm_pre(x + self._positions_of(whole, kept))
         beside = {} if self.rotary is None else {"rope": self._rotation_of(whole, kept)}
         drop_branches(self.blocks, dropping.paths(len(self.blocks)) if dropping else None)
-        return self.readout(self._through(x, beside, self.readout.taps))
+        return self._through(x, beside, self.readout.taps)
 
     def states(self, groups: Sequence[Tensor], taps: Sequence[int] = (-1,)) -> list[Tensor]:
         """Return the outputs [B, P+T, W] of the blocks at `taps`, neither normed nor pooled.

@@ -24,11 +24,13 @@ from vitlens_core.readers.formats import CLOUDS, MESHES, NPY, OBJ, OFF, PLY, TAB
 from vitlens_core.readers.meshes import load_mesh
 from vitlens_core.readers.pickled import read_npy
 from vitlens_core.rendering import Mesh, normalise, sample_surface
+from vitlens_core.rendering.glb_writer import mesh_of_points
 
 # Names under which arrays of points and of colours are published, in lower case.
 _POINTS = ("xyz", "points", "point", "pos", "position", "positions", "coords", "coord", "vertices")
 _COLOURS = ("rgb", "rgbs", "colors", "color", "colours", "colour")
 _AXES = ("x", "y", "z")
+_GREY = 0.5  # of points that are shown and have no colours
 
 
 def read_cloud(path: str | Path, points: int, seed: int) -> np.ndarray:
@@ -54,6 +56,33 @@ def read_cloud(path: str | Path, points: int, seed: int) -> np.ndarray:
             return _of_columns(path, dict(zip(table.names, table.values.T, strict=True)))
         return _of_array(path, table.values)
     return _of_arrays(path, is_npy=content is NPY)
+
+
+def read_shape(path: str | Path) -> Mesh:
+    """Read what a file shows, on the stage: its surface, or else its points.
+
+    Raises:
+        InputError: as `read_cloud`.
+    """
+    path, content = identify(path, CLOUDS, "a point cloud")
+    surface: Mesh | None = None
+    if content is PLY:
+        surface = ply.read(path).mesh
+    elif content in MESHES and not (content is OBJ and _vertices_alone(path) is not None):
+        surface = off.read(path)[0] if content is OFF else load_mesh(path, content)[0]
+    try:
+        return normalise(surface or mesh_of_points(_coloured(read_cloud(path, 1, 0))))[0]
+    except BadSampleError as error:
+        raise InputError(f"{path} cannot be shown: {error}") from error
+
+
+def _coloured(cloud: np.ndarray) -> np.ndarray:
+    """Return points with colours [N, 6], grey where they have none."""
+    xyz = np.asarray(cloud, np.float64)
+    if not np.isfinite(xyz).all():
+        raise BadSampleError("points are not finite (NaN or infinity)")
+    rgb = np.clip(xyz[:, 3:6], 0, 1) if xyz.shape[1] == 6 else np.full_like(xyz[:, :3], _GREY)
+    return np.concatenate([xyz[:, :3], rgb], axis=1)
 
 
 def _vertices_alone(path: Path) -> np.ndarray | None:

@@ -10,6 +10,7 @@ Each value is null, a truth value, or a pair of its kind and its content:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 _TEXTS = re.compile(r"[<>|=]?[SU]\d+")
 
 
-def encoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+def encoded(value: object, arrays: dict[str, np.ndarray]) -> object:
     """Return a value as JSON; its arrays go to `arrays` by name.
 
     Raises:
@@ -47,11 +48,11 @@ def encoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     raise TypeError(f"a {type(value).__name__}; expected arrays and plain values")
 
 
-def _number(value: np.generic) -> Any:
+def _number(value: np.generic) -> object:
     return encoded(value.item(), {})
 
 
-def _array(array: np.ndarray, arrays: dict[str, np.ndarray]) -> Any:
+def _array(array: np.ndarray, arrays: dict[str, np.ndarray]) -> object:
     if array.dtype.hasobject:
         return ["o", list(array.shape), [encoded(item, arrays) for item in array.ravel()]]
     name = str(len(arrays))
@@ -62,7 +63,7 @@ def _array(array: np.ndarray, arrays: dict[str, np.ndarray]) -> Any:
     return ["a", name]
 
 
-def decoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+def decoded(value: Any, arrays: dict[str, np.ndarray]) -> object:
     """Return what `encoded` was given (`ValueError`, `TypeError`, `KeyError`: it is not that)."""
     if value is None or type(value) is bool:
         return value
@@ -87,13 +88,13 @@ def decoded(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     raise ValueError(f"a value of kind {kind!r}")
 
 
-def _texts(data: np.ndarray, dtype: Any, shape: Any) -> np.ndarray:
+def _texts(data: np.ndarray, dtype: object, shape: Sequence[int]) -> np.ndarray:
     if not _TEXTS.fullmatch(str(dtype)):
         raise ValueError(f"texts of type {dtype!r}")
     return np.frombuffer(data.tobytes(), np.dtype(str(dtype))).reshape([int(n) for n in shape])
 
 
-def _objects(shape: Any, items: list[Any]) -> np.ndarray:
+def _objects(shape: Sequence[int], items: list[object]) -> np.ndarray:
     flat = np.empty(len(items), dtype=object)
     for place, item in enumerate(items):
         flat[place] = item

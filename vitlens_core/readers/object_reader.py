@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from vitlens_core.readers.objects import read_object
 from vitlens_core.readers.placing import Placing
 from vitlens_core.sandbox import Limits, Sandbox
 from vitlens_core.sandbox.child import Arrays, Handler
+from vitlens_core.sandbox.wire import Fields
 
 
 class ObjectReader:
@@ -46,11 +47,11 @@ class ObjectReader:
         self._sandbox.close()
 
 
-def open_objects(settings: dict[str, Any]) -> Handler:
+def open_objects(settings: Fields) -> Handler:
     """Take requests for files, in the child."""
     placing = Placing(**settings)
 
-    def read(fields: dict[str, Any], _: Arrays) -> tuple[dict[str, Any], Arrays]:
+    def read(fields: Fields, _: Arrays) -> tuple[Mapping[str, object], Arrays]:
         glb = read_object(Path(fields["path"]), placing, Path(fields["folder"]))
         return {}, {"glb": np.frombuffer(glb, np.uint8)}
 

@@ -14,9 +14,9 @@ import math
 import pickle
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -26,12 +26,14 @@ from vitlens_core.readers.files import unreadable
 from vitlens_core.readers.formats import existing
 from vitlens_core.sandbox import Limits, Sandbox, is_child
 from vitlens_core.sandbox.child import Arrays, Handler
+from vitlens_core.sandbox.wire import Fields
 
 # All of these come from damaged or hostile pickles.
 _BROKEN = (pickle.UnpicklingError, ValueError, TypeError, EOFError, AttributeError, KeyError)
 _BROKEN += (IndexError, ImportError, MemoryError, OSError, OverflowError, RecursionError)
 _TYPE = re.compile(r"[biufc](1|2|4|8|16)|\?|[SU]\d{0,6}|O8?")
 _MOST_AXES, _DEEPEST = 16, 64
+_ORDERS: tuple[Literal["<", ">", "|", "="], ...] = ("<", ">", "|", "=")
 _LIMITS = Limits(time_s=300, memory_mb=16_384, output_mb=8192)
 # One child for all files of a process; it starts with the first.
 _READERS: list[Sandbox] = []
@@ -58,7 +60,7 @@ def read_pickle(path: Path) -> Any:
     return _apart(path, "pickle")
 
 
-def _apart(path: Path, kind: str) -> Any:
+def _apart(path: Path, kind: str) -> object:
     """Read a file in a child, or here if this is one."""
     if is_child():
         return _READ[kind](path)
@@ -68,7 +70,7 @@ def _apart(path: Path, kind: str) -> Any:
         return _asked(_READERS[0], path, kind)
 
 
-def _asked(sandbox: Sandbox, path: Path, kind: str) -> Any:
+def _asked(sandbox: Sandbox, path: Path, kind: str) -> object:
     try:
         with sandbox.lent(path, path.name) as lent:
             answer = sandbox.ask({"path": str(lent), "kind": kind})
@@ -79,10 +81,10 @@ def _asked(sandbox: Sandbox, path: Path, kind: str) -> Any:
         raise unreadable(path, "pickled arrays", error) from error
 
 
-def open_pickles(settings: dict[str, Any]) -> Handler:
+def open_pickles(settings: Fields) -> Handler:
     """Read pickled files, in the child."""
 
-    def read(fields: dict[str, Any], _: Arrays) -> tuple[dict[str, Any], Arrays]:
+    def read(fields: Fields, _: Arrays) -> tuple[Mapping[str, object], Arrays]:
         arrays: Arrays = {}
         content = nested.encoded(_READ[fields["kind"]](Path(fields["path"])), arrays)
         return {"content": content}, arrays
@@ -102,7 +104,7 @@ def _read_npy(path: Path) -> np.ndarray:
         raise unreadable(path, "numpy's arrays", error) from error
 
 
-def _read_pickle(path: Path) -> Any:
+def _read_pickle(path: Path) -> object:
     try:
         with path.open("rb") as file:
             return _unpickled(file)
@@ -110,7 +112,7 @@ def _read_pickle(path: Path) -> Any:
         raise unreadable(path, "pickled arrays", error) from error
 
 
-_READ: dict[str, Callable[[Path], Any]] = {"npy": _read_npy, "pickle": _read_pickle}
+_READ: dict[str, Callable[[Path], object]] = {"npy": _read_npy, "pickle": _read_pickle}
 
 
 class _Noted:
@@ -118,11 +120,11 @@ class _Noted:
 
     __slots__ = ("arguments", "kind", "state")
 
-    def __init__(self, kind: str, arguments: tuple[Any, ...]) -> None:
+    def __init__(self, kind: str, arguments: tuple[object, ...]) -> None:
         self.kind, self.arguments = kind, arguments
-        self.state: Any = None
+        self.state: object = None
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         if self.state is not None:
             raise pickle.UnpicklingError("it sets an array twice; only arrays are opened")
         self.state = state
@@ -137,22 +139,22 @@ class _Note:
     def __init__(self, kind: str) -> None:
         self._kind = kind
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: object) -> object:
         if self._kind == "encode":
             return _latin1(*arguments)
         if self._kind == "nothing" and not arguments:
             return b""
         return _Noted(self._kind, arguments)
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         raise pickle.UnpicklingError("it sets the state of a function; only arrays are opened")
 
 
-def _latin1(text: str, encoding: str) -> bytes:
+def _latin1(text: object, encoding: object) -> bytes:
     """Encode text to bytes, as pickle protocols before 3 write bytes; they use latin1 only."""
     if encoding != "latin1" or not isinstance(text, str):
         raise pickle.UnpicklingError(f"it asks for bytes as {encoding}; only arrays are opened")
-    return text.encode(encoding)
+    return text.encode("latin1")
 
 
 # What numpy's own pickles ask for, and what they mean.
@@ -178,7 +180,7 @@ _ALLOWED: dict[tuple[str, str], _Note] = {
 class _ArraysOnly(pickle.Unpickler):
     """Unpickles with the allowed names only, and imports nothing."""
 
-    def find_class(self, module_name: str, global_name: str) -> Any:
+    def find_class(self, module_name: str, global_name: str) -> object:
         try:
             return _ALLOWED[module_name, global_name]
         except KeyError:
@@ -187,19 +189,21 @@ class _ArraysOnly(pickle.Unpickler):
             ) from None
 
 
-def _unpickled(file: IO[bytes]) -> Any:
+def _unpickled(file: IO[bytes]) -> object:
     # latin1 is what arrays pickled by Python 2 need: it maps every byte to a character.
     return _made(_ArraysOnly(file, encoding="latin1").load(), 0)
 
 
-def _made(value: Any, depth: int) -> Any:
+def _made(value: object, depth: int) -> object:
     """Make what was noted, in a value of plain containers."""
     if depth > _DEEPEST:  # also of a list that holds itself
         raise pickle.UnpicklingError(f"it is nested more than {_DEEPEST} deep")
     if isinstance(value, _Noted):
         return _MAKE[value.kind](value, depth + 1)
-    if type(value) in (list, tuple):
-        return type(value)(_made(item, depth + 1) for item in value)
+    if type(value) is list:
+        return [_made(item, depth + 1) for item in value]
+    if type(value) is tuple:
+        return tuple(_made(item, depth + 1) for item in value)
     if type(value) is dict:
         return {_made(k, depth + 1): _made(v, depth + 1) for k, v in value.items()}
     if value is None or type(value) in (bool, int, float, complex, str, bytes, bytearray):
@@ -211,30 +215,30 @@ def _made_array(noted: _Noted, depth: int) -> np.ndarray:
     """Make an array of its state: (version, shape, type, column-major, content)."""
     if not noted.arguments or noted.arguments[0] is not _NDARRAY:
         raise pickle.UnpicklingError("it makes an array of another class; only arrays are opened")
-    _, shape, kind, is_column_major, content = noted.state
+    _, shape, kind, is_column_major, content = _parts(noted.state)
     dtype, sizes = _dtype(kind), _sizes(shape)
     if dtype.hasobject:
         return _array_of_objects(content, sizes, is_column_major, depth)
-    return _from_bytes(content, dtype, sizes, "F" if is_column_major else "C")
+    return _from_bytes(content, dtype, sizes, is_column_major)
 
 
 def _made_from_buffer(noted: _Noted, _: int) -> np.ndarray:
     content, kind, shape, order = noted.arguments
     if order not in ("C", "F"):
         raise pickle.UnpicklingError(f"it states the order {order!r}")
-    return _from_bytes(content, _dtype(kind), _sizes(shape), order)
+    return _from_bytes(content, _dtype(kind), _sizes(shape), order == "F")
 
 
-def _made_scalar(noted: _Noted, _: int) -> Any:
+def _made_scalar(noted: _Noted, _: int) -> object:
     kind, content = noted.arguments
-    return _from_bytes(content, _dtype(kind), (), "C")[()]
+    return _from_bytes(content, _dtype(kind), (), False)[()]
 
 
 def _made_dtype(noted: _Noted, _: int) -> np.dtype:
     return _dtype(noted)
 
 
-_MAKE: dict[str, Callable[[_Noted, int], Any]] = {
+_MAKE: dict[str, Callable[[_Noted, int], object]] = {
     "array": _made_array,
     "buffer": _made_from_buffer,
     "scalar": _made_scalar,
@@ -242,21 +246,24 @@ _MAKE: dict[str, Callable[[_Noted, int], Any]] = {
 }
 
 
-def _from_bytes(content: Any, dtype: np.dtype, shape: tuple[int, ...], order: Any) -> np.ndarray:
+def _from_bytes(
+    content: object, dtype: np.dtype, shape: tuple[int, ...], is_column_major: object
+) -> np.ndarray:
     """Copy bytes into an array; they must be exactly as many as it needs, of a plain type."""
     if isinstance(content, str):  # Python 2's bytes
         content = content.encode("latin1")
-    if type(content) not in (bytes, bytearray) or dtype.hasobject:
+    if not isinstance(content, bytes | bytearray) or dtype.hasobject:
         raise pickle.UnpicklingError("it states no bytes for an array of numbers")
     if len(content) != math.prod(shape) * dtype.itemsize:
         raise pickle.UnpicklingError(f"{len(content)} bytes for {dtype} of shape {list(shape)}")
     if not content:
         return np.empty(shape, dtype)
+    order = "F" if is_column_major else "C"
     return np.frombuffer(content, dtype).reshape(shape, order=order).copy()
 
 
 def _array_of_objects(
-    content: Any, shape: tuple[int, ...], is_column_major: Any, depth: int
+    content: object, shape: tuple[int, ...], is_column_major: object, depth: int
 ) -> np.ndarray:
     if type(content) is not list or len(content) != math.prod(shape):
         raise pickle.UnpicklingError(f"no list of the objects of an array of {list(shape)}")
@@ -266,7 +273,7 @@ def _array_of_objects(
     return flat.reshape(shape, order="F" if is_column_major else "C")
 
 
-def _dtype(noted: Any) -> np.dtype:
+def _dtype(noted: object) -> np.dtype:
     """Make a plain type: (name, align, copy), with the state (version, order, …)."""
     if not isinstance(noted, _Noted) or noted.kind != "dtype" or not noted.arguments:
         raise pickle.UnpicklingError("it states no type of numbers")
@@ -276,18 +283,26 @@ def _dtype(noted: Any) -> np.dtype:
     dtype = np.dtype(name)
     if noted.state is None:
         return dtype
-    _, order, *rest = noted.state
+    _, order, *rest = _parts(noted.state)
     parts = rest[:3]  # of a type made of others: a shape, names, fields
-    if order not in ("<", ">", "|", "=") or any(part is not None for part in parts):
+    known = next((one for one in _ORDERS if one == order), None)
+    if known is None or any(part is not None for part in parts):
         raise pickle.UnpicklingError(f"it changes the type {name}; only arrays are opened")
-    return dtype.newbyteorder(order)
+    return dtype.newbyteorder(known)
 
 
-def _sizes(shape: Any) -> tuple[int, ...]:
-    is_plain = type(shape) is tuple and all(type(size) is int and size >= 0 for size in shape)
-    if not is_plain or len(shape) > _MOST_AXES:
+def _parts(state: object) -> tuple[object, ...]:
+    if type(state) is not tuple:
+        raise pickle.UnpicklingError(f"it states {type(state).__name__} of an array or a type")
+    return state
+
+
+def _sizes(shape: object) -> tuple[int, ...]:
+    stated = shape if type(shape) is tuple else (None,)
+    sizes = tuple(size for size in stated if type(size) is int and size >= 0)
+    if len(sizes) != len(stated) or len(sizes) > _MOST_AXES:
         raise pickle.UnpicklingError(f"it states the shape {shape!r:.80}")
-    return shape
+    return sizes
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
@@ -302,7 +317,7 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     return shape, dtype
 
 
-def _of_objects(content: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _of_objects(content: object, shape: tuple[int, ...]) -> np.ndarray:
     if not isinstance(content, np.ndarray) or content.shape != shape:
         raise InputError(f"expected an array of shape {shape} behind the header")
     return content

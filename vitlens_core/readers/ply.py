@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from vitlens_core.readers.meshes import (
 )
 from vitlens_core.readers.pictures import read_rgb
 from vitlens_core.rendering import Mesh, Texture
+
+if TYPE_CHECKING:
+    from plyfile import PlyData
 
 _HEADER_BYTES = 1 << 16
 # VCGLIB writes faces with more than its header states; trimesh reads their first columns.
@@ -77,7 +80,7 @@ def read(path: Path) -> PlyContent:
         raise unreadable(path, "a PLY with faces", error) from error
 
 
-def _parsed(path: Path) -> Any:
+def _parsed(path: Path) -> PlyData:
     plyfile = optional("plyfile")
     try:
         data = plyfile.PlyData.read(_with_plain_comments(path))

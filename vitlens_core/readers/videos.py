@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -33,6 +33,9 @@ from vitlens_core.readers.formats import (
     Format,
     identify,
 )
+
+if TYPE_CHECKING:
+    from av import VideoFrame
 
 # FFmpeg's names of its readers, so that no other one (a playlist's, say) opens the file.
 _DEMUXERS = {
@@ -131,13 +134,13 @@ def _timeline(times: list[tuple[float, float] | None]) -> tuple[list[float], lis
     return starts, [*gaps, last]
 
 
-def _shown_at(frame: Any) -> tuple[float, float] | None:
+def _shown_at(frame: VideoFrame) -> tuple[float, float] | None:
     if frame.pts is None or not frame.time_base:
         return None
     return float(frame.pts * frame.time_base), float((frame.duration or 0) * frame.time_base)
 
 
-def _as_shown(frame: Any, aspect: Fraction) -> np.ndarray:
+def _as_shown(frame: VideoFrame, aspect: Fraction) -> np.ndarray:
     """Return the picture of a frame as a player shows it, uint8 RGB [H, W, 3].
 
     Args:
@@ -160,7 +163,7 @@ def _as_shown(frame: Any, aspect: Fraction) -> np.ndarray:
     return _turned(picture, frame)
 
 
-def _turned(picture: np.ndarray, frame: Any) -> np.ndarray:
+def _turned(picture: np.ndarray, frame: VideoFrame) -> np.ndarray:
     """Apply the display matrix of phones and cameras: quarter turns and mirror images."""
     matrix = _display_matrix(frame)
     if matrix is None:
@@ -181,7 +184,7 @@ def _turned(picture: np.ndarray, frame: Any) -> np.ndarray:
     return np.ascontiguousarray(picture)
 
 
-def _display_matrix(frame: Any) -> tuple[tuple[int, int], tuple[int, int]] | None:
+def _display_matrix(frame: VideoFrame) -> tuple[tuple[int, int], tuple[int, int]] | None:
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return None
@@ -189,7 +192,7 @@ def _display_matrix(frame: Any) -> tuple[tuple[int, int], tuple[int, int]] | Non
     return (numbers[0], numbers[1]), (numbers[3], numbers[4])
 
 
-def _decoded(av: ModuleType, path: Path, content: Format) -> Iterator[tuple[Any, Fraction]]:
+def _decoded(av: ModuleType, path: Path, content: Format) -> Iterator[tuple[VideoFrame, Fraction]]:
     """Yield every frame, and how much wider than high its pixels are."""
     with av.open(str(path), format=_DEMUXERS[content]) as container:
         stream = container.streams.video[0]

@@ -1,22 +1,27 @@
 """What the render child does; `sandbox` starts it in a `vitlens_core.sandbox` child."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from vitlens_core.rendering.renderer import ObjectRenderer
 from vitlens_core.rendering.settings import RenderSettings
 from vitlens_core.sandbox.child import Arrays, Handler
+from vitlens_core.sandbox.wire import Fields
+
+_SETTINGS = TypeAdapter(RenderSettings)
 
 
-def open_renderer(settings: dict[str, Any]) -> Handler:
+def open_renderer(settings: Fields) -> Handler:
     """Open a renderer, which takes a seed and GLB bytes and answers with an object.
 
     Raises:
         ConfigError: this machine lacks something that the renderer needs.
     """
-    renderer = ObjectRenderer(RenderSettings(**_tupled(settings)))
+    renderer = ObjectRenderer(_SETTINGS.validate_python(settings))
 
-    def render(fields: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
+    def render(fields: Fields, arrays: Arrays) -> tuple[Mapping[str, object], Arrays]:
         rendered = renderer.render(arrays["glb"].tobytes(), fields["seed"])
         told = {"normalisation": asdict(rendered.normalisation), "seconds": rendered.seconds}
         told["renderer"] = rendered.renderer
@@ -24,8 +29,3 @@ def open_renderer(settings: dict[str, Any]) -> Handler:
         return told, {**views, "points": rendered.points}
 
     return render
-
-
-def _tupled(settings: dict[str, Any]) -> dict[str, Any]:
-    # JSON has no tuples.
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}

@@ -19,6 +19,7 @@ from vitlens_core.rendering.cycles_nodes import Graph
 from vitlens_core.rendering.hulls import outline_hulls
 from vitlens_core.rendering.mesh import Material, Mesh, Part, Texture
 from vitlens_core.rendering.rasterizer import KEY_DIRECTION, Rasterizer
+from vitlens_core.rendering.settings import RenderSettings
 from vitlens_core.rendering.views import Views
 
 _SAMPLES = 16  # per pixel; the denoiser removes the noise that is left
@@ -98,6 +99,11 @@ class CyclesRenderer:
         os.lseek(self._picture, 0, os.SEEK_SET)
         encoded = os.read(self._picture, os.fstat(self._picture).st_size)
         return np.asarray(Image.open(io.BytesIO(encoded), formats=("PNG",)).convert("RGBA"))
+
+
+def open_with(settings: RenderSettings) -> CyclesRenderer:
+    """Open the renderer. Raises ConfigError without a usable OpenGL, which draws the depth."""
+    return CyclesRenderer(settings.size_px, settings.threads)
 
 
 def _set_up_render(scene: "bpy.types.Scene", size_px: int, path: str) -> None:

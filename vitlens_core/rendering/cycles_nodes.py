@@ -1,33 +1,82 @@
 """Blender's shader nodes of one material; they state the colour of `surface` again for Cycles.
 
-Sockets and outputs are Blender's, which has no types that a checker knows.
+Sockets and outputs are Blender's; the protocols state what is used of them.
 """
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeAlias
 
 from vitlens_core.rendering.mesh import Layer, Material, Texture
 from vitlens_core.rendering.surface import BRIGHTNESS, DIELECTRIC, METALLIC_FROM
 
 
+class Socket(Protocol):
+    """An input or output of a node."""
+
+    default_value: object
+
+
+class Sockets(Protocol):
+    """The inputs or outputs of a node, by number or by name."""
+
+    def __getitem__(self, key: int | str) -> Socket: ...
+    def __iter__(self) -> Iterator[Socket]: ...
+
+
+class Node(Protocol):
+    """A node; the settings of its kind are set by name."""
+
+    @property
+    def inputs(self) -> Sockets: ...
+    @property
+    def outputs(self) -> Sockets: ...
+    def __setattr__(self, name: str, value: object) -> None: ...
+
+
+class Nodes(Protocol):
+    """The nodes of a tree."""
+
+    def new(self, kind: str) -> Node: ...
+
+
+class Links(Protocol):
+    """The links of a tree."""
+
+    def new(self, output: Socket, socket: Socket) -> object: ...
+
+
+class Tree(Protocol):
+    """Blender's node tree of a material."""
+
+    @property
+    def nodes(self) -> Nodes: ...
+    @property
+    def links(self) -> Links: ...
+
+
+Operand: TypeAlias = Socket | float
+
+
 class Graph:
     """The shader nodes of one material."""
 
-    def __init__(self, tree: Any, image_of: Callable[[Texture], Any]) -> None:
+    def __init__(self, tree: Tree, image_of: Callable[[Texture], object]) -> None:
         self._tree = tree
         self._image_of = image_of
 
-    def add(self, kind: str) -> Any:
+    def add(self, kind: str) -> Node:
         return self._tree.nodes.new(kind)
 
-    def link(self, output: Any, socket: Any) -> None:
+    def link(self, output: Operand, socket: Socket) -> None:
         """Feed a socket with an output, or with a number."""
-        if isinstance(output, float):
+        if isinstance(output, int | float):
             socket.default_value = output
         else:
             self._tree.links.new(output, socket)
 
-    def layer(self, layer: Layer) -> tuple[Any, Any]:
+    def layer(self, layer: Layer) -> tuple[Operand, Operand]:
         """Return colour and alpha of texture × factor."""
         factor = self.add("ShaderNodeRGB")
         factor.outputs[0].default_value = layer.factor
@@ -44,7 +93,7 @@ class Graph:
         colour = self.mix("MULTIPLY", image.outputs["Color"], factor.outputs[0])
         return colour, self.maths("MULTIPLY", image.outputs["Alpha"], layer.factor[3])
 
-    def mix(self, operation: str, first: Any, second: Any, weight: Any = 1.0) -> Any:
+    def mix(self, operation: str, first: Operand, second: Operand, weight: Operand = 1.0) -> Socket:
         mix = self.add("ShaderNodeMix")
         mix.data_type, mix.blend_type = "RGBA", operation
         # By number: the node has sockets of one name for each type of data; 0 is the factor, 6 and
@@ -54,14 +103,14 @@ class Graph:
         self.link(second, mix.inputs[7])
         return mix.outputs[2]
 
-    def maths(self, operation: str, *operands: Any) -> Any:
+    def maths(self, operation: str, *operands: Operand) -> Socket:
         node = self.add("ShaderNodeMath")
         node.operation = operation
         for socket, operand in zip(node.inputs, operands, strict=False):
             self.link(operand, socket)
         return node.outputs[0]
 
-    def visibility(self, source: Material, alpha: Any) -> Any:
+    def visibility(self, source: Material, alpha: Operand) -> Operand:
         """Return alpha as the material means it; the back of a single-sided surface has none."""
         shown = 1.0 if source.alpha_mode == "OPAQUE" else alpha
         # No node cuts alpha off: 1 − (alpha < cut-off) does.
@@ -73,7 +122,7 @@ class Graph:
         back = self.add("ShaderNodeNewGeometry").outputs["Backfacing"]
         return self.maths("MULTIPLY", shown, self.maths("SUBTRACT", 1.0, back))
 
-    def base_of_specular(self, diffuse: Any, specular: Any) -> Any:
+    def base_of_specular(self, diffuse: Operand, specular: Operand) -> Operand:
         """Convert diffuse and specular colour to a base colour."""
         red, green, blue = self._channels(specular)
         strongest = self.maths("MAXIMUM", red, self.maths("MAXIMUM", green, blue))
@@ -93,7 +142,7 @@ class Graph:
             self.maths("MULTIPLY", metallic, metallic),
         )
 
-    def _metallic(self, kept: Any, reflected: Any) -> Any:
+    def _metallic(self, kept: Operand, reflected: Operand) -> Operand:
         linear = self.maths("SUBTRACT", self.maths("ADD", kept, reflected), 2 * DIELECTRIC)
         # linear² − 4 d (d − reflected), the discriminant
         inner = self.maths(
@@ -106,14 +155,14 @@ class Graph:
         is_more = self.maths("GREATER_THAN", reflected, METALLIC_FROM)
         return self.maths("MULTIPLY", solved, is_more)
 
-    def _brightness(self, colour: Any) -> Any:
-        total: Any = 0.0
+    def _brightness(self, colour: Operand) -> Operand:
+        total: Operand = 0.0
         for channel, weight in zip(self._channels(colour), BRIGHTNESS, strict=True):
             square = self.maths("MULTIPLY", channel, channel)
             total = self.maths("ADD", total, self.maths("MULTIPLY", square, weight))
         return self.maths("SQRT", total)
 
-    def _channels(self, colour: Any) -> tuple[Any, Any, Any]:
+    def _channels(self, colour: Operand) -> tuple[Socket, Socket, Socket]:
         split = self.add("ShaderNodeSeparateColor")
         self.link(colour, split.inputs[0])
         red, green, blue = split.outputs

@@ -10,7 +10,6 @@ import io
 import json
 import struct
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -32,8 +31,8 @@ class _Binary:
     """The binary chunk while it is filled, and the parts of it that a document names."""
 
     data: bytearray = field(default_factory=bytearray)
-    views: list[dict[str, Any]] = field(default_factory=list)
-    accessors: list[dict[str, Any]] = field(default_factory=list)
+    views: list[dict[str, object]] = field(default_factory=list)
+    accessors: list[dict[str, object]] = field(default_factory=list)
 
     def append(self, content: bytes) -> int:
         """Append bytes at the next multiple of 4, and return where they start."""
@@ -49,7 +48,7 @@ class _Binary:
 
     def accessor(self, array: np.ndarray, kind: str) -> int:
         """Add an array [n] or [n, C] of fp32 or uint32."""
-        described: dict[str, Any] = {
+        described: dict[str, object] = {
             "bufferView": self.view(array.tobytes()),
             "componentType": _FLOAT if array.dtype == np.float32 else _UINT,
             "count": len(array),
@@ -116,7 +115,7 @@ def pack_gltf(data: bytes, files: Files) -> bytes:
     for number, image in enumerate(_dicts(document, "images")):
         uri = image.get("uri")
         if isinstance(uri, str) and not _is_embedded(uri):
-            content = read_uri(image.pop("uri"), f"image {number}", files)
+            content = read_uri(str(image.pop("uri")), f"image {number}", files)
             image["mimeType"] = _mime_type(content)
             image["bufferView"] = binary.view(content)
     return _container({**document, "buffers": kept}, binary)
@@ -150,8 +149,8 @@ class _Pictures:
 
     def __init__(self) -> None:
         self._known: dict[int, int] = {}
-        self._images: list[dict[str, Any]] = []
-        self._samplers: list[dict[str, Any]] = []
+        self._images: list[dict[str, object]] = []
+        self._samplers: list[dict[str, object]] = []
 
     def add(self, texture: Texture, binary: _Binary) -> int:
         known = self._known.get(id(texture.texels))
@@ -167,14 +166,14 @@ class _Pictures:
         self._samplers.append({"wrapS": wraps[0], "wrapT": wraps[1], "magFilter": filtered})
         return self._known.setdefault(id(texture.texels), len(self._images) - 1)
 
-    def lists(self) -> dict[str, Any]:
+    def lists(self) -> dict[str, object]:
         if not self._images:
             return {}
         textures = [{"source": n, "sampler": n} for n in range(len(self._images))]
         return {"images": self._images, "samplers": self._samplers, "textures": textures}
 
 
-def _primitive(part: Part, centre: np.ndarray, binary: _Binary, material: int) -> dict[str, Any]:
+def _primitive(part: Part, centre: np.ndarray, binary: _Binary, material: int) -> dict[str, object]:
     attributes = {"POSITION": binary.accessor((part.positions - centre).astype(np.float32), "VEC3")}
     if part.material.base.texture is not None:
         uv = np.ascontiguousarray(part.uv[part.material.base.uv], np.float32)
@@ -190,8 +189,8 @@ def _primitive(part: Part, centre: np.ndarray, binary: _Binary, material: int) -
     }
 
 
-def _material(material: Material, pictures: _Pictures, binary: _Binary) -> dict[str, Any]:
-    surface: dict[str, Any] = {
+def _material(material: Material, pictures: _Pictures, binary: _Binary) -> dict[str, object]:
+    surface: dict[str, object] = {
         "baseColorFactor": list(material.base.factor),
         "metallicFactor": 0.0,
     }
@@ -205,17 +204,17 @@ def _material(material: Material, pictures: _Pictures, binary: _Binary) -> dict[
     }
 
 
-def _container(document: dict[str, Any], binary: _Binary) -> bytes:
+def _container(document: dict[str, object], binary: _Binary) -> bytes:
     """Join a document with its binary chunk, which becomes its first buffer."""
     document["bufferViews"] = binary.views
     if binary.accessors:
         document["accessors"] = binary.accessors
     own = [{"byteLength": len(binary.data)}]
-    document["buffers"] = own + list(document.get("buffers", ()))
+    document["buffers"] = [*own, *_dicts(document, "buffers")]
     return _glb(document, bytes(binary.data))
 
 
-def _glb(document: dict[str, Any], binary: bytes) -> bytes:
+def _glb(document: dict[str, object], binary: bytes) -> bytes:
     chunk = json.dumps(document, separators=(",", ":")).encode()
     chunk += b" " * (-len(chunk) % 4)
     binary += b"\0" * (-len(binary) % 4)
@@ -225,7 +224,7 @@ def _glb(document: dict[str, Any], binary: bytes) -> bytes:
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
-def _document(chunk: bytes) -> dict[str, Any]:
+def _document(chunk: bytes) -> dict[str, object]:
     try:
         document = caps.parse_json(chunk)
     except ValueError as error:
@@ -235,7 +234,7 @@ def _document(chunk: bytes) -> dict[str, Any]:
     return document
 
 
-def _dicts(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
+def _dicts(document: dict[str, object], name: str) -> list[dict[str, object]]:
     entries = document.get(name, [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise BadSampleError(f"{name}: expected a list of objects")

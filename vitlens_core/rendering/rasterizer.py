@@ -19,6 +19,7 @@ from vitlens_core.rendering.cameras import Cameras
 from vitlens_core.rendering.discs import as_points, disc_diameter_m
 from vitlens_core.rendering.mesh import Layer, Mesh, Part, Texture
 from vitlens_core.rendering.opengl import open_context, renderer_name
+from vitlens_core.rendering.settings import RenderSettings
 from vitlens_core.rendering.views import Views
 
 _SUPERSAMPLES = 2  # per side; on llvmpipe, multisampling is slower
@@ -250,6 +251,11 @@ class Rasterizer:
         """Show fronts alone unless a surface is double-sided; give discs their size."""
         (self._ctx.enable if is_disc else self._ctx.disable)(moderngl.PROGRAM_POINT_SIZE)
         (self._ctx.disable if double_sided else self._ctx.enable)(moderngl.CULL_FACE)
+
+
+def open_with(settings: RenderSettings) -> Rasterizer:
+    """Open the renderer. Raises ConfigError without a usable OpenGL."""
+    return Rasterizer(settings.size_px)
 
 
 def _clip_matrix(cameras: Cameras, view: int, radius_m: float) -> np.ndarray:

@@ -5,18 +5,19 @@ Bulk jobs use `sandbox.RenderWorker`, which runs this in a child that may be kil
 
 import time
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Self
 
 import numpy as np
 
-from vitlens_core.errors import ConfigError
+from vitlens_core.extras import require
 from vitlens_core.rendering.cameras import Cameras
 from vitlens_core.rendering.mesh import Normalisation, normalise
 from vitlens_core.rendering.points import farthest_point_order, sample_surface
 from vitlens_core.rendering.scene import load_glb
-from vitlens_core.rendering.settings import RenderSettings
+from vitlens_core.rendering.settings import RendererName, RenderSettings
 from vitlens_core.rendering.views import MeshRenderer
+
+_EXTRAS: dict[RendererName, str] = {"rasterizer": "render", "cycles": "cycles"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,16 +107,10 @@ def open_renderer(settings: RenderSettings) -> MeshRenderer:
     Raises:
         ConfigError: a package that it needs is not installed.
     """
-    try:
-        import_module("fpsample")  # points are ordered with it: fail now, not at every object
-        # Each is imported here: OpenGL and Blender are extras, of which one is enough.
-        if settings.renderer == "cycles":
-            from vitlens_core.rendering.cycles import CyclesRenderer
-
-            return CyclesRenderer(settings.size_px, settings.threads)
-        from vitlens_core.rendering.rasterizer import Rasterizer
-
-        return Rasterizer(settings.size_px)
-    except ImportError as error:
-        extra = "cycles" if settings.renderer == "cycles" else "render"
-        raise ConfigError(f"{error}; pip install 'vitlens[{extra}]'") from error
+    extra, what = _EXTRAS[settings.renderer], f"the renderer {settings.renderer}"
+    require("fpsample", extra, what)  # points are ordered with it: fail now, not at every object
+    # Found by its name: OpenGL and Blender are extras, of which one is enough.
+    opened: MeshRenderer = require(f"{__package__}.{settings.renderer}", extra, what).open_with(
+        settings
+    )
+    return opened

@@ -6,7 +6,7 @@ no temporary files.
 """
 
 from dataclasses import asdict
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from vitlens_core.rendering.mesh import Normalisation
 from vitlens_core.rendering.renderer import RenderedObject
 from vitlens_core.rendering.settings import RenderSettings
 from vitlens_core.sandbox import Limits, Sandbox
+from vitlens_core.sandbox.wire import Fields
 
 _NAME = 300  # characters of a renderer's name
 
@@ -67,7 +68,7 @@ class RenderWorker:
         except (KeyError, TypeError, ValueError) as error:
             raise BadSampleError(f"the renderer's answer is no object: {error}") from error
 
-    def _result(self, fields: dict[str, Any], arrays: dict[str, np.ndarray]) -> RenderedObject:
+    def _result(self, fields: Fields, arrays: dict[str, np.ndarray]) -> RenderedObject:
         x, y, z = fields["normalisation"]["centre"]
         views, side = len(self._cameras), self._settings.size_px
         return RenderedObject(

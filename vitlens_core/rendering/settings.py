@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from vitlens_core.errors import ConfigError
 from vitlens_core.rendering.cameras import Cameras, orbit
 
-RendererName = Literal["rasterizer", "cycles"]
+RendererName = Literal["rasterizer", "cycles"]  # modules beside this one
 
 
 @dataclass(frozen=True)

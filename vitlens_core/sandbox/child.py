@@ -9,20 +9,19 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from vitlens_core import notes
 from vitlens_core.errors import BadSampleError, ConfigError, VitlensError
 from vitlens_core.sandbox import limits, lock
-from vitlens_core.sandbox.wire import TOLD, Channel
+from vitlens_core.sandbox.wire import TOLD, Channel, Fields, Setup
 
 # Decoders in circles of references keep memory and threads until they are collected.
 _COLLECT_MB = 32
 Arrays = dict[str, np.ndarray]
-Handler = Callable[[dict[str, Any], Arrays], tuple[dict[str, Any], Arrays]]
+Handler = Callable[[Fields, Arrays], tuple[Mapping[str, object], Arrays]]
 """Takes a request's fields and arrays, and returns those of its answer.
 
 It raises an error of vitlens for a file that it refuses.
@@ -31,17 +30,18 @@ It raises an error of vitlens for a file that it refuses.
 
 def main(channel: Channel) -> None:
     """Open, give up rights, and answer until the parent closes the socket."""
-    setup, _ = channel.receive()
-    devices, scratch = setup["devices"], setup["scratch"]
+    stated, _ = channel.receive()
+    setup = Setup(**stated)
+    devices, scratch = setup.devices, setup.scratch
     if scratch is not None:
         os.environ["TMPDIR"] = scratch
-    module, _, name = setup["opener"].partition(":")
+    module, _, name = setup.opener.partition(":")
     opener = getattr(importlib.import_module(module), name)
-    for other in setup["modules"]:
+    for other in setup.modules:
         importlib.import_module(other)
-    has_files = lock.restrict_files(setup["readable"], devices=devices, scratch=scratch)
+    has_files = lock.restrict_files(setup.readable, devices=devices, scratch=scratch)
     try:
-        handler: Handler = opener(setup["settings"])
+        handler: Handler = opener(setup.settings)
     except ConfigError as error:
         channel.send({"config_error": str(error)})
         return
@@ -49,7 +49,7 @@ def main(channel: Channel) -> None:
     # Collecting later looks at what files made only: .5 ms instead of 100.
     gc.collect()
     gc.freeze()
-    limits.limit_memory(setup["memory_mb"], devices=devices)
+    limits.limit_memory(setup.memory_mb, devices=devices)
     opened_mb = limits.used_mb(devices=devices)
     has_calls = lock.restrict_calls(
         devices=devices, scratch=scratch is not None, files_are_restricted=has_files
@@ -60,8 +60,8 @@ def main(channel: Channel) -> None:
             fields, arrays = channel.receive()
         except EOFError:
             return
-        limits.limit_processor(setup["processor_s"])
-        told, answered = _answer(handler, fields, arrays, setup["memory_mb"])
+        limits.limit_processor(setup.processor_s)
+        told, answered = _answer(handler, fields, arrays, setup.memory_mb)
         del fields, arrays
         # What decoders leak is missing to the files that follow: the parent replaces the child.
         if limits.used_mb(devices=devices) > opened_mb + _COLLECT_MB:
@@ -71,8 +71,8 @@ def main(channel: Channel) -> None:
 
 
 def _answer(
-    handler: Handler, fields: dict[str, Any], arrays: Arrays, memory_mb: int
-) -> tuple[dict[str, Any], Arrays]:
+    handler: Handler, fields: Fields, arrays: Arrays, memory_mb: int
+) -> tuple[dict[str, object], Arrays]:
     kind, reason = BadSampleError.__name__, ""
     try:
         with notes.collected() as found:

@@ -11,12 +11,15 @@ import os
 import select
 import struct
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from vitlens_core.errors import BadSampleError, ConfigError, InputError, VitlensError
 
+Fields = dict[str, Any]  # what JSON holds: of any type until a reader has looked at it
 # The errors whose class the parent is told; any other is a bad sample.
 TOLD: dict[str, type[VitlensError]] = {
     error.__name__: error for error in (BadSampleError, ConfigError, InputError)
@@ -33,6 +36,29 @@ _ARRAYS, _AXES = 2**16, 16  # most arrays of a message, and axes of an array
 _CHUNK = 2**26
 
 
+@dataclass(frozen=True)
+class Setup:
+    """The first message to a child: what it opens, and what is left to it then.
+
+    Attributes:
+        opener: `module:function`.
+        settings: of the opener; JSON-able.
+        readable: folders that it may read.
+        devices: whether it may use graphics devices.
+        scratch: the folder that it may write to, if there is one.
+        modules: to import while any file can be read.
+    """
+
+    opener: str
+    settings: Mapping[str, object]
+    readable: list[str]
+    devices: bool
+    scratch: str | None
+    modules: list[str]
+    memory_mb: int
+    processor_s: float
+
+
 class WireError(Exception):
     """The other side sent no message of this format, or one that is too large."""
 
@@ -45,7 +71,7 @@ class Channel:
         self._most_bytes = most_bytes
         self.deadline = math.inf
 
-    def send(self, fields: dict[str, Any], **arrays: np.ndarray) -> None:
+    def send(self, fields: Mapping[str, object], **arrays: np.ndarray) -> None:
         """Send JSON-able fields and named arrays.
 
         Raises:
@@ -53,12 +79,12 @@ class Channel:
             TimeoutError: it did not take them before the deadline.
         """
         shapes = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
-        header = json.dumps({"fields": fields, "arrays": shapes}).encode()
+        header = json.dumps({"fields": dict(fields), "arrays": shapes}).encode()
         self._write(_LENGTH.pack(len(header)) + header)
         for array in arrays.values():
             self._write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
-    def receive(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def receive(self) -> tuple[Fields, dict[str, np.ndarray]]:
         """Receive the fields and arrays of one message.
 
         Raises:
@@ -117,7 +143,7 @@ class Channel:
             raise TimeoutError
 
 
-def _header(text: bytes) -> tuple[dict[str, Any], dict[str, tuple[np.dtype, tuple[int, ...]]]]:
+def _header(text: bytes) -> tuple[Fields, dict[str, tuple[np.dtype, tuple[int, ...]]]]:
     try:
         header = json.loads(text)
         fields, arrays = header["fields"], header["arrays"]

@@ -14,16 +14,16 @@ import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import BinaryIO, NamedTuple, Self
 
 import numpy as np
 
 from vitlens_core import notes
 from vitlens_core.errors import BadSampleError, ConfigError
 from vitlens_core.sandbox.lock import protections
-from vitlens_core.sandbox.wire import TOLD, Channel, WireError
+from vitlens_core.sandbox.wire import TOLD, Channel, Fields, Setup, WireError
 from vitlens_core.scratch import Scratch
 
 LOG = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Limits:
 class Answer(NamedTuple):
     """What a child answered."""
 
-    fields: dict[str, Any]
+    fields: Fields
     arrays: dict[str, np.ndarray]
 
 
@@ -80,7 +80,7 @@ class Sandbox:
     def __init__(
         self,
         opener: str,
-        settings: Mapping[str, Any],
+        settings: Mapping[str, object],
         limits: Limits = Limits(),
         readable: Sequence[Path] = (),
         *,
@@ -89,15 +89,16 @@ class Sandbox:
         modules: Sequence[str] = (),
     ) -> None:
         self.limits = limits
-        self._readable = [str(folder) for folder in readable]
-        self._setup: dict[str, Any] = {
-            "opener": opener,
-            "settings": dict(settings),
-            "devices": devices,
-            "modules": list(modules),
-            "memory_mb": limits.memory_mb,
-            "processor_s": limits.time_s * limits.threads,
-        }
+        self._setup = Setup(
+            opener=opener,
+            settings=dict(settings),
+            readable=[str(folder) for folder in readable],
+            devices=devices,
+            scratch=None,
+            modules=list(modules),
+            memory_mb=limits.memory_mb,
+            processor_s=limits.time_s * limits.threads,
+        )
         self._needs_scratch = scratch
         self._scratch: Scratch | None = None
         self._child: _Child | None = None
@@ -132,7 +133,7 @@ class Sandbox:
             self._inbox = None
 
     def ask(
-        self, fields: Mapping[str, Any], *, time_s: float = math.inf, **arrays: np.ndarray
+        self, fields: Mapping[str, object], *, time_s: float = math.inf, **arrays: np.ndarray
     ) -> Answer:
         """Ask the child.
 
@@ -159,7 +160,7 @@ class Sandbox:
             notes.note(str(note)[:_NOTE])
         return Answer(told["answer"], answered)
 
-    def _is_tired(self, told: Mapping[str, Any], answered: Mapping[str, np.ndarray]) -> bool:
+    def _is_tired(self, told: Mapping[str, object], answered: Mapping[str, np.ndarray]) -> bool:
         """Whether the child holds on to so much memory that the next file may lack it."""
         sent_mb = sum(array.nbytes for array in answered.values()) / 2**20
         grown_mb = told.get("grown_mb")
@@ -197,11 +198,11 @@ class Sandbox:
         if self._child is not None and self._child.asked >= self.limits.recycle_after:
             self._end_child()
         if self._child is None:
-            readable = [*self._readable, str(self.inbox)]
+            readable = [*self._setup.readable, str(self.inbox)]
             if self._needs_scratch:
                 self._scratch = Scratch("written")
             scratch = None if self._scratch is None else str(self._scratch.path)
-            setup = {**self._setup, "readable": readable, "scratch": scratch}
+            setup = replace(self._setup, readable=readable, scratch=scratch)
             self._child = _Child(setup, self.limits)
         return self._child
 
@@ -217,7 +218,7 @@ class Sandbox:
 class _Child:
     """One running child and the socket to it."""
 
-    def __init__(self, setup: dict[str, Any], limits: Limits) -> None:
+    def __init__(self, setup: Setup, limits: Limits) -> None:
         self.asked = 0
         self.active: dict[str, bool] = {}
         self._socket, theirs = socket.socketpair()
@@ -233,7 +234,7 @@ class _Child:
             lambda: subprocess.Popen(
                 [*command, str(descriptor), str(os.getpid())],
                 pass_fds=[descriptor],
-                env=_environment(limits.threads, graphics=setup["devices"]),
+                env=_environment(limits.threads, graphics=setup.devices),
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=self._log,
@@ -255,8 +256,8 @@ class _Child:
         return self._process.pid
 
     def ask(
-        self, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray], time_s: float
-    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        self, fields: Mapping[str, object], arrays: Mapping[str, np.ndarray], time_s: float
+    ) -> tuple[Fields, dict[str, np.ndarray]]:
         """Send one file and wait for its answer; after a BadSampleError the child is lost."""
         self.asked += 1
         self._channel.deadline = time.monotonic() + time_s
@@ -277,11 +278,11 @@ class _Child:
         """Kill the child and free the socket."""
         self._end()
 
-    def _start(self, setup: dict[str, Any]) -> None:
+    def _start(self, setup: Setup) -> None:
         """Send the setup and wait until the child is open and locked."""
         self._channel.deadline = time.monotonic() + _START_LIMIT_S
         try:
-            self._channel.send(setup)
+            self._channel.send(asdict(setup))
             told, _ = self._channel.receive()
         except TimeoutError:
             limit = f"{_START_LIMIT_S:g} s"

@@ -17,7 +17,7 @@ from pipelines.benchmarks.mounting import mount
 from pipelines.benchmarks.step import PAGE, STEP, TABLE, BenchmarksConfig
 from pipelines.benchmarks.table import Row, Table, figure_cells, markdown
 from pipelines.execution.runtime import Runtime
-from pipelines.store.artifacts import Store
+from pipelines.store.artifact_store import Store
 from pipelines.store.files import storage_errors, write_atomic
 from pipelines.store.shards import encode_model
 from vitlens_core.api import load

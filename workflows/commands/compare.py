@@ -10,7 +10,7 @@ from rich.console import Console
 
 from pipelines.registry import lineage as lineages
 from pipelines.registry.lineage import Comparison
-from pipelines.registry.models import CHALLENGER, CHAMPION, ModelVersion
+from pipelines.registry.version import CHALLENGER, CHAMPION, ModelVersion
 from workflows.registered import called, find_version
 from workflows.tables import (
     ALL,

@@ -79,7 +79,7 @@ def _content(config: RunConfig) -> dict[str, Any]:
     return content
 
 
-def _has(layer: Any, name: str) -> bool:
+def _has(layer: object, name: str) -> bool:
     for key in name.split("."):
         if not isinstance(layer, Mapping) or key not in layer:
             return False
@@ -90,7 +90,7 @@ def _has(layer: Any, name: str) -> bool:
 def _description(config: RunConfig, name: str) -> str:
     """Return what the model of a section says of a field."""
     tower, keys = config.tower(), name.split(".")
-    value: Any = config
+    value: object = config
     if keys[0] == "signal":
         value, keys = tower.signal_config, keys[1:]
     elif keys[:2] == ["lens", "tokenizer"]:

@@ -19,7 +19,7 @@ from pipelines.connector.settings import STEP_NAME, ConnectorConfig, MeasuringCo
 from pipelines.evaluation.presenter import fraction
 from pipelines.execution.runtime import Resources, Runtime
 from pipelines.registry import lineage
-from pipelines.registry.models import CHAMPION, ModelVersion
+from pipelines.registry.version import CHAMPION, ModelVersion
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import storage_errors, write_atomic
 from pipelines.store.home import Home

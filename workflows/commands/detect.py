@@ -16,13 +16,13 @@ from pipelines.registry import lineage, models
 from pipelines.report import scenes as composed
 from pipelines.store.home import Home
 from vitlens_core.api import Model
-from vitlens_core.api.sources import locate
-from vitlens_core.checkpoint import read_settings
 from vitlens_core.errors import ConfigError
+from vitlens_core.lens_header import read_settings
 from vitlens_core.models.tower import Tower
 from vitlens_core.plugins.detect import open_detector
 from vitlens_core.plugins.detect.detections import Detections
 from vitlens_core.plugins.detect.drawing import drawn
+from vitlens_core.sources import locate
 from workflows.given import opened, split_named
 from workflows.text import shown
 

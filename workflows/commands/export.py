@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pipelines.registry import archive
-from pipelines.registry.models import CHAMPION
+from pipelines.registry.version import CHAMPION
 from workflows.registered import find_version
 from workflows.tables import size
 

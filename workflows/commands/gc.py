@@ -36,7 +36,7 @@ class Unneeded:
 
 
 @click.command("gc")
-@click.option("--delete", is_flag=True, help="Delete them; without it they are only listed.")
+@click.option("--delete/--dry-run", help="Delete them, or only list them (the default).")
 @click.option(
     "--older-than",
     "days",

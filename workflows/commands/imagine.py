@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from PIL import Image
 from rich.console import Console
 
 from vitlens_core.api import Model
 from vitlens_core.errors import ConfigError
+from vitlens_core.plugins.imagine.sheet import sheet
 from vitlens_core.plugins.imagine.statistics import FILE, ImageStatistics
 from workflows.given import opened, split_named
 from workflows.text import shown
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _SHOWN = 5
+_DRAWN = "imagined.png"
 
 
 @click.command("imagine")
@@ -26,7 +29,11 @@ _SHOWN = 5
 @click.option("--adapter", type=click.Path(path_type=Path), help="Safetensors of an IP-Adapter.")
 @click.option("--statistics", type=click.Path(path_type=Path), help=f"Default: {FILE}, made once.")
 @click.option("--among", type=click.Path(path_type=Path), help="A folder of pictures.")
-@click.option("--out", type=click.Path(path_type=Path), default="imagined.png", show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help=f"The picture; default with --by: {_DRAWN}. Without --by: the found ones side by side.",
+)
 @click.option("--seed", default=0, show_default=True, type=int)
 @click.option("--steps", default=25, show_default=True, type=click.IntRange(1))
 @click.option("--foundation", metavar="SPEC", help="Foundation of a lens: a spec or a folder.")
@@ -40,7 +47,7 @@ def command(
     adapter: Path | None,
     statistics: Path | None,
     among: Path | None,
-    out: Path,
+    out: Path | None,
     seed: int,
     steps: int,
     foundation: str | None,
@@ -55,8 +62,9 @@ def command(
     model = opened(source, foundation, device)
     inputs, weights = _weighted(model, file, further)
     if by is None:
-        _retrieve(console, model, inputs, weights, _pictures(among))
+        _retrieve(console, model, inputs, weights, _pictures(among), out)
         return
+    out = out or Path(_DRAWN)
     decoder = model.decoder(by, encoder=encoder, adapter=adapter, device=device)
     stated = _statistics(model, statistics or Path(FILE), among, inputs)
     drawn = model.imagine(
@@ -129,8 +137,13 @@ def _retrieve(
     inputs: dict[str, str],
     weights: dict[str, float],
     pictures: list[Path],
+    out: Path | None,
 ) -> None:
     found = model.retrieve(inputs, pictures, weights=weights, count=_SHOWN, trusted=False)
     console.print("[dim]no decoder: the nearest pictures, by cosine[/]")
     for path, cosine in found[0]:
         console.print(f"{cosine:.3f}  {path}", markup=False, highlight=False)
+    if out is not None:
+        seen = [Image.fromarray(model.raw_image(path, trusted=False)) for path, _ in found[0]]
+        sheet(seen, [f"{cosine:.3f}" for _, cosine in found[0]]).save(out)
+        console.print(f"picture {shown(str(out))}", highlight=False)

@@ -10,8 +10,8 @@ from rich.console import Console
 from pipelines.flow import STEP_NAMES
 from pipelines.registry import lineage as lineages
 from pipelines.registry.lineage import Lineage
-from pipelines.registry.models import CHAMPION, ModelVersion
 from pipelines.registry.registry import Registry
+from pipelines.registry.version import CHAMPION, ModelVersion
 from pipelines.report.content import PAGE_FILE
 from pipelines.store.home import Home
 from pipelines.store.text import printable

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from workflows.planning.plan import plan_of
+from workflows.planning.show import show
 from workflows.planning.slopes import read_slopes
 from workflows.spec import DEFAULT_PROFILE, load_workflow
 from workflows.tables import JSON, echo_json
@@ -33,10 +35,6 @@ def command(
     as_json: bool,
 ) -> None:
     """Show what a run would take: objects, samples, bytes, hours, cost, and what is missing."""
-    # Late: it imports torch, which other commands of this package do without.
-    from workflows.planning.plan import plan_of
-    from workflows.planning.show import show
-
     workplace = workplace or Workplace.from_environment()
     figures = read_slopes(slopes)
     plan = plan_of(load_workflow(modality), profile, overrides, workplace.home, figures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pipelines.registry import promotion
-from pipelines.registry.models import CHALLENGER
+from pipelines.registry.version import CHALLENGER
 from workflows.registered import WHY, find_version
 
 

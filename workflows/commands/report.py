@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.registry.models import CHAMPION
+from pipelines.registry.version import CHAMPION
 from pipelines.report.content import PAGE_FILE
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -18,6 +18,9 @@ from workflows.preflight import check
 from workflows.spec import DEFAULT_PROFILE, load_workflow
 from workflows.summary import show_summary, show_use
 from workflows.workplace import Workplace
+
+if TYPE_CHECKING:
+    from workflows.runner import RunOutcome
 
 
 @click.command("run")
@@ -59,7 +62,7 @@ def command(
 
 def _execute(
     workplace: Workplace, modality: str, profile: str, overrides: Sequence[str], log: Path
-) -> Any:
+) -> RunOutcome:
     # Late: Dagster and torch take seconds to import, and settings are checked without them.
     from workflows.runner import execute
 

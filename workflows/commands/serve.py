@@ -15,6 +15,7 @@ import click
 from pydantic import SecretStr
 from rich.console import Console
 
+from pipelines.registry.registry import Registry
 from pipelines.service import companions
 from pipelines.service.config import (
     TOKEN,
@@ -29,11 +30,13 @@ from pipelines.service.config import (
 from pipelines.service.versions import AUTO, NONE, find_index, resolve
 from pipelines.store.home import Home
 from vitlens_core.api import load
-from vitlens_core.api.sources import locate
 from vitlens_core.errors import ConfigError, VitlensError
 from vitlens_core.plugins.imagine.statistics import FILE
 from vitlens_core.sandbox import protections
+from vitlens_core.sources import locate
+from workflows.console import remark
 from workflows.ports import HOST, require_free
+from workflows.spec import modality_names
 from workflows.text import shown
 
 _POLL_S = 2.0
@@ -48,6 +51,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option("--replicas", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--allow-host", multiple=True, metavar="NAME", help="A name that clients use.")
 @click.option("--ask", metavar="MODEL", help="Question model: a folder, or a name on the hub.")
+@click.option("--connector", metavar="FILE", help="With it, --ask is any causal language model.")
 @click.option("--detect", metavar="MODEL", help=f"OWL-ViT or OWLv2: the same, or {WINDOWS}.")
 @click.option("--imagine", metavar="MODEL", help="A pipeline of diffusers: the same.")
 @click.option("--encoder", metavar="MODEL", help="Image encoder the pipeline was trained with.")
@@ -71,6 +75,7 @@ class Arguments:
     allow_host: tuple[str, ...] = ()
     no_token: bool = False
     ask: str | None = None
+    connector: str | None = None
     detect: str | None = None
     imagine: str | None = None
     encoder: str | None = None
@@ -136,6 +141,8 @@ def settings(home: Home, arguments: Arguments) -> tuple[ServiceConfig, str]:
         hosts=("localhost", arguments.host, *arguments.allow_host),
         threads=max(1, (os.cpu_count() or 1) // arguments.replicas),
     )
+    for found in Registry(home.root).reconcile(modality_names()):
+        remark(found)
     versions = resolve(config.sources)
     for source in config.sources:
         locate(source)
@@ -145,6 +152,7 @@ def settings(home: Home, arguments: Arguments) -> tuple[ServiceConfig, str]:
         raise ConfigError(f"--index: {search_index}")
     if config.companions.are_named:  # the lens is opened for it, and let go
         companions.check(config.companions, load(*config.sources))
+        companions.check_connector(config.companions)
     return config, search_index if isinstance(search_index, str) else ""
 
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from upath import UPath
 
 from pipelines.flow import STEP_NAMES
-from pipelines.registry.models import CHAMPION, ModelVersion
 from pipelines.registry.registry import Registry
+from pipelines.registry.version import CHAMPION, ModelVersion
 from pipelines.store.artifacts import MANIFEST, Artifact
 from pipelines.store.home import Home
 from workflows.spec import modality_names
@@ -43,6 +43,7 @@ def facts(workplace: Workplace) -> dict[str, object]:
     found, unreadable = workplace.home.store.scan()
     return {
         "home": str(workplace.home.root),
+        "mended": workplace.registry.reconcile(modality_names()),
         "versions": {name: workplace.registry.versions(name) for name in modality_names()},
         "artifacts": [
             {
@@ -65,6 +66,8 @@ def show_status(console: Console, workplace: Workplace, everything: bool = False
     """Print every modality's versions, then the artifacts by step, or all of them."""
     console.print(f"home {workplace.home.root}", soft_wrap=True)
     without = []
+    for mended in workplace.registry.reconcile(modality_names()):
+        console.print(f"[yellow]{shown(mended)}[/]", highlight=False)
     for modality in modality_names():
         versions = workplace.registry.versions(modality)
         if versions:

@@ -9,10 +9,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipelines.registry.registry import Registry
 from pipelines.store.artifacts import Artifact
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError
 from workflows.exit_codes import FAILED
+from workflows.spec import modality_names
 from workflows.text import shown
 
 
@@ -26,6 +28,8 @@ def command(step: str | None) -> None:
 
 def verify(console: Console, home: Home, step: str | None = None) -> int:
     """Compare every file with its manifest, and name damaged files and samples.
+
+    With all steps, aliases of models are compared with the log of promotions too.
 
     Args:
         step: check the artifacts of this step only.
@@ -61,6 +65,9 @@ def verify(console: Console, home: Home, step: str | None = None) -> int:
         console.print(
             "delete the folder of a damaged artifact and run again: it is made again, byte for byte"
         )
+    if step is None:
+        for mended in Registry(home.root).reconcile(modality_names()):
+            console.print(f"[yellow]{shown(mended)}[/]", highlight=False)
     return damaged
 
 

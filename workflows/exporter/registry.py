@@ -9,10 +9,10 @@ from prometheus_client.core import GaugeMetricFamily
 
 from pipelines.registry import models
 from pipelines.registry.figures import figures_of
-from pipelines.registry.models import CHAMPION
 from pipelines.registry.registry import Registry
 from pipelines.registry.server import EXPERIMENT
 from pipelines.registry.tracking import MODALITY_TAG
+from pipelines.registry.version import CHAMPION
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

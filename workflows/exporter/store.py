@@ -11,7 +11,8 @@ from prometheus_client.core import GaugeMetricFamily
 from upath import UPath
 
 from pipelines.execution.shard_tasks import ShardRecord
-from pipelines.store.artifacts import MANIFEST, Manifest, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import MANIFEST, Manifest
 
 _RECORD, _ATTEMPT = ".record.json", ".attempt"
 _FINISHED = {

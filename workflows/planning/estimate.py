@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from math import prod
 
 from pipelines.config import RunConfig
+from pipelines.targets.stored import bytes_per_value
 from vitlens_core.modalities import load_lensed
 from workflows.planning.listing import Counts
 from workflows.planning.network import Network, rows_of
 from workflows.planning.slopes import Slopes
 
-_FLOAT_BYTES = {"fp16": 2, "fp32": 4}
 _TEXTS_PER_SAMPLE = 20  # captions and prompts of the demo's samples
 _RENDER_PX = 224
 
@@ -90,13 +90,13 @@ def stored_of(config: RunConfig, counts: Counts, network: Network, slopes: Slope
     signal_bytes = 2.0 * prod(signal.store(signal.example()).shape)
     views = views_of(config)
     of_targets = (views + _TEXTS_PER_SAMPLE) * network.embed_dim
-    of_targets *= _FLOAT_BYTES[config.targets.stored_as]
+    of_targets *= bytes_per_value(config.targets.stored_as)
     pixels = views * image_px(config) ** 2 * slopes.measured.shard_bytes_per_pixel
     rendered = config.source is None
     glb = slopes.measured.glb_bytes
     if config.objects.mirror == "objaverse":
         glb = slopes.stated.objaverse_glb_bytes
-    of_render = rendered_views(config) * slopes.measured.render_bytes_per_view
+    of_render = config.renders.views * slopes.measured.render_bytes_per_view
     of_render *= (config.renders.size_px / _RENDER_PX) ** 2
     return Stored(
         fetched_bytes=_times(objects, glb) if rendered else None,
@@ -114,7 +114,7 @@ def hours_of(config: RunConfig, counts: Counts, network: Network, slopes: Slopes
         images = 0  # the data set brings them
     train = config.lens.train
     gpu_hours = slopes.gpu_hours(network.step_flops * train.steps * train.batch_size)
-    share = rendered_views(config) / 12  # the slope is of 12 views
+    share = config.renders.views / 12  # the slope is of 12 views
     render = _times(objects, slopes.measured.render_core_s * share / 3600)
     return Hours(
         render_core_hours=render if config.source is None else None,
@@ -134,14 +134,10 @@ def cost_of(hours: Hours, stored: Stored, slopes: Slopes) -> Cost:
     )
 
 
-def rendered_views(config: RunConfig) -> int:
-    return len(config.renders.polar_deg) * config.renders.azimuths
-
-
 def views_of(config: RunConfig) -> int:
     """Return the pictures of a sample: all views of an object, or one."""
     per_object = load_lensed(config.modality).renders_as == "object"
-    return rendered_views(config) if config.source is None and per_object else 1
+    return config.renders.views if config.source is None and per_object else 1
 
 
 def samples_of(config: RunConfig, counts: Counts) -> int | None:
@@ -151,7 +147,7 @@ def samples_of(config: RunConfig, counts: Counts) -> int | None:
         return objects
     if load_lensed(config.modality).renders_as != "view":
         return objects
-    return objects * (config.shards.views or rendered_views(config))
+    return objects * (config.shards.views or config.renders.views)
 
 
 def image_px(config: RunConfig) -> int:

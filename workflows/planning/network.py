@@ -17,13 +17,17 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipelines.config import RunConfig
+from pipelines.lens.chunked_loss import MOST_LOGITS
 from pipelines.lens.parallel import parallelize
+from pipelines.targets.step import TOKENS
 from vitlens_core.foundation.lit import ProjectedFeatures
 from vitlens_core.foundation.settings import EMBED_DIM, IMAGE_SIZE_PX
 from vitlens_core.models.dropping import Dropping
 from vitlens_core.models.sizes import open_clip_sizes, timm_sizes, tower_sizes
 from vitlens_core.models.tower import Tower
 from vitlens_core.models.trunk import Readout, TapFeatures, Trunk
+from vitlens_core.precision import halve_frozen
+from workflows.planning.slopes import Slopes
 
 _FP32, _BF16 = 4, 2
 _LIT_TAPS = 2
@@ -37,34 +41,48 @@ class Network:
         step_flops: operations of one sample, forward and backward, a further forward included
             where the batch is divided or activations are recomputed.
         image_flops: operations of one picture in the foundation's trunk.
-        activation_bytes: kept of one sample for the backward pass, in bf16.
+        frozen_bytes: of the frozen parameters as training stores them: under bf16, those that are
+            multiplied in it take half.
+        activation_bytes: kept of one sample for the backward pass, at the precision of training.
     """
 
     trained: int
     frozen: int
+    frozen_bytes: float
     embed_dim: int
     step_flops: float
     image_flops: float
     activation_bytes: float
 
 
-def network_of(config: RunConfig) -> Network:
-    """Build the tower without values and count (`ConfigError`: the sizes do not fit)."""
+def network_of(config: RunConfig, *, bf16: bool) -> Network:
+    """Build the tower without values and count.
+
+    Args:
+        bf16: whether it is trained in bf16.
+
+    Raises:
+        ConfigError: the sizes do not fit.
+    """
     trunk = foundation_sizes(config)
     tower = tower_sizes(config.tower(), trunk).train()
     parallelize(tower, config.resources.model_copy(update={"compile": False}))
     one, two = (_pass(tower, config, count) for count in (1, 2))
     divided = rows_of(config) < -(-config.lens.train.batch_size // _workers(config))
+    if bf16:  # after the passes: there is no autocast on the meta device
+        halve_frozen(tower)
     trained = sum(p.numel() for p in tower.parameters() if p.requires_grad)
+    frozen = [p for p in tower.parameters() if not p.requires_grad]
     with FlopCounterMode(display=False) as counter:
         trunk(_meta(1, trunk.input_tokens, trunk.width))
     return Network(
         trained=trained,
-        frozen=sum(p.numel() for p in tower.parameters()) - trained,
+        frozen=sum(p.numel() for p in frozen),
+        frozen_bytes=float(sum(p.nbytes for p in frozen)),
         embed_dim=one.embed_dim,
         step_flops=one.flops + (one.forward_flops if divided else 0.0),
         image_flops=float(counter.get_total_flops()),
-        activation_bytes=(two.kept_bytes - one.kept_bytes) * _BF16 / _FP32,
+        activation_bytes=(two.kept_bytes - one.kept_bytes) * (_BF16 / _FP32 if bf16 else 1.0),
     )
 
 
@@ -84,6 +102,12 @@ def foundation_sizes(config: RunConfig) -> Trunk:
     return timm_sizes(model, side, readout)
 
 
+def is_bf16(config: RunConfig, slopes: Slopes) -> bool:
+    """Whether the run trains in bf16 on the planned kind of GPU."""
+    precision = config.lens.train.precision
+    return slopes.gpu.multiplies_bf16 if precision == "auto" else precision == "bf16"
+
+
 def rows_of(config: RunConfig) -> int:
     """Return the rows of a worker in one forward pass."""
     return config.lens.train.rows_per_forward(_workers(config))
@@ -94,14 +118,17 @@ def memory_bytes(config: RunConfig, network: Network) -> dict[str, float]:
     train, workers = config.lens.train, _workers(config)
     shared = workers if config.resources.sharding == "fsdp" else 1
     copies = 3 + (train.ema_decay is not None)  # gradient, two moments, the average
-    batch = train.batch_size
-    kinds = len(train.weights(config.teachers))
+    logits = -(-train.batch_size // workers) * train.batch_size
+    if train.loss.positives == "all" or logits > MOST_LOGITS:
+        logits = MOST_LOGITS  # as many at a time, of one kind of target
+    else:
+        logits *= len(train.weights(config.teachers).keys() - {TOKENS})
     return {
-        "weights": _FP32 * (network.trained + network.frozen) / shared,
+        "weights": (_FP32 * network.trained + network.frozen_bytes) / shared,
         "gradient, optimizer and average": _FP32 * copies * network.trained / shared,
         "activations": network.activation_bytes * rows_of(config),
         # Logits, their softmax and its gradient, in both directions, for each kind of target.
-        "loss": 6.0 * _FP32 * batch * batch * kinds,
+        "loss": 6.0 * _FP32 * logits,
     }
 
 

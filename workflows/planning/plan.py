@@ -19,7 +19,7 @@ from workflows.planning.estimate import (
 )
 from workflows.planning.listing import Counts, counts_of
 from workflows.planning.missing import missing_of
-from workflows.planning.network import Network, memory_bytes, network_of
+from workflows.planning.network import Network, is_bf16, memory_bytes, network_of
 from workflows.planning.slopes import Slopes
 from workflows.recipes import Recipe, recipes
 from workflows.spec import Workflow, load_workflow
@@ -55,7 +55,7 @@ def plan_of(
     config = workflow.config(profile, overrides)
     config = _with_shared_foundation(workflow, config, profile)
     counts, missing = counts_of(config, home, _recipe(workflow, profile))
-    network = network_of(config)
+    network = network_of(config, bf16=is_bf16(config, slopes))
     stored = stored_of(config, counts, network, slopes)
     hours = hours_of(config, counts, network, slopes)
     memory = memory_bytes(config, network)

@@ -30,6 +30,7 @@ class Gpu(_Figures):
 
     tflops: PositiveFloat = Field(description="dense peak in bf16 [TFLOP/s]")
     memory_gb: PositiveFloat = Field(description="memory [GB]")
+    multiplies_bf16: bool = Field(True, description="natively; else precision `auto` is fp32")
     usd_per_hour: float = Field(ge=0, description="price [USD/h]")
 
 

@@ -67,7 +67,8 @@ class TargetBank:
         """Return all entries, and exclude a row's own target, sample and positives from its own."""
         entries = self.targets[rows.kind]
         excluded = rows.sample_ids[:, None] == self.sample_ids
-        excluded |= rows.targets @ entries.T > _SAME
+        for own in rows.targets.unbind(1):  # one at a time: a tensor [B, K, M] may be large
+            excluded |= own @ entries.T > _SAME
         if rows.label_positives:
             excluded |= rows.label_ids[:, None] == self.label_ids
         return Negatives(entries, excluded)

@@ -1,6 +1,6 @@
 """base: a sampling of negatives: its settings, and a sampler that every worker opens once.
 
-Axes: B rows of a worker, M further negatives, E embedding.
+Axes: B rows of a worker, K most targets of one of them, M further negatives, E embedding.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class BatchRows:
 
     Attributes:
         kind: `image`, `text` or `teacher_<name>`.
-        targets: the rows' own [B, E].
+        targets: the rows' own [B, K, E]; K is 1 if one is drawn, and a row with fewer has zeros.
         sample_ids: the rows' samples [B].
         label_ids: the rows' labels [B]; a sample without a label has one of its own.
         label_positives: whether samples of one label are positives of each other.

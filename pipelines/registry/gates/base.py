@@ -21,8 +21,8 @@ from pipelines.store.artifacts import Artifact
 from pipelines.store.text import printable, redacted
 from vitlens_core.kinds import OneOf
 
-if TYPE_CHECKING:  # `models` imports this module, so importing it back would be a circle
-    from pipelines.registry.models import ModelVersion
+if TYPE_CHECKING:  # `version` imports this module, so importing it back would be a circle
+    from pipelines.registry.version import ModelVersion
 
 Tier = Literal["sanity", "thresholds", "non_inferiority", "benchmarks"]
 # In the order in which they are shown.

@@ -20,8 +20,8 @@ import numpy as np
 from pipelines.evaluation.result import read_predictions
 from pipelines.registry import models
 from pipelines.registry.gates.base import Gate, GateContext, GateResult, Tier
-from pipelines.registry.models import ModelVersion
 from pipelines.registry.settings import NonInferiorityConfig
+from pipelines.registry.version import ModelVersion
 from vitlens_core import metrics
 from vitlens_core.errors import CheckpointError, ConfigError, InputError, IntegrityError
 from vitlens_core.metrics import Bootstrap

@@ -2,16 +2,25 @@
 // The dropped object, turning beside what was found. The viewer is loaded when it is first needed.
 
 const VIEWER = "./model-viewer-4.1.0/model-viewer.min.js";
-// Their decoders are programs of other sites; this page loads nothing from there.
-const COMPRESSIONS = { KHR_draco_mesh_compression: "Draco", EXT_meshopt_compression: "meshopt", KHR_texture_basisu: "Basis" };
+// The viewer's decoders for these are programs of other sites; this page loads nothing from there.
+const COMPRESSIONS = ["KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_texture_basisu"];
 let shownObject = null;
 
-// What a GLB's head says it needs; an empty list for a file that is none.
-async function requiredExtensions(chosen) {
+// Whether the viewer reads a file as it is: a GLB without compression.
+async function isPlain(chosen) {
   const head = new DataView(await chosen.slice(0, 20).arrayBuffer());
-  if (head.byteLength < 20 || head.getUint32(0, true) !== 0x46546c67) return [];
+  if (head.byteLength < 20 || head.getUint32(0, true) !== 0x46546c67) return false;
   const json = await chosen.slice(20, 20 + head.getUint32(12, true)).text();
-  try { return JSON.parse(json).extensionsRequired || []; } catch { return []; }
+  try {
+    return !(JSON.parse(json).extensionsRequired || []).some((name) => COMPRESSIONS.includes(name));
+  } catch { return false; }
+}
+
+// Every other format is read by the service, in its sandbox, and comes back as a plain GLB.
+async function converted(chosen) {
+  const form = new FormData();
+  form.append("point_cloud", chosen, chosen.name);
+  return (await call("shape", { method: "POST", body: form })).blob();
 }
 
 function hideObject() {
@@ -24,14 +33,21 @@ function hideObject() {
 
 async function showObject(chosen) {
   hideObject();
-  if (!chosen.name.toLowerCase().endsWith(".glb")) return;
+  if (!served) await learn();
+  if (modalityOf(chosen.name) !== "point_cloud") return;
   shownObject = chosen;
-  const compressed = (await requiredExtensions(chosen)).map((name) => COMPRESSIONS[name]).find(Boolean);
-  if (!compressed) await import(VIEWER);
-  if (shownObject !== chosen) return; // another file was chosen meanwhile
+  let glb = null;
+  let reason = null;
+  try {
+    glb = (await isPlain(chosen)) ? chosen : await converted(chosen);
+    await import(VIEWER);
+  } catch (error) {
+    reason = error;
+  }
+  if (shownObject !== chosen || (reason && !reason.message)) return; // another file was chosen, or the token is asked for
   $("object").hidden = false;
-  if (compressed) tellObject(`It is compressed with ${compressed}, which the viewer here does not read.`);
-  else turn(chosen);
+  if (reason) tellObject(`It cannot be shown: ${reason.message}`);
+  else turn(chosen.name, glb);
 }
 
 function tellObject(words) {
@@ -39,16 +55,16 @@ function tellObject(words) {
   $("object-note").textContent = words;
 }
 
-function turn(chosen) {
+function turn(name, glb) {
   const viewer = document.createElement("model-viewer");
-  viewer.src = URL.createObjectURL(chosen);
-  viewer.alt = `${chosen.name} in 3D`;
+  viewer.src = URL.createObjectURL(glb);
+  viewer.alt = `${name} in 3D`;
   viewer.cameraControls = true;
   viewer.autoRotate = !matchMedia("(prefers-reduced-motion: reduce)").matches;
   viewer.setAttribute("interaction-prompt", "none");
   viewer.setAttribute("touch-action", "pan-y"); // a phone's page scrolls under the finger
   viewer.setAttribute("shadow-intensity", "0.6");
   viewer.addEventListener("error", () => tellObject("The viewer cannot show this file."));
-  $("object-note").textContent = `${chosen.name}; drag to turn it.`;
+  $("object-note").textContent = `${name}; drag to turn it.`;
   $("stage").replaceChildren(viewer);
 }

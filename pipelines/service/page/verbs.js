@@ -4,8 +4,10 @@
 const ZERO_SHOT = "zero-shot", WINDOWS = "windows"; // what answers without a further model
 const COLOURS = 4;
 let verbsFile = null;
+let asking = null; // ends the question under way
 
 function hideVerbs() {
+  if (asking) asking.abort();
   verbsFile = null;
   $("asking").hidden = $("looking").hidden = true;
   $("said").textContent = $("looking-note").textContent = "";
@@ -29,12 +31,12 @@ function showVerbs() {
 }
 
 // Sends a question while its button rests; null if another file was dropped meanwhile, or it failed.
-async function sent(path, options, button) {
+async function sent(path, options, button, read = (response) => response.json()) {
   const mine = file;
   show(null);
   button.disabled = true;
   try {
-    const answer = await (await call(path, options)).json();
+    const answer = await read(await call(path, options));
     return file === mine ? answer : null;
   } catch (error) {
     if (file === mine) show(error);
@@ -44,10 +46,35 @@ async function sent(path, options, button) {
   }
 }
 
+// Reads server-sent events: words as they come, and at the end the whole answer.
+async function heard(response, hear) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error("The answer broke off. Ask again.");
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) {
+      const [, kind, data] = /^event: (\w+)\ndata: ([^\n]*)$/.exec(event);
+      const told = JSON.parse(data);
+      if (kind === "answer") return told;
+      if (kind === "error") throw new Error(`${told.error}. Expected: ${told.expected}.`);
+      hear(told.text);
+    }
+  }
+}
+
 async function askAboutIt() {
   const settings = { question: $("asked").value.trim(), answers: served.verbs.ask === ZERO_SHOT ? statedClasses() : [] };
+  const mine = asking = new AbortController();
+  let words = "";
+  const hear = (more) => { words += more; if (asking === mine) $("said").textContent = `${words} …`; };
   $("said").textContent = "…";
-  const answer = await sent("ask", question(settings), $("asking-form").querySelector("button"));
+  const options = question(settings, mine.signal);
+  options.headers = { ...options.headers, accept: "text/event-stream" };
+  const answer = await sent("ask", options, $("asking-form").querySelector("button"), (response) => heard(response, hear));
+  if (asking !== mine) return;
   const said = answer && answer.answers[0];
   $("said").textContent = !said ? "" : said.probability === null ? said.text || "(no words)"
     : `${text(said.text)} (zero-shot, no question model; probability ${said.probability.toFixed(2)})`;

@@ -13,7 +13,8 @@ from pipelines.benchmarks.step import TABLE, BenchmarksConfig
 from pipelines.benchmarks.table import Table
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
 from tests.pipelines import finished_run, synthetic

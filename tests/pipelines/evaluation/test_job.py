@@ -11,9 +11,10 @@ import pytest
 
 from pipelines.evaluation import embedding
 from pipelines.evaluation import job as evaluation
+from pipelines.evaluation.classes import Classes
 from pipelines.evaluation.embedding import EmbeddedSplit
 from pipelines.evaluation.result import Supervision, read_predictions, read_result
-from pipelines.evaluation.scoring import Classes, predict, score
+from pipelines.evaluation.scoring import predict, score
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
 from pipelines.store.artifacts import Artifact

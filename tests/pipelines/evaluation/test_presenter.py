@@ -15,7 +15,7 @@ from pipelines import report
 from pipelines.evaluation import presenter
 from pipelines.evaluation.result import EvaluationResult, read_result
 from pipelines.registry import card
-from pipelines.registry.models import ModelVersion
+from pipelines.registry.version import ModelVersion
 from pipelines.report.content import encode_readable
 from pipelines.store.artifacts import Artifact
 from pipelines.sweep import SweepResults, page

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from pipelines.execution.bulk import build_shards, original_error, write_shards
+from pipelines.execution.bulk import build_shards, write_shards
 from pipelines.execution.cluster import FAST
 from pipelines.execution.runtime import Runtime
 from pipelines.execution.shard_tasks import ShardTask, read_record, tasks_of
 from pipelines.execution.shard_writer import KilledWorkersError, ShardWriter
-from pipelines.store.artifacts import Build
+from pipelines.store.artifact_store import Build
 from pipelines.store.shards import read_shard
 from tests.pipelines.processors import Echo, refuse_to_start
 from tests.pipelines.quiet import quiet_runtime
-from vitlens_core.errors import BadSampleError, ConfigError, IntegrityError, TransientError
+from vitlens_core.errors import BadSampleError, ConfigError, TransientError
 
 
 @pytest.fixture
@@ -189,12 +189,3 @@ def test_a_worker_gives_back_what_a_large_object_took(tmp_path: Path) -> None:
     )  # fmt: skip
     assert float(done.stdout) < 100, "MB"
     assert read_record(UPath(tmp_path), "a").samples == 1
-
-
-def test_the_error_below_wrappings_is_found() -> None:
-    own, middle, outer = IntegrityError("cut"), ValueError("middle"), RuntimeError("outer")
-    outer.__cause__, middle.__cause__ = middle, own
-    assert original_error(outer) is own
-    assert original_error(own) is own
-    stranger = RuntimeError("nobody raised this on purpose")
-    assert original_error(stranger) is stranger

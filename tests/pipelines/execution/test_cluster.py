@@ -21,7 +21,7 @@ import pytest
 import ray
 from ray.core import generated
 
-from tests.sockets import Socket, listening
+from tests.sockets import Socket, listening, table
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -64,6 +64,7 @@ def doors(local_ray: None) -> Iterator[list[Socket]]:
 
 
 def test_a_local_ray_listens_on_the_loopback_only(doors: list[Socket]) -> None:
+    print(table(doors))
     assert len(doors) > 8, "gcs_server, raylet, agents, workers"
     assert not [each for each in doors if not each.is_loopback]
 

@@ -15,7 +15,7 @@ from pipelines.execution import logs
 from pipelines.execution.bulk import build_shards
 from pipelines.execution.runtime import Resources, Runtime
 from pipelines.execution.shard_tasks import ShardTask
-from pipelines.store.artifacts import Store
+from pipelines.store.artifact_store import Store
 from pipelines.store.home import Home
 from pipelines.store.shards import Sample
 from vitlens_core.errors import ConfigError

@@ -27,6 +27,7 @@ from pipelines.store.shards import encode_png, read_shard
 from tests import tiny_hf
 from tests.pipelines import synthetic
 from vitlens_core.errors import ConfigError, IntegrityError
+from vitlens_core.foundation import has_text_tower
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.foundation.info import FoundationInfo
 
@@ -137,13 +138,16 @@ def test_pictures_without_alpha_stay_as_they_are() -> None:
     np.testing.assert_array_equal(composite_views(sample, 0).numpy(), views)
 
 
-def test_a_model_without_a_text_tower_is_refused(
+def test_a_model_without_a_text_tower_says_so(
     runtime: Runtime, shards_artifact: Artifact, tmp_path: Path
 ) -> None:
     folder = tiny_hf.write("instructblip", tmp_path / "instructblip")
-    config = FoundationConfig(spec=f"hf:{folder}")
-    with pytest.raises(ConfigError, match="has no text tower, and a workflow trains against"):
-        foundation.run(runtime, config, {}, shards_artifact)
+    made = foundation.run(runtime, FoundationConfig(spec=f"hf:{folder}"), {}, shards_artifact)
+    assert not read_info(made).has_text
+    assert not has_text_tower(f"hf:{folder}")
+    clip = f"hf:{tiny_hf.write('clip', tmp_path / 'clip')}"
+    assert has_text_tower(clip)
+    assert not has_text_tower(f"{clip}#vision")
 
 
 def test_a_dual_encoder_of_hugging_face_is_described_and_opened_again(

@@ -19,7 +19,8 @@ from pipelines.lens.batches import Batch, TrainingBatches, collate, lane_count
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.shard_table import SamplePlace, TrainingShard, read_targets, stable_id
 from pipelines.shards.sample import SampleInfo
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import OpenShard, Sample, decode_array, encode_array, write_shard
 from tests.pipelines import synthetic
 from tests.pipelines.shard_bytes import encode_shard
@@ -164,6 +165,28 @@ def test_a_batch_pairs_each_signal_with_a_view_and_a_caption_of_its_own(tmp_path
     assert len({tuple(one.targets["image"][0].tolist()) for one in drawn}) == 3
 
 
+def test_a_batch_has_all_views_and_captions_with_their_chances_if_asked(tmp_path: Path) -> None:
+    samples = [synthetic.uneven(i, "train") for i in range(5)]
+    places = _places(tmp_path, samples)
+    batch = collate(places, "points.npy", KINDS, "0", range(5), "all")
+    assert {kind: tuple(rows.shape) for kind, rows in batch.targets.items()} == {
+        "image": (5, 4, synthetic.EMBED_DIM),
+        "text": (5, 2, synthetic.EMBED_DIM),
+    }
+    for row, sample in enumerate(samples):
+        own = read_targets(sample, "image")
+        assert np.array_equal(batch.targets["image"][row, : len(own)].numpy(), own)
+        assert not batch.targets["image"][row, len(own) :].any()
+        even = [1 / len(own)] * len(own) + [0] * (4 - len(own))
+        assert batch.weights["image"][row].tolist() == pytest.approx(even)
+        assert np.array_equal(batch.targets["text"][row].numpy(), read_targets(sample, "text"))
+        assert batch.weights["text"][row].tolist() == pytest.approx([0.25, 0.75])
+    drawn = collate(places, "points.npy", KINDS, "0", range(5))
+    assert drawn.weights == {}
+    assert torch.equal(drawn.signals, batch.signals)
+    assert drawn.keys == batch.keys
+
+
 def test_a_sample_without_what_it_is_trained_against_is_refused_with_the_way_out(
     tmp_path: Path,
 ) -> None:
@@ -177,6 +200,8 @@ def test_a_sample_without_what_it_is_trained_against_is_refused_with_the_way_out
         places = _places(tmp_path / kind, [found], kind)
         with pytest.raises(ConfigError, match=rf"train000 has no {kind}.*lens\.train\.{weight}=0"):
             collate(places, "points.npy", [kind], "0", range(1))
+        with pytest.raises(ConfigError, match=rf"train000 has no {kind}.*lens\.train\.{weight}=0"):
+            collate(places, "points.npy", [kind], "0", range(1), "all")
 
 
 def test_a_signal_of_another_shape_is_named(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from pipelines.lens.curves import TrainingCurves, read_curves
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.settings import TrainConfig
 from pipelines.registry.loggers.json_lines import JsonLines
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from pipelines.store.home import Home
 from tests.pipelines import synthetic
 from tests.pipelines.quiet import quiet_runtime

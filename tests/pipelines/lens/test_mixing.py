@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 
 from pipelines.config import load_run_config
 from pipelines.lens.batches import Batch
@@ -110,3 +111,8 @@ def test_a_batch_is_not_changed_in_place() -> None:
     kept = replace(whole, signals=whole.signals.clone())
     mixed(whole, TrainConfig(mix_up=1.0), AudioTokenizer(), step=0)
     assert torch.equal(whole.signals, kept.signals)
+
+
+def test_all_targets_of_a_sample_are_not_mixed() -> None:
+    with pytest.raises(ValidationError, match=r"state mix_up: 0, or loss\.positives: drawn"):
+        TrainConfig.model_validate({"mix_up": 0.5, "loss": {"positives": "all"}})

@@ -17,7 +17,8 @@ from pipelines.lens.batches import Batch, TrainingBatches
 from pipelines.lens.neighbours import Neighbours, mean_targets, nearest, read_table, write_table
 from pipelines.lens.objective import Objective
 from pipelines.lens.settings import HardNegatives, TrainConfig
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from tests.pipelines import synthetic
 from vitlens_core.errors import ConfigError, IntegrityError
 

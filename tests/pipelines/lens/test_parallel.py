@@ -24,13 +24,16 @@ from pipelines.lens.negatives.base import BatchRows
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.training import Trainer, TrainJob
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from tests.pipelines import synthetic, together
 
 TRAIN: dict[str, Any] = {"steps": 8, "batch_size": 6, "warmup_steps": 2, "learning_rate": 3e-3}
 TRAIN |= {"validate_every": 4, "checkpoint_every": 4, "precision": "fp32"}
 DROPPING: dict[str, Any] = {"token_dropout": 0.5, "drop_path": 0.4}
 BANK: dict[str, Any] = {"negatives": {"kind": "bank", "size": 9}}
+ALL: dict[str, Any] = {"loss": {"kind": "decoupled", "positives": "all"}}
+ALL_SIGMOID: dict[str, Any] = {"loss": {"kind": "sigmoid", "positives": "all"}}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def targets(store: Store) -> Artifact:
-    return synthetic.targets(store, {"train": (7, 5), "val": (5,)}, synthetic.moving)
+    return synthetic.targets(store, {"train": (7, 5), "val": (5,)}, synthetic.uneven)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,18 @@ def _assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tens
 # --- gradients ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("train", [{}, {"label_positives": True}, {"loss": "sigmoid"}, DROPPING])
+@pytest.mark.parametrize(
+    "train",
+    [
+        {},
+        {"label_positives": True},
+        {"loss": "sigmoid"},
+        DROPPING,
+        ALL,
+        ALL | {"label_positives": True},
+        ALL_SIGMOID,
+    ],
+)
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 def test_two_workers_find_the_gradients_of_one_large_batch(
     job, pair: together.Pair, tmp_path: Path, sharding: str, train: dict[str, Any]
@@ -82,7 +96,7 @@ def test_two_workers_find_the_gradients_of_one_large_batch(
     whole = job(**train)
     expected = together.alone(together.differentiate, whole, tmp_path)
     assert max(g.abs().max() for g in expected.gradients.values()) > 1e-3
-    assert ("loss.bias" in expected.gradients) == ("loss" in train)
+    assert ("loss.bias" in expected.gradients) == (whole.train.loss.kind == "sigmoid")
     parted = job({"sharding": sharding}, **train)
     for found in pair(together.differentiate, parted, tmp_path):
         assert found.losses == pytest.approx(expected.losses, abs=1e-5)
@@ -96,7 +110,9 @@ def test_two_workers_find_the_gradients_of_one_large_batch(
         (1, "ddp", {"micro_batch": 1}, DROPPING),
         (1, "ddp", {"accumulation": 3}, DROPPING),
         (1, "ddp", {"micro_batch": 4}, {"loss": "sigmoid"}),
+        (1, "ddp", {"micro_batch": 4}, ALL),
         (2, "ddp", {"accumulation": 2}, {}),
+        (2, "ddp", {"accumulation": 2}, ALL),
         (2, "fsdp", {"micro_batch": 2}, {"loss": "sigmoid"} | DROPPING),
     ],
 )
@@ -279,13 +295,17 @@ def test_a_bank_holds_other_samples_targets(targets: Artifact) -> None:
         "image": (9, synthetic.EMBED_DIM),
         "text": (9, synthetic.EMBED_DIM),
     }
-    targets_of_three = bank.targets["image"][:3].float()
+    targets_of_three = bank.targets["image"][:3, None].float()
     label_ids = bank.label_ids[:3]
     rows = BatchRows("image", targets_of_three, bank.sample_ids[:3], label_ids, False)
     assert bank.sample(rows).excluded[:, :3].equal(torch.eye(3, dtype=torch.bool))
     strangers = replace(rows, sample_ids=torch.tensor([1, 2, 3]))
     # Its own target under another name is no negative either.
     assert bank.sample(strangers).excluded.diagonal().all()
+    # Of several, any one of them.
+    several = replace(strangers, targets=targets_of_three[[2, 0, 1, 0, 1, 2]].view(3, 2, -1))
+    expected = [[True, False, True], [True, True, False], [False, True, True]]
+    assert bank.sample(several).excluded[:, :3].tolist() == expected
     labelled = bank.sample(replace(strangers, label_positives=True)).excluded
     assert labelled.sum(1).tolist() == [3, 3, 3]
 

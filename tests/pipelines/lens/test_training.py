@@ -25,7 +25,8 @@ from pipelines.lens.optimizer import learning_rate
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.training import Trainer, TrainJob
 from pipelines.lens.workers import InProcess, remove
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import encode_array
 from tests.pipelines import synthetic
 from tests.tiny_models import tower_settings

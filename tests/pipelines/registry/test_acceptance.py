@@ -23,9 +23,9 @@ from pipelines.registry.gates.base import TIERS, GateContext
 from pipelines.registry.gates.benchmarks import Benchmarks
 from pipelines.registry.gates.sanity import Sanity
 from pipelines.registry.gates.threshold import Threshold
-from pipelines.registry.models import ModelVersion
 from pipelines.registry.registry import Registry
 from pipelines.registry.settings import AcceptanceConfig
+from pipelines.registry.version import ModelVersion
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model

@@ -14,7 +14,7 @@ import pytest
 
 import vitlens_core
 from pipelines.registry import models, moves, promotion, signing
-from pipelines.registry.models import CHAMPION, PREVIOUS
+from pipelines.registry.version import CHAMPION, PREVIOUS
 from tests.pipelines.finished_run import finished_run, gate_results
 from tests.pipelines.registered import NAME, aliases, challenge, register
 from tests.pipelines.registry.racing import promote_from
@@ -133,6 +133,7 @@ def test_a_key_that_others_can_read_is_refused(home: Path) -> None:
 # --- finding 3: a registry chooses where nothing is written or read -------------------------------
 
 
+@pytest.mark.nightly
 def test_a_run_id_with_dots_writes_only_below_models(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,7 +291,7 @@ def test_a_clock_two_hours_ahead_decides_nothing(
         ahead.setattr(promotion, "datetime", Ahead)
         promotion.promote(home, NAME, 2, "from the future")
     promotion.rollback(home, NAME, "no good")
-    assert promotion.rolled_back(home, NAME, 2)
+    assert promotion.replaced(home, NAME, 2)
     promotion.promote(home, NAME, 3)
     held = models.aliases(models.connect(home), NAME)
     assert (held[CHAMPION], held[PREVIOUS]) == (3, 1)
@@ -299,7 +300,11 @@ def test_a_clock_two_hours_ahead_decides_nothing(
     assert found[1].at > found[3].at
 
 
-@pytest.mark.parametrize("served", [False, True], ids=["database", "server"])
+@pytest.mark.parametrize(
+    "served",
+    [False, pytest.param(True, marks=pytest.mark.nightly)],
+    ids=["database", "server"],
+)
 def test_two_homes_on_one_registry_move_it_one_after_the_other(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: bool
 ) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from pipelines.registry import models, moves, promotion, writes
-from pipelines.registry.models import CHALLENGER, CHAMPION, PREVIOUS
+from pipelines.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from tests.pipelines.registered import NAME, register
 from tests.pipelines.registry.server import mlflow_server
 from vitlens_core.errors import TransientError

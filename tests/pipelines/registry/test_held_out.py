@@ -11,7 +11,7 @@ from pipelines.evaluation.step import EvaluationConfig
 from pipelines.registry.gates.base import GateContext, summed_up
 from pipelines.registry.gates.held_out import HeldOut
 from pipelines.registry.gates.non_inferiority import NonInferiority
-from pipelines.registry.models import ModelVersion
+from pipelines.registry.version import ModelVersion
 from tests.pipelines.finished_run import zero_shot
 from tests.pipelines.quiet import quiet_runtime
 

@@ -16,6 +16,7 @@ import pytest
 import vitlens_core
 from pipelines.registry import archive, models, promotion
 from pipelines.store.home import Home
+from tests.chaos.hostile.meshes import READ, REFUSED
 from tests.pipelines.registered import NAME, register
 from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
@@ -119,45 +120,47 @@ def test_archives(home: Path, tmp_path: Path, name: str) -> None:
     assert models.versions(home, "point_cloud") == []
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
+ADDRESSES = (
         "", "models:/", "models:/x", "models:/x@", "models:/x/", "models:/x/-1", "models:/x/latest",
         "models:/../x/1", "models:/x' or '1'='1/1", 'models:/x"/1', "models:/x`y/1",
         "models:/x\\/1", "models:/x\0/1", "models:/x/" + "9" * 5000, "models:/x@" + "y" * 5000,
         "models:/%/1", "models:/x@champion@champion", "runs:/0/model", "file:///etc/passwd",
         "s3://bucket/x", "models:/\n/1", "models:/x/1/../../etc",
-    ],
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ADDRESSES)
 def test_addresses(home: Path, source: str) -> None:
     with pytest.raises(VitlensError) as refused:
         models.download(source, home)
     assert 10 < len(str(refused.value)) < 12_000
 
 
-TAGS: tuple[tuple[str, str], ...] = (
-    ("vitlens.evaluation", "../../../x"),
-    ("vitlens.evaluation", "' or '1' = '1"),
-    ("vitlens.digest", "x"),
-    ("vitlens.digest", "sha256:" + "0" * 64),
-    ("vitlens.signature", "x:y:z"),
-    ("vitlens.signature", "ed25519:" + "A" * 4000),
-    ("vitlens.gates.signature", "ed25519::"),
-    ("vitlens.gates.signature", "\x1b[2J"),
-    ("vitlens.gates.settings", "x/y/z"),
-    ("vitlens.gates.settings", "settings/999999999999999999999"),
-    ("vitlens.gates.results", "[" * 4000),
-    ("vitlens.classes.0000", "\x1b]0;owned\x07\n<script>"),
-    ("vitlens.tier.demo", "passed"),
-    ("mlflow.note.content", "<script>alert(1)</script>"),
+# Key and value of a tag, and how asking for its version must end.
+TAGS: tuple[tuple[str, str, str], ...] = (
+    ("vitlens.evaluation", "../../../x", REFUSED),
+    ("vitlens.evaluation", "' or '1' = '1", READ),
+    ("vitlens.digest", "x", REFUSED),
+    ("vitlens.digest", "sha256:" + "0" * 64, REFUSED),
+    ("vitlens.signature", "x:y:z", READ),
+    ("vitlens.signature", "ed25519:" + "A" * 4000, READ),
+    ("vitlens.gates.signature", "ed25519::", REFUSED),
+    ("vitlens.gates.signature", "\x1b[2J", REFUSED),
+    ("vitlens.gates.settings", "x/y/z", REFUSED),
+    ("vitlens.gates.settings", "settings/999999999999999999999", REFUSED),
+    ("vitlens.gates.results", "[" * 4000, REFUSED),
+    ("vitlens.classes.0000", "\x1b]0;owned\x07\n<script>", READ),
+    ("vitlens.tier.demo", "passed", READ),
+    ("mlflow.note.content", "<script>alert(1)</script>", READ),
 )
 
 
 def test_tags(home: Path) -> None:
-    """Each is set on one version: whatever follows is listed, loaded or refused with a sentence."""
+    """Each is set on one version: it is listed, and loaded and promoted, or refused in a sentence."""
     model, client = register(home), models.connect(home)
     honest = client.get_model_version(NAME, "1").tags
-    for key, value in TAGS:
+    ends = {}
+    for key, value, _ in TAGS:
         client.set_model_version_tag(NAME, "1", key, value)
         assert [v.version for v in models.versions(home, "point_cloud")] == [1]
         asked: tuple[Callable[[], object], ...] = (
@@ -165,11 +168,13 @@ def test_tags(home: Path) -> None:
             lambda: promotion.promote(home, NAME, 1),
             lambda: Home(home).report_folder(models.versions(home, "point_cloud")[0].evaluation),
         )
+        ends[key, value] = READ
         for ask in asked:
             try:
                 found = ask()
             except VitlensError as error:
-                assert str(error)  # noqa: PT017  either end is right
+                assert str(error)  # noqa: PT017  compared below
+                ends[key, value] = REFUSED
             else:
                 assert not isinstance(found, Path) or found.is_relative_to(home)
         if key in honest:
@@ -177,6 +182,7 @@ def test_tags(home: Path) -> None:
         else:
             client.delete_model_version_tag(NAME, "1", key)
     assert models.download(model.uri, home)
+    assert ends == {(key, value): end for key, value, end in TAGS}
 
 
 FOLDERS: dict[str, tuple[str, bytes]] = {

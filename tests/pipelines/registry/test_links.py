@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from pipelines.registry import models
-from pipelines.registry.models import ModelVersion
 from pipelines.registry.registry import Registry
 from pipelines.registry.tracking import MAX_TAG, NOTE_TAG
+from pipelines.registry.version import ModelVersion
 from tests.pipelines.registered import NAME, register
 
 

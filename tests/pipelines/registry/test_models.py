@@ -226,6 +226,7 @@ def test_where_there_is_no_registry_none_is_made(
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.nightly
 def test_a_model_on_a_server_is_fetched_once(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,3 +146,10 @@ def test_the_same_objects_give_the_same_bytes(
 def test_cameras_that_cannot_be_are_refused(wrong: dict) -> None:
     with pytest.raises(ConfigError, match="polar"):
         RendersConfig(**wrong).settings()
+
+
+@pytest.mark.parametrize("rings", [(90.0,), (60.0, 90.0, 120.0)])
+@pytest.mark.parametrize("azimuths", [1, 4])
+def test_the_settings_say_how_many_views_are_made(rings: tuple[float, ...], azimuths: int) -> None:
+    config = RendersConfig(polar_deg=rings, azimuths=azimuths)
+    assert config.views == len(config.settings().cameras()) == len(rings) * azimuths

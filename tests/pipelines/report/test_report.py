@@ -17,7 +17,7 @@ from PIL import Image
 from upath import UPath
 
 from pipelines import report
-from pipelines.registry.models import ModelVersion
+from pipelines.registry.version import ModelVersion
 from pipelines.report import confusion, gallery, pictures
 from pipelines.report.content import Report, Run, encode_readable
 from pipelines.report.page import duration

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,14 @@ from pipelines.index import job as index
 from pipelines.index.step import IndexConfig
 from pipelines.objects.mirror import EMBEDDED
 from pipelines.registry import models, promotion
+from pipelines.registry.version import ModelVersion
 from pipelines.service.app import create_app
 from pipelines.service.config import Limits, ServiceConfig
 from pipelines.service.engine import Engine
 from pipelines.store.artifacts import Artifact
 from tests.pipelines.finished_run import CONFIG
 from tests.pipelines.service.browser import Browser, browser, serving
+from tests.pipelines.service.companions import Made, Served
 
 SOURCE = "models:/vitlens-point_cloud@champion"
 LIMITS = Limits(body_mb=2, inputs=8, classes=20, text_characters=300, neighbours=10, decode_s=15)
@@ -44,7 +47,7 @@ def flow(
     }
 
 
-def register(home: Path, flow: dict[str, Artifact]) -> models.ModelVersion:
+def register(home: Path, flow: dict[str, Artifact]) -> ModelVersion:
     """The flow's lens as the champion of `home`."""
     made = models.register_challenger(home, "point_cloud", CONFIG, flow)
     return promotion.promote(home, made.name, made.version, force=True)
@@ -98,6 +101,17 @@ def model(home: Path) -> vitlens_core.Model:
 def glbs() -> list[Path]:
     """Small shipped objects."""
     return sorted(EMBEDDED.rglob("*.glb"), key=lambda path: path.stat().st_size)[:6]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Made:
+    return Made(tmp_path_factory.mktemp("companions"), engine)
+
+
+@pytest.fixture(scope="session")
+def served(made: Made) -> Served:
+    """By kind of companion."""
+    return cache(lambda kind: made.client(made.opened(kind)))
 
 
 @pytest.fixture(scope="module")

@@ -153,10 +153,12 @@ def test_places(client: TestClient, place: str) -> None:
     assert "import" not in answer.text
 
 
-@pytest.mark.parametrize(
-    "method", ["PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "PROPFIND", "X" * 500]
-)
-@pytest.mark.parametrize("place", ["/embed", "/model", "/"])
+METHODS = ("PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "PROPFIND", "X" * 500)
+PLACES_OF_METHODS = ("/embed", "/model", "/")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("place", PLACES_OF_METHODS)
 def test_methods(client: TestClient, method: str, place: str) -> None:
     assert client.request(method, place).status_code in (400, 403, 404, 405)
 
@@ -190,6 +192,10 @@ QUESTIONS: dict[str, tuple[str, bytes]] = {
     ),
     "a seed of many digits": ("/imagine", b'{"inputs": [], "seed": ' + b"9" * 6000 + b"}"),
     "steps without end": ("/imagine", body(steps=10**9)),
+    "a shape of words": ("/shape", body()),
+    "a shape of nothing": ("/shape", b'{"inputs": []}'),
+    "shapes of many": ("/shape", body(inputs=[TEXT] * 2)),
+    "a shape of a page": ("/shape", item(modality="point_cloud", text=None, base64="PGh0bWw+")),
     "half a pair": ("/similarity", json.dumps({"a": [TEXT]}).encode()),
     "a pair of nothing": ("/similarity", json.dumps({"a": [], "b": []}).encode()),
     "a pair of many": ("/similarity", json.dumps({"a": [TEXT] * 9, "b": [TEXT] * 9}).encode()),

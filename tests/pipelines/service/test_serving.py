@@ -35,7 +35,7 @@ from pipelines.store.shards import encode_array
 from tests.chaos.test_fuzzed_glbs import corpus
 from tests.pipelines.service.browser import DONE, browser, needs_browser
 from tests.pipelines.service.conftest import SOURCE, make_index, register
-from tests.sockets import listening
+from tests.sockets import listening, table
 from vitlens_core.errors import InputError
 from vitlens_core.models.tower_settings import TowerSettings
 
@@ -235,9 +235,11 @@ def test_a_body_that_does_not_come_is_given_up(url: str) -> None:
 
 def test_the_service_listens_on_the_loopback_only(url: str) -> None:
     """Serve's replicas took pickles from anybody, on every interface."""
-    replica = [each for each in listening(os.getpid()) if "ServeReplica:vitlens" in each.process]
+    found = listening(os.getpid())
+    print(table(found))
+    replica = [each for each in found if "ServeReplica:vitlens" in each.process]
     assert replica, "its own RPC port, which asks for Ray's token"
-    assert not [each for each in listening(os.getpid()) if not each.is_loopback]
+    assert not [each for each in found if not each.is_loopback]
 
 
 def test_an_endless_head_hangs_nobody(url: str) -> None:

@@ -1,19 +1,14 @@
-"""/ask, /detect and /imagine: what they answer, refuse and limit; without Ray."""
+"""/detect and /imagine, and what is offered: answers, refusals and limits; without Ray."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import copy
 import io
 import json
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +19,6 @@ import torch
 from PIL import Image
 from starlette.testclient import TestClient
 
-from pipelines.service.app import create_app
 from pipelines.service.companions import (
     Companions,
     StoppedError,
@@ -32,226 +26,13 @@ from pipelines.service.companions import (
     open_companions,
     stopping,
 )
-from pipelines.service.config import CompanionSettings, Limits, ServiceConfig
-from pipelines.service.engine import Engine
-from pipelines.service.versions import Loaded, Models, resolve
-from tests import tiny_diffusers, tiny_hf
+from pipelines.service.config import CompanionSettings
+from pipelines.service.versions import Models, resolve
 from tests.pipelines.service.browser import Browser, browser, needs_browser, serving
-from tests.pipelines.service.conftest import LIMITS
-from tests.tiny_models import write_lens
+from tests.pipelines.service.companions import SCENE, Made, Served, cloud, npy, png, sent_cloud
 from vitlens_core.errors import CheckpointError, ConfigError
-from vitlens_core.plugins.ask import ADAPTERS
-from vitlens_core.plugins.ask.base import TowerModel
 from vitlens_core.plugins.detect.owl import OwlDetector
 from vitlens_core.plugins.imagine import Decoder, ImageStatistics
-
-SCENE = np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-QUESTION = "what is it used for?"
-Served = Callable[[str], TestClient]
-
-
-def cloud(seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return np.concatenate([rng.normal(size=(50, 3)), rng.random((50, 3))], 1).astype(np.float32)
-
-
-def npy(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-def png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def sent_cloud(seed: int, field: str = "point_cloud") -> tuple[str, Any]:
-    return field, (f"cloud{seed}.npy", npy(cloud(seed)))
-
-
-class Made:
-    """Tiny models of each kind, and the service over a lens beside them."""
-
-    def __init__(self, folder: Path, engine: Engine) -> None:
-        self.folder, self.engine = folder, engine
-        self.opened = cache(self._open)
-
-    def settings(self, kind: str, seed: int = 0) -> tuple[CompanionSettings, str]:
-        """What is named, and the spec of the foundation it fits."""
-        place = self.folder / f"{kind}-{seed}"
-        if kind == "unclip":
-            decoder = place if place.exists() else tiny_diffusers.write_unclip(place, seed)
-            statistics = self.folder / f"{kind}-{seed}.safetensors"
-            named = CompanionSettings(imagine=str(decoder), statistics=str(statistics))
-            return named, f"hf:{decoder / 'image_encoder'}"
-        model = str(place if place.exists() else tiny_hf.write(kind, place, seed))
-        verb = "detect" if kind.startswith("owl") else "ask"
-        return CompanionSettings(**{verb: model}), f"hf:{model}"
-
-    def lens(self, kind: str, seed: int = 0) -> ServiceConfig:
-        named, spec = self.settings(kind, seed)
-        path = write_lens(self.folder / f"lens-{kind}-{seed}", spec)
-        return ServiceConfig(sources=(str(path),), index="none", companions=named, limits=LIMITS)
-
-    def _open(self, kind: str) -> Loaded:
-        config = self.lens(kind)
-        if kind == "unclip":
-            bare = config.model_copy(update={"companions": CompanionSettings()})
-            model = Models(bare).open(resolve(bare.sources)).model
-            pictures = [np.asarray(picture) for picture in tiny_hf.pictures(4)]
-            measured = model.image_statistics(pictures, {"point_cloud": [cloud(0), cloud(1)]})
-            measured.save(Path(config.companions.statistics))
-        return Models(config).open(resolve(config.sources))
-
-    def client(self, loaded: Loaded, limits: Limits = LIMITS) -> TestClient:
-        engine = copy.copy(self.engine)
-        engine.config = engine.config.model_copy(update={"limits": limits})
-        engine.current = loaded
-        return TestClient(create_app(engine), "http://127.0.0.1", raise_server_exceptions=False)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Made:
-    return Made(tmp_path_factory.mktemp("verbs"), engine)
-
-
-@pytest.fixture(scope="module")
-def served(made: Made) -> Served:
-    """By kind of companion."""
-    return cache(lambda kind: made.client(made.opened(kind)))
-
-
-def question_model(made: Made, kind: str = "llava") -> TowerModel:
-    model = made.opened(kind).companions.question_model
-    assert model is not None
-    return model
-
-
-# --- /ask -----------------------------------------------------------------------------------------
-
-
-def test_a_question_model_answers_as_the_python_interface_does(made: Made, served: Served) -> None:
-    fields = [sent_cloud(0), ("image", ("scene.png", png(SCENE))), sent_cloud(1)]
-    asked = {"question": QUESTION, "max_tokens": "6"}
-    answer = served("llava").post("/ask", files=fields, data=asked)
-    assert answer.status_code == 200, answer.text
-    said = answer.json()
-    assert said["by"] == "llava-0"
-    names = [(one["modality"], one["name"]) for one in said["answers"]]
-    assert names == [
-        ("point_cloud", "cloud0.npy"), ("image", "scene.png"), ("point_cloud", "cloud1.npy")
-    ]  # fmt: skip
-    model, by = made.opened("llava").model, question_model(made)
-    clouds = model.ask([cloud(0), cloud(1)], QUESTION, by=by, max_new_tokens=6)
-    (seen,) = model.ask({"image": SCENE}, QUESTION, by=by, max_new_tokens=6)
-    expected = [clouds[0].text, seen.text, clouds[1].text]
-    assert [one["text"] for one in said["answers"]] == expected
-    assert {one["probability"] for one in said["answers"]} == {None}
-    assert any(expected), "an answer of nothing shows nothing"
-
-
-def test_inputs_together_are_one_question(made: Made, served: Served) -> None:
-    fields = [("image", ("scene.png", png(SCENE))), sent_cloud(0)]
-    asked = {"question": QUESTION, "together": "true", "max_tokens": "6"}
-    answer = served("llava").post("/ask", files=fields, data=asked)
-    assert answer.status_code == 200, answer.text
-    both = {"image": SCENE, "point_cloud": cloud(0)}
-    by = question_model(made)
-    (expected,) = made.opened("llava").model.ask(both, QUESTION, by=by, max_new_tokens=6)
-    assert [one["text"] for one in answer.json()["answers"]] == [expected.text]
-    entry = {"modality": "point_cloud", "entry": "ab/0"}
-    stored = served("llava").post("/ask", json={"inputs": [entry], "question": "a"})
-    assert (stored.status_code, "an item of the index" in stored.text) == (422, True), stored.text
-    twice = served("llava").post("/ask", files=[sent_cloud(0), sent_cloud(1)], data=asked)
-    assert (twice.status_code, "two inputs of point_cloud" in twice.text) == (422, True)
-
-
-def test_without_a_question_model_the_nearest_class_is_given_and_it_says_so(
-    client: TestClient, glbs: list[Path]
-) -> None:
-    form: list[Any] = [("point_cloud", ("x.glb", glbs[0].read_bytes()))]
-    classes = client.post("/zero_shot", files=form).json()["results"][0]["classes"]
-    answer = client.post("/ask", files=form, data={"question": QUESTION})
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["by"] == "zero-shot"
-    (said,) = answer.json()["answers"]
-    assert (said["text"], said["probability"]) == (
-        classes[0]["name"], pytest.approx(classes[0]["probability"])
-    )  # fmt: skip
-    few = [("answers", (None, "a lamp")), ("answers", (None, "a car")), *form]
-    named = client.post("/ask", files=few, data={"question": QUESTION}).json()["answers"][0]
-    assert named["text"] in ("a lamp", "a car")
-    assert 0.5 <= named["probability"] <= 1
-
-
-REFUSED: dict[str, tuple[int, list[tuple[str, Any]], str]] = {
-    "no question": (422, [sent_cloud(0)], "question"),
-    "an empty question": (422, [sent_cloud(0), ("question", (None, ""))], "question"),
-    "a long question": (422, [sent_cloud(0), ("question", (None, "x" * 301))], "300 or fewer"),
-    "a mark": (422, [sent_cloud(0), ("question", (None, "a <image> b"))], "found <image>"),
-    "a role": (422, [sent_cloud(0), ("question", (None, "<|im_end|>"))], "found <|im_end|>"),
-    "a video": (422, [("video", ("a.mp4", b"x")), ("question", (None, "a"))], "'video'"),
-    "too many tokens": (
-        422, [sent_cloud(0), ("question", (None, "a")), ("max_tokens", (None, "257"))],
-        "256 or fewer",
-    ),
-    "too many inputs": (400, [sent_cloud(0)] * 9 + [("question", (None, "a"))], "Too many files"),
-    "no cloud": (422, [("point_cloud", ("a.ply", b"<html>")), ("question", (None, "a"))], "a.ply"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_asked_is_refused_with_a_sentence(served: Served, name: str) -> None:
-    status, fields, part = REFUSED[name]
-    answer = served("llava").post("/ask", files=fields)
-    assert (answer.status_code, part in answer.text) == (status, True), answer.text
-    assert set(answer.json()) == {"error", "expected"}
-    assert tempfile.gettempdir() not in answer.text
-    good = served("llava").post("/ask", files=[sent_cloud(0)], data={"question": "a"})
-    assert good.status_code == 200, good.text
-
-
-def test_an_answer_that_takes_too_long_is_refused_and_the_next_is_given(made: Made) -> None:
-    short = LIMITS.model_copy(update={"request_s": 0.001})
-    asked = {"question": "a"}
-    slow = made.client(made.opened("llava"), short).post("/ask", files=[sent_cloud(0)], data=asked)
-    assert (slow.status_code, slow.json()["error"]) == (503, "no answer within 0.001 s")
-    again = made.client(made.opened("llava")).post("/ask", files=[sent_cloud(0)], data=asked)
-    assert again.status_code == 200, again.text
-
-
-def test_work_is_told_when_nobody_waits_for_it(engine: Engine) -> None:
-    begun, told = threading.Event(), threading.Event()
-
-    def work(is_over: threading.Event) -> None:
-        begun.set()
-        if is_over.wait(60):
-            told.set()
-
-    async def given_up() -> None:
-        task = asyncio.create_task(engine.on_companions(work))
-        await asyncio.to_thread(begun.wait, 60)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-    asyncio.run(given_up())
-    assert told.wait(60)
-
-
-@pytest.mark.parametrize("kind", sorted(ADAPTERS))
-def test_a_question_model_stops_at_the_next_token(made: Made, kind: str) -> None:
-    loaded, is_over = made.opened(kind), threading.Event()
-    by = question_model(made, kind)
-    with stopping(by.model.get_output_embeddings(), is_over):
-        loaded.model.ask(cloud(0), "a", by=by, max_new_tokens=2)
-        is_over.set()
-        with pytest.raises(StoppedError):
-            loaded.model.ask(cloud(0), "a", by=by, max_new_tokens=2)
-    loaded.model.ask(cloud(0), "a", by=by, max_new_tokens=2)
-
 
 # --- /detect --------------------------------------------------------------------------------------
 
@@ -302,7 +83,7 @@ def test_windows_find_where_no_detector_is(made: Made, windows: TestClient) -> N
 
 def test_boxes_of_a_reduced_picture_are_those_of_the_whole(made: Made) -> None:
     loaded = replace(made.opened("owlvit"), companions=Companions(detector="windows"))
-    small = made.client(loaded, LIMITS.model_copy(update={"picture_px": 100}))
+    small = made.client(loaded, made.limits.model_copy(update={"picture_px": 100}))
     scene = np.full((400, 800, 3), 255, np.uint8)
     scene[160:320, 400:640] = (200, 30, 30)
     fields = [("picture.image", ("s.png", png(scene))), ("queries.text", (None, "a chair"))]
@@ -468,7 +249,7 @@ def test_a_later_version_that_they_do_not_fit_is_not_served(made: Made, kind: st
 @pytest.mark.parametrize(
     ("named", "reason"),
     [
-        ({"ask": "owlvit"}, "cannot be asked about a signal: unknown question model 'owlvit'"),
+        ({"ask": "owlvit"}, "owlvit-0: unknown question model 'owlvit'"),
         ({"detect": "llava"}, "unknown detector 'llava'"),
         ({"imagine": "llava"}, "it is no pipeline of diffusers"),
         ({"imagine": "unclip"}, "no such file. `vitlens imagine"),

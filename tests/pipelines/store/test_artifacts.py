@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from upath import UPath
 
-from pipelines.store.artifacts import Artifact, Quarantined, Store, digest
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact, Quarantined, digest
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import write_shard
 from vitlens_core.errors import IntegrityError

@@ -14,7 +14,8 @@ import pytest
 from pydantic import BaseModel
 from upath import UPath
 
-from pipelines.store.artifacts import MANIFEST, Artifact, FinishedStore, Store
+from pipelines.store.artifact_store import FinishedStore, Store
+from pipelines.store.artifacts import MANIFEST, Artifact
 from pipelines.store.files import atomic_file, is_abandoned, private_once, write_atomic
 from pipelines.store.locks import alone
 from vitlens_core.errors import IntegrityError

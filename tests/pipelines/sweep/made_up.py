@@ -11,7 +11,8 @@ from upath import UPath
 from pipelines.config import RunConfig, load_run_config
 from pipelines.lens.curves import TrainingCurves, ValidationPoint, validation_kind
 from pipelines.lens.settings import TrainConfig
-from pipelines.store.artifacts import Artifact, Store
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import encode_model
 from pipelines.sweep import Sweep, SweepPoint
 from tests.pipelines import synthetic

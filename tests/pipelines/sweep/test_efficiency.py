@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ from tests.pipelines.sweep.made_up import failed, point, sweep
 
 
 def _swept(home: Path) -> sweeps.Sweep:
-    tops = {"pretrained@5#0": 0.25, "pretrained@5#1": 0.75, "pretrained@100#0": 1, "whole@5#0": 0.5}
-    made = [point(home, label, top1, 0.25) for label, top1 in tops.items()]
-    return sweep(*made, failed("random@5#0", "killed"), axis="efficiency")
+    tops = [("pretrained@5", 0.25), ("pretrained@5", 0.75), ("pretrained@100", 1), ("whole@5", 0.5)]
+    made = [
+        replace(point(home, f"{value}, seed {seed}", top1, 0.25), value=value)
+        for seed, (value, top1) in enumerate(tops)
+    ]
+    return sweep(*made, failed("random@5", "killed"), axis="efficiency")
 
 
 def test_figures_are_means_over_seeds_with_students_interval(tmp_path: Path) -> None:

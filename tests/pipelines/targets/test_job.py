@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample, decode_array, read_shard, view_names
 from pipelines.targets.encoder import TargetEncoder
 from pipelines.targets.step import StoredAs, TargetsConfig
-from pipelines.targets.stored import decode_targets, encode_targets
+from pipelines.targets.stored import bytes_per_value, decode_targets, encode_targets
 from vitlens_core.foundation.base import Foundation
 
 # fp16 keeps 11 bits of numbers below 1.
@@ -91,3 +92,9 @@ def test_targets_are_read_as_fp32_whatever_they_are_stored_as(
     found = decode_targets(encode_targets(embeddings, stored_as))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, embeddings.numpy(), atol=error, rtol=0)
+
+
+@pytest.mark.parametrize("stored_as", get_args(StoredAs))
+def test_a_value_takes_the_bytes_that_are_planned(stored_as: StoredAs) -> None:
+    one, three = (len(encode_targets(torch.zeros(n, 8), stored_as)) for n in (1, 3))
+    assert three - one == 2 * 8 * bytes_per_value(stored_as)

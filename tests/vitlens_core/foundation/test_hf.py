@@ -41,7 +41,7 @@ def _image_embedding(kind: str, model: Any, pixels: torch.Tensor) -> torch.Tenso
         return model(pixels).image_embeds
     if kind == "llava":
         return model.vision_tower(pixels).pooler_output
-    if kind == "qwen2_vl":
+    if kind.startswith("qwen"):
         return _qwen_embedding(model, pixels)
     return model.vision_model(pixels).pooler_output
 
@@ -53,7 +53,9 @@ def _qwen_embedding(model: Any, pixels: torch.Tensor) -> torch.Tensor:
     )
     cut = cutter(list(pixels), return_tensors="pt")
     seen: list[torch.Tensor] = []
-    handle = model.visual.merger.ln_q.register_forward_hook(lambda m, i, o: seen.append(o))
+    merger = model.visual.merger
+    norm = merger.norm if hasattr(merger, "norm") else merger.ln_q
+    handle = norm.register_forward_hook(lambda m, i, o: seen.append(o))
     model.visual(cut["pixel_values"].float(), cut["image_grid_thw"])
     handle.remove()
     return seen[0].unflatten(0, (len(pixels), -1)).mean(1)

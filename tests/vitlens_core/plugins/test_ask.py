@@ -1,5 +1,6 @@
 """Question models on randomised tiny weights in the published format."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,7 +85,7 @@ def _states(by: TowerModel, foundation: Foundation, images: torch.Tensor) -> tor
 
 def _own_pixels(kind: str, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
     """Pixels as the unmodified model takes them."""
-    if kind != "qwen2_vl":
+    if not kind.startswith("qwen"):
         return {"pixel_values": pixels}
     cutter = transformers.Qwen2VLImageProcessor(
         patch_size=4, do_resize=False, do_rescale=False, do_normalize=False, merge_size=2
@@ -149,7 +150,11 @@ def test_an_image_and_a_signal_meet_where_the_model_can_take_them(kind, lens, as
     cloud = _clouds(1)[0]
     alone = by.fusions[0]
     # Qwen's rotary positions are those of one square image.
-    for fusion in by.fusions if kind == "qwen2_vl" else ("vit", *by.fusions):
+    one_image = kind.startswith("qwen")
+    if one_image:
+        with pytest.raises(ConfigError, match="cannot fuse at 'vit'; choose language"):
+            model.ask({"image": picture}, "what is it?", by=by, fusion="vit")
+    for fusion in by.fusions if one_image else ("vit", *by.fusions):
         both = model.ask(
             {"image": picture, "point_cloud": cloud}, "what is it?", by=by, fusion=fusion,
             max_new_tokens=3,
@@ -194,6 +199,17 @@ def test_a_model_of_text_alone_is_refused(tmp_path):
     config.save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="model of text alone has no image encoder"):
         open_question_model(tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mark", tiny_hf.SPECIAL)
+def test_a_mark_of_the_tokenizer_in_a_question_is_refused(mark, kind, lens, asked):
+    """`<image>` stands for tokens that are not there, and the others end a text or a turn."""
+    model = vitlens_core.load(lens(kind))
+    with pytest.raises(InputError, match=f"found {re.escape(mark)}, a mark"):
+        model.ask(_clouds(1), f"what {mark} is it?", by=asked(kind))
+    with pytest.raises(InputError, match=f"found {re.escape(mark)}, a mark"):
+        next(model.stream(_clouds(1)[0], f"what {mark} is it?", by=asked(kind)))
 
 
 def test_text_gives_no_tokens(lens, asked, foundation, folder):

@@ -12,6 +12,7 @@ import torch
 
 import vitlens_core
 from tests import tiny_hf, tiny_language
+from tests.tiny_language import connector
 from tests.tiny_models import tiny_tower, tower_settings
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import CheckpointError, ConfigError, InputError
@@ -20,7 +21,6 @@ from vitlens_core.plugins.ask import open_question_model
 from vitlens_core.plugins.ask.connected import ConnectedModel
 from vitlens_core.plugins.ask.connector import (
     Connector,
-    ConnectorInfo,
     encode_connector,
     load_connector,
 )
@@ -40,17 +40,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 @pytest.fixture(scope="module")
 def language(folder: Folder) -> Callable[[str], LanguageModel]:
     return cache(lambda kind: open_language_model(f"hf:{folder(kind)}"))
-
-
-def connector(language: LanguageModel, digest: str, spec: str = "", seed: int = 0) -> bytes:
-    """A connector whose residual is not zero, for embeddings of 12."""
-    torch.manual_seed(seed)
-    made = tiny_hf.randomised(Connector(12, language.width, 8), seed)
-    info = ConnectorInfo(
-        foundation=spec, foundation_digest=digest, language_model=language.source,
-        language_model_digest=language.digest, embed_dim=12, width=language.width, hidden=8,
-    )  # fmt: skip
-    return encode_connector(made, info)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +190,7 @@ def test_without_a_connector_a_language_model_is_refused_with_what_to_do(folder)
 
 
 def test_what_is_no_causal_language_model_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be opened"):
+    with pytest.raises(ConfigError, match="is no causal language model, but 'clip'"):
         open_language_model(tiny_hf.write("clip", tmp_path / "clip"))
 
 

@@ -13,7 +13,7 @@ from vitlens_core.network_settings import LensSettings
 from vitlens_core.plugins.ask.base import QuestionModel
 from vitlens_core.plugins.ask.blip import Blip2
 from vitlens_core.plugins.ask.llava import Llava
-from vitlens_core.plugins.ask.qwen import Qwen2Vl
+from vitlens_core.plugins.ask.qwen import Qwen2Vl, Qwen3Vl
 
 VICUNA_7B = {"model_type": "llama", "vocab_size": 32001, "hidden_size": 4096}
 VICUNA_7B |= {"intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
@@ -48,6 +48,26 @@ def _qwen() -> Any:
     return hf.Qwen2VLForConditionalGeneration(config)
 
 
+def _qwen25() -> Any:
+    text = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28}
+    text |= {"num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064}
+    places = {"rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}}
+    vision = {"out_hidden_size": 3584, "hidden_size": 1280, "intermediate_size": 3420}
+    config = hf.Qwen2_5_VLConfig(text_config=text | places, vision_config=vision)
+    return hf.Qwen2_5_VLForConditionalGeneration(config)
+
+
+def _qwen3() -> Any:
+    text = {"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36}
+    text |= {"num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 151936}
+    rope = {"rope_type": "default", "mrope_section": [24, 20, 20], "mrope_interleaved": True}
+    config = hf.Qwen3VLConfig(
+        text_config=text | {"head_dim": 128, "rope_scaling": rope},
+        vision_config={"out_hidden_size": 4096},
+    )
+    return hf.Qwen3VLForConditionalGeneration(config)
+
+
 def _former(by: QuestionModel, tokens: torch.Tensor) -> torch.Tensor:
     model: Any = by.model
     seen = model.vision_model(tokens).last_hidden_state
@@ -66,7 +86,11 @@ def _projected(by: QuestionModel, tokens: torch.Tensor) -> torch.Tensor:
 
 def _merged(by: QuestionModel, tokens: torch.Tensor) -> torch.Tensor:
     model: Any = by.model
-    return model.model.visual(tokens[0, 0], torch.tensor([[1, 16, 16]]))
+    found = model.model.visual(tokens[0].movedim(0, 1), torch.tensor([[1, 16, 16]]))
+    if isinstance(found, tuple):
+        found, deep = found
+        assert [one.shape for one in deep] == [found.shape] * 3
+    return found
 
 
 @pytest.mark.parametrize(
@@ -76,8 +100,17 @@ def _merged(by: QuestionModel, tokens: torch.Tensor) -> torch.Tensor:
         (_blip2, Blip2, 256, (1, 1, 257, 1408), (1, 32, 2560), _former),
         (_llava, Llava, 576, (1, 1, 577, 1024), (576, 4096), _projected),
         (_qwen, Qwen2Vl, 256, (1, 1, 256, 1280), (64, 3584), _merged),
+        (_qwen25, Qwen2Vl, 256, (1, 1, 256, 1280), (64, 3584), _merged),
+        (_qwen3, Qwen3Vl, 256, (1, 4, 256, 1152), (64, 4096), _merged),
     ],
-    ids=["instructblip-vicuna-7b", "blip2-opt-2.7b", "llava-1.5-7b", "qwen2-vl-7b"],
+    ids=[
+        "instructblip-vicuna-7b",
+        "blip2-opt-2.7b",
+        "llava-1.5-7b",
+        "qwen2-vl-7b",
+        "qwen2.5-vl-7b",
+        "qwen3-vl-8b",
+    ],
 )
 def test_a_lens_of_the_published_size_reaches_the_language_model(
     build, adapter, latents, tokens, seen, project
@@ -87,8 +120,9 @@ def test_a_lens_of_the_published_size_reaches_the_language_model(
         settings = TowerSettings.of("point_cloud", lens=LensSettings(latents=latents))
         tower = build_tower(settings, by.tower.trunk)
         fed = torch.empty(1, latents, by.tower.trunk.width)
-        states = fed.unsqueeze(1)  # Qwen's attention reads where a sequence ends: no values here
-        if build is not _qwen:
+        # Qwen's attention reads where a sequence ends: no values here.
+        states = fed.unsqueeze(1).expand(-1, len(by.taps), -1, -1)
+        if not issubclass(adapter, Qwen2Vl):
             states = torch.stack(tower.trunk.states([fed], by.taps), dim=1)
     assert states.shape == tokens
     assert project(by, states).shape == seen

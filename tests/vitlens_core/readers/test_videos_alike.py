@@ -138,5 +138,5 @@ def test_every_quarter_turn_and_mirror_image_is_undone(
     picture = RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8)
     a, b, c, d = (value << 16 for value in matrix)
     stated = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], np.int32).tobytes()
-    frame = SimpleNamespace(side_data={"DISPLAYMATRIX": stated})
+    frame: Any = SimpleNamespace(side_data={"DISPLAYMATRIX": stated})
     np.testing.assert_array_equal(videos._turned(picture, frame), shown(picture))

@@ -5,6 +5,7 @@ lengths to `pack`, and get bytes.
 """
 
 import base64
+import importlib
 import io
 import json
 import struct
@@ -216,3 +217,18 @@ def toon(gap: float = 0.03, hull_material: dict[str, Any] | None = None) -> Glb:
     inward = indices.reshape(-1, 3)[:, ::-1].ravel()
     glb.show(glb.add_mesh(positions * floats(1 + gap), inward.copy(), hull))
     return glb
+
+
+def draco_quad() -> Glb:
+    """The quad, compressed with Draco."""
+    draco = importlib.import_module("DracoPy")  # of the extra `render`
+    stream = draco.encode(QUAD, QUAD_FACES.reshape(-1, 3).astype(np.uint32), quantization_bits=14)
+    glb = Glb()
+    attributes = {"POSITION": glb.add("accessors", componentType=5126, count=4, type="VEC3")}
+    extension = {"bufferView": glb.add_view(stream), "attributes": {"POSITION": 0}}
+    primitive = {
+        "attributes": attributes,
+        "extensions": {"KHR_draco_mesh_compression": extension},
+    }
+    glb.document["extensionsRequired"] = ["KHR_draco_mesh_compression"]
+    return glb.show(glb.add("meshes", primitives=[primitive]))

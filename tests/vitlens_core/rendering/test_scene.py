@@ -10,6 +10,7 @@ from tests.vitlens_core.rendering.glb_builder import (
     QUAD_FACES,
     TRIANGLE,
     Glb,
+    draco_quad,
     floats,
     quad,
     solid,
@@ -191,35 +192,21 @@ def test_a_joint_beyond_the_skin_is_refused() -> None:
         _load(glb)
 
 
-def _draco_quad() -> Glb:
-    draco = pytest.importorskip("DracoPy")
-    stream = draco.encode(QUAD, QUAD_FACES.reshape(-1, 3).astype(np.uint32), quantization_bits=14)
-    glb = Glb()
-    attributes = {"POSITION": glb.add("accessors", componentType=5126, count=4, type="VEC3")}
-    extension = {"bufferView": glb.add_view(stream), "attributes": {"POSITION": 0}}
-    primitive = {
-        "attributes": attributes,
-        "extensions": {"KHR_draco_mesh_compression": extension},
-    }
-    glb.document["extensionsRequired"] = ["KHR_draco_mesh_compression"]
-    return glb.show(glb.add("meshes", primitives=[primitive]))
-
-
 def test_draco_compressed_meshes_are_read() -> None:
-    mesh = _load(_draco_quad())
+    mesh = _load(draco_quad())
     assert mesh.triangles == 2
     np.testing.assert_allclose(mesh.bounds(), [[-1, -1, 0], [1, 1, 0]], atol=1e-3)
 
 
 def test_a_broken_draco_stream_is_refused() -> None:
-    glb = _draco_quad()
+    glb = draco_quad()
     glb.binary[:5] = b"nope!"
     with pytest.raises(BadSampleError, match="broken Draco stream"):
         _load(glb)
 
 
 def test_draco_without_its_package_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    glb = _draco_quad()
+    glb = draco_quad()
     monkeypatch.setitem(sys.modules, "DracoPy", None)
     with pytest.raises(BadSampleError, match="pip install DracoPy"):
         _load(glb)

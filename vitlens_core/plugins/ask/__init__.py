@@ -6,7 +6,7 @@
 base.py       QuestionModel: answers, streams; TowerModel: its image encoder is replaced
 blip.py       BLIP-2 and InstructBLIP
 llava.py      LLaVA
-qwen.py       Qwen2-VL
+qwen.py       Qwen2-VL, Qwen2.5-VL and Qwen3-VL
 connected.py  any causal language model, behind a connector
 connector.py  the connector: embeddings to soft tokens, and its file
 language.py   the language model: prompts around a soft token, likelihoods of names
@@ -18,12 +18,10 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitlens_core.errors import ConfigError, unknown
 from vitlens_core.extras import require
-from vitlens_core.foundation.hf_files import ModelFiles
+from vitlens_core.plugins import opening
 from vitlens_core.plugins.ask.connected import ConnectedModel
 from vitlens_core.plugins.ask.language import open_language_model
-from vitlens_core.plugins.opening import opened
 
 if TYPE_CHECKING:
     from vitlens_core.plugins.ask.base import QuestionModel
@@ -36,7 +34,14 @@ ADAPTERS = {
     "instructblip": ("InstructBlipForConditionalGeneration", "blip", "InstructBlip"),
     "llava": ("LlavaForConditionalGeneration", "llava", "Llava"),
     "qwen2_vl": ("Qwen2VLForConditionalGeneration", "qwen", "Qwen2Vl"),
+    "qwen2_5_vl": ("Qwen2_5_VLForConditionalGeneration", "qwen", "Qwen2Vl"),
+    "qwen3_vl": ("Qwen3VLForConditionalGeneration", "qwen", "Qwen3Vl"),
 }
+
+_OTHERWISE = (
+    "A model of text alone has no image encoder that a lens could replace: it needs a connector "
+    "(`vitlens connector` trains one, --connector names it)"
+)
 
 
 def kind_of(source: str | Path) -> str:
@@ -45,16 +50,7 @@ def kind_of(source: str | Path) -> str:
     Raises:
         ConfigError: transformers is not installed, or the model is unknown or knows no images.
     """
-    require("transformers", "ask", "a question model")
-    source = str(source).removeprefix("hf:")
-    kind = ModelFiles(source).config()["model_type"]
-    if kind not in ADAPTERS:
-        raise ConfigError(
-            f"{source} cannot be asked about a signal: {unknown('question model', kind, ADAPTERS)}."
-            " A model of text alone has no image encoder that a lens could replace: it needs a "
-            "connector (`vitlens connector` trains one, --connector names it)"
-        )
-    return kind
+    return opening.kind_of(source, ADAPTERS, "ask", "a question model", _OTHERWISE)
 
 
 def open_question_model(
@@ -81,7 +77,7 @@ def open_question_model(
     source = str(source).removeprefix("hf:")
     class_name, module, adapter = ADAPTERS[kind]
     opener = getattr(transformers, class_name)
-    model = opened(opener, source, dtype).to(device)
+    model = opening.opened(opener, source, dtype).to(device)
     words = transformers.AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     chosen = getattr(importlib.import_module(f"{__name__}.{module}"), adapter)
     return chosen(source, model, words)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from threading import Thread
+from functools import partial
+from threading import Event, Thread
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -93,26 +94,36 @@ class QuestionModel(ABC):
     def stream(
         self, parts: Sequence[Tensor], question: str, fusion: Fusion | None = None, **options: Any
     ) -> Iterator[str]:
-        """Answer one question about one signal, piece by piece; errors as `answer`."""
+        """Answer one question about one signal, piece by piece; errors as `answer`.
+
+        A caller that wants no more pieces closes the iterator, or leaves its loop: generation then
+        ends after the token at which it is.
+        """
         inputs = self._checked(parts, [question], fusion)
         transformers = require("transformers", "ask", "a question model")
         streamer = transformers.TextIteratorStreamer(
             self.words, skip_prompt=not self._is_encoder_decoder, skip_special_tokens=True
         )
         failures: list[BaseException] = []
+        is_over, generate = Event(), self._options(options)
+        stopped = [*generate.pop("stopping_criteria", ()), partial(_is_over, is_over)]
+        generate["stopping_criteria"] = transformers.StoppingCriteriaList(stopped)
 
         def write() -> None:
             try:
                 with torch.inference_mode():
-                    self.model.generate(**inputs, **self._options(options), streamer=streamer)
+                    self.model.generate(**inputs, **generate, streamer=streamer)
             except BaseException as error:  # handed to the caller's thread below
                 failures.append(error)
-                streamer.end()
+                streamer.on_finalized_text("", stream_end=True)
 
         thread = Thread(target=write, daemon=True)
         thread.start()
-        yield from (piece for piece in streamer if piece)
-        thread.join()
+        try:
+            yield from (piece for piece in streamer if piece)
+        finally:
+            is_over.set()
+            thread.join()
         if failures:
             raise failures[0]
 
@@ -162,6 +173,11 @@ class QuestionModel(ABC):
         texts = self.words(list(questions))["input_ids"]
         return dict(self.words.pad({"input_ids": [[*before, *t] for t in texts]},
                                    return_tensors="pt"))  # fmt: skip
+
+
+def _is_over(event: Event, ids: Tensor, *_: object) -> Tensor:
+    """Tell transformers' `generate` of each of B texts [B, T] whether it ends: [B]."""
+    return torch.full((len(ids),), event.is_set(), device=ids.device)
 
 
 class TowerModel(QuestionModel):

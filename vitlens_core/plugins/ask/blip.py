@@ -25,7 +25,7 @@ class _GivenTokens(nn.Module):
         super().__init__()
         self.norm = norm
 
-    def forward(self, pixel_values: Tensor, **_: Any) -> Any:
+    def forward(self, pixel_values: Tensor, **_: object) -> object:
         outputs = require("transformers.modeling_outputs", "ask", "BLIP-2")
         normed = self.norm(pixel_values[:, 0])
         return outputs.BaseModelOutputWithPooling(

@@ -14,9 +14,39 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from vitlens_core.errors import CheckpointError
+from vitlens_core.foundation.base import Foundation
 from vitlens_core.plugins.ask.base import Fusion, QuestionModel
 from vitlens_core.plugins.ask.connector import Connector, ConnectorInfo, load_connector
 from vitlens_core.plugins.ask.language import LanguageModel
+
+
+def check_language_model(info: ConnectorInfo, language: LanguageModel, path: str | Path) -> None:
+    """Raise CheckpointError unless a connector's file was trained for this language model."""
+    if info.language_model_digest != language.digest:
+        raise CheckpointError(
+            f"{path} was trained for the language model {info.language_model} (digest "
+            f"{info.language_model_digest[:12]}…), not for {language.source} (digest "
+            f"{language.digest[:12]}…): name that model, or train a connector for this one "
+            "with `vitlens connector`"
+        )
+
+
+def check_foundation(info: ConnectorInfo, foundation: Foundation | None) -> None:
+    """Raise CheckpointError unless a connector takes embeddings of this foundation.
+
+    Args:
+        foundation: in whose space a model embeds; None of a published checkpoint.
+    """
+    digest = foundation.digest() if foundation else None
+    if digest != info.foundation_digest:
+        found = "a published checkpoint"
+        if foundation and digest:
+            found = f"{foundation.spec} (digest {digest[:12]}…)"
+        raise CheckpointError(
+            f"this connector takes embeddings of the foundation {info.foundation} "
+            f"(digest {info.foundation_digest[:12]}…), the model's are of {found}: train "
+            "a connector on the model's own foundation with `vitlens connector`"
+        )
 
 
 class ConnectedModel(QuestionModel):
@@ -37,28 +67,8 @@ class ConnectedModel(QuestionModel):
             CheckpointError: it is no connector, or was trained for another language model.
         """
         connector, info = load_connector(path)
-        if info.language_model_digest != language.digest:
-            raise CheckpointError(
-                f"{path} was trained for the language model {info.language_model} (digest "
-                f"{info.language_model_digest[:12]}…), not for {language.source} (digest "
-                f"{language.digest[:12]}…): name that model, or train a connector for this one "
-                "with `vitlens connector`"
-            )
+        check_language_model(info, language, path)
         return cls(language, connector, info)
-
-    def check_foundation(self, digest: str | None, spec: str) -> None:
-        """Raise CheckpointError unless the embeddings are of the connector's foundation.
-
-        Args:
-            digest: of the foundation whose embeddings are handed in; None if there is none.
-        """
-        if digest != self.info.foundation_digest:
-            found = f"{spec} (digest {digest[:12]}…)" if digest else spec
-            raise CheckpointError(
-                f"this connector takes embeddings of the foundation {self.info.foundation} "
-                f"(digest {self.info.foundation_digest[:12]}…), the model's are of {found}: train "
-                "a connector on the model's own foundation with `vitlens connector`"
-            )
 
     def inputs(
         self, parts: Sequence[Tensor], questions: Sequence[str], fusion: Fusion

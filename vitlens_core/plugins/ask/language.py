@@ -21,9 +21,10 @@ from torch import Tensor
 from vitlens_core.errors import CheckpointError, ConfigError, InputError
 from vitlens_core.extras import require
 from vitlens_core.models.weights import digest_of_tensors
-from vitlens_core.plugins.opening import opened
+from vitlens_core.plugins.opening import model_type, opened
 
 _EXTRA, _WHAT = "ask", "a language model"
+_CAUSAL = "transformers.models.auto.modeling_auto"  # lists the types that are
 _TOGETHER = 16  # sequences that pass the model at a time: their logits are [B, V], V up to 260,000
 _PLACE = "\x00"  # of the soft token in a text; no tokenizer's template writes it
 _NO_LABEL = -100  # is left out of a cross entropy
@@ -209,6 +210,20 @@ class LanguageModel:
         return [*begin, *self._ids(before.rstrip(" "))], self._ids(after)
 
 
+def check_kind(source: str | Path) -> None:
+    """Check by its config that a model is a causal language model; nothing of it is loaded.
+
+    Raises:
+        ConfigError: transformers is not installed, or it is none.
+    """
+    kind = model_type(source, _EXTRA, _WHAT)
+    if kind not in require(_CAUSAL, _EXTRA, _WHAT).MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise ConfigError(
+            f"{source} is no causal language model, but {kind!r}; expected one such as 'llama', "
+            "'qwen2' or 'gemma3_text'"
+        )
+
+
 def open_language_model(
     source: str | Path, device: str = "cpu", dtype: str = "auto"
 ) -> LanguageModel:
@@ -221,6 +236,7 @@ def open_language_model(
         ConfigError: transformers is not installed, or it is no causal language model.
         CheckpointError: its weights do not fit its config.
     """
+    check_kind(source)
     transformers = require("transformers", _EXTRA, _WHAT)
     source = str(source).removeprefix("hf:")
     model = opened(transformers.AutoModelForCausalLM, source, "auto")

@@ -26,7 +26,7 @@ class _GivenTokens(nn.Module):
         super().__init__()
         self.taps = taps
 
-    def forward(self, pixel_values: Tensor, **_: Any) -> SimpleNamespace:
+    def forward(self, pixel_values: Tensor, **_: object) -> SimpleNamespace:
         return SimpleNamespace(
             hidden_states=dict(zip(self.taps, pixel_values.unbind(1), strict=True))
         )

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vitlens_core.errors import ConfigError, unknown
 from vitlens_core.extras import require
-from vitlens_core.foundation.hf_files import ModelFiles
+from vitlens_core.plugins import opening
 from vitlens_core.plugins.detect.owl import OwlDetector
-from vitlens_core.plugins.opening import opened
 
 __all__ = ["DETECTORS", "kind_of", "open_detector"]
 
 # By type of model: the class of transformers that holds it.
 DETECTORS = {"owlvit": "OwlViTForObjectDetection", "owlv2": "Owlv2ForObjectDetection"}
+
+_OTHERWISE = "Detectors that fuse the words of a query early (GroundingDINO) take no embedding"
 
 
 def kind_of(source: str | Path) -> str:
@@ -31,15 +31,7 @@ def kind_of(source: str | Path) -> str:
     Raises:
         ConfigError: transformers is not installed, or it is no detector that takes embeddings.
     """
-    require("transformers", "detect", "a detector")
-    source = str(source).removeprefix("hf:")
-    kind = ModelFiles(source).config()["model_type"]
-    if kind not in DETECTORS:
-        raise ConfigError(
-            f"{source}: {unknown('detector', kind, DETECTORS)}. Detectors that fuse the words of "
-            "a query early (GroundingDINO) take no embedding in their place"
-        )
-    return kind
+    return opening.kind_of(source, DETECTORS, "detect", "a detector", _OTHERWISE)
 
 
 def open_detector(source: str | Path, device: str = "cpu") -> OwlDetector:
@@ -52,6 +44,6 @@ def open_detector(source: str | Path, device: str = "cpu") -> OwlDetector:
     kind = kind_of(source)
     transformers = require("transformers", "detect", "a detector")
     source = str(source).removeprefix("hf:")
-    model = opened(getattr(transformers, DETECTORS[kind]), source, "float32").to(device)
+    model = opening.opened(getattr(transformers, DETECTORS[kind]), source, "float32").to(device)
     processor = transformers.AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
     return OwlDetector(source, kind, model, processor)

@@ -5,6 +5,7 @@
 
 table.py       which decoder fits which foundation
 decoders.py    unCLIP, Kandinsky 2.2 and IP-Adapter
+sheet.py       found pictures side by side
 statistics.py  the length and mean of a foundation's image embeddings, which decoders expect
 """
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vitlens_core.caps import parse_json
 from vitlens_core.errors import CheckpointError, ConfigError
@@ -109,6 +108,6 @@ def _beside(source: str) -> str | None:
     return str(folder) if folder.is_dir() else None
 
 
-def table_rows() -> list[dict[str, Any]]:
+def table_rows() -> list[dict[str, object]]:
     """Return the table as plain values, for documentation."""
     return [vars(row) for row in TABLE]

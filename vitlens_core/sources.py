@@ -1,4 +1,4 @@
-"""Finds the checkpoint file of a source, and tells what kind of checkpoint it is.
+"""Finds the checkpoint file of a source.
 
 A path is used as it is. A source `scheme:/…` (`models:/name@champion`) is handed to the installed
 package that has an entry point of that name in the group `vitlens.sources`: a function from the
@@ -8,29 +8,14 @@ source to a local folder. vitlens_core itself knows no registry.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Literal
 
-from safetensors import SafetensorError, safe_open
-
-from vitlens_core.checkpoint import FORMAT
 from vitlens_core.digests import DIGESTS_FILE, check_digests
-from vitlens_core.errors import CheckpointError, ConfigError
+from vitlens_core.errors import ConfigError
 from vitlens_core.model_files import LENS_FILE, PRETRAINED_FILE
-from vitlens_core.models.weights import read_weights
 
 GROUP = "vitlens.sources"
-
-Kind = Literal["lens", "vitlens", "imagebind", "openshape"]
-
-# How the names of some tensors begin, which identifies each published kind.
-_PREFIXES: dict[Kind, str] = {
-    "vitlens": "vitlens.",
-    "imagebind": "modality_trunks.",
-    "openshape": "visual_adapter.sa.",
-}
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):/")
 
 
@@ -66,32 +51,3 @@ def _fetch(scheme: str, source: str) -> Path:
             "models:/ needs pip install 'vitlens[pipelines]'"
         )
     return Path(openers[0].load()(source))
-
-
-def recognise(path: Path) -> Kind:
-    """Tell the kind of a checkpoint file from its metadata or its tensors' names.
-
-    Raises:
-        CheckpointError: it cannot be read, or is of no known kind.
-    """
-    if path.suffix == ".safetensors":
-        try:
-            # The header is enough: no weights are read.
-            with safe_open(str(path), framework="pt") as file:
-                if (file.metadata() or {}).get("format") == FORMAT:
-                    return "lens"
-                return _kind_of(file.keys(), path)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-    return _kind_of(read_weights(path), path)
-
-
-def _kind_of(names: Iterable[str], path: Path) -> Kind:
-    names = list(names)
-    for kind, prefix in _PREFIXES.items():
-        if any(name.startswith(prefix) for name in names):
-            return kind
-    raise CheckpointError(
-        f"{path} is neither a lens checkpoint nor one of ViT-Lens, OpenShape or ImageBind; "
-        f"its tensors begin with {', '.join(sorted(names)[:3]) or 'nothing'}"
-    )
