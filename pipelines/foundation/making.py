@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from upath import UPath
+
+from pipelines.execution.cluster import is_local
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.features import fit
 from pipelines.foundation.step import FoundationConfig
@@ -10,6 +13,7 @@ from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
 from vitlens_core.foundation import load_foundation
+from vitlens_core.foundation.base import Foundation
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.model_files import FOUNDATION_FILE
@@ -21,11 +25,14 @@ def make(runtime: Runtime, build: Build, config: FoundationConfig, shards: Artif
     files = []
     if isinstance(foundation, LitFoundation):
         files += fit(runtime, build, config, foundation, shards)
+    digest = foundation.digest()
+    if config.spec.startswith("open_clip:") and not is_local():
+        _share_weights(build.folder.parent.parent, foundation, digest)
     info = FoundationInfo(
         spec=config.spec,
         embed_dim=foundation.embed_dim,
         image_size_px=foundation.image_size_px,
-        digest=foundation.digest(),
+        digest=digest,
         background=config.background,
         logit_scale=foundation.logit_scale,
         has_text=foundation.has_text,
@@ -34,3 +41,12 @@ def make(runtime: Runtime, build: Build, config: FoundationConfig, shards: Artif
     return build.commit(
         files, counts={"parameters": sum(p.numel() for p in foundation.parameters())}
     )
+
+
+def _share_weights(store: UPath, foundation: Foundation, digest: str) -> None:
+    """Put the weights into the store: else every worker of a cluster fetches them from a hub."""
+    # Late: it imports open_clip, which takes seconds and the other kinds do without.
+    from pipelines.foundation import stored_weights
+
+    assert isinstance(foundation, stored_weights.OpenClipFoundation)
+    stored_weights.put(store, foundation, digest)

@@ -18,6 +18,7 @@ from upath import UPath
 from pipelines.store.artifacts import (
     FEATURES,
     MANIFEST,
+    WEIGHTS,
     Artifact,
     Manifest,
     Quarantined,
@@ -98,7 +99,7 @@ class Store:
         return [
             folder
             for folder in self.root.glob("*/*")
-            if folder.parent.name != FEATURES and folder.is_dir()
+            if folder.parent.name not in (FEATURES, WEIGHTS) and folder.is_dir()
         ]
 
     def artifacts(self) -> list[Artifact]:

@@ -29,7 +29,8 @@ from vitlens_core.confinement import plain_name
 from vitlens_core.errors import IntegrityError
 
 MANIFEST = "manifest.json"
-FEATURES = "features"  # folder of a store that holds no artifacts, but what can be made again
+# Folders of a store that hold no artifacts, but what can be made or fetched again.
+FEATURES, WEIGHTS = "features", "weights"
 M = TypeVar("M", bound=BaseModel)
 
 

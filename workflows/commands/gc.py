@@ -14,7 +14,7 @@ from upath import UPath
 from pipelines.flow import left_out
 from pipelines.registry import lineage
 from pipelines.registry.leftovers import Leftover, leftovers, remove
-from pipelines.store.artifacts import FEATURES, MANIFEST, Artifact
+from pipelines.store.artifacts import FEATURES, MANIFEST, WEIGHTS, Artifact
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError, VitlensError
 from workflows.current import Finished
@@ -51,8 +51,8 @@ class Unneeded:
 def command(workplace: Workplace | None, delete: bool, days: float, shared: bool) -> None:
     """List what no version, schedule or recent run needs; `--delete` frees its space.
 
-    Artifacts of the store, unfinished ones, image features that are computed again when they are
-    needed, and MLflow's deleted runs and files in the home.
+    Artifacts of the store, unfinished ones, image features and weights that are made or fetched
+    again when they are needed, and MLflow's deleted runs and files in the home.
     """
     workplace = workplace or Workplace.from_environment()
     home = workplace.home
@@ -130,9 +130,12 @@ def _unfinished(home: Home) -> Iterator[Unneeded]:
 
 
 def _features(home: Home) -> Iterator[Unneeded]:
-    """Yield what is computed again when it is needed (`pipelines.foundation.picture_features`)."""
+    """Yield what is computed or fetched again when it is needed (`pipelines.foundation`)."""
     for folder in (home.store.root / FEATURES).glob("*"):
         yield _of_folder(folder, f"{FEATURES} {folder.name[:12]} of pictures")
+    weights = home.store.root / WEIGHTS
+    if weights.exists():
+        yield _of_folder(weights, f"{WEIGHTS} of foundations")
 
 
 def _of_folder(folder: UPath, what: str) -> Unneeded:
