@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -164,10 +165,14 @@ class _Gathered:
             place = shard.places(row).get(THUMBNAIL)
             self._write_line(tar.name, sample, kinds, place)
             self._count += 1
-        for kind, rows in vectors.items():
-            if rows:
-                # One thread: the order of insertion decides the graph and its bytes.
-                self._graphs[kind].add(np.array(numbers[kind]), np.stack(rows), threads=1)
+        # A thread for each graph, and no more: the order of insertion decides it and its bytes.
+        with ThreadPoolExecutor(len(KINDS), thread_name_prefix="graph") as threads:
+            with_rows = [kind for kind, rows in vectors.items() if rows]
+            of_kinds = [(kind, numbers[kind], vectors[kind]) for kind in with_rows]
+            list(threads.map(self._insert, *zip(*of_kinds, strict=True)))
+
+    def _insert(self, kind: VectorKind, numbers: list[int], rows: list[np.ndarray]) -> None:
+        self._graphs[kind].add(np.array(numbers), np.stack(rows), threads=1)
 
     def _write_line(
         self, tar: str, sample: Sample, kinds: list[VectorKind], place: tuple[int, int] | None
