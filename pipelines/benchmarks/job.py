@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pipelines.benchmarks import suite as suites
-from pipelines.benchmarks.step import PAGE, STEP, TABLE, BenchmarksConfig
-from pipelines.benchmarks.table import markdown
+from pipelines.benchmarks.mounting import mount
+from pipelines.benchmarks.step import STEP, BenchmarksConfig
 from pipelines.evaluation.result import read_result
 from pipelines.execution.runtime import Runtime
-from pipelines.foundation.opening import open_foundation
-from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
-from pipelines.store.files import write_atomic
-from pipelines.store.shards import encode_model
-from vitlens_core.api import Model, load
-from vitlens_core.model_files import LENS_FILE
-from vitlens_core.scratch import Scratch
 
 
 def run(
@@ -38,7 +28,7 @@ def run(
     Raises:
         ConfigError: a root names no benchmark, or one of another modality.
     """
-    suite = suites.mount(config.roots, [lens.manifest.config["modality"]])
+    suite = mount(config.roots, [lens.manifest.config["modality"]])
     identity = {
         **config.model_dump(mode="json", exclude={"roots"}),
         "mounted": sorted(config.roots),
@@ -52,36 +42,9 @@ def run(
         # A data set that failed is tried again: repaired files may have the size they had, so
         # the fingerprint does not show the repair.
         runtime.store.make_again(build)
-    model = open_model(runtime, foundation, lens) if suite.mounted else None
-    with runtime.progress(STEP.name, suite.recordings, "recordings") as bar:
-        table = suites.measure(
-            suite,
-            model,
-            config,
-            bar.advance,
-            emergent=identity["emergent"],
-            trained_on=_trained_on(targets) if suite.mounted else (),
-        )
-    files = [
-        write_atomic(build.folder / TABLE, encode_model(table)),
-        write_atomic(build.folder / PAGE, markdown(table).encode()),
-    ]
-    kinds = {"rows": table.rows, "failed": table.failed, "skipped": table.skipped}
-    return build.commit(files, {name: len(items) for name, items in kinds.items()})
+    # Late: torch takes seconds to import, and a finished artifact needs none of it.
+    from pipelines.benchmarks.making import make
 
-
-def _trained_on(targets: Artifact) -> set[str]:
-    """Return the keys of the training samples, and their groups: the uids of rendered objects."""
-    keys: set[str] = set()
-    for path in targets.shards("train"):
-        for sample in targets.read(path, only=("json",)):
-            keys |= {sample["__key__"], SampleInfo.of(sample).group}
-    return keys
-
-
-def open_model(runtime: Runtime, foundation: Artifact, lens: Artifact) -> Model:
-    """Open a lens on its foundation, as consumers load it."""
-    with Scratch("lens") as folder:
-        local = Path(folder, LENS_FILE)
-        local.write_bytes(lens.read_whole(LENS_FILE))
-        return load(local, foundation=open_foundation(foundation), device=runtime.resources.device)
+    return make(
+        runtime, build, config, suite, targets, foundation, lens, emergent=identity["emergent"]
+    )

@@ -6,14 +6,12 @@ Promises  a data set that cannot be listed or read loses only its own rows, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
 
 import numpy as np
 
 from pipelines.benchmarks.arithmetic import composed
 from pipelines.benchmarks.base import Benchmark, Mounted
-from pipelines.benchmarks.datasets import benchmarks, check
 from pipelines.benchmarks.embedded import (
     Embedded,
     Texts,
@@ -24,6 +22,7 @@ from pipelines.benchmarks.embedded import (
     prompted,
     sampled,
 )
+from pipelines.benchmarks.mounting import Suite
 from pipelines.benchmarks.protocols import (
     Figure,
     calibration,
@@ -36,58 +35,13 @@ from pipelines.benchmarks.protocols import (
     zero_shot,
 )
 from pipelines.benchmarks.step import BenchmarksConfig
-from pipelines.benchmarks.table import NOT_MOUNTED, Row, Table, Unscored, row, unscored
-from pipelines.store.artifacts import digest
+from pipelines.benchmarks.table import Row, Table, row, unscored
 from vitlens_core.api.model import Model
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.metrics import Bootstrap
 
 _GENERATED = "generated files: says nothing of real recordings"
 _EMERGENT = "emergent: the lens was never trained against text"
-
-
-@dataclass(frozen=True)
-class Suite:
-    """The benchmarks of some modalities: mounted, failed to mount, and not mounted."""
-
-    modalities: tuple[str, ...]
-    mounted: Mapping[str, Mounted]
-    failed: tuple[Unscored, ...]
-    skipped: tuple[Unscored, ...]
-    known: Mapping[str, Benchmark] = field(default_factory=benchmarks)
-
-    @property
-    def content(self) -> str:
-        """Digest of the mounted data sets, without their places; empty if there are none."""
-        if not self.mounted and not self.failed:
-            return ""
-        digests = {name: mounted.digest() for name, mounted in self.mounted.items()}
-        return digest([digests, [item.benchmark for item in self.failed]])
-
-    @property
-    def recordings(self) -> int:
-        return sum(len(mounted.test) for mounted in self.mounted.values())
-
-
-def mount(roots: Mapping[str, str], of_modalities: Collection[str]) -> Suite:
-    """List the data sets that `roots` names; only their lists are opened.
-
-    Raises:
-        ConfigError: a name is no benchmark, or one of another modality.
-    """
-    check(roots, of_modalities)
-    mounted, failed, skipped = {}, [], []
-    for name, benchmark in benchmarks().items():
-        if benchmark.modality not in of_modalities:
-            continue
-        if name not in roots:
-            skipped.append(unscored(benchmark, NOT_MOUNTED))
-            continue
-        try:
-            mounted[name] = benchmark.mount(roots[name])
-        except (ConfigError, InputError) as error:
-            failed.append(unscored(benchmark, str(error)))
-    return Suite(tuple(of_modalities), mounted, tuple(failed), tuple(skipped))
 
 
 def measure(

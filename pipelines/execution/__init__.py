@@ -8,5 +8,6 @@ shard_tasks.py, shard_writer.py  tasks and records; what a worker does with a ta
 told.py, faults.py  errors of workers as text; which of them may be gone later
 remote.py    runs a whole job as one Ray task
 cluster.py   joins a Ray cluster, or starts a local Ray that nobody else can use
-prefetch.py  reads an iterator ahead in a thread
+worker_env.py  what the workers of a joined cluster receive: code and some variables
+prefetch.py  makes the next items in threads
 """

@@ -24,6 +24,7 @@ from pipelines.execution.shard_tasks import (
     attempt_path,
     read_records,
     record_name,
+    samples_by_shard,
 )
 from pipelines.execution.shard_writer import KilledWorkersError, ShardWriter
 from pipelines.execution.told import told
@@ -57,6 +58,7 @@ def commit_shards(
         counts={"samples": sum(r.samples for r in records), "shards": len(records)},
         quarantined=[*refused, *(q for r in records for q in r.quarantined)],
         made_with=sorted({r.made_with for r in records if r.made_with}),
+        samples=samples_by_shard(records),
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.execution.runtime import Resources
+from pipelines.execution.worker_env import runtime_env
 from vitlens_core.errors import VitlensError
 from vitlens_core.scratch import Scratch
 
@@ -72,9 +73,10 @@ def _start(resources: Resources) -> None:
     import ray.data
 
     _set_absent(_QUIET)
-    local = _local(resources) if is_local() else {}
+    local = is_local()
+    given = _local(resources) if local else {"runtime_env": runtime_env()}
     # A cluster's nodes keep their logs; a local Ray's workers share this terminal.
-    ray.init(log_to_driver=not local, logging_level=logging.ERROR, **local)
+    ray.init(log_to_driver=not local, logging_level=logging.ERROR, **given)
     if local:
         _require_closed()
     logging.getLogger("ray.data").setLevel(logging.ERROR)

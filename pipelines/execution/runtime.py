@@ -28,6 +28,8 @@ from pipelines.store.artifact_store import Store
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError
 
+_MOST_READERS = 8
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -88,6 +90,12 @@ class Resources(BaseModel):
     threads_per_train_worker: int | None = Field(
         None, ge=1, description="torch threads; unset: the machine's cores divided by its workers"
     )
+    reading_threads: int | None = Field(
+        None,
+        ge=1,
+        description="threads of a worker that read batches or decode pictures ahead; unset: 1 on "
+        "CPUs, which are busy, and 8 beside a GPU if there are as many cores",
+    )
     verify_reads: bool = Field(
         False, description="compare every sample with its checksum when it is read"
     )
@@ -138,6 +146,11 @@ class Resources(BaseModel):
                 "\n".join(lacking) + "\nlower the number of workers, or set encode_gpus and "
                 "train_gpus to 0 to work on CPUs"
             )
+
+    def readers(self, *, on_gpu: bool) -> int:
+        """Return the threads of a worker that read or decode ahead."""
+        most = _MOST_READERS if on_gpu else 1
+        return self.reading_threads or min(most, os.cpu_count() or 1)
 
     def threads(self, workers_here: int = 1) -> int:
         """Return the torch threads of one of a machine's training workers."""

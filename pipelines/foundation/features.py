@@ -16,7 +16,8 @@ from upath import UPath
 
 from pipelines.execution.bulk import write_shards
 from pipelines.execution.runtime import Runtime
-from pipelines.execution.shard_tasks import ShardTask, read_record, tasks_of
+from pipelines.execution.shard_tasks import ShardTask, shard_sizes
+from pipelines.foundation.picture_features import PictureFeatures, ShardFeatures
 from pipelines.foundation.step import FoundationConfig
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifact_store import Build
@@ -74,28 +75,39 @@ class FeatureEncoder:
         self.foundation = foundation.to(device)
         self.background = config.background
         self.shards = shards
+        self.pictures = PictureFeatures(shards, self.foundation, self.background)
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
+        known = self.pictures.of_shard(task.name)
         for sample in self.shards.read(task.name):
             captions = SampleInfo.of(sample).captions
             if not view_names(sample) or not captions:
                 continue  # not a pair to fit on; `targets` encodes such samples
-            images = self.foundation.image_features(composite_views(sample, self.background))
             texts = self.foundation.text_features(list(captions))
             yield {
                 "__key__": sample["__key__"],
-                "image_features.npy": encode_array(images.cpu().numpy()),
+                "image_features.npy": encode_array(self._images(sample, known).cpu().numpy()),
                 "text_features.npy": encode_array(texts.cpu().numpy()),
             }
+        known.save()
+
+    def _images(self, sample: Sample, known: ShardFeatures) -> torch.Tensor:
+        """Return the features of a sample's views [V, Fi]; only new pictures are encoded."""
+        found = known.find(sample)
+        if found is None:
+            found = self.foundation.image_features(composite_views(sample, self.background))
+            known.add(sample, found)
+        return found
 
 
-def _fit(
+def fit(
     runtime: Runtime,
     build: Build,
     config: FoundationConfig,
     foundation: LitFoundation,
     shards: Artifact,
 ) -> list[FileEntry]:
+    """Fit a foundation's projections on the training shards; return the artifact's files."""
     tasks = _fitted_on(shards)
     encoder = partial(FeatureEncoder, config, shards, runtime.resources.device)
     records = write_shards(runtime, build, tasks, encoder, encodes=True)
@@ -119,10 +131,10 @@ def _fit(
 def _fitted_on(shards: Artifact) -> list[ShardTask]:
     """Return tasks for the first training shards, up to some `_MOST_FITTED` samples."""
     tasks, samples = [], 0
-    for task in tasks_of(shards):
-        if task.name.startswith("train-") and samples < _MOST_FITTED:
-            tasks.append(task)
-            samples += read_record(shards.folder, task.name).samples
+    for path, size in zip(shards.shards("train"), shard_sizes(shards, "train"), strict=True):
+        if samples < _MOST_FITTED:
+            tasks.append(ShardTask(path.name.removesuffix(".tar")))
+            samples += size
     return tasks
 
 

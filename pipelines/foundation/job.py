@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipelines.execution.runtime import Runtime
-from pipelines.foundation.features import _fit
 from pipelines.foundation.step import STEP, FoundationConfig
 from pipelines.foundation.teachers import Teacher, find_teachers, lens_file
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
-from vitlens_core.foundation import load_foundation
-from vitlens_core.foundation.info import FoundationInfo
-from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.model_files import FOUNDATION_FILE, PROJECTIONS_FILE
 
 
@@ -43,23 +39,10 @@ def run(
     build = STEP.begin(runtime, config, inputs)
     if build.existing:
         return build.existing
-    foundation = load_foundation(config.spec, config.embed_dim, config.image_size_px)
-    files = []
-    if isinstance(foundation, LitFoundation):
-        files += _fit(runtime, build, config, foundation, shards)
-    info = FoundationInfo(
-        spec=config.spec,
-        embed_dim=foundation.embed_dim,
-        image_size_px=foundation.image_size_px,
-        digest=foundation.digest(),
-        background=config.background,
-        logit_scale=foundation.logit_scale,
-        has_text=foundation.has_text,
-    )
-    files.append(write_atomic(build.folder / FOUNDATION_FILE, encode_model(info)))
-    return build.commit(
-        files, counts={"parameters": sum(p.numel() for p in foundation.parameters())}
-    )
+    # Late: torch takes seconds to import, and a finished artifact needs none of it.
+    from pipelines.foundation.making import make
+
+    return make(runtime, build, config, shards)
 
 
 def _of_teachers(runtime: Runtime, teachers: Mapping[str, Teacher]) -> Artifact:

@@ -10,6 +10,7 @@ from vitlens_core.api.lenses import open_foundation as open_folder
 from vitlens_core.checkpoint import load_lens
 from vitlens_core.errors import CheckpointError
 from vitlens_core.foundation.base import Foundation
+from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.model_files import FOUNDATION_FILE, PROJECTIONS_FILE
 from vitlens_core.models.tower import Tower
 from vitlens_core.models.tower_settings import TowerSettings
@@ -23,12 +24,9 @@ def open_foundation(artifact: Artifact) -> Foundation:
         CheckpointError: its weights are not those with which the targets were made.
         IntegrityError: a file differs from the artifact's manifest.
     """
-    with Scratch("foundation") as folder:
-        for name in (FOUNDATION_FILE, PROJECTIONS_FILE):
-            if artifact.path(name).exists():
-                Path(folder, name).write_bytes(artifact.read_whole(name))
-        foundation = open_folder(folder)
-    stated = read_info(artifact).digest
+    info = read_info(artifact)
+    stated = info.digest
+    foundation = _from_store(artifact, info) or _from_spec(artifact)
     if foundation.digest() != stated:
         raise CheckpointError(
             f"{foundation.spec}: the weights found now are not those of this artifact "
@@ -36,6 +34,24 @@ def open_foundation(artifact: Artifact) -> Foundation:
             f"delete {artifact.folder} to start from the present ones"
         )
     return foundation
+
+
+def _from_store(artifact: Artifact, info: FoundationInfo) -> Foundation | None:
+    if not info.spec.startswith("open_clip:"):
+        return None
+    # Late: it imports open_clip, which takes seconds and the other kinds do without.
+    from pipelines.foundation.stored_weights import load
+
+    found = load(artifact, info.spec, info.digest)
+    return found.freeze() if found else None
+
+
+def _from_spec(artifact: Artifact) -> Foundation:
+    with Scratch("foundation") as folder:
+        for name in (FOUNDATION_FILE, PROJECTIONS_FILE):
+            if artifact.path(name).exists():
+                Path(folder, name).write_bytes(artifact.read_whole(name))
+        return open_folder(folder)
 
 
 def open_lens(artifact: Artifact, name: str, foundation: Foundation) -> tuple[Tower, TowerSettings]:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.execution.shard_tasks import read_records
+from pipelines.execution.shard_tasks import shard_sizes
 from pipelines.lens.draws import MirrorShares
 from pipelines.lens.neighbours import Neighbours
 from pipelines.lens.shard_table import RowBuffer, SamplePlace, TrainingShard
@@ -56,6 +56,14 @@ class Batch:
     weights: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class PlannedBatch:
+    """Where the samples of a batch lie, and the seed of what is drawn for them."""
+
+    places: Sequence[SamplePlace]
+    seed: str
+
+
 class TrainingBatches:
     """Endless batches over the training shards, each with one worker's rows."""
 
@@ -89,8 +97,7 @@ class TrainingBatches:
             ConfigError: nothing is trained on, or the groups do not divide over the workers.
         """
         shards = targets.shards("train")
-        names = [path.name.removesuffix(".tar") for path in shards]
-        whole = [record.samples for record in read_records(targets.folder, names)]
+        whole = shard_sizes(targets, "train")
         self.sizes = [max(min(size, 1), round(share * size)) for size in whole]
         wanted = [signal, *map(targets_file, kinds)]
         self.shards = [
@@ -120,6 +127,16 @@ class TrainingBatches:
 
     def starting_at(self, step: int) -> Iterator[Batch]:
         """Yield the batches from `step` on; earlier samples are not read."""
+        return map(self.read, self.planned(step))
+
+    def read(self, planned: PlannedBatch) -> Batch:
+        """Read a batch; several threads may read different ones (errors: as `collate`)."""
+        return collate(
+            planned.places, self.signal, self.kinds, planned.seed, self.rows, self.positives
+        )
+
+    def planned(self, step: int) -> Iterator[PlannedBatch]:
+        """Yield the batches from `step` on before they are read."""
         groups = range(self.rows.start // self.group, self.rows.stop // self.group)
         first, last = groups[0] // self.per_lane, groups[-1] // self.per_lane
         lanes = [self._lane(n, step * self.per_lane) for n in range(first, last + 1)]
@@ -132,8 +149,7 @@ class TrainingBatches:
             if self.neighbours:
                 seeds = [f"{self.seed}/{number}/{group}" for group in groups]
                 mine = self.neighbours.joined(mine, self.shards, seeds)
-            seed = f"{self.seed}/{number}"
-            yield collate(mine, self.signal, self.kinds, seed, self.rows, self.positives)
+            yield PlannedBatch(mine, f"{self.seed}/{number}")
 
     def _lane(self, lane: int, skip: int) -> Iterator[SamplePlace]:
         for epoch in count():

@@ -49,6 +49,8 @@ def parallelize(tower: Tower, resources: Resources, *, bf16: bool = False) -> nn
         # Around the compiled forward: compiling around a checkpoint silently compiled nothing.
         if resources.activation_checkpointing:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    if resources.compile:  # its batch norm, ReLU and maximum are one pass over memory then
+        tower.tokenizer.forward = torch.compile(tower.tokenizer.forward)
     is_sharded = resources.sharding == "fsdp" and dist.is_initialized()
     if _world_size() == 1 and not is_sharded:
         return tower
@@ -150,10 +152,10 @@ def whole_state(tower: Tower) -> dict[str, Tensor]:
     return {name: _whole(tensor).clone() for name, tensor in tower.trained_state().items()}
 
 
-def save_state(folder: Path, state: dict[str, object]) -> None:
-    """Save this worker's part of a checkpoint; all workers must call it, each with a folder."""
+def snapshot(state: dict[str, object]) -> state_files.Snapshot:
+    """Copy this worker's part of a checkpoint; all workers must call it."""
     rank = dist.get_rank() if dist.is_initialized() else 0
-    state_files.save(folder, state, rank, _world_size())
+    return state_files.snapshot(state, rank, _world_size())
 
 
 def load_state(folder: Path, state: dict[str, object]) -> None:

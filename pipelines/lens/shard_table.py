@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import random
 import sys
+import threading
 from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,12 +71,17 @@ class TrainingShard:
         self.size = size
         self._wanted = wanted
         self._table: ShardTable | None = None
+        self._lock = threading.Lock()  # of batches read at a time, one makes the table
 
     def opened(self) -> TrainingShardReader:
         return TrainingShardReader(self)
 
     def table_of(self, tar: OpenShard) -> ShardTable:
         """Return the table; it is made at the first call (`IntegrityError`: a damaged shard)."""
+        with self._lock:
+            return self._made_once(tar)
+
+    def _made_once(self, tar: OpenShard) -> ShardTable:
         if self._table is None:
             if len(tar) != self.size:
                 raise IntegrityError(

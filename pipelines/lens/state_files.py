@@ -40,14 +40,28 @@ class _Part:
         return tuple(self.local.shape) == self.shape
 
 
-def save(folder: Path, state: Mapping[str, object], rank: int, world_size: int) -> None:
-    """Write this worker's tensors of a nested `state`; every worker must call it."""
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy of one worker's tensors by name, and where each lies in the whole tensor."""
+
+    file: str
+    tensors: Mapping[str, Tensor]
+    placed: Mapping[str, Mapping[str, tuple[int, ...]]]
+
+    def write(self, folder: Path) -> None:
+        """Write the file."""
+        save_file(dict(self.tensors), folder / self.file, {_PLACED: json.dumps(self.placed)})
+
+
+def snapshot(state: Mapping[str, object], rank: int, world_size: int) -> Snapshot:
+    """Copy this worker's tensors of a nested `state` to the CPU; every worker must call it."""
     parts = {name: _part(tensor) for name, tensor in _flat(state)}
     own = {n: p for n, p in parts.items() if p.local.numel() and (rank == 0 or not p.is_whole)}
-    tensors = {n: p.local.detach().cpu().contiguous().clone() for n, p in own.items()}
-    placed = {n: {"shape": p.shape, "offset": p.offset} for n, p in own.items()}
-    path = folder / f"state-{rank:05d}-of-{world_size:05d}.safetensors"
-    save_file(tensors, path, metadata={_PLACED: json.dumps(placed)})
+    return Snapshot(
+        f"state-{rank:05d}-of-{world_size:05d}.safetensors",
+        {n: p.local.detach().cpu().contiguous().clone() for n, p in own.items()},
+        {n: {"shape": p.shape, "offset": p.offset} for n, p in own.items()},
+    )
 
 
 def load(folder: Path, state: Mapping[str, object]) -> None:

@@ -52,6 +52,11 @@ class Worker(Protocol):
         """Report figures; only the first worker is asked to."""
         ...
 
+    @property
+    def keeps_in_thread(self) -> bool:
+        """Whether `keep` may be called in another thread than the loop's."""
+        ...
+
     def keep(self, step: int, folder: Path) -> None:
         """Store a checkpoint; each worker passes the folder of its own files."""
         ...

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +27,8 @@ from pipelines.execution.prefetch import prefetch
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens import parallel
-from pipelines.lens.batches import Batch, TrainingBatches
+from pipelines.lens.batches import Batch, PlannedBatch, TrainingBatches
+from pipelines.lens.checkpoints import CheckpointWriter
 from pipelines.lens.curves import validation_kind
 from pipelines.lens.mixing import mixed
 from pipelines.lens.neighbours import Neighbours, read_table
@@ -52,7 +53,6 @@ from vitlens_core.models.dropping import Dropping
 from vitlens_core.models.tower import build_tower
 from vitlens_core.precision import autocast, takes_bf16
 from vitlens_core.row_generator import RowGenerator
-from vitlens_core.scratch import Scratch
 
 Entries = Sequence[Mapping[str, float]]  # of a curve
 
@@ -88,6 +88,7 @@ class Trainer:
         # many as with all workers, so that memory still suffices.
         self.rows_per_forward = self.config.rows_per_forward(job.resources.train_workers)
         self.curves = Curves()
+        self.checkpoints = CheckpointWriter(worker)
         self.step = 0
 
     def run(self) -> None:
@@ -97,7 +98,7 @@ class Trainer:
             LossError: the loss or gradient is not finite; the message names step and samples.
         """
         self._resume()
-        with closing(prefetch(self.batches())) as batches:
+        with closing(self.batches()) as batches, self.checkpoints:
             while self.step < self.config.steps:
                 losses = self._train_step(*next(batches))
                 self.step += 1
@@ -109,12 +110,13 @@ class Trainer:
                 if last or self.step % self.config.checkpoint_every == 0:
                     self._checkpoint(last=last)
 
-    def batches(self) -> Iterator[tuple[Batch, Tensor]]:
+    def batches(self) -> Generator[tuple[Batch, Tensor]]:
         """Yield this worker's batches from the present step on, with its signals.
 
-        They are prepared on a CPU, and as they are stored on a GPU.
+        They are prepared on a CPU, and as they are stored on a GPU. The next ones are read in
+        threads meanwhile; their number changes no batch.
         """
-        read = TrainingBatches(
+        batches = TrainingBatches(
             self.job.targets,
             self.signal_file,
             self.objective.weights,
@@ -127,12 +129,18 @@ class Trainer:
             share=self.config.share,
             mirror_weights=self.config.mirror_weights,
             positives=self.config.loss.positives,
-        ).starting_at(self.step)
+        )
         on_cpu = self.device.type == "cpu"
-        for step, batch in enumerate(read, start=self.step):
-            batch = mixed(batch, self.config, self.tokenizer, step)
+
+        def read(planned: tuple[int, PlannedBatch]) -> tuple[Batch, Tensor]:
+            step, places = planned
+            batch = mixed(batches.read(places), self.config, self.tokenizer, step)
             # On a GPU they are prepared there: in this thread 64 clouds took longer than a step.
-            yield batch, self._prepare(batch, step) if on_cpu else batch.signals.pin_memory()
+            return batch, self._prepare(batch, step) if on_cpu else batch.signals.pin_memory()
+
+        threads = self.job.resources.readers(on_gpu=not on_cpu)
+        steps = enumerate(batches.planned(self.step), start=self.step)
+        return prefetch(steps, read, threads=threads, ahead=threads + 1)
 
     def _neighbours(self) -> Neighbours | None:
         settings, path = self.config.hard_negatives, self.job.neighbours
@@ -274,17 +282,17 @@ class Trainer:
             self.worker.report([*points_of("train", train), *points_of("val", val)])
 
     def _checkpoint(self, *, last: bool) -> None:
-        with Scratch("checkpoint") as name:
-            folder = Path(name)
-            parallel.save_state(folder, self._state())
-            state = self._using_average(lambda: parallel.whole_state(self.tower)) if last else {}
-            if self.rank == 0:
-                if last:
-                    lens = encode_lens(state, self.job.tower, *self.foundation, self.trunk_digest)
-                    Path(folder, LENS_FILE).write_bytes(lens)
-                progress = {"step": self.step, **asdict(self.curves)}
-                Path(folder, PROGRESS_FILE).write_text(json.dumps(progress))
-            self.worker.keep(self.step, folder)
+        own = parallel.snapshot(self._state())
+        state = self._using_average(lambda: parallel.whole_state(self.tower)) if last else {}
+        files: dict[str, bytes] = {}
+        if self.rank == 0:
+            if last:
+                files[LENS_FILE] = encode_lens(
+                    state, self.job.tower, *self.foundation, self.trunk_digest
+                )
+            progress = {"step": self.step, **asdict(self.curves)}
+            files[PROGRESS_FILE] = json.dumps(progress).encode()
+        self.checkpoints.write(self.step, own, files)
 
     def _resume(self) -> None:
         with self.worker.latest() as folder:

@@ -81,6 +81,7 @@ class InProcess:
     on_gpu: bool = False
     rank: int = 0
     world_size: int = 1
+    keeps_in_thread: bool = True
 
     @property
     def device(self) -> torch.device:
@@ -119,6 +120,8 @@ class InProcess:
 
 class RayWorker:
     """One of Ray Train's workers; the first sends figures to the driver."""
+
+    keeps_in_thread = False  # all workers report a checkpoint together, where the loop stands
 
     def __init__(self, progress: Any) -> None:
         context = ray.train.get_context()

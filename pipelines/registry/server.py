@@ -27,6 +27,8 @@ EXPERIMENT = "vitlens"
 MLFLOW_PORT = 5000  # of `vitlens ui`, unless it is told another
 OWN_PAGES = f"http://127.0.0.1:{MLFLOW_PORT}"
 _TIMEOUT_S, _BUSY_S = 5.0, 25.0
+# A run asks a dozen times; places in the tables are corrected when a store is first opened.
+_OPENED: dict[tuple[str, int, int], MlflowClient] = {}
 
 
 def connect(home: Path) -> MlflowClient:
@@ -41,10 +43,22 @@ def connect(home: Path) -> MlflowClient:
     if not own_store.is_own(home):
         require_answer(address)
         return mlflow.MlflowClient(tracking_uri=address)
+    if client := _OPENED.get(_identity(home)):
+        return client
     with own_store.opening(home):
         client = mlflow.MlflowClient(tracking_uri=address)
         client.search_registered_models(max_results=1)  # MLflow makes the tables at a first use
+    _OPENED[_identity(home)] = client
     return client
+
+
+def _identity(home: Path) -> tuple[str, int, int]:
+    """Tell a home's own store from another that was put in its place since it was opened."""
+    database = own_store.database(home)
+    if not database.exists():
+        return str(database), 0, 0
+    status = database.stat()
+    return str(database), status.st_dev, status.st_ino
 
 
 def experiment(client: MlflowClient, home: Path, name: str = EXPERIMENT) -> str:

@@ -5,8 +5,8 @@ Reads     `curves.json` of the lens artifact.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ from pipelines.evaluation.presenter import figure_name
 from pipelines.lens.curves import TrainingCurves
 from pipelines.report import theme
 
-Line = Sequence[tuple[float, float]]  # step, value
+Line = tuple[tuple[float, float], ...]  # step, value
 
 
 def drawings(curves: TrainingCurves) -> list[str]:
@@ -47,14 +47,16 @@ class _Chart:
 
 def _charts(curves: TrainingCurves) -> list[_Chart]:
     """Return the loss, and validation retrieval if there is any."""
-    train = [(point["step"], point["loss"]) for point in curves.train]
-    charts = [_Chart("Loss", train, [(point.step, point.loss) for point in curves.val])]
+    train = tuple((point["step"], point["loss"]) for point in curves.train)
+    losses = tuple((point.step, point.loss) for point in curves.val)
+    charts = [_Chart("Loss", train, losses)]
     if curves.val:
         title = f"Validation: retrieval {figure_name('r1')} against {curves.validated_against}"
-        charts.append(_Chart(title, [], [(point.step, point.r1) for point in curves.val]))
+        charts.append(_Chart(title, (), tuple((point.step, point.r1) for point in curves.val)))
     return charts
 
 
+@lru_cache(maxsize=8)  # a run writes its page twice: before and after its gates
 def _inline(chart: _Chart) -> str:
     with mpl.rc_context(theme.STYLE):
         figure = Figure(figsize=(4.6, 2.7), layout="constrained")

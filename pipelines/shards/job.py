@@ -7,7 +7,7 @@ from functools import partial
 
 from pipelines.execution.bulk import build_shards
 from pipelines.execution.runtime import Runtime
-from pipelines.execution.shard_tasks import read_record, tasks_of
+from pipelines.execution.shard_tasks import read_records, shard_sizes, tasks_of
 from pipelines.shards.recorded import RecordedPairs
 from pipelines.shards.rendered import RenderedPairs
 from pipelines.shards.step import STEP, ShardsConfig, StoredSignal
@@ -74,10 +74,11 @@ def _with_samples(shards: Artifact) -> Artifact:
     if shards.is_part:
         return shards
     for split in ("train", "test"):
+        if any(shard_sizes(shards, split)):
+            continue
         names = [path.name.removesuffix(".tar") for path in shards.shards(split)]
-        records = [read_record(shards.folder, name) for name in names]
-        left_out = [q for record in records for q in record.quarantined]
-        if left_out and not any(record.samples for record in records):
+        records = read_records(shards.folder, names)
+        if left_out := [q for record in records for q in record.quarantined]:
             raise ConfigError(
                 f"all {len(left_out)} samples of the split {split} were left out, such as "
                 f"{left_out[0].key}: {left_out[0].reason}"

@@ -15,7 +15,16 @@ from typing import Any
 from pydantic import BaseModel
 from upath import UPath
 
-from pipelines.store.artifacts import MANIFEST, Artifact, Manifest, Quarantined, digest, load
+from pipelines.store.artifacts import (
+    FEATURES,
+    MANIFEST,
+    WEIGHTS,
+    Artifact,
+    Manifest,
+    Quarantined,
+    digest,
+    load,
+)
 from pipelines.store.files import FileEntry, is_abandoned, write_atomic
 from pipelines.store.text import redacted_values
 from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
@@ -84,6 +93,14 @@ class Store:
 
     def make_again(self, build: Build) -> None:
         """Permit making a finished artifact again; `FinishedStore` raises `NotMadeError`."""
+
+    def folders(self) -> list[UPath]:
+        """Return the folders of all artifacts, finished or not, in no particular order."""
+        return [
+            folder
+            for folder in self.root.glob("*/*")
+            if folder.parent.name not in (FEATURES, WEIGHTS) and folder.is_dir()
+        ]
 
     def artifacts(self) -> list[Artifact]:
         """Return every finished artifact, in no particular order.
@@ -172,6 +189,7 @@ class Build:
         counts: Mapping[str, int],
         quarantined: Iterable[Quarantined] = (),
         made_with: Iterable[str] = (),
+        samples: Mapping[str, int] | None = None,
     ) -> Artifact:
         """Write the manifest, which makes the artifact finished; a part's is not written."""
         manifest = Manifest(
@@ -185,6 +203,7 @@ class Build:
             files=tuple(sorted(files, key=lambda f: f.name)),
             seconds=round(time.monotonic() - self._started, 2),
             made_with=tuple(made_with),
+            samples=dict(samples or {}),
         )
         if self._is_part:
             return Artifact(self.folder, manifest, is_part=True)

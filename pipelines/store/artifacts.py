@@ -29,6 +29,8 @@ from vitlens_core.confinement import plain_name
 from vitlens_core.errors import IntegrityError
 
 MANIFEST = "manifest.json"
+# Folders of a store that hold no artifacts, but what can be made or fetched again.
+FEATURES, WEIGHTS = "features", "weights"
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -60,6 +62,7 @@ class Manifest(BaseModel):
     counts: dict[str, int] = Field(description="counts by name, such as samples")
     quarantined: tuple[Quarantined, ...] = Field((), description="samples left out")
     files: tuple[FileEntry, ...] = Field(description="its files, sorted by name")
+    samples: dict[str, int] = Field({}, description="number of samples of each shard, by its name")
     seconds: float = Field(description="time taken by the run that finished it [s]")
     made_with: tuple[str, ...] = Field(
         (), description="renderers that made its samples; several differ in the last bits"
@@ -90,6 +93,11 @@ class Artifact:
     @property
     def fingerprint(self) -> str:
         return self.manifest.fingerprint
+
+    @property
+    def store(self) -> UPath:
+        """The root of the store it lies in."""
+        return self.folder.parent.parent
 
     def path(self, name: str) -> UPath:
         return self.folder / name

@@ -1,7 +1,8 @@
 """home: where a machine keeps what vitlens makes. Nothing else reads VITLENS_HOME.
 
     $VITLENS_HOME (default ./.vitlens)
-    ├── artifacts/    every step's artifacts, unless VITLENS_STORE names another folder or URL
+    ├── artifacts/    every step's artifacts, unless VITLENS_STORE names another folder or URL;
+    │                 in features/ image features, which are computed again if they are deleted
     ├── curves/       figures of trainings, if `tracking.loggers` has json_lines
     ├── dagster/      run history (sqlite)
     ├── generated/    data sets written by their sources, in published formats

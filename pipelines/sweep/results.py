@@ -16,7 +16,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.evaluation.result import Recalls, Scores
-from pipelines.execution.shard_tasks import read_record
+from pipelines.execution.shard_tasks import shard_sizes
 from pipelines.lens.settings import TrainConfig
 from pipelines.report.content import Report, Run, SamplesAre
 from pipelines.store.artifacts import Artifact, digest
@@ -241,7 +241,7 @@ def _training(point: SweepPoint, report: Report) -> PointTraining:
     return PointTraining(
         steps=train.steps,
         batch_size=train.batch_size,
-        epochs=drawn / (train.share * _samples(point.artifacts["targets"], "train")),
+        epochs=drawn / (train.share * sum(shard_sizes(point.artifacts["targets"], "train"))),
         seed=train.seed,
         seconds=report.seconds["lens"],
     )
@@ -257,10 +257,5 @@ def _validation(report: Report, targets: Artifact) -> Validation | None:
         r1=measured.val_r1_last,
         loss=measured.val_loss_last,
         against=measured.validated_against,
-        n=_samples(targets, "val"),
+        n=sum(shard_sizes(targets, "val")),
     )
-
-
-def _samples(targets: Artifact, split: str) -> int:
-    names = [path.name.removesuffix(".tar") for path in targets.shards(split)]
-    return sum(read_record(targets.folder, name).samples for name in names)

@@ -26,7 +26,7 @@ from pipelines.store.artifact_store import Store
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import Sample, encode_model, encode_png, write_shard
-from pipelines.targets import job as targets
+from pipelines.targets import encoder as targets
 from pipelines.targets.step import TargetsConfig
 from tests.benchmarks.bench_encode import foundation
 from tests.benchmarks.machine import SIZES, device, timed

@@ -23,7 +23,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
 from upath import UPath
 
-from pipelines.execution.prefetch import prefetch
 from pipelines.execution.runtime import Resources
 from pipelines.lens import training
 from pipelines.lens.settings import TrainConfig
@@ -65,7 +64,7 @@ def main() -> None:
 def measure(size: str, batch: int, steps: int) -> dict[str, float | str]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = trainer_of(Path(folder), size, batch)
-        batches = prefetch(trainer.batches())
+        batches = trainer.batches()
         with FlopCounterMode(display=False, custom_mapping=_OF_CPUS) as counter:
             trainer._train_step(*next(batches))
         seconds = median(timed(lambda: trainer._train_step(*next(batches))) for _ in range(steps))

@@ -34,6 +34,7 @@ class Together:
     rank: int
     world_size: int
     killed_after: int | None = None
+    keeps_in_thread: bool = False
 
     @property
     def device(self) -> torch.device:

@@ -7,6 +7,7 @@ base.py       Foundation, the interface
 info.py       what `foundation.json` states
 clip.py       open_clip's models
 lit.py        two locked towers with fitted projections
+lit_spec.py   checks a `lit:` spec without timm
 lit_files.py  packaged.py   the files that a `lit:` spec names
 hf.py         towers of Hugging Face models
 hf_files.py   the files that an `hf:` spec names
@@ -43,20 +44,40 @@ class _PerhapsWithoutText(Protocol):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of foundation: the form of its spec, and the name of the module that opens it."""
+    """A kind of foundation.
+
+    Modules are imported when they are needed: timm and open_clip take seconds.
+
+    Attributes:
+        form: the form of its spec.
+        module: name of the module that opens it.
+        parser: name of a module that only checks a spec, if it has one.
+    """
 
     form: str
     module: str
+    parser: str = ""
 
-    def code(self) -> _Module:
-        """Import the module when it is needed: timm and open_clip take seconds."""
-        return cast(_Module, importlib.import_module(f"{__name__}.{self.module}"))
+    def parse(self, spec: str) -> object:
+        return self._code(self.parser or self.module).parse(spec)
+
+    def has_text(self, spec: str) -> bool:
+        code = self._code(self.parser or self.module)
+        return code.has_text(spec) if isinstance(code, _PerhapsWithoutText) else True
+
+    def load(self, spec: str, **sizes: int) -> base.Foundation:
+        return self._code(self.module).load(spec, **sizes)
+
+    def _code(self, module: str) -> _Module:
+        return cast(_Module, importlib.import_module(f"{__name__}.{module}"))
 
 
 # A further kind is a module with `parse` and `load`, and its line here.
 KINDS = {
     "open_clip": Kind("open_clip:<model>/<tag or checkpoint path>", "clip"),
-    "lit": Kind("lit:<timm model>.<tag or path>+<sentence encoder or folder>", "lit_files"),
+    "lit": Kind(
+        "lit:<timm model>.<tag or path>+<sentence encoder or folder>", "lit_files", "lit_spec"
+    ),
     "hf": Kind("hf:<model or folder>#<vision or both>", "hf"),
 }
 
@@ -67,13 +88,12 @@ def check_foundation(spec: str) -> None:
     Raises:
         ConfigError: the kind, model, tag or file is unknown; the message names the choices.
     """
-    _kind(spec).code().parse(spec)
+    _kind(spec).parse(spec)
 
 
 def has_text_tower(spec: str) -> bool:
     """Whether a foundation has words; at most a config is read. Errors: `check_foundation`."""
-    code = _kind(spec).code()
-    return code.has_text(spec) if isinstance(code, _PerhapsWithoutText) else True
+    return _kind(spec).has_text(spec)
 
 
 def load_foundation(
@@ -92,7 +112,7 @@ def load_foundation(
     sizes = {"embed_dim": embed_dim, "image_size_px": image_size_px}
     # Left out unless given: `clip` refuses sizes, and `lit_files` has defaults.
     stated_sizes = {name: size for name, size in sizes.items() if size is not None}
-    return _kind(spec).code().load(spec, **stated_sizes).freeze()
+    return _kind(spec).load(spec, **stated_sizes).freeze()
 
 
 def _kind(spec: str) -> Kind:

@@ -10,9 +10,11 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import open_clip
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
-from vitlens_core.errors import ConfigError
+from vitlens_core.errors import CheckpointError, ConfigError
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.models.trunk import ProjectedReadout
 from vitlens_core.models.wrapped_trunks import open_clip_trunk
@@ -89,4 +91,28 @@ def load(spec: str, **sizes: int) -> OpenClipFoundation:
             f"foundation {spec!r}: its weights could not be loaded ({error}). Without a "
             "connection, give a checkpoint file: open_clip:<model>//path/to/weights.safetensors"
         ) from error
+    return OpenClipFoundation(spec, clip, open_clip.get_tokenizer(name))
+
+
+def load_weights(spec: str, weights: Path) -> OpenClipFoundation:
+    """Build the foundation of a spec with the weights of a file, as `clip.state_dict` has them.
+
+    Neither a hub nor the path that the spec may name is asked for weights; a tag decides the
+    activations and the preprocessing all the same.
+
+    Raises:
+        CheckpointError: the file does not hold the weights of this model.
+    """
+    name, _, source = spec.removeprefix("open_clip:").partition("/")
+    is_tag = source in open_clip.list_pretrained_tags_by_model(name)
+    clip, _, _ = open_clip.create_model_and_transforms(
+        name, pretrained=source if is_tag else None, load_weights=False, pretrained_text=False
+    )
+    try:
+        clip.load_state_dict(load_file(weights), strict=True)
+    except (RuntimeError, OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{weights} does not hold the weights of {spec}: {error!s:.300}"
+        ) from error
+    clip.eval()
     return OpenClipFoundation(spec, clip, open_clip.get_tokenizer(name))

@@ -24,6 +24,7 @@ from vitlens_core.foundation.settings import FitSettings
 from vitlens_core.losses.base import MAX_LOG_SCALE, Pairs
 from vitlens_core.losses.info_nce import info_nce
 from vitlens_core.models.trunk import ProjectedReadout, TapFeatures
+from vitlens_core.models.weights import digest_of_tensors
 from vitlens_core.models.wrapped_trunks import timm_trunk
 
 _TAPS = 2
@@ -139,11 +140,19 @@ class LitFoundation(Foundation):
         return self.text(texts)
 
     @torch.inference_mode()
-    def project(self, image_features: Tensor, text_features: Tensor) -> tuple[Tensor, Tensor]:
-        """Project frozen features [B, Fi] and [C, Ft] to unit-norm embeddings [B, E] and [C, E]."""
-        image = self.projections.image(image_features)
-        text = self.projections.text(text_features)
-        return F.normalize(image, dim=-1), F.normalize(text, dim=-1)
+    def project_images(self, features: Tensor) -> Tensor:
+        """Project image features [B, Fi] to unit-norm embeddings [B, E]."""
+        return F.normalize(self.projections.image(features), dim=-1)
+
+    @torch.inference_mode()
+    def project_texts(self, features: Tensor) -> Tensor:
+        """Project text features [C, Ft] to unit-norm embeddings [C, E]."""
+        return F.normalize(self.projections.text(features), dim=-1)
+
+    def image_digest(self) -> str:
+        """Compute the identity of `image_features`: SHA-256 of the frozen image tower's weights."""
+        frozen = nn.ModuleList((self.patch_embed, self.trunk.with_readout(self.features)))
+        return digest_of_tensors(frozen.state_dict())
 
     def load_projections(self, state: Mapping[str, Tensor]) -> None:
         """Load fitted projections. Raises CheckpointError if names or shapes differ."""

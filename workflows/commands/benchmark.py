@@ -13,8 +13,8 @@ from upath import UPath
 
 from pipelines.benchmarks import suite as suites
 from pipelines.benchmarks.datasets import check
-from pipelines.benchmarks.job import BenchmarksConfig
-from pipelines.benchmarks.step import PAGE, STEP, TABLE
+from pipelines.benchmarks.mounting import mount
+from pipelines.benchmarks.step import PAGE, STEP, TABLE, BenchmarksConfig
 from pipelines.benchmarks.table import Row, Table, figure_cells, markdown
 from pipelines.execution.runtime import Runtime
 from pipelines.store.artifact_store import Store
@@ -73,7 +73,7 @@ def benchmark(
     check(mounts)
     model = load(*sources, foundation=foundation, device=device)
     config = BenchmarksConfig(roots=mounts)
-    suite = suites.mount(mounts, model.modalities)
+    suite = mount(mounts, model.modalities)
     if "text" not in model.modalities:
         raise ConfigError(
             f"{', '.join(sources)} encodes {', '.join(model.modalities)} and no text: benchmarks "

@@ -14,7 +14,7 @@ from upath import UPath
 from pipelines.flow import left_out
 from pipelines.registry import lineage
 from pipelines.registry.leftovers import Leftover, leftovers, remove
-from pipelines.store.artifacts import MANIFEST, Artifact
+from pipelines.store.artifacts import FEATURES, MANIFEST, WEIGHTS, Artifact
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError, VitlensError
 from workflows.current import Finished
@@ -51,7 +51,8 @@ class Unneeded:
 def command(workplace: Workplace | None, delete: bool, days: float, shared: bool) -> None:
     """List what no version, schedule or recent run needs; `--delete` frees its space.
 
-    Artifacts of the store, unfinished ones, and MLflow's deleted runs and files in the home.
+    Artifacts of the store, unfinished ones, image features and weights that are made or fetched
+    again when they are needed, and MLflow's deleted runs and files in the home.
     """
     workplace = workplace or Workplace.from_environment()
     home = workplace.home
@@ -79,7 +80,8 @@ def unneeded(workplace: Workplace) -> list[Unneeded]:
     kept = _with_inputs(_needed(workplace), finished)
     spare = [a for fingerprint, a in finished.items() if fingerprint not in kept]
     found = [_of_artifact(artifact) for artifact in spare]
-    return sorted([*found, *_unfinished(home)], key=lambda item: -item.size_bytes)
+    found += [*_unfinished(home), *_features(home)]
+    return sorted(found, key=lambda item: -item.size_bytes)
 
 
 def _needed(workplace: Workplace) -> Iterator[str]:
@@ -122,13 +124,24 @@ def _of_artifact(artifact: Artifact) -> Unneeded:
 
 
 def _unfinished(home: Home) -> Iterator[Unneeded]:
-    for folder in home.store.root.glob("*/*"):
-        if (folder / MANIFEST).exists() or not folder.is_dir():
-            continue
-        files = [file.stat() for file in folder.glob("**/*") if file.is_file()]
-        last = max([file.st_mtime for file in files], default=folder.stat().st_mtime)
-        name = f"{folder.parent.name} {folder.name[:12]} unfinished"
-        yield Unneeded(folder, name, sum(f.st_size for f in files), time.time() - last)
+    for folder in home.store.folders():
+        if not (folder / MANIFEST).exists():
+            yield _of_folder(folder, f"{folder.parent.name} {folder.name[:12]} unfinished")
+
+
+def _features(home: Home) -> Iterator[Unneeded]:
+    """Yield what is computed or fetched again when it is needed (`pipelines.foundation`)."""
+    for folder in (home.store.root / FEATURES).glob("*"):
+        yield _of_folder(folder, f"{FEATURES} {folder.name[:12]} of pictures")
+    weights = home.store.root / WEIGHTS
+    if weights.exists():
+        yield _of_folder(weights, f"{WEIGHTS} of foundations")
+
+
+def _of_folder(folder: UPath, what: str) -> Unneeded:
+    files = [file.stat() for file in folder.glob("**/*") if file.is_file()]
+    last = max([file.st_mtime for file in files], default=folder.stat().st_mtime)
+    return Unneeded(folder, what, sum(f.st_size for f in files), time.time() - last)
 
 
 def _show(console: Console, found: Sequence[Unneeded | Leftover], delete: bool) -> None:

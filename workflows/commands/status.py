@@ -149,7 +149,7 @@ def _show_artifacts(console: Console, finished: Sequence[Artifact]) -> None:
 
 
 def _unfinished(home: Home) -> list[UPath | Path]:
-    folders = [f for f in home.store.root.glob("*/*") if not (f / MANIFEST).exists()]
+    folders = [f for f in home.store.folders() if not (f / MANIFEST).exists()]
     return sorted(folders, key=lambda folder: _order(folder.parent.name))
 
 

@@ -51,7 +51,7 @@ class StoreReader:
             self.store.root.fs.invalidate_cache()  # s3fs would list what it listed before
         if not self.store.root.exists():
             return [*self._finished([]), *self._unfinished([])]
-        folders = [folder for folder in self.store.root.glob("*/*") if folder.is_dir()]
+        folders = self.store.folders()
         finished = {f for f in folders if (f / MANIFEST).exists()}
         known = {str(folder) for folder in finished}
         self._manifests = {k: v for k, v in self._manifests.items() if k in known}

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, left_out
 from pipelines.source.clips import key_of, take_note
 from pipelines.source.datasets.audioset import CLASSES, class_names, clip_path, entries, labels_of
-from vitlens_core.api.untrusted import UntrustedReader
 from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vitlens_core.api.untrusted import UntrustedReader
 
 LIST = "eval_data.json"
 
@@ -26,6 +29,9 @@ def mount(root: str) -> Mounted:
     folder = folder_of(root)
     names = class_names(folder / CLASSES)
     seen: dict[str, str] = {}
+    # Late: it needs torch, and every run asks which benchmarks there are.
+    from vitlens_core.api.untrusted import UntrustedReader
+
     reader = UntrustedReader()
     test, absent = [], 0
     for where, entry in entries(folder / LIST):

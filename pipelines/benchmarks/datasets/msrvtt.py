@@ -19,14 +19,17 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of
 from pipelines.source.clips import read_rows, take_note
-from vitlens_core.api.untrusted import UntrustedReader
 from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vitlens_core.api.untrusted import UntrustedReader
 
 LIST = "MSRVTT_JSFUSION_test.csv"
 COLUMNS = ("key", "vid_key", "video_id", "sentence")
@@ -38,6 +41,9 @@ def mount(root: str) -> Mounted:
     """Videos in the list's order. Raises ConfigError."""
     folder = folder_of(root)
     seen: dict[str, str] = {}
+    # Late: it needs torch, and every run asks which benchmarks there are.
+    from vitlens_core.api.untrusted import UntrustedReader
+
     reader = UntrustedReader()
     test = []
     for where, row in read_rows(folder / LIST, COLUMNS):

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from pipelines.benchmarks import job as benchmarks
-from pipelines.benchmarks.job import BenchmarksConfig
-from pipelines.benchmarks.step import TABLE
+from pipelines.benchmarks.step import TABLE, BenchmarksConfig
 from pipelines.benchmarks.table import Table
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation

@@ -13,8 +13,9 @@ import torch
 from pipelines.benchmarks.base import Benchmark, Example, Mounted
 from pipelines.benchmarks.datasets import benchmarks
 from pipelines.benchmarks.embedded import deviations, embed, prepared
+from pipelines.benchmarks.mounting import Suite, mount
 from pipelines.benchmarks.step import BenchmarksConfig
-from pipelines.benchmarks.suite import Suite, measure, mount
+from pipelines.benchmarks.suite import measure
 from pipelines.benchmarks.table import NOT_MOUNTED, Table, figure_cells, markdown
 from tests.pipelines.benchmarks.made_up import file_in, model_of, point, vectors
 from tests.pipelines.source.datasets.small_sounds import write_sound, write_text

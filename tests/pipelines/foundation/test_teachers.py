@@ -30,7 +30,7 @@ from pipelines.source.datasets.manifest import Manifest
 from pipelines.source.job import tasks_of_source
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import decode_array, encode_array
-from pipelines.targets.job import TargetEncoder
+from pipelines.targets.encoder import TargetEncoder
 from pipelines.targets.step import TargetsConfig
 from tests.contracts.examples import example, tower_settings
 from tests.pipelines import synthetic

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +17,9 @@ from pipelines.evaluation.embedding import embed
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation, open_lens
 from pipelines.index import job as index
+from pipelines.index import making
 from pipelines.index.catalogue import Catalogue
-from pipelines.index.items import KINDS
+from pipelines.index.items import KINDS, graph_file
 from pipelines.index.step import IndexConfig
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
@@ -135,7 +138,7 @@ def test_an_index_that_stands_is_reused(
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path, catalogue: Catalogue) -> None:
     graphs = []
     for name in ("once", "twice"):
-        graph = index.new_graph(catalogue.embed_dim, IndexConfig())
+        graph = making.new_graph(catalogue.embed_dim, IndexConfig())
         vectors = unit(np.random.default_rng(3), 500, catalogue.embed_dim)
         graph.add(np.arange(500), vectors, threads=1)
         graph.save(str(tmp_path / name))
@@ -150,7 +153,7 @@ def test_the_graph_finds_what_brute_force_finds() -> None:
     vectors = centres[rng.integers(40, size=count)] + 0.6 * unit(rng, count, width)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     queries = vectors[:200] + 0.3 * unit(rng, 200, width)
-    graph = index.new_graph(width, IndexConfig())
+    graph = making.new_graph(width, IndexConfig())
     graph.add(np.arange(count), vectors.astype(np.float32), threads=1)
     found = graph.search(queries.astype(np.float32), 10).keys
     exact = np.argsort(-queries @ vectors.T, axis=1)[:, :10]
@@ -170,7 +173,7 @@ def test_samples_without_images_have_no_thumbnail_and_no_image_vector(
     }
     build = runtime.store.begin("index", 1, {}, {})
     entry, _ = write_shard(build.folder / "test-00000.tar", [sample])
-    gathered = index._Gathered(build, IndexConfig(), 8)
+    gathered = making._Gathered(build, IndexConfig(), 8)
     gathered.add(build.folder / "test-00000.tar")
     files, counts = gathered.write("imu")
     assert counts == {"samples": 1, "signal_vectors": 1}
@@ -181,6 +184,47 @@ def test_samples_without_images_have_no_thumbnail_and_no_image_vector(
     assert opened.kind_for("text") == "signal"
     with pytest.raises(ConfigError, match="no image vectors in this index; there are signal"):
         opened.nearest(torch.zeros(1, 8).numpy(), "image", 1)
+
+
+def test_the_graphs_of_the_kinds_are_built_at_a_time_and_as_one_after_the_other(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = runtime.store.begin("index", 1, {}, {})
+    tars = [build.folder / f"train-{number:05d}.tar" for number in range(3)]
+    rng, count, added = np.random.default_rng(0), 40, {kind: [] for kind in KINDS}
+    for tar in tars:
+        vectors = {kind: unit(rng, count, 8) for kind in KINDS}
+        info = SampleInfo(name="x", label="", group="x", split="train").encode()
+        write_shard(
+            tar,
+            [
+                {"__key__": f"{tar.stem}-{row}", "json": info}
+                | {f"{kind}.npy": encode_array(vectors[kind][row]) for kind in KINDS}
+                for row in range(count)
+            ],
+        )
+        for kind in KINDS:
+            added[kind].append(vectors[kind])
+    together = threading.Barrier(len(KINDS), timeout=20)
+    insert = making._Gathered._insert
+
+    def meeting(self: making._Gathered, *arguments: Any) -> None:
+        together.wait()  # passes only if all kinds are inserted at once
+        insert(self, *arguments)
+
+    monkeypatch.setattr(making._Gathered, "_insert", meeting)
+    gathered = making._Gathered(build, IndexConfig(), 8)
+    for tar in tars:
+        gathered.add(tar)
+    gathered.write("imu")
+    for kind in KINDS:
+        graph, first = making.new_graph(8, IndexConfig()), 0
+        for rows in added[kind]:
+            graph.add(np.arange(first, first + count), rows, threads=1)
+            first += count
+        graph.save(str(build.folder / "alone"))
+        alone = (build.folder / "alone").read_bytes()
+        assert (build.folder / graph_file(kind)).read_bytes() == alone
 
 
 def test_another_artifact_is_no_index(lens_artifact: Artifact) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from upath import UPath
 
+from pipelines.execution.prefetch import prefetch
 from pipelines.lens.batches import Batch, TrainingBatches, collate, lane_count
 from pipelines.lens.settings import TrainConfig
 from pipelines.lens.shard_table import SamplePlace, TrainingShard, read_targets, stable_id
@@ -304,3 +305,21 @@ def test_mirrors_are_drawn_by_their_weights(tmp_path: Path) -> None:
 def test_neighbours_of_what_is_left_out_are_refused(left_out: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match="state one or the other"):
         TrainConfig.model_validate({"hard_negatives": {}, **left_out})
+
+
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_batches_are_the_same_on_any_number_of_reading_threads(
+    large: Artifact, threads: int, verify: bool
+) -> None:
+    """Two epochs, so that tables are made and used by several threads."""
+    count = 2 * sum(MANY) // 8
+    expected = _batches(large, 8, count)
+    batches = TrainingBatches(replace(large, verify_reads=verify), "points.npy", KINDS, 8)
+    planned = islice(batches.planned(0), count)
+    found = list(prefetch(planned, batches.read, threads=threads, ahead=threads + 1))
+    assert [batch.keys for batch in found] == [batch.keys for batch in expected]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.signals, other.signals, rtol=0, atol=0)
+        for kind in KINDS:
+            torch.testing.assert_close(one.targets[kind], other.targets[kind], rtol=0, atol=0)

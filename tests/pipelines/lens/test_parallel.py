@@ -235,6 +235,24 @@ def test_compiled_blocks_leave_the_same_gradients(
         _assert_close(found.gradients, expected.gradients)
 
 
+def test_tokenizer_and_blocks_are_compiled_once_each(
+    job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+
+    def compile_nothing(forward: Any) -> Any:
+        compiled.append(type(forward.__self__).__name__)
+        return forward
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    trainer = Trainer(job({"compile": True}), together.Together(tmp_path, 0, 1))
+    blocks = [type(block).__name__ for block in parallel._blocks(trainer.tower)]
+    assert compiled == [*blocks, type(trainer.tower.tokenizer).__name__]
+    compiled.clear()
+    Trainer(job(), together.Together(tmp_path, 0, 1))
+    assert compiled == []
+
+
 # --- checkpoints of any number of workers ------------------------------------------------------
 
 

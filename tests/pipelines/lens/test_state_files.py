@@ -49,8 +49,8 @@ def parts(folder: Path, name: str, whole: torch.Tensor, rows: list[tuple[int, in
 
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
     written, read = state(), empty(state())
-    state_files.save(tmp_path, written, 0, 2)
-    state_files.save(tmp_path, written, 1, 2)
+    state_files.snapshot(written, 0, 2).write(tmp_path)
+    state_files.snapshot(written, 1, 2).write(tmp_path)
     assert not load_file(tmp_path / "state-00001-of-00002.safetensors"), "written once"
     state_files.load(tmp_path, read)
     assert equal(read, written)
@@ -79,7 +79,7 @@ class Trap:
 def test_a_pickle_in_the_store_is_never_run_on_resume(tmp_path: Path, name: str) -> None:
     touched, folder = tmp_path / "touched", tmp_path / "checkpoint"
     folder.mkdir()
-    state_files.save(folder, state(), 0, 1)
+    state_files.snapshot(state(), 0, 1).write(folder)
     (folder / name).write_bytes(pickle.dumps(Trap(touched)))
     read = empty(state())
     state_files.load(folder, read)
@@ -111,7 +111,7 @@ def test_a_pickle_in_the_store_is_never_run_on_resume(tmp_path: Path, name: str)
     ],
 )
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: Any, reason: str) -> None:
-    state_files.save(tmp_path, state(), 0, 1)
+    state_files.snapshot(state(), 0, 1).write(tmp_path)
     damage(tmp_path)
     with pytest.raises(CheckpointError, match=reason):
         state_files.load(tmp_path, empty(state()))

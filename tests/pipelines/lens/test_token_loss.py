@@ -25,7 +25,7 @@ from pipelines.store.artifact_store import Store
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample, decode_array, encode_array
 from pipelines.targets import job as targets_job
-from pipelines.targets.job import evenly
+from pipelines.targets.encoder import evenly
 from pipelines.targets.step import TargetsConfig
 from tests import tiny_hf
 from tests.pipelines import synthetic

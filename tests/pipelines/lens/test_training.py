@@ -80,7 +80,13 @@ def trainer(tmp_path: Path, told: list[Point], targets: Artifact, foundation: Ar
     def make(data: Artifact = targets, killed_after: int | None = None, **train: Any) -> Trainer:
         tower = tower_settings(trunk={"skip_first": 10})
         config = TrainConfig.model_validate(TRAIN | train)
-        worker = Watched(tmp_path / "checkpoints", told.extend, killed_after=killed_after)
+        worker = Watched(
+            tmp_path / "checkpoints",
+            told.extend,
+            # Else the run would go on beside the thread that is killed.
+            keeps_in_thread=killed_after is None,
+            killed_after=killed_after,
+        )
         return Trainer(TrainJob(tower, config, data, foundation), worker)
 
     return make

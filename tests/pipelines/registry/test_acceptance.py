@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from pipelines.benchmarks import job as benchmarks
-from pipelines.benchmarks.job import BenchmarksConfig
 from pipelines.benchmarks.step import STEP as BENCHMARKS
-from pipelines.benchmarks.step import TABLE
+from pipelines.benchmarks.step import TABLE, BenchmarksConfig
 from pipelines.benchmarks.table import Row, Table, Unscored
 from pipelines.config import RunConfig, load_run_config
 from pipelines.evaluation.result import Predictions, read_predictions, read_result

@@ -17,7 +17,7 @@ from pipelines.foundation.opening import open_foundation
 from pipelines.foundation.step import FoundationConfig
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample, decode_array, read_shard, view_names
-from pipelines.targets.job import TargetEncoder
+from pipelines.targets.encoder import TargetEncoder
 from pipelines.targets.step import StoredAs, TargetsConfig
 from pipelines.targets.stored import bytes_per_value, decode_targets, encode_targets
 from vitlens_core.foundation.base import Foundation
@@ -72,11 +72,12 @@ def test_every_sample_keeps_its_shard_signal_and_annotations(
         assert read_record(targets_artifact.folder, name).samples == len(list(read_shard(after)))
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 def test_an_open_clip_foundation_encodes_everything_itself(
-    runtime: Runtime, shards_artifact: Artifact, tiny_open_clip: str
+    runtime: Runtime, shards_artifact: Artifact, tiny_open_clip: str, threads: int
 ) -> None:
     made = foundation.run(runtime, FoundationConfig(spec=tiny_open_clip), {}, shards_artifact)
-    processor = TargetEncoder(TargetsConfig(), shards_artifact, made, device="cpu")
+    processor = TargetEncoder(TargetsConfig(), shards_artifact, made, "cpu", threads)
     samples = read_shard(shards_artifact.path("train-00000.tar"))
     for sample, stored in zip(samples, processor.samples(ShardTask("train-00000")), strict=True):
         _expect(sample, stored, open_foundation(made))

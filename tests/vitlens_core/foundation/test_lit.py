@@ -64,8 +64,8 @@ def test_projected_features_are_the_embeddings(
     foundation: LitFoundation, images: torch.Tensor
 ) -> None:
     texts = ["a red chair", "a lamp"]
-    features = foundation.image_features(images), foundation.text_features(texts)
-    image, text = foundation.project(*features)
+    image = foundation.project_images(foundation.image_features(images))
+    text = foundation.project_texts(foundation.text_features(texts))
     torch.testing.assert_close(image, foundation.encode_image(images))
     torch.testing.assert_close(text, foundation.encode_text(texts))
 

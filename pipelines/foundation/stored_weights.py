@@ -1,0 +1,56 @@
+"""stored_weights: the weights of an `open_clip` foundation in the store, once, for all workers.
+
+Writes    `<store>/weights/<digest>.safetensors`, by the foundation's digest.
+Promises  a worker that finds them asks neither a hub nor the path that the spec names; the digest
+          of what it opened is compared with that of the artifact, as of any foundation.
+
+They are written where a cluster does the work: on one machine the hub's cache serves all.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from safetensors.torch import save_file
+from upath import UPath
+
+from pipelines.store.artifacts import WEIGHTS, Artifact
+from pipelines.store.files import atomic_file
+from vitlens_core.foundation import clip
+from vitlens_core.foundation.clip import OpenClipFoundation
+from vitlens_core.scratch import Scratch
+
+
+def put(store: UPath, foundation: OpenClipFoundation, digest: str) -> None:
+    """Write the weights of a foundation with this digest, if the store has none."""
+    path = _path(store, digest)
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Scratch("weights") as folder:
+        local = Path(folder, path.name)
+        save_file(foundation.clip.state_dict(), local)
+        with local.open("rb") as source, atomic_file(path) as target:
+            shutil.copyfileobj(source, target)
+
+
+def load(artifact: Artifact, spec: str, digest: str) -> OpenClipFoundation | None:
+    """Open a foundation from the weights in its artifact's store; None if there are none.
+
+    Raises:
+        CheckpointError: the file does not hold the weights of the spec's model.
+    """
+    path = _path(artifact.store, digest)
+    if not spec.startswith("open_clip:") or not path.exists():
+        return None
+    if isinstance(path, Path):
+        return clip.load_weights(spec, path)
+    with Scratch("weights") as folder:
+        local = Path(folder, path.name)
+        path.fs.get_file(path.path, str(local))
+        return clip.load_weights(spec, local)
+
+
+def _path(store: UPath, digest: str) -> UPath:
+    return store / WEIGHTS / f"{digest}.safetensors"
