@@ -26,11 +26,14 @@ def main() -> None:
     # Short: Ray's sockets lie in it, and a path of a socket has 107 characters at the most.
     default = Path(tempfile.gettempdir(), f"vitlens-{os.getuid()}")
     parser.add_argument("--folder", type=Path, default=default, help="databases, secrets, logs")
+    parser.add_argument("--serve", metavar="MODEL", help="up: such as models:/NAME@champion")
     asked = parser.parse_args()
     stack = Stack(asked.folder)
     try:
         if asked.action == "up":
             stack.up()
+            if asked.serve:
+                stack.serve(asked.serve)
         if asked.action == "down":
             stack.down()
     except (StackError, MissingError) as error:
@@ -48,6 +51,9 @@ def _show(stack: Stack) -> None:
         return
     for part, title in _SHOWN.items():
         print(f"{title:<10} {stack.url(part)}")
+    if "service" in known:
+        token = f"{stack.folder}/secrets/service"
+        print(f"{'service':<10} {stack.url('service')}, with the token in {token}")
     print(f"MLflow's account is admin; its password lies in {stack.folder}/secrets/mlflow-admin")
 
 

@@ -12,18 +12,22 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 DASHBOARD = Path(__file__).parents[1] / "config" / "grafana" / "vitlens.json"
 _COLUMNS = 24  # of Grafana's grid
 _INCHES = (0.75, 0.42)  # of a cell of the grid
 _MOST_POINTS = 300
 _STALE_S = 60
+_LONG_S = 300  # from here on in minutes
+_LARGE = 1000  # from here on without fractions
 Series = dict[str, list[tuple[float, float]]]
 
 
@@ -55,7 +59,7 @@ def _panel(axes: Axes, panel: Mapping[str, Any], series: Series, end: float) -> 
     if panel["type"] != "timeseries":
         # As Grafana asks it: what is true now, not what was the last to be true.
         series = {name: points for name, points in series.items() if points[-1][0] > end - _STALE_S}
-    axes.set_title(panel["title"], fontsize=9, loc="left")
+    axes.set_title(panel["title"], fontsize=9, loc="left", pad=9)
     axes.tick_params(labelsize=7)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -66,12 +70,34 @@ def _panel(axes: Axes, panel: Mapping[str, Any], series: Series, end: float) -> 
         for name, points in series.items():
             minutes = [(at - end) / 60 for at, _ in points]
             axes.plot(minutes, [value for _, value in points], lw=1.2, label=name)
-        axes.legend(fontsize=6, frameon=False, loc="upper left")
+        axes.set_xlabel("minutes", fontsize=6, loc="right", labelpad=0)
+        axes.yaxis.set_major_formatter(lambda value, _: _text(panel, value))
+        # Above the plot: no line is hidden by a name.
+        axes.legend(
+            fontsize=6,
+            frameon=False,
+            loc="lower right",
+            bbox_to_anchor=(1, 0.98),
+            ncols=min(4, len(series)),
+        )
     else:
         names = list(series)[:12]
         axes.barh(names, [series[name][-1][1] for name in names], color="teal")
-        axes.bar_label(axes.containers[0], fmt="%.4g", fontsize=7)  # ty: ignore[invalid-argument-type]
+        axes.xaxis.set_major_formatter(lambda value, _: _text(panel, value))
+        axes.bar_label(axes.containers[0], fmt=partial(_text, panel), fontsize=7)  # ty: ignore[invalid-argument-type]
         axes.margins(x=0.25)
+
+
+def _text(panel: Mapping[str, Any], value: float) -> str:
+    """Return a value as its panel has it, by the unit's name in Grafana."""
+    unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit", "")
+    if unit in ("bytes", "Bps"):
+        return EngFormatter("B/s" if unit == "Bps" else "B", places=1)(value)
+    if unit in ("percent", "percentunit"):
+        return f"{value * (100 if unit == 'percentunit' else 1):.0f} %"
+    if unit == "s":
+        return f"{value:.3g} s" if value < _LONG_S else f"{value / 60:.0f} min"
+    return f"{value:,.0f}" if abs(value) >= _LARGE else f"{value:.4g}"
 
 
 def _series(prometheus: str, panel: Mapping[str, Any], start: float, end: float) -> Series:

@@ -2,6 +2,7 @@
 
 postgres ─▶ mlflow ◀─ store          dagster: code ─▶ webserver, daemon
 ray: head ◀─ worker-1, worker-2      exporter, prometheus
+service: once there is a model to serve, on Ray
 """
 
 from __future__ import annotations
@@ -44,8 +45,18 @@ PORTS = {
     "webserver": 3000,
     "exporter": 9808,
     "prometheus": 9090,
+    "service": 8000,
 }
-SECRETS = ("dagster", "mlflow", "mlflow-admin", "mlflow-session", "mlflow-webhooks", "ray", "store")
+SECRETS = (
+    "dagster",
+    "mlflow",
+    "mlflow-admin",
+    "mlflow-session",
+    "mlflow-webhooks",
+    "ray",
+    "service",
+    "store",
+)
 WORKERS = ("worker-1", "worker-2")
 _BUCKETS = ("vitlens", "mlflow")
 _STORE_MB = 100  # Ray's object store, per node
@@ -132,6 +143,13 @@ class Stack:
         (self.home / "dagster" / "dagster.yaml").write_text((CONFIG / "dagster.yaml").read_text())
         for name in self.parts():
             self.start(name)
+
+    def serve(self, model: str) -> None:
+        """Start the service with a registered model, and let Prometheus know of it."""
+        if self.processes.process("service") is None:
+            self.processes.start("service", self._service(model))
+        targets = [{"targets": [f"{HOST}:{self.ports['service']}"]}]
+        (self.folder / "services.json").write_text(json.dumps(targets))
 
     def down(self) -> None:
         """Stop what was started, the last first."""
@@ -263,16 +281,32 @@ class Stack:
         command = [Path(sys.executable).with_name("python"), "-c", _VITLENS, "exporter", *port]
         return Command(command, self.environment(), partial(answers, self.ports["exporter"]))
 
+    def _service(self, model: str) -> Command:
+        port = ("--port", str(self.ports["service"]))
+        command = [sys.executable, "-c", _VITLENS, "serve", model, *port]
+        variables = self.environment(
+            RAY_ADDRESS=f"{HOST}:{self.ports['ray']}",
+            VITLENS_TOKEN_FILE=str(self.folder / "secrets" / "service"),
+        )
+        return Command(command, variables, partial(answers, self.ports["service"]))
+
     def _prometheus(self) -> Command:
         nodes = [f"{HOST}:{self.ports[f'{name}_metrics']}" for name in ("head", *WORKERS)]
         jobs = {"ray": nodes, "exporter": [f"{HOST}:{self.ports['exporter']}"]}
+        service = {
+            "job_name": "service",
+            "authorization": {"credentials_file": str(self.folder / "secrets" / "service")},
+            # A list that `serve` writes: a service that was never started is not missing.
+            "file_sd_configs": [{"files": [str(self.folder / "services.json")]}],
+        }
         settings = {
             "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
             "rule_files": [str(CONFIG / "prometheus" / "rules.yaml")],
             "scrape_configs": [
                 {"job_name": name, "static_configs": [{"targets": targets}]}
                 for name, targets in jobs.items()
-            ],
+            ]
+            + [service],
         }
         path = self.folder / "prometheus.yaml"
         path.write_text(json.dumps(settings))

@@ -78,6 +78,16 @@ def account(stack: Stack, name: str, password: str) -> dict[str, str]:
     }
 
 
+def ask_service(stack: Stack) -> None:
+    """Embed a text, so that the service has a request to count."""
+    request = urllib.request.Request(
+        f"{stack.url('service')}/embed",
+        json.dumps({"inputs": [{"modality": "text", "text": "a person"}]}).encode(),
+        {"Authorization": f"Bearer {stack.secret('service')}", "Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request).close()
+
+
 def asked(stack: Stack, query: str) -> list[dict[str, Any]]:
     """Prometheus' answer to a query."""
     chosen = urllib.parse.urlencode({"query": query})

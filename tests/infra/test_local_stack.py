@@ -28,6 +28,7 @@ from infra.local.processes import StackError
 from infra.local.stack import Stack, free_ports
 from tests.infra.on_stack import (
     account,
+    ask_service,
     asked,
     begun,
     beyond_loopback,
@@ -125,6 +126,8 @@ def test_a_scheduled_run_comes_through_faults_to_a_champion(
     until(stack, lambda: runs(stack)[0] == "SUCCESS", "the end of the run")
     turn_schedule(stack, "stop")  # else a run a minute takes the cores of what follows
     assert champion(stack) == "1"
+    stack.serve("models:/vitlens-thermal@champion")
+    ask_service(stack)
     assert versions(stack).count("\n") == 0
     doubled = [s for s in asked(stack, "vitlens_artifacts") if float(s["value"][1]) != 1]
     assert not doubled
@@ -142,9 +145,12 @@ def test_a_scheduled_run_comes_through_faults_to_a_champion(
         "alerts that fired": alerts,
     }
 
+    until(stack, lambda: figure(stack, "vitlens_requests_total"), "figures of the service")
     drawn = draw(stack.url("prometheus"), stack.folder / "dashboard.png", minutes=15)
     assert drawn["Samples of finished artifacts"] >= 3
     assert drawn["Champion"] == 1
+    assert drawn["Requests a second"] >= 1
+    stack.processes.stop("service")  # its core is for the runs that follow
     assert (stack.folder / "dashboard.png").stat().st_size > 10_000
     if KEPT:
         Path(KEPT).mkdir(exist_ok=True)
