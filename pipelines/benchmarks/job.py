@@ -42,9 +42,6 @@ def run(
         # A data set that failed is tried again: repaired files may have the size they had, so
         # the fingerprint does not show the repair.
         runtime.store.make_again(build)
-    # Late: torch takes seconds to import, and a finished artifact needs none of it.
-    from pipelines.benchmarks.making import make
-
-    return make(
+    return STEP.make(
         runtime, build, config, suite, targets, foundation, lens, emergent=identity["emergent"]
     )

@@ -23,7 +23,4 @@ def run(
     build = STEP.begin(runtime, config, inputs)
     if build.existing:
         return build.existing
-    # Late: torch takes seconds to import, and a finished artifact needs none of it.
-    from pipelines.evaluation.making import make
-
-    return make(runtime, build, config, **inputs)
+    return STEP.make(runtime, build, config, **inputs)

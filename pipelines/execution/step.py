@@ -4,6 +4,7 @@ A folder `pipelines/<name>/` is a step if it has
 
     step.py   `STEP`, a `Step`, and the settings of the step; imports neither torch nor Ray
     job.py    `run(runtime, *settings, **inputs) -> Artifact`, which does the work
+    making.py where the work needs torch: `make`, which `run` calls if nothing is finished
 
 The flow (`pipelines.flow`), Dagster's graph, the command line and the reference of the file
 formats read these declarations; nothing about a step is stated in a second place.
@@ -83,6 +84,14 @@ class Step:
         """
         part = part or (self.in_pieces and any(artifact.is_part for artifact in inputs.values()))
         return runtime.store.begin(self.name, self.version, settings, inputs, content, part=part)
+
+    def make(self, runtime: Runtime, build: Build, *settings: object, **inputs: object) -> Artifact:
+        """Make an unfinished artifact by `making`; what that raises is raised.
+
+        It is imported only now: torch takes seconds, and a finished artifact needs none of it.
+        """
+        making = importlib.import_module(f"pipelines.{self.name}.making")
+        return making.make(runtime, build, *settings, **inputs)
 
     def run(
         self,

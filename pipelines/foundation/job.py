@@ -39,10 +39,7 @@ def run(
     build = STEP.begin(runtime, config, inputs)
     if build.existing:
         return build.existing
-    # Late: torch takes seconds to import, and a finished artifact needs none of it.
-    from pipelines.foundation.making import make
-
-    return make(runtime, build, config, shards)
+    return STEP.make(runtime, build, config, shards)
 
 
 def _of_teachers(runtime: Runtime, teachers: Mapping[str, Teacher]) -> Artifact:

@@ -34,7 +34,4 @@ def run(
     build = STEP.begin(runtime, identity, inputs)
     if build.existing:
         return build.existing
-    # Late: torch takes seconds to import, and a finished artifact needs none of it.
-    from pipelines.lens.making import make
-
-    return make(runtime, build, config, tower, **inputs)
+    return STEP.make(runtime, build, config, tower, **inputs)

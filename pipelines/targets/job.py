@@ -22,9 +22,7 @@ def run(
     # Late: torch takes seconds to import, and a finished artifact needs none of it.
     from pipelines.targets.encoder import TargetEncoder
 
-    device, threads = (
-        runtime.resources.device,
-        runtime.resources.readers(on_gpu=runtime.resources.encode_gpus > 0),
-    )
-    processor = partial(TargetEncoder, config, shards, foundation, device, threads)
+    resources = runtime.resources
+    threads = resources.readers(on_gpu=resources.encode_gpus > 0)
+    processor = partial(TargetEncoder, config, shards, foundation, resources.device, threads)
     return build_shards(runtime, build, tasks_of(shards), processor, encodes=True)
