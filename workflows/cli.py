@@ -22,6 +22,7 @@ from pipelines.execution.told import WorkerError
 from vitlens_core.errors import ConfigError, VitlensError, unknown
 from workflows.environment import quiet_environment
 from workflows.exit_codes import FAILED, INTERRUPTED, MISTAKE
+from workflows.modalities import modality_names
 from workflows.text import shown
 
 
@@ -54,8 +55,6 @@ class _Cli(click.Group):
         except click.MissingParameter as error:
             if error.param is None or error.param.name != "modality":
                 raise
-            from workflows.spec import modality_names  # late: it takes half a second
-
             there_are = f"There are: {', '.join(modality_names())}."
             raise click.MissingParameter(there_are, error.ctx, error.param) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):

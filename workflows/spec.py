@@ -7,7 +7,6 @@ Promises  the command line and the Dagster component see the same attributes and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import yaml
@@ -16,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pipelines.config import RunConfig, load_run_config, merged, parse_override
 from pipelines.flow import SHARED, FlowStep, is_rendered, left_out, steps
 from vitlens_core.errors import ConfigError, unknown
+from workflows.modalities import FOLDER, modality_names
 from workflows.recipes import recipe_profiles
 
-MODALITIES = Path(__file__).parent / "modalities"
 DEFAULT_PROFILE = "demo"
 _SHORTEST_S = 30  # between two evaluations of a sensor; each may list a whole data set
 
@@ -174,14 +173,9 @@ class Workflow(BaseModel):
         return {"foundation": theirs["foundation"]} if "foundation" in theirs else {}
 
 
-def modality_names() -> list[str]:
-    """Return the modalities that have a workflow."""
-    return sorted(path.parent.name for path in MODALITIES.glob("*/defs.yaml"))
-
-
 def load_workflow(modality: str) -> Workflow:
     """Return the workflow of a modality (`ConfigError` names those that exist)."""
     if modality not in modality_names():
         raise ConfigError(unknown("modality", modality, modality_names()))
-    text = (MODALITIES / modality / "defs.yaml").read_text()
+    text = (FOLDER / modality / "defs.yaml").read_text()
     return Workflow.model_validate(yaml.safe_load(text)["attributes"])

@@ -29,7 +29,8 @@ from dagster._core.scheduler.instigation import (
 
 from vitlens_core.errors import ConfigError
 from workflows.environment import CODE_LOCATION
-from workflows.spec import Schedule, Sensor, Workflow, load_workflow, modality_names
+from workflows.modalities import modality_names
+from workflows.spec import Schedule, Sensor, Workflow, load_workflow
 
 _REPOSITORY = "__repository__"  # Dagster's name of definitions that name none
 _NOWHERE = "code"  # the daemon goes by the name of the location, not by its address

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from pipelines.store.artifacts import digest
 from pipelines.store.splits import Split
 from vitlens_core import caps
 from vitlens_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vitlens_core.api.untrusted import UntrustedReader
 
 Task = Literal["classification", "multilabel", "retrieval"]
 Published = Mapping[str, Mapping[str, float]]
@@ -114,6 +117,14 @@ class Benchmark:
     expected: Mapping[str, object] = field(default_factory=dict)
     word: str = "audio"
     caveat: str = ""
+
+
+def open_reader() -> UntrustedReader:
+    """Return the sandboxed reader of recordings."""
+    # Late: it needs torch, and every run asks which benchmarks there are.
+    from vitlens_core.api.untrusted import UntrustedReader
+
+    return UntrustedReader()
 
 
 def folder_of(root: str) -> Path:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from upath import UPath
-
 from pipelines.execution.cluster import is_local
 from pipelines.execution.runtime import Runtime
+from pipelines.foundation import stored_weights
 from pipelines.foundation.features import fit
 from pipelines.foundation.step import FoundationConfig
 from pipelines.store.artifact_store import Build
@@ -13,7 +12,6 @@ from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import encode_model
 from vitlens_core.foundation import load_foundation
-from vitlens_core.foundation.base import Foundation
 from vitlens_core.foundation.info import FoundationInfo
 from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.model_files import FOUNDATION_FILE
@@ -27,7 +25,8 @@ def make(runtime: Runtime, build: Build, config: FoundationConfig, shards: Artif
         files += fit(runtime, build, config, foundation, shards)
     digest = foundation.digest()
     if config.spec.startswith("open_clip:") and not is_local():
-        _share_weights(build.folder.parent.parent, foundation, digest)
+        # Else every worker of a cluster fetches them from a hub.
+        stored_weights.put(build.folder.parent.parent, foundation, digest)
     info = FoundationInfo(
         spec=config.spec,
         embed_dim=foundation.embed_dim,
@@ -41,12 +40,3 @@ def make(runtime: Runtime, build: Build, config: FoundationConfig, shards: Artif
     return build.commit(
         files, counts={"parameters": sum(p.numel() for p in foundation.parameters())}
     )
-
-
-def _share_weights(store: UPath, foundation: Foundation, digest: str) -> None:
-    """Put the weights into the store: else every worker of a cluster fetches them from a hub."""
-    # Late: it imports open_clip, which takes seconds and the other kinds do without.
-    from pipelines.foundation import stored_weights
-
-    assert isinstance(foundation, stored_weights.OpenClipFoundation)
-    stored_weights.put(store, foundation, digest)

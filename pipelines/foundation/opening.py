@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipelines.foundation import stored_weights
 from pipelines.foundation.info import read_info
 from pipelines.store.artifacts import Artifact
 from vitlens_core.api.lenses import open_foundation as open_folder
@@ -37,12 +38,7 @@ def open_foundation(artifact: Artifact) -> Foundation:
 
 
 def _from_store(artifact: Artifact, info: FoundationInfo) -> Foundation | None:
-    if not info.spec.startswith("open_clip:"):
-        return None
-    # Late: it imports open_clip, which takes seconds and the other kinds do without.
-    from pipelines.foundation.stored_weights import load
-
-    found = load(artifact, info.spec, info.digest)
+    found = stored_weights.load(artifact, info.spec, info.digest)
     return found.freeze() if found else None
 
 

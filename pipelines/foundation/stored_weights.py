@@ -17,25 +17,31 @@ from upath import UPath
 
 from pipelines.store.artifacts import WEIGHTS, Artifact
 from pipelines.store.files import atomic_file
-from vitlens_core.foundation import clip
-from vitlens_core.foundation.clip import OpenClipFoundation
+from vitlens_core.foundation.base import Foundation
 from vitlens_core.scratch import Scratch
 
+_CLIP = "clip."  # what open_clip's own names begin with in a foundation's
 
-def put(store: UPath, foundation: OpenClipFoundation, digest: str) -> None:
-    """Write the weights of a foundation with this digest, if the store has none."""
+
+def put(store: UPath, foundation: Foundation, digest: str) -> None:
+    """Write the weights of an `open_clip` foundation with this digest, if the store has none."""
     path = _path(store, digest)
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with Scratch("weights") as folder:
         local = Path(folder, path.name)
-        save_file(foundation.clip.state_dict(), local)
+        of_clip = {
+            name.removeprefix(_CLIP): tensor
+            for name, tensor in foundation.state_dict().items()
+            if name.startswith(_CLIP)
+        }
+        save_file(of_clip, local)
         with local.open("rb") as source, atomic_file(path) as target:
             shutil.copyfileobj(source, target)
 
 
-def load(artifact: Artifact, spec: str, digest: str) -> OpenClipFoundation | None:
+def load(artifact: Artifact, spec: str, digest: str) -> Foundation | None:
     """Open a foundation from the weights in its artifact's store; None if there are none.
 
     Raises:
@@ -44,6 +50,9 @@ def load(artifact: Artifact, spec: str, digest: str) -> OpenClipFoundation | Non
     path = _path(artifact.store, digest)
     if not spec.startswith("open_clip:") or not path.exists():
         return None
+    # Late: it imports open_clip, which takes seconds and the other kinds do without.
+    from vitlens_core.foundation import clip
+
     if isinstance(path, Path):
         return clip.load_weights(spec, path)
     with Scratch("weights") as folder:

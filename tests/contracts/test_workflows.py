@@ -9,7 +9,8 @@ from pipelines.report.pictures import draw_signal, signal_file
 from pipelines.store.shards import encode_array
 from tests.contracts.examples import example, raws
 from vitlens_core import modalities
-from workflows.spec import load_workflow, modality_names
+from workflows.modalities import modality_names
+from workflows.spec import load_workflow
 
 LENSED = modalities.lensed()
 lensed = pytest.mark.parametrize("name", LENSED)

@@ -15,7 +15,8 @@ import pipelines
 from pipelines.config import RunConfig
 from pipelines.execution.step import Step
 from pipelines.flow import STEPS, settings_of, steps
-from workflows.spec import load_workflow, modality_names
+from workflows.modalities import modality_names
+from workflows.spec import load_workflow
 
 FOLDERS = [module.name for module in pkgutil.iter_modules(pipelines.__path__) if module.ispkg]
 

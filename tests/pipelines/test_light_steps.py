@@ -26,7 +26,8 @@ for name in STEP_NAMES:
 """
 CHECKS = """
 from workflows.preflight import check
-from workflows.spec import load_workflow, modality_names
+from workflows.modalities import modality_names
+from workflows.spec import load_workflow
 for modality in ("point_cloud", "depth"):
     check(load_workflow(modality), "demo", ())
     require_light(modality)

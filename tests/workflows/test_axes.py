@@ -8,7 +8,8 @@ import pytest
 
 from vitlens_core.errors import ConfigError
 from workflows.axes import AXES, points_of
-from workflows.spec import load_workflow, modality_names
+from workflows.modalities import modality_names
+from workflows.spec import load_workflow
 from workflows.sweep import plan
 
 POINTS = load_workflow("point_cloud")

@@ -8,8 +8,9 @@ import dagster as dg
 import pytest
 
 from tests.workflows.stage import DEFINITIONS, Stage
+from workflows.modalities import modality_names
 from workflows.settings import run_config
-from workflows.spec import load_workflow, modality_names
+from workflows.spec import load_workflow
 
 
 @pytest.mark.parametrize("modality", modality_names())

@@ -17,9 +17,10 @@ from tests.workflows.stage import DEFINITIONS, Stage
 from vitlens_core.errors import TransientError
 from workflows.components import ModalityWorkflow
 from workflows.definitions import shared
+from workflows.modalities import FOLDER, modality_names
 from workflows.runner import evaluate
 from workflows.settings import REVISION_TAG, USER_TAG
-from workflows.spec import MODALITIES, load_workflow, modality_names
+from workflows.spec import load_workflow
 
 WAYS = load_workflow("point_cloud").step_names
 STEP_NAMES = tuple(name for name in WAYS if name != "source")  # what a run of objects makes
@@ -135,7 +136,7 @@ def test_a_tracking_server_that_is_away_fails_no_step(
 
 
 def test_whom_to_ask_is_shown() -> None:
-    path = MODALITIES / "point_cloud" / "defs.yaml"
+    path = FOLDER / "point_cloud" / "defs.yaml"
     attributes = yaml.safe_load(path.read_text())["attributes"]
     attributes["owners"] = ["team:perception"]
     built = dg.build_defs_for_component(ModalityWorkflow(**attributes))
@@ -188,9 +189,7 @@ def test_steps_stand_in_pools_by_what_they_take() -> None:
 
 
 def test_there_is_one_blocking_check_per_gate_of_the_yaml_and_one_for_each_other_tier() -> None:
-    attributes = yaml.safe_load((MODALITIES / "point_cloud" / "defs.yaml").read_text())[
-        "attributes"
-    ]
+    attributes = yaml.safe_load((FOLDER / "point_cloud" / "defs.yaml").read_text())["attributes"]
     attributes["gates"] = {"recall": {"metric": "retrieval.point_to_text.r1", "min": 0.1}}
     attributes |= {"schedule": None, "sensor": None, "pieces": None}
     built = dg.build_defs_for_component(ModalityWorkflow(**attributes))

@@ -26,9 +26,9 @@ from pipelines.store.home import Home
 from tests.conftest import ROOT
 from workflows.commands.ui import running
 from workflows.environment import dagster_folder
+from workflows.modalities import FOLDER
 from workflows.ports import HOST
 from workflows.processes import PROCESS_TAG
-from workflows.spec import MODALITIES
 
 DEADLINE_S = 600
 SCHEDULE = "thermal_schedule"
@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1300)]
 
 def smallest(foundation: str) -> dict[str, Any]:
     """Thermal's workflow with a profile of seconds, due every minute."""
-    path = MODALITIES / "thermal" / "defs.yaml"
+    path = FOLDER / "thermal" / "defs.yaml"
     attributes = yaml.safe_load(path.read_text())["attributes"]
     tiny = attributes["profiles"]["tiny"]
     tiny["source"] |= {"count": 12}

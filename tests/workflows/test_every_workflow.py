@@ -21,8 +21,9 @@ from pipelines.store.home import Home
 from tests.pipelines.source.datasets import test_seglearn_watch
 from tests.pipelines.source.datasets.test_tuxpaint_stamps import write_stamp
 from vitlens_core import modalities
+from workflows.modalities import modality_names
 from workflows.runner import RunOutcome, execute
-from workflows.spec import load_workflow, modality_names
+from workflows.spec import load_workflow
 from workflows.workplace import Workplace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -21,6 +21,7 @@ from pipelines.store.splits import SPLITS
 from vitlens_core.errors import ConfigError
 from vitlens_core.models.sizes import tower_sizes
 from workflows.cli import main
+from workflows.modalities import modality_names
 from workflows.planning.estimate import hours_of, stored_of, training_of
 from workflows.planning.listing import OBJAVERSE, OBJAVERSE_LABELLED, counts_of, of_objects
 from workflows.planning.network import (
@@ -32,7 +33,7 @@ from workflows.planning.network import (
 )
 from workflows.planning.plan import plan_of
 from workflows.planning.slopes import FILE, read_slopes
-from workflows.spec import load_workflow, modality_names
+from workflows.spec import load_workflow
 
 SLOPES = read_slopes()
 PROFILES = [(m, p) for m in modality_names() for p in load_workflow(m).all_profiles]

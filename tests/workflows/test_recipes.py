@@ -22,8 +22,9 @@ from vitlens_core.models.reference_config import (
 from vitlens_core.models.sizes import only_sizes, open_clip_sizes, tower_sizes
 from vitlens_core.models.tower import Tower
 from vitlens_core.models.trunk import Trunk
+from workflows.modalities import modality_names
 from workflows.recipes import OURS, Recipe, recipes
-from workflows.spec import load_workflow, modality_names
+from workflows.spec import load_workflow
 
 DATA = Path(__file__).parents[1] / "parity" / "data"
 EVERY = pytest.mark.parametrize("recipe", recipes(), ids=lambda r: f"{r.modality}-{r.name}")

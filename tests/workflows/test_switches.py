@@ -18,8 +18,9 @@ from tests.workflows.stage import DEFINITIONS, Stage
 from workflows.commands import ui
 from workflows.environment import CODE_LOCATION
 from workflows.exit_codes import MISTAKE
+from workflows.modalities import modality_names
 from workflows.processes import history
-from workflows.spec import Schedule, Sensor, load_workflow, modality_names
+from workflows.spec import Schedule, Sensor, load_workflow
 from workflows.switches import switches
 
 

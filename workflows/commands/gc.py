@@ -18,7 +18,8 @@ from pipelines.store.artifacts import FEATURES, MANIFEST, WEIGHTS, Artifact
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError, VitlensError
 from workflows.current import Finished
-from workflows.spec import Workflow, load_workflow, modality_names
+from workflows.modalities import modality_names
+from workflows.spec import Workflow, load_workflow
 from workflows.tables import ago, plain_table, size
 from workflows.workplace import Workplace
 

@@ -35,8 +35,8 @@ from vitlens_core.plugins.imagine.statistics import FILE
 from vitlens_core.sandbox import protections
 from vitlens_core.sources import locate
 from workflows.console import remark
+from workflows.modalities import modality_names
 from workflows.ports import HOST, require_free
-from workflows.spec import modality_names
 from workflows.text import shown
 
 _POLL_S = 2.0

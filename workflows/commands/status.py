@@ -16,7 +16,7 @@ from pipelines.registry.registry import Registry
 from pipelines.registry.version import CHAMPION, ModelVersion
 from pipelines.store.artifacts import MANIFEST, Artifact
 from pipelines.store.home import Home
-from workflows.spec import modality_names
+from workflows.modalities import modality_names
 from workflows.tables import ALL, JSON, ago, echo_json, plain_table, size
 from workflows.text import shown
 from workflows.workplace import Workplace

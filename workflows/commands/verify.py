@@ -14,7 +14,7 @@ from pipelines.store.artifacts import Artifact
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError
 from workflows.exit_codes import FAILED
-from workflows.spec import modality_names
+from workflows.modalities import modality_names
 from workflows.text import shown
 
 

@@ -11,7 +11,8 @@ from workflows.exporter.collector import SourcesCollector
 from workflows.exporter.registry import read_trainings, read_versions
 from workflows.exporter.runs import read_runs
 from workflows.exporter.store import StoreReader
-from workflows.spec import load_workflow, modality_names
+from workflows.modalities import modality_names
+from workflows.spec import load_workflow
 from workflows.workplace import Workplace
 
 # The next look comes soon: MLflow's client would try again for minutes instead.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, left_out
+from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, left_out, open_reader
 from pipelines.source.clips import key_of, take_note
 from pipelines.source.datasets.audioset import CLASSES, class_names, clip_path, entries, labels_of
 from vitlens_core.confinement import resolve_inside
@@ -29,10 +29,7 @@ def mount(root: str) -> Mounted:
     folder = folder_of(root)
     names = class_names(folder / CLASSES)
     seen: dict[str, str] = {}
-    # Late: it needs torch, and every run asks which benchmarks there are.
-    from vitlens_core.api.untrusted import UntrustedReader
-
-    reader = UntrustedReader()
+    reader = open_reader()
     test, absent = [], 0
     for where, entry in entries(folder / LIST):
         clip = clip_path(entry["wav"], folder, where)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of
+from pipelines.benchmarks.base import Benchmark, Example, Mounted, folder_of, open_reader
 from pipelines.source.clips import read_rows, take_note
 from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError
@@ -41,10 +41,7 @@ def mount(root: str) -> Mounted:
     """Videos in the list's order. Raises ConfigError."""
     folder = folder_of(root)
     seen: dict[str, str] = {}
-    # Late: it needs torch, and every run asks which benchmarks there are.
-    from vitlens_core.api.untrusted import UntrustedReader
-
-    reader = UntrustedReader()
+    reader = open_reader()
     test = []
     for where, row in read_rows(folder / LIST, COLUMNS):
         name, sentence = row["video_id"], row["sentence"].strip()
