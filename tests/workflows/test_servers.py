@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -44,9 +46,40 @@ def test_servers_stop_with_their_children(tmp_path: Path) -> None:
     assert _is_gone(process.pid)
 
 
+STUBBORN = (
+    "import signal, subprocess; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    "subprocess.run(['sleep', '60'])"
+)
+OWNER = f"""
+import subprocess, sys, time
+from workflows.reaper import reaped
+with reaped() as end_if_killed:
+    server = subprocess.Popen([sys.executable, "-c", {STUBBORN!r}], start_new_session=True)
+    end_if_killed(server.pid)
+    print(server.pid, flush=True)
+    time.sleep(60 if sys.argv[1] == "killed" else 0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["killed", "ended"])
+def test_servers_of_a_killed_process_end_and_of_one_that_ended_are_its_own(how: str) -> None:
+    """With their children, whatever they do about a signal."""
+    command = [sys.executable, "-c", OWNER, how]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        group = int(owner.stdout.readline())
+        if how == "killed":
+            owner.kill()
+        owner.wait(60)
+    if how == "ended":
+        servers.os.killpg(group, signal.SIGKILL)  # it was there still
+    assert _is_gone(group)
+
+
 def _is_gone(group: int) -> bool:
     """Whether a process group ends: orphans are there until the system's first process reaps."""
-    for _ in range(100):
+    for _ in range(200):
         try:
             servers.os.killpg(group, 0)
         except ProcessLookupError:

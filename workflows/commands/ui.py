@@ -26,6 +26,7 @@ from vitlens_core.scratch import Scratch
 from workflows.environment import CODE_LOCATION, dagster_folder
 from workflows.front import Front, serving
 from workflows.ports import require_free
+from workflows.reaper import reaped
 
 _CODE, _DAEMON = "code", "daemon"  # the code server, which both others ask; the schedules
 _START_TIMEOUT_S = 180
@@ -66,9 +67,11 @@ def serve(console: Console, home: Home, port: int, mlflow_port: int) -> None:
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         # A folder that only this user can enter: whoever opens a socket in it can start runs.
         folder = stack.enter_context(Scratch("ui"))
+        end_if_killed = stack.enter_context(reaped())
         servers = {}
         for name, command in _commands(home, tracking, folder, mlflow="mlflow" in ports).items():
             servers[name] = stack.enter_context(running(home, name, command, folder))
+            end_if_killed(servers[name].pid)
             if name != _DAEMON:
                 _await_answer(home, name, servers[name], folder / name)
         tell = partial(console.print, soft_wrap=True, highlight=False)
