@@ -72,10 +72,10 @@ class FeatureEncoder:
     def __init__(self, config: FoundationConfig, shards: Artifact, device: str = "cpu") -> None:
         foundation = load_foundation(config.spec, config.embed_dim, config.image_size_px)
         assert isinstance(foundation, LitFoundation)
-        self.foundation = foundation.to(device)
         self.background = config.background
         self.shards = shards
-        self.pictures = PictureFeatures(shards, self.foundation, self.background)
+        self.pictures = PictureFeatures(shards, foundation, self.background)
+        self.foundation = foundation.to(device)
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
         known = self.pictures.of_shard(task.name)

@@ -27,7 +27,7 @@ EXPERIMENT = "vitlens"
 MLFLOW_PORT = 5000  # of `vitlens ui`, unless it is told another
 OWN_PAGES = f"http://127.0.0.1:{MLFLOW_PORT}"
 _TIMEOUT_S, _BUSY_S = 5.0, 25.0
-# A run asks a dozen times; places in the tables are corrected when a store is first opened.
+# Of homes' own stores: a run asks a dozen times.
 _OPENED: dict[tuple[str, int, int], MlflowClient] = {}
 
 
@@ -43,12 +43,12 @@ def connect(home: Path) -> MlflowClient:
     if not own_store.is_own(home):
         require_answer(address)
         return mlflow.MlflowClient(tracking_uri=address)
-    if client := _OPENED.get(_identity(home)):
-        return client
     with own_store.opening(home):
+        if client := _OPENED.get(_identity(home)):
+            return client
         client = mlflow.MlflowClient(tracking_uri=address)
         client.search_registered_models(max_results=1)  # MLflow makes the tables at a first use
-    _OPENED[_identity(home)] = client
+        _OPENED[_identity(home)] = client
     return client
 
 

@@ -98,17 +98,17 @@ class TargetEncoder:
         self.device = torch.device(device)
         self.foundation = open_foundation(foundation)
         info = read_info(foundation)
+        self.background = info.background
+        self.pictures: PictureFeatures | None = None
+        if isinstance(self.foundation, LitFoundation):  # before it moves: it is hashed
+            self.pictures = PictureFeatures(shards, self.foundation, self.background)
         self.teachers: dict[str, tuple[Tower, TowerSettings]] = {}
         for name in info.teachers:
             tower, settings = open_lens(foundation, lens_file(name), self.foundation)
             self.teachers[name] = tower.to(self.device), settings
         self.foundation.to(self.device)
         self.texts: dict[str, Tensor] = {}
-        self.background = info.background
         self.ready = ReadyEmbeddings(self.foundation, info)
-        self.pictures: PictureFeatures | None = None
-        if isinstance(self.foundation, LitFoundation):
-            self.pictures = PictureFeatures(shards, self.foundation, self.background)
 
     def samples(self, task: ShardTask) -> Iterator[Sample]:
         self.texts = {}

@@ -46,7 +46,7 @@ def test_a_submitted_job_keeps_the_environment_that_it_was_submitted_with() -> N
     assert runtime_env({"RAY_JOB_CONFIG_JSON_ENV_VAR": "{}", "VITLENS_LOG": "json"}) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(240)
 def test_workers_of_a_joined_cluster_run_the_drivers_code() -> None:
     """In a process of its own; the package that is sent is not on the workers' path."""
