@@ -93,7 +93,10 @@ def test_signal_and_tokenizer_are_held_against_their_modality_before_any_work() 
         ("lens.train.loss.bias=1", ["lens.train.loss.bias: unknown key", "there are: kind"]),
         (
             "lens.train.loss={kind: sigmoid, bias: 1}",
-            ["lens.train.loss.bias: unknown key", "there are: kind, positives, initial_scale, initial_bias"],
+            [
+                "lens.train.loss.bias: unknown key",
+                "there are: kind, positives, initial_scale, initial_bias",
+            ],
         ),
         ("lens.train.negatives=bank", ["lens.train.negatives.size: missing"]),
         ("lens.train.negatives.size=3", ["lens.train.negatives.kind: missing; there are: bank"]),
