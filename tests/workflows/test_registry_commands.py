@@ -214,10 +214,10 @@ def test_an_archive_that_was_changed_registers_nothing(
 def test_gc_keeps_what_versions_are_made_of(vitlens: Said, home: Path) -> None:
     before = {str(a.folder) for a in Home(home).store.artifacts()}
     spare = Home(home).store.begin("lens", 1, {"nobody": "needs it"}, {}).commit([], {})
-    listed = vitlens("gc", "--older-than", "0")
-    assert vitlens("gc", "--older-than", "0", "--dry-run") == listed
-    assert f"lens {spare.fingerprint[:12]}" in listed
-    assert "could be freed" in listed
+    for dry in ((), ("--dry-run",)):
+        listed = vitlens("gc", "--older-than", "0", *dry)
+        assert f"lens {spare.fingerprint[:12]}" in listed
+        assert "could be freed" in listed
     assert spare.folder.exists()
     vitlens("gc", "--older-than", "1", "--delete")
     assert spare.folder.exists()  # too young

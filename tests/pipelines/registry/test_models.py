@@ -125,7 +125,7 @@ def test_a_registration_that_failed_half_way_leaves_no_second_run(
     with monkeypatch.context() as broken:
         broken.setattr("mlflow.pyfunc.save_model", _no_space)
         with pytest.raises(OSError, match="disk full"):
-            register(home)
+            challenge(home, finished_run(home, right=0.5))
     model = register(home)
     client = models.connect(home)
     run = client.get_run(model.run_id)
