@@ -92,8 +92,9 @@ def shard_sizes(artifact: Artifact, split: str) -> list[int]:
     names = [path.name.removesuffix(".tar") for path in artifact.shards(split)]
     stated = artifact.manifest.samples
     missing = [name for name in names if name not in stated]
-    read = samples_by_shard(read_records(artifact.folder, missing))
-    return [stated[name] if name in stated else read[name] for name in names]
+    records = read_records(artifact.folder, missing)
+    known = {**stated, **{name: r.samples for name, r in zip(missing, records, strict=True)}}
+    return [known[name] for name in names]
 
 
 def tasks_of(artifact: Artifact) -> list[ShardTask]:

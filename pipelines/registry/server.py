@@ -43,6 +43,7 @@ def connect(home: Path) -> MlflowClient:
     if not own_store.is_own(home):
         require_answer(address)
         return mlflow.MlflowClient(tracking_uri=address)
+    _forget_places()
     with own_store.opening(home):
         if client := _OPENED.get(_identity(home)):
             return client
@@ -50,6 +51,17 @@ def connect(home: Path) -> MlflowClient:
         client.search_registered_models(max_results=1)  # MLflow makes the tables at a first use
         _OPENED[_identity(home)] = client
     return client
+
+
+def _forget_places() -> None:
+    """Let MLflow look up again where files lie.
+
+    It remembers that by the id of a run alone, and a copy of a home has the same ids: a process
+    that opened both would write into the other.
+    """
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()
 
 
 def _identity(home: Path) -> tuple[str, int, int]:

@@ -29,6 +29,7 @@ ASSUMED = {
     "vitlens_core/plugins/ask": ("ask",),
     "vitlens_core/plugins/ask/gguf_model.py": ("gguf",),
     "vitlens_core/plugins/detect": ("detect",),
+    "vitlens_core/plugins/opening.py": ("ask", "detect"),
     "vitlens_core/plugins/imagine": ("imagine",),
     "vitlens_core/readers": ("files", "meshes"),
     "vitlens_core/rendering": ("render", "cycles"),

@@ -30,15 +30,19 @@ def test_a_moved_home_loads_and_registers_where_it_lies_now(home: Path, name: st
     assert all(str(home.as_uri()) + "/" not in p for p in _places(moved))
 
 
-def test_a_copy_reads_and_writes_its_own_files(home: Path) -> None:
-    register(home)
+def test_a_copy_reads_and_writes_its_own_files(home: Path, tmp_path: Path) -> None:
+    first = register(home)
+    report = tmp_path / "a-report"
+    report.mkdir()
+    for name in ("report.html", "report.json"):
+        (report / name).write_text("")
+    models.log_report(home, first, report)  # MLflow remembers by the run's id where its files lie
     copy = Path(shutil.copytree(home, home.with_name("copy")))
     before = _files(home)
     assert models.download(SOURCE, copy).is_relative_to(copy)
-    model = register(copy, right=0.7)
-    (copy / "report.html").write_text("")
-    (copy / "report.json").write_text("")
-    models.log_report(copy, model, copy)
+    (report / "report.html").write_text("another")
+    for model in (first, register(copy, right=0.7)):
+        models.log_report(copy, model, report)
     assert _files(home) == before
     assert models.download(SOURCE, home).is_relative_to(home)
 

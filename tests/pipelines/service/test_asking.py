@@ -7,6 +7,8 @@ import contextlib
 import json
 import tempfile
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -359,8 +361,13 @@ def test_what_is_no_connector_is_refused_before_anything_is_loaded(made: Made) -
 
 @needs_browser
 def test_words_appear_in_the_explorer_as_they_come(
-    made: Made, endless: QuestionModel, tmp_path: Path
+    made: Made, endless: QuestionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def slowly(ids: Sequence[int], **_: object) -> str:
+        time.sleep(0.02)  # as a large model: the page reads what came, one word or several
+        return "word " * len(ids)
+
+    monkeypatch.setattr(endless.words, "decode", slowly)
     client = made.client(made.opened(CONNECTED), made.limits.model_copy(update=ENDLESS))
     with serving(client.app) as url, browser(tmp_path) as tab:
         tab.open(url)
