@@ -72,9 +72,11 @@ ALLOWED = {
     },
     # Names of shards, which a step makes, and a digest.
     "pipelines/objects/job.py": {"folder / f'{name}{PLAN}'"},
+    # The four sources of Objaverse-XL.
+    "pipelines/objects/objaverse_xl.py": {"root / source", "root / source / f'{source}.parquet'"},
     "pipelines/objects/mirror.py": {"(cache_dir or Home.from_environment().mirrors) / place"},
     "pipelines/index/catalogue.py": {"self._scratch.path / name"},
-    "pipelines/index/job.py": {
+    "pipelines/index/making.py": {
         "Path(folder, path.name)",
         "build.folder / record.file.name",
         "self._folder / graph_file(kind)",
@@ -238,7 +240,7 @@ def test_a_sparse_tar_cannot_claim_a_large_text(tmp_path: Path) -> None:
 OWN_JSON = {
     "pipelines/lens/state_files.py": "checkpoints that a training wrote",
     "pipelines/lens/training.py": "checkpoints that a training wrote",
-    "pipelines/lens/job.py": "checkpoints that a training wrote",
+    "pipelines/lens/making.py": "checkpoints that a training wrote",
     "pipelines/objects/job.py": "plans of the same job",
     "pipelines/source/reading.py": "a copy of a pair",
     "pipelines/report/objects_seen.py": "samples of a shard",

@@ -103,11 +103,17 @@ class _Mirror:
             return
         repository = _repository(path)
         for ending in _ARCHIVES:
-            if (self.root / f"{repository}{ending}").is_file():
+            if self._is_inside(f"{repository}{ending}"):
                 self.refused[digest] = (
                     f"{path} lies in {repository}{ending}; download it with "
                     'save_repo_format="files"'
                 )
+
+    def _is_inside(self, name: str) -> bool:
+        try:
+            return resolve_inside(self.root, name).is_file()
+        except InputError:
+            return False
 
 
 def list_objaverse_xl(root: Path) -> Listing:
