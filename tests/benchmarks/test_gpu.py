@@ -30,6 +30,7 @@ def test_a_part_that_takes_too_long_is_ended_and_the_rest_is_left_out(tmp_path: 
     assert len(gpu.failures(made)) == 2
 
 
+@pytest.mark.nightly
 def test_a_part_that_fails_says_why() -> None:
     found = gpu.run(gpu.Part("wrong", "bench_training", ("--size", "huge")), 60)
     assert "invalid choice: 'huge'" in found["error"]

@@ -71,7 +71,7 @@ def _grown_mb(log: Path) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("slow", ["disk", "tower"])
+@pytest.mark.parametrize("slow", [pytest.param("disk", marks=pytest.mark.nightly), "tower"])
 def test_memory_does_not_grow_behind_what_is_slow(
     slow: str, tmp_path: Path, local_ray: None
 ) -> None:

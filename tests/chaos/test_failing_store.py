@@ -75,7 +75,7 @@ def test_a_busy_object_store_gives_what_a_folder_gives(s3: failing_s3.Busy, tmp_
     assert not [path for path in made["s3"].folder.iterdir() if path.name.endswith(".tmp")]
 
 
-@pytest.mark.slow  # it waits for the retries to end
+@pytest.mark.nightly  # it waits for the retries to end
 def test_a_store_that_is_down_ends_the_job_and_the_next_run_goes_on(
     s3: failing_s3.Busy, tmp_path: Path
 ) -> None:

@@ -159,6 +159,7 @@ def _end(worker: RenderWorker, data: bytes) -> str:
     return "rendered" if rendered.points.shape == (32, 6) else "wrong"
 
 
+@pytest.mark.nightly
 def test_500_hostile_files_are_rendered_or_refused(
     opened: Path, record_property: Callable[[str, object], None]
 ) -> None:

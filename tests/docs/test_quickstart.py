@@ -12,7 +12,7 @@ import pytest
 from tests.docs.pages import ROOT
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_it_names_objects_it_has_not_seen(tmp_path: Path):
     ran = subprocess.run(
         [sys.executable, ROOT / "docs" / "quickstart.py"],

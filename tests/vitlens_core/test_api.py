@@ -167,6 +167,7 @@ def test_a_model_says_what_it_is(model, lenses):
     assert f"point_cloud: temperature {model.temperature('point_cloud'):.4g}, of training" in said
 
 
+@pytest.mark.nightly
 def test_a_model_has_its_towers_and_exports_them(model, tmp_path):
     assert isinstance(model.tower("point_cloud"), torch.nn.Module)
     assert model.export_onnx("point_cloud", tmp_path / "tower.onnx") <= 1e-4

@@ -33,7 +33,14 @@ def _run(path, signals: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(session.run(None, {"signal": signals.numpy()})[0])
 
 
-@pytest.mark.parametrize("name", modalities.lensed())
+# Each takes ten seconds and more.
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "audio" else pytest.param(name, marks=pytest.mark.nightly)
+        for name in modalities.lensed()
+    ],
+)
 def test_every_tower_agrees_with_pytorch_in_batches_it_was_not_exported_with(name, tmp_path):
     tower, signals = _tower(name)
     assert export_onnx(tower, signals[:2], tmp_path / "tower.onnx") <= TOLERANCE
@@ -43,6 +50,7 @@ def test_every_tower_agrees_with_pytorch_in_batches_it_was_not_exported_with(nam
     torch.testing.assert_close(found, expected, atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.nightly
 def test_set_abstraction_is_exported_too(tmp_path):
     tower, signals = _tower("point_cloud", kind="set_abstraction", radius=0.5)
     assert export_onnx(tower, signals, tmp_path / "tower.onnx") <= TOLERANCE

@@ -23,7 +23,7 @@ from websockets.sync.client import connect
 
 from tests.sockets import listening, table
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("ui")]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(300), pytest.mark.xdist_group("ui")]
 QUERY = {"query": "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"}
 LAUNCH = {"query": "mutation { wipeAssets(assetPartitionRanges: []) { __typename } }"}
 EXPERIMENTS = "/ajax-api/2.0/mlflow/experiments/search"

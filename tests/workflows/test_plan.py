@@ -200,7 +200,7 @@ def test_memory_is_of_a_worker_and_shrinks_where_it_is_divided() -> None:
         assert in_parts["loss"] == 6 * 4 * MOST_LOGITS
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_frozen_weights_take_what_training_stores_of_them() -> None:
     """Frozen matrices are kept in bf16 where training runs in it, and trained ones never are."""
     config = load_workflow("eeg").config("vitlens-l")
@@ -242,6 +242,7 @@ def test_operations_are_those_of_a_transformer() -> None:
     assert 2 * network.image_flops < network.step_flops < 3 * network.image_flops
 
 
+@pytest.mark.nightly
 def test_dropped_tokens_and_recomputed_activations_show() -> None:
     workflow = load_workflow("eeg")
     plain = network_of(workflow.config("vitlens-l"), bf16=True)

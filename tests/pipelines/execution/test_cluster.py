@@ -182,6 +182,7 @@ def told(process: subprocess.Popen[str]) -> tuple[str, Path]:
     return mode, Path(token).parent
 
 
+@pytest.mark.nightly
 def test_the_folder_of_a_local_ray_goes_with_it() -> None:
     """And a second Ray of one machine comes up beside the first; RAY_AUTH_MODE cannot open it."""
     with started(RUN) as process:

@@ -47,7 +47,7 @@ def test_half_a_gpu_is_for_encoding_only() -> None:
         Resources.model_validate({"train_gpus": 0.5})
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_workers_get_the_gpus_that_they_need_and_the_driver_none() -> None:
     """In a process of its own, as a Ray has the GPUs that it was started with."""
     done = subprocess.run(

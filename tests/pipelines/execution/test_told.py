@@ -158,7 +158,7 @@ def test_nor_are_those_of_a_job_that_runs_as_a_task(
     assert not touched.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_nor_are_those_of_workers_that_train(
     tmp_path: Path, touched: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.nightly
 def test_workers_of_one_machine_open_no_port_to_others(local_ray: None, tmp_path: Path) -> None:
     import ray.train.torch
     from ray.train.v2.api.config import RunConfig, ScalingConfig

@@ -74,6 +74,7 @@ models.experiment(models.connect(home), home)
 """
 
 
+@pytest.mark.nightly
 def test_two_first_runs_at_once_make_one_registry(tmp_path: Path) -> None:
     at = str(time.time() + 12)  # both have imported MLflow by then
     command = [sys.executable, "-c", _OPEN, str(tmp_path / "home"), at]
