@@ -14,9 +14,11 @@ import secrets
 import signal
 import socket
 import sys
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 
 from infra.local.debian import program
@@ -288,7 +290,7 @@ class Stack:
             RAY_ADDRESS=f"{HOST}:{self.ports['ray']}",
             VITLENS_TOKEN_FILE=str(self.folder / "secrets" / "service"),
         )
-        return Command(command, variables, partial(answers, self.ports["service"]))
+        return Command(command, variables, partial(serves, self.url("service")))
 
     def _prometheus(self) -> Command:
         nodes = [f"{HOST}:{self.ports[f'{name}_metrics']}" for name in ("head", *WORKERS)]
@@ -328,6 +330,15 @@ def answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0
+
+
+def serves(url: str) -> bool:
+    """Whether a service answers with its model: Ray's proxy listens before there is one."""
+    try:
+        with urllib.request.urlopen(f"{url}/ready", timeout=2) as answer:  # noqa: S310  loopback
+            return answer.status == HTTPStatus.OK
+    except OSError:
+        return False
 
 
 def _fernet_key(secret: str) -> str:
