@@ -51,7 +51,6 @@ from tests.workflows.test_daemon import smallest
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
 AWAY_S = 30.0
 KEPT = os.environ.get("VITLENS_KEEP")  # a folder for the list of outcomes and the dashboard
-MODELS = ["vitlens-thermal", "vitlens-thermal.moves"]  # the second is the log of promotions
 NEEDS_A_GPU = {"ray_node_gpus_utilization"}
 
 
@@ -194,14 +193,18 @@ def test_two_users_run_at_once(
     """Each with an account and a home, on one Ray, one store and one registry."""
     table = "SELECT experiment_id FROM experiments WHERE name = 'vitlens'"
     experiment = stack.postgres.query(table, "mlflow")
-    may_edit = {"experiment": [experiment], "registered_model": MODELS}
+    # As docs/deployment/operation.md has it.
+    rights = {
+        ("experiment", experiment): "EDIT",
+        ("registered_model", "vitlens-thermal"): "MANAGE",
+        ("registered_model", "vitlens-thermal.moves"): "EDIT",  # the log of promotions
+    }
     users = {}
     for seed, name in enumerate(("alice", "bob"), start=1):
         variables = account(stack, name, f"the-password-of-{name}")
-        for kind, names in may_edit.items():
-            for each in names:
-                what = {"resource_type": kind, "resource_id": each, "permission": "EDIT"}
-                tell_mlflow(stack, "3.0/mlflow/users/permissions/grant", username=name, **what)
+        for (kind, each), permission in rights.items():
+            what = {"resource_type": kind, "resource_id": each, "permission": permission}
+            tell_mlflow(stack, "3.0/mlflow/users/permissions/grant", username=name, **what)
         variables["VITLENS_HOME"] = str(tmp_path / name)
         variables["RAY_ADDRESS"] = f"127.0.0.1:{stack.ports['ray']}"
         users[name] = (variables, settings_of_user(tiny_lit, seed))
