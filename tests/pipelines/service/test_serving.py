@@ -355,7 +355,6 @@ def second(flow_runtime: Runtime, flow: dict[str, Artifact]) -> dict[str, Artifa
     return changed
 
 
-@pytest.mark.nightly
 def test_an_alias_that_moves_under_load_fails_no_request(
     url: str,
     own_home: tuple[Path, pytest.MonkeyPatch],
