@@ -144,7 +144,10 @@ def test_a_scheduled_run_comes_through_faults_to_a_champion(
         "alerts that fired": alerts,
     }
 
-    until(stack, lambda: figure(stack, "vitlens_requests_total"), "figures of the service")
+    # A rate takes two readings.
+    until(
+        stack, lambda: figure(stack, "rate(vitlens_requests_total[1m])"), "figures of the service"
+    )
     drawn = draw(stack.url("prometheus"), stack.folder / "dashboard.png", minutes=15)
     assert drawn["Samples of finished artifacts"] >= 3
     assert drawn["Champion"] == 1
