@@ -75,7 +75,6 @@ ALLOWED = {
     # The four sources of Objaverse-XL.
     "pipelines/objects/objaverse_xl.py": {"root / source", "root / source / f'{source}.parquet'"},
     "pipelines/objects/mirror.py": {"(cache_dir or Home.from_environment().mirrors) / place"},
-    "pipelines/index/catalogue.py": {"self._scratch.path / name"},
     "pipelines/index/making.py": {
         "Path(folder, path.name)",
         "build.folder / record.file.name",

@@ -35,7 +35,7 @@ def trunks(config: RunConfig) -> list[str]:
 
 
 def _trunk_value(settings: Mapping[str, int | bool]) -> str:
-    """Write the value that `_trunk` reads."""
+    """Write the value that `trunk` reads."""
     parts = [key if value is True else f"{key}={value}" for key, value in settings.items() if value]
     return "+".join(parts) or "whole"
 

@@ -89,7 +89,7 @@ def shard_sizes(artifact: Artifact, split: str) -> list[int]:
     The manifest has them: of 19,532 shards, a record each would be as many requests. A manifest
     that was written before it had them is completed by the records.
     """
-    names = [path.name.removesuffix(".tar") for path in artifact.shards(split)]
+    names = artifact.shard_names(split)
     stated = artifact.manifest.samples
     missing = [name for name in names if name not in stated]
     records = read_records(artifact.folder, missing)
@@ -99,7 +99,7 @@ def shard_sizes(artifact: Artifact, split: str) -> list[int]:
 
 def tasks_of(artifact: Artifact) -> list[ShardTask]:
     """Return one task per shard of an upstream artifact; shards keep their names."""
-    return [ShardTask(path.name.removesuffix(".tar")) for path in artifact.shards()]
+    return [ShardTask(name) for name in artifact.shard_names()]
 
 
 def attempt_path(folder: UPath, name: str) -> UPath:

@@ -131,9 +131,9 @@ def fit(
 def _fitted_on(shards: Artifact) -> list[ShardTask]:
     """Return tasks for the first training shards, up to some `_MOST_FITTED` samples."""
     tasks, samples = [], 0
-    for path, size in zip(shards.shards("train"), shard_sizes(shards, "train"), strict=True):
+    for name, size in zip(shards.shard_names("train"), shard_sizes(shards, "train"), strict=True):
         if samples < _MOST_FITTED:
-            tasks.append(ShardTask(path.name.removesuffix(".tar")))
+            tasks.append(ShardTask(name))
             samples += size
     return tasks
 

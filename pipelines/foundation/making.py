@@ -26,7 +26,7 @@ def make(runtime: Runtime, build: Build, config: FoundationConfig, shards: Artif
     digest = foundation.digest()
     if config.spec.startswith("open_clip:") and not is_local():
         # Else every worker of a cluster fetches them from a hub.
-        stored_weights.put(build.folder.parent.parent, foundation, digest)
+        stored_weights.put(runtime.store.root, foundation, digest)
     info = FoundationInfo(
         spec=config.spec,
         embed_dim=foundation.embed_dim,

@@ -9,14 +9,13 @@ They are written where a cluster does the work: on one machine the hub's cache s
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from safetensors.torch import save_file
 from upath import UPath
 
 from pipelines.store.artifacts import WEIGHTS, Artifact
-from pipelines.store.files import atomic_file
+from pipelines.store.files import local_file, store_file
 from vitlens_core.foundation.base import Foundation
 from vitlens_core.scratch import Scratch
 
@@ -37,8 +36,7 @@ def put(store: UPath, foundation: Foundation, digest: str) -> None:
             if name.startswith(_CLIP)
         }
         save_file(of_clip, local)
-        with local.open("rb") as source, atomic_file(path) as target:
-            shutil.copyfileobj(source, target)
+        store_file(local, path)
 
 
 def load(artifact: Artifact, spec: str, digest: str) -> Foundation | None:
@@ -53,12 +51,8 @@ def load(artifact: Artifact, spec: str, digest: str) -> Foundation | None:
     # Late: it imports open_clip, which takes seconds and the other kinds do without.
     from vitlens_core.foundation import clip
 
-    if isinstance(path, Path):
-        return clip.load_weights(spec, path)
     with Scratch("weights") as folder:
-        local = Path(folder, path.name)
-        path.fs.get_file(path.path, str(local))
-        return clip.load_weights(spec, local)
+        return clip.load_weights(spec, local_file(path, Path(folder)))
 
 
 def _path(store: UPath, digest: str) -> UPath:

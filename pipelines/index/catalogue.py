@@ -10,14 +10,12 @@ Axes: Q queries, E embedding.
 from __future__ import annotations
 
 import mmap
-import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from upath import UPath
 
 from pipelines.index.items import (
     INDEX_FILE,
@@ -30,6 +28,7 @@ from pipelines.index.items import (
 )
 from pipelines.index.step import STEP
 from pipelines.store.artifacts import Artifact
+from pipelines.store.files import local_file
 from vitlens_core.errors import ConfigError, IntegrityError
 from vitlens_core.scratch import Scratch
 
@@ -203,13 +202,7 @@ class Catalogue:
 
     def _local(self, name: str) -> Path:
         self._artifact.check(name)  # a damaged graph would end this process
-        path: UPath = self._artifact.path(name)
-        if isinstance(path, Path):
-            return path
-        local = self._scratch.path / name
-        with path.open("rb") as stored, local.open("wb") as file:
-            shutil.copyfileobj(stored, file)
-        return local
+        return local_file(self._artifact.path(name), self._scratch.path)
 
 
 def _is_webp(picture: bytes, size: int) -> bool:

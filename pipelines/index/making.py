@@ -36,7 +36,7 @@ from pipelines.renders.thumbnails import thumbnail
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifact_store import Build
 from pipelines.store.artifacts import Artifact
-from pipelines.store.files import FileEntry, atomic_file, write_atomic
+from pipelines.store.files import FileEntry, atomic_file, store_file, write_atomic
 from pipelines.store.shards import (
     OpenShard,
     Sample,
@@ -226,6 +226,4 @@ def _saved(graph: Index, path: UPath) -> FileEntry:
     with Scratch("graph") as folder:
         local = Path(folder, path.name)
         graph.save(str(local))
-        with local.open("rb") as saved, atomic_file(path) as file:
-            shutil.copyfileobj(saved, file)
-    return file.entry
+        return store_file(local, path)

@@ -25,7 +25,9 @@ class Keeper(Protocol):
         """Whether `keep` may be called in another thread than the training's."""
         ...
 
-    def keep(self, step: int, folder: Path) -> None: ...
+    def keep(self, step: int, folder: Path) -> None:
+        """Store a checkpoint; each worker passes the folder of its own files."""
+        ...
 
 
 class CheckpointWriter:

@@ -13,6 +13,7 @@ from upath import UPath
 
 from pipelines.execution.logger import Point
 from pipelines.execution.runtime import Resources
+from pipelines.lens.checkpoints import Keeper
 from pipelines.lens.settings import TrainConfig
 from pipelines.store.artifacts import Artifact
 from vitlens_core.models.tower_settings import TowerSettings
@@ -38,7 +39,7 @@ class Curves:
     val: list[dict[str, float]] = field(default_factory=list)
 
 
-class Worker(Protocol):
+class Worker(Keeper, Protocol):
     """One of the processes that train a lens together, as the loop sees it."""
 
     @property
@@ -50,15 +51,6 @@ class Worker(Protocol):
 
     def report(self, points: Sequence[Point], /) -> None:
         """Report figures; only the first worker is asked to."""
-        ...
-
-    @property
-    def keeps_in_thread(self) -> bool:
-        """Whether `keep` may be called in another thread than the loop's."""
-        ...
-
-    def keep(self, step: int, folder: Path) -> None:
-        """Store a checkpoint; each worker passes the folder of its own files."""
         ...
 
     def latest(self) -> AbstractContextManager[Path | None]:

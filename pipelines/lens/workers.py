@@ -34,7 +34,7 @@ from pipelines.lens.process_group import torch_config
 from pipelines.lens.settings import PROGRESS_FILE
 from pipelines.lens.train_job import TrainJob
 from pipelines.lens.training import Trainer
-from pipelines.store.files import atomic_file
+from pipelines.store.files import store_file
 from vitlens_core.errors import VitlensError
 from vitlens_core.scratch import Scratch
 
@@ -93,8 +93,7 @@ class InProcess:
         # `progress.json` last: a kill before it leaves a folder that does not count.
         files = sorted(folder.iterdir(), key=lambda path: path.name == PROGRESS_FILE)
         for file in files:
-            with file.open("rb") as source, atomic_file(checkpoint / file.name) as target:
-                shutil.copyfileobj(source, target)
+            store_file(file, checkpoint / file.name)
         for old in [path for path in self._whole() if path.name != checkpoint.name]:
             remove(old)
 

@@ -76,7 +76,7 @@ def _with_samples(shards: Artifact) -> Artifact:
     for split in ("train", "test"):
         if any(shard_sizes(shards, split)):
             continue
-        names = [path.name.removesuffix(".tar") for path in shards.shards(split)]
+        names = shards.shard_names(split)
         records = read_records(shards.folder, names)
         if left_out := [q for record in records for q in record.quarantined]:
             raise ConfigError(

@@ -107,6 +107,10 @@ class Artifact:
         names = [f.name for f in self.manifest.files if f.name.endswith(".tar")]
         return [self.path(n) for n in names if split is None or n.startswith(f"{split}-")]
 
+    def shard_names(self, split: str | None = None) -> list[str]:
+        """Return the names of the artifact's shards, in order: their tars' without the ending."""
+        return [path.name.removesuffix(".tar") for path in self.shards(split)]
+
     def read(self, shard: UPath | str, only: Collection[str] | None = None) -> Iterator[Sample]:
         """Read the samples of a tar, given by path or stem, undecoded and in stored order.
 

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import socket
 import sys
 import uuid
@@ -98,6 +99,22 @@ def atomic_file(path: UPath | Path) -> Generator[HashedFile]:
         temporary.unlink(missing_ok=True)
         if scratch is not None:
             scratch.cleanup()
+
+
+def store_file(source: Path, path: UPath | Path) -> FileEntry:
+    """Copy a local file to `path`, whole or not at all; errors as `atomic_file`."""
+    with source.open("rb") as read, atomic_file(path) as file:
+        shutil.copyfileobj(read, file)
+    return file.entry
+
+
+def local_file(path: UPath, folder: Path) -> Path:
+    """Return a file of the store as one of this machine: itself, or its copy in `folder`."""
+    if isinstance(path, Path):
+        return path
+    local = Path(folder, path.name)
+    path.fs.get_file(path.path, str(local))
+    return local
 
 
 def is_abandoned(name: str) -> bool:

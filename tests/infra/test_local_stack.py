@@ -92,6 +92,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, tiny_lit: str) -> Iterator[S
 def outcomes() -> Iterator[dict[str, str]]:
     """What was done to the stack, and what came of it; printed when all is over."""
     began = time.monotonic()
+    if KEPT:
+        Path(KEPT).mkdir(exist_ok=True)
     found: dict[str, str] = {}
     yield found
     lines = ["", f"{'fault':<42} outcome"]
@@ -99,7 +101,6 @@ def outcomes() -> Iterator[dict[str, str]]:
     lines.append(f"all of it took {(time.monotonic() - began) / 60:.1f} min")
     print("\n".join(lines))
     if KEPT:
-        Path(KEPT).mkdir(exist_ok=True)
         Path(KEPT, "outcomes.txt").write_text("\n".join(lines[1:]) + "\n")
 
 
@@ -155,7 +156,6 @@ def test_a_scheduled_run_comes_through_faults_to_a_champion(
     stack.processes.stop("service")  # its core is for the runs that follow
     assert (stack.folder / "dashboard.png").stat().st_size > 10_000
     if KEPT:
-        Path(KEPT).mkdir(exist_ok=True)
         shutil.copy(stack.folder / "dashboard.png", KEPT)
 
     shown = known_names(stack)

@@ -113,7 +113,7 @@ def test_a_kill_amid_writing_leaves_the_one_before(
         done.append(path)
         return atomic_file(path)
 
-    monkeypatch.setattr("pipelines.lens.workers.atomic_file", killed)
+    monkeypatch.setattr("pipelines.store.files.atomic_file", killed)
     with pytest.raises(KeyboardInterrupt), CheckpointWriter(worker) as writer:
         _write(writer, 2, torch.zeros(3))
     with worker.latest() as folder:
