@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import simpy
 
-PER_SHARD = 512
+PER_SHARD, BYTES_PER_SHARD = 512, 2048e6  # at most, as the settings of `objects` have it
 WORKERS_PER_NODE = 8
 VIEWS = 12
 
@@ -61,8 +61,12 @@ class Job:
     seed: int = 0
 
     @property
+    def per_shard(self) -> int:
+        return min(PER_SHARD, max(1, int(BYTES_PER_SHARD / self.object_bytes)))
+
+    @property
     def shards(self) -> int:
-        return math.ceil(self.objects / PER_SHARD)
+        return math.ceil(self.objects / self.per_shard)
 
     @property
     def gpus(self) -> int:
@@ -172,13 +176,13 @@ class _Run:
 
     def _needed_s(self) -> float:
         """Draw how long a shard takes: its objects one by one, its bytes, or the source's limit."""
-        step, job = self.step, self.job
-        own = step.median_s * self.rng.lognormal(0, step.spread, PER_SHARD).sum()
+        step, job, count = self.step, self.job, self.job.per_shard
+        own = step.median_s * self.rng.lognormal(0, step.spread, count).sum()
         if step.name == "renders":
-            own += job.slow_s * self.rng.binomial(PER_SHARD, job.slow_share)
-        moved = PER_SHARD * (step.reads + step.writes) / job.worker_bytes_per_s
+            own += job.slow_s * self.rng.binomial(count, job.slow_share)
+        moved = count * (step.reads + step.writes) / job.worker_bytes_per_s
         self.moved_s += moved
-        wait = self.limit.wait_s(step.asks * PER_SHARD) if step.asks else 0.0
+        wait = self.limit.wait_s(step.asks * count) if step.asks else 0.0
         return max(float(own) + moved, wait)
 
     def _lose(self, workers: Sequence[Any]) -> Generator[Any, Any, None]:

@@ -75,10 +75,14 @@ ALLOWED = {
     # The four sources of Objaverse-XL.
     "pipelines/objects/objaverse_xl.py": {"root / source", "root / source / f'{source}.parquet'"},
     "pipelines/objects/mirror.py": {"(cache_dir or Home.from_environment().mirrors) / place"},
-    "pipelines/index/making.py": {
+    # Names of shards and of parts.
+    "pipelines/index/making.py": {"build.folder / name", "folder / part.items_file"},
+    "pipelines/index/graphs.py": {
         "Path(folder, path.name)",
-        "build.folder / record.file.name",
-        "self._folder / graph_file(kind)",
+        "folder / part.record_file",
+        "self._folder / graph_file(kind, number)",
+        "self._folder / self._part.items_file",
+        "self._folder / tar",
     },
     # A number, and an ending of letters and digits.
     "pipelines/service/uploads.py": {

@@ -70,5 +70,5 @@ def job_name(modality: str) -> str:
 
 def _counts(parts: Sequence[Artifact]) -> tuple[int, int, int]:
     shards = parts[-1]
-    quarantined = sum(len(part.manifest.quarantined) for part in parts)
+    quarantined = sum(part.manifest.quarantined for part in parts)
     return len(shards.shards()), shards.manifest.counts["samples"], quarantined

@@ -115,7 +115,7 @@ def show_artifact(console: Console, artifact: Artifact) -> None:
         return _line(console, manifest.step, "[dim]reused[/]")
     counts = [f"{count:,} {name}" for name, count in manifest.counts.items()]
     if manifest.quarantined:
-        counts.append(f"[yellow]{len(manifest.quarantined)} quarantined[/]")
+        counts.append(f"[yellow]{manifest.quarantined:,} quarantined[/]")
     return _line(console, manifest.step, ", ".join([*counts, f"{manifest.seconds:.0f} s"]))
 
 

@@ -24,7 +24,7 @@ from workflows.artifact_io import FOLDER, LEFT_OUT
 from workflows.workplace import Workplace
 
 Metadata = dict[str, dg.MetadataValue | str | float | bool]
-_SHOWN_QUARANTINED = 200  # Dagster stores metadata in its event log; the manifest lists all
+_SHOWN_QUARANTINED = 200  # Dagster stores metadata in its event log; `quarantine.jsonl` lists all
 
 
 def of_artifact(artifact: Artifact) -> Metadata:
@@ -37,11 +37,11 @@ def of_artifact(artifact: Artifact) -> Metadata:
         "reused": artifact.reused,
         "seconds": manifest.seconds,
         "size [MB]": round(sum(f.size_bytes for f in manifest.files) / 1e6, 2),
-        "quarantined": len(manifest.quarantined),
+        "quarantined": manifest.quarantined,
         **manifest.counts,
     }
     if manifest.quarantined:
-        entries["quarantined samples"] = _quarantined(manifest.quarantined)
+        entries["quarantined samples"] = _quarantined(artifact.quarantined())
     return entries
 
 

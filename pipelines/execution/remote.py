@@ -1,14 +1,15 @@
-"""remote: runs a whole job in one Ray task, on the node that has what it needs.
+"""remote: runs functions in Ray tasks, on the nodes that have what they need.
 
-Evaluation and benchmarks hold towers, so that they want a GPU; the driver of a cluster has none.
+Evaluation and benchmarks hold towers, so that they want a GPU; the driver of a cluster has none. An
+index's graphs are built side by side.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pipelines.execution.cluster import connect, is_local
 from pipelines.execution.runtime import Resources, Runtime
@@ -17,6 +18,8 @@ from pipelines.store.artifact_store import FinishedStore, NotMadeError, Store
 from pipelines.store.artifacts import Artifact
 from pipelines.store.home import Home
 
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 _RETRIES = 3  # nodes that may be lost; what a job raises is not tried again
 
 
@@ -70,6 +73,41 @@ def run_as_task(
     if isinstance(made, str):
         raise told(made)
     return made
+
+
+def each_as_task(
+    runtime: Runtime, call: Callable[[Item], Made], items: Sequence[Item]
+) -> Iterator[Made]:
+    """Yield what a function returns for each item, in order, from tasks on the workers' CPUs.
+
+    A single item, or all of them where `render_workers` is 0, is for this process.
+
+    Args:
+        call: must be picklable, as what it returns.
+
+    Raises:
+        VitlensError, WorkerError, RayError: as `run_as_task`.
+    """
+    pool = runtime.resources.render_pool
+    if pool.workers == 0 or len(items) < 2:
+        yield from map(call, items)
+        return
+    connect(runtime.resources)
+    import ray
+
+    task: Any = ray.remote(num_cpus=pool.cpus, max_retries=_RETRIES)(_called)
+    for sent in [task.remote(call, item) for item in items]:
+        made, error = ray.get(sent)
+        if error is not None:
+            raise told(error)
+        yield made
+
+
+def _called(call: Callable[[Item], Made], item: Item) -> tuple[Made | None, str | None]:
+    try:
+        return call(item), None
+    except Exception as error:
+        return None, tell(error)
 
 
 def _run(call: _Call) -> Artifact | str:

@@ -10,6 +10,8 @@ Axes: Q queries, E embedding.
 from __future__ import annotations
 
 import mmap
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +35,7 @@ from vitlens_core.errors import ConfigError, IntegrityError
 from vitlens_core.scratch import Scratch
 
 if TYPE_CHECKING:
-    from usearch.index import Index, Matches
+    from usearch.index import Index
 
 _NEWLINE = 10
 _HELD_OUT = "test"
@@ -82,7 +84,8 @@ class Catalogue:
         self._artifact = artifact
         self._tars = {file.name for file in artifact.manifest.files if file.name.endswith(".tar")}
         self._scratch = Scratch("index")
-        self._graphs = {kind: self._graph(graph_file(kind)) for kind in self.kinds}
+        self._firsts = info.parts
+        self._graphs = {kind: self._parts(kind) for kind in self.kinds}
         self._lines = self._mapped(ITEMS_FILE)
         ends = np.flatnonzero(np.frombuffer(self._lines, np.uint8) == _NEWLINE)
         self._bounds = np.concatenate([[0], ends + 1])
@@ -117,10 +120,14 @@ class Catalogue:
         if kind not in self._graphs:
             raise ConfigError(f"no {kind} vectors in this index; there are {', '.join(self.kinds)}")
         queries = np.ascontiguousarray(np.atleast_2d(queries), dtype=np.float32)
-        matches = self._graphs[kind].search(queries, count)
-        if isinstance(matches, BatchMatches):
-            return [self._found(matches[row]) for row in range(len(queries))]
-        return [self._found(matches)]  # usearch returns no batch for a single query
+        nearest: list[list[tuple[float, int]]] = [[] for _ in queries]
+        for graph in self._graphs[kind].values():
+            matches = graph.search(queries, count)
+            # usearch returns no batch for a single query
+            rows = matches if isinstance(matches, BatchMatches) else [matches]
+            for row, found in enumerate(nearest):
+                found.extend((float(match.distance), int(match.key)) for match in rows[row])
+        return [self._found(sorted(found)[:count]) for found in nearest]
 
     def item(self, number: int) -> IndexItem:
         """Return the record of an item (`IndexError`: no item has this number)."""
@@ -137,7 +144,8 @@ class Catalogue:
         """
         if "signal" not in self.item(number).vectors or "signal" not in self._graphs:
             return None
-        stored = self._graphs["signal"].get(number, dtype="f32")
+        graph = self._graphs["signal"][bisect_right(self._firsts, number) - 1]
+        stored = graph.get(number, dtype="f32")
         if not isinstance(stored, np.ndarray):
             return None
         vector = stored.reshape(-1)
@@ -185,16 +193,20 @@ class Catalogue:
             )
         return picture
 
-    def _found(self, matches: Matches) -> list[Found]:
-        numbers = [(int(match.key), 1 - float(match.distance)) for match in matches]
-        return [Found(number, score, self.item(number)) for number, score in numbers]
+    def _found(self, matches: Iterable[tuple[float, int]]) -> list[Found]:
+        return [Found(number, 1 - distance, self.item(number)) for distance, number in matches]
 
-    def _graph(self, name: str) -> Index:
+    def _parts(self, kind: VectorKind) -> dict[int, Index]:
+        """Open a kind's graphs, by part; a part without such vectors has none."""
         from usearch.index import Index
 
-        graph = Index.restore(str(self._local(name)), view=True)
-        assert graph is not None, "a finished index has its graphs"
-        return graph
+        graphs, present = {}, {file.name for file in self._artifact.manifest.files}
+        for part in range(len(self._firsts)):
+            if (name := graph_file(kind, part)) in present:
+                graph = Index.restore(str(self._local(name)), view=True)
+                assert graph is not None, "a finished index has its graphs"
+                graphs[part] = graph
+        return graphs
 
     def _mapped(self, name: str) -> mmap.mmap:
         with self._local(name).open("rb") as file:

@@ -33,7 +33,8 @@ class IndexInfo(BaseModel):
     vectors: dict[VectorKind, int] = Field(description="how many there are, by kind")
     labels: dict[str, int] = Field(description="items of every class of the corpus, sorted by name")
     items: int
+    parts: tuple[int, ...] = Field(description="number of the first item of each part's graphs")
 
 
-def graph_file(kind: VectorKind) -> str:
-    return f"{kind}.usearch"
+def graph_file(kind: VectorKind, part: int) -> str:
+    return f"{kind}-{part:05d}.usearch"

@@ -1,4 +1,4 @@
-"""job: embeds every sample, and builds one graph per kind of vectors; `step` declares it."""
+"""job: embeds every sample, and builds the graphs of all kinds of vectors; `step` declares it."""
 
 from __future__ import annotations
 

@@ -1,16 +1,12 @@
-"""making: embeds every sample, and builds one graph per kind of vectors."""
+"""making: embeds every sample shard by shard, then has the graphs built part by part."""
 
 from __future__ import annotations
 
 import io
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -18,44 +14,24 @@ from upath import UPath
 
 from pipelines.evaluation.embedding import embed, unit
 from pipelines.execution.bulk import write_shards
+from pipelines.execution.remote import each_as_task
 from pipelines.execution.runtime import Runtime
-from pipelines.execution.shard_tasks import ShardTask, tasks_of
+from pipelines.execution.shard_tasks import ShardRecord, ShardTask, tasks_of
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation, open_lens
-from pipelines.index.items import (
-    INDEX_FILE,
-    ITEMS_FILE,
-    KINDS,
-    IndexInfo,
-    IndexItem,
-    VectorKind,
-    graph_file,
-)
+from pipelines.index.graphs import LEFT_OUT, THUMBNAIL, Part, PartRecord, build_part, parts_of
+from pipelines.index.items import INDEX_FILE, ITEMS_FILE, KINDS, IndexInfo, VectorKind
 from pipelines.index.step import STEP, IndexConfig
 from pipelines.renders.thumbnails import thumbnail
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifact_store import Build
 from pipelines.store.artifacts import Artifact
-from pipelines.store.files import FileEntry, atomic_file, store_file, write_atomic
-from pipelines.store.shards import (
-    OpenShard,
-    Sample,
-    decode_array,
-    encode_array,
-    encode_model,
-    targets_file,
-)
+from pipelines.store.files import FileEntry, atomic_file, write_atomic
+from pipelines.store.shards import Sample, encode_array, encode_model, targets_file
 from pipelines.targets.stored import decode_targets
 from vitlens_core.model_files import LENS_FILE
-from vitlens_core.scratch import Scratch
 
-if TYPE_CHECKING:
-    from usearch.index import Index
-
-THUMBNAIL = "thumbnail.webp"
-_OF_ITEMS = ("json", *(f"{kind}.npy" for kind in KINDS))  # all but the thumbnail
 _VIEW = "view00.png"
-_LEFT_OUT = {"captions"}
 
 
 def make(
@@ -67,21 +43,43 @@ def make(
     foundation: Artifact,
     lens: Artifact,
 ) -> Artifact:
-    """Embed every sample and build the graphs; Ray Data actors hold the tower."""
+    """Embed every sample and build the graphs; Ray Data actors hold the tower, tasks the graphs."""
     device = runtime.resources.device
     processor = partial(IndexBuilder, config, shards, targets, foundation, lens, device)
     tasks = tasks_of(targets)
     records = write_shards(runtime, build, tasks, processor, encodes=True)
-    tars = [build.folder / record.file.name for record in records]
-    width = read_info(foundation).embed_dim
-    with runtime.progress(STEP.name, len(tars), "graphs of shards") as bar:
-        gathered = _Gathered(build, config, width)
-        for tar in tars:
-            gathered.add(tar)
+    modality, width = lens.manifest.config["modality"], read_info(foundation).embed_dim
+    return finish(runtime, build, config, records, modality, width)
+
+
+def finish(
+    runtime: Runtime,
+    build: Build,
+    config: IndexConfig,
+    records: Sequence[ShardRecord],
+    modality: str,
+    width: int,
+) -> Artifact:
+    """Build the graphs of finished shards, and commit the index."""
+    parts, built = parts_of(records, config.items_per_graph), []
+    build_one = partial(build_part, build.folder, config, width)
+    with runtime.progress(STEP.name, len(parts), "parts of graphs") as bar:
+        for record in each_as_task(runtime, build_one, parts):
+            built.append(record)
             bar.advance()
-    modality = lens.manifest.config["modality"]
-    files, counts = gathered.write(modality)
-    return build.commit([*(record.file for record in records), *files], counts)
+    info = _whole(modality, width, parts, built)
+    files = [
+        write_atomic(build.folder / INDEX_FILE, encode_model(info)),
+        _joined(build.folder, parts),
+        *(graph for record in built for graph in record.graphs),
+        *(record.file for record in records),
+    ]
+    vectors = {f"{kind}_vectors": number for kind, number in info.vectors.items()}
+    made = build.commit(files, {"samples": info.items, **vectors})
+    for part in parts:  # what the files above have
+        for name in (part.record_file, part.items_file):
+            (build.folder / name).unlink(missing_ok=True)
+    return made
 
 
 class IndexBuilder:
@@ -114,7 +112,7 @@ class IndexBuilder:
                 "__key__": pair["__key__"],
                 **{f"{kind}.npy": encode_array(by_kind[kind]) for kind in by_kind},
                 **self._thumbnail(pair),
-                "json": SampleInfo.of(pair).encode(without=_LEFT_OUT),
+                "json": SampleInfo.of(pair).encode(without=LEFT_OUT),
             }
 
     def _vectors(self, samples: list[Sample]) -> np.ndarray:
@@ -142,88 +140,28 @@ def _means(sample: Sample) -> dict[VectorKind, np.ndarray]:
     return means
 
 
-class _Gathered:
-    """Gathers the graphs, the labels and the lines of `items.jsonl` as tars are added in order."""
-
-    def __init__(self, build: Build, config: IndexConfig, width: int) -> None:
-        self._folder, self._width = build.folder, width
-        self._graphs = {kind: new_graph(width, config) for kind in KINDS}
-        self._labels: Counter[str] = Counter()
-        self._lines = tempfile.TemporaryFile()  # noqa: SIM115  ends with this object
-        self._count = 0
-
-    def add(self, tar: UPath) -> None:
-        shard = OpenShard(tar)
-        vectors: dict[VectorKind, list[np.ndarray]] = {kind: [] for kind in KINDS}
-        numbers: dict[VectorKind, list[int]] = {kind: [] for kind in KINDS}
-        for row in range(len(shard)):
-            sample = shard.read(row, _OF_ITEMS)
-            kinds = [kind for kind in KINDS if f"{kind}.npy" in sample]
-            for kind in kinds:
-                vectors[kind].append(decode_array(sample[f"{kind}.npy"]))
-                numbers[kind].append(self._count)
-            place = shard.places(row).get(THUMBNAIL)
-            self._write_line(tar.name, sample, kinds, place)
-            self._count += 1
-        # A thread for each graph, and no more: the order of insertion decides it and its bytes.
-        with ThreadPoolExecutor(len(KINDS), thread_name_prefix="graph") as threads:
-            with_rows = [kind for kind, rows in vectors.items() if rows]
-            of_kinds = [(kind, numbers[kind], vectors[kind]) for kind in with_rows]
-            list(threads.map(self._insert, *zip(*of_kinds, strict=True)))
-
-    def _insert(self, kind: VectorKind, numbers: list[int], rows: list[np.ndarray]) -> None:
-        self._graphs[kind].add(np.array(numbers), np.stack(rows), threads=1)
-
-    def _write_line(
-        self, tar: str, sample: Sample, kinds: list[VectorKind], place: tuple[int, int] | None
-    ) -> None:
-        info = SampleInfo.of(sample)
-        if info.label:
-            self._labels[info.label] += 1
-        item = IndexItem(
-            **info.model_dump(),
-            key=sample["__key__"],
-            vectors=tuple(kinds),
-            thumbnail=(tar, *place) if place else None,
-        )
-        self._lines.write(item.encode(without=_LEFT_OUT) + b"\n")
-
-    def write(self, modality: str) -> tuple[list[FileEntry], dict[str, int]]:
-        """Write everything but the tars, and return the files and the artifact's counts."""
-        kinds = {kind: len(graph) for kind, graph in self._graphs.items() if len(graph)}
-        info = IndexInfo(
-            modality=modality,
-            embed_dim=self._width,
-            vectors=kinds,
-            labels=dict(sorted(self._labels.items())),
-            items=self._count,
-        )
-        files = [write_atomic(self._folder / INDEX_FILE, encode_model(info))]
-        self._lines.seek(0)
-        with self._lines, atomic_file(self._folder / ITEMS_FILE) as file:
-            shutil.copyfileobj(self._lines, file)
-        files.append(file.entry)
-        files += [_saved(self._graphs[kind], self._folder / graph_file(kind)) for kind in kinds]
-        counts = {f"{kind}_vectors": number for kind, number in kinds.items()}
-        return files, {"samples": self._count, **counts}
-
-
-def new_graph(width: int, config: IndexConfig) -> Index:
-    """Create an empty usearch index: inner products of fp16 vectors [width]."""
-    from usearch.index import Index
-
-    return Index(
-        ndim=width,
-        metric="ip",
-        dtype="f16",
-        connectivity=config.connectivity,
-        expansion_add=config.expansion_add,
-        expansion_search=config.expansion_search,
+def _whole(
+    modality: str, width: int, parts: Sequence[Part], built: Sequence[PartRecord]
+) -> IndexInfo:
+    labels: Counter[str] = Counter()
+    vectors: Counter[VectorKind] = Counter()
+    for record in built:
+        labels.update(record.labels)
+        vectors.update(record.vectors)
+    return IndexInfo(
+        modality=modality,
+        embed_dim=width,
+        vectors={kind: vectors[kind] for kind in KINDS if vectors[kind]},
+        labels=dict(sorted(labels.items())),
+        items=sum(record.items for record in built),
+        parts=tuple(part.first for part in parts),
     )
 
 
-def _saved(graph: Index, path: UPath) -> FileEntry:
-    with Scratch("graph") as folder:
-        local = Path(folder, path.name)
-        graph.save(str(local))
-        return store_file(local, path)
+def _joined(folder: UPath, parts: Sequence[Part]) -> FileEntry:
+    """Write the lines of all parts into one file."""
+    with atomic_file(folder / ITEMS_FILE) as file:
+        for part in parts:
+            with (folder / part.items_file).open("rb") as lines:
+                shutil.copyfileobj(lines, file)
+    return file.entry

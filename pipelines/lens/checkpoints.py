@@ -7,26 +7,24 @@ Promises  a checkpoint is of its step, whatever follows; one is written after th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from pipelines.lens.state_files import Snapshot
-from vitlens_core.scratch import Scratch
+
+Write = Callable[[Path], None]  # writes the files of a checkpoint into an empty folder
+Wait = Callable[[], None]  # returns once a checkpoint is stored, or raises why it is not
 
 
 class Keeper(Protocol):
     """Where checkpoints are kept."""
 
-    @property
-    def keeps_in_thread(self) -> bool:
-        """Whether `keep` may be called in another thread than the training's."""
-        ...
-
-    def keep(self, step: int, folder: Path) -> None:
-        """Store a checkpoint; each worker passes the folder of its own files."""
+    def keep(self, step: int, write: Write) -> Wait:
+        """Begin to store a checkpoint; each worker writes the files that are its own."""
         ...
 
 
@@ -35,8 +33,7 @@ class CheckpointWriter:
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._pending: Future[None] | None = None
+        self._pending: Wait | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -47,9 +44,11 @@ class CheckpointWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._thread.shutdown()
-        if error is None:  # else what ended the training is told
+        try:
             self._wait()
+        except Exception:
+            if error is None:  # else what ended the training is told
+                raise
 
     def write(self, step: int, state: Snapshot, files: Mapping[str, bytes]) -> None:
         """Write a checkpoint: the tensors of a snapshot, and other files by name.
@@ -58,20 +57,23 @@ class CheckpointWriter:
             OSError: this or the one before could not be written.
         """
         self._wait()
-        if self._keeper.keeps_in_thread:
-            self._pending = self._thread.submit(self._write, step, state, files)
-        else:
-            self._write(step, state, files)
+        self._pending = self._keeper.keep(step, partial(_write, state, files))
 
     def _wait(self) -> None:
         pending, self._pending = self._pending, None
         if pending is not None:
-            pending.result()
+            pending()
 
-    def _write(self, step: int, state: Snapshot, files: Mapping[str, bytes]) -> None:
-        with Scratch("checkpoint") as name:
-            folder = Path(name)
-            state.write(folder)
-            for file, data in files.items():
-                Path(folder, file).write_bytes(data)
-            self._keeper.keep(step, folder)
+
+def in_thread(store: Callable[[], None]) -> Wait:
+    """Store a checkpoint in a thread of its own."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+    pending = thread.submit(store)
+    thread.shutdown(wait=False)
+    return pending.result
+
+
+def _write(state: Snapshot, files: Mapping[str, bytes], folder: Path) -> None:
+    state.write(folder)
+    for file, data in files.items():
+        Path(folder, file).write_bytes(data)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 import threading
 from collections.abc import Generator, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from pyarrow.fs import FSSpecHandler, PyFileSystem
+from pyarrow.fs import FSSpecHandler, PyFileSystem, copy_files
 from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -29,6 +32,7 @@ from upath import UPath
 from pipelines.execution.cluster import connect
 from pipelines.execution.logger import Point, Report
 from pipelines.execution.told import ToldError, tell, told_by
+from pipelines.lens.checkpoints import Wait, Write, in_thread
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.process_group import torch_config
 from pipelines.lens.settings import PROGRESS_FILE
@@ -81,19 +85,23 @@ class InProcess:
     on_gpu: bool = False
     rank: int = 0
     world_size: int = 1
-    keeps_in_thread: bool = True
 
     @property
     def device(self) -> torch.device:
         return torch.device("cuda" if self.on_gpu else "cpu")
 
-    def keep(self, step: int, folder: Path) -> None:
+    def keep(self, step: int, write: Write) -> Wait:
+        return in_thread(partial(self._keep, step, write))
+
+    def _keep(self, step: int, write: Write) -> None:
         checkpoint = self.folder / f"step-{step:08d}"
         checkpoint.mkdir(parents=True, exist_ok=True)
-        # `progress.json` last: a kill before it leaves a folder that does not count.
-        files = sorted(folder.iterdir(), key=lambda path: path.name == PROGRESS_FILE)
-        for file in files:
-            store_file(file, checkpoint / file.name)
+        with Scratch("checkpoint") as folder:
+            write(folder)
+            # `progress.json` last: a kill before it leaves a folder that does not count.
+            files = sorted(folder.iterdir(), key=lambda path: path.name == PROGRESS_FILE)
+            for file in files:
+                store_file(file, checkpoint / file.name)
         for old in [path for path in self._whole() if path.name != checkpoint.name]:
             remove(old)
 
@@ -120,8 +128,6 @@ class InProcess:
 class RayWorker:
     """One of Ray Train's workers; the first sends figures to the driver."""
 
-    keeps_in_thread = False  # all workers report a checkpoint together, where the loop stands
-
     def __init__(self, progress: Any) -> None:
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
@@ -135,14 +141,55 @@ class RayWorker:
         if self.rank == 0:
             ray.get(self.progress.give_up.remote(str(error)))
 
-    def keep(self, step: int, folder: Path) -> None:
-        # Ray Train puts the files of all workers into one folder.
-        ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
-        if self.rank == 0:
-            self.progress.keep.remote(step)
+    def keep(self, step: int, write: Write) -> Wait:
+        """Report a checkpoint, which Ray Train stores in a thread; all workers meet here for it."""
+        upload: Future[None] = Future()
+
+        def store(given: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
+            upload.set_running_or_notify_cancel()
+            try:
+                stored = _stored(write, name)
+            except Exception as error:
+                upload.set_exception(error)
+                reason = tell(error)
+            else:
+                if self.rank == 0:
+                    self.progress.keep.remote(step)
+                upload.set_result(None)
+                return stored
+            raise ToldError(reason)  # outside of the handler, as Ray Train pickles it
+
+        ray.train.report(
+            {"step": step},
+            checkpoint=ray.train.Checkpoint.from_directory(tempfile.gettempdir()),  # not read
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
+            checkpoint_upload_fn=store,
+        )
+        return partial(_wait_if_begun, upload)
 
     def latest(self) -> AbstractContextManager[Path | None]:
         return _opened(ray.train.get_checkpoint())
+
+
+def _stored(write: Write, name: str) -> ray.train.Checkpoint:
+    """Store this worker's files in the folder that a checkpoint's workers share."""
+    storage = ray.train.get_context().get_storage()
+    path, files = f"{storage.experiment_fs_path}/{name}", storage.storage_filesystem
+    with Scratch("checkpoint") as folder:
+        write(folder)
+        files.create_dir(path, recursive=True)
+        copy_files(str(folder), path, destination_filesystem=files)
+    return ray.train.Checkpoint(path, files)
+
+
+def _wait_if_begun(upload: Future[None]) -> None:
+    """Wait for an upload, unless Ray Train left the report out, as it does once a worker is lost.
+
+    One that was not left out has begun when the next is due: Ray's thread has nothing else to do.
+    The last one is waited for by Ray Train.
+    """
+    if upload.running() or upload.done():
+        upload.result()
 
 
 def remove(folder: UPath | Path) -> None:

@@ -76,7 +76,8 @@ def run(
         if build.existing:
             return build.existing
         listed = partial(_items, selected, records, captions)
-        tasks = _planned(build, selected, listed, config.objects_per_shard, piece)
+        sizes = records.column("size_bytes").fill_null(0).to_numpy()[selected.rows]
+        tasks = _planned(build, selected, sizes, listed, config, piece)
     fetcher = partial(ObjectFetcher, mirrors, config, build.folder)
     records_of_shards = write_shards(runtime, build, tasks, fetcher)
     refused = [
@@ -97,13 +98,16 @@ def _records(mirrors: Mapping[str, AnyMirror], config: ObjectsConfig) -> Iterato
 def _planned(
     build: Build,
     selected: Selected,
+    sizes: np.ndarray,
     listed: Callable[[np.ndarray], Iterator[dict[str, object]]],
-    objects_per_shard: int,
+    config: ObjectsConfig,
     piece: Piece | None,
 ) -> list[ShardTask]:
     """Write a plan with the objects of each shard, and return the tasks."""
     splits = (SPLITS[side] for side in selected.sides)
-    shards = list(cut_into_shards(splits, selected.uids, objects_per_shard))
+    most_bytes = config.mb_per_shard * 10**6
+    cut = cut_into_shards(splits, selected.uids, config.objects_per_shard, sizes, most_bytes)
+    shards = list(cut)
     tasks = []
     for name, members in piece.of(shards) if piece else shards:
         if not is_done(build.folder, name):

@@ -181,6 +181,12 @@ class ObjectsConfig(Selection, MirrorSettings):
         "({uid: {flag: N}}): their names make no caption",
     )
     objects_per_shard: int = Field(512, ge=1, description="most objects of a shard")
+    mb_per_shard: int = Field(
+        2048,
+        ge=1,
+        description="most megabytes of a shard, by the sizes that the annotations state; a larger "
+        "object has a shard of its own [MB]",
+    )
     check_size: bool = Field(
         True, description="quarantine a file whose size differs from its annotation"
     )

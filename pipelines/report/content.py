@@ -132,7 +132,7 @@ class Report(EvaluationSummary):
     def of(cls, run: Run) -> Self:
         """Make the report of a run."""
         made, result = run.artifacts, read_result(run.artifacts["evaluation"])
-        quarantined = [q for artifact in made.values() for q in artifact.manifest.quarantined]
+        quarantined = [q for artifact in made.values() for q in artifact.quarantined()]
         used = made["shards"].manifest.counts["samples"]
         return cls(
             **{name: getattr(result, name) for name in EvaluationSummary.model_fields},

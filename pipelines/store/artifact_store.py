@@ -18,6 +18,7 @@ from upath import UPath
 from pipelines.store.artifacts import (
     FEATURES,
     MANIFEST,
+    QUARANTINE,
     WEIGHTS,
     Artifact,
     Manifest,
@@ -192,6 +193,9 @@ class Build:
         samples: Mapping[str, int] | None = None,
     ) -> Artifact:
         """Write the manifest, which makes the artifact finished; a part's is not written."""
+        files, left_out = list(files), list(quarantined)
+        if left_out and not self._is_part:
+            files.append(write_atomic(self.folder / QUARANTINE, _lines(left_out)))
         manifest = Manifest(
             step=self._identity["step"],
             version=self._identity["version"],
@@ -199,7 +203,7 @@ class Build:
             config=redacted_values(self._identity["config"]),
             inputs=self._identity["inputs"],
             counts=dict(counts),
-            quarantined=tuple(quarantined),
+            quarantined=len(left_out),
             files=tuple(sorted(files, key=lambda f: f.name)),
             seconds=round(time.monotonic() - self._started, 2),
             made_with=tuple(made_with),
@@ -216,3 +220,7 @@ class Build:
             if is_abandoned(temporary.name):  # another run may be writing its own
                 temporary.unlink(missing_ok=True)
         return Artifact(self.folder, manifest)
+
+
+def _lines(quarantined: Iterable[Quarantined]) -> bytes:
+    return b"".join(each.model_dump_json().encode() + b"\n" for each in quarantined)

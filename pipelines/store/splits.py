@@ -44,7 +44,11 @@ def pack(names: Iterable[str]) -> np.ndarray:
 
 
 def cut_into_shards(
-    splits: Iterable[Split | None], keys: Sequence[str] | np.ndarray, per_shard: int
+    splits: Iterable[Split | None],
+    keys: Sequence[str] | np.ndarray,
+    per_shard: int,
+    sizes: np.ndarray | None = None,
+    most_bytes: int = 0,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield every shard's name (`train-00000`) and the indices of its items.
 
@@ -52,14 +56,30 @@ def cut_into_shards(
         splits: each item's split; an item without one is in no shard.
         keys: each item's key, packed or as a string; a split is ordered by the hash of the keys.
         per_shard: most items of a shard.
+        sizes: each item's size [byte]; 0 where it is not known.
+        most_bytes: most bytes of a shard with sizes; a larger item has a shard of its own.
     """
     sides = np.array([SPLITS.index(split) if split else -1 for split in splits], np.int8)
     for side, split in enumerate(SPLITS):
         members = np.flatnonzero(sides == side)
         # By hash, so that each shard mixes the classes and no shuffle job is needed.
         members = members[hash_order(_text(keys[index]) for index in members)]
-        for number, start in enumerate(range(0, len(members), per_shard)):
-            yield f"{split}-{number:05d}", members[start : start + per_shard]
+        starts = range(0, len(members), per_shard)
+        if sizes is not None:
+            starts = _starts(sizes[members].tolist(), per_shard, most_bytes)
+        for number, shard in enumerate(np.split(members, starts[1:]) if len(members) else []):
+            yield f"{split}-{number:05d}", shard
+
+
+def _starts(sizes: list[int], per_shard: int, most_bytes: int) -> list[int]:
+    """Return where each shard starts."""
+    starts, filled = [0], 0
+    for index, size in enumerate(sizes):
+        if index - starts[-1] == per_shard or (filled and filled + size > most_bytes):
+            starts.append(index)
+            filled = 0
+        filled += size
+    return starts
 
 
 def _text(name: str | bytes) -> str:

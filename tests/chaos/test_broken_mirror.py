@@ -97,9 +97,7 @@ def test_broken_files_are_quarantined_with_reasons_and_the_job_goes_on(mirror, t
     config = RendersConfig(size_px=32, polar_deg=(90.0,), azimuths=2, points=64)
     rendered = renders.run(runtime, config, fetched)
 
-    reasons = {
-        q.key: q.reason for q in (*fetched.manifest.quarantined, *rendered.manifest.quarantined)
-    }
+    reasons = {q.key: q.reason for q in (*fetched.quarantined(), *rendered.quarantined())}
     assert reasons.keys() == {*hostile(tmp_path), "escape"}
     for key, words in REASONS.items():
         assert words in reasons[key]

@@ -85,7 +85,7 @@ def test_twenty_kills_change_nothing(
     )
     keys = [sample["__key__"] for path in found.shards() for sample in found.read(path)]
     assert len(keys) == len(set(keys)) == SHARDS * (SAMPLES - 1)
-    assert len(found.manifest.quarantined) == SHARDS
+    assert len(found.quarantined()) == SHARDS
     assert _contents(killed) == _contents(straight)
 
 

@@ -35,7 +35,7 @@ def test_a_folder_of_meshes_becomes_objects(meshes: Path, tmp_path: Path):
     config = ObjectsConfig(mirror=str(meshes), table="facts.csv", min_per_class=3)
     made = job.run(quiet_runtime(tmp_path), config)
     assert made.manifest.counts["samples"] == 6
-    assert not made.manifest.quarantined
+    assert not made.quarantined()
     samples = {s["__key__"]: bytes(s["json"]) for shard in made.shards() for s in made.read(shard)}
     assert "desk-lamp-a-red-desk-lamp-0-" in samples
     assert b"Oak, with arms." in samples["chair-oak-armchair"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import shutil
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from pipelines.execution.logger import Point
 from pipelines.lens import parallel
+from pipelines.lens.checkpoints import Wait, Write
 from pipelines.lens.train_job import TrainJob
 from pipelines.lens.training import Trainer
 
@@ -34,7 +34,6 @@ class Together:
     rank: int
     world_size: int
     killed_after: int | None = None
-    keeps_in_thread: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -42,15 +41,15 @@ class Together:
 
     def report(self, points: Sequence[Point]) -> None: ...
 
-    def keep(self, step: int, folder: Path) -> None:
+    def keep(self, step: int, write: Write) -> Wait:
         kept = self.folder / f"step-{step:03d}"
         kept.mkdir(parents=True, exist_ok=True)
-        for file in folder.iterdir():
-            shutil.copy(file, kept)
+        write(kept)
         if self.world_size > 1:
             dist.barrier()
         if step == self.killed_after:
             raise KilledError
+        return lambda: None
 
     @contextmanager
     def latest(self) -> Generator[Path | None]:

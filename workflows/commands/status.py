@@ -51,7 +51,7 @@ def facts(workplace: Workplace) -> dict[str, object]:
                 "fingerprint": artifact.fingerprint,
                 "folder": str(artifact.folder),
                 "counts": artifact.manifest.counts,
-                "quarantined": len(artifact.manifest.quarantined),
+                "quarantined": artifact.manifest.quarantined,
                 "size_bytes": _size_bytes(artifact),
                 "age_s": round(_age_s(artifact)),
             }
@@ -128,7 +128,7 @@ def _show_steps(console: Console, finished: Sequence[Artifact]) -> None:
         by_step[artifact.manifest.step].append(artifact)
     table = plain_table("step", "artifacts", "size", "newest", "quarantined", title="store")
     for step, artifacts in by_step.items():
-        bad = sum(len(a.manifest.quarantined) for a in artifacts)
+        bad = sum(a.manifest.quarantined for a in artifacts)
         cells = (size(sum(map(_size_bytes, artifacts))), ago(min(map(_age_s, artifacts))))
         table.add_row(shown(step), str(len(artifacts)), *cells, f"[yellow]{bad}[/]" if bad else "")
     console.print(table)
@@ -141,7 +141,7 @@ def _show_artifacts(console: Console, finished: Sequence[Artifact]) -> None:
     for artifact in finished:
         manifest = artifact.manifest
         counts = ", ".join(f"{count:,} {name}" for name, count in manifest.counts.items())
-        bad = len(manifest.quarantined)
+        bad = manifest.quarantined
         cells = (f"[yellow]{bad}[/]" if bad else "", size(_size_bytes(artifact)))
         age = ago(_age_s(artifact))
         table.add_row(shown(manifest.step), manifest.fingerprint[:12], shown(counts), *cells, age)

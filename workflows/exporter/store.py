@@ -69,7 +69,7 @@ class StoreReader:
                 "artifact_seconds": manifest.seconds,
                 "artifact_samples": manifest.counts.get("samples", 0),
                 "artifact_bytes": sum(file.size_bytes for file in manifest.files),
-                "artifact_quarantined": len(manifest.quarantined),
+                "artifact_quarantined": manifest.quarantined,
             }
             for name, value in by_name.items():
                 sums[name][(manifest.step,)] += value

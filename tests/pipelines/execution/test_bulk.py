@@ -59,13 +59,14 @@ def test_every_task_becomes_a_shard_and_what_is_bad_is_set_aside(
     assert made.manifest.counts == {"samples": 3, "shards": 3}
     keys = [s["__key__"] for path in made.shards() for s in read_shard(path)]
     assert keys == ["a-one", "a-two", "c-three"]
-    quarantined = [(q.key, q.reason) for q in made.manifest.quarantined]
+    quarantined = [(q.key, q.reason) for q in made.quarantined()]
     assert quarantined == [("bad", "it asked for it")] * 2
     assert [task.name for task in tasks_of(made)] == ["a", "b", "c"]
     assert (read_record(made.folder, "a").samples, read_record(made.folder, "b").samples) == (2, 0)
     names = {path.name for path in made.folder.iterdir()}
     assert names == {f"{n}.{e}" for n in "abc" for e in ("tar", "sums", "record.json")} | {
-        "manifest.json"
+        "manifest.json",
+        "quarantine.jsonl",
     }
 
 
@@ -78,7 +79,7 @@ def test_without_workers_shards_are_made_here_and_are_the_same(
     again = here.store.begin("echo", 1, {}, {})
     made = build_shards(here, again, _tasks(items), partial(Echo, log, items))
     assert made.manifest.files == there.manifest.files
-    assert made.manifest.quarantined == there.manifest.quarantined
+    assert made.quarantined() == there.quarantined()
     with pytest.raises(BadSampleError, match="no echo without a wall"):
         write_shards(here, again, [ShardTask("d")], refuse_to_start)
     with pytest.raises(ConfigError, match="is not understood"):

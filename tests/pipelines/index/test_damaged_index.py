@@ -13,11 +13,12 @@ from PIL import Image
 from upath import UPath
 
 from pipelines.index.catalogue import Catalogue
+from pipelines.index.items import KINDS, graph_file
 from pipelines.store.artifacts import MANIFEST, Artifact, load
 from pipelines.store.files import file_entry
 from vitlens_core.errors import IntegrityError
 
-FILES = ("index.json", "items.jsonl", "signal.usearch", "image.usearch", "text.usearch")
+FILES = ("index.json", "items.jsonl", *(graph_file(kind, 0) for kind in KINDS))
 
 
 @pytest.fixture

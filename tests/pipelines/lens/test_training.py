@@ -20,6 +20,7 @@ from upath import UPath
 
 from pipelines.execution.logger import Point
 from pipelines.foundation.opening import open_foundation
+from pipelines.lens.checkpoints import Wait, Write
 from pipelines.lens.not_finite import LossError
 from pipelines.lens.optimizer import learning_rate
 from pipelines.lens.settings import TrainConfig
@@ -59,11 +60,13 @@ class Watched(InProcess):
     kept: list[int] = field(default_factory=list)
     killed_after: int | None = None
 
-    def keep(self, step: int, folder: Path) -> None:
-        super().keep(step, folder)
+    def keep(self, step: int, write: Write) -> Wait:
+        stored = super().keep(step, write)
         self.kept.append(step)
         if step == self.killed_after:
+            stored()
             raise KeyboardInterrupt
+        return stored
 
 
 Made = Callable[..., Trainer]
@@ -83,8 +86,6 @@ def trainer(tmp_path: Path, told: list[Point], targets: Artifact, foundation: Ar
         worker = Watched(
             tmp_path / "checkpoints",
             told.extend,
-            # Else the run would go on beside the thread that is killed.
-            keeps_in_thread=killed_after is None,
             killed_after=killed_after,
         )
         return Trainer(TrainJob(tower, config, data, foundation), worker)

@@ -70,7 +70,7 @@ def test_a_folder_of_nine_formats_becomes_shards(runtime: Runtime, tmp_path: Pat
     config = ObjectsConfig(mirror=str(_write(tmp_path / "meshes")), licence="cc0")
     fetched = objects.run(runtime, config)
     assert fetched.manifest.counts["samples"] == 2 * len(mesh_files.ENDINGS)
-    reasons = {q.key: q.reason for q in fetched.manifest.quarantined}
+    reasons = {q.key: q.reason for q in fetched.quarantined()}
     assert set(reasons) == {
         "red_box-page",
         "tall_thing-cut",
@@ -84,7 +84,7 @@ def test_a_folder_of_nine_formats_becomes_shards(runtime: Runtime, tmp_path: Pat
 
     small = RendersConfig(size_px=32, polar_deg=(90.0,), azimuths=1, points=128)
     seen = renders.run(runtime, small, fetched)
-    assert not seen.manifest.quarantined
+    assert not seen.quarantined()
     for sample in _samples(seen):
         points = decode_array(sample["points.npy"])
         height = points[:, 1].max() - points[:, 1].min()

@@ -44,7 +44,7 @@ def test_every_object_is_fetched_whole_with_its_annotations(
 
 
 def test_what_cannot_be_fetched_is_set_aside_with_its_reason(objects_artifact: Artifact) -> None:
-    (missing,) = objects_artifact.manifest.quarantined
+    (missing,) = objects_artifact.quarantined()
     assert (missing.key, missing.step) == ("not-there", "objects")
     assert "no such file" in missing.reason
 

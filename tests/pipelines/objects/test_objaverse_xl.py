@@ -196,4 +196,4 @@ def test_licences_choose_what_is_fetched(root: Path, runtime: Runtime) -> None:
     fetched = objects.run(runtime, config)
     known = [json.loads(s["json"]) for path in fetched.shards() for s in read_shard(path)]
     assert sorted(one["licence"] for one in known) == ["by-sa", "cc0"]
-    assert {q.key for q in fetched.manifest.quarantined} == {"f" * 64, "2" * 64, "3" * 64}
+    assert {q.key for q in fetched.quarantined()} == {"f" * 64, "2" * 64, "3" * 64}

@@ -124,7 +124,7 @@ def _nearest(some: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def test_what_cannot_be_rendered_is_set_aside_with_its_reason(renders_artifact: Artifact) -> None:
-    (broken,) = renders_artifact.manifest.quarantined
+    (broken,) = renders_artifact.quarantined()
     assert (broken.key, broken.step) == ("is-html", "renders")
     assert "instead of a glTF" in broken.reason
 

@@ -62,7 +62,7 @@ def damaged(index_artifact: Artifact, tmp_path: Path) -> Path:
     folder = Path(str(index_artifact.folder))
     place = tmp_path / "store" / folder.parent.name / folder.name
     shutil.copytree(folder, place)
-    graph = place / "signal.usearch"
+    graph = place / "signal-00000.usearch"
     data = bytearray(graph.read_bytes())
     data[len(data) // 2] ^= 1
     graph.write_bytes(data)
@@ -79,13 +79,13 @@ def test_a_damaged_index_is_named_and_the_model_is_served_without(
     client = TestClient(create_app(engine), "http://127.0.0.1", raise_server_exceptions=False)
     ready = client.get("/ready").json()
     assert (ready["ready"], ready["reload"]) == (True, "current")
-    assert "signal.usearch" in ready["search"]
+    assert "signal-00000.usearch" in ready["search"]
     item = {"modality": "text", "text": "a chair"}
     assert client.post("/embed", json={"inputs": [item]}).status_code == 200
     refused = client.post("/search", json={"inputs": [item]})
     assert refused.status_code == 404
-    assert "signal.usearch" in refused.text
-    with pytest.raises(IntegrityError, match=r"signal\.usearch"):
+    assert "signal-00000.usearch" in refused.text
+    with pytest.raises(IntegrityError, match=r"signal-00000\.usearch"):
         open_model(elsewhere.model_copy(update={"index": str(damaged)}), versions)
 
 

@@ -103,7 +103,7 @@ def test_missing_files_are_told_or_set_aside_as_asked(folder: Path, runtime: Run
         source.run(runtime, _pictures(folder, most_missing=0), "thermal")
     assert runtime.store.artifacts() == []
     made = source.run(runtime, _pictures(folder), "thermal")
-    (missing,) = made.manifest.quarantined
+    (missing,) = made.quarantined()
     assert (missing.key, missing.step) == ("warm-3", "source")
     assert made.manifest.counts["samples"] == 17
 

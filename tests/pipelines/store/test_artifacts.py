@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from upath import UPath
 
 from pipelines.store.artifact_store import Store
-from pipelines.store.artifacts import Artifact, Quarantined, digest
+from pipelines.store.artifacts import Artifact, Quarantined, digest, load
 from pipelines.store.files import write_atomic
 from pipelines.store.shards import write_shard
 from vitlens_core.errors import IntegrityError
@@ -68,8 +68,24 @@ def test_a_manifest_says_what_was_made_of_what(store: Store) -> None:
     assert (manifest.step, manifest.version, manifest.counts) == ("shards", 1, {"samples": 3})
     assert manifest.config == {"size_px": 64, "angles_deg": [60.0, 90.0]}
     assert manifest.inputs == {"renders": renders.fingerprint}
-    assert manifest.quarantined == (Quarantined(key="x", step="shards", reason="odd"),)
+    assert manifest.quarantined == 1
     assert [f.name for f in manifest.files] == sorted(f.name for f in manifest.files)
+
+
+def test_quarantined_samples_lie_beside_the_manifest_which_has_their_number(store: Store) -> None:
+    reasons = [
+        Quarantined(key=f"{number}", step="renders", reason="two\nlines, ü")
+        for number in range(1000)
+    ]
+    made = store.begin("renders", 1, Config(), {}).commit([], {"samples": 0}, reasons)
+    assert made.manifest.quarantined == 1000
+    assert made.path("manifest.json").stat().st_size < 1_000
+    assert load(made.folder).quarantined() == reasons
+    assert _made(store).quarantined() == [Quarantined(key="x", step="shards", reason="odd")]
+    assert not store.begin("shards", 2, Config(), {}).commit([], {}).quarantined()
+    made.path("quarantine.jsonl").write_bytes(b"")
+    with pytest.raises(IntegrityError, match=r"quarantine\.jsonl: 0 bytes"):
+        made.quarantined()
 
 
 def test_what_is_computed_decides_the_fingerprint(tmp_path: Path) -> None:

@@ -48,6 +48,32 @@ def test_shards_hold_every_item_once_whatever_the_order(
         assert all(len(members) == size for members in mine[:-1])
 
 
+@given(
+    sizes=st.lists(st.integers(0, 9), max_size=30),
+    per_shard=st.integers(1, 5),
+    most_bytes=st.integers(1, 20),
+)
+@settings(deadline=None, max_examples=60)
+def test_shards_are_bounded_by_items_and_by_bytes_and_are_as_large_as_that_allows(
+    sizes: list[int], per_shard: int, most_bytes: int
+) -> None:
+    keys = [f"{number}" for number in range(len(sizes))]
+    splits: list[Split | None] = ["train"] * len(sizes)
+    known = np.array(sizes, np.int64)
+    cut = [m.tolist() for _, m in cut_into_shards(splits, keys, per_shard, known, most_bytes)]
+    assert [index for members in cut for index in members] == hash_order(keys).tolist()
+    for members, following in zip(cut, [*cut[1:], []], strict=False):
+        total = sum(sizes[index] for index in members)
+        assert 0 < len(members) <= per_shard
+        assert total <= most_bytes or sum(sizes[index] > 0 for index in members) == 1
+        if following:
+            is_full = len(members) == per_shard
+            assert is_full or total + sizes[following[0]] > most_bytes
+    unbounded = cut_into_shards(splits, keys, per_shard)
+    bounded = cut_into_shards(splits, keys, per_shard, known, sum(sizes) + 1)
+    assert [m.tolist() for _, m in bounded] == [m.tolist() for _, m in unbounded]
+
+
 def test_the_order_is_the_same_in_every_release() -> None:
     """Pinned: another order would be other shards of the same name."""
     assert _cut([("train", key) for key in "abcdefgh"], 3) == PINNED

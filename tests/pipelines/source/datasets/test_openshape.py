@@ -369,7 +369,7 @@ def test_from_the_tree_to_a_lens(runtime: Runtime, tmp_path: Path, clip: tuple[s
     np.save(config.place("ABO/abo/abo-3.npy"), np.array(described, dtype=object))
 
     paired, frozen, made = _to_targets(runtime, config, spec)
-    assert [q.key for q in paired.manifest.quarantined] == ["ABO-abo-3"]
+    assert [q.key for q in paired.quarantined()] == ["ABO-abo-3"]
     stored = _samples(made)
     assert len(stored) == 21
     sample = stored["objaverse-0"]
