@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -26,7 +25,7 @@ import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
-from tests.benchmarks.machine import device, multiplies_bf16, timed
+from tests.benchmarks.machine import device, multiplies_bf16, peak_memory_mb, timed
 from vitlens_core import modalities
 from vitlens_core.foundation.clip import OpenClipFoundation
 from vitlens_core.models.tower import build_tower
@@ -94,12 +93,6 @@ def measure(case: Case) -> dict[str, Any]:
         "slowest_batch_s": round(max(seconds), 4),
         "peak_memory_mb": round(peak_memory_mb(place)),
     }
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def _encoder(case: Case, device: torch.device) -> tuple[Callable[[], Tensor], int]:

@@ -16,7 +16,6 @@ import gzip
 import hashlib
 import io
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -37,6 +36,7 @@ from pipelines.objects.step import ObjectsConfig
 from pipelines.store.artifact_store import Store
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample
+from tests.benchmarks.machine import peak_memory_mb
 from tests.vitlens_core.rendering.glb_builder import cube
 
 CLASSES = 25
@@ -112,7 +112,7 @@ def build(mirror: Path, workers: int, per_shard: int) -> dict[str, float]:
         made = runtime.store.begin("digests", 1, {}, {"objects": fetched})
         build_shards(runtime, made, tasks_of(fetched), partial(Digest, fetched))
         seconds = time.perf_counter() - start
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    peak_mb = peak_memory_mb()
     return {"seconds": round(seconds, 2), "peak_mb": round(peak_mb, 1)}
 
 

@@ -29,9 +29,16 @@ from pipelines.lens.settings import TrainConfig
 from pipelines.lens.workers import InProcess
 from pipelines.store.artifact_store import Store
 from tests.benchmarks import bench_loading
-from tests.benchmarks.bench_encode import foundation, peak_memory_mb, tower_settings
+from tests.benchmarks.bench_encode import foundation, tower_settings
 from tests.benchmarks.bench_targets import described
-from tests.benchmarks.machine import SIZES, device, matmul_peak, multiplies_bf16, timed
+from tests.benchmarks.machine import (
+    SIZES,
+    device,
+    matmul_peak,
+    multiplies_bf16,
+    peak_memory_mb,
+    timed,
+)
 
 
 def _of_shapes(flop: Callable[..., int]) -> Callable[..., int]:

@@ -57,6 +57,17 @@ def matmul_peak(dtype: torch.dtype, repeats: int = 5) -> float:
     return 2 * side**3 / min(seconds)
 
 
+def peak_memory_mb(place: torch.device | None = None) -> float:
+    """The most memory that this program took, on a GPU if `place` is one.
+
+    `getrusage` would count its parent's too.
+    """
+    if place is not None and place.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 2**10
+
+
 def timed(work: Callable[[], object]) -> float:
     """Seconds until it is done, on the GPU too."""
     start = time.perf_counter()

@@ -130,7 +130,7 @@ def test_every_object_but_those_broken_for_ever_is_complete(
         assert re.search(reason, quarantined[name])
 
     names = {path.name.split(".", 1)[1] for path in made.folder.iterdir()}
-    assert names == {"tar", "sums", "record.json", "json"}
+    assert names == {"tar", "sums", "record.json", "json", "jsonl"}
     assert list(scratch.iterdir()) == []
     asked = len(server.requests)
     again = fetch(runtime, config)

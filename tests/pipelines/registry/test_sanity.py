@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipelines.registry import gates
 from pipelines.registry.gates.sanity import Measured, Sanity
 
 GOOD = Measured(
@@ -66,3 +70,13 @@ def test_a_model_that_takes_too_long_to_load_is_given_up(tmp_path: Path) -> None
     found = Sanity(name="sanity", timeout_s=0.1).check_package(tmp_path)
     assert not found.passed
     assert found.reason == "did not load and embed within 0 s"
+
+
+def test_memory_is_that_of_the_consumer_and_not_of_the_process_that_started_it() -> None:
+    """A run that holds data must not fail its model for it."""
+    script = (Path(gates.__file__).parent / "_sanity_child.py").read_text()
+    (measure,) = [n for n in ast.parse(script).body if getattr(n, "name", "") == "peak_memory_mb"]
+    child = f"from pathlib import Path\n{ast.unparse(measure)}\nprint(peak_memory_mb())"
+    held = b"\1" * 300_000_000
+    done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < len(held) / 1e6 / 3
