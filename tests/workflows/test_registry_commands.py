@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,16 @@ from click.testing import CliRunner
 
 from pipelines.registry import models, promotion, writes
 from pipelines.store.home import Home
-from tests.pipelines.registered import NAME, register
+from tests.pipelines.registered import NAME, as_made_before, register
 from workflows.cli import main
 
 Said = Callable[..., str]
+
+
+def _champion_and_challenger(home: Path) -> None:
+    first = register(home, right=0.25)
+    promotion.promote(home, first.name, first.version, "the first")
+    register(home, right=0.5)
 
 
 @pytest.fixture
@@ -24,9 +31,7 @@ def vitlens(home: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
     """A command on a home with a champion and a better challenger; its output."""
     monkeypatch.setenv("VITLENS_HOME", str(home))
     monkeypatch.setenv("COLUMNS", "80")
-    first = register(home, right=0.25)
-    promotion.promote(home, first.name, first.version, "the first")
-    register(home, right=0.5)
+    as_made_before(home, partial(_champion_and_challenger, home), "champion and challenger")
 
     def said(*words: str, code: int = 0) -> str:
         result = CliRunner().invoke(main, words)

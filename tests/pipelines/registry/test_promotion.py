@@ -16,16 +16,10 @@ from mlflow.exceptions import MlflowException
 from pipelines.registry import models, moves, promotion, writes
 from pipelines.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from tests.pipelines.finished_run import finished_run
-from tests.pipelines.registered import NAME, aliases, challenge, register
+from tests.pipelines.registered import NAME, aliases, challenge, champions, register
 from tests.pipelines.registry.racing import promote_and_die, promote_often
 from tests.receivers import receiving
 from vitlens_core.errors import ConfigError
-
-
-def champions(home: Path, *rights: float) -> None:
-    """Register and promote one run after the other."""
-    for right in rights:
-        promotion.promote(home, NAME, register(home, right).version, f"reached {right}")
 
 
 def test_promotion_moves_champion_and_previous(home: Path) -> None:
