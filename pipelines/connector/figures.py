@@ -21,7 +21,10 @@ class SeedRecord(BaseModel):
     seed: int
     file: str = Field(description="in the artifact")
     step: int = Field(description="after which it was taken; 0 is the regression alone")
-    naming: dict[int, float] = Field(description="share of validation objects named, by step")
+    naming: dict[int, float] = Field(
+        description="share of validation objects named, by step: mean of those by image and by "
+        "caption"
+    )
 
     @property
     def best(self) -> float:

@@ -1,11 +1,12 @@
-"""objects: the labelled objects of a split, with the foundation's embeddings of their views.
+"""objects: the labelled objects of a split, with the foundation's embeddings of their views and
+captions.
 
-Axes: V views, E embedding.
+Axes: V views, C captions, E embedding.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +14,12 @@ from torch import Tensor
 
 from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifacts import Artifact
-from pipelines.store.shards import targets_file
+from pipelines.store.shards import Sample, targets_file
 from pipelines.targets.stored import decode_targets
 from vitlens_core.captions import label_phrase
 from vitlens_core.errors import ConfigError
 
-_FILE = targets_file("image")
+_IMAGE, _TEXT = targets_file("image"), targets_file("text")
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,12 @@ class Objects:
     Attributes:
         names: of each one's class, in words.
         views: of each the unit-norm embeddings [V, E].
+        captions: of each the unit-norm embeddings [C, E]; none where the foundation has no words.
     """
 
     names: list[str]
     views: list[Tensor]
+    captions: list[Tensor] = field(default_factory=list)
 
     @property
     def classes(self) -> list[str]:
@@ -41,6 +44,15 @@ class Objects:
     def means(self) -> Tensor:
         """Return the unit-norm mean of each object's views, [N, E]."""
         return F.normalize(torch.stack([of_one.mean(dim=0) for of_one in self.views]), dim=-1)
+
+    def of_captions(self) -> tuple[list[str], Tensor]:
+        """Return names and unit-norm mean captions, [M, E], of the objects that have any."""
+        pairs = zip(self.names, self.captions, strict=bool(self.captions))
+        having = [(name, own.mean(dim=0)) for name, own in pairs if len(own)]
+        if not having:
+            return [], torch.empty(0, self.views[0].shape[-1])
+        names, means = zip(*having, strict=True)
+        return list(names), F.normalize(torch.stack(means), dim=-1)
 
     def first_views(self) -> Tensor:
         """Return each object's first view, [N, E]."""
@@ -55,15 +67,24 @@ def read_objects(targets: Artifact, split: str) -> Objects:
     """
     names: list[str] = []
     views: list[Tensor] = []
+    captions: list[Tensor] = []
     for path in targets.shards(split):
-        for sample in targets.read(path, only=("json", _FILE)):
-            label, found = SampleInfo.of(sample).label, decode_targets(sample[_FILE])
+        for sample in targets.read(path, only=("json", _IMAGE, _TEXT)):
+            label, found = SampleInfo.of(sample).label, _unit(sample, _IMAGE)
             if label and len(found):
                 names.append(label_phrase(label))
-                views.append(F.normalize(torch.from_numpy(found), dim=-1))
+                views.append(found)
+                captions.append(_unit(sample, _TEXT))
     if not names:
         raise ConfigError(
             f"no object of the {split!r} split has a label and images: a connector is trained and "
             "chosen on the foundation's embeddings of images, with class names as words"
         )
-    return Objects(names, views)
+    return Objects(names, views, captions)
+
+
+def _unit(sample: Sample, file: str) -> Tensor:
+    """Return the unit-norm targets of a sample; a file that it lacks holds none."""
+    if file not in sample:
+        return torch.empty(0, 0)
+    return F.normalize(torch.from_numpy(decode_targets(sample[file])).float(), dim=-1)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vitlens_core.intervals import FEW_GROUPS
 
 STEP_NAME = "connector"  # of the artifact, which is no step of the flow
-VERSION = 1  # raise it when the same settings and inputs begin to give other bytes
+VERSION = 2  # raise it when the same settings and inputs begin to give other bytes
 
 
 class ConnectorConfig(BaseModel):
@@ -19,7 +19,7 @@ class ConnectorConfig(BaseModel):
 
     seeds: int = Field(3, ge=1, description="connectors that are trained, with seeds from 0 on")
     ridges: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (0.01, 0.1, 1.0),
+        (0.01, 0.1, 1.0, 10.0),
         min_length=1,
         description="strengths of the regression that are tried, relative to the mean variance of "
         "a dimension",

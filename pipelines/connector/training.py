@@ -1,8 +1,11 @@
 """training: a regression from views to words as a start, then steps of language-model loss.
 
-Reads     the foundation's image embeddings of the training and validation objects; no lens.
+Reads     the foundation's embeddings of images, and of captions to choose by; no lens.
 Promises  the language model is not changed. Strength of the regression and number of steps are
-          those that name most validation objects; of equal ones the first.
+          chosen on validation objects, named by their images and by their captions: what names
+          only images is no use to a lens, and captions are the other modality that is known
+          without one. Of what is within one standard error of the best, the simplest is taken:
+          the strongest regression, the fewest steps.
 
 Axes: B objects of a step, V views, R rows of the regression, E embedding, W width of the language
 model's input embeddings.
@@ -10,8 +13,9 @@ model's input embeddings.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -34,13 +38,31 @@ class Trained:
     Attributes:
         ridge: strength of the regression.
         step: after which it was taken; 0 is the regression alone.
-        naming: share of validation objects that were named, by step.
+        naming: share of validation objects that were named, by step: the mean of the shares by
+            image and by caption.
     """
 
     connector: Connector
     ridge: float
     step: int
     naming: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A share of validation objects, and its standard error."""
+
+    share: float
+    error: float
+
+
+Candidate = TypeVar("Candidate")
+
+
+def simplest(candidates: Sequence[tuple[Candidate, Named]]) -> tuple[Candidate, Named]:
+    """Return the first candidate, of simplest first, within one standard error of the best."""
+    best = max((named for _, named in candidates), key=lambda named: named.share)
+    return next(c for c in candidates if c[1].share >= best.share - best.error)
 
 
 class Trainer:
@@ -65,7 +87,7 @@ class Trainer:
         connector = self._connector(self.start, seed)
         weights = list(connector.residual.parameters())
         optimizer = torch.optim.AdamW(weights, lr=self.config.learning_rate)
-        found, kept = {0: self.start_naming}, (0, _state(connector))
+        tried = [((0, _state(connector)), self.start_naming)]
         for step in range(1, self.config.steps + 1):
             loss = self._loss(connector, generator)
             if not loss.isfinite():
@@ -79,22 +101,23 @@ class Trainer:
             optimizer.step()
             advance()
             if step % self.config.check_every == 0 or step == self.config.steps:
-                found[step] = self._naming(connector)
-                if found[step] > found[kept[0]]:
-                    kept = (step, _state(connector))
-        connector.load_state_dict(kept[1])
-        return Trained(connector.cpu(), self.ridge, kept[0], found)
+                tried.append(((step, _state(connector)), self._naming(connector)))
+        (kept, state), _ = simplest(tried)
+        connector.load_state_dict(state)
+        naming = {step: named.share for (step, _), named in tried}
+        return Trained(connector.cpu(), self.ridge, kept, naming)
 
-    def _best_start(self) -> tuple[float, tuple[Tensor, Tensor], float]:
-        """Return the strength, weight and bias of the best regression, and what it names."""
+    def _best_start(self) -> tuple[float, tuple[Tensor, Tensor], Named]:
+        """Return the strength, weight and bias of a regression, and what it names."""
         views = torch.cat(self.train.views)
         names = [n for n, own in zip(self.train.names, self.train.views, strict=True) for _ in own]
         wanted = torch.stack([self.words[name] for name in names])
         tried = []
-        for ridge in self.config.ridges:
+        for ridge in sorted(self.config.ridges, reverse=True):
             fitted = regression(views, wanted, ridge)
-            tried.append((ridge, fitted, self._naming(self._connector(fitted, 0))))
-        return max(tried, key=lambda one: one[2])
+            tried.append(((ridge, fitted), self._naming(self._connector(fitted, 0))))
+        (ridge, fitted), named = simplest(tried)
+        return ridge, fitted, named
 
     def _connector(self, start: tuple[Tensor, Tensor], seed: int) -> Connector:
         weight, bias = start
@@ -119,12 +142,18 @@ class Trainer:
         return self.language.loss(prompt, connector(embedded), names)
 
     @torch.inference_mode()
-    def _naming(self, connector: Connector) -> float:
-        """Return the share of validation objects whose name ranks first."""
+    @torch.inference_mode()
+    def _naming(self, connector: Connector) -> Named:
+        """Tell how many validation objects are named first, by images and by captions."""
         soft = connector(self.train.means().to(self.device))
         namer = Namer.of(self.language, sorted({*self.train.classes, *self.val.classes}), soft)
-        scores = namer.scores(connector(self.val.means().to(self.device)))
-        return float(namer.hits(scores, self.val.names).mean())
+        shares = []
+        for names, embedded in ((self.val.names, self.val.means()), self.val.of_captions()):
+            if names:
+                hits = namer.hits(namer.scores(connector(embedded.to(self.device))), names)
+                shares.append((float(hits.mean()), float(hits.var() / len(hits))))
+        share = sum(share for share, _ in shares) / len(shares)
+        return Named(share, sum(variance for _, variance in shares) ** 0.5 / len(shares))
 
 
 def regression(views: Tensor, wanted: Tensor, ridge: float) -> tuple[Tensor, Tensor]:

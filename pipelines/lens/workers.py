@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
@@ -144,11 +143,13 @@ class RayWorker:
     def keep(self, step: int, write: Write) -> Wait:
         """Report a checkpoint, which Ray Train stores in a thread; all workers meet here for it."""
         upload: Future[None] = Future()
+        folder = Scratch("checkpoint")
 
         def store(given: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
             upload.set_running_or_notify_cancel()
             try:
-                stored = _stored(write, name)
+                write(folder.path)
+                stored = _stored(folder.path, name)
             except Exception as error:
                 upload.set_exception(error)
                 reason = tell(error)
@@ -157,12 +158,15 @@ class RayWorker:
                     self.progress.keep.remote(step)
                 upload.set_result(None)
                 return stored
+            finally:
+                folder.cleanup()
             raise ToldError(reason)  # outside of the handler, as Ray Train pickles it
 
         ray.train.report(
             {"step": step},
-            checkpoint=ray.train.Checkpoint.from_directory(tempfile.gettempdir()),  # not read
+            checkpoint=ray.train.Checkpoint.from_directory(folder.path),
             checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
+            delete_local_checkpoint_after_upload=False,  # `store` does
             checkpoint_upload_fn=store,
         )
         return partial(_wait_if_begun, upload)
@@ -171,14 +175,12 @@ class RayWorker:
         return _opened(ray.train.get_checkpoint())
 
 
-def _stored(write: Write, name: str) -> ray.train.Checkpoint:
-    """Store this worker's files in the folder that a checkpoint's workers share."""
+def _stored(folder: Path, name: str) -> ray.train.Checkpoint:
+    """Copy this worker's files into the folder that a checkpoint's workers share."""
     storage = ray.train.get_context().get_storage()
     path, files = f"{storage.experiment_fs_path}/{name}", storage.storage_filesystem
-    with Scratch("checkpoint") as folder:
-        write(folder)
-        files.create_dir(path, recursive=True)
-        copy_files(str(folder), path, destination_filesystem=files)
+    files.create_dir(path, recursive=True)
+    copy_files(str(folder), path, destination_filesystem=files)
     return ray.train.Checkpoint(path, files)
 
 

@@ -126,7 +126,12 @@ class OfRay:
         checkpoint: ray.train.Checkpoint,
         checkpoint_upload_mode: ray.train.CheckpointUploadMode,
         checkpoint_upload_fn: Callable[[ray.train.Checkpoint, str], ray.train.Checkpoint],
+        *,
+        delete_local_checkpoint_after_upload: bool,
     ) -> None:
+        # Ray Train would delete the folder beside a thread that may still write to it.
+        assert not delete_local_checkpoint_after_upload
+        assert Path(checkpoint.path).name.startswith("vitlens.checkpoint.")
         assert checkpoint_upload_mode is ray.train.CheckpointUploadMode.ASYNC
         if not self.leaves_out:
             name = f"step-{metrics['step']}"

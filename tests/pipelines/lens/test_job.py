@@ -111,7 +111,6 @@ def test_a_lens_is_trained_on_batches_of_neighbours_with_tokens_and_branches_lef
     assert [n for n in loaded.trained_state() if n.startswith("trunk.blocks.2.")]
 
 
-@pytest.mark.nightly
 def test_two_workers_train_one_lens(tmp_path: Path, local_ray: None, tiny_lit: str) -> None:
     store = Store(UPath(tmp_path / "artifacts"))
     targets = synthetic.targets(store, {"train": (6, 6), "val": (3,)})
