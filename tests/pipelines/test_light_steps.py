@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HEAVY = """
 import sys
 HEAVY = {"torch", "timm", "ray", "open_clip", "transformers"}

@@ -25,6 +25,8 @@ from vitlens_core.errors import ConfigError
 from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import build_tower
 
+pytestmark = pytest.mark.slow
+
 POINTS_BENCHMARKS = {
     *("modelnet40_openshape", "modelnet40_ulip", "objaverse_lvis"),
     *("scanobjectnn_openshape", "scanobjectnn_h5"),

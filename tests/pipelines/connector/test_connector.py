@@ -24,6 +24,8 @@ from tests.pipelines import synthetic
 from vitlens_core.errors import ConfigError
 from vitlens_core.plugins.ask.language import LanguageModel, open_language_model
 
+pytestmark = pytest.mark.slow
+
 CONFIG = ConnectorConfig(seeds=2, steps=60, check_every=20, learning_rate=0.02, hidden=16)
 SIZES = {"train": (12, 9), "val": (9,), "test": (12,)}
 

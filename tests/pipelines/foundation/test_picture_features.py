@@ -21,6 +21,8 @@ from tests.pipelines.quiet import quiet_runtime
 from vitlens_core.foundation.lit import LitFoundation
 from vitlens_core.foundation.settings import FitSettings
 
+pytestmark = pytest.mark.slow
+
 OBJECTS, VIEWS = {"train": 4, "test": 2}, 3
 PICTURES = VIEWS * sum(OBJECTS.values())
 

@@ -48,6 +48,8 @@ from vitlens_core.modalities.thermal import ThermalSignal
 from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.tower import build_tower
 
+pytestmark = pytest.mark.slow
+
 SPEC = "models:/vitlens-depth@champion"
 NEAR = {"near": SPEC}
 NEAR_SIGNAL, NEAR_TARGETS = "teacher_near.npy", "teacher_near_targets.npy"

@@ -34,6 +34,8 @@ from vitlens_core.errors import ConfigError
 from vitlens_core.model_files import LENS_FILE
 from vitlens_core.models.dropping import Dropping
 
+pytestmark = pytest.mark.slow
+
 TRAIN: dict[str, Any] = {"steps": 3, "batch_size": 6, "warmup_steps": 1, "precision": "fp32"}
 TRAIN |= {"validate_every": 3, "checkpoint_every": 3, "seed": 1}
 SHAPE = (5, 192)  # of the tiny trunk: CLS and 2 × 2 patches

@@ -35,6 +35,8 @@ from tests.pipelines.finished_run import (
 from tests.pipelines.service.browser import browser, needs_browser
 from tests.pipelines.shard_bytes import encode_shard
 
+pytestmark = pytest.mark.slow
+
 MODEL = ModelVersion("vitlens-point_cloud", 2, ("champion",), "run", "e", (), "", datetime.now(UTC))
 BAD = Quarantined(key="broken", step="renders", reason="not a GLB: it starts with <!DOCTYPE html>")
 

@@ -33,6 +33,8 @@ from vitlens_core.modalities.imu import ImuSignal
 from vitlens_core.modalities.point_cloud import PointCloudSignal
 from vitlens_core.sandbox.worker import Sandbox
 
+pytestmark = pytest.mark.slow
+
 CLOUDS = StoredSignal("point_cloud", PointCloudSignal(points=16))
 
 

@@ -28,6 +28,8 @@ from vitlens_core import modalities
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.thermal import ThermalSignal
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("cold", "warm", "hot")
 
 

@@ -27,6 +27,8 @@ from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.audio import AudioSignal
 from vitlens_core.modalities.point_cloud import PointCloudSignal
 
+pytestmark = pytest.mark.slow
+
 CLOUDS = StoredSignal("point_cloud", PointCloudSignal(points=256))
 TONES = StoredSignal("audio", AudioSignal(clips=1, clip_s=0.2, mel_bins=16, frames=20))
 

@@ -11,9 +11,10 @@ from vitlens_core.models.knn_kernel import fused_knn
 from vitlens_core.models.points import knn, squared_distances
 
 pytest.importorskip("triton")
-pytestmark = pytest.mark.skipif(
-    torch.cuda.is_available(), reason="`make gpu` runs the compiled kernel"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(torch.cuda.is_available(), reason="`make gpu` runs the compiled kernel"),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)

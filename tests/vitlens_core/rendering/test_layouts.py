@@ -18,6 +18,8 @@ from vitlens_core.errors import BadSampleError
 from vitlens_core.rendering import load_glb, sample_surface
 from vitlens_core.rendering.colour import srgb_to_linear
 
+pytestmark = pytest.mark.slow
+
 POSITIONS, TRIANGLES = cube_arrays()
 POINTS = 300
 _TYPES = {"int8": 5120, "uint8": 5121, "int16": 5122, "uint16": 5123, "float32": 5126}

@@ -10,6 +10,8 @@ from pipelines.benchmarks.datasets.msrvtt import mount
 from tests.pipelines.source.datasets.small_sounds import write_sound, write_text
 from vitlens_core.errors import ConfigError, InputError
 
+pytestmark = pytest.mark.slow
+
 HEADER = "key,vid_key,video_id,sentence"
 ROWS = ('ret0,msr7010,video7010,"a man, singing"', "ret1,msr7011,video7011,a dog barks")
 

@@ -16,6 +16,8 @@ from pipelines.source.datasets.nyu_depth import CLASSES, OTHERS
 from tests.pipelines.source.datasets.small_sounds import write_sound, write_text
 from vitlens_core.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 
 def mounted(name: str, root: Path | str) -> Mounted:
     return benchmarks()[name].mount(str(root))
