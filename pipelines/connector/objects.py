@@ -6,6 +6,7 @@ Axes: V views, C captions, E embedding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -43,16 +44,15 @@ class Objects:
 
     def means(self) -> Tensor:
         """Return the unit-norm mean of each object's views, [N, E]."""
-        return F.normalize(torch.stack([of_one.mean(dim=0) for of_one in self.views]), dim=-1)
+        return _means(self.views)
 
     def of_captions(self) -> tuple[list[str], Tensor]:
         """Return names and unit-norm mean captions, [M, E], of the objects that have any."""
         pairs = zip(self.names, self.captions, strict=bool(self.captions))
-        having = [(name, own.mean(dim=0)) for name, own in pairs if len(own)]
+        having = [(name, own) for name, own in pairs if len(own)]
         if not having:
             return [], torch.empty(0, self.views[0].shape[-1])
-        names, means = zip(*having, strict=True)
-        return list(names), F.normalize(torch.stack(means), dim=-1)
+        return [name for name, _ in having], _means([own for _, own in having])
 
     def first_views(self) -> Tensor:
         """Return each object's first view, [N, E]."""
@@ -81,6 +81,11 @@ def read_objects(targets: Artifact, split: str) -> Objects:
             "chosen on the foundation's embeddings of images, with class names as words"
         )
     return Objects(names, views, captions)
+
+
+def _means(of_each: Sequence[Tensor]) -> Tensor:
+    """Return the unit-norm mean of each object's embeddings, [N, E]."""
+    return F.normalize(torch.stack([own.mean(dim=0) for own in of_each]), dim=-1)
 
 
 def _unit(sample: Sample, file: str) -> Tensor:

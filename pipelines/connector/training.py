@@ -142,7 +142,6 @@ class Trainer:
         return self.language.loss(prompt, connector(embedded), names)
 
     @torch.inference_mode()
-    @torch.inference_mode()
     def _naming(self, connector: Connector) -> Named:
         """Tell how many validation objects are named first, by images and by captions."""
         soft = connector(self.train.means().to(self.device))
