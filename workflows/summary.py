@@ -33,7 +33,7 @@ def show_summary(console: Console, folder: Path) -> None:
     console.print()
     console.print(_scores(report))
     if report.retrieval:  # recordings without pictures or texts have none
-        console.print(_console_table(retrieval_table(report)))
+        console.print(console_table(retrieval_table(report)))
     for gate in report.gates:
         mark = MARKS[gate.outcome]
         console.print(f"gate {gate.name} {mark}: {shown(gate.reason)}", soft_wrap=True)
@@ -113,7 +113,7 @@ def _over_seeds(results: SweepResults) -> Table:
 
 def _scores(report: Report) -> Table:
     scores, figures = report.zero_shot, zero_shot_table(report)
-    table = _console_table(figures)
+    table = console_table(figures)
     table.title = f"{report.modality}: {scores.n} held-out {report.samples_are}, {figures.title}"
     few = f"; only {scores.groups} groups: wide intervals" if scores.groups < FEW_GROUPS else ""
     table.caption = f"trained against {trained_against(report)}{few}"
@@ -121,7 +121,8 @@ def _scores(report: Report) -> Table:
     return table
 
 
-def _console_table(figures: FigureTable) -> Table:
+def console_table(figures: FigureTable) -> Table:
+    """Return a table for the terminal, bounds dimmed."""
     table = Table(title=figures.title)
     table.add_column("")
     for name in figures.columns:

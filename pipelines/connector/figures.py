@@ -1,13 +1,14 @@
-"""figures: the types of what is stated of a connector.
+"""figures: the types of what is stated of a connector, and its table for people.
 
 training.json   TrainingRecord, in the artifact
-figures.json    ConnectorFigures, beside the connector that is handed out
+figures.json    ConnectorFigures, beside the connector that is handed out and in the run's report
 """
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.evaluation.presenter import FigureTable, Row, words
 from vitlens_core.intervals import Interval
 
 TRAINING_FILE, FIGURES_FILE = "training.json", "figures.json"
@@ -76,4 +77,18 @@ class ConnectorFigures(BaseModel):
     name_in_prompt: Interval = Field(
         description="ranked, with the name itself in the soft token's place: what the language "
         "model and the prompts allow"
+    )
+
+
+def naming_table(found: ConnectorFigures) -> FigureTable:
+    """Build the table of a connector: a row per kind of input, and its baseline last."""
+    rows = [
+        Row(words(one.input), (one.ranked, one.greedy, one.shuffled, one.zero_shot))
+        for one in found.inputs
+    ]
+    baseline = Row("the name itself in the prompt", (found.name_in_prompt, None, None, None))
+    return FigureTable(
+        "naming by a language model",
+        ("ranked", "first words", "shuffled", "zero-shot"),
+        (*rows, baseline),
     )

@@ -51,7 +51,7 @@ def measure(
         ConfigError: no held-out sample has a label.
     """
     record = connectors.read_model(TRAINING_FILE, TrainingRecord)
-    opened = [open_connector(connectors, one.file) for one in record.seeds]
+    opened = _open_all(connectors, record)
     encoder = open_foundation(foundation).to(runtime.resources.device)
     tower, settings = open_lens(lens, LENS_FILE, encoder)
     wanted = EvaluationConfig(batch_size=config.batch_size)
@@ -88,6 +88,15 @@ def open_connector(connectors: Artifact, name: str) -> Connector:
         return load_connector(local)[0]
 
 
+def _open_all(connectors: Artifact, record: TrainingRecord) -> list[Connector]:
+    """Open the connectors of all seeds; those of equal content are one object."""
+    opened: dict[bytes, Connector] = {}
+    return [
+        opened.setdefault(connectors.read_whole(one.file), open_connector(connectors, one.file))
+        for one in record.seeds
+    ]
+
+
 def _inputs(modality: str, split: EmbeddedSplit, targets: Artifact) -> dict[str, np.ndarray]:
     """Return the embeddings [B, E] to put in, by what they are of."""
     of_lens = {modality: split.embeddings}
@@ -118,18 +127,22 @@ class _HeldOut:
         self.names = [label_phrase(label) for label in split.labels]
         self.bootstrap = Bootstrap(config.resamples, config.seed, split.groups)
         means = train.means().to(self.device)
-        self.namers = [Namer.of(language, self.classes, own(means)) for own in self.connectors]
+        # Seeds that end at the regression alone have one connector, which is asked once.
+        self.namers = {
+            own: Namer.of(language, self.classes, own(means)) for own in set(self.connectors)
+        }
 
     def named(self, name: str, embeddings: np.ndarray) -> InputFigures:
         """Name embeddings [B, E] with every connector."""
         ranked, greedy, shuffled = [], [], []
-        for seed, (connector, namer) in enumerate(zip(self.connectors, self.namers, strict=True)):
-            soft = connector(torch.from_numpy(embeddings).float().to(self.device))
-            scores = namer.scores(soft)
+        answers = {connector: self._answers(connector, embeddings) for connector in self.namers}
+        for seed, connector in enumerate(self.connectors):
+            scores, begun = answers[connector]
+            namer = self.namers[connector]
             ranked.append(namer.hits(scores, self.names))
             others = scores[another(len(scores), self.config.seed + seed)]
             shuffled.append(namer.hits(others, self.names))
-            greedy.append(self._greedy(soft))
+            greedy.append(begun)
         own = self.split.label_ids(self.split.class_names)
         direct = metrics.zero_shot(embeddings, self.of_classes, own, self.bootstrap)
         return InputFigures(
@@ -152,6 +165,13 @@ class _HeldOut:
         right = namer.hits((scores - namer.without_content).numpy(), self.classes)
         hits = right[[self.classes.index(name) for name in self.names]]
         return self.bootstrap.draws(len(hits)).share(hits)
+
+    def _answers(
+        self, connector: Connector, embeddings: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the names' scores [B, K], and where the name is written first: bool [B]."""
+        soft = connector(torch.from_numpy(embeddings).float().to(self.device))
+        return self.namers[connector].scores(soft), self._greedy(soft)
 
     def _greedy(self, soft: Tensor) -> np.ndarray:
         """Tell for which soft tokens [B, W] the text written greedily begins with the name."""

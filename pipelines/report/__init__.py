@@ -1,6 +1,7 @@
 """report: reports a run's results to people (`report.html`) and programs (`report.json`).
 
-Reads     the artifacts of a run, its gate results and the registered version.
+Reads     the artifacts of a run, its gate results and the registered version; the figures of
+          connectors that were measured with them later.
 Writes    `<home>/reports/<evaluation fingerprint>/report.{json,html}`; `<home>/latest` is a
           link to the newest one.
 Promises  the page is one file that needs no network; both files appear whole.
@@ -14,9 +15,17 @@ from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
 
+from pipelines.connector.figures import ConnectorFigures
 from pipelines.registry.gates.base import GateResult
 from pipelines.registry.version import ModelVersion
-from pipelines.report.content import PAGE_FILE, REPORT_FILE, Report, Run, encode_readable
+from pipelines.report.content import (
+    PAGE_FILE,
+    REPORT_FILE,
+    Report,
+    Run,
+    connectors_in,
+    encode_readable,
+)
 from pipelines.report.page import render
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
@@ -33,6 +42,8 @@ def write(
 ) -> Path:
     """Write both files and point `latest` at them.
 
+    Connectors that an earlier report of the same evaluation states are kept.
+
     Args:
         config: all settings of the run.
         artifacts: the artifacts of the flow by step, up to `evaluation`.
@@ -44,13 +55,28 @@ def write(
         The folder of the two files.
     """
     run = Run(config, artifacts, gates, model, profile, pages or {})
-    report = Report.of(run)
     folder = home / "reports" / artifacts["evaluation"].fingerprint[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / PAGE_FILE, render(run, report).encode())
-    write_atomic(folder / REPORT_FILE, encode_readable(report))
+    _write(folder, artifacts, Report.of(run, connectors_in(folder)))
     _point(home / "latest", folder)
     return folder
+
+
+def add_connector(
+    folder: Path, artifacts: Mapping[str, Artifact], measured: ConnectorFigures
+) -> None:
+    """State a connector in the report of the run whose lens it was measured with.
+
+    Args:
+        folder: of the report; the connector takes the place of an earlier one of the same model.
+        artifacts: of that run by step, up to `evaluation`.
+    """
+    _write(folder, artifacts, Report.read(folder).with_connector(measured))
+
+
+def _write(folder: Path, artifacts: Mapping[str, Artifact], report: Report) -> None:
+    write_atomic(folder / PAGE_FILE, render(artifacts, report).encode())
+    write_atomic(folder / REPORT_FILE, encode_readable(report))
 
 
 def _point(link: Path, folder: Path) -> None:

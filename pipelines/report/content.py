@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from pipelines.connector.figures import ConnectorFigures
 from pipelines.evaluation.result import EvaluationSummary, read_result
 from pipelines.foundation.info import read_info
 from pipelines.lens.curves import TrainingCurves, read_curves
@@ -127,10 +128,13 @@ class Report(EvaluationSummary):
     foundation: FoundationInfo
     fingerprints: dict[str, str] = Field(description="by step")
     config: dict[str, JsonValue]
+    connectors: tuple[ConnectorFigures, ...] = Field(
+        (), description="into language models, measured after the run; one for each model"
+    )
 
     @classmethod
-    def of(cls, run: Run) -> Self:
-        """Make the report of a run."""
+    def of(cls, run: Run, connectors: tuple[ConnectorFigures, ...] = ()) -> Self:
+        """Make the report of a run, with the connectors that were measured since."""
         made, result = run.artifacts, read_result(run.artifacts["evaluation"])
         quarantined = [q for artifact in made.values() for q in artifact.quarantined()]
         used = made["shards"].manifest.counts["samples"]
@@ -151,12 +155,26 @@ class Report(EvaluationSummary):
             foundation=read_info(made["foundation"]),
             fingerprints={step: artifact.fingerprint for step, artifact in made.items()},
             config=dict(run.settings),
+            connectors=connectors,
         )
+
+    def with_connector(self, measured: ConnectorFigures) -> Self:
+        """Return the report with a connector, in place of an earlier one of its language model."""
+        others = [c for c in self.connectors if c.language_model != measured.language_model]
+        return self.model_copy(update={"connectors": (*others, measured)})
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read the report in a folder that `report.write` made."""
         return cls.model_validate_json((folder / REPORT_FILE).read_bytes())
+
+
+def connectors_in(folder: Path) -> tuple[ConnectorFigures, ...]:
+    """Return the connectors of the report in a folder; none without one that can be read."""
+    try:
+        return Report.read(folder).connectors
+    except (FileNotFoundError, ValidationError):
+        return ()
 
 
 def encode_readable(stated: BaseModel) -> bytes:

@@ -6,26 +6,29 @@ colours; only clouds, views and curves come as pictures.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipelines.connector.figures import naming_table
 from pipelines.evaluation import presenter
 from pipelines.evaluation.result import read_predictions, read_result
 from pipelines.lens.curves import read_curves
 from pipelines.report import confusion, curves, gallery
-from pipelines.report.content import Report, Run
+from pipelines.report.content import Report
 from pipelines.report.objects_seen import objects_as_read
+from pipelines.store.artifacts import Artifact
 
 _TEMPLATES = Path(__file__).parent
 
 
-def render(run: Run, report: Report) -> str:
-    """Render the whole page; all text from outside is escaped."""
-    result = read_result(run.artifacts["evaluation"])
-    drawn = curves.drawings(read_curves(run.artifacts["lens"]))
+def render(artifacts: Mapping[str, Artifact], report: Report) -> str:
+    """Render the whole page from a run's artifacts and its report; outside text is escaped."""
+    result = read_result(artifacts["evaluation"])
+    drawn = curves.drawings(read_curves(artifacts["lens"]))
     return (
         templates()
         .get_template("report.html.j2")
@@ -36,17 +39,18 @@ def render(run: Run, report: Report) -> str:
             zero_shot_table=presenter.zero_shot_table(report),
             retrieval_table=presenter.retrieval_table(report),
             trained_against=presenter.trained_against(report),
+            naming=[(one, naming_table(one)) for one in report.connectors],
             matrix=confusion.matrix(result.classes, result.confusion),
             confusions=confusion.most_frequent(result.classes, result.confusion),
             curves=[Markup(svg) for svg in drawn],  # noqa: S704
             examples=gallery.examples(
                 report.modality,
-                run.artifacts["shards"].shards(report.split),
-                read_predictions(run.artifacts["evaluation"]),
+                artifacts["shards"].shards(report.split),
+                read_predictions(artifacts["evaluation"]),
             ),
-            as_read=objects_as_read(run.artifacts.get("renders")),
+            as_read=objects_as_read(artifacts.get("renders")),
             config_yaml=yaml.safe_dump(report.config, sort_keys=False, allow_unicode=True),
-            counts={step: a.manifest.counts for step, a in run.artifacts.items()},
+            counts={step: a.manifest.counts for step, a in artifacts.items()},
         )
     )
 

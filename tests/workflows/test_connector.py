@@ -10,10 +10,12 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from pipelines import report
 from pipelines.connector.figures import ConnectorFigures
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation
 from pipelines.registry import models, promotion
+from pipelines.report.content import Report
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
 from pipelines.store.home import Home
@@ -29,7 +31,8 @@ from workflows.exit_codes import FAILED, MISTAKE
 
 
 def vitlens(*arguments: object) -> Result:
-    return CliRunner().invoke(main, list(map(str, arguments)))
+    # Wide enough that no table is folded.
+    return CliRunner(env={"COLUMNS": "160"}).invoke(main, list(map(str, arguments)))
 
 
 def _lens(home: Home, foundation: Artifact) -> Artifact:
@@ -69,10 +72,11 @@ def test_from_a_champion_to_an_answer(champion, tmp_path: Path) -> None:
     out = tmp_path / "made"
     result = vitlens(*made, "--out", out)
     assert result.exit_code == 0, result.output
-    for said in ("point_cloud", "ranked", "shuffled", "the name itself in the prompt"):
+    for said in ("point cloud", "ranked", "shuffled", "the name itself in the prompt"):
         assert said in result.output
     figures = ConnectorFigures.model_validate_json((out / "figures.json").read_bytes())
     assert (figures.seeds, figures.samples, figures.classes) == (2, 6, 3)
+    assert "no report" in result.output
     again = vitlens(*made, "--out", out, "--json")
     assert json.loads(again.stdout) == json.loads(figures.model_dump_json())
 
@@ -93,6 +97,24 @@ def test_from_a_champion_to_an_answer(champion, tmp_path: Path) -> None:
     refused = vitlens(*asked, "--by", other, *connector)
     assert refused.exit_code == FAILED
     assert "trained for the language model" in " ".join(refused.output.split())
+
+
+def test_the_report_of_the_run_states_it(champion, home: Path, tmp_path: Path) -> None:
+    model = models.versions(home, "point_cloud")[0]
+    # Made as a run makes it, so that its config and lens are those of the version.
+    folder = report.write(home, made_up.CONFIG, champion, model.gates, model)
+    language = tiny_language.write("llama", tmp_path / "language")
+    made = ["connector", "point_cloud", "--language-model", f"hf:{language}", "--seeds", 1]
+    result = vitlens(*made, "--out", tmp_path / "made")
+    assert result.exit_code == 0, result.output
+    assert f"report {folder / 'report.html'}" in result.output
+    (stated,) = Report.read(folder).connectors
+    figures = (tmp_path / "made/figures.json").read_bytes()
+    assert stated == ConnectorFigures.model_validate_json(figures)
+    run = models.connect(home).download_artifacts(model.run_id, "report/report.json", str(tmp_path))
+    assert Path(run).read_bytes() == (folder / "report.json").read_bytes()
+    (champion["shards"].folder / "manifest.json").unlink()
+    assert "no report" in vitlens(*made, "--out", tmp_path / "made").output
 
 
 def test_what_the_store_no_longer_has_is_named(champion, tmp_path: Path) -> None:

@@ -8,29 +8,32 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from pipelines import report
 from pipelines.connector import job, measuring
 from pipelines.connector.figures import (
     FIGURES_FILE,
     TRAINING_FILE,
     ConnectorFigures,
     TrainingRecord,
+    naming_table,
 )
 from pipelines.connector.settings import STEP_NAME, ConnectorConfig, MeasuringConfig
 from pipelines.evaluation.presenter import fraction
 from pipelines.execution.runtime import Resources, Runtime
-from pipelines.registry import lineage
+from pipelines.registry import lineage, models
 from pipelines.registry.version import CHAMPION, ModelVersion
+from pipelines.report.content import PAGE_FILE, Report
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import storage_errors, write_atomic
 from pipelines.store.home import Home
 from pipelines.store.shards import encode_model
 from vitlens_core.errors import ConfigError
-from vitlens_core.intervals import Interval
 from vitlens_core.plugins.ask.connector import FILE
 from vitlens_core.plugins.ask.language import open_language_model
 from workflows.console import remark
 from workflows.registered import find_version
-from workflows.tables import JSON, echo_json, plain_table
+from workflows.summary import console_table
+from workflows.tables import JSON, echo_json
 from workflows.text import shown
 
 _READ = ("targets", "foundation", "lens")
@@ -85,22 +88,29 @@ def command(
     runtime = Runtime(home.store, resources, home=home)
     with home.lock(f"a connector of {modality}", remark), storage_errors():
         config = ConnectorConfig(seeds=seeds)
-        of_images = {name: artifacts[name] for name in ("targets", "foundation")}
-        made = job.run(runtime, config, language, **of_images)
-        found = measuring.measure(runtime, MeasuringConfig(), language, made, **artifacts)
+        targets, foundation, lens = (artifacts[name] for name in _READ)
+        made = job.run(runtime, config, language, targets, foundation)
+        found = measuring.measure(
+            runtime, MeasuringConfig(), language, made, targets, foundation, lens
+        )
         _write(out, made, found)
+        page = _report(home, model, artifacts, found)
     if as_json:
         echo_json(found)
     else:
-        _show(Console(), found, out)
+        _show(Console(), found, out, page)
 
 
 def _artifacts(home: Home, model: ModelVersion) -> Mapping[str, Artifact]:
-    """Find what a version was made of (`ConfigError`: the store no longer has it)."""
+    """Find what a version was made of, by step.
+
+    Raises:
+        ConfigError: the store no longer has what a connector is made and measured with.
+    """
     made_of = lineage.fingerprints(home.root, model)
     by_fingerprint = {artifact.fingerprint: artifact for artifact in home.store.artifacts()}
-    found = {name: by_fingerprint.get(made_of.get(name, "")) for name in _READ}
-    if missing := [name for name, artifact in found.items() if artifact is None]:
+    found = {step: by_fingerprint.get(fingerprint) for step, fingerprint in made_of.items()}
+    if missing := [name for name in _READ if found.get(name) is None]:
         raise ConfigError(
             f"{model.name} version {model.version}: its {' and '.join(missing)} are not in "
             f"{home.store.root}; run the workflow again, which makes what is missing"
@@ -115,25 +125,31 @@ def _write(out: Path, made: Artifact, found: ConnectorFigures) -> None:
     write_atomic(out / FIGURES_FILE, encode_model(found))
 
 
-def _show(console: Console, found: ConnectorFigures, out: Path) -> None:
-    table = plain_table("input", "ranked", "first words", "shuffled", "zero-shot")
-    for one in found.inputs:
-        figures = (one.ranked, one.greedy, one.shuffled, one.zero_shot)
-        table.add_row(one.input, *map(_bounded, figures))
-    console.print(
-        f"naming {found.samples} held-out samples of {found.classes} classes by "
-        f"{shown(found.language_model)}, {found.seeds} seeds; chance {fraction(found.chance)}",
-        highlight=False,
+def _report(
+    home: Home, model: ModelVersion, artifacts: Mapping[str, Artifact], found: ConnectorFigures
+) -> Path | None:
+    """Add the figures to the report of the version's run; None if it cannot be drawn here."""
+    folder = home.report_folder(model.evaluation)
+    if not (folder / PAGE_FILE).exists():
+        return None
+    if Report.read(folder).fingerprints.keys() - artifacts.keys():
+        return None
+    report.add_connector(folder, artifacts, found)
+    models.log_report(home.root, model, folder)
+    return folder / PAGE_FILE
+
+
+def _show(console: Console, found: ConnectorFigures, out: Path, page: Path | None) -> None:
+    table = console_table(naming_table(found))
+    table.title = (
+        f"{found.samples} held-out samples of {found.classes} classes, named by "
+        f"{shown(found.language_model)}, {found.seeds} seeds"
+    )
+    table.caption = (
+        f"chance {fraction(found.chance)}; validation by seed: "
+        f"{', '.join(map(fraction, found.validation))}; seed {found.chosen_seed} is kept"
     )
     console.print(table)
-    console.print(
-        f"the name itself in the prompt: {_bounded(found.name_in_prompt)}\n"
-        f"validation by seed: {', '.join(map(fraction, found.validation))}; "
-        f"seed {found.chosen_seed} is kept",
-        highlight=False,
-    )
     console.print(f"connector {shown(str(out / FILE))}", highlight=False, soft_wrap=True)
-
-
-def _bounded(figure: Interval) -> str:
-    return f"{fraction(figure.value)} ({figure.low:.2f}–{figure.high:.2f})"
+    where = f"report {shown(str(page))}" if page else "no report: this home has none of its run"
+    console.print(where, highlight=False, soft_wrap=True)

@@ -17,6 +17,7 @@ from PIL import Image
 from upath import UPath
 
 from pipelines import report
+from pipelines.connector.figures import ConnectorFigures, InputFigures
 from pipelines.registry.gates.base import skipped
 from pipelines.registry.version import ModelVersion
 from pipelines.report import confusion, gallery, pictures
@@ -26,6 +27,7 @@ from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.shards import encode_array
 from tests.pipelines.finished_run import (
     CONFIG,
+    around,
     finished_run,
     gate_results,
     predictions,
@@ -97,6 +99,49 @@ def test_the_json_comes_back_as_the_report_it_was(tmp_path: Path) -> None:
     assert again.model_copy(update={"written_at": found.written_at}) == found
     assert (folder / "report.json").read_bytes() == encode_readable(found)
     assert found.training.validated_against == "image"
+
+
+def connector(ranked: float, language_model: str = "hf:<b>small</b>") -> ConnectorFigures:
+    figures = dict.fromkeys(("ranked", "greedy", "shuffled", "zero_shot"), around(ranked))
+    return ConnectorFigures(
+        language_model=language_model,
+        foundation="lit:a+b",
+        modality="point_cloud",
+        classes=3,
+        samples=12,
+        groups=12,
+        seeds=2,
+        chosen_seed=0,
+        validation=(0.5, 0.25),
+        chance=1 / 3,
+        inputs=(InputFigures(input="point_cloud", **figures),),
+        name_in_prompt=around(0.9),
+    )
+
+
+def test_a_connector_measured_later_is_added_and_kept(tmp_path: Path) -> None:
+    artifacts = finished_run(tmp_path)
+    folder = write(tmp_path, artifacts)
+    assert "Named in words" not in (folder / "report.html").read_text()
+    for measured in (connector(0.25), connector(0.5, "hf:other"), connector(0.75)):
+        report.add_connector(folder, artifacts, measured)
+    stated = Report.read(folder).connectors
+    assert stated == (connector(0.5, "hf:other"), connector(0.75))
+    assert write(tmp_path, artifacts) == folder  # as a second run does
+    assert Report.read(folder).connectors == stated
+    page = Page(folder / "report.html")
+    assert "hf:&lt;b&gt;small&lt;/b&gt;" in page.text
+    assert "75.0\u00a0%" in page.text
+    assert "25.0\u00a0%" not in page.text
+    assert "The name itself in the prompt" in page.text
+
+
+def test_an_earlier_report_that_cannot_be_read_has_no_connectors(tmp_path: Path) -> None:
+    artifacts = finished_run(tmp_path)
+    folder = write(tmp_path, artifacts)
+    (folder / "report.json").write_text('{"written by": "another release"}')
+    assert write(tmp_path, artifacts) == folder
+    assert Report.read(folder).connectors == ()
 
 
 def test_a_run_without_a_version_is_reported_too(tmp_path: Path) -> None:
