@@ -62,10 +62,10 @@ class Resources(BaseModel):
     )
     object_store_mb: int = Field(512, ge=80, description="shared memory of a local Ray [MB]")
     render_workers: int = Field(
-        2, ge=0, description="actors that fetch, render or pack, on CPUs; 0: in this process"
+        2, ge=0, description="workers that fetch, render or pack, on CPUs; 0: in this process"
     )
     encode_workers: int = Field(
-        2, ge=0, description="actors that hold towers and encode; 0: in this process"
+        2, ge=0, description="workers that hold towers and encode; 0: in this process"
     )
     encode_gpus: float = Field(
         0,

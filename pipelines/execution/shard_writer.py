@@ -6,13 +6,18 @@ import ctypes
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock, Timer
 from types import ModuleType
+from uuid import uuid4
 
 from upath import UPath
 
 from pipelines.execution import logs
 from pipelines.execution.shard_tasks import (
+    Closable,
     MadeWith,
     ShardProcessor,
     ShardRecord,
@@ -42,19 +47,29 @@ class KilledWorkersError(TransientError):
     may_pass = False
 
 
-class ShardWriter:
-    """The Ray Data actor: one processor, one task at a time."""
+@dataclass(frozen=True)
+class ShardJob:
+    """What all shards of one job have in common.
 
-    def __init__(
-        self,
-        make_processor: Callable[[], ShardProcessor],
-        folder: UPath,
-        place: Mapping[str, str],
-    ) -> None:
-        self.make_processor = make_processor
+    Attributes:
+        make_processor: builds the processor inside each worker; must be picklable.
+        folder: of the artifact.
+        place: of the workers' log records: the run and step of the process that asked for it.
+        id: of this job alone, even among those of the same artifact.
+    """
+
+    make_processor: Callable[[], ShardProcessor]
+    folder: UPath
+    place: Mapping[str, str]
+    id: str = field(default_factory=lambda: uuid4().hex)
+
+
+class ShardWriter:
+    """Makes shards of one job with one processor, one at a time."""
+
+    def __init__(self, job: ShardJob) -> None:
+        self.make_processor, self.folder, self.place = job.make_processor, job.folder, job.place
         self.processor: ShardProcessor | None = None
-        self.folder = folder
-        self.place = place  # of its records: the run and step of the process that asked for it
 
     def __call__(self, row: Mapping[str, str]) -> dict[str, object]:
         """Make the shard that a row names.
@@ -68,6 +83,12 @@ class ShardWriter:
             killed = isinstance(error, KilledWorkersError)
             return {**row, "error": tell(error), "killed": killed}
         return {**row, "error": "", "killed": False}
+
+    def close(self) -> None:
+        """End the processor's child processes."""
+        if isinstance(self.processor, Closable):
+            self.processor.close()
+        self.processor = None
 
     def write(self, task: ShardTask) -> None:
         """Make one shard and its record (`StorageError`, and what the processor raises)."""
@@ -116,6 +137,55 @@ class ShardWriter:
             )
         write_atomic(path, "\n".join([*nodes, _own_node()]).encode())
         return path
+
+
+class KeptWriter:
+    """The writer of the job that this process works for: Ray keeps the processes of its tasks.
+
+    It is closed when a shard of another job comes, or none for a while: a processor's children
+    and what it holds must not stay while a lens is trained.
+    """
+
+    def __init__(self, idle_s: float = 10.0) -> None:
+        self._idle_s = idle_s
+        self._lock = Lock()  # against its own timer
+        self._job, self._writer = "", None
+        self._timer: Timer | None = None
+
+    @contextmanager
+    def of(self, job: ShardJob) -> Generator[ShardWriter]:
+        """Lend the job's writer."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._writer is None or self._job != job.id:
+                self._close()
+                self._job, self._writer = job.id, ShardWriter(job)
+            try:
+                yield self._writer
+            finally:
+                self._timer = timer = Timer(self._idle_s, lambda: self._close_after(timer))
+                timer.daemon = True
+                timer.start()
+
+    def _close_after(self, timer: Timer) -> None:
+        with self._lock:
+            if self._timer is timer:  # else a shard came just before
+                self._close()
+
+    def _close(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+
+_KEPT = KeptWriter()
+
+
+def write_row(job: ShardJob, row: Mapping[str, str]) -> dict[str, object]:
+    """Make the shard that a row names, in a task of Ray Data, as `ShardWriter` does."""
+    with _KEPT.of(job) as writer:
+        return writer(row)
 
 
 def _give_back_memory() -> None:

@@ -18,7 +18,7 @@ from vitlens_core.rendering import RenderedObject, RenderSettings, RenderWorker,
 
 
 def run(runtime: Runtime, config: RendersConfig, objects: Artifact) -> Artifact:
-    """Render and sample every object; a Ray Data actor per renderer."""
+    """Render and sample every object; each worker has a renderer in a child of its own."""
     inputs = {"objects": objects}
     build = STEP.begin(runtime, config, inputs)
     if build.existing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,23 @@ class Hoard:
         arrays = [np.ones(2**17) for _ in range(self.mb)]
         self.kept = np.ones(2**10)
         yield {"__key__": task.name, "txt": str(len(arrays)).encode()}
+
+
+@dataclass
+class Closes:
+    """A sample that says which process made it and when its processor was built."""
+
+    log: Path
+
+    def __post_init__(self) -> None:
+        self.made = f"{os.getpid()} {time.monotonic_ns()}"
+
+    def samples(self, task: ShardTask) -> Iterator[Sample]:
+        yield {"__key__": task.name, "txt": self.made.encode()}
+
+    def close(self) -> None:
+        with self.log.open("a") as log:
+            log.write(f"{self.made}\n")
 
 
 @dataclass

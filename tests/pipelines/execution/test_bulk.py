@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +16,16 @@ from pipelines.execution.bulk import build_shards, write_shards
 from pipelines.execution.cluster import FAST
 from pipelines.execution.runtime import Runtime
 from pipelines.execution.shard_tasks import ShardTask, read_record, tasks_of
-from pipelines.execution.shard_writer import KilledWorkersError, ShardWriter
+from pipelines.execution.shard_writer import (
+    KeptWriter,
+    KilledWorkersError,
+    ShardJob,
+    ShardWriter,
+)
 from pipelines.store.artifact_store import Build
+from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import read_shard
-from tests.pipelines.processors import Echo, refuse_to_start
+from tests.pipelines.processors import Closes, Echo, refuse_to_start
 from tests.pipelines.quiet import quiet_runtime
 from vitlens_core.errors import BadSampleError, ConfigError, TransientError
 
@@ -160,7 +167,7 @@ def test_workers_lost_with_their_nodes_are_not_the_shards_fault(
     runtime: Runtime, build: Build, log: Path
 ) -> None:
     items: Items = {"a": ("die once",)}
-    writer = ShardWriter(partial(Echo, log, items), build.folder, {})
+    writer = ShardWriter(ShardJob(partial(Echo, log, items), build.folder, {}))
     log.with_suffix(".died").touch()
     lost = [f"gone{number}" for number in range(9)]
     (build.folder / "a.attempt").write_text("\n".join(lost))
@@ -171,15 +178,61 @@ def test_workers_lost_with_their_nodes_are_not_the_shards_fault(
         writer.write(ShardTask("b"))
 
 
+def _made_by(artifact: Artifact) -> list[str]:
+    """What `Closes` says of every shard."""
+    return [bytes(s["txt"]).decode() for path in artifact.shards() for s in read_shard(path)]
+
+
+def test_the_next_step_has_the_same_process_and_a_processor_of_its_own(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed"
+    tasks = [ShardTask(name) for name in "ab"]
+    steps = [
+        _made_by(
+            build_shards(
+                runtime, runtime.store.begin(step, 1, {}, {}), tasks, partial(Closes, closed)
+            )
+        )
+        for step in ("first", "second")
+    ]
+    first, second = (set(made) for made in steps)
+    assert (len(first), len(second)) == (1, 1)  # one worker, one processor a step
+    assert first != second
+    assert {made.split()[0] for made in first} == {made.split()[0] for made in second}
+    assert set(closed.read_text().splitlines()) >= first
+
+
+def test_a_kept_processor_is_closed_by_the_next_job_or_when_none_comes(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.touch()
+    folder = UPath(tmp_path)
+    jobs = [ShardJob(partial(Closes, closed), folder, {}) for _ in range(2)]
+    kept = KeptWriter(idle_s=0.2)
+    for job, name in zip((jobs[0], jobs[0], jobs[1]), "abc", strict=True):
+        with kept.of(job) as writer:
+            writer.write(ShardTask(name))
+            time.sleep(0.3)  # a shard that takes longer than what ends an idle writer
+    made = [bytes(s["txt"]).decode() for name in "abc" for s in read_shard(folder / f"{name}.tar")]
+    assert made[0] == made[1] != made[2]
+    assert closed.read_text().splitlines() == made[:1]
+    deadline = time.monotonic() + 30
+    while closed.read_text().splitlines() != [made[0], made[2]]:
+        assert time.monotonic() < deadline, "the idle writer was not closed"
+        time.sleep(0.05)
+    with kept.of(jobs[1]) as writer:
+        assert writer.processor is None  # built again by its next shard
+
+
 def test_a_worker_gives_back_what_a_large_object_took(tmp_path: Path) -> None:
     """In a process with the malloc settings of a local Ray, which keep what is free."""
     measure = (
         "import functools, pathlib, psutil; from upath import UPath\n"
         "from pipelines.execution.shard_tasks import ShardTask\n"
-        "from pipelines.execution.shard_writer import ShardWriter\n"
+        "from pipelines.execution.shard_writer import ShardJob, ShardWriter\n"
         "from tests.pipelines.processors import Hoard\n"
         f"folder = UPath({str(tmp_path)!r})\n"
-        "writer = ShardWriter(functools.partial(Hoard, 400), folder, {})\n"
+        "writer = ShardWriter(ShardJob(functools.partial(Hoard, 400), folder, {}))\n"
         "before = psutil.Process().memory_info().rss\n"
         "writer.write(ShardTask('a'))\n"
         "print((psutil.Process().memory_info().rss - before) / 2**20)\n"
