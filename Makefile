@@ -14,8 +14,9 @@
 BIN := .venv/bin
 # Else every process compiles whatever it imports, which is most of a short test.
 unexport PYTHONDONTWRITEBYTECODE
-# Two files side by side; more threads in each would only take the cores from one another.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
+# Three files side by side on two cores: a fifth of a test's time is waiting. More threads in each
+# would only take the cores from one another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadgroup --no-loadscope-reorder
 
 setup:
 	@infra/setup.sh
