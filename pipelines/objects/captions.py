@@ -12,7 +12,7 @@ object's captions therefore go where the object goes, and a table has no split o
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,13 @@ logger = logging.getLogger(__name__)
 class Captions:
     """The texts of every table for some objects, and the names that are dropped."""
 
-    def __init__(self, config: ObjectsConfig, uids: Collection[str]) -> None:
+    def __init__(self, config: ObjectsConfig, packed_uids: Iterable[bytes]) -> None:
         """Read the tables (`ConfigError`: one cannot be read, or has no text of any object)."""
         self._tables = config.captions
         self._texts: dict[str, dict[str, tuple[str, ...]]] = {}
+        # As strings, 10 M of them take some 1.5 GB: only where a table is compared with them.
+        is_asked = bool(self._tables or config.names_dropped)
+        uids = {uid.decode() for uid in packed_uids} if is_asked else set()
         self._dropped = _dropped(config.names_dropped, uids)
         for name, table in self._tables.items():
             found = _read(table, uids)

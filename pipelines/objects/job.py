@@ -66,7 +66,7 @@ def run(
     with RecordTable(_records(mirrors, config)) as records:
         selected = select(records, config)
         # The identity is the mirrors' content; their addresses do not enter the fingerprint.
-        captions = Captions(config, {uid.decode() for uid in selected.uids})
+        captions = Captions(config, selected.uids)
         items = _items(selected, records, captions)
         identities = (mirrors[str(item["mirror"])].identity(item) for item in items)
         shared = [{name: mirror.others()} for name, mirror in mirrors.items()]

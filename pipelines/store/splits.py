@@ -66,12 +66,12 @@ def cut_into_shards(
         members = members[hash_order(_text(keys[index]) for index in members)]
         starts = range(0, len(members), per_shard)
         if sizes is not None:
-            starts = _starts(sizes[members].tolist(), per_shard, most_bytes)
+            starts = _starts(map(int, sizes[members]), per_shard, most_bytes)
         for number, shard in enumerate(np.split(members, starts[1:]) if len(members) else []):
             yield f"{split}-{number:05d}", shard
 
 
-def _starts(sizes: list[int], per_shard: int, most_bytes: int) -> list[int]:
+def _starts(sizes: Iterable[int], per_shard: int, most_bytes: int) -> list[int]:
     """Return where each shard starts."""
     starts, filled = [0], 0
     for index, size in enumerate(sizes):

@@ -25,7 +25,7 @@ import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor
 
-from tests.benchmarks.machine import device, multiplies_bf16, peak_memory_mb, timed
+from tests.benchmarks.machine import device, multiplies_bf16, peak_memory_on_mb, timed
 from vitlens_core import modalities
 from vitlens_core.foundation.clip import OpenClipFoundation
 from vitlens_core.models.tower import build_tower
@@ -91,7 +91,7 @@ def measure(case: Case) -> dict[str, Any]:
         "inputs_per_s": round(case.batch / median, 3),
         "batch_s": round(median, 4),
         "slowest_batch_s": round(max(seconds), 4),
-        "peak_memory_mb": round(peak_memory_mb(place)),
+        "peak_memory_mb": round(peak_memory_on_mb(place)),
     }
 
 

@@ -36,7 +36,7 @@ from pipelines.objects.step import ObjectsConfig
 from pipelines.store.artifact_store import Store
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample
-from tests.benchmarks.machine import peak_memory_mb
+from tests.benchmarks.memory import peak_memory_mb
 from tests.vitlens_core.rendering.glb_builder import cube
 
 CLASSES = 25

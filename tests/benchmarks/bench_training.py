@@ -36,7 +36,7 @@ from tests.benchmarks.machine import (
     device,
     matmul_peak,
     multiplies_bf16,
-    peak_memory_mb,
+    peak_memory_on_mb,
     timed,
 )
 
@@ -88,7 +88,7 @@ def measure(size: str, batch: int, steps: int) -> dict[str, float | str]:
         "gflop_per_sample": round(counter.get_total_flops() / batch / 1e9, 2),
         "gflop_per_s": round(flop_per_s / 1e9, 1),
         "share_of_matmul_peak": round(flop_per_s / matmul_peak(dtype), 3),
-        "peak_memory_mb": round(peak_memory_mb(device())),
+        "peak_memory_mb": round(peak_memory_on_mb(device())),
     }
 
 

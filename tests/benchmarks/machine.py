@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from tests.benchmarks.memory import peak_memory_mb
 from vitlens_core.precision import autocast
 
 SIZES = {"tiny": "tiny", "b16": "B/16", "l14": "L/14", "bigg": "bigG/14"}
@@ -57,15 +58,11 @@ def matmul_peak(dtype: torch.dtype, repeats: int = 5) -> float:
     return 2 * side**3 / min(seconds)
 
 
-def peak_memory_mb(place: torch.device | None = None) -> float:
-    """The most memory that this program took, on a GPU if `place` is one.
-
-    `getrusage` would count its parent's too.
-    """
-    if place is not None and place.type == "cuda":
+def peak_memory_on_mb(place: torch.device) -> float:
+    """The most memory that this program took on a device."""
+    if place.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 2**10
+    return peak_memory_mb()
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -23,6 +23,7 @@ from pipelines.shards.sample import SampleInfo
 from pipelines.shards.step import ShardsConfig, StoredSignal
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import read_shard
+from pipelines.store.splits import pack
 from tests.pipelines import mesh_files
 from vitlens_core.errors import ConfigError
 from vitlens_core.modalities.point_cloud import PointCloudSignal
@@ -34,7 +35,7 @@ ITEM = {"uid": "a1", "name": "a chair"}
 def _added(item: dict[str, Any], **tables: Any) -> dict[str, float]:
     """The texts that tables add to an object, with their weights."""
     config = ObjectsConfig.model_validate({"captions": tables})
-    found = Captions(config, UIDS).added(item)
+    found = Captions(config, pack(UIDS)).added(item)
     return dict(zip(found["texts"], found["text_weights"], strict=True))
 
 
@@ -90,7 +91,7 @@ def test_a_table_of_other_objects_is_refused(tmp_path: Path) -> None:
 def test_names_that_say_nothing_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "gpt4_filtering.json"
     path.write_text(json.dumps({"a1": {"flag": "N"}, "b2": {"flag": "Y"}}))
-    captions = Captions(ObjectsConfig(names_dropped=str(path)), UIDS)
+    captions = Captions(ObjectsConfig(names_dropped=str(path)), pack(UIDS))
     assert captions.added(ITEM)["name"] == ""
     assert captions.added({"uid": "b2", "name": "a lamp"})["name"] == "a lamp"
 
