@@ -165,6 +165,45 @@ def test_a_chat_model_is_asked_by_its_template(tmp_path):
         plain.asked("what\x00?", soft)
 
 
+class Writes:
+    """Makes `generate` write given texts, and counts the tokens of each."""
+
+    def __init__(self, words, texts: list[str]) -> None:
+        self.ids = [words(text, add_special_tokens=False)["input_ids"] for text in texts]
+        self.asked = 0
+
+    def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        forced = torch.full_like(scores, -torch.inf)
+        for row, wanted in enumerate(self.ids):
+            forced[row, wanted[self.asked]] = 0
+        self.asked += 1
+        return forced
+
+
+@pytest.mark.parametrize("chats", [False, True])
+def test_the_answer_of_a_base_model_ends_with_its_line(chats, tiny_open_clip, model, tmp_path):
+    language = open_language_model(tiny_language.write("llama", tmp_path / "made", chats=chats))
+    path = tmp_path / "connector.safetensors"
+    digest = load_foundation(tiny_open_clip).digest()
+    path.write_bytes(connector(language, digest, tiny_open_clip))
+    by = ConnectedModel.open(language, path)
+    texts = ["\n a chair\nwhat is it used for?\n", "a lamp, a lamp, a lamp\nwhat is it?\n a chair"]
+    writes = Writes(by.words, texts)
+    length = min(map(len, writes.ids))
+    found = model.ask(
+        _clouds(2), "what is it?", by=by, max_new_tokens=length, logits_processor=[writes]
+    )
+    whole = [by.words.decode(ids[:length]).strip() for ids in writes.ids]
+    lines = whole if chats else ["a chair", "a lamp, a lamp, a lamp"]
+    assert [answer.text for answer in found] == lines
+    writes = Writes(by.words, texts[:1])
+    streamed = model.stream(
+        _clouds(1)[0], "what is it?", by=by, max_new_tokens=length, logits_processor=[writes]
+    )
+    assert "".join(streamed).strip() == (whole[0] if chats else "a chair")
+    assert (writes.asked < length) is not chats
+
+
 def test_a_connector_of_another_foundation_is_refused(connected, tiny_open_clip, tmp_path):
     by = connected("llama")
     other = tiny_hf.write("clip", tmp_path / "clip")

@@ -5,7 +5,8 @@ Parts meet as embeddings: their sum, of unit norm, makes the soft token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -81,3 +82,26 @@ class ConnectedModel(QuestionModel):
             "inputs_embeds": pad_sequence(rows, batch_first=True, padding_side="left"),
             "attention_mask": pad_sequence(masks, batch_first=True, padding_side="left"),
         }
+
+    def _options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        found = super()._options(options)
+        if not self.words.chat_template:
+            # A base model knows no end of an answer, and goes on with questions of its own.
+            known = found.get("stopping_criteria", ())
+            found["stopping_criteria"] = [*known, partial(_line_is_over, self.words)]
+        return found
+
+    def _decoded(self, ids: Tensor, inputs: Mapping[str, Tensor]) -> list[str]:
+        texts = super()._decoded(ids, inputs)
+        return texts if self.words.chat_template else [_first_line(text) for text in texts]
+
+
+def _first_line(text: str) -> str:
+    """Return the first line that is not empty."""
+    return text.strip().partition("\n")[0]
+
+
+def _line_is_over(words: Any, ids: Tensor, *_: object) -> Tensor:
+    """Tell transformers' `generate` of each of B answers [B, T] whether its line has ended: [B]."""
+    texts = words.batch_decode(ids, skip_special_tokens=True)
+    return torch.tensor(["\n" in text.lstrip() for text in texts], device=ids.device)
