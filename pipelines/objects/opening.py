@@ -6,13 +6,21 @@ from pathlib import Path
 
 from pipelines.objects.folder import FolderMirror
 from pipelines.objects.mirror import LAYOUT_FOLDER, OBJECT_PATHS, Mirror, is_remote, open_mirror
-from pipelines.objects.step import MirrorSettings, ObjectsConfig
+from pipelines.objects.objaverse_xl import SOURCES as XL_SOURCES
+from pipelines.objects.step import Layout, MirrorSettings, ObjectsConfig
 from pipelines.objects.transfer import FetchPolicy
 from pipelines.store.artifacts import digest
 from vitlens_core.errors import ConfigError
 from vitlens_core.sandbox import Limits
 
 AnyMirror = Mirror | FolderMirror
+# The list by which the folder of a data set is known.
+_MARKS: dict[str, Layout] = {
+    "taxonomy.json": "shapenet",
+    "3dmodels/metadata/3dmodels.csv.gz": "abo",
+    "model_info.json": "3d-future",
+    **dict.fromkeys((f"{source}/{source}.parquet" for source in XL_SOURCES), "objaverse-xl"),
+}
 
 
 def open_mirrors(
@@ -63,7 +71,8 @@ def _opened(
     layout = settings.layout
     if layout == "auto":
         is_objaverse = (root / LAYOUT_FOLDER).is_dir() or (root / OBJECT_PATHS).is_file()
-        layout = "folder" if root.is_dir() and not is_objaverse else "objaverse"
+        layout = _layout_of(root) if root.is_dir() and not is_objaverse else "objaverse"
+        settings = settings.model_copy(update={"layout": layout})
     if layout == "objaverse":
         _refuse_folder_settings(settings)
         return open_mirror(settings.mirror, cache_dir, policy)
@@ -74,6 +83,11 @@ def _opened(
     mirror = FolderMirror(root, settings, limits)
     _ = mirror.listing  # a mistake shows before any work
     return mirror
+
+
+def _layout_of(root: Path) -> Layout:
+    """Tell the layout of a folder; read as one of any objects, ShapeNet's classes are numbers."""
+    return next((layout for mark, layout in _MARKS.items() if (root / mark).is_file()), "folder")
 
 
 def _refuse_folder_settings(settings: MirrorSettings) -> None:

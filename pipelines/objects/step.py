@@ -56,7 +56,8 @@ class Selection(BaseModel):
         1 / 3,
         gt=0,
         lt=1,
-        description="share of each class in the test split, in (0, 1), if no uids are stated",
+        description="share of each class in the test split, in (0, 1), if no uids are stated; no "
+        "matter where train_labelled is off, which holds out all",
     )
     validation_fraction: float = Field(
         0.15, ge=0, lt=1, description="share of a class's other objects in the val split, in [0, 1)"
@@ -114,8 +115,8 @@ class MirrorSettings(BaseModel):
     )
     layout: Layout = Field(
         "auto",
-        description="how the mirror is laid out; `auto` is Objaverse's layout where it is found, "
-        "else a folder of any objects",
+        description="how the mirror is laid out; `auto` knows Objaverse, ShapeNet, ABO, 3D-FUTURE "
+        "and Objaverse-XL by their lists, and takes any other folder as one of any objects",
     )
     table: str | None = Field(
         None,

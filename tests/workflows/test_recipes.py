@@ -33,7 +33,10 @@ STATED = {
     *("steps", "batch_size", "learning_rate", "warmup_steps", "schedule", "weight_decay"),
     *("betas", "epsilon", "gradient_clip", "loss", "image_weight", "text_weight", "temperature"),
     *("accumulation", "drop_path", "token_dropout", "mix_up", "precision"),
+    *("rate_factors", "layer_decay", "label_positives", "ema_decay"),
 }
+# Data sets whose lists state no test split, so that a fraction is held out.
+UNDIVIDED = {"ego4d_imu"}
 # Tensors of ViT-Lens-L's published towers that were trained, by the beginning of their names.
 BLOCKS = tuple(f"transformer.resblocks.{i}." for i in range(4))
 LENS = ("visual_adapter.", "perceiver.")
@@ -61,6 +64,22 @@ def test_every_setting_is_cited_and_nothing_of_the_training_is_left_to_defaults(
     # A deviation says why.
     ours = [where for _, where in recipe.settings.values() if where.startswith(OURS)]
     assert all(len(where) > len(OURS) + 10 for where in ours)
+
+
+@EVERY
+def test_what_is_held_out_of_training_is_stated(recipe: Recipe) -> None:
+    """By default a third of the objects, and a quarter of the recordings, would be."""
+    config = load_workflow(recipe.modality).config(recipe.name)
+    data = config.source or config.objects
+    assert "validation_fraction" in data.model_fields_set
+    assert data.validation_fraction <= 0.02 or not config.objects.train_labelled
+    if config.source is None:
+        draws = config.objects.train_labelled
+    else:
+        draws = config.source.kind in UNDIVIDED or getattr(config.source, "train", "") == "all"
+    assert ("held_out_fraction" in data.model_fields_set) is draws
+    if draws:
+        assert data.held_out_fraction <= 0.2
 
 
 @EVERY
@@ -209,6 +228,17 @@ def test_uni3d_trains_a_whole_vit_of_a_billion() -> None:
     trained, frozen = _counts(_tower(recipe))
     assert 1.00e9 < trained < 1.04e9  # its README: 1,017 M
     assert frozen == 0
+
+
+@pytest.mark.parametrize("modality", modality_names())
+@pytest.mark.parametrize("profile", ["full", "full-1gpu"])
+def test_full_starts_from_a_published_recipe(modality: str, profile: str) -> None:
+    """Its foundation is no demo's, and images are among its targets."""
+    workflow = load_workflow(modality)
+    assert workflow.profiles[profile]["recipe"] in {r.name for r in recipes()}
+    config = workflow.config(profile)
+    assert config.foundation.spec.startswith("open_clip:")
+    assert config.lens.train.image_weight > 0
 
 
 @pytest.mark.parametrize("modality", modality_names())

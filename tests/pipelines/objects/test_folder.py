@@ -284,6 +284,31 @@ def test_what_objaverse_states_itself_is_no_setting_of_it() -> None:
         open_mirrors(ObjectsConfig(mirror="embedded", up="z"))
 
 
+@pytest.mark.parametrize(
+    ("layout", "mark"),
+    [
+        ("shapenet", "taxonomy.json"),
+        ("abo", "3dmodels/metadata/3dmodels.csv.gz"),
+        ("3d-future", "model_info.json"),
+        ("objaverse-xl", "smithsonian/smithsonian.parquet"),
+    ],
+)
+def test_a_data_sets_layout_is_known_by_its_list(tmp_path: Path, layout: str, mark: str) -> None:
+    """As the layout reads it, down to the refusal of an empty list."""
+    mesh_files.write(tmp_path / "02691156", "a", ".obj")
+    (mirror,) = open_mirrors(ObjectsConfig(mirror=str(tmp_path))).values()
+    assert {record.label for record in mirror.records()} == {"02691156"}
+    (tmp_path / mark).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / mark).write_bytes(gzip.compress(b"\n") if mark.endswith("gz") else b"[]")
+    said = set()
+    for chosen in ("auto", layout):
+        config = ObjectsConfig.model_validate({"mirror": str(tmp_path), "layout": chosen})
+        with pytest.raises(ConfigError) as refused:
+            open_mirrors(config)
+        said.add(str(refused.value))
+    assert len(said) == 1
+
+
 @pytest.mark.slow
 def test_shapenet_is_read_in_its_layout(tmp_path: Path) -> None:
     taxonomy = [{"synsetId": "02691156", "name": "airplane,aeroplane,plane", "children": []}]
