@@ -29,7 +29,7 @@ _MOST_LABELS = 8  # shown of a source's labels
 
 @dataclass(frozen=True)
 class SourceCounts:
-    """What a source lists, by split and label."""
+    """What a source lists, by split and label; ready-made embeddings count as what they are of."""
 
     pairs: Counter[str]
     labels: Counter[str]
@@ -37,13 +37,20 @@ class SourceCounts:
     with_texts: Counter[str]
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair]) -> SourceCounts:
+    def of(cls, pairs: Sequence[Pair], *, are_ready: bool = False) -> SourceCounts:
+        """Count pairs.
+
+        Args:
+            are_ready: whether the data set brings embeddings of images and texts with every pair.
+        """
         splits = [(str(pair.split), pair) for pair in pairs]
         return cls(
             pairs=Counter(split for split, _ in splits),
             labels=Counter(pair.label for _, pair in splits if pair.label),
-            with_images=Counter(split for split, pair in splits if pair.images),
-            with_texts=Counter(split for split, pair in splits if pair.texts or pair.label),
+            with_images=Counter(split for split, pair in splits if are_ready or pair.images),
+            with_texts=Counter(
+                split for split, pair in splits if are_ready or pair.texts or pair.label
+            ),
         )
 
     def __str__(self) -> str:
@@ -103,8 +110,11 @@ def _check_data(workflow: Workflow, config: RunConfig) -> tuple[list[str], int |
     config.source.folder()
     listing = listed(config.source, workflow.modality)
     refuse_empty_sides(listing.pairs)
-    counts = SourceCounts.of(listing.pairs)
+    ready_of = config.source.embeddings_of
+    counts = SourceCounts.of(listing.pairs, are_ready=ready_of is not None)
     _require_targets(workflow, config, counts)
+    if ready_of is not None:
+        _require_foundation_of(ready_of, config)
     remarks = [f"source: {counts}", *_too_few(config, listing.pairs)]
     if listing.missing:
         remarks.append(f"source: {len(listing.missing)} pairs lack a file and are left out")
@@ -139,6 +149,17 @@ def _require_targets(workflow: Workflow, config: RunConfig, counts: SourceCounts
         lacking.append("no pair has a label, and zero-shot figures need classes (column label)")
     if lacking:
         raise ConfigError("\n".join(f"source: {reason}" for reason in [*lacking, str(counts)]))
+
+
+def _require_foundation_of(ready_of: str, config: RunConfig) -> None:
+    """Refuse ready-made embeddings of another CLIP; a digest is compared when the CLIP is open."""
+    is_spec = ":" in ready_of
+    if is_spec and ready_of != config.foundation.spec:
+        raise ConfigError(
+            f"source: the data set brings embeddings of {ready_of}, and foundation.spec is "
+            f"{config.foundation.spec}; set foundation.spec to the former, or state the digest of "
+            "the foundation as source.clip if it is the same CLIP"
+        )
 
 
 def _too_few(config: RunConfig, pairs: Sequence[Pair]) -> list[str]:

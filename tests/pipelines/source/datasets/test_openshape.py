@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pytest
@@ -26,96 +23,25 @@ from pipelines.shards.sample import SampleInfo
 from pipelines.shards.step import ShardsConfig, StoredSignal
 from pipelines.source import job as source
 from pipelines.source.base import Pair
-from pipelines.source.datasets.openshape import SETS, OpenShape, draw_weights
+from pipelines.source.datasets.openshape import OpenShape, draw_weights
 from pipelines.store.artifacts import Artifact
 from pipelines.store.shards import Sample, read_shard
 from pipelines.targets import job as targets
 from pipelines.targets.step import TargetsConfig
 from pipelines.targets.stored import decode_targets
+from tests.pipelines.source.datasets.openshape_tree import (
+    LABELS,
+    POINTS,
+    VIEWS,
+    Embed,
+    Tree,
+    embed_by,
+    whole,
+)
 from vitlens_core.errors import BadSampleError, ConfigError, InputError
 from vitlens_core.foundation import load_foundation
 from vitlens_core.modalities.point_cloud import PointCloudSignal
 from vitlens_core.models.tower_settings import TowerSettings
-
-POINTS, VIEWS = 64, 3
-PREFIX = "/mnt/data/objaverse-processed/merged_for_training_final"
-LABELS = ("bus_(vehicle)", "chair")
-Embed = Callable[[str], np.ndarray]
-
-
-def _random_embed(text: str) -> np.ndarray:
-    return np.random.default_rng(crc32(text.encode())).normal(size=(1, 8)).astype(np.float32)
-
-
-class Tree:
-    """Writes the tree; pickles are written here only."""
-
-    def __init__(self, root: Path, embed: Embed = _random_embed) -> None:
-        self.root, self.embed = root, embed
-        self.train: dict[str, list[dict[str, str]]] = {"all": [], "no_lvis": []}
-        self.lvis: list[dict[str, str]] = []
-        self.filter: dict[str, dict[str, str]] = {}
-
-    def _features(self, text: str) -> dict[str, np.ndarray]:
-        original = self.embed(text) * 3  # published ones have no unit norm
-        return {"original": original, "prompt_avg": original + self.embed(f"a photo of {text}")}
-
-    def add(self, dataset: str, uid: str, label: str = "", **changed: Any) -> dict[str, Any]:
-        group = "000-012" if dataset == "Objaverse" else dataset.lower()
-        rng = np.random.default_rng(len(self.train["all"]))
-        names = [f"a {uid} of {dataset}", f"{uid} again"]
-        described: dict[str, Any] = {
-            "dataset": dataset,
-            "group": group,
-            "id": uid,
-            "xyz": rng.uniform(-1, 1, (POINTS, 3)).astype(np.float32) * [1, 2, 1],
-            "rgb": rng.uniform(0, 1, (POINTS, 3)).astype(np.float32),
-            "image_feat": np.concatenate([self.embed(f"view {n} {uid}") for n in range(VIEWS)]),
-            "text": names,
-            "text_feat": [self._features(name) for name in names],
-            "blip_caption": f"blip sees {uid}",
-            "blip_caption_feat": self._features(f"blip sees {uid}"),
-            "msft_caption": f"azure sees {uid}",
-            "msft_caption_feat": self._features(f"azure sees {uid}"),
-            "retrieval_text": [f"found {n} {uid}" for n in range(2)],
-            "retrieval_text_feat": [self._features(f"found {n} {uid}") for n in range(2)],
-        }
-        if dataset == "Objaverse":
-            described["thumbnail_feat"] = self.embed(f"thumbnail {uid}")
-            self.filter[uid] = {"flag": "Y", "reason": ""}
-        described |= changed
-        place = self.root / dataset / group / f"{uid}.npy"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        np.save(place, np.array(described, dtype=object), allow_pickle=True)
-        entry = {"id": uid, "dataset": dataset, "group": group}
-        entry["data_path"] = f"{PREFIX}/{dataset}/{group}/{uid}.npy"
-        self.train["all"].append(entry)
-        if label:
-            named = {"uid": uid, "category": label, "group": group}
-            self.lvis.append({**named, "data_path": entry["data_path"]})
-        else:
-            self.train["no_lvis"].append(entry)
-        return described
-
-    def write(self) -> OpenShape:
-        split = self.root / "meta_data" / "split"
-        split.mkdir(parents=True)
-        for name, entries in self.train.items():
-            (split / f"train_{name}.json").write_text(json.dumps(entries))
-        (split / "lvis.json").write_text(json.dumps(self.lvis))
-        (self.root / "meta_data" / "gpt4_filtering.json").write_text(json.dumps(self.filter))
-        return OpenShape(root=str(self.root))
-
-
-def _whole(tree: Tree) -> OpenShape:
-    """Objects of all four data sets; of Objaverse, labelled ones too."""
-    for dataset in SETS:
-        for number in range(4):
-            tree.add(dataset, f"{dataset.lower()}-{number}")
-    for label in LABELS:
-        for number in range(3):
-            tree.add("Objaverse", f"{label[:3]}{number}", label)
-    return tree.write()
 
 
 def _by_key(config: OpenShape) -> dict[str, Pair]:
@@ -128,7 +54,7 @@ def _samples(artifact: Artifact, split: str | None = None) -> dict[str, Sample]:
 
 
 def test_the_lists_become_pairs_with_lvis_held_out(tmp_path: Path) -> None:
-    found = _by_key(_whole(Tree(tmp_path)))
+    found = _by_key(whole(Tree(tmp_path)))
     sides = Counter(pair.split for pair in found.values())
     assert sides == {"train": 16, "test": 6}
     assert {p.label for p in found.values()} == {None, "bus (vehicle)", "chair"}
@@ -140,7 +66,7 @@ def test_the_lists_become_pairs_with_lvis_held_out(tmp_path: Path) -> None:
 
 
 def test_trained_on_all_a_part_of_all_is_held_out(tmp_path: Path) -> None:
-    config = _whole(Tree(tmp_path)).model_copy(update={"train": "all"})
+    config = whole(Tree(tmp_path)).model_copy(update={"train": "all"})
     listing = source.listed(config, "point_cloud")
     sides = Counter(pair.split for pair in listing.pairs)
     assert sum(sides.values()) == 22
@@ -148,7 +74,7 @@ def test_trained_on_all_a_part_of_all_is_held_out(tmp_path: Path) -> None:
 
 
 def test_only_the_asked_data_sets(tmp_path: Path) -> None:
-    config = _whole(Tree(tmp_path)).model_copy(update={"datasets": ("ABO",)})
+    config = whole(Tree(tmp_path)).model_copy(update={"datasets": ("ABO",)})
     assert {key.partition("-")[0] for key in _by_key(config)} == {"ABO"}
     with pytest.raises(ConfigError, match=r"Shapenet.*did you mean ShapeNet"):
         list(config.model_copy(update={"datasets": ("Shapenet",)}).pairs())
@@ -336,15 +262,7 @@ def test_a_pickle_that_calls_functions_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def clip(tiny_open_clip: str) -> tuple[str, Embed]:
     """A small CLIP, and its embeddings of texts as the published files have them, [1, E]."""
-    model = load_foundation(tiny_open_clip, None, None)
-    known: dict[str, np.ndarray] = {}
-
-    def embed(text: str) -> np.ndarray:
-        if text not in known:
-            known[text] = model.encode_text([text]).numpy()
-        return known[text]
-
-    return tiny_open_clip, embed
+    return tiny_open_clip, embed_by(tiny_open_clip)
 
 
 def _to_targets(
@@ -362,7 +280,7 @@ def _to_targets(
 def test_from_the_tree_to_a_lens(runtime: Runtime, tmp_path: Path, clip: tuple[str, Embed]) -> None:
     spec, embed = clip
     tree = Tree(tmp_path / "openshape", embed)
-    config = _whole(tree).model_copy(update={"clip": spec})
+    config = whole(tree).model_copy(update={"clip": spec})
     no_text: dict[str, Any] = {"blip_caption": "", "msft_caption": "", "retrieval_text": []}
     empty = Tree(tmp_path / "other", embed)
     described = empty.add("ABO", "mute", **no_text, text=[], text_feat=[], retrieval_text_feat=[])
@@ -410,7 +328,7 @@ def test_a_foundation_of_another_clip_is_refused(
 ) -> None:
     spec, embed = clip
     tree = Tree(tmp_path / "openshape", _of_width(embed) if stated == "wrong features" else embed)
-    config = _whole(tree)
+    config = whole(tree)
     if stated == "another":
         with pytest.raises(ConfigError, match=r"of open_clip:ViT-bigG-14.*foundation is"):
             _to_targets(runtime, config, spec)
