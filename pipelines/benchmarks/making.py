@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.benchmarks.mounting import Suite
+from pipelines.benchmarks.seen import trained_uids
 from pipelines.benchmarks.step import PAGE, STEP, TABLE, BenchmarksConfig
 from pipelines.benchmarks.suite import measure
 from pipelines.benchmarks.table import markdown
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.opening import open_foundation
-from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifact_store import Build
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import write_atomic
@@ -40,7 +40,7 @@ def make(
             config,
             bar.advance,
             emergent=emergent,
-            trained_on=_trained_on(targets) if suite.mounted else (),
+            trained_on=trained_uids(targets) if suite.mounted else set(),
         )
     files = [
         write_atomic(build.folder / TABLE, encode_model(table)),
@@ -48,15 +48,6 @@ def make(
     ]
     kinds = {"rows": table.rows, "failed": table.failed, "skipped": table.skipped}
     return build.commit(files, {name: len(items) for name, items in kinds.items()})
-
-
-def _trained_on(targets: Artifact) -> set[str]:
-    """Return the keys of the training samples, and their groups: the uids of rendered objects."""
-    keys: set[str] = set()
-    for path in targets.shards("train"):
-        for sample in targets.read(path, only=("json",)):
-            keys |= {sample["__key__"], SampleInfo.of(sample).group}
-    return keys
 
 
 def open_model(runtime: Runtime, foundation: Artifact, lens: Artifact) -> Model:

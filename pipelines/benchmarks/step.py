@@ -38,7 +38,7 @@ class BenchmarksConfig(BaseModel):
 
 STEP = Step(
     name="benchmarks",
-    version=2,
+    version=3,
     description="The lens on public data sets, by the protocols of published figures, where "
     "mounted.",
     inputs=("targets", "foundation", "lens", "evaluation"),

@@ -6,7 +6,7 @@ Promises  a data set that cannot be listed or read loses only its own rows, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Set
 
 import numpy as np
 
@@ -34,8 +34,9 @@ from pipelines.benchmarks.protocols import (
     retrieval,
     zero_shot,
 )
+from pipelines.benchmarks.seen import count_seen
 from pipelines.benchmarks.step import BenchmarksConfig
-from pipelines.benchmarks.table import Row, Table, row, unscored
+from pipelines.benchmarks.table import Row, Table, row, said_of_seen, unscored
 from vitlens_core.api.model import Model
 from vitlens_core.errors import ConfigError, InputError
 from vitlens_core.metrics import Bootstrap
@@ -51,7 +52,7 @@ def measure(
     advance: Callable[[int], None],
     *,
     emergent: bool = False,
-    trained_on: Collection[str] | None = None,
+    trained_on: Set[str] | None = None,
 ) -> Table:
     """Measure a suite and return its table.
 
@@ -59,38 +60,36 @@ def measure(
         model: may be None if nothing is mounted.
         advance: called with the number of test recordings that were embedded.
         emergent: whether the lens was trained without text; figures with text then say so.
-        trained_on: keys and groups of the training samples; None if they are not known.
+        trained_on: uids of the training samples, as `seen.trained_uids`; None: not known.
     """
     rows: list[Row] = []
     failed = list(suite.failed)
     for name, mounted in suite.mounted.items():
         assert model is not None, "a mounted benchmark needs a model"
         benchmark = suite.known[name]
-        seen = None if trained_on is None else _seen(mounted, trained_on)
+        seen, of = count_seen(mounted, trained_on), len(mounted.test)
         try:
             for figure in _figures(benchmark, mounted, model, config, advance):
                 notes = (
                     *_notes(benchmark, mounted, model, figure, emergent),
-                    _said_of_seen(seen, len(mounted.test)),
+                    f"seen in training: {said_of_seen(seen, of)}",
                 )
                 comparable = not mounted.generated
-                rows.append(row(benchmark, figure, notes, comparable=comparable, seen=seen))
+                rows.append(
+                    row(
+                        benchmark,
+                        figure,
+                        notes,
+                        comparable=comparable,
+                        seen=seen,
+                        of=len(mounted.test),
+                    )
+                )
         except (ConfigError, InputError) as error:
             failed.append(unscored(benchmark, str(error)))
     return Table(
         modalities=suite.modalities, rows=tuple(rows), failed=tuple(failed), skipped=suite.skipped
     )
-
-
-def _seen(mounted: Mounted, trained_on: Collection[str]) -> int:
-    """Count the test recordings that are among the training samples, by their keys."""
-    return sum(example.key in trained_on for example in mounted.test)
-
-
-def _said_of_seen(seen: int | None, of: int) -> str:
-    if seen is None:
-        return "seen in training: not known"
-    return f"seen in training: {f'{seen:,} of {of:,}' if seen else f'none of {of:,}'}"
 
 
 def _figures(

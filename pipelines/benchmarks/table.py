@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.benchmarks.step import TABLE
 from pipelines.evaluation.presenter import cell, figure_name, fraction
+from pipelines.store.artifacts import Artifact
 from vitlens_core.metrics import Interval
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ class Row(BaseModel):
         kind: kind of scoring: "zero-shot", "4-shot", …
         protocol: protocol of the data set.
         published: published figures of the same kind and protocol, in 0..1.
-        seen: how many of the test recordings the lens was trained on, by key; None: not known.
+        seen: how many of the test recordings the lens was trained on, by uid; None: not known.
+        recordings: number of test recordings; of figures by class `n` is another.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +48,19 @@ class Row(BaseModel):
     published: dict[str, float]
     notes: tuple[str, ...]
     seen: int | None = None
+    recordings: int
+
+    @property
+    def seen_in_training(self) -> str:
+        """`none of 46,205`."""
+        return said_of_seen(self.seen, self.recordings)
+
+
+def said_of_seen(seen: int | None, of: int) -> str:
+    """Say how many of a benchmark's test recordings were trained on."""
+    if seen is None:
+        return "not known"
+    return f"{seen:,} of {of:,}" if seen else f"none of {of:,}"
 
 
 class Unscored(BaseModel):
@@ -76,12 +92,13 @@ def row(
     *,
     comparable: bool,
     seen: int | None,
+    of: int,
 ) -> Row:
     """Make a row of a figure, with the published figures of its protocol.
 
     Args:
         comparable: False for generated files, which are not compared with published figures.
-        seen: as in `Row`.
+        seen, of: `seen` and `recordings` of the row.
     """
     stated = benchmark.published.get(figure.metric, {})
     published = stated if comparable and figure.kind in ("zero-shot", "retrieval") else {}
@@ -100,6 +117,7 @@ def row(
         published=dict(published),
         notes=(*figure.notes, *notes),
         seen=seen,
+        recordings=of,
     )
 
 
@@ -131,6 +149,11 @@ def markdown(table: Table) -> str:
             lines += ["", f"## {title}", ""]
             lines += [f"- {i.title} (`{i.benchmark}`; {i.protocol}): {i.reason}" for i in items]
     return "\n".join([*lines, ""])
+
+
+def read_table(benchmarks: Artifact) -> Table:
+    """Read the table of the step's artifact."""
+    return benchmarks.read_model(TABLE, Table)
 
 
 def figure_cells(row: Row) -> list[str]:

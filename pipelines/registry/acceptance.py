@@ -15,8 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from pipelines.benchmarks.step import TABLE
-from pipelines.benchmarks.table import Table
+from pipelines.benchmarks.table import read_table
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
 from pipelines.registry.gates.base import TIERS, Gate, GateContext, GateResult, skipped
@@ -76,7 +75,7 @@ def settings_digest(config: Asked, measured: Artifact) -> str:
     """Return a digest of the gates' settings and of the benchmarks' results."""
     gates = {name: gate.model_dump() for name, gate in config.gates.items()}
     # The table itself: when a data set that failed is repaired, the fingerprint stays the same.
-    table = measured.read_model(TABLE, Table).model_dump(mode="json")
+    table = read_table(measured).model_dump(mode="json")
     return digest([gates, config.acceptance.model_dump(), table])[:16]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import jinja2
 
+from pipelines.benchmarks.table import figure_cells, read_table
 from pipelines.evaluation import presenter
 from pipelines.evaluation.result import read_result
 from pipelines.foundation.info import read_info
@@ -60,7 +61,7 @@ def content(artifacts: Mapping[str, Artifact]) -> dict[str, object]:
     """Return the variables of the card's template."""
     result = read_result(artifacts["evaluation"])
     samples, licences = _trained_on(artifacts["shards"])
-    source = artifacts.get("source")
+    source, measured = artifacts.get("source"), artifacts.get("benchmarks")
     return {
         "result": result,
         "words": presenter.words(result.modality),
@@ -77,6 +78,10 @@ def content(artifacts: Mapping[str, Artifact]) -> dict[str, object]:
             presenter.markdown(table)
             for table in (presenter.zero_shot_table(result), presenter.retrieval_table(result))
             if table.rows
+        ],
+        "benchmarks": [
+            (row.title, *figure_cells(row), row.seen_in_training)
+            for row in (read_table(measured).rows if measured else ())
         ],
         "cell": presenter.cell,
         "evaluation": artifacts["evaluation"].fingerprint,

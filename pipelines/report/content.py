@@ -12,6 +12,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from pipelines.benchmarks.table import Row, read_table
 from pipelines.connector.figures import ConnectorFigures
 from pipelines.evaluation.result import EvaluationSummary, read_result
 from pipelines.foundation.info import read_info
@@ -128,6 +129,7 @@ class Report(EvaluationSummary):
     foundation: FoundationInfo
     fingerprints: dict[str, str] = Field(description="by step")
     config: dict[str, JsonValue]
+    benchmarks: tuple[Row, ...] = Field((), description="figures of public data sets")
     connectors: tuple[ConnectorFigures, ...] = Field(
         (), description="into language models, measured after the run; one for each model"
     )
@@ -155,6 +157,7 @@ class Report(EvaluationSummary):
             foundation=read_info(made["foundation"]),
             fingerprints={step: artifact.fingerprint for step, artifact in made.items()},
             config=dict(run.settings),
+            benchmarks=read_table(made["benchmarks"]).rows if "benchmarks" in made else (),
             connectors=connectors,
         )
 

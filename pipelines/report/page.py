@@ -13,6 +13,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipelines.benchmarks.table import figure_cells
 from pipelines.connector.figures import naming_table
 from pipelines.evaluation import presenter
 from pipelines.evaluation.result import read_predictions, read_result
@@ -39,6 +40,7 @@ def render(artifacts: Mapping[str, Artifact], report: Report) -> str:
             zero_shot_table=presenter.zero_shot_table(report),
             retrieval_table=presenter.retrieval_table(report),
             trained_against=presenter.trained_against(report),
+            benchmark_lines=[(row, figure_cells(row)) for row in report.benchmarks],
             naming=[(one, naming_table(one)) for one in report.connectors],
             matrix=confusion.matrix(result.classes, result.confusion),
             confusions=confusion.most_frequent(result.classes, result.confusion),

@@ -11,13 +11,17 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from pipelines.benchmarks.table import Table
+from pipelines.store.home import Home
+from tests.pipelines import synthetic
 from tests.pipelines.benchmarks import small_clouds
+from tests.pipelines.finished_run import finished_run
+from tests.pipelines.registered import challenge
 from tests.tiny_models import tiny_tower, tower_settings
 from vitlens_core.checkpoint import encode_lens
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import load_foundation
 from workflows.cli import main
-from workflows.commands.benchmark import parse_roots, show
+from workflows.commands.benchmark import _trained_on, parse_roots, show
 from workflows.exit_codes import FAILED, MISTAKE
 
 
@@ -110,3 +114,18 @@ def test_a_table_without_rows_shows_what_is_not_mounted() -> None:
     text = io.StringIO()
     show(Console(file=text), table)
     assert text.getvalue().strip() == "not mounted: esc50"
+
+
+def test_what_a_registered_lens_was_trained_on_is_known(home: Path) -> None:
+    place = Home(home)
+    targets = synthetic.targets(place.store, {"train": (3, 2), "val": (2,), "test": (2,)})
+    version = challenge(home, finished_run(home) | {"targets": targets})
+    source = f"models:/{version.name}/{version.version}"
+    keys = {s["__key__"] for path in targets.shards("train") for s in targets.read(path)}
+    found = _trained_on(place, [source])
+    assert found is not None
+    assert found >= keys
+    assert len(keys) == 5
+    assert _trained_on(place, [source, "lens.safetensors"]) is None
+    (targets.folder / "manifest.json").unlink()
+    assert _trained_on(place, [source]) is None

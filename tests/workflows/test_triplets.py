@@ -22,7 +22,11 @@ from workflows.spec import load_workflow
 from workflows.workplace import Workplace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-RECIPES = [r.name for r in recipes() if r.profile().get("source", {}).get("kind") == "openshape"]
+RECIPES = [
+    recipe.name
+    for recipe in recipes()
+    if isinstance(data := recipe.profile().get("source"), dict) and data["kind"] == "openshape"
+]
 
 
 def settings(tree: Tree, spec: str, **source: object) -> list[str]:

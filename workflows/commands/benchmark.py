@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 import click
@@ -14,11 +14,14 @@ from upath import UPath
 from pipelines.benchmarks import suite as suites
 from pipelines.benchmarks.datasets import check
 from pipelines.benchmarks.mounting import mount
+from pipelines.benchmarks.seen import trained_uids
 from pipelines.benchmarks.step import PAGE, STEP, TABLE, BenchmarksConfig
 from pipelines.benchmarks.table import Row, Table, figure_cells, markdown
 from pipelines.execution.runtime import Runtime
+from pipelines.registry import lineage, models
 from pipelines.store.artifact_store import Store
 from pipelines.store.files import storage_errors, write_atomic
+from pipelines.store.home import Home
 from pipelines.store.shards import encode_model
 from vitlens_core.api import load
 from vitlens_core.errors import ConfigError
@@ -80,12 +83,29 @@ def benchmark(
             "need text for the names of the classes"
         )
     with Runtime(Store(UPath("."))).progress(STEP.name, suite.recordings, "recordings") as bar:
-        table = suites.measure(suite, model, config, bar.advance)
+        trained_on = _trained_on(Home.from_environment(), sources)
+        table = suites.measure(suite, model, config, bar.advance, trained_on=trained_on)
     show(console, table)
     if out is not None:
         _write(out, {TABLE: encode_model(table), PAGE: markdown(table)})
         console.print(f"table {out / PAGE}", soft_wrap=True)
     return bool(table.failed)
+
+
+def _trained_on(home: Home, sources: Sequence[str]) -> Set[str] | None:
+    """Return the uids that lenses were trained on; None if the targets of one are not at hand."""
+    known: set[str] = set()
+    for source in sources:
+        if not source.startswith("models:/"):
+            return None
+        made_of = lineage.fingerprints(home.root, models.find(source, home.root))
+        stored = {artifact.fingerprint: artifact for artifact in home.store.artifacts()}
+        targets = stored.get(made_of.get("targets", ""))
+        uids = trained_uids(targets) if targets else None
+        if uids is None:
+            return None
+        known |= uids
+    return known
 
 
 def parse_roots(roots: Iterable[str]) -> dict[str, str]:

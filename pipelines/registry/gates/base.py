@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipelines.benchmarks.step import STEP as BENCHMARKS
-from pipelines.benchmarks.step import TABLE
-from pipelines.benchmarks.table import Table
+from pipelines.benchmarks.table import Table, read_table
 from pipelines.evaluation.result import EvaluationResult, read_result
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Runtime
@@ -90,7 +89,7 @@ class GateContext:
     @cached_property
     def benchmarks(self) -> Table:
         """The table of public data sets."""
-        return self.artifacts[BENCHMARKS.name].read_model(TABLE, Table)
+        return read_table(self.artifacts[BENCHMARKS.name])
 
 
 class Gate(BaseModel, ABC):

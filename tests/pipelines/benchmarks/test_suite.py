@@ -14,6 +14,7 @@ from pipelines.benchmarks.base import Benchmark, Example, Mounted
 from pipelines.benchmarks.datasets import benchmarks
 from pipelines.benchmarks.embedded import deviations, embed, prepared
 from pipelines.benchmarks.mounting import Suite, mount
+from pipelines.benchmarks.seen import uids_of
 from pipelines.benchmarks.step import BenchmarksConfig
 from pipelines.benchmarks.suite import measure
 from pipelines.benchmarks.table import NOT_MOUNTED, Table, figure_cells, markdown
@@ -393,8 +394,8 @@ def test_point_clouds_of_a_protocol_s_lens_need_no_note():
     ("trained_on", "seen", "said"),
     [
         (None, None, "seen in training: not known"),
-        ((), 0, "seen in training: none of 8"),
-        (("dog0", "dog3", "another"), 2, "seen in training: 2 of 8"),
+        (set(), 0, "seen in training: none of 8"),
+        ({"dog0", "dog3", "another"}, 2, "seen in training: 2 of 8"),
     ],
 )
 def test_every_row_states_what_was_seen_in_training(tmp_path, trained_on, seen, said):
@@ -405,3 +406,19 @@ def test_every_row_states_what_was_seen_in_training(tmp_path, trained_on, seen, 
         assert row.seen == seen
         assert said in row.notes
     assert said in markdown(table)
+
+
+UID, DIGEST = "0d4c557c023a5c77a25f0a9ec88dc1b6", "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("names", "uids"),
+    [
+        ([UID, "a-chair"], {UID, "a-chair"}),
+        ([f"mine-{UID}"], {UID, f"mine-{UID}"}),  # of a mirror with a prefix
+        ([UID, DIGEST], None),  # Objaverse-XL
+        ([f"xl-{DIGEST}"], None),
+    ],
+)
+def test_uids_are_known_but_where_samples_are_named_by_their_content(names, uids) -> None:
+    assert uids_of(names) == uids

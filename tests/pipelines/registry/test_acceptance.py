@@ -46,6 +46,7 @@ ROW = Row(
     chance=0.025,
     published={},
     notes=(),
+    recordings=100,
 )
 MODALITY, NAME = "point_cloud", "vitlens-point_cloud"
 MODEL = ModelVersion(NAME, 1, (), "run", "evaluation", (), "", datetime.now(UTC))

@@ -18,6 +18,7 @@ from upath import UPath
 
 from pipelines import report
 from pipelines.connector.figures import ConnectorFigures, InputFigures
+from pipelines.registry import card
 from pipelines.registry.gates.base import skipped
 from pipelines.registry.version import ModelVersion
 from pipelines.report import confusion, gallery, pictures
@@ -28,6 +29,7 @@ from pipelines.store.shards import encode_array
 from tests.pipelines.finished_run import (
     CONFIG,
     around,
+    benchmarked,
     finished_run,
     gate_results,
     predictions,
@@ -134,6 +136,23 @@ def test_a_connector_measured_later_is_added_and_kept(tmp_path: Path) -> None:
     assert "75.0\u00a0%" in page.text
     assert "25.0\u00a0%" not in page.text
     assert "The name itself in the prompt" in page.text
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"), [(None, "not known"), (0, "none of 1,000"), (7, "7 of 1,000")]
+)
+def test_public_benchmarks_state_what_was_seen_in_training(tmp_path, seen, said) -> None:
+    artifacts = finished_run(tmp_path)
+    assert "Public benchmarks" not in Page(write(tmp_path, artifacts) / "report.html").text
+    artifacts["benchmarks"] = benchmarked(tmp_path, seen)
+    folder = write(tmp_path, artifacts)
+    (row,) = read(folder)["benchmarks"]
+    assert (row["seen"], row["recordings"]) == (seen, 1000)
+    page = Page(folder / "report.html")
+    for text in ("ModelNet40 &lt;b&gt;", "0.710 (0.610–0.810)", "ViT-Lens-G 0.876", said):
+        assert text in page.text
+    line = "zero-shot top-1 | 0.710 (0.610–0.810) | 1,000 | 0.025 | ViT-Lens-G 0.876 |"
+    assert f" | {line} {said} |\n" in card.write(artifacts)
 
 
 def test_an_earlier_report_that_cannot_be_read_has_no_connectors(tmp_path: Path) -> None:
