@@ -21,6 +21,7 @@ from pipelines.store.home import Home
 from pipelines.store.splits import SPLITS
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import check_foundation, has_text_tower
+from workflows.leaks import remarks_on_benchmarks
 from workflows.places import check_places, needed_bytes, require_space
 from workflows.spec import Workflow, load_workflow
 
@@ -83,6 +84,7 @@ def check(
         )
     _check_foundation(workflow, config, profile)
     remarks, samples = _check_data(workflow, config)
+    remarks += remarks_on_benchmarks(config)
     if home is not None:
         remarks += check_places(home, config)
         require_space(home.store.root, needed_bytes(config, samples))

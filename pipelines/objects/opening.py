@@ -67,12 +67,9 @@ def _state_of_file(path: Path) -> str:
 def _opened(
     settings: MirrorSettings, limits: Limits, cache_dir: Path | None, policy: FetchPolicy | None
 ) -> AnyMirror:
-    root = Path(settings.mirror).expanduser().absolute()
-    layout = settings.layout
-    if layout == "auto":
-        is_objaverse = (root / LAYOUT_FOLDER).is_dir() or (root / OBJECT_PATHS).is_file()
-        layout = _layout_of(root) if root.is_dir() and not is_objaverse else "objaverse"
-        settings = settings.model_copy(update={"layout": layout})
+    root = _root(settings)
+    layout = layout_of(settings)
+    settings = settings.model_copy(update={"layout": layout})
     if layout == "objaverse":
         _refuse_folder_settings(settings)
         return open_mirror(settings.mirror, cache_dir, policy)
@@ -85,9 +82,24 @@ def _opened(
     return mirror
 
 
-def _layout_of(root: Path) -> Layout:
-    """Tell the layout of a folder; read as one of any objects, ShapeNet's classes are numbers."""
+def layout_of(settings: MirrorSettings) -> Layout:
+    """Tell the layout of a mirror: the stated one, or by what lies in the folder."""
+    root = _root(settings)
+    if settings.layout != "auto":
+        return settings.layout
+    if not root.is_dir() or (root / LAYOUT_FOLDER).is_dir() or (root / OBJECT_PATHS).is_file():
+        return "objaverse"
+    # As a folder of any objects, ShapeNet would have numbers for classes.
     return next((layout for mark, layout in _MARKS.items() if (root / mark).is_file()), "folder")
+
+
+def holds_objaverse(settings: MirrorSettings) -> bool:
+    """Whether a mirror may hold objects of Objaverse; the shipped ones are others."""
+    return settings.mirror != "embedded" and layout_of(settings) in ("objaverse", "objaverse-xl")
+
+
+def _root(settings: MirrorSettings) -> Path:
+    return Path(settings.mirror).expanduser().absolute()
 
 
 def _refuse_folder_settings(settings: MirrorSettings) -> None:

@@ -155,6 +155,11 @@ class SourceSettings(BaseModel, ABC):
         """The CLIP of ready-made embeddings: a foundation's spec or its digest; None: has none."""
         return None
 
+    @property
+    def trains_on_lvis(self) -> bool:
+        """Whether objects of the benchmark Objaverse-LVIS are trained on."""
+        return False
+
     def ready(self, pair: Pair) -> Ready | None:
         """Read a pair's ready-made embeddings (`InputError`); None if its data set has none."""
         return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipelines.config import RunConfig
 from pipelines.store.home import Home
+from workflows.leaks import remarks_on_benchmarks
 from workflows.planning.estimate import (
     Cost,
     Hours,
@@ -102,11 +103,7 @@ def _implied(config: RunConfig, counts: Counts, training: Training) -> list[str]
         and config.objects.mirror != "embedded"
     ):
         said.append("objects without a class are left out (objects.labelled_only)")
-    if config.source is None and config.objects.train_labelled and not config.objects.held_out_uids:
-        said.append(
-            "objects with an LVIS class are trained on, but for the held-out share: Objaverse-LVIS "
-            "figures would be of objects seen in training (objects.train_labelled)"
-        )
+    said += remarks_on_benchmarks(config)
     if counts.test == 0:
         said.append("nothing is held out for test: the evaluation has no figures")
     per_worker = -(-train.batch_size // max(1, training.workers))

@@ -78,6 +78,10 @@ class OpenShape(SourceSettings):
     def embeddings_of(self) -> str:
         return self.clip
 
+    @property
+    def trains_on_lvis(self) -> bool:
+        return self.train == "all" and OBJAVERSE in self.datasets
+
     def pairs(self) -> Iterator[Pair]:
         """Every object of the lists. Raises ConfigError."""
         lists = self.folder() / "meta_data"
