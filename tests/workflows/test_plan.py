@@ -24,6 +24,7 @@ from workflows.cli import main
 from workflows.modalities import modality_names
 from workflows.planning.estimate import hours_of, stored_of, training_of
 from workflows.planning.listing import OBJAVERSE, OBJAVERSE_LABELLED, counts_of, of_objects
+from workflows.planning.missing import _has_hugging_face
 from workflows.planning.network import (
     Network,
     foundation_sizes,
@@ -262,3 +263,18 @@ def test_one_s_own_slopes_are_read_and_others_refused(tmp_path: Path) -> None:
     mine.write_text(FILE.read_text().replace("gpu: h100", "gpu: h101"))
     with pytest.raises(ConfigError, match=r"h101.*did you mean h100"):
         read_slopes(mine)
+
+
+@pytest.mark.parametrize("spec", ["hf:openai/clip-vit-base-patch32", "open_clip:ViT-B-32/openai"])
+def test_weights_that_are_not_here_are_missing(spec: str, home: Home) -> None:
+    sets = [f"foundation.spec={spec}", "foundation.embed_dim=null", "foundation.image_size_px=null"]
+    plan = plan_of(load_workflow("point_cloud"), "demo", sets, home, SLOPES)
+    assert [said for said in plan.missing if said.startswith(f"weights: {spec} ")]
+
+
+def test_weights_of_a_trunk_of_its_own_are_looked_for_too(home: Home, tmp_path: Path) -> None:
+    missing = plan_of(load_workflow("point_cloud"), "uni3d-g", (), home, SLOPES).missing
+    weights = [said for said in missing if said.startswith("weights: ")]
+    assert len(weights) == 2
+    assert "timm:eva_giant_patch14_560" in weights[1]
+    assert _has_hugging_face(f"{tmp_path}#vision")

@@ -6,7 +6,8 @@ Expects OpenShape's files:
     Objaverse/<group>/<uid>.npy         a pickled dictionary in an array of no axes: {"xyz":
                                         [N, 3] y up, "rgb": [N, 3] in 0..1, …}; group 000-000
 
-`data_path` is a path on its authors' machine: only the part from `Objaverse/` on is used.
+The list may also lie in meta_data/split/, where the source `openshape` has it: one tree serves
+both. `data_path` is a path on its authors' machine: only the part from `Objaverse/` on is used.
 
 Protocol: 10,000 points, y and z swapped, centred, unit sphere, rgb kept; all objects of the list,
 among all its categories. A lens trained on Objaverse has seen these objects, though not their
@@ -32,12 +33,13 @@ from vitlens_core.readers.pickled import read_npy
 CATEGORIES = 1156
 _FIELDS = ("uid", "category", "group", "data_path")
 _DATA = "Objaverse"
+_LISTS = (("split",), ("meta_data", "split"))
 
 
 def mount(root: str) -> Mounted:
     """The list's objects. Raises ConfigError."""
     folder = folder_of(root)
-    path = folder / "split" / "lvis.json"
+    path = _list_in(folder)
     seen: set[str] = set()
     test = []
     for index, entry in enumerate(_entries(path)):
@@ -58,6 +60,12 @@ def mount(root: str) -> Mounted:
     partial_list = f"{len(classes)} categories; the whole list has {CATEGORIES}"
     notes = () if len(classes) == CATEGORIES else (partial_list,)
     return Mounted(test, classes=classes, notes=notes)
+
+
+def _list_in(folder: Path) -> Path:
+    """Return the list's place: where the archives are unpacked, or as the source has them."""
+    unpacked, of_source = (Path(folder, *parts, "lvis.json") for parts in _LISTS)
+    return of_source if of_source.is_file() else unpacked
 
 
 def _entries(path: Path) -> list[dict[str, object]]:

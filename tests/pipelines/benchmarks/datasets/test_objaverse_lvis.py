@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.benchmarks.datasets.objaverse_lvis import mount
 from tests.pipelines.benchmarks import small_clouds
+from tests.pipelines.source.datasets.openshape_tree import Tree, whole
 from vitlens_core.errors import ConfigError, InputError
 
 
@@ -89,3 +90,14 @@ def test_a_folder_without_the_list_is_refused(tmp_path):
         mount(str(tmp_path))
     with pytest.raises(ConfigError, match="no folder"):
         mount(str(tmp_path / "nowhere"))
+
+
+def test_one_tree_serves_the_source_and_the_benchmark(tmp_path):
+    tree = Tree(tmp_path)
+    source = whole(tree)
+    mounted = mount(str(tmp_path))
+    listed = {pair.key: pair for pair in source.pairs() if pair.split == "test"}
+    assert {example.key for example in mounted.test} == listed.keys()
+    for example in mounted.test:
+        assert example.labels == (listed[example.key].label,)
+        assert example.read()["point_cloud"].shape[1] == 6
