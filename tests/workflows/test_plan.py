@@ -18,13 +18,13 @@ from pipelines.objects.records import RecordTable
 from pipelines.objects.selection import select
 from pipelines.store.home import Home
 from pipelines.store.splits import SPLITS
+from tests import tiny_hf
 from vitlens_core.errors import ConfigError
 from vitlens_core.models.sizes import tower_sizes
 from workflows.cli import main
 from workflows.modalities import modality_names
 from workflows.planning.estimate import hours_of, stored_of, training_of
 from workflows.planning.listing import OBJAVERSE, OBJAVERSE_LABELLED, counts_of, of_objects
-from workflows.planning.missing import _has_hugging_face
 from workflows.planning.network import (
     Network,
     foundation_sizes,
@@ -265,16 +265,45 @@ def test_one_s_own_slopes_are_read_and_others_refused(tmp_path: Path) -> None:
         read_slopes(mine)
 
 
-@pytest.mark.parametrize("spec", ["hf:openai/clip-vit-base-patch32", "open_clip:ViT-B-32/openai"])
-def test_weights_that_are_not_here_are_missing(spec: str, home: Home) -> None:
-    sets = [f"foundation.spec={spec}", "foundation.embed_dim=null", "foundation.image_size_px=null"]
-    plan = plan_of(load_workflow("point_cloud"), "demo", sets, home, SLOPES)
+PUBLISHED = ("foundation.embed_dim=null", "foundation.image_size_px=null")
+
+
+def test_weights_that_are_not_here_are_missing(home: Home) -> None:
+    spec = "open_clip:ViT-B-32/openai"
+    plan = plan_of(
+        load_workflow("point_cloud"), "demo", [f"foundation.spec={spec}", *PUBLISHED], home, SLOPES
+    )
     assert [said for said in plan.missing if said.startswith(f"weights: {spec} ")]
 
 
-def test_weights_of_a_trunk_of_its_own_are_looked_for_too(home: Home, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["clip", "siglip", "owlv2", "instructblip", "llava"])
+def test_a_hugging_face_model_is_planned_by_its_config_alone(
+    kind: str, home: Home, tmp_path: Path
+) -> None:
+    folder = tiny_hf.write(kind, tmp_path / kind)
+    for weights in folder.glob("*.safetensors"):
+        weights.unlink()
+    sets = [f"foundation.spec=hf:{folder}", *PUBLISHED, "lens.train.text_weight=0"]
+    plan = plan_of(load_workflow("point_cloud"), "tiny", sets, home, SLOPES)
+    assert plan.training.samples_seen > 0
+    assert not [said for said in plan.missing if said.startswith("weights")]
+
+
+def test_a_model_whose_blocks_need_values_is_refused(home: Home, tmp_path: Path) -> None:
+    folder = tiny_hf.write("qwen2_vl", tmp_path / "qwen")
+    sets = [f"foundation.spec=hf:{folder}", *PUBLISHED, "lens.train.text_weight=0"]
+    with pytest.raises(ConfigError, match="no plan can be made of it"):
+        plan_of(load_workflow("point_cloud"), "tiny", sets, home, SLOPES)
+
+
+def test_a_hugging_face_model_that_is_not_here_cannot_be_planned(home: Home) -> None:
+    sets = ["foundation.spec=hf:openai/clip-vit-base-patch32", *PUBLISHED]
+    with pytest.raises(ConfigError, match=r"run `hf download openai/clip-vit-base-patch32 config"):
+        plan_of(load_workflow("point_cloud"), "demo", sets, home, SLOPES)
+
+
+def test_weights_of_a_trunk_of_its_own_are_looked_for_too(home: Home) -> None:
     missing = plan_of(load_workflow("point_cloud"), "uni3d-g", (), home, SLOPES).missing
     weights = [said for said in missing if said.startswith("weights: ")]
     assert len(weights) == 2
     assert "timm:eva_giant_patch14_560" in weights[1]
-    assert _has_hugging_face(f"{tmp_path}#vision")

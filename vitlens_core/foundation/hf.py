@@ -36,6 +36,8 @@ from vitlens_core.models.hf_trunks import (
     siglip_tower,
 )
 from vitlens_core.models.qwen_trunks import qwen_tower
+from vitlens_core.models.sizes import only_sizes
+from vitlens_core.models.trunk import Trunk
 
 _PARTS = ("vision", "both")
 # The side of Qwen's images, which may have any size: 16 × 16 patches.
@@ -229,17 +231,21 @@ def load(spec: str, **sizes: int) -> HfFoundation:
     return foundation
 
 
+def trunk_sizes(spec: str) -> Trunk:
+    """Build the trunk of an `hf:` spec without values; of the model, only its config is read.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    config = ModelFiles(parse(spec)[0]).config()
+    family = family_of(config, spec)
+    with only_sizes():
+        return family.take(_without_weights(config, family, spec)).trunk
+
+
 def _towers(files: ModelFiles, config: dict[str, Any], family: Family, spec: str) -> nn.Module:
     """Build the part of the model that holds its towers, in fp32, with its weights."""
-    transformers = require("transformers", "ask", "a foundation hf:…")
-    whole = transformers.AutoConfig.for_model(**config)
-    wanted = getattr(whole, family.sub_config) if family.sub_config else whole
-    if family.take is _of_llava and wanted.model_type != "clip_vision_model":
-        raise ConfigError(f"{spec}: its vision tower is {wanted.model_type}; expected CLIP's")
-    owner: Any = transformers
-    for name in family.module.split("."):
-        owner = getattr(owner, name)
-    model = owner(wanted)
+    model = _without_weights(config, family, spec)
     state = {n: t.float() for n, t in files.tensors(family.prefixes).items()}
     # Counters that old releases saved; they are computed now.
     state = {n: t for n, t in state.items() if not n.endswith("position_ids")}
@@ -248,6 +254,18 @@ def _towers(files: ModelFiles, config: dict[str, Any], family: Family, spec: str
     except RuntimeError as error:
         raise CheckpointError(f"{spec}: its weights do not fit its config: {error}") from error
     return model.eval()
+
+
+def _without_weights(config: dict[str, Any], family: Family, spec: str) -> nn.Module:
+    transformers = require("transformers", "ask", "a foundation hf:…")
+    whole = transformers.AutoConfig.for_model(**config)
+    wanted = getattr(whole, family.sub_config) if family.sub_config else whole
+    if family.take is _of_llava and wanted.model_type != "clip_vision_model":
+        raise ConfigError(f"{spec}: its vision tower is {wanted.model_type}; expected CLIP's")
+    owner: Any = transformers
+    for name in family.module.split("."):
+        owner = getattr(owner, name)
+    return owner(wanted)
 
 
 def _tokenizer(files: ModelFiles, spec: str) -> Any:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 
 from pipelines.config import RunConfig
 from pipelines.store.home import Home
+from workflows.planning.cached import is_in_cache
 from workflows.planning.estimate import Stored
 from workflows.planning.slopes import Slopes
 
@@ -39,52 +40,8 @@ def missing_of(
 def _weights(config: RunConfig) -> Iterator[str]:
     """Look for the published models of the foundation and of the trunk, if it is another."""
     for spec in filter(None, (config.foundation.spec, config.lens.trunk.model)):
-        kind, _, name = spec.partition(":")
-        is_here = _IN_CACHE.get(kind)
-        if is_here is not None and not is_here(name):
+        if not is_in_cache(spec):
             yield f"weights: {spec} is not in this machine's cache; the run downloads it"
-
-
-def _has_open_clip(name: str) -> bool:
-    import open_clip  # late, here and below: it takes seconds
-
-    model, _, tag = name.partition("/")
-    if Path(tag).is_file():
-        return True
-    stated = open_clip.get_pretrained_cfg(model, tag)
-    owner_name_file = str(stated.get("hf_hub", "")).strip("/").split("/")
-    names = owner_name_file[2:] or ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
-    if _in_hub_cache("/".join(owner_name_file[:2]), names):
-        return True
-    url = str(stated.get("url", ""))
-    return bool(url) and Path("~/.cache/clip", url.rpartition("/")[2]).expanduser().is_file()
-
-
-def _has_timm(name: str) -> bool:
-    import timm
-
-    stated = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    hub = stated.hf_hub_id if stated is not None else None
-    return _in_hub_cache(str(hub or ""), ["model.safetensors", "pytorch_model.bin"])
-
-
-def _has_hugging_face(name: str) -> bool:
-    place = name.partition("#")[0]
-    return Path(place).is_dir() or _in_hub_cache(place, ["config.json"])
-
-
-def _in_hub_cache(hub: str, names: Sequence[str]) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    return bool(hub) and any(isinstance(try_to_load_from_cache(hub, n), str) for n in names)
-
-
-# By kind of spec; the weights of `lit` lie in installed packages.
-_IN_CACHE: dict[str, Callable[[str], bool]] = {
-    "open_clip": _has_open_clip,
-    "timm": _has_timm,
-    "hf": _has_hugging_face,
-}
 
 
 def _space(home: Home, stored: Stored) -> Iterator[str]:

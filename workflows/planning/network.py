@@ -20,6 +20,7 @@ from pipelines.config import RunConfig
 from pipelines.lens.chunked_loss import MOST_LOGITS
 from pipelines.lens.parallel import parallelize
 from pipelines.targets.step import TOKENS
+from vitlens_core.errors import ConfigError
 from vitlens_core.foundation.lit import ProjectedFeatures
 from vitlens_core.foundation.settings import EMBED_DIM, IMAGE_SIZE_PX
 from vitlens_core.models.dropping import Dropping
@@ -27,6 +28,7 @@ from vitlens_core.models.sizes import open_clip_sizes, timm_sizes, tower_sizes
 from vitlens_core.models.tower import Tower
 from vitlens_core.models.trunk import Readout, TapFeatures, Trunk
 from vitlens_core.precision import halve_frozen
+from workflows.planning.cached import is_in_cache
 from workflows.planning.slopes import Slopes
 
 _FP32, _BF16 = 4, 2
@@ -62,12 +64,18 @@ def network_of(config: RunConfig, *, bf16: bool) -> Network:
         bf16: whether it is trained in bf16.
 
     Raises:
-        ConfigError: the sizes do not fit.
+        ConfigError: the sizes do not fit, or a model's blocks cannot be counted.
     """
     trunk = foundation_sizes(config)
     tower = tower_sizes(config.tower(), trunk).train()
     parallelize(tower, config.resources.model_copy(update={"compile": False}))
-    one, two = (_pass(tower, config, count) for count in (1, 2))
+    try:
+        one, two = (_pass(tower, config, count) for count in (1, 2))
+    except NotImplementedError as error:  # Qwen's attention looks at lengths, which have no values
+        raise ConfigError(
+            f"{config.foundation.spec}: its blocks compute with values, which a plan does not "
+            "have; no plan can be made of it"
+        ) from error
     divided = rows_of(config) < -(-config.lens.train.batch_size // _workers(config))
     if bf16:  # after the passes: there is no autocast on the meta device
         halve_frozen(tower)
@@ -91,6 +99,8 @@ def foundation_sizes(config: RunConfig) -> Trunk:
     spec = config.foundation.spec
     if spec.startswith("open_clip:"):
         return open_clip_sizes(spec.removeprefix("open_clip:").partition("/")[0])
+    if spec.startswith("hf:"):
+        return _of_hugging_face(spec)
     model = spec.removeprefix("lit:").partition("+")[0].partition(".")[0]
     side = config.foundation.image_size_px or IMAGE_SIZE_PX
 
@@ -100,6 +110,18 @@ def foundation_sizes(config: RunConfig) -> Trunk:
         return ProjectedFeatures(TapFeatures(vit.norm, _LIT_TAPS), projection)
 
     return timm_sizes(model, side, readout)
+
+
+def _of_hugging_face(spec: str) -> Trunk:
+    from vitlens_core.foundation import hf  # late: transformers takes seconds
+
+    if not is_in_cache(spec):
+        source = hf.parse(spec)[0]
+        raise ConfigError(
+            f"foundation.spec: the config.json of {source} is not on this machine, and no server "
+            f"is asked for a plan; run `hf download {source} config.json`, or name a folder"
+        )
+    return hf.trunk_sizes(spec)
 
 
 def is_bf16(config: RunConfig, slopes: Slopes) -> bool:
