@@ -21,6 +21,7 @@ from pipelines.lens.chunked_loss import MOST_LOGITS
 from pipelines.lens.parallel import parallelize
 from pipelines.targets.step import TOKENS
 from vitlens_core.errors import ConfigError
+from vitlens_core.foundation import hf
 from vitlens_core.foundation.lit import ProjectedFeatures
 from vitlens_core.foundation.settings import EMBED_DIM, IMAGE_SIZE_PX
 from vitlens_core.models.dropping import Dropping
@@ -113,8 +114,6 @@ def foundation_sizes(config: RunConfig) -> Trunk:
 
 
 def _of_hugging_face(spec: str) -> Trunk:
-    from vitlens_core.foundation import hf  # late: transformers takes seconds
-
     if not is_in_cache(spec):
         source = hf.parse(spec)[0]
         raise ConfigError(
