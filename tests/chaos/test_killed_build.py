@@ -62,7 +62,7 @@ def test_twenty_kills_change_nothing(
             time.sleep(0.02)
         time.sleep(rng.uniform(0, 0.4))
         victim = rng.choice(["worker", "worker", "node", "driver"])
-        if victim == "worker" and (workers := nodes.workers("ray::MapWorker")):
+        if victim == "worker" and (workers := nodes.workers("ray::Map(")):
             rng.choice(workers).send_signal(signal.SIGKILL)
         elif victim == "node":
             nodes.replace_a_node()
