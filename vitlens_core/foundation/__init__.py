@@ -25,7 +25,7 @@ from vitlens_core.errors import ConfigError
 if TYPE_CHECKING:
     from vitlens_core.foundation import base
 
-__all__ = ["KINDS", "check_foundation", "has_text_tower", "load_foundation"]
+__all__ = ["KINDS", "brings_own_sizes", "check_foundation", "has_text_tower", "load_foundation"]
 
 
 class _Module(Protocol):
@@ -52,11 +52,13 @@ class Kind:
         form: the form of its spec.
         module: name of the module that opens it.
         parser: name of a module that only checks a spec, if it has one.
+        is_sized: whether its sizes are settings; a published model brings its own.
     """
 
     form: str
     module: str
     parser: str = ""
+    is_sized: bool = False
 
     def parse(self, spec: str) -> object:
         return self._code(self.parser or self.module).parse(spec)
@@ -76,7 +78,10 @@ class Kind:
 KINDS = {
     "open_clip": Kind("open_clip:<model>/<tag or checkpoint path>", "clip"),
     "lit": Kind(
-        "lit:<timm model>.<tag or path>+<sentence encoder or folder>", "lit_files", "lit_spec"
+        "lit:<timm model>.<tag or path>+<sentence encoder or folder>",
+        "lit_files",
+        "lit_spec",
+        is_sized=True,
     ),
     "hf": Kind("hf:<model or folder>#<vision or both>", "hf"),
 }
@@ -89,6 +94,12 @@ def check_foundation(spec: str) -> None:
         ConfigError: the kind, model, tag or file is unknown; the message names the choices.
     """
     _kind(spec).parse(spec)
+
+
+def brings_own_sizes(spec: str) -> bool:
+    """Whether a spec is of a kind whose models have their own sizes; nothing is read for it."""
+    kind = KINDS.get(spec.partition(":")[0])
+    return kind is not None and not kind.is_sized
 
 
 def has_text_tower(spec: str) -> bool:
@@ -107,10 +118,10 @@ def load_foundation(
 
     Raises:
         ConfigError: as `check_foundation`; the weights cannot be downloaded; or sizes are given
-            for an open_clip model.
+            for a model that brings its own.
     """
     sizes = {"embed_dim": embed_dim, "image_size_px": image_size_px}
-    # Left out unless given: `clip` refuses sizes, and `lit_files` has defaults.
+    # Left out unless given: `clip` and `hf` refuse sizes, and `lit_files` has defaults.
     stated_sizes = {name: size for name, size in sizes.items() if size is not None}
     return _kind(spec).load(spec, **stated_sizes).freeze()
 
