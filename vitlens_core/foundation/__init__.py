@@ -25,7 +25,14 @@ from vitlens_core.errors import ConfigError
 if TYPE_CHECKING:
     from vitlens_core.foundation import base
 
-__all__ = ["KINDS", "brings_own_sizes", "check_foundation", "has_text_tower", "load_foundation"]
+__all__ = [
+    "KINDS",
+    "brings_own_sizes",
+    "check_foundation",
+    "has_text_tower",
+    "image_patches",
+    "load_foundation",
+]
 
 
 class _Module(Protocol):
@@ -33,6 +40,7 @@ class _Module(Protocol):
 
     def parse(self, spec: str) -> object: ...
     def load(self, spec: str, **sizes: int) -> base.Foundation: ...
+    def patches(self, spec: str, image_size_px: int | None) -> int | None: ...
 
 
 @runtime_checkable
@@ -67,6 +75,9 @@ class Kind:
         code = self._code(self.parser or self.module)
         return code.has_text(spec) if isinstance(code, _PerhapsWithoutText) else True
 
+    def patches(self, spec: str, image_size_px: int | None) -> int | None:
+        return self._code(self.parser or self.module).patches(spec, image_size_px)
+
     def load(self, spec: str, **sizes: int) -> base.Foundation:
         return self._code(self.module).load(spec, **sizes)
 
@@ -74,7 +85,7 @@ class Kind:
         return cast(_Module, importlib.import_module(f"{__name__}.{module}"))
 
 
-# A further kind is a module with `parse` and `load`, and its line here.
+# A further kind is a module with `parse`, `patches` and `load`, and its line here.
 KINDS = {
     "open_clip": Kind("open_clip:<model>/<tag or checkpoint path>", "clip"),
     "lit": Kind(
@@ -105,6 +116,21 @@ def brings_own_sizes(spec: str) -> bool:
 def has_text_tower(spec: str) -> bool:
     """Whether a foundation has words; at most a config is read. Errors: `check_foundation`."""
     return _kind(spec).has_text(spec)
+
+
+def image_patches(spec: str, image_size_px: int | None = None) -> int | None:
+    """Return the number of patches of an image, without loading or downloading anything.
+
+    Args:
+        image_size_px: side of the images, for `lit` only.
+
+    Returns:
+        None where neither the spec nor a config on this machine tells it.
+
+    Raises:
+        ConfigError: as `check_foundation`.
+    """
+    return _kind(spec).patches(spec, image_size_px)
 
 
 def load_foundation(
