@@ -26,7 +26,7 @@ from pipelines.benchmarks import datasets as benchmarks
 from pipelines.benchmarks.step import BenchmarksConfig
 from pipelines.evaluation.step import EvaluationConfig
 from pipelines.execution.runtime import Resources
-from pipelines.foundation.step import FoundationConfig, Teachers
+from pipelines.foundation.step import SIZES, FoundationConfig, Teachers
 from pipelines.index.step import IndexConfig
 from pipelines.lens.step import LensConfig
 from pipelines.objects.step import ObjectsConfig
@@ -40,6 +40,7 @@ from pipelines.source.datasets import AnySource
 from pipelines.targets.step import TargetsConfig
 from vitlens_core import modalities
 from vitlens_core.errors import ConfigError, unknown
+from vitlens_core.foundation import brings_own_sizes
 from vitlens_core.kinds import OneOf
 from vitlens_core.modalities.base import SignalConfig
 from vitlens_core.models.tower_settings import TowerSettings
@@ -127,7 +128,7 @@ def load_run_config(
             that is not `a.b=c`; the message lists every mistake.
     """
     known = modalities.load_lensed(modality)
-    settings = merged([base, profile, *map(parse_override, overrides)])
+    settings = layered(base, profile, overrides)
     # In stages: a later check reads what an earlier one has found to be in order.
     mistakes = [*_no_sections(settings), *_reserved(settings, base), *_not_finite(settings)]
     if not mistakes:
@@ -142,6 +143,27 @@ def load_run_config(
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return config
+
+
+def layered(
+    base: Mapping[str, object], profile: Mapping[str, object], overrides: Sequence[str] = ()
+) -> Settings:
+    """Merge base ← profile ← overrides.
+
+    Sizes of a foundation do not outlive it: those that lie below a layer which names a published
+    model were stated for a `lit` space. Overrides are one layer, as one user states them.
+
+    Raises:
+        ConfigError: an override is not `a.b=c`.
+    """
+    settings: Settings = {}
+    for layer in (base, profile, merged(map(parse_override, overrides))):
+        spec = _section(layer, "foundation").get("spec")
+        if isinstance(spec, str) and brings_own_sizes(spec) and "foundation" in settings:
+            kept = _section(settings, "foundation")
+            settings["foundation"] = {k: v for k, v in kept.items() if k not in SIZES}
+        settings = merged([settings, layer])
+    return settings
 
 
 def merged(layers: Iterable[Mapping[str, object]]) -> Settings:

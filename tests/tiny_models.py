@@ -83,13 +83,14 @@ def tiny_tower(foundation: Foundation, seed: int = 0, **overrides: Any) -> Tower
     return build_tower(tower_settings(**overrides), foundation.trunk)
 
 
-def write_lens(folder: Path, spec: str) -> Path:
-    """Write a tiny lens of point clouds on a foundation; its file."""
-    foundation = load_foundation(spec)
-    state = tiny_tower(foundation).trained_state()
+def write_lens(folder: Path, spec: str, settings: TowerSettings | None = None) -> Path:
+    """Write a tiny lens on a foundation, by default of point clouds; its file."""
+    foundation, settings = load_foundation(spec), settings or tower_settings()
+    torch.manual_seed(0)
+    state = build_tower(settings, foundation.trunk).trained_state()
     folder.mkdir(exist_ok=True)
     path = folder / "lens.safetensors"
-    path.write_bytes(encode_lens(state, tower_settings(), spec, foundation.digest()))
+    path.write_bytes(encode_lens(state, settings, spec, foundation.digest()))
     return path
 
 

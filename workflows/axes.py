@@ -232,9 +232,7 @@ def _proposed_negatives(config: RunConfig) -> list[str]:
 
 def _foundation(value: str, config: RunConfig) -> Overrides:
     if not value.isdecimal():
-        # The sizes of a published model are its own; the profile's were meant for `lit`.
-        own_sizes = ("foundation.embed_dim=null", "foundation.image_size_px=null")
-        return (f"foundation.spec={value}", *(() if value.startswith("lit:") else own_sizes))
+        return (f"foundation.spec={value}",)
     if not config.foundation.spec.startswith("lit:"):
         raise ConfigError(
             f"axis foundation: {value} is the width of a `lit` space, but the profile's foundation "
@@ -353,7 +351,7 @@ AXES = {
     ),
     "foundation": Axis(
         "the foundation, and with it the embedding space",
-        "specs (open_clip:…, lit:…), and widths of a `lit` space",
+        "specs (open_clip:…, hf:…, lit:…), and widths of a `lit` space",
         _foundations,
         _foundation,
         label=lambda value: f"E {value}" if value.isdecimal() else value,

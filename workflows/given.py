@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import Any
+
+import click
 
 from pipelines.foundation.step import SCHEME
 from pipelines.registry import models
@@ -11,25 +16,77 @@ from pipelines.store.home import Home
 from vitlens_core import modalities
 from vitlens_core.api import Model, load
 from vitlens_core.errors import ConfigError
+from vitlens_core.lens_header import read_settings
+from vitlens_core.sources import locate
+
+_FOUNDATIONS = ("hf", "open_clip")  # kinds that need no fit, and stand alone
 
 
-def opened(source: str, foundation: str | None, device: str = "cpu") -> Model:
-    """Open a lens (`models:/…`, a file or folder), or a foundation alone (`hf:…`, `open_clip:…`).
+@dataclass(frozen=True)
+class Named:
+    """The model that a command line names.
 
-    Raises:
-        VitlensError: it cannot be opened.
+    Attributes:
+        source: a lens (`models:/…`, a file or folder), or a foundation alone (`hf:…`,
+            `open_clip:…`).
+        lenses: further lenses of the same foundation.
+        foundation: of the lenses, a spec or a folder; by default as the lens states it.
     """
-    is_foundation = source.partition(":")[0] in ("hf", "open_clip")
-    if is_foundation and foundation is None:
-        return load(foundation=source, device=device)
-    return load(source, foundation=foundation, device=device)
+
+    source: str
+    lenses: tuple[str, ...] = ()
+    foundation: str | None = None
+    device: str = "cpu"
+
+    def open(self) -> Model:
+        """Open it.
+
+        Raises:
+            VitlensError: a part cannot be opened, or the lenses are of different foundations.
+        """
+        if self.foundation is None and self.source.partition(":")[0] in _FOUNDATIONS:
+            return load(*self.lenses, foundation=self.source, device=self.device)
+        return load(*self._lenses, foundation=self.foundation, device=self.device)
+
+    def known_classes(self, modalities: Collection[str]) -> tuple[str, ...]:
+        """Return the classes that the registered versions among the lenses were evaluated on.
+
+        Args:
+            modalities: the versions of these speak for them; for others all do.
+        """
+        registered = [name for name in self._lenses if name.startswith(SCHEME)]
+        of_these = [n for n in registered if read_settings(locate(n))[0].modality in modalities]
+        home = Home.from_environment().root
+        versions = [models.find(name, home) for name in of_these or registered]
+        return tuple(dict.fromkeys(label for version in versions for label in version.classes))
+
+    @property
+    def _lenses(self) -> tuple[str, ...]:
+        return (self.source, *self.lenses)
 
 
-def known_classes(source: str) -> tuple[str, ...]:
-    """Return the classes that a registered version was evaluated on; none for other sources."""
-    if not source.startswith(SCHEME):
-        return ()
-    return models.find(source, Home.from_environment().root).classes
+def takes_model(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the argument SOURCE and the options that name a model; `command` gets them as `named`."""
+
+    @click.argument("source")
+    @click.option(
+        "--lens",
+        "lenses",
+        multiple=True,
+        metavar="SOURCE",
+        help="A further lens of the same foundation, for another modality.",
+    )
+    @click.option(
+        "--foundation", metavar="SPEC", help="Foundation of the lenses: a spec or folder."
+    )
+    @click.option("--device", default="cpu", show_default=True, help="As torch names it.")
+    @wraps(command)
+    def called(
+        source: str, lenses: tuple[str, ...], foundation: str | None, device: str, **others: Any
+    ) -> None:
+        command(Named(source, lenses, foundation, device), **others)
+
+    return called
 
 
 def modality_of(model: Model, item: str, named: str | None = None) -> str:

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from pipelines.config import RunConfig, load_run_config, merged, parse_override
 from pipelines.flow import SHARED, FlowStep, is_rendered, left_out, steps
+from pipelines.foundation.step import FoundationConfig
+from pipelines.lens.token_counts import check_counts
 from vitlens_core.errors import ConfigError, unknown
 from workflows.modalities import FOLDER, modality_names
 from workflows.recipes import recipe_profiles
@@ -154,7 +156,16 @@ class Workflow(BaseModel):
                 f"foundation: {self.modality} shares that of {self.foundation_of}; set it there, "
                 "or name a lens that teaches (teachers.<name>=models:/…)"
             )
+        # The foundation of lenses that teach is theirs, and stated nowhere here.
+        if config.lens.train.token_weight and not config.teachers:
+            check_counts(config.tower(), self._foundation(config, profile))
         return config
+
+    def _foundation(self, config: RunConfig, profile: str) -> FoundationConfig:
+        """Return the settings of the foundation that a run without teachers uses."""
+        if self.foundation_of and self.shares_foundation(config):
+            return load_workflow(self.foundation_of).config(profile).foundation
+        return config.foundation
 
     def shares_foundation(self, config: RunConfig) -> bool:
         """Whether a run with these settings uses another workflow's foundation."""

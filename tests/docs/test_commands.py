@@ -103,6 +103,13 @@ def test_the_files_it_names_exist(page: Path):
     assert not missing
 
 
+def test_the_files_it_copies_exist():
+    copied = [words[1] for page in PAGES for words in shell_lines(page) if words[0] == "cp"]
+    shipped = [name for name in copied if _FILE.fullmatch(name)]
+    assert shipped
+    assert [name for name in shipped if not (ROOT / name).exists()] == []
+
+
 def test_the_targets_it_names_exist():
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {

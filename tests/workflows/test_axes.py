@@ -100,7 +100,8 @@ def test_a_trunk_is_stated_whole() -> None:
 def test_a_clip_brings_its_own_sizes() -> None:
     clip, width = made("foundation", "open_clip:ViT-B-16/openai", "64").items()
     assert clip[0] == "open_clip:ViT-B-16/openai"
-    assert "foundation.embed_dim=null" in clip[1]
+    found = load_workflow("thermal").config("demo", clip[1]).foundation
+    assert (found.embed_dim, found.image_size_px) == (None, None)
     assert width == ("E 64", ("foundation.embed_dim=64",))
     workflow = load_workflow("thermal")
     with pytest.raises(ConfigError, match="64 is the width of a `lit` space"):

@@ -218,7 +218,8 @@ class Verbs:
         """Measure what decoders expect of embeddings, on pictures and on signals of modalities.
 
         Raises:
-            InputError: there are fewer than two pictures, or an input cannot be read.
+            InputError: there are fewer than two pictures or signals of a modality, or an input
+                cannot be read.
         """
         image = self.token_source("image")
         stored = self.stored("image", list(images), trusted=trusted)

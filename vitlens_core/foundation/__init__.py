@@ -25,7 +25,14 @@ from vitlens_core.errors import ConfigError
 if TYPE_CHECKING:
     from vitlens_core.foundation import base
 
-__all__ = ["KINDS", "check_foundation", "has_text_tower", "load_foundation"]
+__all__ = [
+    "KINDS",
+    "brings_own_sizes",
+    "check_foundation",
+    "has_text_tower",
+    "image_patches",
+    "load_foundation",
+]
 
 
 class _Module(Protocol):
@@ -33,6 +40,7 @@ class _Module(Protocol):
 
     def parse(self, spec: str) -> object: ...
     def load(self, spec: str, **sizes: int) -> base.Foundation: ...
+    def patches(self, spec: str, image_size_px: int | None) -> int | None: ...
 
 
 @runtime_checkable
@@ -52,11 +60,13 @@ class Kind:
         form: the form of its spec.
         module: name of the module that opens it.
         parser: name of a module that only checks a spec, if it has one.
+        is_sized: whether its sizes are settings; a published model brings its own.
     """
 
     form: str
     module: str
     parser: str = ""
+    is_sized: bool = False
 
     def parse(self, spec: str) -> object:
         return self._code(self.parser or self.module).parse(spec)
@@ -65,6 +75,9 @@ class Kind:
         code = self._code(self.parser or self.module)
         return code.has_text(spec) if isinstance(code, _PerhapsWithoutText) else True
 
+    def patches(self, spec: str, image_size_px: int | None) -> int | None:
+        return self._code(self.parser or self.module).patches(spec, image_size_px)
+
     def load(self, spec: str, **sizes: int) -> base.Foundation:
         return self._code(self.module).load(spec, **sizes)
 
@@ -72,11 +85,14 @@ class Kind:
         return cast(_Module, importlib.import_module(f"{__name__}.{module}"))
 
 
-# A further kind is a module with `parse` and `load`, and its line here.
+# A further kind is a module with `parse`, `patches` and `load`, and its line here.
 KINDS = {
     "open_clip": Kind("open_clip:<model>/<tag or checkpoint path>", "clip"),
     "lit": Kind(
-        "lit:<timm model>.<tag or path>+<sentence encoder or folder>", "lit_files", "lit_spec"
+        "lit:<timm model>.<tag or path>+<sentence encoder or folder>",
+        "lit_files",
+        "lit_spec",
+        is_sized=True,
     ),
     "hf": Kind("hf:<model or folder>#<vision or both>", "hf"),
 }
@@ -91,9 +107,30 @@ def check_foundation(spec: str) -> None:
     _kind(spec).parse(spec)
 
 
+def brings_own_sizes(spec: str) -> bool:
+    """Whether a spec is of a kind whose models have their own sizes; nothing is read for it."""
+    kind = KINDS.get(spec.partition(":")[0])
+    return kind is not None and not kind.is_sized
+
+
 def has_text_tower(spec: str) -> bool:
     """Whether a foundation has words; at most a config is read. Errors: `check_foundation`."""
     return _kind(spec).has_text(spec)
+
+
+def image_patches(spec: str, image_size_px: int | None = None) -> int | None:
+    """Return the number of patches of an image, without loading or downloading anything.
+
+    Args:
+        image_size_px: side of the images, for `lit` only.
+
+    Returns:
+        None where neither the spec nor a config on this machine tells it.
+
+    Raises:
+        ConfigError: as `check_foundation`.
+    """
+    return _kind(spec).patches(spec, image_size_px)
 
 
 def load_foundation(
@@ -107,10 +144,10 @@ def load_foundation(
 
     Raises:
         ConfigError: as `check_foundation`; the weights cannot be downloaded; or sizes are given
-            for an open_clip model.
+            for a model that brings its own.
     """
     sizes = {"embed_dim": embed_dim, "image_size_px": image_size_px}
-    # Left out unless given: `clip` refuses sizes, and `lit_files` has defaults.
+    # Left out unless given: `clip` and `hf` refuse sizes, and `lit_files` has defaults.
     stated_sizes = {name: size for name, size in sizes.items() if size is not None}
     return _kind(spec).load(spec, **stated_sizes).freeze()
 

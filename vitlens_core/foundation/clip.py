@@ -74,6 +74,14 @@ def parse(spec: str) -> tuple[str, str]:
     return name, source
 
 
+def patches(spec: str, image_size_px: int | None) -> int | None:
+    """Return the number of patches of an image; None for trunks of timm. Errors: `parse`."""
+    vision = (open_clip.get_model_config(parse(spec)[0]) or {})["vision_cfg"]
+    if "timm_model_name" in vision or "patch_size" not in vision:
+        return None
+    return (vision["image_size"] // vision["patch_size"]) ** 2
+
+
 def load(spec: str, **sizes: int) -> OpenClipFoundation:
     """Build the foundation of an `open_clip:` spec (see `parse`).
 

@@ -203,6 +203,21 @@ def has_text(spec: str) -> bool:
     return family.words is not None and part != "vision"
 
 
+def patches(spec: str, image_size_px: int | None) -> int | None:
+    """Return the number of patches of an image, as a folder's config states it; else None.
+
+    Errors: `parse`.
+    """
+    source, _ = parse(spec)
+    if not Path(source).is_dir():
+        return None  # a name on the hub: its config would have to be downloaded
+    config = ModelFiles(source).config()
+    vision = config.get("vision_config", config)
+    if "image_size" not in vision or "patch_size" not in vision:
+        return None  # a config states what differs from its type's defaults
+    return (int(vision["image_size"]) // int(vision["patch_size"])) ** 2
+
+
 def load(spec: str, **sizes: int) -> HfFoundation:
     """Build the foundation of an `hf:` spec (see `parse`); weights load strictly.
 

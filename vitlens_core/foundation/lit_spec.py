@@ -5,11 +5,15 @@ Importing timm takes seconds, and every run checks its foundation before it star
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from vitlens_core.errors import ConfigError
 from vitlens_core.foundation import packaged
+from vitlens_core.foundation.settings import IMAGE_SIZE_PX
+
+_PATCH = re.compile(r"patch(\d+)")  # timm names a ViT by the side of its patches
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,12 @@ def parse(spec: str) -> LitSpec:
     if checkpoint is None:
         _check_tag(model, tag)
     return LitSpec(model, tag, checkpoint, _text_folder(text_spec))
+
+
+def patches(spec: str, image_size_px: int | None) -> int | None:
+    """Return the number of patches of an image: that of its side over the trunk's patches."""
+    found = _PATCH.search(spec.removeprefix("lit:").partition(".")[0])
+    return ((image_size_px or IMAGE_SIZE_PX) // int(found[1])) ** 2 if found else None
 
 
 def _check_model(model: str) -> None:

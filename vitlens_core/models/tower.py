@@ -49,9 +49,7 @@ def build_tower(settings: TowerSettings, trunk: Trunk, *, pretrained: bool = Tru
     tokenizer = of_tokens.build(signal)
     if of_tokens.starts_as_patches:
         _start_as_patches(tokenizer, trunk)
-    is_perceiver = settings.lens.kind == "perceiver"
-    # An identity lens returns the tokenizer's tokens: patches on the trunk's own grid, or groups.
-    tokens = settings.lens.latents if is_perceiver else of_tokens.groups_seen or trunk.input_tokens
+    tokens = settings.input_tokens(trunk.input_tokens)
     # A trained head takes the place of the foundation's projection.
     if settings.head != "frozen":
         trunk = trunk.with_readout(readout.unprojected)

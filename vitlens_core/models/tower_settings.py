@@ -91,3 +91,10 @@ class TowerSettings(BaseModel):
     def signal_needed(self) -> SignalConfig:
         """The least that must be stored of a recording that goes to the tower directly."""
         return self.tokenizer_config.signal_needed(self.signal_config)
+
+    def input_tokens(self, patches: int) -> int:
+        """Return the number of tokens that the lens gives to a trunk of so many patches."""
+        if self.lens.kind == "perceiver":
+            return self.lens.latents
+        # An identity lens returns the tokenizer's tokens: patches on the trunk's grid, or groups.
+        return self.tokenizer_config.groups_seen or patches

@@ -13,12 +13,12 @@ from vitlens_core.api.asking import WITHOUT_MODEL, Answer
 from vitlens_core.errors import ConfigError
 from vitlens_core.plugins.ask import open_question_model
 from vitlens_core.plugins.ask.base import Fusion
-from workflows.given import by_modality, known_classes, opened
+from workflows.given import Named, by_modality, takes_model
 from workflows.text import shown
 
 
 @click.command("ask")
-@click.argument("source")
+@takes_model
 @click.argument("given", nargs=-1, required=True, metavar="FILE… QUESTION")
 @click.option("--by", metavar="MODEL", help="Question model: a folder, or a name on the hub.")
 @click.option(
@@ -33,19 +33,15 @@ from workflows.text import shown
     type=click.Choice(["vit", "former", "language", "embedding"]),
     help="Where they meet.",
 )
-@click.option("--foundation", metavar="SPEC", help="Foundation of a lens: a spec or a folder.")
-@click.option("--device", default="cpu", show_default=True, help="As torch names it.")
 @click.option("--max-tokens", default=40, show_default=True, type=click.IntRange(1))
 def command(
-    source: str,
+    named: Named,
     given: tuple[str, ...],
     by: str | None,
     connector: Path | None,
     answers: tuple[str, ...],
     together: bool,
     fusion: str | None,
-    foundation: str | None,
-    device: str,
     max_tokens: int,
 ) -> None:
     """Ask a question about a file of any modality.
@@ -58,20 +54,19 @@ def command(
         raise ConfigError(f"expected files and then a question, found {question!r} alone")
     if connector is not None and by is None:
         raise ConfigError("--connector stands before a language model: name it with --by")
-    model = opened(source, foundation, device)
+    model = named.open()
     groups = by_modality(model, files)
     # The choices of --fusion are those of `Fusion`.
     where = cast(Fusion | None, fusion)
     answer = partial(model.ask, question=question, fusion=where, trusted=False)
-    if by is None:
-        answer = partial(answer, answers=answers or known_classes(source))
-    else:
-        asked = open_question_model(by, device, connector=connector)
+    if by is not None:
+        asked = open_question_model(by, named.device, connector=connector)
         answer = partial(answer, by=asked, max_new_tokens=max_tokens)
     console = Console()
     apart = [groups] if together else [{name: files} for name, files in groups.items()]
     for parts in apart:
-        said = answer(parts)
+        choices = () if by is not None else answers or named.known_classes(parts)
+        said = answer(parts, answers=choices)
         for name, one in zip(zip(*parts.values(), strict=True), said, strict=True):
             _show(console, " + ".join(name), one)
 

@@ -10,7 +10,7 @@ import click
 from pydantic import BaseModel
 from rich.console import Console
 
-from pipelines.config import RunConfig, merged, parse_override
+from pipelines.config import RunConfig, layered, merged, parse_override
 from pipelines.registry.tracking import flatten
 from workflows.spec import DEFAULT_PROFILE, Workflow, load_workflow
 from workflows.tables import JSON, echo_json
@@ -58,16 +58,19 @@ def settings(workflow: Workflow, profile: str, overrides: tuple[str, ...]) -> It
         ConfigError: an unknown profile, or a mistake in the overrides.
     """
     config = workflow.config(profile, overrides)
+    base, stated = {**workflow.base, "gates": workflow.gates}, workflow.all_profiles[profile]
     layers = {
         "--set": merged(map(parse_override, overrides)),
-        f"profile {profile}": workflow.all_profiles[profile],
-        "workflow": {**workflow.base, "gates": workflow.gates},
+        f"profile {profile}": stated,
+        "workflow": base,
     }
+    applied = layered(base, stated, overrides)
     for name, value in flatten(_content(config)):
         if name == "modality":
             continue
-        stated = [origin for origin, layer in layers.items() if _has(layer, name)]
-        yield Setting(name, value, (stated or ["default"])[0], _description(config, name))
+        applies = _has(applied, name)
+        origins = [origin for origin, layer in layers.items() if applies and _has(layer, name)]
+        yield Setting(name, value, (origins or ["default"])[0], _description(config, name))
 
 
 def _content(config: RunConfig) -> dict[str, Any]:

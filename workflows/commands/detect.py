@@ -23,12 +23,12 @@ from vitlens_core.plugins.detect import open_detector
 from vitlens_core.plugins.detect.detections import Detections
 from vitlens_core.plugins.detect.drawing import drawn
 from vitlens_core.sources import locate
-from workflows.given import opened, split_named
+from workflows.given import Named, by_modality, takes_model
 from workflows.text import shown
 
 
 @click.command("detect")
-@click.argument("source")
+@takes_model
 @click.argument("picture", required=False, type=click.Path(path_type=Path))
 @click.option("--query", "queries", multiple=True, help="A file, MODALITY=FILE, or words.")
 @click.option("--by", metavar="MODEL", help="OWL-ViT or OWLv2: a folder, or a name on the hub.")
@@ -40,11 +40,9 @@ from workflows.text import shown
 @click.option(
     "--scenes", type=click.IntRange(1), help="Measure on so many composed scenes instead."
 )
-@click.option("--foundation", metavar="SPEC", help="Foundation of a lens: a spec or a folder.")
-@click.option("--device", default="cpu", show_default=True, help="As torch names it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the boxes as JSON.")
 def command(
-    source: str,
+    named: Named,
     picture: Path | None,
     queries: tuple[str, ...],
     by: str | None,
@@ -52,8 +50,6 @@ def command(
     least: float | None,
     out: Path | None,
     scenes: int | None,
-    foundation: str | None,
-    device: str,
     as_json: bool,
 ) -> None:
     """Find in a picture what files of any modality, or words, mean.
@@ -63,19 +59,16 @@ def command(
     """
     console = Console()
     if scenes is not None:
-        measure(console, source, scenes, out, device)
+        measure(console, named, scenes, out)
         return
     if picture is None or not queries:
         raise ConfigError("expected a picture and at least one --query, or --scenes")
-    model = opened(source, foundation, device)
-    named = [split_named(model, query) for query in queries]
-    # The verb numbers queries modality by modality.
-    groups: dict[str, list[str]] = {}
-    for modality, item in named:
-        groups.setdefault(modality, []).append(item)
-    detector = open_detector(by, device) if by else None
+    model = named.open()
+    groups = by_modality(model, queries)
+    detector = open_detector(by, named.device) if by else None
     found = model.detect(str(picture), groups, by=detector, least=least, trusted=False)
     best = found.best_of_each(each)
+    # The verb numbers queries modality by modality.
     names = [Path(item).name for items in groups.values() for item in items]
     _print(console, best, names, as_json)
     if out:
@@ -97,13 +90,16 @@ def _print(console: Console, found: Detections, names: list[str], as_json: bool)
         console.print("nothing found")
 
 
-def measure(console: Console, source: str, count: int, out: Path | None, device: str) -> None:
+def measure(console: Console, named: Named, count: int, out: Path | None) -> None:
     """Measure a registered version on composed scenes, and write these into a folder.
 
     Raises:
-        ConfigError: the source is no registered version, or its shards hold no rendered objects.
+        ConfigError: the source is no registered version, its shards hold no rendered objects, or
+            further lenses are named.
     """
-    home = Home.from_environment()
+    if named.lenses:
+        raise ConfigError("--scenes measures the lens of one registered version: leave out --lens")
+    home, source = Home.from_environment(), named.source
     version = models.find(source, home.root)
     made_of = lineage.fingerprints(home.root, version)
     shards = next(
@@ -111,7 +107,7 @@ def measure(console: Console, source: str, count: int, out: Path | None, device:
     )
     if shards is None:
         raise ConfigError(f"{source}: the shards it was trained on are not in {home.store.root}")
-    model = opened(source, None, device)
+    model = named.open()
     samples = composed.held_out(shards)
     labels = composed.labels_of(samples)
     scenes = composed.compose(samples, count)

@@ -12,7 +12,7 @@ from vitlens_core.api import Model
 from vitlens_core.errors import ConfigError
 from vitlens_core.plugins.imagine.sheet import sheet
 from vitlens_core.plugins.imagine.statistics import FILE, ImageStatistics
-from workflows.given import opened, split_named
+from workflows.given import Named, by_modality, split_named, takes_model
 from workflows.text import shown
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -21,7 +21,7 @@ _DRAWN = "imagined.png"
 
 
 @click.command("imagine")
-@click.argument("source")
+@takes_model
 @click.argument("file")
 @click.option("--with", "further", multiple=True, metavar="FILE[:WEIGHT]", help="Added to it.")
 @click.option("--by", metavar="MODEL", help="A pipeline of diffusers: a folder, or a hub name.")
@@ -30,16 +30,20 @@ _DRAWN = "imagined.png"
 @click.option("--statistics", type=click.Path(path_type=Path), help=f"Default: {FILE}, made once.")
 @click.option("--among", type=click.Path(path_type=Path), help="A folder of pictures.")
 @click.option(
+    "--signals",
+    multiple=True,
+    metavar="[MODALITY=]FOLDER",
+    help="Signals of a modality; the first time their mean is measured beside that of --among.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     help=f"The picture; default with --by: {_DRAWN}. Without --by: the found ones side by side.",
 )
 @click.option("--seed", default=0, show_default=True, type=int)
 @click.option("--steps", default=25, show_default=True, type=click.IntRange(1))
-@click.option("--foundation", metavar="SPEC", help="Foundation of a lens: a spec or a folder.")
-@click.option("--device", default="cpu", show_default=True, help="As torch names it.")
 def command(
-    source: str,
+    named: Named,
     file: str,
     further: tuple[str, ...],
     by: str | None,
@@ -47,26 +51,31 @@ def command(
     adapter: Path | None,
     statistics: Path | None,
     among: Path | None,
+    signals: tuple[str, ...],
     out: Path | None,
     seed: int,
     steps: int,
-    foundation: str | None,
-    device: str,
 ) -> None:
     """Draw what a file of any modality means, or find the nearest pictures.
 
     Without --by the pictures of --among that are nearest to the same embedding are shown. With it,
-    --among measures the statistics that the decoder needs, the first time.
+    --among measures the statistics that the decoder needs, the first time; by those of --signals
+    embeddings of other modalities are moved to where the decoder knows pictures.
     """
     console = Console()
-    model = opened(source, foundation, device)
+    model = named.open()
     inputs, weights = _weighted(model, file, further)
     if by is None:
         _retrieve(console, model, inputs, weights, _pictures(among), out)
         return
     out = out or Path(_DRAWN)
-    decoder = model.decoder(by, encoder=encoder, adapter=adapter, device=device)
-    stated = _statistics(model, statistics or Path(FILE), among, inputs)
+    decoder = model.decoder(by, encoder=encoder, adapter=adapter, device=named.device)
+    stated = _statistics(model, statistics or Path(FILE), among, signals)
+    if unmoved := sorted(set(inputs) - set(stated.means) - {"image"}):
+        console.print(
+            f"[dim]{', '.join(unmoved)}: no mean is known, so that the embedding is not moved "
+            "(--signals)[/]"
+        )
     drawn = model.imagine(
         inputs, by=decoder, statistics=stated, weights=weights, seed=seed, steps=steps,
         trusted=False,
@@ -116,19 +125,47 @@ def _pictures(folder: Path | None) -> list[Path]:
 
 
 def _statistics(
-    model: Model, path: Path, among: Path | None, inputs: dict[str, str]
+    model: Model, path: Path, among: Path | None, signals: tuple[str, ...]
 ) -> ImageStatistics:
-    """Read the foundation's statistics, or measure and keep them."""
+    """Read the foundation's statistics, or measure and keep them.
+
+    Raises:
+        ConfigError: there are none and no pictures to measure them on, or they are there and have
+            no mean of the signals.
+    """
+    given = _signals(model, signals)
     if path.is_file():
-        return ImageStatistics.load(path, model.token_source("image").trunk)
+        known = ImageStatistics.load(path, model.token_source("image").trunk)
+        if lacking := sorted(set(given) - set(known.means)):
+            raise ConfigError(
+                f"{path} has no mean of {', '.join(lacking)}: remove it, and it is measured anew"
+            )
+        return known
     if among is None:
         raise ConfigError(
             f"{path} is missing: name a folder of pictures (--among), on which the length and mean "
             "of image embeddings are measured once"
         )
-    measured = model.image_statistics(list(map(str, _pictures(among))), trusted=False)
+    pictures = list(map(str, _pictures(among)))
+    measured = model.image_statistics(pictures, given, trusted=False)
     measured.save(path)
     return measured
+
+
+def _signals(model: Model, folders: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return the files of folders by modality.
+
+    Raises:
+        ConfigError: there is no such folder, or no modality of the model reads a file in it.
+    """
+    items = []
+    for given in folders:
+        modality, equals, name = given.rpartition("=")
+        if not Path(name).is_dir():
+            raise ConfigError(f"--signals {given}: no folder {name}")
+        files = sorted(path for path in Path(name).iterdir() if path.is_file())
+        items += [f"{modality}{equals}{path}" for path in files]
+    return by_modality(model, items)
 
 
 def _retrieve(

@@ -10,8 +10,9 @@ from tests import tiny_hf
 from vitlens_core.models.tower import build_tower
 from vitlens_core.models.tower_settings import TowerSettings
 from vitlens_core.network_settings import LensSettings
+from vitlens_core.plugins.ask import ADAPTERS
 from vitlens_core.plugins.ask.base import QuestionModel
-from vitlens_core.plugins.ask.blip import Blip2
+from vitlens_core.plugins.ask.blip import Blip2, InstructBlip
 from vitlens_core.plugins.ask.llava import Llava
 from vitlens_core.plugins.ask.qwen import Qwen2Vl, Qwen3Vl
 
@@ -96,7 +97,7 @@ def _merged(by: QuestionModel, tokens: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("build", "adapter", "latents", "tokens", "seen", "project"),
     [
-        (_instructblip, Blip2, 256, (1, 1, 257, 1408), (1, 32, 4096), _former),
+        (_instructblip, InstructBlip, 256, (1, 1, 257, 1408), (1, 32, 4096), _former),
         (_blip2, Blip2, 256, (1, 1, 257, 1408), (1, 32, 2560), _former),
         (_llava, Llava, 576, (1, 1, 577, 1024), (576, 4096), _projected),
         (_qwen, Qwen2Vl, 256, (1, 1, 256, 1280), (64, 3584), _merged),
@@ -113,10 +114,13 @@ def _merged(by: QuestionModel, tokens: torch.Tensor) -> torch.Tensor:
     ],
 )
 def test_a_lens_of_the_published_size_reaches_the_language_model(
-    build, adapter, latents, tokens, seen, project
+    tmp_path, build, adapter, latents, tokens, seen, project
 ):
+    # InstructBLIP's Q-Former has a tokenizer of its own, in the model's folder.
+    tiny_hf.tokenizer().save_pretrained(tmp_path / "qformer_tokenizer")
     with torch.device("meta"):
-        by = adapter("published", build().eval(), tiny_hf.tokenizer())
+        by = adapter(str(tmp_path), build().eval(), tiny_hf.tokenizer())
+        assert adapter.__name__ == ADAPTERS[by.model.config.model_type][-1], "as it is opened"
         settings = TowerSettings.of("point_cloud", lens=LensSettings(latents=latents))
         tower = build_tower(settings, by.tower.trunk)
         fed = torch.empty(1, latents, by.tower.trunk.width)

@@ -56,10 +56,12 @@ class ImageStatistics:
             trunk: the foundation's.
 
         Raises:
-            InputError: there are fewer than two pictures.
+            InputError: there are fewer than two pictures, or signals of a modality.
         """
-        if len(images) < 2:
-            raise InputError(f"a mean needs two pictures or more, found {len(images)}")
+        for name, vectors in {_IMAGE: images, **signals}.items():
+            # Moved by the mean of itself alone, a signal would become that of the pictures.
+            if len(vectors) < 2:
+                raise InputError(f"{name}: a mean needs two or more, found {len(vectors)}")
         means = {_IMAGE: F.normalize(images, dim=-1).mean(dim=0)}
         means |= {name: vectors.mean(dim=0) for name, vectors in signals.items()}
         norm = float(images.norm(dim=-1).mean())
