@@ -5,7 +5,7 @@
 # make integration the whole stack on loopback: a schedule's run through faults to a champion
 # make docs    builds the documentation into site/
 # make measure the structure of the code in figures; REV=263c4ac puts that revision beside it
-# make gpu     what wants to be seen on a GPU, in less than eight minutes; without one, in small
+# make gpu     sets up, then what wants to be seen on a GPU in less than eight minutes; without one, in small
 # make audit   a bill of materials, whether every hash is there, and known vulnerabilities
 # make coverage the share of lines that the tests run, by package
 .PHONY: setup demo quick test nightly integration lint docs measure audit coverage bench gpu lock \

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import simpy
 
+from pipelines.store.requests import AT_A_TIME
+
 PER_SHARD, BYTES_PER_SHARD = 512, 2048e6  # at most, as the settings of `objects` have it
 WORKERS_PER_NODE = 8
 VIEWS = 12
@@ -142,7 +144,7 @@ class _Run:
         self.env.run(until=self.done)
         seconds = float(self.env.now)
         return Found(
-            hours=(seconds + driver_s(self.job)) / 3600,
+            hours=(seconds + driver_s(self.job, self.step)) / 3600,
             busy=self.worked_s / (seconds * count),
             source=self.limit.asked / self.limit.per_s / seconds,
             network=self.moved_s / (seconds * count),
@@ -199,21 +201,34 @@ def simulate(job: Job) -> dict[str, Found]:
     return {step.name: _Run(job, step)() for step in job.steps()}
 
 
-def driver_s(job: Job) -> float:
-    """Seconds of the driver for one step: a listing, then the records, 32 at a time."""
-    listing = math.ceil(job.shards / 1000)
-    return (listing + job.shards / 32) * job.store_answer_s
+def driver_s(job: Job, step: Step) -> float:
+    """Seconds for which the driver waits for the store in a step, at most.
+
+    Listings, a page of 1,000 names after the other (tar, sums, record and plan of each shard): of
+    what is done, and of what is left over at the end. Side by side: the records are read. `objects`
+    lists once more, to plan, and writes and deletes the plans.
+    """
+    pages = math.ceil(4 * job.shards / 1000)
+    listings, each_shard = (3, 3) if step.asks else (2, 1)
+    return (listings * pages + each_shard * job.shards / AT_A_TIME) * job.store_answer_s
 
 
 def driver_mb(job: Job) -> float:
-    """Memory of the driver: 250 MB of libraries, and 330 bytes an object (bench_scaling)."""
-    return 250 + job.objects * 330 / 1e6
+    """Memory of the driver: 250 MB of libraries, and 500 bytes an object (bench_scaling)."""
+    return 250 + job.objects * 500 / 1e6
 
 
 def store_requests(job: Job) -> int:
-    """Requests of the store: of each step and shard a tar read, and tar, sums and record written,
-    the record read, and the count of attempts looked for, written and deleted."""
-    return 8 * job.shards * len(job.steps())
+    """Requests of the store, without listings: the sum of `requests_per_shard`."""
+    return sum(requests_per_shard(step) for step in job.steps()) * job.shards
+
+
+def requests_per_shard(step: Step) -> int:
+    """Of each shard the input is read, tar, sums and record are written; the record is looked for
+    and read; the count of attempts is looked for twice, written and deleted. In `objects` the input
+    is a plan, which is written and deleted as well. A tar that is read by ranges asks for more.
+    """
+    return 12 if step.asks else 10
 
 
 def markdown() -> Iterator[str]:
@@ -234,14 +249,19 @@ def markdown() -> Iterator[str]:
         named = " | ".join(one.limit for one in found.values())
         yield f"| {_short(job.objects)} | {job.workers} | {named} |"
     yield ""
-    yield "| objects | shards | read and written | store's requests | driver, a step | memory |"
-    yield "|---|---|---|---|---|---|"
+    yield (
+        "| objects | shards | read and written | store's requests | the driver waits, `objects` | "
+        "a later step | its memory |"
+    )
+    yield "|---|---|---|---|---|---|---|"
     for objects in (800_000, 10_000_000):
         job = Job(objects, 64)
+        first, later, *_ = job.steps()
         moved = sum(step.reads + step.writes for step in job.steps()) * objects / 1e12
         yield (
             f"| {_short(objects)} | {job.shards:,} | {moved:.1f} TB | {store_requests(job):,} | "
-            f"{driver_s(job):.0f} s | {driver_mb(job):,.0f} MB |"
+            f"{driver_s(job, first):.0f} s | {driver_s(job, later):.0f} s | "
+            f"{driver_mb(job):,.0f} MB |"
         )
     yield ""
     hub = {objects: Job(objects, 64, source_per_s=10) for objects in (800_000, 10_000_000)}

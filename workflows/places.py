@@ -1,6 +1,7 @@
 """places: whether what a run works with is there, each blamed by its own name, within seconds.
 
-The tracking server, the store, the Ray cluster, and the free space against an estimate.
+The tracking server, the store, the Ray cluster, this machine's cores and GPUs where it is to do the
+work, and the free space against an estimate.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import uuid
 from math import prod
 from urllib.parse import urlsplit
@@ -15,10 +18,12 @@ from urllib.parse import urlsplit
 from upath import UPath
 
 from pipelines.config import RunConfig
+from pipelines.execution.cluster import AUTOSCALED, is_local
+from pipelines.execution.runtime import Resources
 from pipelines.registry import own_store, server
 from pipelines.store.files import storage_errors, write_atomic
 from pipelines.store.home import Home
-from vitlens_core.errors import StorageError, TransientError
+from vitlens_core.errors import ConfigError, StorageError, TransientError
 
 _TIMEOUT_S = 5.0
 _NO_SERVER = ("", "local", "auto")  # addresses that Ray resolves on this machine
@@ -32,11 +37,14 @@ def check_places(home: Home, config: RunConfig) -> list[str]:
     Raises:
         TransientError: the tracking server or the Ray cluster does not answer.
         StorageError: the store cannot be written, or lacks the space.
+        ConfigError: this machine is to do the work, and has fewer cores or GPUs than are asked for.
     """
     server.require_answer(own_store.tracking_uri(home.root))
     _require_writable(home.root, "VITLENS_HOME")
     _require_writable(home.store.root, "VITLENS_STORE")
-    return _ray_remarks(config)
+    remarks = _ray_remarks(config)
+    require_hardware(config.resources)
+    return remarks
 
 
 def require_space(store: UPath, needed_bytes: float) -> None:
@@ -96,6 +104,39 @@ def _ray_remarks(config: RunConfig) -> list[str]:
         ]
     require_ray_answer(address)
     return []
+
+
+def require_hardware(resources: Resources) -> None:
+    """Compare what is asked of this machine with what it has, before Ray is started for it.
+
+    Ray refuses the same, but only at the first step that starts it: training, in the worst case.
+    """
+    pools = (resources.encode_pool, resources.train_pool)
+    joins = not is_local() or AUTOSCALED in os.environ
+    of_process = [pool for pool in pools if pool.gpus and not pool.workers]
+    asks_for_gpus = bool(of_process) or (not joins and any(pool.gpus for pool in pools))
+    gpus = count_gpus() if asks_for_gpus else 0
+    if of_process and not gpus:
+        settings = " and ".join(
+            f"resources.{pool.name}_gpus={pool.gpus:g} with {pool.name}_workers=0"
+            for pool in of_process
+        )
+        raise ConfigError(
+            f"{settings}: this process is to work on a GPU, and torch finds none on this machine; "
+            "set them to 0 to work on CPUs, or ask for workers on a cluster (RAY_ADDRESS)"
+        )
+    if not joins:
+        resources.require({"CPU": resources.cpus, "GPU": gpus}, "this machine")
+
+
+def count_gpus() -> int:
+    """Return how many GPUs torch may use, asked in a process of its own.
+
+    Here torch would take seconds of every run, and counting may keep a GPU for this process.
+    """
+    code = "import torch; print(torch.cuda.device_count())"
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return int(asked.stdout.split()[-1])
 
 
 def require_ray_answer(address: str) -> None:

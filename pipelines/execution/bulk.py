@@ -34,6 +34,7 @@ from pipelines.execution.told import told
 from pipelines.store.artifact_store import Build
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.files import names_in, storage_errors
+from pipelines.store.requests import remove
 from vitlens_core.errors import StorageError, TransientError
 
 logger = logging.getLogger(__name__)
@@ -97,9 +98,8 @@ def write_shards(
         pending = [task for task in tasks if record_name(task.name) not in present]
         bar.advance(len(tasks) - len(pending))
         # Attempts count within one run: the user may have lowered what takes the memory.
-        for task in pending:
-            if (attempt := attempt_path(build.folder, task.name)).name in present:
-                attempt.unlink(missing_ok=True)
+        attempts = (attempt_path(build.folder, task.name) for task in pending)
+        remove(attempt for attempt in attempts if attempt.name in present)
         job = ShardJob(processor, build.folder, logs.place())
         while pending:
             put_off = []

@@ -1,7 +1,7 @@
 """remote: runs functions in Ray tasks, on the nodes that have what they need.
 
-Evaluation and benchmarks hold towers, so that they want a GPU; the driver of a cluster has none. An
-index's graphs are built side by side.
+Evaluation and benchmarks hold towers, and a training may want a table of neighbours first, so that
+they want a GPU; the driver of a cluster has none. An index's graphs are built side by side.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pipelines.execution.cluster import connect, is_local
-from pipelines.execution.runtime import Resources, Runtime
+from pipelines.execution.runtime import Pool, Resources, Runtime
 from pipelines.execution.told import tell, told
 from pipelines.store.artifact_store import FinishedStore, NotMadeError, Store
 from pipelines.store.artifacts import Artifact
@@ -35,9 +35,9 @@ class _Call:
     inputs: Mapping[str, Artifact]
 
 
-def has_own_node(resources: Resources) -> bool:
-    """Whether jobs that hold towers run where Ray places them, rather than in this process."""
-    return bool(resources.encode_workers) and (resources.encode_gpus > 0 or not is_local())
+def has_own_node(pool: Pool) -> bool:
+    """Whether a pool's work is done where Ray places it, rather than in this process."""
+    return bool(pool.workers) and (pool.gpus > 0 or not is_local())
 
 
 def run_as_task(
@@ -92,15 +92,44 @@ def each_as_task(
     if pool.workers == 0 or len(items) < 2:
         yield from map(call, items)
         return
-    connect(runtime.resources)
+    task = _task(runtime.resources, pool)
+    for sent in [task.remote(call, item) for item in items]:
+        yield _received(sent)
+
+
+def call_as_task(
+    resources: Resources, pool: Pool, call: Callable[[Item], Made], item: Item
+) -> Made:
+    """Return what a function returns, from a task that takes what one worker of the pool takes.
+
+    Where the pool has no node of its own (`has_own_node`), it is called in this process.
+
+    Args:
+        call: must be picklable, as what it returns.
+
+    Raises:
+        VitlensError, WorkerError, RayError: as `run_as_task`.
+    """
+    if not has_own_node(pool):
+        return call(item)
+    return _received(_task(resources, pool).remote(call, item))
+
+
+def _task(resources: Resources, pool: Pool) -> Any:
+    connect(resources)
     import ray
 
-    task: Any = ray.remote(num_cpus=pool.cpus, max_retries=_RETRIES)(_called)
-    for sent in [task.remote(call, item) for item in items]:
-        made, error = ray.get(sent)
-        if error is not None:
-            raise told(error)
-        yield made
+    return ray.remote(num_cpus=pool.cpus, num_gpus=pool.gpus, max_retries=_RETRIES)(_called)
+
+
+def _received(sent: Any) -> Any:
+    """Return what a sent call made (errors: what it raised, as told)."""
+    import ray
+
+    made, error = ray.get(sent)
+    if error is not None:
+        raise told(error)
+    return made
 
 
 def _called(call: Callable[[Item], Made], item: Item) -> tuple[Made | None, str | None]:

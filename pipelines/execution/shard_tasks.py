@@ -6,7 +6,6 @@ Writes    `<name>.record.json` beside each tar; a shard is done if it has one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -16,9 +15,8 @@ from upath import UPath
 
 from pipelines.store.artifacts import Artifact, Quarantined
 from pipelines.store.files import FileEntry
+from pipelines.store.requests import side_by_side
 from pipelines.store.shards import Sample
-
-_READERS = 32  # records that are read at a time
 
 
 @dataclass(frozen=True)
@@ -73,9 +71,8 @@ def read_record(folder: UPath, name: str) -> ShardRecord:
 
 
 def read_records(folder: UPath, names: Iterable[str]) -> list[ShardRecord]:
-    """Read records, several at a time: an object store answers each after some 30 ms."""
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="records") as readers:
-        return list(readers.map(partial(read_record, folder), names))
+    """Read records, several at a time."""
+    return list(side_by_side(partial(read_record, folder), names))
 
 
 def samples_by_shard(records: Iterable[ShardRecord]) -> dict[str, int]:

@@ -116,6 +116,6 @@ class Step:
         with where(step=self.name), storage_errors(), ExitStack() as stack:
             if not (is_shared or only_looks):
                 stack.enter_context(alone(runtime.home.root, self.name, runtime.say))
-            if self.made_by == "torch" and has_own_node(runtime.resources):
+            if self.made_by == "torch" and has_own_node(runtime.resources.encode_pool):
                 return run_as_task(runtime, job.run, settings, read)
             return job.run(runtime, *settings, **read, **only_piece)

@@ -27,6 +27,7 @@ from pipelines.shards.sample import SampleInfo
 from pipelines.store.artifact_store import Build
 from pipelines.store.artifacts import Artifact
 from pipelines.store.files import FileEntry, atomic_file, write_atomic
+from pipelines.store.requests import remove
 from pipelines.store.shards import Sample, encode_array, encode_model, targets_file
 from pipelines.targets.stored import decode_targets
 from vitlens_core.model_files import LENS_FILE
@@ -76,9 +77,8 @@ def finish(
     ]
     vectors = {f"{kind}_vectors": number for kind, number in info.vectors.items()}
     made = build.commit(files, {"samples": info.items, **vectors})
-    for part in parts:  # what the files above have
-        for name in (part.record_file, part.items_file):
-            (build.folder / name).unlink(missing_ok=True)
+    # What the files above have.
+    remove(build.folder / name for part in parts for name in (part.record_file, part.items_file))
     return made
 
 

@@ -31,7 +31,9 @@ from pipelines.targets.stored import as_floats
 from vitlens_core.errors import ConfigError, IntegrityError
 from vitlens_core.losses.base import Positives
 
-_MOST_LANES = 4096  # at least as many as workers: those that share a lane each read its shards
+# Not a function of the workers, so that batches are none. Where there are more workers than lanes,
+# those that share a lane each read its shards: hence many.
+_MOST_LANES = 4096
 _SHARDS_PER_LANE = 8  # with fewer, lanes would have unequal shares of the samples
 
 

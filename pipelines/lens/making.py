@@ -7,14 +7,12 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from pipelines.execution.logger import Point, Report, Training, report_to
 from pipelines.execution.runtime import Runtime
 from pipelines.foundation.info import read_info
 from pipelines.foundation.opening import open_foundation
 from pipelines.lens.curves import CURVES_FILE, TrainingCurves, validation_kind
-from pipelines.lens.neighbours import write_table
+from pipelines.lens.neighbours import table_of_workers
 from pipelines.lens.settings import PROGRESS_FILE, TrainConfig
 from pipelines.lens.step import STEP
 from pipelines.lens.token_loss import check_tokens
@@ -51,9 +49,9 @@ def make(
     checkpoints = build.folder / "checkpoints"
     table = None
     if config.hard_negatives:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # Beside the checkpoints: every worker reads it there, and a killed run finds it again.
-        table = write_table(build.folder / "neighbours", targets, config.hard_negatives, device)
+        folder = build.folder / "neighbours"
+        table = table_of_workers(runtime.resources, folder, targets, config.hard_negatives)
     job = TrainJob(tower, config, targets, foundation, runtime.resources, table)
     settings = {STEP.name: {"train": config.model_dump(mode="json")}}
     training = Training(tower.modality, build.fingerprint, config.steps, settings)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -24,6 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from upath import UPath
 
+from pipelines.execution.remote import call_as_task
+from pipelines.execution.runtime import Resources
 from pipelines.lens.settings import HardNegatives
 from pipelines.lens.shard_table import (
     SamplePlace,
@@ -90,6 +93,37 @@ class Neighbours:
         if len(self._open) > _MOST_OPEN:
             self._open.popitem(last=False)
         return reader
+
+
+def table_of_workers(
+    resources: Resources, folder: UPath, targets: Artifact, settings: HardNegatives
+) -> UPath:
+    """Have the table written on what one training worker takes; return its path.
+
+    Raises:
+        ConfigError: as `write_table`.
+        WorkerError, RayError: the task failed in a way that nobody foresaw, or was lost repeatedly.
+    """
+    pool = resources.train_pool
+    device = torch.device("cuda" if pool.gpus else "cpu")
+    write = partial(_write_with_threads, folder, targets, settings, device)
+    call_as_task(resources, pool, write, resources)
+    return folder / TABLE_FILE
+
+
+def _write_with_threads(
+    folder: UPath,
+    targets: Artifact,
+    settings: HardNegatives,
+    device: torch.device,
+    resources: Resources,
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(resources.threads())  # Ray gives the process of a task one
+    try:
+        write_table(folder, targets, settings, device)
+    finally:
+        torch.set_num_threads(before)
 
 
 def write_table(

@@ -15,7 +15,7 @@ from upath import UPath
 
 from pipelines.execution.bulk import commit_shards, write_shards
 from pipelines.execution.runtime import Runtime
-from pipelines.execution.shard_tasks import ShardTask, is_done
+from pipelines.execution.shard_tasks import ShardTask, record_name
 from pipelines.objects.captions import Captions
 from pipelines.objects.opening import AnyMirror, open_mirrors
 from pipelines.objects.records import ObjectRecord, RecordTable
@@ -24,8 +24,9 @@ from pipelines.objects.step import STEP, ObjectsConfig
 from pipelines.objects.transfer import FetchPolicy, WrongSizeError
 from pipelines.store.artifact_store import PLAN, Build
 from pipelines.store.artifacts import Artifact, Quarantined, digest_of_list
-from pipelines.store.files import write_atomic
+from pipelines.store.files import names_in, write_atomic
 from pipelines.store.pieces import Piece
+from pipelines.store.requests import side_by_side
 from pipelines.store.shards import Sample, encode_json
 from pipelines.store.splits import SPLITS, cut_into_shards
 from vitlens_core.errors import BadSampleError, TransientError
@@ -108,18 +109,30 @@ def _planned(
     most_bytes = config.mb_per_shard * 10**6
     cut = cut_into_shards(splits, selected.uids, config.objects_per_shard, sizes, most_bytes)
     shards = list(cut)
-    tasks = []
-    for name, members in piece.of(shards) if piece else shards:
-        if not is_done(build.folder, name):
-            write_plan(build.folder, name, listed(members))
-        tasks.append(ShardTask(name))
-    return tasks
+    mine = piece.of(shards) if piece else shards
+    present = names_in(build.folder)
+    pending = (shard for shard in mine if record_name(shard[0]) not in present)
+    write_plans(build.folder, ((name, listed(members)) for name, members in pending))
+    return [ShardTask(name) for name, _ in mine]
 
 
-def write_plan(folder: UPath, name: str, items: Iterable[dict[str, object]]) -> None:
-    """Write the plan of one shard: a line per object with the fields of its record and its
-    split."""
-    write_atomic(folder / f"{name}{PLAN}", b"".join(encode_json(item) + b"\n" for item in items))
+def write_plans(folder: UPath, plans: Iterable[tuple[str, Iterable[Mapping[str, object]]]]) -> None:
+    """Write plans of shards, several at a time; there are never all of them in memory.
+
+    Args:
+        plans: each shard's name and its objects: the fields of a record, and a split.
+    """
+
+    def write(plan: tuple[str, bytes]) -> None:
+        name, lines = plan
+        write_atomic(folder / f"{name}{PLAN}", lines)
+
+    for _ in side_by_side(write, ((name, _lines(items)) for name, items in plans)):
+        pass
+
+
+def _lines(items: Iterable[Mapping[str, object]]) -> bytes:
+    return b"".join(encode_json(item) + b"\n" for item in items)
 
 
 def _items(

@@ -26,7 +26,8 @@ from pipelines.store.artifacts import (
     digest,
     load,
 )
-from pipelines.store.files import FileEntry, is_abandoned, write_atomic
+from pipelines.store.files import FileEntry, is_abandoned, names_in, write_atomic
+from pipelines.store.requests import remove
 from pipelines.store.text import redacted_values
 from vitlens_core.errors import ConfigError, IntegrityError, VitlensError
 
@@ -212,14 +213,14 @@ class Build:
         if self._is_part:
             return Artifact(self.folder, manifest, is_part=True)
         write_atomic(self.folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
-        # Files of writers that were killed, and the plans of shards that are done.
-        for pattern in ("*.attempt", f"*{PLAN}"):
-            for leftover in self.folder.glob(pattern):
-                leftover.unlink(missing_ok=True)
-        for temporary in self.folder.glob(".*.tmp"):
-            if is_abandoned(temporary.name):  # another run may be writing its own
-                temporary.unlink(missing_ok=True)
+        remove(self.folder / name for name in names_in(self.folder) if _is_left_over(name))
         return Artifact(self.folder, manifest)
+
+
+def _is_left_over(name: str) -> bool:
+    """Whether a finished artifact has no use for a file: plans, and what killed writers left."""
+    # Another run may be writing its own temporary files.
+    return name.endswith((".attempt", PLAN)) or is_abandoned(name)
 
 
 def _lines(quarantined: Iterable[Quarantined]) -> bytes:

@@ -215,6 +215,8 @@ def made_once(folder: Path, make: Callable[[Path], Path]) -> Path:
 
 def names_in(folder: UPath) -> set[str]:
     """Return what a folder holds; in an object store there is none before its first file."""
+    if not isinstance(folder, Path):
+        folder.fs.invalidate_cache(folder.path)  # of listings: other processes write there too
     try:
         return {path.name for path in folder.iterdir()}
     except (FileNotFoundError, NotADirectoryError):

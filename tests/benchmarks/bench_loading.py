@@ -4,14 +4,16 @@
 
 Targets of clouds of 10,000 points lie in the page cache; batches of 64 are read by one thread, as
 a training worker does, with a training worker's settings of malloc. The raw read is of every whole
-file into one buffer. Prints JSON: the first epoch (which finds out where everything lies), medians
-of the next ones, and ratios within one run.
+file into one small buffer, which stays in the processor's cache; the fresh read is into new memory,
+mapped for it, as much at a time as a batch of the loader has. Prints JSON: the first epoch (which
+finds out where everything lies), medians of the next ones, and ratios within one run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import mmap
 import os
 import sys
 import tempfile
@@ -53,14 +55,20 @@ def measure(made: Artifact, repeats: int) -> dict[str, float]:
     count = made.manifest.counts["samples"]
     size_mb = sum(entry.size_bytes for entry in made.manifest.files) / 1e6
     epochs = TrainingBatches(made, "points.npy", ("image", "text"), BATCH).starting_at(0)
-    read_s = [timed(lambda: _read(made)) for _ in range(repeats)]
-    first_s, *loaded_s = [timed(lambda: _load(epochs, count // BATCH)) for _ in range(1 + repeats)]
+    first_s = timed(lambda: _load(epochs, count // BATCH))
+    read_s, fresh_s, loaded_s = [], [], []
+    for _ in range(repeats):  # in turn: the host's speed changes within a run
+        read_s.append(timed(lambda: _read(made)))
+        fresh_s.append(timed(lambda: _read_fresh(made, size_mb * 1e6 * BATCH / count)))
+        loaded_s.append(timed(lambda: _load(epochs, count // BATCH)))
     return {
         "samples": count,
         "size_mb": round(size_mb, 1),
         "raw_read_mb_per_s": round(size_mb / median(read_s)),
+        "fresh_read_mb_per_s": round(size_mb / median(fresh_s)),
         "loaded_samples_per_s": round(count / median(loaded_s)),
         "share_of_raw_read": round(median(read_s) / median(loaded_s), 3),
+        "share_of_fresh_read": round(median(fresh_s) / median(loaded_s), 3),
         "first_epoch_share_of_raw_read": round(median(read_s) / first_s, 3),
     }
 
@@ -100,6 +108,17 @@ def _read(made: Artifact) -> None:
         with open(str(path), "rb", buffering=0) as file:
             while file.readinto(buffer):
                 pass
+
+
+def _read_fresh(made: Artifact, batch_bytes: float) -> None:
+    """Read every file into memory that no process has used, a batch's bytes at a time."""
+    size = round(batch_bytes)
+    for path in made.shards():
+        with open(str(path), "rb", buffering=0) as file:
+            while True:
+                with mmap.mmap(-1, size) as fresh:
+                    if not file.readinto(fresh):
+                        break
 
 
 def _load(batches: Iterator[Batch], count: int) -> None:

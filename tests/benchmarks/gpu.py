@@ -1,4 +1,4 @@
-"""All that wants to be seen on a GPU, in one command of less than eight minutes: `make gpu`.
+"""All that wants to be seen on a GPU, in one command: `make gpu`.
 
     python -m tests.benchmarks.gpu [--small] [--out FOLDER]
 
@@ -6,8 +6,9 @@ Correctness of every kernel and path against the CPU (check_device), then traini
 ViT-L/14 and ViT-bigG/14 (step time, share of the matrix peak, memory), the loader against the step,
 target encoding, and rendering through EGL. Each part runs in a process of its own with a limit;
 when the time is up, what is left is named as left out. Writes gpu.json after each part, and at the
-end gpu.md, a table. `--small`, which a machine without a GPU takes by itself, runs every part at
-its smallest size. Status 1 if a check or a part fails.
+end gpu.md, a table. It takes less than eight minutes once the environment is there; on a bare
+checkout `make gpu` runs `make setup` first, minutes more. `--small`, which a machine without a GPU
+takes by itself, runs every part at its smallest size. Status 1 if a check or a part fails.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 RATIOS = (
     ("writing", "share_of_plain_write", "shard writing / plain write"),
     ("loading", "share_of_raw_read", "loading / raw read"),
+    ("loading", "share_of_fresh_read", "loading / raw read into fresh memory"),
     ("loading", "first_epoch_share_of_raw_read", "loading, first epoch / raw read"),
     ("targets", "share_of_plain_loop", "target encoding / plain loop"),
     ("training", "share_of_matmul_peak", "training FLOP/s / matmul peak"),

@@ -203,7 +203,7 @@ def test_a_mirror_may_lack_many_objects_but_not_itself(site: Path, tmp_path: Pat
 
     mirror = open_mirror(str(site))
     items = [{**vars(record), "split": "train"} for record in mirror.records()]
-    objects.write_plan(UPath(tmp_path), "train-00000", items)
+    objects.write_plans(UPath(tmp_path), [("train-00000", items)])
     site.rename(tmp_path / "unmounted")
     processor = objects.ObjectFetcher({"": mirror}, config, UPath(tmp_path))
     with pytest.raises(TransientError, match=r"no longer answers.*no such file"):

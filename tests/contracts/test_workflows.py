@@ -37,6 +37,14 @@ def test_every_profile_is_a_valid_run_that_a_gate_holds(name: str, profile: str)
 
 
 @lensed
+@pytest.mark.parametrize("profile", ["full", "full-1gpu"])
+def test_long_runs_validate_seldom(name: str, profile: str) -> None:
+    """A point a thousand steps draws the curve; each embeds thousands of samples."""
+    train = load_workflow(name).config(profile).lens.train
+    assert train.steps / train.validate_every <= 250
+
+
+@lensed
 def test_a_registered_models_signature_takes_what_the_modality_takes(name: str) -> None:
     """`example()` of every size that is run is the registry's input example."""
     for profile in load_workflow(name).all_profiles:

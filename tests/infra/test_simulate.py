@@ -2,17 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
-from infra.simulate import BYTES_PER_SHARD, PER_SHARD, Job, driver_s, row, simulate
+from infra.simulate import (
+    BYTES_PER_SHARD,
+    PER_SHARD,
+    Job,
+    driver_s,
+    requests_per_shard,
+    row,
+    simulate,
+)
+from pipelines.execution.bulk import build_shards
+from pipelines.execution.shard_tasks import ShardTask, tasks_of
+from pipelines.objects import job as objects
 from pipelines.objects.step import ObjectsConfig
+from pipelines.store.artifact_store import Store
+from pipelines.store.artifacts import Artifact
+from pipelines.store.files import made_once
+from pipelines.store.shards import Sample
+from tests.pipelines import small_mirror
+from tests.pipelines.quiet import quiet_runtime
+from tests.pipelines.slow_store import registered
 
 SCALE = Path(__file__).parents[2] / "infra" / "scale.md"
 SMALL = Job(objects=40_000, workers=16)
 CALM = {"worker_deaths_per_h": 1e-9, "nodes_lost_per_h": 1e-9}
+
+
+@dataclass
+class Copies:
+    """A later step: reads its input's shard and writes as many samples."""
+
+    made: Artifact
+
+    def samples(self, task: ShardTask) -> Iterator[Sample]:
+        for sample in self.made.read(task.name):
+            yield {"__key__": sample["__key__"], "bin": b""}
+
+
+@pytest.fixture
+def flow_mirror(tmp_path: Path) -> Path:
+    return made_once(tmp_path / "mirror", small_mirror.write)
 
 
 def test_the_page_has_the_figures_that_come_out() -> None:
@@ -50,11 +87,36 @@ def test_no_number_of_workers_asks_more_than_the_source_allows(per_s: float) -> 
     assert found.limit == "the source's requests"
 
 
-def test_the_driver_lists_once_and_reads_records_side_by_side() -> None:
-    """A minute where three requests a shard, one by one, took more than an hour."""
+def test_the_driver_asks_side_by_side() -> None:
+    """Minutes where three requests a shard, one by one, took more than an hour."""
     job = Job(10_000_000, 64)
-    assert driver_s(job) < 60
+    first, *later = job.steps()
+    assert driver_s(job, first) < 180
+    assert all(driver_s(job, step) < 60 for step in later)
     assert 3 * job.shards * job.store_answer_s > 3600
+
+
+def test_the_requests_of_a_shard_are_those_that_the_jobs_make(
+    flow_mirror: Path, tmp_path: Path
+) -> None:
+    """Of two sizes of the same job the difference, so that what is asked once drops out."""
+    found: dict[int, tuple[int, int]] = {}
+    for per_shard in (4, 1):
+        with registered() as asked:
+            runtime = replace(quiet_runtime(tmp_path), store=Store(UPath("memory:///store")))
+            config = ObjectsConfig(mirror=str(flow_mirror), objects_per_shard=per_shard)
+            made = objects.run(runtime, config)
+            in_objects = asked()
+            build = runtime.store.begin("copies", 1, {}, {"objects": made})
+            asked()
+            build_shards(runtime, build, tasks_of(made), partial(Copies, made))
+            in_later = asked()
+            found[len(made.shards())] = (in_objects.total(), in_later.total())
+            assert (in_objects["list"], in_later["list"]) == (3, 2)  # as `driver_s` has it
+    (few, of_few), (many, of_many) = found.items()
+    first, later, *_ = Job(1, 1).steps()
+    for step, fewer, more in zip((first, later), of_few, of_many, strict=True):
+        assert (more - fewer) == requests_per_shard(step) * (many - few)
 
 
 def test_shards_are_bounded_by_objects_and_by_bytes() -> None:

@@ -10,6 +10,8 @@ import pytest
 from pipelines.registry import server
 from tests import tiny_hf
 from tests.workflows.stage import Stage
+from workflows import places
+from workflows.spec import load_workflow
 
 ROWS = [("a", "train"), ("a", "val"), ("a", "test"), ("b", "train"), ("b", "val"), ("b", "test")]
 
@@ -91,6 +93,65 @@ def test_a_ray_address_that_a_run_does_not_use_is_remarked(
     assert code == 0
     unused = "is not used: resources.render_workers, encode_workers and train_workers are 0"
     assert unused in said.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "message"),
+    [
+        (("train_workers=1", "train_gpus=1"), 0, "take 1 GPUs (1 each), this machine has 0"),
+        (("train_workers=2", "train_gpus=1"), 1, "take 2 GPUs (1 each), this machine has 1"),
+        (("encode_workers=1", "encode_gpus=0.5"), 0, "take 0.5 GPUs"),
+        (("train_gpus=1",), 0, "train_gpus=1 with train_workers=0: this process is to work on"),
+        (("encode_gpus=0.5",), 0, "encode_gpus=0.5 with encode_workers=0: this process is"),
+        (("cpus=2", "render_workers=5"), None, "take 2.5 CPUs (0.5 each), this machine has 2"),
+    ],
+)
+def test_what_this_machine_lacks_is_said_before_the_first_step(
+    stage: Stage,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: tuple[str, ...],
+    gpus: int | None,
+    message: str,
+) -> None:
+    """Only the last step may open Ray, hours later. GPUs are counted if any is asked for."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(places, "count_gpus", lambda: _counted(gpus))
+    sets = [part for setting in asked for part in ("--set", f"resources.{setting}")]
+    code, said = run(stage, *sets)
+    assert code == 2
+    assert message in " ".join(said.split())
+    assert stage.asked == []
+
+
+def _counted(gpus: int | None) -> int:
+    assert gpus is not None, "nobody asks for a GPU"
+    return gpus
+
+
+@pytest.mark.parametrize(
+    ("asked", "cluster"),
+    [
+        (("train_workers=2", "train_gpus=1"), False),
+        (("train_gpus=1", "encode_gpus=0.5"), False),
+        (("train_workers=64", "train_gpus=1", "encode_workers=999"), True),
+    ],
+)
+def test_what_there_is_or_a_cluster_may_have_is_not_refused(
+    monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...], cluster: bool
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(places, "count_gpus", lambda: _counted(None if cluster else 2))
+    if cluster:
+        monkeypatch.setenv("RAY_ADDRESS", "auto")
+    given = [f"resources.{setting}" for setting in asked]
+    config = load_workflow("point_cloud").config("tiny", given)
+    places.require_hardware(config.resources)
+
+
+def test_gpus_are_counted_without_torch_here() -> None:
+    import torch
+
+    assert places.count_gpus() == torch.cuda.device_count()
 
 
 def test_a_store_that_cannot_be_written_is_named(

@@ -9,7 +9,7 @@ from pathlib import Path
 import ray
 
 from pipelines.execution.bulk import write_shards
-from pipelines.execution.remote import run_as_task
+from pipelines.execution.remote import call_as_task, run_as_task
 from pipelines.execution.runtime import Resources, Runtime
 from pipelines.execution.shard_tasks import ShardTask
 from pipelines.store.artifacts import Artifact
@@ -25,6 +25,10 @@ def run(runtime: Runtime, name: str) -> Artifact:
         return build.existing
     given = ray.get_runtime_context().get_accelerator_ids()["GPU"]
     return build.commit([], {"gpus": len(given)})
+
+
+def _gpus_here(_: None) -> int:
+    return len(ray.get_runtime_context().get_accelerator_ids()["GPU"])
 
 
 def _given(runtime: Runtime, name: str, *, encodes: bool) -> str:
@@ -47,6 +51,8 @@ def main() -> None:
         made = run_as_task(runtime, run, ("task",), {})
         assert run_as_task(runtime, run, ("task",), {}).reused
         print(f"task: {made.manifest.counts['gpus']} of {int(ray.cluster_resources()['GPU'])}")
+        pool = Resources(train_workers=2, train_gpus=1).train_pool
+        print("table:", call_as_task(runtime.resources, pool, _gpus_here, None))
         greedy = replace(runtime, resources=Resources(encode_workers=2, encode_gpus=3))
         try:
             _given(greedy, "refused", encodes=True)

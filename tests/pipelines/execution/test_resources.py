@@ -59,5 +59,6 @@ def test_workers_get_the_gpus_that_they_need_and_the_driver_none() -> None:
         "render: 0 0",
         "encode: 1 1",
         "task: 1 of 2",
+        "table: 1",
         "refused: resources.encode_workers=2 take 6 GPUs (3 each), this machine has 2",
     ]

@@ -126,6 +126,9 @@ def test_lanes_divide_the_batch_and_have_shards_enough(shards: int, size: int) -
 def test_lanes_are_as_many_as_shards_and_batch_allow() -> None:
     assert [lane_count(n, 512) for n in (1, 15, 16, 32, 1563)] == [1, 1, 2, 4, 128]
     assert [lane_count(1563, size) for size in (1, 6, 48, 96)] == [1, 2, 16, 32]
+    # As infra/scale.md has them.
+    assert [lane_count(3922, 32_768), lane_count(49_020, 32_768)] == [256, 4096]
+    assert [lane_count(3922, 32_000), lane_count(49_020, 32_000)] == [256, 256]
 
 
 @given(seed=st.integers(0, 99), buffer=st.integers(1, 20), epochs=st.integers(1, 4))

@@ -13,8 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
+from pipelines.execution.runtime import Resources
+from pipelines.lens import neighbours
 from pipelines.lens.batches import Batch, TrainingBatches
-from pipelines.lens.neighbours import Neighbours, mean_targets, nearest, read_table, write_table
+from pipelines.lens.neighbours import (
+    Neighbours,
+    mean_targets,
+    nearest,
+    read_table,
+    table_of_workers,
+    write_table,
+)
 from pipelines.lens.objective import Objective
 from pipelines.lens.settings import HardNegatives, TrainConfig
 from pipelines.store.artifact_store import Store
@@ -64,6 +73,30 @@ def test_the_table_is_made_once_and_its_rows_are_the_samples(
     torch.testing.assert_close(means.float().norm(dim=1), torch.ones(sum(SIZES)), atol=1e-3, rtol=0)
     with pytest.raises(ConfigError, match="only 24 samples"):
         write_table(UPath(tmp_path / "other"), made, HardNegatives(nearest=24), CPU)
+
+
+def test_it_is_made_on_the_device_of_training_whatever_the_driver_sees(
+    made: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU of the driver that nobody asked for belongs to somebody else."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    resources = Resources(train_workers=0)
+    path = table_of_workers(resources, UPath(tmp_path / "table"), made, HardNegatives(nearest=4))
+    assert read_table(path).shape == (sum(SIZES), 4)
+
+
+def test_where_a_cluster_trains_it_is_made_there(
+    made: Artifact, tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster is the Ray of these tests; the driver's own arithmetic is taken away."""
+    expected = read_table(write_table(UPath(tmp_path / "a"), made, HardNegatives(nearest=4), CPU))
+    monkeypatch.setenv("RAY_ADDRESS", "joined")
+    monkeypatch.setattr(neighbours, "nearest", None)
+    resources = Resources(cpus=2, render_workers=1, encode_workers=1, train_workers=1)
+    path = table_of_workers(resources, UPath(tmp_path / "b"), made, HardNegatives(nearest=4))
+    np.testing.assert_array_equal(read_table(path), expected)
+    with pytest.raises(ConfigError, match="only 24 samples"):
+        table_of_workers(resources, UPath(tmp_path / "c"), made, HardNegatives(nearest=24))
 
 
 def _batches(made: Artifact, table: np.ndarray, count: int, first: int = 0, **more) -> list[Batch]:

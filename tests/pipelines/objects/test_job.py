@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,17 @@ import pytest
 from upath import UPath
 
 from pipelines.execution.runtime import Runtime
+from pipelines.execution.shard_tasks import record_name
 from pipelines.objects import job as objects
-from pipelines.objects.job import ObjectFetcher, write_plan
+from pipelines.objects.job import ObjectFetcher, write_plans
 from pipelines.objects.mirror import open_mirror
 from pipelines.objects.step import ObjectsConfig
+from pipelines.store.artifact_store import PLAN, Store
 from pipelines.store.artifacts import Artifact, Quarantined
+from pipelines.store.files import names_in
 from pipelines.store.shards import Sample, read_shard
 from tests.pipelines.quiet import quiet_runtime
+from tests.pipelines.slow_store import SlowStore, registered
 from tests.pipelines.small_mirror import BROKEN, CLASSES, PER_CLASS
 from vitlens_core.errors import ConfigError
 
@@ -98,7 +103,8 @@ def test_a_file_of_another_size_is_set_aside_if_sizes_are_checked(
     mirror = open_mirror(str(flow_mirror))
     record = next(r for r in mirror.records() if r.label == "chair")
     plans = UPath(tmp_path)
-    write_plan(plans, "train-00000", [{**vars(record), "size_bytes": 7, "split": "train"}])
+    item = {**vars(record), "size_bytes": 7, "split": "train"}
+    write_plans(plans, [("train-00000", [item])])
     processor = ObjectFetcher({"": mirror}, ObjectsConfig(check_size=check_size), plans)
     (fetched,) = processor.samples(objects.ShardTask("train-00000"))
     if check_size:
@@ -123,3 +129,52 @@ def test_mistakes_are_told_before_any_work(
     with pytest.raises(ConfigError, match=message):
         objects.run(runtime, ObjectsConfig.model_validate({"mirror": str(flow_mirror)} | wrong))
     assert runtime.store.artifacts() == []
+
+
+class _PlannedError(Exception):
+    """The plans are written; nothing is fetched."""
+
+
+def _planned(runtime: Runtime, mirror: Path, per_shard: int) -> UPath:
+    with pytest.raises(_PlannedError):
+        objects.run(runtime, ObjectsConfig(mirror=str(mirror), objects_per_shard=per_shard))
+    (folder,) = runtime.store.folders()
+    return folder
+
+
+def _plans(folder: UPath) -> list[str]:
+    return sorted(name for name in names_in(folder) if name.endswith(PLAN))
+
+
+@pytest.fixture
+def only_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise _PlannedError
+
+    monkeypatch.setattr(objects, "write_shards", stop)
+
+
+@pytest.mark.usefixtures("only_planned")
+@pytest.mark.parametrize("done", [0, 2])
+def test_plans_take_one_listing_and_a_write_each_side_by_side(
+    flow_mirror: Path, tmp_path: Path, done: int
+) -> None:
+    """At 49,020 shards a look and a write of each, one by one, would take the driver an hour."""
+    looked = []
+    for per_shard in (4, 1):
+        with registered(answer_s=0.01) as asked:
+            runtime = replace(quiet_runtime(tmp_path), store=Store(UPath("memory:///store")))
+            folder = _planned(runtime, flow_mirror, per_shard)
+            plans = _plans(folder)
+            for name in plans[:done]:
+                (folder / name).unlink()
+                (folder / record_name(name.removesuffix(PLAN))).touch()
+            SlowStore.most_at_a_time.clear()
+            asked()
+            _planned(runtime, flow_mirror, per_shard)
+            found = asked()
+            assert _plans(folder) == plans[done:]
+        assert found["put"] == len(plans) - done
+        assert SlowStore.most_at_a_time["put"] > 1
+        looked.append((found["list"], found["look"], found["get"]))
+    assert looked[0] == looked[1]  # whatever the number of shards
