@@ -17,9 +17,10 @@ from pipelines.source.base import Incomplete, Pair, SourceSettings
 from pipelines.source.step import STEP
 from pipelines.store.artifact_store import Build
 from pipelines.store.artifacts import Artifact, Quarantined
-from pipelines.store.files import write_atomic
+from pipelines.store.files import FileEntry, write_atomic
 from pipelines.store.keys import LONGEST_KEY, is_key
 from pipelines.store.pieces import Piece
+from pipelines.store.requests import side_by_side
 from pipelines.store.splits import SPLITS, cut_into_shards, ranked
 from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError, InputError
@@ -73,9 +74,13 @@ def run(
 
 
 def _write(build: Build, lines: Mapping[str, bytes], listing: Listing) -> Artifact:
-    files = [write_atomic(build.folder / f"{name}.jsonl", data) for name, data in lines.items()]
+    files = list(side_by_side(lambda one: _write_list(build, *one), lines.items()))
     counts = {"samples": len(listing.pairs), "shards": len(files)}
     return build.commit(files, counts, listing.missing)
+
+
+def _write_list(build: Build, name: str, data: bytes) -> FileEntry:
+    return write_atomic(build.folder / f"{name}.jsonl", data)
 
 
 def listed(config: SourceSettings, modality: str) -> Listing:
