@@ -33,7 +33,7 @@ STATED = {
     *("steps", "batch_size", "learning_rate", "warmup_steps", "schedule", "weight_decay"),
     *("betas", "epsilon", "gradient_clip", "loss", "image_weight", "text_weight", "temperature"),
     *("accumulation", "drop_path", "token_dropout", "mix_up", "precision"),
-    *("rate_factors", "layer_decay", "label_positives", "ema_decay"),
+    *("rate_factors", "layer_decay", "label_positives", "ema_decay", "validate_every"),
 }
 # Data sets whose lists state no test split, so that a fraction is held out.
 UNDIVIDED = {"ego4d_imu"}
