@@ -72,6 +72,8 @@ ALLOWED = {
     },
     # Names of shards, which a step makes, and a digest.
     "pipelines/objects/job.py": {"folder / f'{name}{PLAN}'"},
+    # The lists by which data sets are known.
+    "pipelines/objects/opening.py": {"root / mark"},
     # The four sources of Objaverse-XL.
     "pipelines/objects/objaverse_xl.py": {"root / source", "root / source / f'{source}.parquet'"},
     "pipelines/objects/mirror.py": {"(cache_dir or Home.from_environment().mirrors) / place"},

@@ -33,7 +33,6 @@ from vitlens_core.readers.pickled import read_npy
 CATEGORIES = 1156
 _FIELDS = ("uid", "category", "group", "data_path")
 _DATA = "Objaverse"
-_LISTS = (("split",), ("meta_data", "split"))
 
 
 def mount(root: str) -> Mounted:
@@ -64,8 +63,8 @@ def mount(root: str) -> Mounted:
 
 def _list_in(folder: Path) -> Path:
     """Return the list's place: where the archives are unpacked, or as the source has them."""
-    unpacked, of_source = (Path(folder, *parts, "lvis.json") for parts in _LISTS)
-    return of_source if of_source.is_file() else unpacked
+    of_source = folder / "meta_data" / "split" / "lvis.json"
+    return of_source if of_source.is_file() else folder / "split" / "lvis.json"
 
 
 def _entries(path: Path) -> list[dict[str, object]]:
