@@ -1,7 +1,7 @@
 # make demo    sets up and runs the main job on the shipped objects
 # make quick   at every change: lints, type-checks, checks the layers, runs the quick tests
 # make test    sets up, lints, type-checks, checks the layers, builds the pages, runs the tests
-# make nightly the tests that take longer: some 35 minutes more
+# make nightly the tests that take longer: half an hour and more
 # make integration the whole stack on loopback: a schedule's run through faults to a champion
 # make docs    builds the documentation into site/
 # make measure the structure of the code in figures; REV=263c4ac puts that revision beside it
