@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from pipelines.registry import models, promotion
+from pipelines.registry import lineage, models, promotion
 from pipelines.registry.version import ModelVersion
+from pipelines.store.artifacts import Artifact
 from pipelines.store.home import Home
 from vitlens_core.errors import ConfigError
 from workflows.console import remark
@@ -40,6 +41,13 @@ def find_version(modality: str, asked: str) -> tuple[Path, ModelVersion]:
     known = [str(model.version) for model in versions]
     known += [alias for model in versions for alias in model.aliases]
     raise ConfigError(f"{versions[0].name} has no {asked!r}; there are {', '.join(known)}")
+
+
+def stored_artifacts(home: Home, model: ModelVersion) -> dict[str, Artifact]:
+    """Return what a version was made of, by step, as far as the home's store has it."""
+    made_of = lineage.fingerprints(home.root, model)
+    stored = {artifact.fingerprint: artifact for artifact in home.store.artifacts()}
+    return {step: stored[own] for step, own in made_of.items() if own in stored}
 
 
 def called(model: ModelVersion) -> str:

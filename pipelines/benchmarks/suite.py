@@ -75,16 +75,7 @@ def measure(
                     f"seen in training: {said_of_seen(seen, of)}",
                 )
                 comparable = not mounted.generated
-                rows.append(
-                    row(
-                        benchmark,
-                        figure,
-                        notes,
-                        comparable=comparable,
-                        seen=seen,
-                        of=len(mounted.test),
-                    )
-                )
+                rows.append(row(benchmark, figure, notes, comparable=comparable, seen=seen, of=of))
         except (ConfigError, InputError) as error:
             failed.append(unscored(benchmark, str(error)))
     return Table(

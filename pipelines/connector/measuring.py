@@ -82,19 +82,21 @@ def measure(
 
 def open_connector(connectors: Artifact, name: str) -> Connector:
     """Open the connector of one seed; errors as `load_connector` and `Artifact.read_whole`."""
+    return _loaded(connectors.read_whole(name))
+
+
+def _loaded(content: bytes) -> Connector:
     with Scratch("connector") as folder:
-        local = Path(folder, name)
-        local.write_bytes(connectors.read_whole(name))
+        local = Path(folder, "connector.safetensors")
+        local.write_bytes(content)
         return load_connector(local)[0]
 
 
 def _open_all(connectors: Artifact, record: TrainingRecord) -> list[Connector]:
     """Open the connectors of all seeds; those of equal content are one object."""
-    opened: dict[bytes, Connector] = {}
-    return [
-        opened.setdefault(connectors.read_whole(one.file), open_connector(connectors, one.file))
-        for one in record.seeds
-    ]
+    contents = [connectors.read_whole(one.file) for one in record.seeds]
+    opened = {content: _loaded(content) for content in set(contents)}
+    return [opened[content] for content in contents]
 
 
 def _inputs(modality: str, split: EmbeddedSplit, targets: Artifact) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from pipelines.benchmarks.seen import trained_uids
 from pipelines.benchmarks.step import PAGE, STEP, TABLE, BenchmarksConfig
 from pipelines.benchmarks.table import Row, Table, figure_cells, markdown
 from pipelines.execution.runtime import Runtime
-from pipelines.registry import lineage, models
+from pipelines.registry import models
 from pipelines.store.artifact_store import Store
 from pipelines.store.files import storage_errors, write_atomic
 from pipelines.store.home import Home
@@ -26,6 +26,7 @@ from pipelines.store.shards import encode_model
 from vitlens_core.api import load
 from vitlens_core.errors import ConfigError
 from workflows.exit_codes import FAILED
+from workflows.registered import stored_artifacts
 from workflows.text import shown
 
 _COLUMNS = ("figure", "value", "n", "chance", "published")
@@ -98,9 +99,7 @@ def _trained_on(home: Home, sources: Sequence[str]) -> Set[str] | None:
     for source in sources:
         if not source.startswith("models:/"):
             return None
-        made_of = lineage.fingerprints(home.root, models.find(source, home.root))
-        stored = {artifact.fingerprint: artifact for artifact in home.store.artifacts()}
-        targets = stored.get(made_of.get("targets", ""))
+        targets = stored_artifacts(home, models.find(source, home.root)).get("targets")
         uids = trained_uids(targets) if targets else None
         if uids is None:
             return None

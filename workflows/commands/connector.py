@@ -20,7 +20,7 @@ from pipelines.connector.figures import (
 from pipelines.connector.settings import STEP_NAME, ConnectorConfig, MeasuringConfig
 from pipelines.evaluation.presenter import fraction
 from pipelines.execution.runtime import Resources, Runtime
-from pipelines.registry import lineage, models
+from pipelines.registry import models
 from pipelines.registry.version import CHAMPION, ModelVersion
 from pipelines.report.content import PAGE_FILE, Report
 from pipelines.store.artifacts import Artifact
@@ -31,7 +31,7 @@ from vitlens_core.errors import ConfigError
 from vitlens_core.plugins.ask.connector import FILE
 from vitlens_core.plugins.ask.language import open_language_model
 from workflows.console import remark
-from workflows.registered import find_version
+from workflows.registered import find_version, stored_artifacts
 from workflows.summary import console_table
 from workflows.tables import JSON, echo_json
 from workflows.text import shown
@@ -107,15 +107,13 @@ def _artifacts(home: Home, model: ModelVersion) -> Mapping[str, Artifact]:
     Raises:
         ConfigError: the store no longer has what a connector is made and measured with.
     """
-    made_of = lineage.fingerprints(home.root, model)
-    by_fingerprint = {artifact.fingerprint: artifact for artifact in home.store.artifacts()}
-    found = {step: by_fingerprint.get(fingerprint) for step, fingerprint in made_of.items()}
-    if missing := [name for name in _READ if found.get(name) is None]:
+    found = stored_artifacts(home, model)
+    if missing := [name for name in _READ if name not in found]:
         raise ConfigError(
             f"{model.name} version {model.version}: its {' and '.join(missing)} are not in "
             f"{home.store.root}; run the workflow again, which makes what is missing"
         )
-    return {name: artifact for name, artifact in found.items() if artifact is not None}
+    return found
 
 
 def _write(out: Path, made: Artifact, found: ConnectorFigures) -> None:
