@@ -28,7 +28,7 @@ from workflows.automation import freshness_of, schedule_of, sensor_of
 from workflows.backfill import backfill_of
 from workflows.console import show_artifact, show_gates, show_replaced, show_version
 from workflows.retries import retried
-from workflows.settings import RunSettings, run_config
+from workflows.settings import MODALITY_TAG, RunSettings, run_config
 from workflows.spec import DEFAULT_PROFILE, Workflow
 from workflows.workplace import Workplace
 
@@ -48,8 +48,11 @@ class ModalityWorkflow(Workflow, dg.Component, dg.Resolvable):
             selection=self._selection(),
             description=self.description,
             config=run_config(self.modality, DEFAULT_PROFILE),
-            # A run that is begun again finds what the first one made, whatever step it ended in.
-            tags={"dagster/retry_strategy": "ALL_STEPS"},
+            tags={
+                # A run that is begun again finds what the first made, whatever step it ended in.
+                "dagster/retry_strategy": "ALL_STEPS",
+                MODALITY_TAG: self.modality,
+            },
             # One process, so that all steps share one Ray.
             executor_def=dg.in_process_executor,
         )

@@ -24,6 +24,7 @@ RESOURCE = "settings"
 _PARTITION_TAG = "dagster/partition"  # Dagster's own, of a run of a backfill
 # Who started a run (whoever starts it may say so in this tag), and the commit that it runs.
 USER_TAG, REVISION_TAG = "vitlens/user", "vitlens/code_revision"
+MODALITY_TAG = "vitlens/modality"  # infra/config/dagster.yaml lets one run of each go at a time
 TEACHER_TAG = "vitlens/teacher-"  # and a modality, and the teacher's name
 
 

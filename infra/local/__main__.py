@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from infra.local.debian import MissingError
-from infra.local.processes import StackError
-from infra.local.stack import Stack
+from infra.local.processes import Processes, StackError
+from infra.local.stack import PORTS, Stack, free_ports, own_folder
 
 _SHOWN = {
     "webserver": "Dagster",
@@ -26,10 +28,13 @@ def main() -> None:
     # Short: Ray's sockets lie in it, and a path of a socket has 107 characters at the most.
     default = Path(tempfile.gettempdir(), f"vitlens-{os.getuid()}")
     parser.add_argument("--folder", type=Path, default=default, help="databases, secrets, logs")
+    parser.add_argument(
+        "--ports", choices=("usual", "free"), help="up: where parts listen; kept in the folder"
+    )
     parser.add_argument("--serve", metavar="MODEL", help="up: such as models:/NAME@champion")
     asked = parser.parse_args()
-    stack = Stack(asked.folder)
     try:
+        stack = Stack(asked.folder, _ports(asked.folder, asked.ports))
         if asked.action == "up":
             stack.up()
             if asked.serve:
@@ -39,6 +44,18 @@ def main() -> None:
     except (StackError, MissingError) as error:
         raise SystemExit(f"{error}\n`infra/local/down` stops what was started") from None
     _show(stack)
+
+
+def _ports(folder: Path, asked: str | None) -> Mapping[str, int]:
+    """Return where parts listen: as asked for, or else as they did before."""
+    kept = own_folder(folder) / "ports.json"
+    if asked is None:
+        return json.loads(kept.read_text()) if kept.exists() else PORTS
+    if Processes(folder).known():
+        raise StackError("parts run with other ports: stop them first")
+    chosen = free_ports() if asked == "free" else PORTS
+    kept.write_text(json.dumps(chosen))
+    return chosen
 
 
 def _show(stack: Stack) -> None:

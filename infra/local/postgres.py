@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from infra.local.processes import Command, StackError
+from infra.local.processes import HOST, Command, StackError
 
-HOST = "127.0.0.1"
 DATABASES = {"dagster": "dagster", "mlflow": "mlflow", "mlflow_auth": "mlflow"}  # and its owner
 
 
@@ -42,6 +41,7 @@ class Postgres:
             [_binary("postgres"), "-D", self.folder, *options],
             {"PATH": os.environ["PATH"]},
             partial(self._answers),
+            [self.port],
             user=user,
             stop=signal.SIGINT,  # fast: connections are closed, nothing is lost
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+HOST = "127.0.0.1"
 STATE = "stack.json"
 _START_S, _STOP_S, _POLL_S = 180.0, 20.0, 0.2
 
@@ -24,11 +26,28 @@ class StackError(Exception):
     """A part did not start, or is not there; the message names its log."""
 
 
+def answers(port: int) -> bool:
+    """Whether somebody listens on a port of loopback."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _require_free(name: str, port: int) -> None:
+    """Refuse a port that another program has: what is meant for the part would go to that one."""
+    if answers(port):
+        raise StackError(
+            f"{name} cannot listen on port {port} of {HOST}, another program does: stop that one "
+            f"(`ss -ltnp 'sport = {port}'` names it), or choose other ports with --ports free"
+        )
+
+
 @dataclass(frozen=True)
 class Command:
     """How a part is started, and how to tell that it answers.
 
     Attributes:
+        ports: of loopback, where it will listen; nobody else may.
         user: who runs it, where root must not.
         stop: the signal that ends it in order.
     """
@@ -36,6 +55,7 @@ class Command:
     arguments: Sequence[str | Path]
     environment: Mapping[str, str]
     is_ready: Callable[[], bool]
+    ports: Sequence[int] = ()
     user: str | None = None
     stop: signal.Signals = signal.SIGTERM
 
@@ -48,6 +68,8 @@ class Processes:
 
     def start(self, name: str, command: Command) -> None:
         """Start a part and wait until it answers (`StackError`)."""
+        for port in command.ports:
+            _require_free(name, port)
         logs = self.folder / "logs"
         logs.mkdir(exist_ok=True)
         with (logs / f"{name}.log").open("a") as log:
@@ -66,10 +88,11 @@ class Processes:
         began = psutil.Process(process.pid).create_time()
         self._remember(name, {"pid": process.pid, "began": began, "stop": command.stop})
         deadline = time.monotonic() + _START_S
-        while not command.is_ready():
-            if process.poll() is not None or time.monotonic() > deadline:
-                ended = f"ended with {process.returncode}" if process.poll() else "does not answer"
-                raise StackError(f"{name} {ended}: see {logs / name}.log")
+        while not command.is_ready() or process.poll() is not None:
+            if process.poll() is not None:
+                raise StackError(f"{name} ended with {process.returncode}: see {logs / name}.log")
+            if time.monotonic() > deadline:
+                raise StackError(f"{name} does not answer: see {logs / name}.log")
             time.sleep(_POLL_S)
 
     def stop(self, name: str, number: signal.Signals | None = None) -> None:

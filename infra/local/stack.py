@@ -13,9 +13,11 @@ import os
 import secrets
 import signal
 import socket
+import stat
 import sys
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -23,9 +25,9 @@ from pathlib import Path
 
 from infra.local.debian import program
 from infra.local.postgres import Postgres
-from infra.local.processes import Command, Processes, StackError
+from infra.local.processes import HOST, Command, Processes, StackError, answers
+from pipelines.store.files import private_folder
 
-HOST = "127.0.0.1"
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "infra" / "config"
 PORTS = {
@@ -60,8 +62,33 @@ SECRETS = (
     "store",
 )
 WORKERS = ("worker-1", "worker-2")
+_HEAD = (  # where Ray's head listens
+    "ray",
+    "ray_dashboard",
+    "ray_client",
+    "autoscaler_metrics",
+    "dashboard_metrics",
+    "head_metrics",
+    "head_agent",
+)
 _BUCKETS = ("vitlens", "mlflow")
 _STORE_MB = 100  # Ray's object store, per node
+
+
+def own_folder(folder: Path) -> Path:
+    """Return a folder of this user, made if there is none (`StackError`).
+
+    Its name can be guessed: another user may have made it, with secrets of theirs.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(parents=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise StackError(
+            f"{folder} is not a folder of this user's: remove it, or name another with --folder"
+        )
+    folder.chmod(0o711)
+    return folder
 
 
 def free_ports() -> dict[str, int]:
@@ -81,6 +108,8 @@ class Stack:
 
     Attributes:
         folder: holds everything: databases, secrets, logs; short, for Ray's sockets lie in it.
+            It is this user's; others may pass it by name, as Postgres' user must, and find every
+            folder in it closed.
         definitions: the module of Dagster's definitions.
         extra: further variables of every part.
     """
@@ -91,9 +120,9 @@ class Stack:
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o755)  # Postgres runs as another user than root
-        self.home.mkdir(exist_ok=True)
+        own_folder(self.folder)
+        for name in ("home", "logs", "prometheus", "ray", "secrets", "tmp"):
+            private_folder(self.folder / name)
         self.processes = Processes(self.folder)
         self.postgres = Postgres(self.folder / "postgres", self.ports["postgres"])
         _write_secrets(self.folder / "secrets")
@@ -112,7 +141,7 @@ class Stack:
         """Return the variables of a part that works: a run, a node of Ray, the service."""
         known = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HOME": str(self.folder),
+            "HOME": str(self.home),
             "PYTHONPATH": str(ROOT),
             "TMPDIR": str(self.folder / "tmp"),
             "VITLENS_HOME": str(self.home),
@@ -134,15 +163,15 @@ class Stack:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "secrets" / "ray"),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray listens on loopback alone: `ray_node`
             "OMP_NUM_THREADS": "1",
         }
         return {**known, **self.extra, **more}
 
     def up(self) -> None:
         """Start every part that does not run, one after the other (`StackError`)."""
-        for name in ("tmp", "home/dagster"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-        (self.home / "dagster" / "dagster.yaml").write_text((CONFIG / "dagster.yaml").read_text())
+        settings = private_folder(self.home / "dagster") / "dagster.yaml"
+        settings.write_text((CONFIG / "dagster.yaml").read_text())
         for name in self.parts():
             self.start(name)
 
@@ -185,7 +214,8 @@ class Stack:
 
     def _command(self, part: str, *arguments: str, **more: str) -> Command:
         module = [sys.executable, "-m", *arguments]
-        return Command(module, self.environment(**more), partial(answers, self.ports[part]))
+        port = self.ports[part]
+        return Command(module, self.environment(**more), partial(answers, port), [port])
 
     def _store(self) -> Command:
         address = ("-H", HOST, "-p", str(self.ports["store"]))
@@ -226,7 +256,9 @@ class Stack:
 
     def _ray(self, name: str, *arguments: str) -> list[str | Path]:
         return [
-            Path(sys.executable).with_name("ray"),
+            sys.executable,
+            "-m",
+            "infra.local.ray_node",
             "start",
             "--block",
             "--disable-usage-stats",
@@ -247,18 +279,22 @@ class Stack:
             f"--ray-client-server-port={self.ports['ray_client']}",
             f"--dashboard-host={HOST}",
             f"--dashboard-port={self.ports['ray_dashboard']}",
-            f"--temp-dir={self.folder / 'ray'}",
+            f"--temp-dir={self.folder / 'ray' / 'r'}",  # Ray opens this one to everybody
         )
         metrics = {
             "AUTOSCALER_METRIC_PORT": str(self.ports["autoscaler_metrics"]),
             "DASHBOARD_METRIC_PORT": str(self.ports["dashboard_metrics"]),
         }
         ready = partial(answers, self.ports["ray_dashboard"])
-        return Command(head, self.environment(**metrics), ready)
+        return Command(head, self.environment(**metrics), ready, self._ports(*_HEAD))
 
     def _worker(self, name: str) -> Command:
         worker = self._ray(name, f"--address={HOST}:{self.ports['ray']}")
-        return Command(worker, self.environment(), partial(answers, self.ports[f"{name}_metrics"]))
+        ports = self._ports(f"{name}_metrics", f"{name}_agent")
+        return Command(worker, self.environment(), partial(answers, ports[0]), ports)
+
+    def _ports(self, *names: str) -> list[int]:
+        return [self.ports[name] for name in names]
 
     def _code(self) -> Command:
         address = ("-h", HOST, "-p", str(self.ports["code"]))
@@ -281,7 +317,8 @@ class Stack:
     def _exporter(self) -> Command:
         port = ("--port", str(self.ports["exporter"]), "--every", "5")
         command = [Path(sys.executable).with_name("python"), "-c", _VITLENS, "exporter", *port]
-        return Command(command, self.environment(), partial(answers, self.ports["exporter"]))
+        ports = self._ports("exporter")
+        return Command(command, self.environment(), partial(answers, *ports), ports)
 
     def _service(self, model: str) -> Command:
         port = ("--port", str(self.ports["service"]))
@@ -290,7 +327,8 @@ class Stack:
             RAY_ADDRESS=f"{HOST}:{self.ports['ray']}",
             VITLENS_TOKEN_FILE=str(self.folder / "secrets" / "service"),
         )
-        return Command(command, variables, partial(serves, self.url("service")))
+        ready = partial(serves, self.url("service"))
+        return Command(command, variables, ready, self._ports("service"))
 
     def _prometheus(self) -> Command:
         nodes = [f"{HOST}:{self.ports[f'{name}_metrics']}" for name in ("head", *WORKERS)]
@@ -301,14 +339,16 @@ class Stack:
             # A list that `serve` writes: a service that was never started is not missing.
             "file_sd_configs": [{"files": [str(self.folder / "services.json")]}],
         }
+        static = [
+            {"job_name": name, "static_configs": [{"targets": targets}]}
+            for name, targets in jobs.items()
+        ]
+        # By it the rules know our targets from others.
+        marked = {"relabel_configs": [{"target_label": "stack", "replacement": "vitlens"}]}
         settings = {
             "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
             "rule_files": [str(CONFIG / "prometheus" / "rules.yaml")],
-            "scrape_configs": [
-                {"job_name": name, "static_configs": [{"targets": targets}]}
-                for name, targets in jobs.items()
-            ]
-            + [service],
+            "scrape_configs": [{**scraped, **marked} for scraped in (*static, service)],
         }
         path = self.folder / "prometheus.yaml"
         path.write_text(json.dumps(settings))
@@ -318,18 +358,12 @@ class Stack:
             f"--storage.tsdb.path={self.folder / 'prometheus'}",
             f"--web.listen-address={HOST}:{self.ports['prometheus']}",
         ]
-        ready = partial(answers, self.ports["prometheus"])
-        return Command(command, {"PATH": os.environ["PATH"]}, ready, stop=signal.SIGINT)
+        ports = self._ports("prometheus")
+        variables = {"PATH": os.environ["PATH"]}
+        return Command(command, variables, partial(answers, *ports), ports, stop=signal.SIGINT)
 
 
 _VITLENS = "from workflows.cli import main; main()"
-
-
-def answers(port: int) -> bool:
-    """Whether somebody listens on a port of loopback."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((HOST, port)) == 0
 
 
 def serves(url: str) -> bool:
@@ -347,7 +381,6 @@ def _fernet_key(secret: str) -> str:
 
 
 def _write_secrets(folder: Path) -> None:
-    folder.mkdir(mode=0o700, exist_ok=True)
     for name in SECRETS:
         path = folder / name
         if not path.exists():
@@ -355,4 +388,4 @@ def _write_secrets(folder: Path) -> None:
             path.write_text(secrets.token_hex(24))
 
 
-__all__ = ["PORTS", "Stack", "StackError", "answers", "free_ports"]
+__all__ = ["PORTS", "Stack", "StackError", "free_ports"]

@@ -57,6 +57,14 @@ def turn_schedule(stack: Stack, verb: str) -> None:
     subprocess.run(command, env=stack.environment(), cwd=ROOT, check=True, capture_output=True)
 
 
+def launch(stack: Stack, job: str, config: dict[str, Any]) -> None:
+    """Put a run into Dagster's queue, as its page does it."""
+    workspace = str(stack.folder / "workspace.yaml")
+    command = [sys.executable, "-m", "dagster", "job", "launch", "-w", workspace, "-j", job]
+    command += ["--config-json", json.dumps(config)]
+    subprocess.run(command, env=stack.environment(), cwd=ROOT, check=True, capture_output=True)
+
+
 def tell_mlflow(stack: Stack, path: str, **body: object) -> None:
     """Send a request of MLflow's admin."""
     admin = base64.b64encode(f"admin:{stack.secret('mlflow-admin')}".encode()).decode()
@@ -156,16 +164,15 @@ def listed(process: psutil.Process) -> list[Any]:
         return []
 
 
-def beyond_loopback(stack: Stack) -> set[str]:
-    """Programs of the stack that listen on more than loopback."""
-    found = set()
+def sockets(stack: Stack) -> dict[str, list[str]]:
+    """The addresses at which each part of the stack listens."""
+    found = {}
     for name in stack.processes.known():
         process = stack.processes.process(name)
         assert process is not None, f"{name} is gone"
-        for each in (process, *process.children(recursive=True)):
-            for connection in listed(each):
-                if connection.status == psutil.CONN_LISTEN and not is_loopback(connection.laddr.ip):
-                    found.add(name)
+        family = (process, *process.children(recursive=True))
+        listening = [c for each in family for c in listed(each) if c.status == psutil.CONN_LISTEN]
+        found[name] = [connection.laddr.ip for connection in listening]
     return found
 
 

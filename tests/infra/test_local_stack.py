@@ -31,13 +31,15 @@ from tests.infra.on_stack import (
     ask_service,
     asked,
     begun,
-    beyond_loopback,
     champion,
     figure,
     fired,
+    is_loopback,
     known_names,
+    launch,
     runs,
     settings_of_user,
+    sockets,
     tell_mlflow,
     turn_schedule,
     until,
@@ -47,6 +49,7 @@ from tests.infra.on_stack import (
 from tests.infra.test_monitoring import _NAME, queries
 from tests.receivers import receiving
 from tests.workflows.test_daemon import smallest
+from workflows.settings import run_config
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1500)]
 AWAY_S = 30.0
@@ -60,7 +63,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, tiny_lit: str) -> Iterator[S
     try:
         program("prometheus", "prometheus")
     except MissingError as missing:
-        pytest.skip(str(missing))
+        pytest.fail(f"{missing}: without it nothing is measured, and no alert fires")
     attributes = smallest(tiny_lit)
     tiny = attributes["profiles"]["tiny"]
     tiny["resources"] |= {"render_workers": 2, "encode_workers": 1, "train_workers": 1}
@@ -161,7 +164,10 @@ def test_a_scheduled_run_comes_through_faults_to_a_champion(
     shown = known_names(stack)
     of_ray = {n for query in queries().values() for n in _NAME.findall(query) if n[:4] == "ray_"}
     assert of_ray - shown == NEEDS_A_GPU
-    assert beyond_loopback(stack) <= {"head", "worker-1", "worker-2"}
+    listening = sockets(stack)
+    beyond = {name: found for name, found in listening.items() if not all(map(is_loopback, found))}
+    assert not beyond
+    outcomes["what listens"] = ", ".join(f"{n} {len(found)}" for n, found in listening.items())
 
 
 def test_mlflow_tells_of_a_new_champion_signed(stack: Stack, outcomes: dict[str, str]) -> None:
@@ -239,6 +245,32 @@ def test_two_users_run_at_once(
     )
 
 
+def test_a_run_whose_head_of_ray_is_killed_begins_again(
+    stack: Stack, outcomes: dict[str, str], tiny_lit: str
+) -> None:
+    """The run's driver is gone with it, and its places in Dagster's pools must not stay taken."""
+    ended = runs(stack)
+    chosen = [f"foundation.spec={tiny_lit}", "lens.train.seed=3"]
+    launch(stack, "thermal", run_config("thermal", "tiny", chosen))
+    until(stack, lambda: runs(stack)[len(ended) :] == ["STARTED"], "the start of a run")
+    table = "SELECT count(*) FROM concurrency_slots WHERE run_id IS NOT NULL"
+    until(stack, lambda: stack.postgres.query(table, "dagster") != "0", "a place in a pool")
+    stack.processes.stop("head", signal.SIGKILL)
+    for name in ("worker-1", "worker-2"):
+        stack.processes.stop(name)  # nodes do not outlive their head
+    time.sleep(AWAY_S)
+    for name in ("head", "worker-1", "worker-2"):
+        stack.start(name)
+
+    until(stack, lambda: runs(stack)[len(ended) :] == ["FAILURE", "SUCCESS"], "the second run")
+    until(stack, lambda: stack.postgres.query(table, "dagster") == "0", "places in pools")
+    assert [line.split("|")[0] for line in versions(stack).splitlines()] == ["1", "2", "3", "4"]
+    until(stack, lambda: "RunFailed" in fired(stack), "the alert")
+    outcomes["Ray's head killed, with the driver"] = (
+        "the run was marked failed and begun again by Dagster; version 4; no place stayed taken"
+    )
+
+
 def test_who_only_reads_cannot_promote(stack: Stack, outcomes: dict[str, str]) -> None:
     reader = account(stack, "reader", "reads-and-no-more")
     reader["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
@@ -247,7 +279,7 @@ def test_who_only_reads_cannot_promote(stack: Stack, outcomes: dict[str, str]) -
     refused = vitlens(stack, "rollback", "thermal", **reader)
     assert refused.returncode != 0
     # To promote the champion moves no alias, and needs no right.
-    other = min({"1", "2", "3"} - {champion(stack)})
+    other = min({"1", "2", "3", "4"} - {champion(stack)})
     forced = vitlens(stack, "promote", "thermal", other, "--force", **reader)
     assert forced.returncode != 0
     assert stack.postgres.query("SELECT * FROM registered_model_aliases", "mlflow") == before

@@ -102,6 +102,18 @@ def test_every_query_asks_for_figures_that_are_exported(
     assert not unknown
 
 
+def test_figures_that_others_have_too_are_asked_of_our_targets_alone() -> None:
+    """A cluster's Prometheus knows the targets of other teams."""
+    named = re.compile(r"\b(up|ray_[a-z0-9_]+)\b(\{[^}]*\})?")
+    open_ = {
+        f"{title}: {name}"
+        for title, query in queries().items()
+        for name, selector in named.findall(query)
+        if 'stack="vitlens"' not in selector
+    }
+    assert not open_
+
+
 def test_every_rule_says_what_happened_and_what_to_do() -> None:
     assert all({"summary", "action"} <= rule["annotations"].keys() for rule in rules())
     assert all(rule["labels"]["severity"] in {"info", "warning", "critical"} for rule in rules())

@@ -1,0 +1,92 @@
+"""The stack on loopback starts only where nobody else listens, in a folder of its user's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.local import processes
+from infra.local.processes import HOST, Command, Processes, StackError, answers
+from infra.local.stack import Stack, free_ports
+from tests.conftest import ROOT
+
+
+def a_part(code: str, port: int) -> Command:
+    return Command([sys.executable, "-c", code], {}, lambda: answers(port), [port])
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port where another program listens."""
+    with socket.socket() as other:
+        other.bind((HOST, 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+def test_a_port_that_another_program_has_is_not_taken_for_the_part(
+    tmp_path: Path, taken: int
+) -> None:
+    started = tmp_path / "started"
+    with pytest.raises(StackError, match=f"port {taken} of 127.0.0.1, another program does"):
+        Processes(tmp_path).start("mlflow", a_part(f"open({str(started)!r}, 'w')", taken))
+    assert not started.exists()
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_part_that_ends_says_how(tmp_path: Path, code: int) -> None:
+    [port] = {free_ports()["mlflow"]}
+    with pytest.raises(StackError, match=f"mlflow ended with {code}: see .*mlflow.log"):
+        Processes(tmp_path).start("mlflow", a_part(f"raise SystemExit({code})", port))
+
+
+def test_a_part_that_does_not_answer_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_START_S", 0.5)
+    part = a_part("import time; time.sleep(60)", free_ports()["mlflow"])
+    with pytest.raises(StackError, match="does not answer"):
+        Processes(tmp_path).start("mlflow", part)
+    Processes(tmp_path).stop("mlflow")
+    assert not Processes(tmp_path).known()
+
+
+def test_what_the_stack_keeps_is_closed_to_others(tmp_path: Path) -> None:
+    folder = tmp_path / "stack"
+    Stack(folder)
+    assert folder.stat().st_mode & 0o777 == 0o711
+    inside = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if path.is_dir()}
+    assert set(inside.values()) == {0o700}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (folder / "secrets").iterdir())
+
+
+def test_a_folder_that_another_made_is_refused(tmp_path: Path) -> None:
+    """Its secrets would be known to whoever made it."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (tmp_path / "link").symlink_to(mine)
+    with pytest.raises(StackError, match="not a folder of this user's"):
+        Stack(tmp_path / "link")
+    if os.getuid():
+        return
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.chown(other, "nobody")
+    with pytest.raises(StackError, match="not a folder of this user's"):
+        Stack(other)
+    assert not any(other.iterdir())
+
+
+def test_ports_that_were_chosen_are_kept(tmp_path: Path) -> None:
+    told = [sys.executable, "-m", "infra.local", "down", "--folder", str(tmp_path / "s")]
+    subprocess.run([*told, "--ports", "free"], cwd=ROOT, check=True, capture_output=True)
+    kept = (tmp_path / "s" / "ports.json").read_text()
+    subprocess.run(told, cwd=ROOT, check=True, capture_output=True)
+    assert (tmp_path / "s" / "ports.json").read_text() == kept
