@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from tests.receivers import receiving
+from tests.receivers import SECRET, receiving
 from tests.workflows.stage import Stage
 from vitlens_core.errors import ConfigError
 from workflows.alerts import PAGE, failed_runs, notice_of
@@ -54,7 +54,7 @@ def test_a_gate_that_failed_is_told_as_such(stage: Stage, instance: dg.DagsterIn
 def test_who_is_told_of_a_run_and_of_one_of_the_command_line(
     stage: Stage, tmp_path: Path, instance: dg.DagsterInstance, tags: dict[str, str], number: int
 ) -> None:
-    (tmp_path / "secret").write_text("a-shared-secret")
+    (tmp_path / "secret").write_text(SECRET)
     with receiving() as receiver:
         hook = {"kind": "webhook", "url": receiver.url, "secret_file": str(tmp_path / "secret")}
         (tmp_path / "notices.yaml").write_text(yaml.safe_dump([hook]))
