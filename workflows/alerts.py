@@ -1,7 +1,7 @@
 """alerts: tells a team's receivers that a run failed (`pipelines.registry.notices`).
 
 Promises  a run of the command line is not told of: a person saw it fail. The error's own text is
-          told, without secrets.
+          told, without secrets; and whether Dagster begins the run again by itself.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import os
 
 import dagster as dg
 
-# Dagster does not export it; a blocking check that failed raises it.
+# Dagster exports none of them; a blocking check that failed raises the error.
 from dagster._core.errors import DagsterAssetCheckFailedError
+from dagster._core.events import JobFailureData
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
 
 from pipelines.registry import notify
 from pipelines.registry.notices.base import Notice
 from pipelines.store.home import Home
-from workflows.retries import COMMAND_LINE, FROM
-from workflows.settings import REVISION_TAG, USER_TAG
+from workflows.retries import by_command_line
+from workflows.settings import REVISION_TAG, stated_starter
 
 PAGE = "VITLENS_DAGSTER_URL"  # of Dagster's web page, as people reach it
-_LONGEST = 2000  # characters of an error
+_LONGEST = 3000  # characters of the errors
+_WILL_RETRY = "dagster/will_retry"
 _EVERY_S = 30
 
 
@@ -33,7 +36,7 @@ _EVERY_S = 30
 )
 def failed_runs(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
     """Tell of one failed run."""
-    if context.dagster_run.tags.get(FROM) == COMMAND_LINE:
+    if by_command_line(context.dagster_run.tags):
         return dg.SkipReason("a run of the command line: its user saw it fail")
     told = notify.send(notify.receivers(Home.from_environment().root), notice_of(context))
     context.log.info(f"told {told} receivers")
@@ -47,8 +50,16 @@ def notice_of(context: dg.RunFailureSensorContext) -> Notice:
     steps = ", ".join(str(event.step_key) for event in failures)
     is_gate = any(_is_gate(event) for event in failures)
     page = os.environ.get(PAGE, "").rstrip("/")
-    lines = [_reason(event) for event in failures] or [context.failure_event.message or ""]
-    lines.append("the champion stays" if is_gate else "run it again: finished shards are reused")
+    reasons = [_reason(event) for event in failures] or [context.failure_event.message or ""]
+    # Cut before what is to be done, which stands last.
+    lines = [notify.clean("\n".join(reasons), _LONGEST)]
+    will_retry = _begins_again(context)
+    if is_gate:
+        lines.append("the champion stays")
+    if will_retry:
+        lines.append("Dagster begins it again by itself: finished shards are reused")
+    elif not is_gate:
+        lines.append("run it again: finished shards are reused")
     if page:
         lines.append(f"{page}/runs/{run.run_id}")
     return Notice(
@@ -59,10 +70,29 @@ def notice_of(context: dg.RunFailureSensorContext) -> Notice:
         facts={
             "job": run.job_name,
             "run": run.run_id,
-            "user": tags.get(USER_TAG),
+            "user": stated_starter(tags) or None,
             "code_revision": tags.get(REVISION_TAG),
+            "will_retry": will_retry,
         },
     )
+
+
+def _begins_again(context: dg.RunFailureSensorContext) -> bool:
+    """Whether Dagster begins the run again by itself.
+
+    It says so in a tag, right after the failure: a sensor may come in between. Then it is asked
+    what the tag will say.
+    """
+    instance = context.instance
+    run = instance.get_run_by_id(context.dagster_run.run_id)
+    if run is None or not instance.run_retries_enabled:
+        return False
+    if stated := run.tags.get(_WILL_RETRY):
+        return stated == "true"
+    failure = context.failure_event.event_specific_data
+    reason = failure.failure_reason if isinstance(failure, JobFailureData) else None
+    failed = run.with_status(dg.DagsterRunStatus.FAILURE)
+    return auto_reexecution_should_retry_run(instance, failed, reason)
 
 
 def _is_gate(event: dg.DagsterEvent) -> bool:
@@ -75,4 +105,4 @@ def _reason(event: dg.DagsterEvent) -> str:
     error = event.step_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause
-    return (error.message.strip() if error else event.message or "")[:_LONGEST]
+    return error.message.strip() if error else event.message or ""

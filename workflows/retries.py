@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
@@ -14,6 +14,15 @@ from workflows.workplace import Retries
 
 FROM = "vitlens/from"
 COMMAND_LINE = "command line"
+PARENT = "dagster/parent_run_id"
+
+
+def by_command_line(tags: Mapping[str, str]) -> bool:
+    """Whether a run is one of the command line, whose user sees it fail.
+
+    One that was started again from it, on Dagster's page, has its tags as well.
+    """
+    return tags.get(FROM) == COMMAND_LINE and PARENT not in tags
 
 
 @contextmanager
@@ -35,7 +44,7 @@ def retried(
         with logs.where(run=context.run.run_id):
             yield
     except Exception as error:
-        by_person = context.run.tags.get(FROM) == COMMAND_LINE
+        by_person = by_command_line(context.run.tags)
         if by_person or context.retry_number >= retries.number or not of_infrastructure(error):
             raise
         policy = _policy(retries)

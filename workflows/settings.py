@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 import dagster as dg
@@ -13,10 +14,12 @@ from pipelines.execution.cluster import is_local
 from pipelines.execution.runtime import Runtime
 from pipelines.flow import SHARED, left_out
 from pipelines.registry import models
-from pipelines.registry.tracking import code_revision, user
+from pipelines.registry.tracking import USER, acting, code_revision, user
 from pipelines.store.home import Home
+from pipelines.store.text import printable
 from workflows.console import terminal
 from workflows.processes import process_tag
+from workflows.retries import PARENT, by_command_line
 from workflows.spec import DEFAULT_PROFILE, Workflow, load_workflow
 from workflows.workplace import present
 
@@ -25,6 +28,9 @@ _PARTITION_TAG = "dagster/partition"  # Dagster's own, of a run of a backfill
 # Who started a run (whoever starts it may say so in this tag), and the commit that it runs.
 USER_TAG, REVISION_TAG = "vitlens/user", "vitlens/code_revision"
 MODALITY_TAG = "vitlens/modality"  # infra/config/dagster.yaml lets one run of each go at a time
+_BEGAN = {"dagster/schedule_name": "schedule", "dagster/sensor_name": "sensor"}  # Dagster's tags
+_BEGUN_AGAIN = "dagster/retry_number"  # by Dagster itself
+UNNAMED = "Dagster"  # its page knows no accounts
 TEACHER_TAG = "vitlens/teacher-"  # and a modality, and the teacher's name
 
 
@@ -48,8 +54,12 @@ class RunSettings(dg.ConfigurableResource):
         if is_local() and not (context.run and context.run.tags.get(_PARTITION_TAG)):
             self._lock.enter_context(present().home.lock(what, waiting))
         if context.run and context.instance:
-            found = {USER_TAG: user(), REVISION_TAG: code_revision() or "", **context.run.tags}
-            origin = {name: found[name] for name in (USER_TAG, REVISION_TAG) if found[name]}
+            name = starter(context.run.tags)
+            # What the run records itself, as a promotion, is by the same one.
+            self._lock.enter_context(acting(name))
+            # A run that is started again has the tags of the first one, of another commit perhaps.
+            revision = code_revision() or context.run.tags.get(REVISION_TAG)
+            origin = {USER_TAG: name} | ({REVISION_TAG: revision} if revision else {})
             context.instance.add_run_tags(context.run.run_id, {**process_tag(), **origin})
             self._instance, self._run_id = context.instance, context.run.run_id
 
@@ -96,6 +106,27 @@ class RunSettings(dg.ConfigurableResource):
         version = models.find(spec, Home.from_environment().root).uri
         instance.add_run_tags(self._run_id, {tag: version})
         return version
+
+
+def stated_starter(tags: Mapping[str, str]) -> str:
+    """Return whom or what a run's tags name as its starter; empty if nobody."""
+    began = (f"{kind} {tags[tag]}" for tag, kind in _BEGAN.items() if tag in tags)
+    return printable(tags.get(USER_TAG) or next(began, ""))
+
+
+def starter(tags: Mapping[str, str]) -> str:
+    """Return who started the run of this process, or what did: a schedule, a sensor.
+
+    The tag `vitlens/user` counts. Whoever starts a run again by hand is not the one whom the
+    tags of the first run name. A run of a cluster works with an account and a login that no
+    person has, so that a run of Dagster's page has no name but $VITLENS_USER there.
+    """
+    again_by_hand = PARENT in tags and _BEGUN_AGAIN not in tags
+    if stated := "" if again_by_hand else stated_starter(tags):
+        return stated
+    if by_command_line(tags) or is_local():
+        return user()
+    return os.environ.get(USER) or UNNAMED
 
 
 def run_config(modality: str, profile: str, overrides: Sequence[str] = ()) -> dict:

@@ -33,7 +33,9 @@ class Move(BaseModel):
     action: Literal["promote", "rollback"]
     version: int = Field(ge=1, description="the champion from then on")
     before: int | None = Field(description="the champion before; none if there was none")
-    who: str = Field(description="user of the tracking server, or of the operating system")
+    who: str = Field(
+        description="who made it, as `tracking.user` names people, or what: a schedule"
+    )
     at: datetime = Field(description="by the clock of whoever made it; it decides nothing")
     why: str
     forced: bool = False

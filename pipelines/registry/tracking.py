@@ -12,7 +12,8 @@ import getpass
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ FINGERPRINT_TAG = "vitlens.fingerprint."  # followed by the name of a step
 FAILURE_TAG = "vitlens.failure"
 DIGEST_TAG = "vitlens.digest"  # of the files of a version
 _OWNER_TAG = "vitlens.home"  # public key of the home that registers or registered
+USER, _ACCOUNT = "VITLENS_USER", "MLFLOW_TRACKING_USERNAME"
 REVISION = "VITLENS_CODE_REVISION"  # set by the image, which holds no git
 MODALITY_TAG, _REVISION_TAG = "vitlens.modality", "vitlens.code_revision"
 _LENS_TAG = f"{FINGERPRINT_TAG}lens"
@@ -173,9 +175,29 @@ def _origin(modality: str, revision: str | None) -> dict[str, str]:
 
 
 def user() -> str:
-    """Return the user whom the tracking server knows, or else $VITLENS_USER or the system's."""
-    known = os.environ.get("MLFLOW_TRACKING_USERNAME") or os.environ.get("VITLENS_USER")
-    return known or getpass.getuser()
+    """Return who acts: $VITLENS_USER, or else the account of the tracking server or the login.
+
+    The account comes second: several people and all runs of a server may share one.
+    """
+    if stated := os.environ.get(USER) or os.environ.get(_ACCOUNT):
+        return stated
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number without a name
+        return f"user {os.getuid()}"
+
+
+@contextmanager
+def acting(name: str) -> Generator[None]:
+    """Let `user` name somebody in the block, also in processes that it starts."""
+    before = os.environ.get(USER)
+    os.environ[USER] = name
+    try:
+        yield
+    finally:
+        os.environ.pop(USER)
+        if before is not None:
+            os.environ[USER] = before
 
 
 def code_revision() -> str | None:

@@ -12,14 +12,12 @@ import pytest
 import yaml
 
 from pipelines.flow import STEPS
-from pipelines.registry.tracking import code_revision
 from tests.workflows.stage import DEFINITIONS, Stage
 from vitlens_core.errors import TransientError
 from workflows.components import ModalityWorkflow
 from workflows.definitions import shared
 from workflows.modalities import FOLDER, modality_names
 from workflows.runner import evaluate
-from workflows.settings import REVISION_TAG, USER_TAG
 from workflows.spec import load_workflow
 
 WAYS = load_workflow("point_cloud").step_names
@@ -166,17 +164,6 @@ def test_every_schedule_and_sensor_is_declared_but_stopped() -> None:
         assert schedule.execution_timezone == "UTC"
     for sensor in sensors:
         assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
-
-
-def test_a_run_says_who_started_it_and_which_code_it_runs(
-    stage: Stage, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME", raising=False)
-    monkeypatch.setenv("VITLENS_USER", "ada")
-    run = instance.get_run_by_id(stage.materialise(instance).run_id)
-    assert run is not None
-    assert run.tags[USER_TAG] == "ada"
-    assert run.tags.get(REVISION_TAG) == code_revision()
 
 
 def test_steps_stand_in_pools_by_what_they_take() -> None:

@@ -32,6 +32,9 @@ class Mail(Receiver):
             raise ConfigError("a mail's `user` and `password_file` are given both, or none")
         if self.security == "none" and not is_loopback(self.host):
             raise ConfigError(f"mail to {self.host} without TLS; expected tls or starttls")
+        for address in (self.sender, *self.to):
+            if not _is_address(address):
+                raise ConfigError(f"{address!r} is no address of mail; expected name@example.com")
         return self
 
     def check(self) -> None:
@@ -42,12 +45,38 @@ class Mail(Receiver):
         mail = EmailMessage()
         mail["From"], mail["To"] = self.sender, ", ".join(self.to)
         mail["Subject"] = " ".join(notice.title.split())
+        mail["Date"] = notice.at
         mail["Message-ID"] = f"<{notice.id.replace('/', '.')}@vitlens>"
+        mail["Auto-Submitted"] = "auto-generated"  # so that nobody's absence is answered
         mail.set_content(notice.text)
-        kind = smtplib.SMTP_SSL if self.security == "tls" else smtplib.SMTP
-        with kind(self.host, self.port, timeout=TIMEOUT_S) as server:
-            if self.security == "starttls":
-                server.starttls(context=ssl.create_default_context())
+        with self._connected() as server:
             if self.password_file:
                 server.login(self.user, secret(self.password_file))
-            server.send_message(mail)
+            refused = server.send_message(mail)
+        if refused:
+            # Not tried again: those who have got it would get it twice.
+            raise ConfigError(f"{self.host} refused {len(refused)} of {len(self.to)} addresses")
+
+    def _connected(self) -> smtplib.SMTP:
+        verified = ssl.create_default_context()  # without one, smtplib verifies no server
+        if self.security == "tls":
+            return smtplib.SMTP_SSL(self.host, self.port, timeout=TIMEOUT_S, context=verified)
+        server = smtplib.SMTP(self.host, self.port, timeout=TIMEOUT_S)
+        if self.security == "starttls":
+            try:
+                server.starttls(context=verified)
+            except BaseException:
+                server.close()
+                raise
+        return server
+
+
+def _is_address(text: str) -> bool:
+    """Whether a text is one address, with or without a name before it."""
+    mail = EmailMessage()
+    try:
+        mail["To"] = text
+        [address] = mail["To"].addresses
+    except Exception:  # several, none, a line end; the parser raises IndexErrors as well
+        return False
+    return bool(address.username and address.domain) and not mail["To"].defects

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import signal
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,12 +14,12 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipelines.registry import models, moves, promotion, writes
+from pipelines.registry import models, moves, notify, promotion, writes
 from pipelines.registry.version import CHALLENGER, CHAMPION, PREVIOUS
 from tests.pipelines.finished_run import finished_run
 from tests.pipelines.registered import NAME, aliases, challenge, champions, register
 from tests.pipelines.registry.racing import promote_and_die, promote_often
-from tests.receivers import receiving
+from tests.receivers import SECRET, receiving, talking
 from vitlens_core.errors import ConfigError
 
 
@@ -256,7 +257,7 @@ def test_where_one_may_only_read_it_is_told_of(home: Path, monkeypatch: pytest.M
 
 def told(home: Path, url: str) -> None:
     """Name a webhook that is told of the home's champions."""
-    (home / "secret").write_text("a-shared-secret")
+    (home / "secret").write_text(SECRET)
     hook = {"kind": "webhook", "url": url, "secret_file": str(home / "secret")}
     (home / "notices.yaml").write_text(yaml.safe_dump([hook]))
 
@@ -281,6 +282,34 @@ def test_a_receiver_that_is_away_does_not_stop_a_promotion(home: Path) -> None:
         told(home, receiver.url)
         champions(home, 0.5)
     assert aliases(home) == {1: ("champion",)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("answer", [b"garbage\r\n\r\n", b"HTTP/1.1 x\r\n\r\n", b"", None])
+def test_whatever_a_receiver_answers_a_move_is_done_and_told_of_once(
+    home: Path, answer: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None: it does not answer."""
+    monkeypatch.setattr(notify, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(notify, "_DEADLINE_S", 1.0)
+    asked: list[bytes] = []
+
+    def talk(connection: socket.socket) -> None:
+        asked.append(connection.recv(65536))
+        if answer is not None:
+            connection.sendall(answer)
+        while answer is None and connection.recv(65536):
+            pass
+
+    with talking(talk) as port:
+        told(home, f"http://127.0.0.1:{port}")
+        champions(home, 0.5)
+        assert aliases(home) == {1: ("champion",)}
+        of_the_move = len(asked)
+        assert of_the_move >= 1
+        assert promotion.reconcile(home, NAME) == ""  # nothing is left to be completed
+        promotion.promote(home, NAME, 1, "it is champion already")
+        assert len(asked) == of_the_move
 
 
 def test_wrong_settings_of_receivers_stop_a_promotion_before_it_moves_anything(home: Path) -> None:
