@@ -30,23 +30,24 @@ def history(home: Home) -> Generator[dg.DagsterInstance]:
         yield instance
 
 
-def process_tag() -> dict[str, str]:
-    """Return this process as a run's tag: host, process id and start time.
+def process_tag(run_id: str) -> dict[str, str]:
+    """Return this process as a run's tag: host, process id, start time and the run.
 
-    The start time is needed since the system reuses process ids.
+    The start time is needed since the system reuses process ids, and the run since a run that is
+    begun again has the tags of the first until it states its own.
     """
     pid = os.getpid()
-    return {PROCESS_TAG: f"{socket.gethostname()} {pid} {process_started(pid)}"}
+    return {PROCESS_TAG: f"{socket.gethostname()} {pid} {process_started(pid)} {run_id}"}
 
 
 def end_abandoned(instance: dg.DagsterInstance) -> list[str]:
     """Mark runs as failed whose process on this machine is gone, and return their ids."""
     abandoned = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_STARTED)):
-        host, _, process = run.tags.get(PROCESS_TAG, "").partition(" ")
-        if host != socket.gethostname():
-            continue  # only its own machine can tell whether a process lives
-        pid, _, started_at = process.partition(" ")
+        host, pid, started_at, of_run = (run.tags.get(PROCESS_TAG) or "- - - -").split()
+        # Only its own machine can tell whether a process lives.
+        if host != socket.gethostname() or of_run != run.run_id:
+            continue
         if process_started(int(pid)) != started_at:
             instance.report_run_failed(run, "its process is gone; run again to continue it")
             abandoned.append(run.run_id)

@@ -60,7 +60,8 @@ class RunSettings(dg.ConfigurableResource):
             # A run that is started again has the tags of the first one, of another commit perhaps.
             revision = code_revision() or context.run.tags.get(REVISION_TAG)
             origin = {USER_TAG: name} | ({REVISION_TAG: revision} if revision else {})
-            context.instance.add_run_tags(context.run.run_id, {**process_tag(), **origin})
+            stated = process_tag(context.run.run_id) | origin
+            context.instance.add_run_tags(context.run.run_id, stated)
             self._instance, self._run_id = context.instance, context.run.run_id
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:

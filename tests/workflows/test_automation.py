@@ -142,15 +142,18 @@ def test_a_source_that_cannot_be_listed_is_left_to_the_run_to_report(
     assert isinstance(due(), dg.RunRequest)
 
 
-def _start(instance: dg.DagsterInstance, tags: dict[str, str]) -> dg.DagsterRun:
+def _start(instance: dg.DagsterInstance, process: str) -> dg.DagsterRun:
+    """A run that states its process; `{}` in it is the run's id."""
     job = DEFINITIONS.resolve_job_def("point_cloud")
-    return instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    instance.add_run_tags(run.run_id, {PROCESS_TAG: process.format(run.run_id)})
+    return run
 
 
 def test_a_run_that_goes_on_is_not_overtaken(
     stage: Stage, instance: dg.DagsterInstance, due: Callable[[], Any]
 ) -> None:
-    run = _start(instance, process_tag())
+    run = _start(instance, process_tag("{}")[PROCESS_TAG])
 
     assert f"run {run.run_id[:8]} of point_cloud is not finished yet" in _skipped(due())
 
@@ -158,10 +161,10 @@ def test_a_run_that_goes_on_is_not_overtaken(
 def test_a_run_whose_process_is_gone_holds_nothing_up(
     stage: Stage, instance: dg.DagsterInstance, due: Callable[[], Any]
 ) -> None:
-    host, pid, started_at = process_tag()[PROCESS_TAG].split()
-    elsewhere = _start(instance, {PROCESS_TAG: f"not-{host} {pid} 1"})
+    host, pid, started_at, _ = process_tag("")[PROCESS_TAG].split(" ")
+    elsewhere = _start(instance, f"not-{host} {pid} 1 {{}}")
     instance.report_run_canceled(elsewhere)
-    killed = _start(instance, {PROCESS_TAG: f"{host} {pid} {int(started_at) - 1}"})
+    killed = _start(instance, f"{host} {pid} {int(started_at) - 1} {{}}")
 
     assert isinstance(due(), dg.RunRequest)
     found = instance.get_run_by_id(killed.run_id)
@@ -169,11 +172,24 @@ def test_a_run_whose_process_is_gone_holds_nothing_up(
     assert found.status is dg.DagsterRunStatus.FAILURE
 
 
+def test_a_run_that_was_begun_again_is_not_ended_by_the_process_of_the_first(
+    stage: Stage, instance: dg.DagsterInstance, due: Callable[[], Any]
+) -> None:
+    """It has the first one's tags until it states its own."""
+    host, pid, started_at, _ = process_tag("")[PROCESS_TAG].split(" ")
+    again = _start(instance, f"{host} {pid} {int(started_at) - 1} the-first-run")
+
+    assert "is not finished yet" in _skipped(due())
+    found = instance.get_run_by_id(again.run_id)
+    assert found is not None
+    assert found.status is dg.DagsterRunStatus.STARTED
+
+
 def test_every_run_states_its_process(stage: Stage, instance: dg.DagsterInstance) -> None:
     stage.materialise(instance)
 
     [run] = instance.get_runs()
-    assert process_tag().items() <= run.tags.items()
+    assert process_tag(run.run_id).items() <= run.tags.items()
 
 
 class Watched:
