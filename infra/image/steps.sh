@@ -11,6 +11,8 @@ set -euo pipefail
 
 PREFIX=/opt/vitlens
 USER_ID=10001
+# What volumes are mounted at: a new one takes its owner from the image's folder.
+FOLDERS=(/var/lib/vitlens /scratch /backup)
 # Python and GL at run time; the client of Postgres for backups; wget for KubeRay's own probes.
 RUNTIME=(ca-certificates python3 libegl1 libgl1 libgl1-mesa-dri libgomp1 postgresql-client wget)
 # fpsample has no wheel for every Python: it is compiled, in a stage of its own.
@@ -20,7 +22,7 @@ TORCH='torch|torchaudio|torchvision'
 
 fail() { printf 'image: %s\n' "$*" >&2; exit 1; }
 
-install() {
+install_packages() {
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends "$@" >/dev/null
@@ -28,7 +30,7 @@ install() {
 }
 
 system() {
-    install "${RUNTIME[@]}"
+    install_packages "${RUNTIME[@]}"
     # NVIDIA's container runtime brings the driver's libraries; libglvnd finds them by this file.
     mkdir -p /usr/share/glvnd/egl_vendor.d
     cat >/usr/share/glvnd/egl_vendor.d/10_nvidia.json <<'JSON'
@@ -37,10 +39,8 @@ JSON
     groupadd --gid "$USER_ID" vitlens
     useradd --uid "$USER_ID" --gid "$USER_ID" --no-create-home --home-dir /var/lib/vitlens \
         --shell /usr/sbin/nologin vitlens
-    install_folder /var/lib/vitlens
+    install -d -o "$USER_ID" -g "$USER_ID" -m 0750 "${FOLDERS[@]}"
 }
-
-install_folder() { mkdir -p "$1" && chown "$USER_ID:$USER_ID" "$1" && chmod 0750 "$1"; }
 
 # Every entry of the lock with its hashes; for another build of torch without those of torch.
 constraints() {
@@ -56,15 +56,14 @@ constraints() {
 
 environment() {
     local sources=$1 backend=${2:-locked} lock=$1/requirements.lock tools=/opt/build arguments=()
-    install "${BUILD[@]}"
+    install_packages "${BUILD[@]}"
     python3 -m venv "$tools"
     grep -A 200 '^uv==' "$lock" | awk 'NR > 1 && /^[a-z]/ { exit } /^uv==|--hash/' >/tmp/uv.lock
     "$tools/bin/pip" install -q --disable-pip-version-check --require-hashes -r /tmp/uv.lock
     python3 -m venv --without-pip "$PREFIX"
     constraints "$lock" "$backend" >/tmp/constraints.lock
     [ "$backend" = locked ] || arguments=(--torch-backend "$backend")
-    # Hashes of constraints are verified; what the lock does not name is refused below.
-    # Hashes of constraints are verified by uv.
+    # uv verifies the hashes of constraints; what the lock does not name is refused by `check`.
     "$tools/bin/uv" pip install -q --python "$PREFIX/bin/python" --compile-bytecode --no-cache \
         "${arguments[@]}" --constraint /tmp/constraints.lock --build-constraint /tmp/constraints.lock \
         "vitlens[team] @ file://$(wheel_of "$sources" "$tools")"
@@ -89,14 +88,16 @@ wheel_of() {
 }
 
 check() {
-    local name unlocked
+    local name unlocked folder
     for name in cc gcc g++ c++ clang ld as make pip pip3 uv; do
         ! command -v "$name" >/dev/null || fail "$name is in the image: $(command -v "$name")"
     done
     unlocked=$(sed 's/+[a-z0-9.]*$//' "$PREFIX/packages.txt" |
         grep -vE '^vitlens(==|$)' | grep -vxFf "$PREFIX/locked.txt" || true)
     [ -z "$unlocked" ] || fail "not in the lock files: $(echo "$unlocked" | tr '\n' ' ')"
-    [ "$(stat -c %u /var/lib/vitlens)" = "$USER_ID" ] || fail "/var/lib/vitlens is not the user's"
+    for folder in "${FOLDERS[@]}"; do
+        [ "$(stat -c %u "$folder")" = "$USER_ID" ] || fail "$folder is not the user's"
+    done
 }
 
 "$@"

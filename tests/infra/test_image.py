@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.store.home import Home
 from tests.conftest import ROOT
 
 IMAGE = ROOT / "infra" / "image"
@@ -72,6 +73,67 @@ def test_a_secret_that_is_not_there_stops_the_container(
     done = entered({"PGPASSWORD_FROM": str(tmp_path / "secret")}, "true")
     assert done.returncode == 2
     assert "PGPASSWORD_FROM" in done.stderr
+
+
+def settled(tmp_path: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the entrypoint with a folder of the test as that of Dagster's settings."""
+    mounted = tmp_path / "mounted"
+    text = (IMAGE / "entrypoint").read_text()
+    assert "settings=/etc/vitlens/dagster\n" in text
+    script = tmp_path / "entrypoint"
+    script.write_text(text.replace("/etc/vitlens/dagster", str(mounted)))
+    return subprocess.run(
+        ["sh", script, *command],
+        env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def test_dagsters_settings_are_copied_to_where_it_looks_for_them(tmp_path: Path) -> None:
+    # As a config map of a cluster lies there: by links, beside a hidden folder.
+    mounted, home = tmp_path / "mounted", Home(tmp_path / "home")
+    (mounted / "..data").mkdir(parents=True)
+    for name in ("dagster.yaml", "workspace.yaml"):
+        (mounted / "..data" / name).write_text(f"# {name}\n")
+        (mounted / name).symlink_to(f"..data/{name}")
+    folder = tmp_path / "home" / "dagster"
+    assert settled(tmp_path, "echo", "started", DAGSTER_HOME=str(folder)).stdout == "started\n"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.name: path.read_text() for path in home.dagster().iterdir()} == {
+        "dagster.yaml": "# dagster.yaml\n",
+        "workspace.yaml": "# workspace.yaml\n",
+    }
+    before = {path: path.stat().st_ino for path in folder.iterdir()}
+    (mounted / "..data" / "dagster.yaml").write_text("# of another release\n")
+    settled(tmp_path, "true", DAGSTER_HOME=str(folder))
+    assert (folder / "dagster.yaml").read_text() == "# of another release\n"
+    changed = {path.name for path, inode in before.items() if path.stat().st_ino != inode}
+    assert changed == {"dagster.yaml"}  # what fits is left alone: others read it meanwhile
+
+
+@pytest.mark.parametrize("environment", [{}, {"DAGSTER_HOME": ""}])
+def test_a_part_without_dagster_copies_nothing(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "mounted" / "dagster.yaml").write_text("")
+    assert settled(tmp_path, "echo", "started", **environment).stdout == "started\n"
+
+
+def test_no_settings_are_no_fault(tmp_path: Path) -> None:
+    settled(tmp_path, "true", DAGSTER_HOME=str(tmp_path / "home"))
+    assert not (tmp_path / "home").exists()
+
+
+def test_temporary_files_of_a_former_start_are_deleted(tmp_path: Path) -> None:
+    (tmp_path / "ray" / "session_former" / ".hidden").mkdir(parents=True)
+    (tmp_path / ".file").touch()
+    command = [IMAGE / "fresh", "sh", "-c", 'ls -A "$TMPDIR"; echo started']
+    path = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, env={**path, "TMPDIR": str(tmp_path)}, capture_output=True)
+    assert done.stdout == b"started\n"
+    assert tmp_path.exists()
+    assert subprocess.run(command, env=path, capture_output=True).returncode != 0
 
 
 def test_another_build_of_torch_keeps_its_version_and_leaves_out_its_hashes() -> None:

@@ -29,6 +29,10 @@ with RenderWorker(settings) as worker:
     found = worker.render(glb.read_bytes(), seed=0)
 print("rendered", (found.rgba[..., 3] > 0).sum() > 1000)
 """
+OPENS_HOME = """
+from pipelines.store.home import Home
+print(*Home.from_environment().dagster().iterdir())
+"""
 # As much of the machine as a build container would have too.
 ENTER = 'mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
 AS_USER = ("setpriv", "--reuid", "10001", "--regid", "10001", "--clear-groups")
@@ -71,7 +75,7 @@ def image(debian: Path) -> Path:
     """The last stage: the system, and the environment that another stage built."""
     build = debian.with_name("build")
     (debian / "opt/image").mkdir(parents=True)
-    for name in ("steps.sh", "entrypoint"):
+    for name in ("steps.sh", "entrypoint", "fresh"):
         shutil.copy(ROOT / "infra/image" / name, debian / "opt/image")
     inside(debian, "/opt/image/steps.sh", "system")
     subprocess.run(["cp", "-a", debian, build], check=True)
@@ -96,6 +100,13 @@ def test_the_image_works_as_its_user(image: Path) -> None:
     assert "rendered True" in inside(image, *user, "python", "-c", RENDERS)
     validate = "cd /var/lib/vitlens && dagster definitions validate -m workflows.definitions 2>&1"
     assert "Validation successful" in inside(image, *user, "sh", "-c", validate)
+    settings = image / "etc/vitlens/dagster"
+    settings.mkdir(parents=True)
+    shutil.copy(ROOT / "infra/config/dagster.yaml", settings)
+    home = "DAGSTER_HOME=/var/lib/vitlens/dagster"
+    assert "dagster.yaml" in inside(image, *user, "python", "-c", OPENS_HOME, variables=[home])
+    left = "touch /scratch/x /backup/x; TMPDIR=/scratch /opt/image/fresh ls -A /scratch /backup"
+    assert inside(image, *user, "sh", "-c", left).split() == ["/backup:", "x", "/scratch:"]
     probe = "touch /opt/vitlens/x 2>/dev/null || echo refused"
     assert "refused" in inside(image, *user, "sh", "-c", probe)
     assert "postgres" in inside(image, *user, "sh", "-c", "pg_dump --version").lower()

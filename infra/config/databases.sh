@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Run once by Postgres' image, in an empty cluster: a role per program, and its databases.
+# Run once by Postgres' image, in an empty cluster: a role per program, and its databases. The
+# password of a role is read from the file named by ROLE_PASSWORDS and the role's name.
 set -euo pipefail
+passwords=${ROLE_PASSWORDS:-/run/secrets/postgres_}
 
 make() {
     local role=$1 database
     shift
     psql -v ON_ERROR_STOP=1 --username postgres -v role="$role" \
-        -v password="$(cat "/run/secrets/postgres_$role")" <<'SQL'
+        -v password="$(cat "$passwords$role")" <<'SQL'
 CREATE ROLE :"role" LOGIN PASSWORD :'password';
 SQL
     for database in "$@"; do
