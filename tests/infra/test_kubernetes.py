@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
 import pytest
 import yaml
 
@@ -33,6 +34,7 @@ from tests.infra.manifests import (
     ray_clusters,
     render,
 )
+from workflows.cli import main
 
 # Secrets that a team makes itself, as a page says; without them their pods start as well.
 OF_THE_TEAM = {"vitlens-notices"}
@@ -319,6 +321,19 @@ def test_what_must_be_written_can_be(overlay: str) -> None:
             assert "emptyDir" in volumes(spec)[found["/tmp"]], name
         temporary = [v["value"] for v in container.get("env", ()) if v["name"] == "TMPDIR"]
         assert all(place in found or place.startswith("/tmp/") for place in temporary), name
+
+
+@pytest.mark.parametrize("overlay", WHOLE)
+def test_the_commands_of_vitlens_take_their_arguments(overlay: str) -> None:
+    seen = set()
+    for name, container, _ in ours(overlay):
+        program, *arguments = container.get("args", ["ray"])
+        if program == "vitlens":
+            known, command, rest = main.resolve_command(click.Context(main), arguments)
+            assert command is not None, name
+            command.make_context(known, rest)
+            seen.add(known)
+    assert seen == {"serve", "exporter", "backup"}
 
 
 UNITS = {"": 1.0, "m": 1e-3, "Mi": 2.0**20, "Gi": 2.0**30}
