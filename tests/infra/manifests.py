@@ -2,14 +2,18 @@
 
 Kubernetes' own kinds have their published schemas in a package. Those of operators have none there:
 `FIELDS` states what we use of them, strictly, so that a wrong field fails everywhere; where the
-operators' published definitions are at hand ($VITLENS_CRDS, a folder), those are asked too.
+operators' published definitions are at hand ($VITLENS_CRDS, a folder), those are asked too. What
+operators' kinds have of a pod or a container is asked of Kubernetes' own schemas.
 """
 
 from __future__ import annotations
 
+import copy
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -23,7 +27,11 @@ from tests.conftest import ROOT
 
 Manifest = dict[str, Any]
 KUBERNETES = ROOT / "infra" / "kubernetes"
-OVERLAYS = ("overlays/cpu", "overlays/gpu", "overlays/local", "jobs")
+WITH = " with its components"
+# As they are, and as a team has them that has uncommented the line `components`.
+CLUSTERS = ("overlays/cpu", "overlays/gpu", "overlays/local")
+WHOLE = tuple(name + WITH for name in CLUSTERS)
+OVERLAYS = (*CLUSTERS, *WHOLE, "jobs")
 KUBECTL = Path(sys.executable).with_name("kubectl")
 CRDS = "VITLENS_CRDS"
 
@@ -40,7 +48,8 @@ def _strict(required: str = "", **properties: Any) -> Manifest:
 _TEXT, _WHOLE, _FLAG = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
 _COUNT = {"type": "integer", "minimum": 0}
 _TEXTS = {"type": "object", "additionalProperties": _TEXT}
-_ANY = {"type": "object"}  # checked as a pod template, or as resources, by Kubernetes' own schema
+_ANY = {"type": "object"}  # `_core_parts`: checked by Kubernetes' own schema
+_OF_A_CONTAINER = {"resources", "securityContext"}
 _GROUP = {"rayStartParams": _TEXTS, "template": _ANY, "labels": _TEXTS, "resources": _TEXTS}
 _CLUSTER = _strict(
     "headGroupSpec",
@@ -51,6 +60,7 @@ _CLUSTER = _strict(
         upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]},
         idleTimeoutSeconds=_COUNT,
         resources=_ANY,
+        securityContext=_ANY,
     ),
     headGroupSpec=_strict("template", **_GROUP, serviceType=_TEXT),
     workerGroupSpecs={
@@ -66,6 +76,9 @@ _CLUSTER = _strict(
         ),
     },
 )
+# Of a cluster that stands by itself; KubeRay refuses it where a job makes the cluster.
+_ALONE = copy.deepcopy(_CLUSTER)
+_ALONE["properties"]["upgradeStrategy"] = _strict("type", type={"enum": ["Recreate", "None"]})
 _JOB = _strict(
     "entrypoint rayClusterSpec",
     entrypoint=_TEXT,
@@ -80,12 +93,19 @@ _JOB = _strict(
 _SELECTOR = _strict(matchLabels=_TEXTS)
 _KEY = _strict("name key", name=_TEXT, key=_TEXT)
 _ENDPOINT = _strict(
-    "port", port=_TEXT, interval=_TEXT, authorization=_strict("credentials", credentials=_KEY)
+    "port",
+    port=_TEXT,
+    interval=_TEXT,
+    authorization=_strict("credentials", credentials=_KEY),
+    relabelings={
+        "type": "array",
+        "items": _strict("targetLabel replacement", targetLabel=_TEXT, replacement=_TEXT),
+    },
 )
 _RULE = _strict("alert expr", alert=_TEXT, expr=_TEXT, labels=_TEXTS, annotations=_TEXTS)
 _RULE["properties"]["for"] = _TEXT
 FIELDS: Mapping[tuple[str, str], Manifest] = {
-    ("ray.io/v1", "RayCluster"): _CLUSTER,
+    ("ray.io/v1", "RayCluster"): _ALONE,
     ("ray.io/v1", "RayJob"): _JOB,
     ("ray.io/v1", "RayCronJob"): _strict(
         "schedule jobTemplate", schedule=_TEXT, suspend=_FLAG, jobTemplate=_JOB
@@ -109,31 +129,45 @@ FIELDS: Mapping[tuple[str, str], Manifest] = {
 
 
 @cache
-def _rendered(overlay: str) -> str:
-    command = [KUBECTL, "kustomize", KUBERNETES / overlay]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def render(overlay: str) -> tuple[Manifest, ...]:
+    """Every manifest of one of `OVERLAYS`, as `kubectl apply -k` would send it; to be read only."""
+    if overlay not in WHOLE:
+        return _kustomized(KUBERNETES / overlay)
+    plain = overlay.removesuffix(WITH)
+    stated = plain.replace("gpu", "cpu") + "/kustomization.yaml"  # `gpu` stands on `cpu`
+    with tempfile.TemporaryDirectory() as folder:
+        return changed(Path(folder), plain, stated, ("# components:", "components:"))
 
 
-def render(overlay: str) -> list[Manifest]:
-    """Every manifest of an overlay, as `kubectl apply -k` would send it."""
-    return [document for document in yaml.safe_load_all(_rendered(overlay)) if document]
+def changed(folder: Path, overlay: str, file: str, change: tuple[str, str]) -> tuple[Manifest, ...]:
+    """The manifests of an overlay of a copy in `folder`, one of whose files is changed."""
+    shutil.copytree(ROOT / "infra", folder / "infra", ignore=shutil.ignore_patterns("secrets"))
+    path = folder / "infra" / "kubernetes" / file
+    assert change[0] in path.read_text()
+    path.write_text(path.read_text().replace(*change))
+    return _kustomized(folder / "infra" / "kubernetes" / overlay)
+
+
+def _kustomized(folder: Path) -> tuple[Manifest, ...]:
+    command = [KUBECTL, "kustomize", folder]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return tuple(document for document in yaml.load_all(text, yaml.CSafeLoader) if document)
 
 
 def faults(manifest: Manifest) -> list[str]:
     """What a cluster would refuse of a manifest."""
     name = f"{manifest['kind']} {manifest['metadata']['name']}"
     kind = (manifest["apiVersion"], manifest["kind"])
-    found = [f"{name}: {fault}" for fault in _core_faults(_core(manifest))]
-    for template in pod_templates(manifest) if kind in FIELDS else ():
-        pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x"}}
-        found += [f"{name}: {fault}" for fault in _core_faults({**pod, "template": template})]
-    if kind in FIELDS:
-        found += _schema_faults(name, manifest["spec"], FIELDS[kind])
-        found += [
-            fault
-            for published in _published(*kind)
-            for fault in _schema_faults(f"{name} (published)", manifest, published)
-        ]
+    if kind not in FIELDS:
+        return [f"{name}: {fault}" for fault in _core_faults(manifest)]
+    whole = _strict(
+        "apiVersion kind metadata spec", spec=FIELDS[kind], apiVersion={}, kind={}, metadata={}
+    )
+    found = _schema_faults(name, manifest, whole)
+    for part in _core_parts(manifest):
+        found += [f"{name}: {fault}" for fault in _core_faults(part)]
+    for published in _published(*kind):
+        found += _schema_faults(f"{name} (published)", manifest, published)
     return found
 
 
@@ -150,13 +184,26 @@ def pod_templates(manifest: Any) -> Iterator[Manifest]:
             yield from pod_templates(value)
 
 
-def _core(manifest: Manifest) -> Manifest | None:
-    return None if (manifest["apiVersion"], manifest["kind"]) in FIELDS else manifest
+def _core_parts(manifest: Manifest) -> Iterator[Manifest]:
+    """What an operator's kind has in common with Kubernetes' own, as manifests of these."""
+    yield {"apiVersion": "v1", "kind": "ConfigMap", "metadata": manifest["metadata"]}
+    pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x"}}
+    for template in pod_templates(manifest):
+        yield {**pod, "template": template}
+    for cluster in ray_clusters(manifest):
+        options = cluster.get("autoscalerOptions", {})
+        autoscaler = {key: options[key] for key in _OF_A_CONTAINER & options.keys()}
+        yield {**pod, "template": {"spec": {"containers": [{"name": "x", **autoscaler}]}}}
 
 
-def _core_faults(manifest: Manifest | None) -> Iterator[str]:
-    if manifest is None:
-        return
+def ray_clusters(manifest: Manifest) -> Iterator[Manifest]:
+    """The Ray clusters that a manifest makes: their specs."""
+    if manifest["apiVersion"] == "ray.io/v1":
+        spec = manifest["spec"].get("jobTemplate", manifest["spec"])
+        yield spec.get("rayClusterSpec", spec)
+
+
+def _core_faults(manifest: Manifest) -> Iterator[str]:
     try:
         kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
     except kubernetes_validate.ValidationError as error:
@@ -175,7 +222,7 @@ def _published(version: str, kind: str) -> tuple[Manifest, ...]:
     """The published schema of an operator's kind, if the folder of definitions is there."""
     group, _, number = version.partition("/")
     for path in Path(os.environ[CRDS]).glob("*.yaml") if CRDS in os.environ else ():
-        definition = yaml.safe_load(path.read_text())["spec"]
+        definition = yaml.load(path.read_text(), yaml.CSafeLoader)["spec"]
         if (definition["group"], definition["names"]["kind"]) == (group, kind):
             schemas = {v["name"]: v["schema"]["openAPIV3Schema"] for v in definition["versions"]}
             return (_closed(schemas[number]),)

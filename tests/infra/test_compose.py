@@ -309,7 +309,7 @@ def test_what_prometheus_asks_and_tells_is_a_part_of_the_stack() -> None:
         for found in job.get("dns_sd_configs", ()):
             assert set(found["names"]) <= SERVICES.keys()
     [job] = [job for job in settings["scrape_configs"] if "dns_sd_configs" in job]
-    [address] = [rule["replacement"] for rule in job["relabel_configs"]]
+    address = {r["target_label"]: r["replacement"] for r in job["relabel_configs"]}["__address__"]
     name, _, port = address.partition(":")
     assert f"--allow-host={name}" in SERVICES[name]["command"]
     assert any(published.endswith(f":{port}") for published in SERVICES[name]["ports"])

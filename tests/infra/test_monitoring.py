@@ -12,6 +12,7 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
 from infra.local.debian import MissingError, program
+from infra.local.stack import Stack
 from pipelines.service.metrics import Metrics
 from tests.conftest import ROOT
 from workflows.exporter.opening import open_collector
@@ -112,6 +113,24 @@ def test_figures_that_others_have_too_are_asked_of_our_targets_alone() -> None:
         if 'stack="vitlens"' not in selector
     }
     assert not open_
+
+
+def test_every_target_carries_the_label_that_rules_ask_for(tmp_path: Path) -> None:
+    ours = {"stack": "vitlens"}
+    team = yaml.safe_load((ROOT / "infra" / "compose" / "prometheus.yaml").read_text())
+    stack = Stack(tmp_path / "stack")
+    stack.parts()["prometheus"]()
+    local = json.loads((stack.folder / "prometheus.yaml").read_text())
+    for scraped in (*team["scrape_configs"], *local["scrape_configs"]):
+        set_ = {r["target_label"]: r["replacement"] for r in scraped["relabel_configs"]}
+        assert ours.items() <= set_.items(), scraped
+
+    path = ROOT / "infra" / "kubernetes" / "base" / "monitoring.yaml"
+    for monitor in yaml.safe_load_all(path.read_text()):
+        spec = monitor["spec"]
+        for end in spec.get("endpoints") or spec["podMetricsEndpoints"]:
+            set_ = {r["targetLabel"]: r["replacement"] for r in end["relabelings"]}
+            assert ours.items() <= set_.items(), monitor
 
 
 def test_every_rule_says_what_happened_and_what_to_do() -> None:
