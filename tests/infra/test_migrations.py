@@ -18,6 +18,7 @@ import dagster as dg
 import pytest
 from alembic import command
 from click.testing import CliRunner, Result
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.db.utils import _get_alembic_config, _get_latest_schema_revision
 from mlflow.store.tracking.dbmodels.initial_models import Base
 from sqlalchemy import create_engine
@@ -29,6 +30,7 @@ from pipelines.store.files import file_entry
 from pipelines.store.home import Home
 from pipelines.store.shards import encode_model
 from tests.conftest import ROOT
+from workflows import postgres as postgres_client
 from workflows.backup import STATED, Backup
 from workflows.cli import main
 from workflows.doctor.services import check_dagster
@@ -345,3 +347,45 @@ def test_a_database_that_programs_use_is_not_restored(
     assert "mlflow is in use by 1 sessions" in done.output
     engine.dispose()
     assert vitlens(postgres, "restore", backup).exit_code == 0
+
+
+def test_a_session_that_holds_a_table_is_not_waited_for_for_ever(
+    postgres: Postgres,
+    variables: Mapping[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of another role than the programs', as an admin's."""
+    emptied = postgres_client._EMPTY.replace(b"60s", b"200ms")
+    monkeypatch.setattr("workflows.postgres._EMPTY", emptied)
+    postgres.query("CREATE TABLE n AS SELECT 1 AS n", "mlflow")
+    backup = vitlens(postgres, "backup", str(tmp_path / "kept")).output.strip()
+    engine = create_engine(url_of(postgres, "mlflow").replace("://", "+psycopg2://", 1))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SELECT n FROM n")
+        done = vitlens(postgres, "restore", backup)
+    engine.dispose()
+    assert done.exit_code == 3
+    assert "stop MLflow, Dagster and the exporter" in done.output
+    assert vitlens(postgres, "restore", backup).exit_code == 0
+
+
+def test_accounts_are_those_of_the_backup_with_their_passwords_then(
+    postgres: Postgres, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    accounts = SqlAlchemyStore()
+    accounts.init_db(f"postgresql+psycopg2://mlflow@{HOST}:{postgres.port}/mlflow_auth")
+    accounts.create_user("alice", "alice-as-she-was", is_admin=True)
+    auth = ("mlflow_auth",)
+    backup = vitlens(postgres, "backup", str(tmp_path / "kept"), databases=auth).output.strip()
+    accounts.update_user("alice", password="alice-since-then", is_admin=False)
+    accounts.create_user("bob", "bob-came-since")
+    accounts.engine.dispose()  # as MLflow that is stopped
+    done = vitlens(postgres, "restore", backup, databases=auth)
+    assert done.exit_code == 0, done.output
+    assert accounts.authenticate_user("alice", "alice-as-she-was")
+    assert not accounts.authenticate_user("alice", "alice-since-then")
+    assert accounts.get_user("alice").is_admin
+    assert not accounts.has_user("bob")
+    accounts.create_user("carol", "carol-comes-after")  # as the role `mlflow`
+    accounts.engine.dispose()
