@@ -41,7 +41,9 @@ identity() {
     printf ',\n'
     identity vitlens-exporter exporter_store_key Read:vitlens List:vitlens
     printf ',\n'
-    identity vitlens-backup backup_store_key Read:mlflow Write:mlflow List:mlflow
+    # And the note of when the last backup was made; a path counts if it ends with a star.
+    identity vitlens-backup backup_store_key Read:mlflow Write:mlflow List:mlflow \
+        'Write:vitlens/artifacts/last_backup.json*'
     printf '\n]}\n'
 } >secrets/store_identities.new
 mv -f secrets/store_identities.new secrets/store_identities

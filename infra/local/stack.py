@@ -14,6 +14,7 @@ import secrets
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from infra.local.debian import program
 from infra.local.postgres import Postgres
@@ -55,6 +57,9 @@ SECRETS = (
     "dagster",
     "mlflow",
     "mlflow-admin",
+    "mlflow-exporter",
+    "mlflow-runs",
+    "mlflow-service",
     "mlflow-session",
     "mlflow-webhooks",
     "ray",
@@ -151,8 +156,7 @@ class Stack:
             "AWS_SECRET_ACCESS_KEY": self.secret("store"),
             "AWS_DEFAULT_REGION": "us-east-1",
             "MLFLOW_TRACKING_URI": self.url("mlflow"),
-            "MLFLOW_TRACKING_USERNAME": "admin",
-            "MLFLOW_TRACKING_PASSWORD": self.secret("mlflow-admin"),
+            **self._account("runs"),
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7",
             "DAGSTER_HOME": str(self.home / "dagster"),
             "DAGSTER_PG_HOST": HOST,
@@ -167,6 +171,10 @@ class Stack:
             "OMP_NUM_THREADS": "1",
         }
         return {**known, **self.extra, **more}
+
+    def _account(self, name: str) -> dict[str, str]:
+        password = self.secret(f"mlflow-{name}")
+        return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
 
     def up(self) -> None:
         """Start every part that does not run, one after the other (`StackError`)."""
@@ -195,6 +203,8 @@ class Stack:
                 self.postgres.create({n: self.secret(n) for n in ("dagster", "mlflow")})
             if name == "store":
                 self._make_buckets()
+            if name == "mlflow":
+                self._make_accounts()
 
     def parts(self) -> dict[str, partial[Command]]:
         """Return how each part is started, in order."""
@@ -222,17 +232,21 @@ class Stack:
         return self._command("store", "moto.server", *address)
 
     def _make_buckets(self) -> None:
-        import boto3  # late: it takes a second
-
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.url("store"),
-            aws_access_key_id="vitlens",
-            aws_secret_access_key=self.secret("store"),
-            region_name="us-east-1",
-        )
+        client = store_client(self)
         for bucket in _BUCKETS:
             client.create_bucket(Bucket=bucket)
+
+    def _make_accounts(self) -> None:
+        """Make MLflow's accounts of the parts, as a server and a cluster have them."""
+        passwords = {
+            f"PASSWORD_OF_{name.upper()}": self.secret(f"mlflow-{name}")
+            for name in ("runs", "service", "exporter")
+        }
+        variables = self.environment(**self._account("admin"), **passwords)
+        made = [sys.executable, CONFIG / "accounts.py"]
+        done = subprocess.run(made, env=variables, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise StackError(f"MLflow's accounts cannot be made: {done.stderr.strip()[-500:]}")
 
     def _mlflow(self) -> Command:
         where = f"mlflow@{HOST}:{self.ports['postgres']}"
@@ -318,7 +332,8 @@ class Stack:
         port = ("--port", str(self.ports["exporter"]), "--every", "5")
         command = [Path(sys.executable).with_name("python"), "-c", _VITLENS, "exporter", *port]
         ports = self._ports("exporter")
-        return Command(command, self.environment(), partial(answers, *ports), ports)
+        variables = self.environment(**self._account("exporter"))
+        return Command(command, variables, partial(answers, *ports), ports)
 
     def _service(self, model: str) -> Command:
         port = ("--port", str(self.ports["service"]))
@@ -326,6 +341,7 @@ class Stack:
         variables = self.environment(
             RAY_ADDRESS=f"{HOST}:{self.ports['ray']}",
             VITLENS_TOKEN_FILE=str(self.folder / "secrets" / "service"),
+            **self._account("service"),
         )
         ready = partial(serves, self.url("service"))
         return Command(command, variables, ready, self._ports("service"))
@@ -366,6 +382,19 @@ class Stack:
 _VITLENS = "from workflows.cli import main; main()"
 
 
+def store_client(stack: Stack) -> Any:
+    """Return boto3's client of the stack's object store."""
+    import boto3  # late: it takes a second
+
+    return boto3.client(
+        "s3",
+        endpoint_url=stack.url("store"),
+        aws_access_key_id="vitlens",
+        aws_secret_access_key=stack.secret("store"),
+        region_name="us-east-1",
+    )
+
+
 def serves(url: str) -> bool:
     """Whether a service answers with its model: Ray's proxy listens before there is one."""
     try:
@@ -388,4 +417,4 @@ def _write_secrets(folder: Path) -> None:
             path.write_text(secrets.token_hex(24))
 
 
-__all__ = ["PORTS", "Stack", "StackError", "free_ports"]
+__all__ = ["PORTS", "Stack", "StackError", "free_ports", "store_client"]

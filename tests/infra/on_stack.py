@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from infra.local.stack import Stack
+from infra.local.stack import Stack, store_client
 from tests.conftest import ROOT
 from tests.workflows.test_daemon import SCHEDULE
 
@@ -79,6 +79,10 @@ def tell_mlflow(stack: Stack, path: str, **body: object) -> None:
 def account(stack: Stack, name: str, password: str) -> dict[str, str]:
     """A new account of MLflow, as variables of its user."""
     tell_mlflow(stack, "2.0/mlflow/users/create", username=name, password=password)
+    return account_of(name, password)
+
+
+def account_of(name: str, password: str) -> dict[str, str]:
     return {
         "MLFLOW_TRACKING_USERNAME": name,
         "MLFLOW_TRACKING_PASSWORD": password,
@@ -108,6 +112,18 @@ def known_names(stack: Stack) -> set[str]:
         f"{stack.url('prometheus')}/api/v1/label/__name__/values"
     ) as answer:
         return set(json.load(answer)["data"])
+
+
+def stored(stack: Stack, bucket: str) -> list[str]:
+    """Keys of the objects in a bucket."""
+    pages = store_client(stack).get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    return [each["Key"] for page in pages for each in page.get("Contents", ())]
+
+
+def empty(stack: Stack, bucket: str) -> None:
+    client = store_client(stack)
+    for key in stored(stack, bucket):
+        client.delete_object(Bucket=bucket, Key=key)
 
 
 def runs(stack: Stack) -> list[str]:

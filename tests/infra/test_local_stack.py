@@ -28,10 +28,12 @@ from infra.local.processes import StackError
 from infra.local.stack import Stack, free_ports
 from tests.infra.on_stack import (
     account,
+    account_of,
     ask_service,
     asked,
     begun,
     champion,
+    empty,
     figure,
     fired,
     is_loopback,
@@ -40,6 +42,7 @@ from tests.infra.on_stack import (
     runs,
     settings_of_user,
     sockets,
+    stored,
     tell_mlflow,
     turn_schedule,
     until,
@@ -307,19 +310,30 @@ def test_a_restored_backup_has_the_same_registry(
     done = vitlens(stack, "backup", str(tmp_path), *given)
     assert done.returncode == 0, done.stderr
 
-    for name in ("daemon", "webserver", "code", "mlflow"):
+    until(stack, lambda: figure(stack, "vitlens_backup_bytes") > 0, "the backup's figures")
+    parts = ("exporter", "daemon", "webserver", "code", "mlflow")
+    for name in parts:
         stack.processes.stop(name)
     stack.postgres.query("TRUNCATE registered_models, runs CASCADE", "mlflow")
+    stack.postgres.query("TRUNCATE users CASCADE", "mlflow_auth")
+    emptied = len(stored(stack, "mlflow"))
+    assert emptied > 0
+    empty(stack, "mlflow")
     restored = vitlens(stack, "restore", done.stdout.strip(), *given)
     assert restored.returncode == 0, restored.stderr
-    for name in ("mlflow", "code", "webserver", "daemon"):
+    for name in reversed(parts):
         stack.start(name)
+    assert len(stored(stack, "mlflow")) == emptied
     assert versions(stack) == before
     assert runs(stack)[: len(made)] == made
     assert champion(stack) == champion_before
     history = vitlens(stack, "history", "thermal")
     assert "promote" in history.stdout, history.stderr
-    outcomes["registry's tables emptied, backup restored"] = "the same versions, runs and champion"
+    alice = account_of("alice", "the-password-of-alice")
+    assert "vitlens-thermal" in vitlens(stack, "status", **alice).stdout
+    outcomes["registry, accounts and bucket emptied, backup restored"] = (
+        f"the same versions, runs, champion and accounts, and {emptied} files of models"
+    )
 
 
 def test_down_stops_what_up_started_and_nothing_else(stack: Stack) -> None:

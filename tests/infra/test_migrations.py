@@ -1,18 +1,24 @@
-"""The upgrade path: databases of former releases, brought to this one with what they hold."""
+"""The upgrade path and the way back: databases of former releases, brought to this one with what
+they hold; and backups of them, which bring the former release's tables back."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from difflib import unified_diff
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from alembic import command
+from click.testing import CliRunner, Result
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.db.utils import _get_alembic_config, _get_latest_schema_revision
 from mlflow.store.tracking.dbmodels.initial_models import Base
 from sqlalchemy import create_engine
@@ -20,14 +26,20 @@ from sqlalchemy import create_engine
 from infra.local.postgres import Postgres
 from infra.local.processes import Processes, StackError
 from infra.local.stack import CONFIG, HOST, free_ports
+from pipelines.store.files import file_entry
 from pipelines.store.home import Home
+from pipelines.store.shards import encode_model
 from tests.conftest import ROOT
+from workflows import postgres as postgres_client
+from workflows.backup import STATED, Backup
+from workflows.cli import main
 from workflows.doctor.services import check_dagster
 
 pytestmark = pytest.mark.nightly
 # Of MLflow 3.2, a year old: before webhooks and logged jobs; of Dagster's release before its last
 # change of tables on Postgres.
 MLFLOW_THEN, DAGSTER_THEN = "de4033877273", "6b7fb194ff9c"
+_CASTS = re.compile(r"::(?:character varying|text)(?:\[\])?|[()]")
 PASSWORDS = {"dagster": "of-dagster", "mlflow": "of-mlflow"}
 
 
@@ -80,6 +92,23 @@ def make_former_mlflow(address: str) -> None:
     engine.dispose()
 
 
+def register_champion(postgres: Postgres) -> None:
+    postgres.query(
+        "INSERT INTO registered_models (name, creation_time) VALUES ('vitlens-depth', 1);"
+        "INSERT INTO model_versions (name, version, source, current_stage)"
+        " VALUES ('vitlens-depth', 1, 's3://mlflow/1', 'None');"
+        "INSERT INTO registered_model_aliases (name, alias, version)"
+        " VALUES ('vitlens-depth', 'champion', 1)",
+        "mlflow",
+    )
+
+
+def upgrade() -> None:
+    """As the part `prepare` does it before all others."""
+    migrate = "from infra.compose.prepare import migrate; migrate()"
+    subprocess.run([sys.executable, "-c", migrate], env=os.environ, cwd=ROOT, check=True)
+
+
 def make_former_dagster(postgres: Postgres) -> str:
     """Make the tables, take back the last change of them, and return a run that they hold."""
     with dg.DagsterInstance.get() as instance:
@@ -102,14 +131,7 @@ def test_an_upgrade_brings_former_databases_to_this_release_with_what_they_hold(
 ) -> None:
     address = variables["MLFLOW_BACKEND_STORE_URI"]
     make_former_mlflow(address)
-    postgres.query(
-        "INSERT INTO registered_models (name, creation_time) VALUES ('vitlens-depth', 1);"
-        "INSERT INTO model_versions (name, version, source, current_stage)"
-        " VALUES ('vitlens-depth', 1, 's3://mlflow/1', 'None');"
-        "INSERT INTO registered_model_aliases (name, alias, version)"
-        " VALUES ('vitlens-depth', 'champion', 1)",
-        "mlflow",
-    )
+    register_champion(postgres)
     run = make_former_dagster(postgres)
     before = check_dagster(Home(tmp_path))
     assert before.state == "failed"
@@ -117,9 +139,8 @@ def test_an_upgrade_brings_former_databases_to_this_release_with_what_they_hold(
     release = "SELECT version_num FROM alembic_version"
     assert postgres.query(release, "mlflow") == MLFLOW_THEN
 
-    migrate = "from infra.compose.prepare import migrate; migrate()"
     for _ in range(2):  # the second finds nothing to do, as every start does
-        subprocess.run([sys.executable, "-c", migrate], env=os.environ, cwd=ROOT, check=True)
+        upgrade()
 
     assert check_dagster(Home(tmp_path)).state == "ok"
     assert postgres.query(release, "mlflow") == _get_latest_schema_revision()
@@ -131,3 +152,240 @@ def test_an_upgrade_brings_former_databases_to_this_release_with_what_they_hold(
     )
     done = subprocess.run([sys.executable, "-c", asked, address], capture_output=True, text=True)
     assert done.stdout.strip().splitlines()[-1] == "1", done.stderr
+
+
+def url_of(postgres: Postgres, database: str) -> str:
+    return f"postgresql://postgres@/{database}?host={postgres.folder}&port={postgres.port}"
+
+
+def vitlens(
+    postgres: Postgres, *arguments: str, databases: tuple[str, ...] = ("mlflow",)
+) -> Result:
+    """A command over databases of Postgres, as its superuser on its socket."""
+    urls = [url_of(postgres, name) for name in databases]
+    return CliRunner().invoke(main, [*arguments, *(p for url in urls for p in ("--database", url))])
+
+
+def as_owner(postgres: Postgres, role: str, sql: str) -> str:
+    """Ask as a role of a program, by its password, over TCP."""
+    url = f"postgresql://{role}@{HOST}:{postgres.port}/{role}"
+    done = subprocess.run(
+        ["psql", "-qtAX", "-v", "ON_ERROR_STOP=1", "-d", url],
+        input=sql,
+        env=os.environ | {"PGPASSWORD": PASSWORDS[role]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def dumped(postgres: Postgres, database: str) -> list[str]:
+    """All that a database holds, with owners and rights, as text."""
+    where = ["-h", str(postgres.folder), "-p", str(postgres.port), "-U", "postgres"]
+    done = subprocess.run(
+        ["pg_dump", *where, "--create", database], capture_output=True, text=True, check=True
+    )
+    # The keys of newer clients are drawn anew at every dump; Postgres writes the casts of a check
+    # elsewhere once it has read its own writing.
+    return [
+        _CASTS.sub("", line) if " CHECK (" in line else line
+        for line in done.stdout.splitlines()
+        if "restrict " not in line
+    ]
+
+
+def test_the_way_back_from_an_upgrade_brings_the_former_tables_as_they_were(
+    postgres: Postgres, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    make_former_mlflow(variables["MLFLOW_BACKEND_STORE_URI"])
+    register_champion(postgres)
+    run = make_former_dagster(postgres)
+    names = ("dagster", "mlflow")
+    for name in names:
+        postgres.query(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+    # What an admin may have made beside the program's own tables.
+    postgres.query(
+        "CREATE EXTENSION pg_trgm; CREATE SCHEMA ours AUTHORIZATION mlflow;"
+        "CREATE TABLE ours.notes (text text); INSERT INTO ours.notes VALUES ('kept');"
+        "CREATE ROLE reader; GRANT SELECT ON registered_models TO reader;"
+        "GRANT USAGE ON SCHEMA public TO reader; SELECT lo_create(4711)",
+        "mlflow",
+    )
+    before = {name: dumped(postgres, name) for name in names}
+    kept = str(tmp_path / "kept")
+    backup = vitlens(postgres, "backup", kept, databases=names)
+    assert backup.exit_code == 0, backup.output
+
+    upgrade()
+    postgres.query("CREATE SCHEMA since; CREATE TABLE since.more (a int)", "mlflow")
+    postgres.query("UPDATE registered_models SET creation_time = 2", "mlflow")
+    assert {name: dumped(postgres, name) for name in names} != before
+    for _ in range(2):  # the second finds what the first left
+        done = vitlens(postgres, "restore", backup.output.strip(), databases=names)
+        assert done.exit_code == 0, done.output
+        for name in names:
+            differing = "\n".join(unified_diff(before[name], dumped(postgres, name), n=0))
+            assert not differing, differing
+
+    release = "SELECT version_num FROM alembic_version"
+    assert as_owner(postgres, "mlflow", release) == MLFLOW_THEN
+    assert as_owner(postgres, "dagster", release) == DAGSTER_THEN
+    assert as_owner(postgres, "dagster", "SELECT run_id FROM runs") == run
+    champion = "SELECT version FROM registered_model_aliases WHERE alias = 'champion'"
+    assert as_owner(postgres, "mlflow", champion) == "1"
+    as_owner(postgres, "mlflow", "INSERT INTO registered_models (name) VALUES ('vitlens-audio')")
+    as_owner(postgres, "mlflow", "CREATE TABLE made (a int); DROP TABLE made")
+    as_owner(postgres, "mlflow", "INSERT INTO experiments (name) VALUES ('of a sequence')")
+    upgrade()  # and forth again
+    assert as_owner(postgres, "mlflow", release) == _get_latest_schema_revision()
+
+
+# What makes a restore fail, and what is said of it. The checksum is that of the damaged dump.
+DAMAGES = {"cut": "pg_restore", "a role that is not there": "make the role mlflow first"}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_restore_that_fails_leaves_what_was_there(
+    postgres: Postgres, variables: Mapping[str, str], tmp_path: Path, damage: str
+) -> None:
+    postgres.query("CREATE TABLE a AS SELECT generate_series(1, 100000) AS n", "mlflow")
+    as_owner(postgres, "mlflow", "CREATE TABLE owned (n int)")
+    backup = Path(vitlens(postgres, "backup", str(tmp_path / "kept")).output.strip())
+    if damage == "cut":
+        cut(backup, "mlflow")
+    else:
+        postgres.query("CREATE ROLE other; REASSIGN OWNED BY mlflow TO other", "mlflow")
+        for name in ("mlflow", "mlflow_auth"):
+            postgres.query(f"ALTER DATABASE {name} OWNER TO other")
+        postgres.query("DROP ROLE mlflow")
+    postgres.query("CREATE TABLE b (n int); INSERT INTO b VALUES (7)", "mlflow")
+    before = dumped(postgres, "mlflow")
+    done = vitlens(postgres, "restore", str(backup))
+    assert done.exit_code == 3
+    assert DAMAGES[damage] in done.output
+    assert dumped(postgres, "mlflow") == before
+
+
+def cut(backup: Path, database: str) -> None:
+    """Cut a dump in its data, and state the checksum of what is left."""
+    path = backup / f"{database}.dump"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    stated = Backup.model_validate_json((backup / STATED).read_bytes())
+    left = {name: file_entry(backup / f.name) for name, f in stated.databases.items()}
+    changed = stated.model_copy(update={"databases": left})
+    (backup / STATED).write_bytes(encode_model(changed))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from workflows import postgres
+started = postgres._started
+
+def to_the_end(command, **streams):
+    process = started(command, **streams)
+    if command[:2] == ["pg_restore", "--file=-"]:
+        process.wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return process
+
+postgres._started = to_the_end
+postgres.replace(sys.argv[1], Path(sys.argv[2]))
+"""
+
+
+def test_a_restore_that_is_killed_when_all_was_said_leaves_what_was_there(
+    postgres: Postgres, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    """Every line has reached psql, and only the end of the transaction is missing."""
+    postgres.query("CREATE TABLE n AS SELECT generate_series(1, 100000) AS n", "mlflow")
+    backup = Path(vitlens(postgres, "backup", str(tmp_path / "kept")).output.strip())
+    postgres.query("DELETE FROM n WHERE n > 7", "mlflow")
+    before = dumped(postgres, "mlflow")
+    command = [sys.executable, "-c", KILLED, url_of(postgres, "mlflow"), backup / "mlflow.dump"]
+    done = subprocess.run(command, env=os.environ, cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert dumped(postgres, "mlflow") == before  # waits for psql, which holds the tables
+    assert vitlens(postgres, "restore", str(backup)).exit_code == 0
+    assert postgres.query("SELECT count(*) FROM n", "mlflow") == "100000"
+
+
+def test_a_restore_of_two_databases_is_run_again_after_the_second_failed(
+    postgres: Postgres, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    names = ("dagster", "mlflow")
+    for name in names:
+        large = "CREATE TABLE large AS SELECT generate_series(1, 100000) AS n"
+        postgres.query(f"{large}; CREATE TABLE n AS SELECT 1 AS n", name)
+    backup = vitlens(postgres, "backup", str(tmp_path / "kept"), databases=names).output.strip()
+    damaged = shutil.copytree(backup, tmp_path / "damaged")
+    cut(damaged, "mlflow")
+    for name in names:
+        postgres.query("UPDATE n SET n = 2", name)
+    ask = "SELECT n FROM n"
+    assert vitlens(postgres, "restore", str(damaged), databases=names).exit_code == 3
+    assert [postgres.query(ask, name) for name in names] == ["1", "2"]
+    assert vitlens(postgres, "restore", backup, databases=names).exit_code == 0
+    assert [postgres.query(ask, name) for name in names] == ["1", "1"]
+
+
+def test_a_database_that_programs_use_is_not_restored(
+    postgres: Postgres,
+    variables: Mapping[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workflows.postgres._CLOSE_S", 0.1)
+    backup = vitlens(postgres, "backup", str(tmp_path / "kept")).output.strip()
+    engine = create_engine(variables["MLFLOW_BACKEND_STORE_URI"])
+    with engine.connect():
+        done = vitlens(postgres, "restore", backup)
+    assert done.exit_code == 3
+    assert "mlflow is in use by 1 sessions" in done.output
+    engine.dispose()
+    assert vitlens(postgres, "restore", backup).exit_code == 0
+
+
+def test_a_session_that_holds_a_table_is_not_waited_for_for_ever(
+    postgres: Postgres,
+    variables: Mapping[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of another role than the programs', as an admin's."""
+    emptied = postgres_client._EMPTY.replace(b"60s", b"200ms")
+    monkeypatch.setattr("workflows.postgres._EMPTY", emptied)
+    postgres.query("CREATE TABLE n AS SELECT 1 AS n", "mlflow")
+    backup = vitlens(postgres, "backup", str(tmp_path / "kept")).output.strip()
+    engine = create_engine(url_of(postgres, "mlflow").replace("://", "+psycopg2://", 1))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SELECT n FROM n")
+        done = vitlens(postgres, "restore", backup)
+    engine.dispose()
+    assert done.exit_code == 3
+    assert "stop MLflow, Dagster and the exporter" in done.output
+    assert vitlens(postgres, "restore", backup).exit_code == 0
+
+
+def test_accounts_are_those_of_the_backup_with_their_passwords_then(
+    postgres: Postgres, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    accounts = SqlAlchemyStore()
+    accounts.init_db(f"postgresql+psycopg2://mlflow@{HOST}:{postgres.port}/mlflow_auth")
+    accounts.create_user("alice", "alice-as-she-was", is_admin=True)
+    auth = ("mlflow_auth",)
+    backup = vitlens(postgres, "backup", str(tmp_path / "kept"), databases=auth).output.strip()
+    accounts.update_user("alice", password="alice-since-then", is_admin=False)
+    accounts.create_user("bob", "bob-came-since")
+    accounts.engine.dispose()  # as MLflow that is stopped
+    done = vitlens(postgres, "restore", backup, databases=auth)
+    assert done.exit_code == 0, done.output
+    assert accounts.authenticate_user("alice", "alice-as-she-was")
+    assert not accounts.authenticate_user("alice", "alice-since-then")
+    assert accounts.get_user("alice").is_admin
+    assert not accounts.has_user("bob")
+    accounts.create_user("carol", "carol-comes-after")  # as the role `mlflow`
+    accounts.engine.dispose()

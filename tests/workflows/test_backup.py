@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import textwrap
+import tracemalloc
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from pipelines.registry import models, promotion
+from pipelines.registry import models, promotion, signing
+from pipelines.store.home import Home
+from tests.conftest import ROOT
 from tests.pipelines.registered import NAME, register
+from workflows.backup import STATED, Backup, Places, alone, back_up
 from workflows.cli import main
+from workflows.restore import restore
 
 
 @pytest.fixture(autouse=True)
@@ -63,10 +76,281 @@ def test_an_unfinished_backup_is_refused(tmp_path: Path) -> None:
     assert "no finished backup" in done.output
 
 
+def test_files_of_a_backup_are_this_users_alone(home: Path, tmp_path: Path) -> None:
+    register(home)
+    kept = tmp_path / "kept"
+    backup = Path(vitlens("backup", str(kept)).output.strip())
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o700
+    found = [path for path in kept.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".safetensors" for path in found)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in found} == {0o600}
+
+
+def test_on_a_new_machine_what_the_former_signed_is_trusted(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signature = signing.sign(home, {"gate": "passed"})
+    (home / "notices.yaml").write_text("[]")
+    backup = vitlens("backup", str(tmp_path / "kept")).output.strip()
+    new = tmp_path / "new"
+    monkeypatch.setenv("VITLENS_HOME", str(new))
+    done = vitlens("restore", backup)
+    assert done.exit_code == 0, done.output
+    assert signing.distrust(new, signature, {"gate": "passed"}) == ""
+    assert (new / "notices.yaml").read_text() == "[]"
+
+
+def test_a_key_that_a_restore_replaces_is_kept_beside(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = signing.public_key(home)
+    backup = vitlens("backup", str(tmp_path)).output.strip()
+    key = home / "keys" / "signing.key"
+    key.unlink()
+    second, text = signing.public_key(home), key.read_text()
+    assert vitlens("restore", backup, "--no-keys").exit_code == 0
+    assert signing.public_key(home) == second
+    for _ in range(2):  # the second time nothing differs
+        assert vitlens("restore", backup).exit_code == 0
+    assert signing.public_key(home) == first
+    former = key.with_name("signing.key.former")
+    assert former.read_text() == text
+    assert stat.S_IMODE(former.stat().st_mode) == 0o600
+    assert "kept as signing.key.former" in caplog.text
+
+
+def test_without_keys_a_backup_holds_no_secret_of_the_home(home: Path, tmp_path: Path) -> None:
+    signing.public_key(home)
+    (home / "notices.yaml").write_text("[]")
+    backup = Path(vitlens("backup", str(tmp_path), "--no-keys").output.strip())
+    assert not (backup / "home").exists()
+    assert vitlens("restore", str(backup)).exit_code == 0
+
+
+def test_only_databases_of_mlflow_and_dagster_are_taken(home: Path, tmp_path: Path) -> None:
+    """A data set may hold a `.db` that is none of SQLite's, and a store millions of files."""
+    (home / "generated").mkdir()
+    (home / "generated" / "thumbs.db").write_text("no database")
+    history = home / "dagster" / "history" / "runs"
+    history.mkdir(parents=True)
+    shutil.copy(home / "mlflow.db", history / "index.db")
+    backup = Path(vitlens("backup", str(tmp_path)).output.strip())
+    stated = Backup.model_validate_json((backup / STATED).read_bytes())
+    assert set(stated.databases) == {"mlflow.db", "dagster/history/runs/index.db"}
+
+
+def test_a_damaged_database_is_not_backed_up(home: Path, tmp_path: Path) -> None:
+    """Else `--keep` would remove the last good ones."""
+    good = Path(vitlens("backup", str(tmp_path), "--keep", "1").output.strip())
+    (home / "mlflow.db").write_text("x" * 8192)
+    done = vitlens("backup", str(tmp_path), "--keep", "1")
+    assert done.exit_code == 3
+    assert "mlflow.db cannot be copied" in done.output
+    assert [path for path in tmp_path.iterdir() if path.name[0] == "2"] == [good]
+
+
+def test_a_damaged_database_is_restored(home: Path, tmp_path: Path) -> None:
+    model = register(home)
+    backup = vitlens("backup", str(tmp_path)).output.strip()
+    (home / "mlflow.db").write_text("x" * 8192)
+    (home / "mlflow.db-journal").write_text("of the damaged one")
+    done = vitlens("restore", backup)
+    assert done.exit_code == 0, done.output
+    with closing(sqlite3.connect(home / "mlflow.db")) as database:
+        found = database.execute("SELECT version FROM model_versions WHERE name = ?", [NAME])
+        assert found.fetchall() == [(model.version,)]
+
+
+def test_a_database_that_is_written_to_is_not_restored(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.sqlite._BUSY_S", 0.1)
+    backup = vitlens("backup", str(tmp_path)).output.strip()
+    with closing(sqlite3.connect(home / "mlflow.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        done = vitlens("restore", backup)
+    assert done.exit_code == 3
+    assert "stop MLflow and Dagster" in done.output
+
+
+def test_a_backup_of_postgres_is_not_put_into_the_home(home: Path, tmp_path: Path) -> None:
+    backup = Path(vitlens("backup", str(tmp_path)).output.strip())
+    stated = (backup / STATED).read_text()
+    (backup / STATED).write_text(stated.replace('"mlflow.db"', '"mlflow"'))
+    done = vitlens("restore", str(backup))
+    assert done.exit_code == 2
+    assert "--database" in done.output
+    assert not (home / "mlflow").exists()
+
+
+# What is there already, and whether `--keep 2` leaves it; the new one is the second that stays.
+BESIDE = {
+    "20200101-000000": False,
+    "20210101-000000": False,
+    "20220101-000000": True,
+    "20200101-000001.unfinished": False,
+    "20200101-000002": True,  # without backup.json: not ours
+    "20200101-000003-mine": True,
+    "20200101-000000.unfinished.txt": True,
+    "holiday": True,
+}
+
+
+def test_as_many_are_kept_as_asked_and_nothing_else_is_touched(home: Path, tmp_path: Path) -> None:
+    for name in BESIDE:
+        (tmp_path / "kept" / name).mkdir(parents=True)
+        if name != "20200101-000002":
+            (tmp_path / "kept" / name / STATED).write_text("{}")
+    link = tmp_path / "kept" / "20200101-000009"
+    link.symlink_to(tmp_path / "kept" / "holiday")
+    done = vitlens("backup", str(tmp_path / "kept"), "--keep", "2")
+    assert done.exit_code == 0, done.output
+    left = {path.name for path in (tmp_path / "kept").iterdir()}
+    expected = {name for name, stays in BESIDE.items() if stays}
+    assert left == expected | {Path(done.output.strip()).name, ".lock", link.name}
+
+
+def test_without_being_asked_none_is_removed(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "20200101-000000.unfinished").mkdir()
+    made = {vitlens("backup", str(tmp_path)).output.strip() for _ in range(3)}
+    assert len(made) == 3
+    assert (tmp_path / "20200101-000000.unfinished").exists()
+
+
+def test_one_backup_at_a_time_is_made_in_a_folder(home: Path, tmp_path: Path) -> None:
+    """Else one would remove what the other is making, or what a restore reads."""
+    backup = vitlens("backup", str(tmp_path)).output.strip()
+    with alone(tmp_path):
+        for command in (("backup", str(tmp_path), "--keep", "1"), ("restore", backup)):
+            done = vitlens(*command)
+            assert done.exit_code == 3
+            assert "at work" in done.output
+
+
+def killed(home: Path, code: str) -> None:
+    """Run code that ends in a SIGKILL, as a node that goes away."""
+    kill = "import os, signal; kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
+    script = "\n".join([kill, textwrap.dedent(code), "main()"])
+    environment = os.environ | {"VITLENS_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_a_backup_that_is_killed_leaves_none_and_the_next_removes_it(
+    home: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    killed(
+        home,
+        f"""
+        from workflows import backup
+        backup.write_atomic = kill  # between the dumps and backup.json
+        def main():
+            places = backup.Places(backup.Home.from_environment())
+            backup.back_up(places, backup.Path("{kept}"))
+        """,
+    )
+    [left] = [path for path in kept.iterdir() if path.is_dir()]
+    assert list(left.glob("*.sqlite"))
+    assert vitlens("restore", str(left)).exit_code == 2
+    done = vitlens("backup", str(kept), "--keep", "3")
+    assert done.exit_code == 0, done.output
+    assert not left.exists()
+
+
+def test_a_restore_that_is_killed_between_two_databases_is_run_again(
+    home: Path, tmp_path: Path
+) -> None:
+    names = ("mlflow.db", "dagster/history/runs.db")
+    (home / "dagster" / "history").mkdir(parents=True)
+    for name in names:
+        put_number(home / name, 1)
+    backup = vitlens("backup", str(tmp_path / "kept")).output.strip()
+    for name in names:
+        put_number(home / name, 2)
+    killed(
+        home,
+        f"""
+        from workflows import backup, restore, sqlite
+        replace = sqlite.replace
+        def once(path, dumped):
+            sqlite.replace = kill
+            replace(path, dumped)
+        sqlite.replace = once
+        def main():
+            places = backup.Places(backup.Home.from_environment())
+            restore.restore(places, backup.Path("{backup}"))
+        """,
+    )
+    assert {number_in(home / name) for name in names} == {1, 2}
+    assert vitlens("restore", backup).exit_code == 0
+    assert [number_in(home / name) for name in names] == [1, 1]
+
+
+def test_a_database_is_replaced_whole_or_not_at_all(home: Path, tmp_path: Path) -> None:
+    """Killed in the middle of the database itself."""
+    put_number(home / "mlflow.db", 1)
+    backup = vitlens("backup", str(tmp_path / "kept")).output.strip()
+    put_number(home / "mlflow.db", 2)
+    killed(
+        home,
+        f"""
+        import sqlite3
+        from workflows import backup, restore, sqlite
+        def by_pages(source, target):
+            source.backup(target, pages=4, progress=lambda _, left, total: kill())
+        sqlite._transfer = by_pages
+        def main():
+            places = backup.Places(backup.Home.from_environment())
+            restore.restore(places, backup.Path("{backup}"))
+        """,
+    )
+    assert number_in(home / "mlflow.db") == 2
+    assert vitlens("restore", backup).exit_code == 0
+    assert number_in(home / "mlflow.db") == 1
+
+
+def put_number(path: Path, number: int) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE IF NOT EXISTS numbers (number)")
+        database.execute("DELETE FROM numbers")
+        database.execute("INSERT INTO numbers VALUES (?)", [number])
+
+
+def number_in(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as database:
+        [(number,)] = database.execute("SELECT number FROM numbers").fetchall()
+    return number
+
+
+def test_large_files_do_not_lie_in_memory(home: Path, tmp_path: Path) -> None:
+    large = home / "mlartifacts" / "large"
+    large.parent.mkdir(exist_ok=True)
+    with large.open("wb") as file:
+        file.truncate(64 << 20)
+    tracemalloc.start()
+    try:
+        made = back_up(Places(Home(home)), tmp_path / "kept")
+        restore(Places(Home(home)), made)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 16 << 20
+
+
+SECRET = "the-password-itself"
+
+
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("postgresql://mlflow:secret@host/mlflow", "PGPASSWORD"),
+        (f"postgresql://mlflow:{SECRET}@host/mlflow", "PGPASSWORD"),
+        (f"postgresql://host/mlflow?user=mlflow&password={SECRET}", "PGPASSWORD"),
+        (f"postgresql://host/mlflow?sslpassword={SECRET}", "PGPASSWORD"),
+        (f"mysql://mlflow:{SECRET}@host/mlflow", "postgresql://"),
+        (f"postgresql://mlflow:{SECRET}@host", "postgresql://"),
+        (f"postgresql://mlflow:{SECRET}@[host/mlflow", "postgresql://"),
+        (f"postgresql://mlflow:{SECRET}@host/a/../../b", "postgresql://"),
         ("mysql://host/mlflow", "postgresql://"),
         ("postgresql://host", "postgresql://"),
     ],
@@ -74,10 +358,19 @@ def test_an_unfinished_backup_is_refused(tmp_path: Path) -> None:
 def test_a_url_that_cannot_be_used_is_refused_and_no_secret_is_shown(
     tmp_path: Path, url: str, why: str
 ) -> None:
-    done = vitlens("backup", str(tmp_path), "--database", url)
+    for command in ("backup", "restore"):
+        done = vitlens(command, str(tmp_path), "--database", url)
+        assert done.exit_code == 2
+        assert why in done.output
+        assert SECRET not in done.output
+
+
+def test_two_databases_of_one_name_are_refused(tmp_path: Path) -> None:
+    """One dump would take the other's place."""
+    given = ["--database", "postgresql://one/mlflow", "--database", "postgresql://two/mlflow"]
+    done = vitlens("backup", str(tmp_path), *given)
     assert done.exit_code == 2
-    assert why in done.output
-    assert "secret" not in done.output
+    assert "the same name" in done.output
 
 
 def test_a_database_that_is_away_is_named_by_its_client(tmp_path: Path) -> None:
@@ -86,3 +379,39 @@ def test_a_database_that_is_away_is_named_by_its_client(tmp_path: Path) -> None:
     assert done.exit_code in {2, 3}  # without the client of Postgres it is a mistake
     assert "pg_dump" in done.output
     assert not list(tmp_path.rglob("backup.json"))
+
+
+# What Postgres' client says, and what is said beside it.
+COMPLAINTS = {
+    "pg_dump: error: aborting because of server version mismatch\n"
+    "pg_dump: detail: server version: 16.4 (Debian 16.4-1); pg_dump version: 15.18": (
+        "postgresql-client-16"
+    ),
+    "pg_dump: error: connection to server failed: fe_sendauth: no password supplied": "PGPASSWORD",
+    "pg_restore: error: unsupported version (1.16) in file header": "a newer client",
+}
+
+
+@pytest.mark.parametrize("complaint", COMPLAINTS)
+def test_what_is_to_be_done_stands_beside_the_clients_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, complaint: str
+) -> None:
+    """By a client that writes down its arguments, and whether it has the password."""
+    (tmp_path / "complaint").write_text(complaint)
+    client = tmp_path / "bin" / "pg_dump"
+    client.parent.mkdir()
+    client.write_text(
+        f'#!/bin/sh\necho "$@" >{tmp_path}/arguments\n'
+        f'[ "$PGPASSWORD" = {SECRET} ] || exit 9\ncat {tmp_path}/complaint >&2\nexit 1\n'
+    )
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", str(client.parent), prepend=os.pathsep)
+    monkeypatch.setenv("PGPASSWORD", SECRET)
+    done = vitlens("backup", str(tmp_path / "kept"), "--database", "postgresql://u@host/mlflow")
+    assert done.exit_code == 3
+    assert complaint.splitlines()[0] in done.output
+    assert COMPLAINTS[complaint] in done.output
+    arguments = (tmp_path / "arguments").read_text()
+    assert "postgresql://u@host/mlflow" in arguments
+    assert SECRET not in arguments + done.output
+    assert not [path for path in (tmp_path / "kept").iterdir() if path.is_dir()]

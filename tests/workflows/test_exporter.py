@@ -20,6 +20,7 @@ from pipelines.store.files import write_atomic
 from pipelines.store.home import Home
 from pipelines.store.shards import encode_model
 from tests.pipelines.registered import NAME, register
+from workflows.backup import LAST, STATED, Places, back_up
 from workflows.exporter.collector import SourcesCollector
 from workflows.exporter.opening import open_collector
 from workflows.exporter.runs import read_runs
@@ -66,7 +67,8 @@ def test_an_empty_home_has_no_artifacts_and_no_versions(collector: SourcesCollec
     collector.refresh_all()
     figures = scraped(collector)
     sources = {key[1]: v for key, v in figures.items() if key[0] == "vitlens_source_up"}
-    assert sources == {"store": 1, "registry": 1, "trainings": 1, "dagster": 1}
+    assert sources == dict.fromkeys(("store", "registry", "trainings", "dagster", "backup"), 1)
+    assert not [key for key in figures if key[0].startswith("vitlens_backup")]
     assert figures["vitlens_model_versions", "point_cloud"] == 0
     assert figures["vitlens_runs", "failure", "point_cloud"] == 0
     assert not [key for key in figures if key[0].startswith("vitlens_artifact")]
@@ -160,6 +162,23 @@ def test_a_running_training_shows_its_last_figures_until_it_ends(
     tracking.end_training(client, run, None)
     collector.refresh_all()
     assert not [key for key in scraped(collector) if key[0] == "vitlens_training_figure"]
+
+
+def test_the_last_backup_is_shown_and_a_damaged_note_of_it_is_reported(
+    home: Path, collector: SourcesCollector, tmp_path: Path
+) -> None:
+    began = time.time()
+    made = back_up(Places(Home(home)), tmp_path / "kept")
+    collector.refresh_all()
+    figures = scraped(collector)
+    assert began <= figures["vitlens_backup_timestamp_seconds",] <= time.time()
+    held = sum(f.stat().st_size for f in made.rglob("*") if f.is_file() and f.name != STATED)
+    assert figures["vitlens_backup_bytes",] == held
+    (Home(home).store.root / LAST).write_text("{")
+    collector.refresh_all()
+    figures = scraped(collector)
+    assert figures["vitlens_source_up", "backup"] == 0
+    assert figures["vitlens_backup_bytes",] == held
 
 
 def test_a_source_that_fails_keeps_its_figures_and_is_reported() -> None:

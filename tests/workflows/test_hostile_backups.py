@@ -10,7 +10,8 @@ import pytest
 
 from pipelines.store.home import Home
 from vitlens_core.errors import IntegrityError
-from workflows.backup import STATED, places_of, restore
+from workflows.backup import STATED, Places
+from workflows.restore import restore
 
 
 def entry(name: str, data: bytes = b"x") -> dict[str, object]:
@@ -27,6 +28,13 @@ CASES: dict[str, object] = {
     "a dump above": {"databases": {"mlflow.db": entry("../../secret")}, "files": []},
     "a missing file": {"databases": {}, "files": [entry("model/x")]},
     "another sum": {"databases": {"mlflow.db": entry("0.sqlite", b"y")}, "files": []},
+    "a file of the home that is no key": {
+        "databases": {},
+        "files": [],
+        "home": [entry("run.lock")],
+    },
+    "a key above": {"databases": {}, "files": [], "home": [entry("keys/../../owned")]},
+    "a key below": {"databases": {}, "files": [], "home": [entry("keys/deep/owned")]},
     "a list": [],
     "no JSON": "{",
     "deep": "[" * 100_000,
@@ -45,5 +53,5 @@ def test_a_forged_backup_is_refused(tmp_path: Path, name: str) -> None:
     (folder / STATED).write_text(case if isinstance(case, str) else json.dumps(case))
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(IntegrityError):
-        restore(places_of(home, [], None), folder)
+        restore(Places(home), folder)
     assert sorted(tmp_path.rglob("*")) == before

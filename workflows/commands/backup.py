@@ -1,4 +1,4 @@
-"""Copy the databases of MLflow and Dagster and the models' files to a folder."""
+"""Copy the databases of MLflow and Dagster, the models' files and the home's keys to a folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pipelines.store.home import Home
-from workflows.backup import back_up, places_of
+from workflows.backup import Places, back_up
 
 DATABASES = click.option(
     "--database",
@@ -23,16 +23,32 @@ FILES = click.option(
     envvar="VITLENS_MODEL_FILES",
     help="Where MLflow keeps the models' files. By default the home's mlartifacts.",
 )
+KEYS = click.option(
+    "--keys/--no-keys",
+    default=True,
+    show_default=True,
+    help="With the home's keys/ and notices.yaml, or without.",
+)
 
 
 @click.command("backup")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @DATABASES
 @FILES
-def command(folder: Path, databases: tuple[str, ...], files: str | None) -> None:
-    """Copy the databases of MLflow and Dagster and the models' files to a folder of FOLDER.
+@KEYS
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Remove all but the newest N backups of FOLDER, and what killed ones left, when the new "
+    "one is finished. By default all stay.",
+)
+def command(
+    folder: Path, databases: tuple[str, ...], files: str | None, keys: bool, keep: int | None
+) -> None:
+    """Copy the databases of MLflow and Dagster, the models' files and the home's keys to a folder.
 
-    Stop nothing for it. Artifacts of the store are not copied: a run makes them again.
+    It becomes a folder of FOLDER, for this user only. Stop nothing for it. Artifacts of the store
+    are not copied: a run makes them again.
     """
-    made = back_up(places_of(Home.from_environment(), databases, files), folder)
-    click.echo(made)
+    click.echo(back_up(Places(Home.from_environment(), databases, files, keys), folder, keep))

@@ -1,4 +1,4 @@
-"""Put a backup in the place of the databases and models' files that are there."""
+"""Put a backup in the place of the databases, models' files and keys that are there."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from pathlib import Path
 import click
 
 from pipelines.store.home import Home
-from workflows.backup import places_of, restore
-from workflows.commands.backup import DATABASES, FILES
+from workflows.backup import Places
+from workflows.commands.backup import DATABASES, FILES, KEYS
+from workflows.restore import restore
 
 
 @click.command("restore")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @DATABASES
 @FILES
-def command(folder: Path, databases: tuple[str, ...], files: str | None) -> None:
-    """Put the backup in FOLDER in the place of the databases and models' files that are there.
+@KEYS
+def command(folder: Path, databases: tuple[str, ...], files: str | None, keys: bool) -> None:
+    """Put the backup in FOLDER in the place of the databases, models' files and keys there.
 
     Stop MLflow and Dagster first. Every file of the backup is checked before anything changes.
     """
-    stated = restore(places_of(Home.from_environment(), databases, files), folder)
+    stated = restore(Places(Home.from_environment(), databases, files, keys), folder)
     click.echo(f"restored {', '.join(stated.databases)} and {len(stated.files):,} files")

@@ -1,4 +1,4 @@
-"""Opens the sources of a workplace's figures: its store, registry, trainings and Dagster."""
+"""Opens the sources of a workplace's figures: its store, registry, trainings, Dagster, backup."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import dagster as dg
 
 from workflows.environment import dagster_folder
+from workflows.exporter.backups import read_backup
 from workflows.exporter.collector import SourcesCollector
 from workflows.exporter.registry import read_trainings, read_versions
 from workflows.exporter.runs import read_runs
@@ -20,7 +21,7 @@ _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEO
 
 
 def open_collector(workplace: Workplace) -> SourcesCollector:
-    """Return the collector of a workplace's store, registry, trainings and Dagster."""
+    """Return the collector of a workplace's store, registry, trainings, Dagster and backup."""
     os.environ.update(_IMPATIENT)
     os.environ["DAGSTER_HOME"] = str(dagster_folder(workplace.home))
     instance = dg.DagsterInstance.get()
@@ -32,5 +33,6 @@ def open_collector(workplace: Workplace) -> SourcesCollector:
             "registry": lambda: read_versions(workplace.registry, names),
             "trainings": lambda: read_trainings(workplace.registry),
             "dagster": lambda: read_runs(instance, jobs),
+            "backup": lambda: read_backup(workplace.home.store),
         }
     )

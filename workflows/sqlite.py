@@ -1,0 +1,77 @@
+"""sqlite: copies of a database and their way back, by SQLite itself.
+
+A copy of the file could hold half of a change.
+
+Promises  a database is replaced in one transaction, which a kill takes back; whoever has it open
+          sees the new one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+from vitlens_core.errors import VitlensError
+
+_JOURNALS = ("-wal", "-shm", "-journal")  # beside a database
+_BUSY_S = 10.0  # how long a database is waited for that others write to
+_STOP = "stop MLflow and Dagster (`vitlens ui`), and restore again"
+
+
+def dump(path: Path, into: Path) -> None:
+    """Write a database to a new file, and check it (`VitlensError`: it is damaged, or locked)."""
+    try:
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(into)) as target:
+            _transfer(source, target)
+            [state] = target.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        state = str(error)
+    if state != "ok":
+        raise VitlensError(f"{path} cannot be copied: {state}")
+
+
+def ready(path: Path) -> bool:
+    """Return whether a file is a database; what is missing or damaged is none.
+
+    Raises:
+        VitlensError: others are writing to it, or it cannot be opened.
+    """
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(path, _BUSY_S, isolation_level=None)) as database:
+            database.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        raise VitlensError(f"{path}: {error}; {_STOP}") from error
+    except sqlite3.DatabaseError:
+        return False
+    return True
+
+
+def replace(path: Path, dumped: Path) -> None:
+    """Put a dump in the place of what a database holds (`VitlensError`: as `ready`)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not ready(path):
+        for ending in ("", *_JOURNALS):
+            Path(f"{path}{ending}").unlink(missing_ok=True)
+    where = f"{dumped.absolute().as_uri()}?mode=ro&immutable=1"  # it may lie where nobody writes
+    try:
+        with (
+            closing(sqlite3.connect(where, uri=True)) as source,
+            closing(sqlite3.connect(path)) as target,
+        ):
+            _transfer(source, target)
+    except sqlite3.Error as error:
+        raise VitlensError(f"{path}: {error}; {_STOP}") from error
+
+
+def _transfer(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    until = time.monotonic() + _BUSY_S
+
+    def look(status: int, _left: int, _all: int) -> None:
+        if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > until:
+            raise sqlite3.OperationalError("database is locked")  # else it would wait for ever
+
+    source.backup(target, progress=look)
