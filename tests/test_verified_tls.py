@@ -46,7 +46,8 @@ def without_context(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
-            if called in WITHOUT_CONTEXT and "context" not in {k.arg for k in node.keywords}:
+            given = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            if called in WITHOUT_CONTEXT and given.get("context", "None") == "None":
                 yield ast.unparse(node)
 
 
@@ -91,7 +92,13 @@ def test_what_leaves_a_verification_out_is_seen(said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["smtplib.SMTP_SSL(host, port)", "server.starttls()", "FTP_TLS('example.com')"]
+    "said",
+    [
+        "smtplib.SMTP_SSL(host, port)",
+        "server.starttls()",
+        "server.starttls(context=None)",
+        "FTP_TLS('example.com')",
+    ],
 )
 def test_a_client_without_a_context_is_seen(said: str) -> None:
     assert list(without_context(said)) == [said]

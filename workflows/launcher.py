@@ -18,10 +18,10 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_a
 from tenacity.wait import wait_exponential
 
 _LOG = logging.getLogger("dagster.workflows.launcher")
-_WAIT_S = 600.0  # a node and its image take minutes to come
+_WAIT_S = 600.0  # a node and its image take minutes to come; below Dagster's start_timeout_seconds
 _LONGEST_PAUSE_S = 15.0
-# What the client raises for any answer that is no success; only this one says that the job is gone.
-_UNKNOWN_JOB = re.compile(r"status code 404\b")
+# What the client says of answers of a head that starts, or is overloaded: nothing is known.
+_ILL = re.compile(r"status code (429|5\d\d)\b")
 
 
 class PatientRayRunLauncher(RayRunLauncher):
@@ -31,10 +31,11 @@ class PatientRayRunLauncher(RayRunLauncher):
         """Submit a run once Ray's head answers.
 
         Raises:
-            ConnectionError: it did not within ten minutes.
+            OSError: there was none within ten minutes.
+            RuntimeError: what answered is no head of Ray.
         """
         waiting = Retrying(
-            retry=retry_if_exception_type((ConnectionError, OSError, RuntimeError)),
+            retry=retry_if_exception_type((OSError, RuntimeError)),
             stop=stop_after_delay(_WAIT_S),
             wait=wait_exponential(max=_LONGEST_PAUSE_S),
             before_sleep=before_sleep_log(_LOG, logging.WARNING),
@@ -51,7 +52,7 @@ class PatientRayRunLauncher(RayRunLauncher):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Return the state of a run's job; one that cannot be read now is asked again later."""
         found = super().check_run_worker_health(run)
-        if found.status is WorkerStatus.UNKNOWN and not _UNKNOWN_JOB.search(found.msg or ""):
+        if found.status is WorkerStatus.UNKNOWN and _ILL.search(found.msg or ""):
             _LOG.warning("the state of run %s cannot be read: %s", run.run_id, found.msg)
             return CheckRunHealthResult(WorkerStatus.RUNNING, found.msg)
         return found

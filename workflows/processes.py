@@ -44,9 +44,12 @@ def end_abandoned(instance: dg.DagsterInstance) -> list[str]:
     """Mark runs as failed whose process on this machine is gone, and return their ids."""
     abandoned = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_STARTED)):
-        host, pid, started_at, of_run = (run.tags.get(PROCESS_TAG) or "- - - -").split()
-        # Only its own machine can tell whether a process lives.
-        if host != socket.gethostname() or of_run != run.run_id:
+        host, _, process = run.tags.get(PROCESS_TAG, "").partition(" ")
+        pid, _, rest = process.partition(" ")
+        started_at, _, of_run = rest.partition(" ")
+        # Only its own machine can tell whether a process lives. Runs of former releases do not
+        # name themselves.
+        if host != socket.gethostname() or of_run not in ("", run.run_id):
             continue
         if process_started(int(pid)) != started_at:
             instance.report_run_failed(run, "its process is gone; run again to continue it")

@@ -22,6 +22,9 @@ done
 [ -s secrets/mlflow_webhooks ] || head -c 32 /dev/urandom | base64 -w0 | tr '+/' '-_' \
     >secrets/mlflow_webhooks
 
+# Public keys of homes whose models are served and whose gates count; none yet.
+touch secrets/trusted_keys
+
 # Who may do what in the object store, made anew of the keys; `vitlens` makes the buckets.
 identity() {
     local name=$1 key=$2
@@ -63,5 +66,5 @@ receivers:
   - name: nobody
 YAML
 fi
-chmod a+r "${names[@]/#/secrets/}" secrets/{mlflow_webhooks,store_identities,alertmanager.yaml} \
+chmod a+r "${names[@]/#/secrets/}" secrets/{mlflow_webhooks,store_identities,trusted_keys,alertmanager.yaml} \
     secrets/store_certificate{,_key}

@@ -11,6 +11,8 @@ make() {
         -v password="$(cat "$passwords$role")" <<'SQL'
 CREATE ROLE :"role" LOGIN PASSWORD :'password';
 SQL
+    # A provider's login is no superuser: it may give a database to a role only as its member.
+    psql -v ON_ERROR_STOP=1 --username postgres -c "GRANT $role TO CURRENT_USER"
     for database in "$@"; do
         createdb --username postgres --owner "$role" "$database"
         psql -v ON_ERROR_STOP=1 --username postgres -c "REVOKE CONNECT ON DATABASE $database FROM PUBLIC"

@@ -37,7 +37,8 @@ secret() {
     while [ $# -gt 0 ]; do
         case $2 in
             =*) content=$(printf %s "${2#=}" | base64 -w0) ;;
-            *) content=$(base64 -w0 <"$files/$2") ;;
+            # An editor ends a file with a line end, which is no part of a password.
+            *) content=$(printf %s "$(cat "$files/$2")" | base64 -w0) ;;
         esac
         printf '  %s: %s\n' "$1" "$content"
         shift 2

@@ -33,8 +33,10 @@ def main() -> None:
     )
     parser.add_argument("--serve", metavar="MODEL", help="up: such as models:/NAME@champion")
     asked = parser.parse_args()
+    if asked.action != "up" and not asked.folder.exists():
+        raise SystemExit(f"nothing was started in {asked.folder}")
     try:
-        stack = Stack(asked.folder, _ports(asked.folder, asked.ports))
+        stack = Stack(own_folder(asked.folder), _ports(asked.folder, asked.ports))
         if asked.action == "up":
             stack.up()
             if asked.serve:
@@ -48,11 +50,13 @@ def main() -> None:
 
 def _ports(folder: Path, asked: str | None) -> Mapping[str, int]:
     """Return where parts listen: as asked for, or else as they did before."""
-    kept = own_folder(folder) / "ports.json"
+    kept = folder / "ports.json"
+    before = json.loads(kept.read_text()) if kept.exists() else PORTS
     if asked is None:
-        return json.loads(kept.read_text()) if kept.exists() else PORTS
-    if Processes(folder).known():
-        raise StackError("parts run with other ports: stop them first")
+        return before
+    processes = Processes(folder)
+    if any(map(processes.process, processes.known())):
+        raise StackError("parts of the stack run: other ports are for the next start")
     chosen = free_ports() if asked == "free" else PORTS
     kept.write_text(json.dumps(chosen))
     return chosen

@@ -38,6 +38,7 @@ def draw(prometheus: str, path: Path, minutes: float) -> dict[str, int]:
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     figure = Figure(figsize=(_COLUMNS * _INCHES[0], rows * _INCHES[1]), facecolor="white")
     shown = {}
+    drawn: list[tuple[Axes, Mapping[str, Any], Series]] = []
     end = time.time()
     for panel in panels:
         place = panel["gridPos"]
@@ -48,14 +49,21 @@ def draw(prometheus: str, path: Path, minutes: float) -> dict[str, int]:
         box = (place["x"] / _COLUMNS + 0.03, top - (place["h"] - 1) / rows)
         size = (place["w"] / _COLUMNS - 0.045, (place["h"] - 2.4) / rows)
         axes = figure.add_axes((*box, *size))
-        series = _series(prometheus, panel, end - 60 * minutes, end)
-        shown[panel["title"]] = len(series)
-        _panel(axes, panel, series, end)
+        found = _series(prometheus, panel, end - 60 * minutes, end)
+        shown[panel["title"]] = len(found)
+        drawn.append((axes, panel, found))
+    # The same for all plots, so that what happened at once lies in line.
+    began = min((points[0][0] for _, _, found in drawn for points in found.values()), default=end)
+    for axes, panel, found in drawn:
+        _panel(axes, panel, found, (began, end))
     figure.savefig(path, dpi=80)
     return shown
 
 
-def _panel(axes: Axes, panel: Mapping[str, Any], series: Series, end: float) -> None:
+def _panel(
+    axes: Axes, panel: Mapping[str, Any], series: Series, window: tuple[float, float]
+) -> None:
+    began, end = window
     if panel["type"] != "timeseries":
         # As Grafana asks it: what is true now, not what was the last to be true.
         series = {name: points for name, points in series.items() if points[-1][0] > end - _STALE_S}
@@ -70,6 +78,7 @@ def _panel(axes: Axes, panel: Mapping[str, Any], series: Series, end: float) -> 
         for name, points in series.items():
             minutes = [(at - end) / 60 for at, _ in points]
             axes.plot(minutes, [value for _, value in points], lw=1.2, label=name)
+        axes.set_xlim((began - end) / 60, 0)
         axes.set_xlabel("minutes", fontsize=6, loc="right", labelpad=0)
         axes.yaxis.set_major_formatter(lambda value, _: _text(panel, value))
         # Above the plot: no line is hidden by a name.

@@ -25,10 +25,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from infra.local import prometheus
 from infra.local.debian import program
 from infra.local.postgres import Postgres
 from infra.local.processes import HOST, Command, Processes, StackError, answers
-from pipelines.store.files import private_folder
+from pipelines.store.files import private_folder, private_once
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "infra" / "config"
@@ -76,6 +77,7 @@ _HEAD = (  # where Ray's head listens
     "head_metrics",
     "head_agent",
 )
+ACCOUNTS = ("runs", "service", "exporter")  # as infra/config/accounts.py makes them
 _BUCKETS = ("vitlens", "mlflow")
 _STORE_MB = 100  # Ray's object store, per node
 
@@ -85,14 +87,16 @@ def own_folder(folder: Path) -> Path:
 
     Its name can be guessed: another user may have made it, with secrets of theirs.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
-        folder.mkdir(parents=True)
+        folder.mkdir()
+        folder.chmod(0o711)
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise StackError(
-            f"{folder} is not a folder of this user's: remove it, or name another with --folder"
+            f"{folder} is not this user's alone to write in: remove it, or name another with "
+            "--folder"
         )
-    folder.chmod(0o711)
     return folder
 
 
@@ -187,8 +191,7 @@ class Stack:
         """Start the service with a registered model, and let Prometheus know of it."""
         if self.processes.process("service") is None:
             self.processes.start("service", self._service(model))
-        targets = [{"targets": [f"{HOST}:{self.ports['service']}"]}]
-        (self.folder / "services.json").write_text(json.dumps(targets))
+        prometheus.add_service(self.folder, self.ports["service"])
 
     def down(self) -> None:
         """Stop what was started, the last first."""
@@ -196,15 +199,15 @@ class Stack:
             self.processes.stop(name)
 
     def start(self, name: str) -> None:
-        """Start a part unless it runs."""
+        """Start a part unless it runs, and make what others need of it unless it is there."""
         if self.processes.process(name) is None:
             self.processes.start(name, self.parts()[name]())
-            if name == "postgres":
-                self.postgres.create({n: self.secret(n) for n in ("dagster", "mlflow")})
-            if name == "store":
-                self._make_buckets()
-            if name == "mlflow":
-                self._make_accounts()
+        if name == "postgres":
+            self.postgres.create({n: self.secret(n) for n in ("dagster", "mlflow")})
+        if name == "store":
+            self._make_buckets()
+        if name == "mlflow":
+            self._make_accounts()
 
     def parts(self) -> dict[str, partial[Command]]:
         """Return how each part is started, in order."""
@@ -239,8 +242,7 @@ class Stack:
     def _make_accounts(self) -> None:
         """Make MLflow's accounts of the parts, as a server and a cluster have them."""
         passwords = {
-            f"PASSWORD_OF_{name.upper()}": self.secret(f"mlflow-{name}")
-            for name in ("runs", "service", "exporter")
+            f"PASSWORD_OF_{name.upper()}": self.secret(f"mlflow-{name}") for name in ACCOUNTS
         }
         variables = self.environment(**self._account("admin"), **passwords)
         made = [sys.executable, CONFIG / "accounts.py"]
@@ -347,25 +349,7 @@ class Stack:
         return Command(command, variables, ready, self._ports("service"))
 
     def _prometheus(self) -> Command:
-        nodes = [f"{HOST}:{self.ports[f'{name}_metrics']}" for name in ("head", *WORKERS)]
-        jobs = {"ray": nodes, "exporter": [f"{HOST}:{self.ports['exporter']}"]}
-        service = {
-            "job_name": "service",
-            "authorization": {"credentials_file": str(self.folder / "secrets" / "service")},
-            # A list that `serve` writes: a service that was never started is not missing.
-            "file_sd_configs": [{"files": [str(self.folder / "services.json")]}],
-        }
-        static = [
-            {"job_name": name, "static_configs": [{"targets": targets}]}
-            for name, targets in jobs.items()
-        ]
-        # By it the rules know our targets from others.
-        marked = {"relabel_configs": [{"target_label": "stack", "replacement": "vitlens"}]}
-        settings = {
-            "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
-            "rule_files": [str(CONFIG / "prometheus" / "rules.yaml")],
-            "scrape_configs": [{**scraped, **marked} for scraped in (*static, service)],
-        }
+        settings = prometheus.settings(self.folder, self.ports, ("head", *WORKERS))
         path = self.folder / "prometheus.yaml"
         path.write_text(json.dumps(settings))
         command = [
@@ -411,10 +395,7 @@ def _fernet_key(secret: str) -> str:
 
 def _write_secrets(folder: Path) -> None:
     for name in SECRETS:
-        path = folder / name
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_text(secrets.token_hex(24))
+        private_once(folder / name, lambda: secrets.token_hex(24))
 
 
 __all__ = ["PORTS", "Stack", "StackError", "free_ports", "store_client"]

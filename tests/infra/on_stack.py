@@ -91,7 +91,7 @@ def account_of(name: str, password: str) -> dict[str, str]:
 
 
 def ask_service(stack: Stack) -> None:
-    """Embed a text, so that the service has a request to count."""
+    """Embed a text, so that the service has a request to count and to time."""
     request = urllib.request.Request(
         f"{stack.url('service')}/embed",
         json.dumps({"inputs": [{"modality": "text", "text": "a person"}]}).encode(),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -116,53 +116,60 @@ class Head(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def port() -> int:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Head) as free:
-        return free.server_address[1]
-
-
-@pytest.fixture
-def head(port: int) -> Iterator[ThreadingHTTPServer]:
-    with ThreadingHTTPServer(("127.0.0.1", port), Head) as server:
+def head() -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Head) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
 
 
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address whose port is held, and refuses connections."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
 def test_a_run_waits_for_a_head_that_is_being_replaced(
-    port: int, monkeypatch: pytest.MonkeyPatch
+    head: ThreadingHTTPServer, nobody: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submitted = []
     monkeypatch.setattr(RayRunLauncher, "launch_run", lambda self, context: submitted.append(1))
-    patient = PatientRayRunLauncher(f"http://127.0.0.1:{port}")
-    context = cast("LaunchRunContext", None)
+    patient = PatientRayRunLauncher(nobody)
+    looks = []
 
-    with ThreadingHTTPServer(("127.0.0.1", port), Head, bind_and_activate=False) as server:
-        server.allow_reuse_address = True
+    def comes(seconds: float) -> None:
+        """The head comes while the launcher waits for the second time."""
+        looks.append(seconds)
+        assert not submitted
+        if len(looks) == 2:
+            patient.address = f"http://127.0.0.1:{head.server_address[1]}"
 
-        def begin() -> None:
-            time.sleep(1.5)
-            assert not submitted
-            server.server_bind()
-            server.server_activate()
-            server.serve_forever()
-
-        threading.Thread(target=begin, daemon=True).start()
-        patient.launch_run(context)
-        server.shutdown()
+    monkeypatch.setattr("tenacity.nap.time.sleep", comes)
+    patient.launch_run(cast("LaunchRunContext", None))
+    assert len(looks) == 2
     assert submitted == [1]
 
 
-def test_a_run_is_given_up_if_no_head_comes(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiting_run_is_not_ended_by_dagster_meanwhile() -> None:
+    """It counts as starting, and one that starts for too long is marked failed."""
+    longest = launcher._WAIT_S + launcher._LONGEST_PAUSE_S
+    assert longest < SETTINGS["run_monitoring"]["start_timeout_seconds"]
+
+
+def test_a_run_is_given_up_if_no_head_comes(nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "_WAIT_S", 1.0)
     with pytest.raises(ConnectionError, match="Failed to connect to Ray"):
-        PatientRayRunLauncher(f"http://127.0.0.1:{port}").launch_run(cast("LaunchRunContext", None))
+        PatientRayRunLauncher(nobody).launch_run(cast("LaunchRunContext", None))
 
 
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
         pytest.param(404, WorkerStatus.UNKNOWN, id="a new head knows no such job: it is gone"),
+        pytest.param(400, WorkerStatus.UNKNOWN, id="it is not understood: waiting would not help"),
+        pytest.param(429, WorkerStatus.RUNNING, id="the head is busy: nothing is known"),
         pytest.param(500, WorkerStatus.RUNNING, id="the head is ill: nothing is known"),
         pytest.param(503, WorkerStatus.RUNNING, id="the head starts: nothing is known"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import socket
 import subprocess
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from infra.local import processes
+from infra.local.__main__ import _ports as ports_of
 from infra.local.processes import HOST, Command, Processes, StackError, answers
-from infra.local.stack import Stack, free_ports
+from infra.local.stack import ACCOUNTS, CONFIG, PORTS, Stack, free_ports
 from tests.conftest import ROOT
 
 
@@ -58,6 +60,11 @@ def test_a_part_that_does_not_answer_is_given_up(
     assert not Processes(tmp_path).known()
 
 
+def test_accounts_are_those_that_a_server_has() -> None:
+    path = CONFIG / "accounts.py"
+    assert runpy.run_path(str(path))["ACCOUNTS"] == ACCOUNTS
+
+
 def test_what_the_stack_keeps_is_closed_to_others(tmp_path: Path) -> None:
     folder = tmp_path / "stack"
     Stack(folder)
@@ -72,21 +79,42 @@ def test_a_folder_that_another_made_is_refused(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (tmp_path / "link").symlink_to(mine)
-    with pytest.raises(StackError, match="not a folder of this user's"):
+    with pytest.raises(StackError, match="not this user's alone to write in"):
         Stack(tmp_path / "link")
+    open_ = tmp_path / "open"
+    open_.mkdir()
+    open_.chmod(0o777)
+    with pytest.raises(StackError, match="not this user's alone to write in"):
+        Stack(open_)
     if os.getuid():
         return
     other = tmp_path / "other"
     other.mkdir()
     shutil.chown(other, "nobody")
-    with pytest.raises(StackError, match="not a folder of this user's"):
+    with pytest.raises(StackError, match="not this user's alone to write in"):
         Stack(other)
     assert not any(other.iterdir())
 
 
 def test_ports_that_were_chosen_are_kept(tmp_path: Path) -> None:
-    told = [sys.executable, "-m", "infra.local", "down", "--folder", str(tmp_path / "s")]
-    subprocess.run([*told, "--ports", "free"], cwd=ROOT, check=True, capture_output=True)
-    kept = (tmp_path / "s" / "ports.json").read_text()
-    subprocess.run(told, cwd=ROOT, check=True, capture_output=True)
-    assert (tmp_path / "s" / "ports.json").read_text() == kept
+    kept = ports_of(tmp_path, "free")
+    assert kept != PORTS
+    assert ports_of(tmp_path, None) == kept
+    assert ports_of(tmp_path, "usual") == PORTS
+
+
+def test_parts_that_run_keep_their_ports(tmp_path: Path) -> None:
+    part = Command([sys.executable, "-c", "import time; time.sleep(60)"], {}, lambda: True)
+    Processes(tmp_path).start("daemon", part)
+    with pytest.raises(StackError, match="parts of the stack run"):
+        ports_of(tmp_path, "free")
+    Processes(tmp_path).stop("daemon")
+    assert ports_of(tmp_path, "free") != PORTS
+
+
+@pytest.mark.parametrize("action", ["down", "status"])
+def test_only_up_makes_a_folder(tmp_path: Path, action: str) -> None:
+    told = [sys.executable, "-m", "infra.local", action, "--folder", str(tmp_path / "none")]
+    done = subprocess.run(told, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert f"nothing was started in {tmp_path / 'none'}" in done.stderr
+    assert not any(tmp_path.iterdir())

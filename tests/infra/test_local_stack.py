@@ -133,7 +133,9 @@ def test_a_scheduled_run_comes_through_faults_to_a_champion(
     turn_schedule(stack, "stop")  # else a run a minute takes the cores of what follows
     assert champion(stack) == "1"
     stack.serve("models:/vitlens-thermal@champion")
-    ask_service(stack)
+    for _ in range(10):
+        ask_service(stack)
+        time.sleep(1)
     assert versions(stack).count("\n") == 0
     doubled = [s for s in asked(stack, "vitlens_artifacts") if float(s["value"][1]) != 1]
     assert not doubled
@@ -161,8 +163,6 @@ def test_a_scheduled_run_comes_through_faults_to_a_champion(
     assert drawn["Requests a second"] >= 1
     stack.processes.stop("service")  # its core is for the runs that follow
     assert (stack.folder / "dashboard.png").stat().st_size > 10_000
-    if KEPT:
-        shutil.copy(stack.folder / "dashboard.png", KEPT)
 
     shown = known_names(stack)
     of_ray = {n for query in queries().values() for n in _NAME.findall(query) if n[:4] == "ray_"}
@@ -269,6 +269,8 @@ def test_a_run_whose_head_of_ray_is_killed_begins_again(
     until(stack, lambda: stack.postgres.query(table, "dagster") == "0", "places in pools")
     assert [line.split("|")[0] for line in versions(stack).splitlines()] == ["1", "2", "3", "4"]
     until(stack, lambda: "RunFailed" in fired(stack), "the alert")
+    if KEPT:
+        draw(stack.url("prometheus"), Path(KEPT, "dashboard.png"), minutes=15)
     outcomes["Ray's head killed, with the driver"] = (
         "the run was marked failed and begun again by Dagster; version 4; no place stayed taken"
     )

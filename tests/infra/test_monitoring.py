@@ -11,8 +11,9 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
+from infra.local import prometheus
 from infra.local.debian import MissingError, program
-from infra.local.stack import Stack
+from infra.local.stack import PORTS, WORKERS
 from pipelines.service.metrics import Metrics
 from tests.conftest import ROOT
 from workflows.exporter.opening import open_collector
@@ -115,12 +116,10 @@ def test_figures_that_others_have_too_are_asked_of_our_targets_alone() -> None:
     assert not open_
 
 
-def test_every_target_carries_the_label_that_rules_ask_for(tmp_path: Path) -> None:
+def test_every_target_carries_the_label_that_rules_ask_for() -> None:
     ours = {"stack": "vitlens"}
     team = yaml.safe_load((ROOT / "infra" / "compose" / "prometheus.yaml").read_text())
-    stack = Stack(tmp_path / "stack")
-    stack.parts()["prometheus"]()
-    local = json.loads((stack.folder / "prometheus.yaml").read_text())
+    local = prometheus.settings(Path("stack"), PORTS, ("head", *WORKERS))
     for scraped in (*team["scrape_configs"], *local["scrape_configs"]):
         set_ = {r["target_label"]: r["replacement"] for r in scraped["relabel_configs"]}
         assert ours.items() <= set_.items(), scraped

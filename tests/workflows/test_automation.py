@@ -158,13 +158,14 @@ def test_a_run_that_goes_on_is_not_overtaken(
     assert f"run {run.run_id[:8]} of point_cloud is not finished yet" in _skipped(due())
 
 
+@pytest.mark.parametrize("of_run", [" {}", ""], ids=["this release", "a former one"])
 def test_a_run_whose_process_is_gone_holds_nothing_up(
-    stage: Stage, instance: dg.DagsterInstance, due: Callable[[], Any]
+    stage: Stage, instance: dg.DagsterInstance, due: Callable[[], Any], of_run: str
 ) -> None:
     host, pid, started_at, _ = process_tag("")[PROCESS_TAG].split(" ")
     elsewhere = _start(instance, f"not-{host} {pid} 1 {{}}")
     instance.report_run_canceled(elsewhere)
-    killed = _start(instance, f"{host} {pid} {int(started_at) - 1} {{}}")
+    killed = _start(instance, f"{host} {pid} {int(started_at) - 1}{of_run}")
 
     assert isinstance(due(), dg.RunRequest)
     found = instance.get_run_by_id(killed.run_id)
