@@ -120,7 +120,7 @@ def scheduled(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
 
 
 def ticks(instance: dg.DagsterInstance, status: TickStatus) -> list[InstigatorTick]:
-    [state] = instance.all_instigator_state()
+    [state] = [each for each in instance.all_instigator_state() if each.name == SCHEDULE]
     found = instance.get_ticks(state.instigator_origin_id, state.selector_id)
     return [tick for tick in found if tick.status is status]
 
