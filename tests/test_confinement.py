@@ -29,6 +29,7 @@ LOOKED_AT = (
     "pipelines/service",
     "vitlens_core/readers",
     "vitlens_core/api",
+    "workflows",
 )
 # Writes its own files under names of its own.
 LEFT_OUT = ("pipelines/source/made_up",)
@@ -96,6 +97,35 @@ ALLOWED = {
     # Resolved and compared with the folder at once.
     "vitlens_core/readers/meshes.py": {"self._place / wanted"},
     "vitlens_core/readers/ply.py": {"path.parent / named[0].strip()"},
+    # Steps, modalities, commands and parts of `vitlens ui`, by names of our own code.
+    "workflows/artifact_io.py": {"store.root / step", "store.root / step / name"},
+    "workflows/cli.py": {"Path(workflows.commands.__path__[0], f'{_modules()[name]}.py')"},
+    "workflows/commands/ui.py": {"folder / name", "home.logs() / f'ui-{name}.log'"},
+    "workflows/spec.py": {"FOLDER / modality"},
+    # Logs: a modality and an axis that were looked up before, and the time.
+    "workflows/commands/backfill.py": {
+        "workplace.home.logs() / f\"{modality}-pieces-{time.strftime('%Y%m%d-%H%M%S')}.log\""
+    },
+    "workflows/commands/run.py": {
+        "workplace.home.logs() / f\"{modality}-{time.strftime('%Y%m%d-%H%M%S')}.log\""
+    },
+    "workflows/commands/sweep.py": {
+        "workplace.home.logs() / f\"{modality}-{axis}-{time.strftime('%Y%m%d-%H%M%S')}.log\""
+    },
+    # A name of a database that `database_name` made sure is plain, and a number.
+    "workflows/backups/making.py": {"folder / f'{name}.dump'", "folder / f'{number}.sqlite'"},
+    # Two literals, and names listed from the folder, which are read through `resolve_inside`.
+    "workflows/backups/places.py": {"root / 'dagster' / part", "self.home.root / name"},
+    # Random names.
+    "workflows/doctor/services.py": {"root / f'.doctor-{uuid.uuid4().hex[:8]}'"},
+    "workflows/places.py": {"place / f'.writable-{uuid.uuid4().hex[:8]}'"},
+    # The address of weights, as open_clip states it.
+    "workflows/planning/cached.py": {"Path('~/.cache/clip', url.rpartition('/')[2])"},
+    # The files of a new modality, whose name was checked.
+    "workflows/scaffold.py": {
+        "root / path",
+        "root / path.format(name='').rpartition('/')[0]",
+    },
 }
 
 

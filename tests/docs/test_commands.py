@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -31,6 +32,8 @@ _SETTING = re.compile(rf"(?:{_SECTIONS})(?:\.[a-z_]+)+")
 _ENDINGS = {"json", "jsonl", "npy", "py", "safetensors", "tar"}  # `lens.safetensors` is a file
 _FILE = re.compile(r"(?:docs|infra|pipelines|tests|vitlens_core|workflows)/[\w./-]+")
 _SECRETS = "infra/compose/secrets/"  # what secrets.sh writes
+# In a text of the code: with its ending, as a name may go on in braces.
+_NAMED = re.compile(rf"(?<![\w./-]){_FILE.pattern}\.(?:json|md|py|sh|yaml)\b")
 
 
 def settings_commands() -> list[Command]:
@@ -102,6 +105,20 @@ def test_the_files_it_names_exist(page: Path):
     named = [name for text in quoted(page) for name in _FILE.findall(text)]
     shipped = [name for name in named if MADE_UP not in name and not name.startswith(_SECRETS)]
     missing = [name for name in shipped if not (ROOT / name.rstrip(".")).exists()]
+    assert not missing
+
+
+def test_the_files_that_the_code_names_exist():
+    """In messages and docstrings; a file that was moved is still named otherwise."""
+    missing, known = [], 0
+    for package in ("infra", "pipelines", "vitlens_core", "workflows"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    named = _NAMED.findall(node.value)
+                    known += len(named)
+                    missing += [f"{path}: {name}" for name in named if not (ROOT / name).exists()]
+    assert known > 5
     assert not missing
 
 

@@ -30,8 +30,8 @@ from pipelines.store.files import file_entry
 from pipelines.store.home import Home
 from pipelines.store.shards import encode_model
 from tests.conftest import ROOT
-from workflows import postgres as postgres_client
-from workflows.backup import STATED, Backup
+from workflows.backups import postgres as postgres_client
+from workflows.backups.contents import STATED, Backup
 from workflows.cli import main
 from workflows.doctor.services import check_dagster
 
@@ -49,11 +49,14 @@ def postgres() -> Iterator[Postgres]:
     folder.chmod(0o755)  # Postgres runs as another user than root
     server, processes = Postgres(folder / "postgres", free_ports()["postgres"]), Processes(folder)
     try:
-        processes.start("postgres", server.command())
+        start = server.command()
+    except StackError as error:  # there is no Postgres here; whatever else goes wrong is a failure
+        shutil.rmtree(folder)
+        pytest.skip(str(error))
+    try:
+        processes.start("postgres", start)
         server.create(PASSWORDS)
         yield server
-    except StackError as error:
-        pytest.skip(str(error))
     finally:
         processes.stop("postgres")
         shutil.rmtree(folder, ignore_errors=True)
@@ -223,7 +226,7 @@ def test_the_way_back_from_an_upgrade_brings_the_former_tables_as_they_were(
     postgres.query("UPDATE registered_models SET creation_time = 2", "mlflow")
     assert {name: dumped(postgres, name) for name in names} != before
     for _ in range(2):  # the second finds what the first left
-        done = vitlens(postgres, "restore", backup.output.strip(), databases=names)
+        done = vitlens(postgres, "restore", backup.stdout.strip(), databases=names)
         assert done.exit_code == 0, done.output
         for name in names:
             differing = "\n".join(unified_diff(before[name], dumped(postgres, name), n=0))
@@ -252,7 +255,7 @@ def test_a_restore_that_fails_leaves_what_was_there(
 ) -> None:
     postgres.query("CREATE TABLE a AS SELECT generate_series(1, 100000) AS n", "mlflow")
     as_owner(postgres, "mlflow", "CREATE TABLE owned (n int)")
-    backup = Path(vitlens(postgres, "backup", str(tmp_path / "kept")).output.strip())
+    backup = Path(vitlens(postgres, "backup", str(tmp_path / "kept")).stdout.strip())
     if damage == "cut":
         cut(backup, "mlflow")
     else:
@@ -282,17 +285,14 @@ def cut(backup: Path, database: str) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from workflows import postgres
-started = postgres._started
+from workflows.backups import postgres
+feed = postgres._feed
 
-def to_the_end(command, **streams):
-    process = started(command, **streams)
-    if command[:2] == ["pg_restore", "--file=-"]:
-        process.wait()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return process
+def to_the_end(dump, psql):
+    feed(dump, psql)
+    os.kill(os.getpid(), signal.SIGKILL)
 
-postgres._started = to_the_end
+postgres._feed = to_the_end
 postgres.replace(sys.argv[1], Path(sys.argv[2]))
 """
 
@@ -302,7 +302,7 @@ def test_a_restore_that_is_killed_when_all_was_said_leaves_what_was_there(
 ) -> None:
     """Every line has reached psql, and only the end of the transaction is missing."""
     postgres.query("CREATE TABLE n AS SELECT generate_series(1, 100000) AS n", "mlflow")
-    backup = Path(vitlens(postgres, "backup", str(tmp_path / "kept")).output.strip())
+    backup = Path(vitlens(postgres, "backup", str(tmp_path / "kept")).stdout.strip())
     postgres.query("DELETE FROM n WHERE n > 7", "mlflow")
     before = dumped(postgres, "mlflow")
     command = [sys.executable, "-c", KILLED, url_of(postgres, "mlflow"), backup / "mlflow.dump"]
@@ -320,7 +320,7 @@ def test_a_restore_of_two_databases_is_run_again_after_the_second_failed(
     for name in names:
         large = "CREATE TABLE large AS SELECT generate_series(1, 100000) AS n"
         postgres.query(f"{large}; CREATE TABLE n AS SELECT 1 AS n", name)
-    backup = vitlens(postgres, "backup", str(tmp_path / "kept"), databases=names).output.strip()
+    backup = vitlens(postgres, "backup", str(tmp_path / "kept"), databases=names).stdout.strip()
     damaged = shutil.copytree(backup, tmp_path / "damaged")
     cut(damaged, "mlflow")
     for name in names:
@@ -338,8 +338,8 @@ def test_a_database_that_programs_use_is_not_restored(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("workflows.postgres._CLOSE_S", 0.1)
-    backup = vitlens(postgres, "backup", str(tmp_path / "kept")).output.strip()
+    monkeypatch.setattr("workflows.backups.postgres._CLOSE_S", 0.1)
+    backup = vitlens(postgres, "backup", str(tmp_path / "kept")).stdout.strip()
     engine = create_engine(variables["MLFLOW_BACKEND_STORE_URI"])
     with engine.connect():
         done = vitlens(postgres, "restore", backup)
@@ -357,9 +357,9 @@ def test_a_session_that_holds_a_table_is_not_waited_for_for_ever(
 ) -> None:
     """Of another role than the programs', as an admin's."""
     emptied = postgres_client._EMPTY.replace(b"60s", b"200ms")
-    monkeypatch.setattr("workflows.postgres._EMPTY", emptied)
+    monkeypatch.setattr("workflows.backups.postgres._EMPTY", emptied)
     postgres.query("CREATE TABLE n AS SELECT 1 AS n", "mlflow")
-    backup = vitlens(postgres, "backup", str(tmp_path / "kept")).output.strip()
+    backup = vitlens(postgres, "backup", str(tmp_path / "kept")).stdout.strip()
     engine = create_engine(url_of(postgres, "mlflow").replace("://", "+psycopg2://", 1))
     with engine.begin() as connection:
         connection.exec_driver_sql("SELECT n FROM n")
@@ -370,6 +370,99 @@ def test_a_session_that_holds_a_table_is_not_waited_for_for_ever(
     assert vitlens(postgres, "restore", backup).exit_code == 0
 
 
+def test_the_owner_of_a_database_restores_it_over_tcp(
+    postgres: Postgres, variables: Mapping[str, str], tmp_path: Path
+) -> None:
+    """Without a superuser, as on a managed server."""
+    as_owner(postgres, "mlflow", "CREATE TABLE n AS SELECT 1 AS n")
+    before = dumped(postgres, "mlflow")
+    url = f"postgresql://mlflow@{HOST}:{postgres.port}/mlflow"
+    backup = CliRunner().invoke(main, ["backup", str(tmp_path / "kept"), "--database", url])
+    assert backup.exit_code == 0, backup.output
+    as_owner(postgres, "mlflow", "UPDATE n SET n = 2; CREATE TABLE since (a int)")
+    for _ in range(2):
+        restored = ["restore", backup.stdout.strip(), "--database", url]
+        done = CliRunner().invoke(main, restored)
+        assert done.exit_code == 0, done.output
+        assert dumped(postgres, "mlflow") == before
+    as_owner(postgres, "mlflow", "CREATE TABLE made (a int); DROP TABLE made")
+
+
+# What a restore cannot do, and what is said of it.
+FORBIDDEN = {
+    "GRANT CREATE ON DATABASE mlflow TO dagster; SET ROLE dagster; CREATE SCHEMA theirs": (
+        "must be owner of schema theirs",
+        "name the database's owner or a superuser",
+    ),
+    "CREATE ROLE reader; GRANT SELECT ON n TO reader": (
+        'role "reader" does not exist',
+        "make the role reader first",
+    ),
+}
+
+
+@pytest.mark.parametrize("made", FORBIDDEN)
+def test_what_a_restore_may_not_do_is_found_before_files_and_keys_are_put_back(
+    postgres: Postgres, variables: Mapping[str, str], tmp_path: Path, made: str
+) -> None:
+    as_owner(postgres, "mlflow", "CREATE TABLE n AS SELECT 1 AS n")
+    postgres.query(made, "mlflow")
+    model, key = tmp_path / "mlartifacts" / "model", tmp_path / "keys" / "signing.key"
+    for path in (model, key):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("then")
+    backup = vitlens(postgres, "backup", str(tmp_path / "kept"))
+    assert backup.exit_code == 0, backup.output
+    for path in (model, key):
+        path.write_text("now")
+    if "reader" in made:
+        postgres.query("DROP OWNED BY reader; DROP ROLE reader", "mlflow")
+    before = dumped(postgres, "mlflow")
+    url = f"postgresql://mlflow@{HOST}:{postgres.port}/mlflow"
+    restored = ["restore", backup.stdout.strip(), "--database", url]
+    done = CliRunner().invoke(main, restored)
+    assert done.exit_code == 3
+    for said in FORBIDDEN[made]:
+        assert said in done.output
+    assert [path.read_text() for path in (model, key)] == ["now", "now"]
+    assert dumped(postgres, "mlflow") == before
+
+
+def test_a_client_of_a_later_release_brings_a_database_back_to_an_older_server(
+    postgres: Postgres,
+    variables: Mapping[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From release 17 on it sets what servers up to 16 do not know."""
+    postgres.query("CREATE TABLE n AS SELECT 1 AS n", "mlflow")
+    postgres.query("CREATE TABLE said AS SELECT 'SET transaction_timeout = 0;' AS line", "mlflow")
+    before = dumped(postgres, "mlflow")
+    later = tmp_path / "later" / "pg_restore"
+    later.parent.mkdir()
+    knows = postgres.query("SELECT count(*) FROM pg_settings WHERE name = 'transaction_timeout'")
+    unknown = "no_setting_of_any_release" if int(knows) else "transaction_timeout"
+    later.write_text(
+        "#!/bin/bash\nset -o pipefail\n"
+        f'{shutil.which("pg_restore")} "$@" |'
+        f" sed '0,/^SET lock_timeout = 0;$/s//&\\nSET {unknown} = 0;/'\n"
+    )
+    later.chmod(0o755)
+    monkeypatch.setenv("PATH", str(later.parent), prepend=os.pathsep)
+    if unknown != "transaction_timeout":
+        line = f"SET {unknown} = 0;\n".encode()
+        monkeypatch.setattr("workflows.backups.postgres._UNKNOWN", line)
+    backup = vitlens(postgres, "backup", str(tmp_path / "kept")).stdout.strip()
+    stream = subprocess.run(
+        ["pg_restore", "--file=-", f"{backup}/mlflow.dump"], capture_output=True, check=True
+    ).stdout
+    assert f"\nSET {unknown} = 0;\n".encode() in stream  # else this would test nothing
+    postgres.query("UPDATE n SET n = 2; DROP TABLE said", "mlflow")
+    done = vitlens(postgres, "restore", backup)
+    assert done.exit_code == 0, done.output
+    assert dumped(postgres, "mlflow") == before
+
+
 def test_accounts_are_those_of_the_backup_with_their_passwords_then(
     postgres: Postgres, variables: Mapping[str, str], tmp_path: Path
 ) -> None:
@@ -377,7 +470,7 @@ def test_accounts_are_those_of_the_backup_with_their_passwords_then(
     accounts.init_db(f"postgresql+psycopg2://mlflow@{HOST}:{postgres.port}/mlflow_auth")
     accounts.create_user("alice", "alice-as-she-was", is_admin=True)
     auth = ("mlflow_auth",)
-    backup = vitlens(postgres, "backup", str(tmp_path / "kept"), databases=auth).output.strip()
+    backup = vitlens(postgres, "backup", str(tmp_path / "kept"), databases=auth).stdout.strip()
     accounts.update_user("alice", password="alice-since-then", is_admin=False)
     accounts.create_user("bob", "bob-came-since")
     accounts.engine.dispose()  # as MLflow that is stopped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import sys
 import textwrap
 import tracemalloc
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -21,9 +23,14 @@ from pipelines.registry import models, promotion, signing
 from pipelines.store.home import Home
 from tests.conftest import ROOT
 from tests.pipelines.registered import NAME, register
-from workflows.backup import STATED, Backup, Places, alone, back_up
+from vitlens_core.errors import ConfigError, StorageError, VitlensError
+from workflows.backups import postgres, sqlite
+from workflows.backups.contents import STATED, Backup
+from workflows.backups.guards import alone
+from workflows.backups.making import back_up
+from workflows.backups.places import Places
+from workflows.backups.restoring import restore
 from workflows.cli import main
-from workflows.restore import restore
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +52,7 @@ def test_a_restored_home_has_the_same_registry_and_its_models_load(
     content = weights.read_bytes()
     done = vitlens("backup", str(tmp_path / "kept"))
     assert done.exit_code == 0, done.output
-    backup = done.output.strip()
+    backup = done.stdout.strip()
 
     second = register(home, right=1.0)
     promotion.promote(home, NAME, second.version, "and this too")
@@ -60,7 +67,7 @@ def test_a_restored_home_has_the_same_registry_and_its_models_load(
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_a_damaged_backup_changes_nothing(home: Path, tmp_path: Path, damage: str) -> None:
     register(home)
-    backup = Path(vitlens("backup", str(tmp_path / "kept")).output.strip())
+    backup = Path(vitlens("backup", str(tmp_path / "kept")).stdout.strip())
     victim = next(path for path in (backup / "files").rglob("*.safetensors"))
     victim.write_bytes(victim.read_bytes()[:-1]) if damage == "cut" else victim.unlink()
     second = register(home, right=1.0)
@@ -68,6 +75,38 @@ def test_a_damaged_backup_changes_nothing(home: Path, tmp_path: Path, damage: st
     assert done.exit_code == 3
     assert victim.name in done.output
     assert models.versions(home, "point_cloud")[0].version == second.version
+
+
+@pytest.mark.parametrize("given", [(), ("--files", "models"), ("--no-keys",)])
+def test_a_home_without_a_database_makes_no_backup_and_removes_none(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...]
+) -> None:
+    """As from another folder, with the default home; `--keep` would remove the good ones."""
+    kept = tmp_path / "kept"
+    good = Path(vitlens("backup", str(kept)).stdout.strip())
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "models").mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.delenv("VITLENS_HOME")
+    done = vitlens("backup", str(kept), "--keep", "1", *given)
+    assert done.exit_code == 2
+    assert str(elsewhere / ".vitlens") in done.output
+    assert "VITLENS_HOME" in done.output
+    assert [path.name for path in sorted(kept.iterdir())] == [".lock", good.name]
+    assert [path.name for path in elsewhere.iterdir()] == ["models"]
+
+
+def test_a_script_reads_the_folder_and_a_person_what_it_holds(home: Path, tmp_path: Path) -> None:
+    signing.public_key(home)
+    model = home / "mlartifacts" / "1" / "model"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(bytes(3_000_000))
+    done = vitlens("backup", str(tmp_path / "kept"))
+    [line] = done.stdout.splitlines()
+    stated = Backup.model_validate_json(Path(line, STATED).read_bytes())
+    assert f"{stated.size_bytes / 1e6:,.1f} MB" in done.stderr
+    for held in ("databases: 1", "files of models: 1", "keys and notices: 1"):
+        assert held in done.stderr
 
 
 def test_an_unfinished_backup_is_refused(tmp_path: Path) -> None:
@@ -79,7 +118,7 @@ def test_an_unfinished_backup_is_refused(tmp_path: Path) -> None:
 def test_files_of_a_backup_are_this_users_alone(home: Path, tmp_path: Path) -> None:
     register(home)
     kept = tmp_path / "kept"
-    backup = Path(vitlens("backup", str(kept)).output.strip())
+    backup = Path(vitlens("backup", str(kept)).stdout.strip())
     assert stat.S_IMODE(backup.stat().st_mode) == 0o700
     found = [path for path in kept.rglob("*") if path.is_file()]
     assert any(path.suffix == ".safetensors" for path in found)
@@ -91,7 +130,7 @@ def test_on_a_new_machine_what_the_former_signed_is_trusted(
 ) -> None:
     signature = signing.sign(home, {"gate": "passed"})
     (home / "notices.yaml").write_text("[]")
-    backup = vitlens("backup", str(tmp_path / "kept")).output.strip()
+    backup = vitlens("backup", str(tmp_path / "kept")).stdout.strip()
     new = tmp_path / "new"
     monkeypatch.setenv("VITLENS_HOME", str(new))
     done = vitlens("restore", backup)
@@ -100,29 +139,35 @@ def test_on_a_new_machine_what_the_former_signed_is_trusted(
     assert (new / "notices.yaml").read_text() == "[]"
 
 
-def test_a_key_that_a_restore_replaces_is_kept_beside(
+def test_keys_that_restores_replace_are_all_kept_beside_and_not_backed_up(
     home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = signing.public_key(home)
-    backup = vitlens("backup", str(tmp_path)).output.strip()
+    backup = vitlens("backup", str(tmp_path)).stdout.strip()
     key = home / "keys" / "signing.key"
-    key.unlink()
-    second, text = signing.public_key(home), key.read_text()
-    assert vitlens("restore", backup, "--no-keys").exit_code == 0
-    assert signing.public_key(home) == second
-    for _ in range(2):  # the second time nothing differs
-        assert vitlens("restore", backup).exit_code == 0
-    assert signing.public_key(home) == first
-    former = key.with_name("signing.key.former")
-    assert former.read_text() == text
-    assert stat.S_IMODE(former.stat().st_mode) == 0o600
-    assert "kept as signing.key.former" in caplog.text
+    texts = set()
+    for _ in range(3):
+        key.unlink()
+        other, text = signing.public_key(home), key.read_text()
+        assert vitlens("restore", backup, "--no-keys").exit_code == 0
+        assert signing.public_key(home) == other
+        for _ in range(2):  # the second time nothing differs
+            assert vitlens("restore", backup).exit_code == 0
+        assert signing.public_key(home) == first
+        texts.add(text)
+        formers = list(key.parent.glob("signing.key.*.former"))
+        assert {former.read_text() for former in formers} == texts
+        assert {stat.S_IMODE(former.stat().st_mode) for former in formers} == {0o600}
+        assert all(f"kept as {former.name}" in caplog.text for former in formers)
+    assert len(formers) == len(texts) == 3
+    again = Path(vitlens("backup", str(tmp_path)).stdout.strip())
+    assert [path.name for path in (again / "home" / "keys").iterdir()] == ["signing.key"]
 
 
 def test_without_keys_a_backup_holds_no_secret_of_the_home(home: Path, tmp_path: Path) -> None:
     signing.public_key(home)
     (home / "notices.yaml").write_text("[]")
-    backup = Path(vitlens("backup", str(tmp_path), "--no-keys").output.strip())
+    backup = Path(vitlens("backup", str(tmp_path), "--no-keys").stdout.strip())
     assert not (backup / "home").exists()
     assert vitlens("restore", str(backup)).exit_code == 0
 
@@ -134,14 +179,14 @@ def test_only_databases_of_mlflow_and_dagster_are_taken(home: Path, tmp_path: Pa
     history = home / "dagster" / "history" / "runs"
     history.mkdir(parents=True)
     shutil.copy(home / "mlflow.db", history / "index.db")
-    backup = Path(vitlens("backup", str(tmp_path)).output.strip())
+    backup = Path(vitlens("backup", str(tmp_path)).stdout.strip())
     stated = Backup.model_validate_json((backup / STATED).read_bytes())
     assert set(stated.databases) == {"mlflow.db", "dagster/history/runs/index.db"}
 
 
 def test_a_damaged_database_is_not_backed_up(home: Path, tmp_path: Path) -> None:
     """Else `--keep` would remove the last good ones."""
-    good = Path(vitlens("backup", str(tmp_path), "--keep", "1").output.strip())
+    good = Path(vitlens("backup", str(tmp_path), "--keep", "1").stdout.strip())
     (home / "mlflow.db").write_text("x" * 8192)
     done = vitlens("backup", str(tmp_path), "--keep", "1")
     assert done.exit_code == 3
@@ -151,7 +196,7 @@ def test_a_damaged_database_is_not_backed_up(home: Path, tmp_path: Path) -> None
 
 def test_a_damaged_database_is_restored(home: Path, tmp_path: Path) -> None:
     model = register(home)
-    backup = vitlens("backup", str(tmp_path)).output.strip()
+    backup = vitlens("backup", str(tmp_path)).stdout.strip()
     (home / "mlflow.db").write_text("x" * 8192)
     (home / "mlflow.db-journal").write_text("of the damaged one")
     done = vitlens("restore", backup)
@@ -164,8 +209,8 @@ def test_a_damaged_database_is_restored(home: Path, tmp_path: Path) -> None:
 def test_a_database_that_is_written_to_is_not_restored(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.sqlite._BUSY_S", 0.1)
-    backup = vitlens("backup", str(tmp_path)).output.strip()
+    monkeypatch.setattr("workflows.backups.sqlite._BUSY_S", 0.1)
+    backup = vitlens("backup", str(tmp_path)).stdout.strip()
     with closing(sqlite3.connect(home / "mlflow.db", isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         done = vitlens("restore", backup)
@@ -173,8 +218,61 @@ def test_a_database_that_is_written_to_is_not_restored(
     assert "stop MLflow and Dagster" in done.output
 
 
+# What SQLite says of a database, and what we say beside it.
+FAULTS = {
+    sqlite3.SQLITE_BUSY: (VitlensError, "stop MLflow and Dagster"),
+    sqlite3.SQLITE_LOCKED: (VitlensError, "stop MLflow and Dagster"),
+    sqlite3.SQLITE_FULL: (StorageError, "free some space"),
+    sqlite3.SQLITE_READONLY_DIRECTORY: (StorageError, "let this user write it"),
+    sqlite3.SQLITE_CANTOPEN: (StorageError, "let this user read and write it and its folder"),
+    sqlite3.SQLITE_IOERR_WRITE: (StorageError, "check the disk"),
+    sqlite3.SQLITE_CORRUPT: (VitlensError, "it says this"),
+}
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_each_fault_of_a_database_has_its_own_advice(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fails(*_: object) -> None:
+        error = sqlite3.OperationalError("it says this")
+        error.sqlite_errorcode = code
+        raise error
+
+    sqlite.dump(home / "mlflow.db", tmp_path / "dump")
+    monkeypatch.setattr(sqlite, "_transfer", fails)
+    kind, advice = FAULTS[code]
+    for call in (sqlite.dump, sqlite.replace):
+        with pytest.raises(VitlensError, match="it says this") as raised:
+            call(home / "mlflow.db", tmp_path / "dump")
+        assert type(raised.value) is kind
+        assert advice in str(raised.value)
+        assert ("stop MLflow" in str(raised.value)) is ("stop MLflow" in advice)
+
+
+def test_a_full_disk_is_named_as_one(tmp_path: Path) -> None:
+    """By SQLite itself, whose file may not grow."""
+    with closing(sqlite3.connect(tmp_path / "small.db")) as database:
+        database.execute("PRAGMA max_page_count = 4")
+        with pytest.raises(sqlite3.OperationalError) as raised:
+            database.execute("CREATE TABLE large AS SELECT zeroblob(1000000)")
+    error = sqlite._named("it", raised.value)
+    assert isinstance(error, StorageError)
+
+
+def test_a_backup_that_another_user_keeps_to_himself_is_an_error_of_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", denied)
+    with pytest.raises(StorageError, match="let this user read"):
+        restore(Places(Home(tmp_path / "home")), tmp_path)
+
+
 def test_a_backup_of_postgres_is_not_put_into_the_home(home: Path, tmp_path: Path) -> None:
-    backup = Path(vitlens("backup", str(tmp_path)).output.strip())
+    backup = Path(vitlens("backup", str(tmp_path)).stdout.strip())
     stated = (backup / STATED).read_text()
     (backup / STATED).write_text(stated.replace('"mlflow.db"', '"mlflow"'))
     done = vitlens("restore", str(backup))
@@ -207,24 +305,40 @@ def test_as_many_are_kept_as_asked_and_nothing_else_is_touched(home: Path, tmp_p
     assert done.exit_code == 0, done.output
     left = {path.name for path in (tmp_path / "kept").iterdir()}
     expected = {name for name, stays in BESIDE.items() if stays}
-    assert left == expected | {Path(done.output.strip()).name, ".lock", link.name}
+    assert left == expected | {Path(done.stdout.strip()).name, ".lock", link.name}
 
 
 def test_without_being_asked_none_is_removed(home: Path, tmp_path: Path) -> None:
     (tmp_path / "20200101-000000.unfinished").mkdir()
-    made = {vitlens("backup", str(tmp_path)).output.strip() for _ in range(3)}
+    made = {vitlens("backup", str(tmp_path)).stdout.strip() for _ in range(3)}
     assert len(made) == 3
     assert (tmp_path / "20200101-000000.unfinished").exists()
 
 
 def test_one_backup_at_a_time_is_made_in_a_folder(home: Path, tmp_path: Path) -> None:
     """Else one would remove what the other is making, or what a restore reads."""
-    backup = vitlens("backup", str(tmp_path)).output.strip()
+    backup = vitlens("backup", str(tmp_path)).stdout.strip()
     with alone(tmp_path):
         for command in (("backup", str(tmp_path), "--keep", "1"), ("restore", backup)):
             done = vitlens(*command)
             assert done.exit_code == 3
             assert "at work" in done.output
+
+
+@pytest.mark.parametrize("name", [".", "../link", "files/.."])
+def test_a_backup_named_in_another_way_has_the_same_lock(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (home / "mlartifacts").mkdir(exist_ok=True)
+    (home / "mlartifacts" / "model").write_text("x")
+    backup = Path(vitlens("backup", str(tmp_path / "kept")).stdout.strip())
+    (tmp_path / "kept" / "link").symlink_to(backup)
+    monkeypatch.chdir(backup)
+    with alone(tmp_path / "kept"):
+        done = vitlens("restore", name)
+    assert done.exit_code == 3
+    assert "at work" in done.output
+    assert vitlens("restore", name).exit_code == 0
 
 
 def killed(home: Path, code: str) -> None:
@@ -243,11 +357,12 @@ def test_a_backup_that_is_killed_leaves_none_and_the_next_removes_it(
     killed(
         home,
         f"""
-        from workflows import backup
-        backup.write_atomic = kill  # between the dumps and backup.json
+        from pathlib import Path
+        from pipelines.store.home import Home
+        from workflows.backups import making, places
+        making.write_atomic = kill  # between the dumps and backup.json
         def main():
-            places = backup.Places(backup.Home.from_environment())
-            backup.back_up(places, backup.Path("{kept}"))
+            making.back_up(places.Places(Home.from_environment()), Path("{kept}"))
         """,
     )
     [left] = [path for path in kept.iterdir() if path.is_dir()]
@@ -265,21 +380,22 @@ def test_a_restore_that_is_killed_between_two_databases_is_run_again(
     (home / "dagster" / "history").mkdir(parents=True)
     for name in names:
         put_number(home / name, 1)
-    backup = vitlens("backup", str(tmp_path / "kept")).output.strip()
+    backup = vitlens("backup", str(tmp_path / "kept")).stdout.strip()
     for name in names:
         put_number(home / name, 2)
     killed(
         home,
         f"""
-        from workflows import backup, restore, sqlite
+        from pathlib import Path
+        from pipelines.store.home import Home
+        from workflows.backups import places, restoring, sqlite
         replace = sqlite.replace
         def once(path, dumped):
             sqlite.replace = kill
             replace(path, dumped)
         sqlite.replace = once
         def main():
-            places = backup.Places(backup.Home.from_environment())
-            restore.restore(places, backup.Path("{backup}"))
+            restoring.restore(places.Places(Home.from_environment()), Path("{backup}"))
         """,
     )
     assert {number_in(home / name) for name in names} == {1, 2}
@@ -290,19 +406,20 @@ def test_a_restore_that_is_killed_between_two_databases_is_run_again(
 def test_a_database_is_replaced_whole_or_not_at_all(home: Path, tmp_path: Path) -> None:
     """Killed in the middle of the database itself."""
     put_number(home / "mlflow.db", 1)
-    backup = vitlens("backup", str(tmp_path / "kept")).output.strip()
+    backup = vitlens("backup", str(tmp_path / "kept")).stdout.strip()
     put_number(home / "mlflow.db", 2)
     killed(
         home,
         f"""
         import sqlite3
-        from workflows import backup, restore, sqlite
+        from pathlib import Path
+        from pipelines.store.home import Home
+        from workflows.backups import places, restoring, sqlite
         def by_pages(source, target):
             source.backup(target, pages=4, progress=lambda _, left, total: kill())
         sqlite._transfer = by_pages
         def main():
-            places = backup.Places(backup.Home.from_environment())
-            restore.restore(places, backup.Path("{backup}"))
+            restoring.restore(places.Places(Home.from_environment()), Path("{backup}"))
         """,
     )
     assert number_in(home / "mlflow.db") == 2
@@ -330,7 +447,7 @@ def test_large_files_do_not_lie_in_memory(home: Path, tmp_path: Path) -> None:
         file.truncate(64 << 20)
     tracemalloc.start()
     try:
-        made = back_up(Places(Home(home)), tmp_path / "kept")
+        made, _ = back_up(Places(Home(home)), tmp_path / "kept")
         restore(Places(Home(home)), made)
         _, most = tracemalloc.get_traced_memory()
     finally:
@@ -377,7 +494,7 @@ def test_a_database_that_is_away_is_named_by_its_client(tmp_path: Path) -> None:
     url = "postgresql://nobody@127.0.0.1:9/mlflow"
     done = vitlens("backup", str(tmp_path), "--database", url)
     assert done.exit_code in {2, 3}  # without the client of Postgres it is a mistake
-    assert "pg_dump" in done.output
+    assert "psql" in done.output
     assert not list(tmp_path.rglob("backup.json"))
 
 
@@ -398,14 +515,14 @@ def test_what_is_to_be_done_stands_beside_the_clients_message(
 ) -> None:
     """By a client that writes down its arguments, and whether it has the password."""
     (tmp_path / "complaint").write_text(complaint)
-    client = tmp_path / "bin" / "pg_dump"
-    client.parent.mkdir()
-    client.write_text(
-        f'#!/bin/sh\necho "$@" >{tmp_path}/arguments\n'
-        f'[ "$PGPASSWORD" = {SECRET} ] || exit 9\ncat {tmp_path}/complaint >&2\nexit 1\n'
+    pretend(tmp_path / "bin", monkeypatch, "psql", "echo 150018")
+    pretend(
+        tmp_path / "bin",
+        monkeypatch,
+        "pg_dump",
+        f'echo "$@" >{tmp_path}/arguments\n'
+        f'[ "$PGPASSWORD" = {SECRET} ] || exit 9\ncat {tmp_path}/complaint >&2\nexit 1',
     )
-    client.chmod(0o755)
-    monkeypatch.setenv("PATH", str(client.parent), prepend=os.pathsep)
     monkeypatch.setenv("PGPASSWORD", SECRET)
     done = vitlens("backup", str(tmp_path / "kept"), "--database", "postgresql://u@host/mlflow")
     assert done.exit_code == 3
@@ -415,3 +532,38 @@ def test_what_is_to_be_done_stands_beside_the_clients_message(
     assert "postgresql://u@host/mlflow" in arguments
     assert SECRET not in arguments + done.output
     assert not [path for path in (tmp_path / "kept").iterdir() if path.is_dir()]
+
+
+def pretend(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: str) -> None:
+    """Put a program before the client's own on the PATH."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_a_server_that_is_too_old_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its backup could not be restored."""
+    pretend(tmp_path / "bin", monkeypatch, "psql", "echo 140012")
+    url = "postgresql://u@host/mlflow"
+    done = vitlens("backup", str(tmp_path / "kept"), "--database", url)
+    assert done.exit_code == 2
+    assert "mlflow is on Postgres 14" in done.output
+    assert "15 or later" in done.output
+    assert not [path for path in (tmp_path / "kept").iterdir() if path.is_dir()]
+    with pytest.raises(ConfigError, match="15 or later"):
+        postgres.ready(url, tmp_path)
+
+
+def test_only_the_line_that_older_servers_do_not_know_is_left_out_of_a_dump() -> None:
+    """In the head alone: a row of a table may read the same."""
+    head = b"--\n-- a dump\n--\n\n\\restrict abc\n\nSET lock_timeout = 0;\n"
+    line = b"SET transaction_timeout = 0;\n"
+    rest = b"SET row_security = off;\nSELECT 1;\nCOPY t FROM stdin;\n" + line + b"no end"
+    for dump in (head + line + rest, head + rest, line + rest, b"", line):
+        fed = BytesIO()
+        postgres._feed(BytesIO(dump), fed)
+        whole = dump.removesuffix(rest).replace(line, b"")
+        assert fed.getvalue() == whole + (rest if dump.endswith(rest) else b"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from pipelines.store.artifact_store import Store
 from pipelines.store.home import Home
 from tests.chaos import failing_s3
 from tests.pipelines.registered import register
-from workflows.backup import LAST, last_backup
+from workflows.backups.contents import STATED, Backup
+from workflows.backups.last import LAST, last_backup
 from workflows.cli import main
 
 NEVER = 10**9
@@ -58,7 +60,7 @@ def test_a_restore_puts_files_back_and_leaves_those_that_came_since(
     assert done.exit_code == 0, done.output
     s3.pipe({"mlflow/1/a b": b"changed since", "mlflow/2/new": b"came since"})
     s3.rm("mlflow/top")
-    done = vitlens("restore", done.output.strip(), *FILES)
+    done = vitlens("restore", done.stdout.strip(), *FILES)
     assert done.exit_code == 0, done.output
     assert content(s3) == before | {"mlflow/2/new": b"came since"}
 
@@ -68,7 +70,7 @@ def test_a_folder_of_a_bucket_is_backed_up_alone(s3: s3fs.S3FileSystem, tmp_path
     for place, names in {"s3://mlflow/ours/": {"a"}, "s3://mlflow/empty": set()}.items():
         done = vitlens("backup", str(tmp_path), "--files", place)
         assert done.exit_code == 0, done.output
-        found = Path(done.output.strip(), "files").rglob("*")
+        found = Path(done.stdout.strip(), "files").rglob("*")
         assert {path.name for path in found if path.is_file()} == names
     s3.rm("mlflow/ours/a")
     backup = sorted(path for path in tmp_path.iterdir() if path.name[0] == "2")[0]
@@ -78,7 +80,12 @@ def test_a_folder_of_a_bucket_is_backed_up_alone(s3: s3fs.S3FileSystem, tmp_path
 
 @pytest.mark.parametrize(
     ("place", "code"),
-    [("s3://no-such-bucket", 3), ("s3://no-such-bucket/models", 3), ("no/folder", 2)],
+    [
+        ("s3://no-such-bucket", 3),
+        ("s3://no-such-bucket/models", 3),
+        ("no/folder", 2),
+        ("file:///no/such", 2),
+    ],
 )
 def test_files_that_are_not_there_end_a_backup(
     s3: s3fs.S3FileSystem, tmp_path: Path, place: str, code: int
@@ -86,16 +93,59 @@ def test_files_that_are_not_there_end_a_backup(
     """Else it would pass for one without models."""
     done = vitlens("backup", str(tmp_path / "kept"), "--files", place)
     assert done.exit_code == code
-    assert place.partition("/models")[0] in done.output
+    assert place.partition("/models")[0].removeprefix("file://") in done.output
     assert "Error:" not in done.output  # of ours, not of fsspec
     assert [path.name for path in (tmp_path / "kept").iterdir()] == [".lock"]
+
+
+def test_markers_of_folders_are_no_files(s3: s3fs.S3FileSystem, tmp_path: Path) -> None:
+    """Consoles make them: an empty object whose key ends with a slash."""
+    s3.pipe({"mlflow/ours/a/x": b"x", "mlflow/ours/empty": b""})
+    for key in ("ours/", "ours/a/", "ours/a/none/", "more/"):
+        s3.call_s3("put_object", Bucket="mlflow", Key=key, Body=b"")
+    for place, names in {
+        "mlflow": ["ours/a/x", "ours/empty"],
+        "mlflow/ours": ["a/x", "empty"],
+    }.items():
+        done = vitlens("backup", str(tmp_path), "--files", f"s3://{place}")
+        assert done.exit_code == 0, done.output
+        stated = Backup.model_validate_json(Path(done.stdout.strip(), STATED).read_bytes())
+        assert [file.name for file in stated.files] == names
+        assert vitlens("restore", done.stdout.strip(), "--files", f"s3://{place}").exit_code == 0
+    s3.call_s3("put_object", Bucket="mlflow", Key="ours/a/", Body=b"x")  # a file of that name
+    done = vitlens("backup", str(tmp_path), *FILES)
+    assert done.exit_code == 3
+    assert "ours/a/" in done.output
+
+
+@pytest.mark.parametrize("form", ["models", "./models/", "file://{}/models", "local://{}/models"])
+def test_a_local_folder_is_the_same_in_every_form(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setenv("VITLENS_HOME", str(home))
+    given = ("--files", form.format(tmp_path))
+    folder = tmp_path / "models"
+    for name in ("top", "1/models/m+1/data", "1/a b"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    done = vitlens("backup", str(tmp_path / "kept"), *given)
+    assert done.exit_code == 0, done.output
+    stated = Backup.model_validate_json(Path(done.stdout.strip(), STATED).read_bytes())
+    assert {file.name for file in stated.files} == {"top", "1/models/m+1/data", "1/a b"}
+    shutil.rmtree(folder)
+    done = vitlens("restore", done.stdout.strip(), *given)
+    assert done.exit_code == 0, done.output
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.relative_to(folder).as_posix(): path.read_text() for path in found} == {
+        file.name: file.name for file in stated.files
+    }
 
 
 def test_a_store_that_does_not_answer_ends_a_backup_and_a_restore(
     s3: s3fs.S3FileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.pipe("mlflow/a", b"a")
-    backup = vitlens("backup", str(tmp_path), *FILES).output.strip()
+    backup = vitlens("backup", str(tmp_path), *FILES).stdout.strip()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     s3fs.S3FileSystem.clear_instance_cache()
@@ -143,7 +193,7 @@ def test_a_store_that_takes_no_note_leaves_the_backup_finished(
     monkeypatch.setenv("VITLENS_STORE", "s3://no-such-bucket/artifacts")
     done = vitlens("backup", str(tmp_path), *FILES)
     assert done.exit_code == 0, done.output
-    assert Path(done.output.splitlines()[-1], "backup.json").exists()
+    assert Path(done.stdout.strip(), "backup.json").exists()
     assert "the backup is finished" in caplog.text
 
 

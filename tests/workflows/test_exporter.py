@@ -20,7 +20,10 @@ from pipelines.store.files import write_atomic
 from pipelines.store.home import Home
 from pipelines.store.shards import encode_model
 from tests.pipelines.registered import NAME, register
-from workflows.backup import LAST, STATED, Places, back_up
+from workflows.backups.contents import STATED
+from workflows.backups.last import LAST
+from workflows.backups.making import back_up
+from workflows.backups.places import Places
 from workflows.exporter.collector import SourcesCollector
 from workflows.exporter.opening import open_collector
 from workflows.exporter.runs import read_runs
@@ -168,7 +171,7 @@ def test_the_last_backup_is_shown_and_a_damaged_note_of_it_is_reported(
     home: Path, collector: SourcesCollector, tmp_path: Path
 ) -> None:
     began = time.time()
-    made = back_up(Places(Home(home)), tmp_path / "kept")
+    made, _ = back_up(Places(Home(home)), tmp_path / "kept")
     collector.refresh_all()
     figures = scraped(collector)
     assert began <= figures["vitlens_backup_timestamp_seconds",] <= time.time()

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from pipelines.store.home import Home
-from workflows.backup import Places, back_up
+from workflows.backups.making import back_up
+from workflows.backups.places import Places
 
 DATABASES = click.option(
     "--database",
@@ -49,6 +50,10 @@ def command(
     """Copy the databases of MLflow and Dagster, the models' files and the home's keys to a folder.
 
     It becomes a folder of FOLDER, for this user only. Stop nothing for it. Artifacts of the store
-    are not copied: a run makes them again.
+    are not copied: a run makes them again. The folder's path is printed, and beside it, on standard
+    error, what it holds.
     """
-    click.echo(back_up(Places(Home.from_environment(), databases, files, keys), folder, keep))
+    places = Places(Home.from_environment(), databases, files, keys)
+    made, stated = back_up(places, folder, keep)
+    click.echo(stated, err=True)
+    click.echo(made)  # alone on standard output, for scripts

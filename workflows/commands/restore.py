@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from pipelines.store.home import Home
-from workflows.backup import Places
+from workflows.backups.places import Places
+from workflows.backups.restoring import restore
 from workflows.commands.backup import DATABASES, FILES, KEYS
-from workflows.restore import restore
 
 
 @click.command("restore")
@@ -23,4 +23,4 @@ def command(folder: Path, databases: tuple[str, ...], files: str | None, keys: b
     Stop MLflow and Dagster first. Every file of the backup is checked before anything changes.
     """
     stated = restore(Places(Home.from_environment(), databases, files, keys), folder)
-    click.echo(f"restored {', '.join(stated.databases)} and {len(stated.files):,} files")
+    click.echo(f"restored {stated}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client.core import GaugeMetricFamily
 
 from pipelines.store.artifact_store import Store
-from workflows.backup import last_backup
+from workflows.backups.last import last_backup
 
 
 def read_backup(store: Store) -> list[GaugeMetricFamily]:
