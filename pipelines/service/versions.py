@@ -27,6 +27,7 @@ from pipelines.service.refusal import RefusedError
 from pipelines.service.schemas import Item, Version
 from pipelines.store.artifact_store import Store
 from pipelines.store.artifacts import MANIFEST, Artifact, load
+from pipelines.store.files import opened_place
 from pipelines.store.home import Home
 from pipelines.store.text import redacted
 from vitlens_core import Model
@@ -81,10 +82,11 @@ def find_index(config: ServiceConfig, versions: Sequence[Version]) -> Artifact |
         if version.version != _FILE
     }
     if config.index != AUTO:
-        return _asked_for(UPath(config.index), lenses)
+        return _asked_for(opened_place(config.index, "--index"), lenses)
     if not lenses:
         return f"{versions[0].name} is a file; name its index with --index FOLDER"
-    indexes = [a for a in Store(UPath(config.store)).artifacts() if a.manifest.step == STEP.name]
+    store = Store(opened_place(config.store, "VITLENS_STORE"))
+    indexes = [a for a in store.artifacts() if a.manifest.step == STEP.name]
     fitting = [a for a in indexes if a.manifest.inputs["lens"] in lenses]
     if fitting:
         return max(fitting, key=lambda a: (a.manifest.version, a.manifest.counts["samples"]))

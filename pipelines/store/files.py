@@ -23,7 +23,8 @@ from typing import BinaryIO
 from pydantic import BaseModel, ConfigDict, Field
 from upath import UPath
 
-from vitlens_core.errors import StorageError
+from pipelines.store.text import redacted
+from vitlens_core.errors import ConfigError, StorageError
 from vitlens_core.scratch import Scratch
 
 _NO_SPACE = "free some space, or move the store to a larger disk"
@@ -156,6 +157,27 @@ def write_atomic(path: UPath | Path, data: bytes) -> FileEntry:
     with atomic_file(path) as file:
         file.write(data)
     return file.entry
+
+
+def opened_place(given: str | Path, named_by: str) -> UPath:
+    """Return the folder of this machine or of an object store that a user named.
+
+    Args:
+        named_by: the option or variable, as errors name it.
+
+    Raises:
+        ConfigError: no file system reads such an address here.
+    """
+    try:
+        place = UPath(given)
+        place.fs  # noqa: B018  the package for it is imported here, and its address read
+    except (ValueError, ImportError) as error:
+        raise ConfigError(
+            f"{named_by}={redacted(str(given))}: {redacted(str(error))}; expected a folder, or an "
+            "address such as s3://BUCKET/FOLDER whose package is installed (`pip install "
+            "vitlens[s3]`)"
+        ) from error
+    return place
 
 
 def private_folder(folder: Path) -> Path:

@@ -37,10 +37,9 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
-from upath import UPath
 
 from pipelines.store.artifact_store import Store
-from pipelines.store.files import private_folder, storage_errors, write_atomic
+from pipelines.store.files import opened_place, private_folder, storage_errors, write_atomic
 from vitlens_core.confinement import plain_name
 from vitlens_core.errors import ConfigError
 
@@ -81,7 +80,8 @@ class Home:
 
     @property
     def store(self) -> Store:
-        return Store(UPath(os.environ.get("VITLENS_STORE") or self.root / "artifacts"))
+        named = os.environ.get("VITLENS_STORE")
+        return Store(opened_place(named or self.root / "artifacts", "VITLENS_STORE"))
 
     @property
     def generated(self) -> Path:

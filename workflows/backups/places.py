@@ -9,7 +9,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from pipelines.store.files import names_in
+from pipelines.store.files import names_in, opened_place
 from pipelines.store.home import Home
 from vitlens_core.confinement import resolve_inside
 from vitlens_core.errors import ConfigError
@@ -46,7 +46,7 @@ class Places:
     @property
     def files(self) -> UPath:
         """The folder of the models' files; a local one is an absolute path."""
-        folder = UPath(self.given or self.home.root / "mlartifacts")
+        folder = opened_place(self.given or self.home.root / "mlartifacts", "--files")
         return UPath(Path(folder.path).absolute()) if folder.protocol in _LOCAL else folder
 
     def own(self) -> Iterator[tuple[str, Path]]:

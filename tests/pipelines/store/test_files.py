@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import re
 from pathlib import Path
 
 import aiohttp
@@ -14,8 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from upath import UPath
 
-from pipelines.store.files import atomic_file, file_entry, made_once, storage_errors, write_atomic
-from vitlens_core.errors import IntegrityError, StorageError
+from pipelines.store.files import (
+    atomic_file,
+    file_entry,
+    made_once,
+    opened_place,
+    storage_errors,
+    write_atomic,
+)
+from vitlens_core.errors import ConfigError, IntegrityError, StorageError
 
 
 def test_a_write_leaves_the_whole_file_or_the_former_one(
@@ -141,3 +149,24 @@ def test_who_made_a_folder_first_is_left_in_peace(tmp_path: Path) -> None:
 def test_an_entry_is_the_same_written_or_read(data: bytes, tmp_path_factory) -> None:
     path = tmp_path_factory.mktemp("entry") / "file"
     assert write_atomic(path, data) == file_entry(path)
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        pytest.param("foo://bucket/x", "Unsupported filesystem: 'foo'", id="no such protocol"),
+        pytest.param("http://[x/y", "Invalid IPv6 URL", id="no address"),
+        pytest.param("gs://bucket/x", "gcsfs", id="a package that is not installed"),
+    ],
+)
+def test_an_address_that_nothing_reads_is_refused_by_its_name(named: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)) as caught:
+        opened_place(named, "VITLENS_STORE")
+    assert str(caught.value).startswith(f"VITLENS_STORE={named}: ")
+    assert "expected a folder, or an address such as s3://" in str(caught.value)
+
+
+def test_the_secret_of_an_address_is_not_told() -> None:
+    with pytest.raises(ConfigError) as caught:
+        opened_place("foo://alice:a-password@host/x", "VITLENS_STORE")
+    assert "a-password" not in str(caught.value)
