@@ -146,7 +146,8 @@ def test_a_run_waits_for_a_head_that_is_being_replaced(
         if len(looks) == 2:
             patient.address = f"http://127.0.0.1:{head.server_address[1]}"
 
-    monkeypatch.setattr("tenacity.nap.time.sleep", comes)
+    # Not `time.sleep` itself, which threads of other tests call as well.
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=comes))
     patient.launch_run(cast("LaunchRunContext", None))
     assert len(looks) == 2
     assert submitted == [1]

@@ -7,6 +7,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import botocore.exceptions
 import fsspec
@@ -376,7 +377,7 @@ def test_permanent_faults_are_not_retried(remote, server, tmp_path):
 def pauses(monkeypatch):
     """The seconds slept between attempts, without sleeping them."""
     slept = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=slept.append))
     return slept
 
 
