@@ -89,14 +89,15 @@ def own_folder(folder: Path) -> Path:
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
-        folder.mkdir()
-        folder.chmod(0o711)
+        folder.mkdir(mode=0o700)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise StackError(
             f"{folder} is not this user's alone to write in: remove it, or name another with "
             "--folder"
         )
+    if not os.getuid():
+        folder.chmod(0o711)  # Postgres runs as another user, who must pass
     return folder
 
 
