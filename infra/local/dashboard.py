@@ -122,8 +122,9 @@ def _series(prometheus: str, panel: Mapping[str, Any], start: float, end: float)
             points = [(at, float(value)) for at, value in one["values"]]
             points = [(at, value) for at, value in points if value == value]  # not NaN
             if points:
-                found[_legend(target["legendFormat"], one["metric"])] = points
-    return found
+                # A part that was started again is another series of the same name.
+                found.setdefault(_legend(target["legendFormat"], one["metric"]), []).extend(points)
+    return {name: sorted(points) for name, points in found.items()}
 
 
 def _legend(form: str, labels: Mapping[str, str]) -> str:
