@@ -159,6 +159,7 @@ def test_a_waiting_run_is_not_ended_by_dagster_meanwhile() -> None:
     assert longest < SETTINGS["run_monitoring"]["start_timeout_seconds"]
 
 
+@pytest.mark.slow
 def test_a_run_is_given_up_if_no_head_comes(nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "_WAIT_S", 1.0)
     with pytest.raises(ConnectionError, match="Failed to connect to Ray"):

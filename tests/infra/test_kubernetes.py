@@ -88,11 +88,13 @@ def of_secret(container: dict[str, Any]) -> set[str]:
     return {source["secretRef"]["name"] for source in sources if "secretRef" in source}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_what_an_overlay_renders_fits_the_schemas(overlay: str) -> None:
     assert [fault for manifest in render(overlay) for fault in faults(manifest)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_a_wrong_field_of_any_manifest_is_found(overlay: str) -> None:
     """At the top of every spec, and in every pod that it describes."""
@@ -126,6 +128,7 @@ def _objects(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str
             yield from _objects(inner, (*path, number))
 
 
+@pytest.mark.slow
 def test_a_wrong_field_of_an_operators_kind_is_found_however_deep_it_stands() -> None:
     seen = set()
     for manifest in (*render("overlays/gpu"), *render("jobs")):
@@ -147,6 +150,7 @@ def _worker_group(manifest: Manifest) -> Manifest:
     return manifest["spec"]["workerGroupSpecs"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "damage"),
     [
@@ -323,6 +327,7 @@ def test_what_must_be_written_can_be(overlay: str) -> None:
         assert all(place in found or place.startswith("/tmp/") for place in temporary), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlay", WHOLE)
 def test_the_commands_of_vitlens_take_their_arguments(overlay: str) -> None:
     seen = set()

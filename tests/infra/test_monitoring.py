@@ -60,6 +60,7 @@ def exported() -> set[str]:
     return names
 
 
+@pytest.mark.slow
 def test_the_rules_are_valid_and_fire_as_their_tests_say(promtool: Path) -> None:
     subprocess.run([promtool, "check", "rules", RULES], check=True, capture_output=True)
     test = [promtool, "test", "rules", RULES.with_name("rules.test.yaml")]
@@ -78,6 +79,7 @@ def test_every_rule_is_seen_to_fire() -> None:
     assert fired == {rule["alert"] for rule in rules()}
 
 
+@pytest.mark.slow
 def test_a_rule_that_is_changed_fails_its_test(promtool: Path, tmp_path: Path) -> None:
     for path in RULES.parent.iterdir():
         (tmp_path / path.name).write_text(path.read_text())

@@ -48,6 +48,7 @@ def test_a_failed_run_is_told_with_its_step_and_reason(
     assert notice.facts["user"]
 
 
+@pytest.mark.slow
 def test_a_gate_that_failed_is_told_as_such(stage: Stage, instance: dg.DagsterInstance) -> None:
     stage.top1 = 0.5
     result = stage.materialise(instance, sets=("gates.times_chance.min=8",))
@@ -79,6 +80,7 @@ def test_who_is_told_of_a_run_and_of_one_of_the_command_line(
         assert b"a-password" not in body
 
 
+@pytest.mark.slow
 def test_a_long_error_leaves_room_for_what_to_do_and_no_part_of_a_password(
     stage: Stage, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def vitlens(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)
 
 
+@pytest.mark.slow
 def test_a_restored_home_has_the_same_registry_and_its_models_load(
     home: Path, tmp_path: Path
 ) -> None:
@@ -64,6 +65,7 @@ def test_a_restored_home_has_the_same_registry_and_its_models_load(
     assert weights.read_bytes() == content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_a_damaged_backup_changes_nothing(home: Path, tmp_path: Path, damage: str) -> None:
     register(home)
@@ -308,6 +310,7 @@ def test_as_many_are_kept_as_asked_and_nothing_else_is_touched(home: Path, tmp_p
     assert left == expected | {Path(done.stdout.strip()).name, ".lock", link.name}
 
 
+@pytest.mark.slow
 def test_without_being_asked_none_is_removed(home: Path, tmp_path: Path) -> None:
     (tmp_path / "20200101-000000.unfinished").mkdir()
     made = {vitlens("backup", str(tmp_path)).stdout.strip() for _ in range(3)}

@@ -98,6 +98,7 @@ def test_files_that_are_not_there_end_a_backup(
     assert [path.name for path in (tmp_path / "kept").iterdir()] == [".lock"]
 
 
+@pytest.mark.slow
 def test_markers_of_folders_are_no_files(s3: s3fs.S3FileSystem, tmp_path: Path) -> None:
     """Consoles make them: an empty object whose key ends with a slash."""
     s3.pipe({"mlflow/ours/a/x": b"x", "mlflow/ours/empty": b""})
@@ -141,6 +142,7 @@ def test_a_local_folder_is_the_same_in_every_form(
     }
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_ends_a_backup_and_a_restore(
     s3: s3fs.S3FileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +199,7 @@ def test_a_store_that_takes_no_note_leaves_the_backup_finished(
     assert "the backup is finished" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_note_is_neither_deleted_nor_reported(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

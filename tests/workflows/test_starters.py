@@ -49,6 +49,7 @@ def begun(
     return run.tags, seen
 
 
+@pytest.mark.slow
 def test_a_run_says_who_started_it_and_which_code_it_runs(
     stage: Stage, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +93,7 @@ def test_what_a_run_records_is_by_whom_its_tags_name(
     assert user() == "ada"  # of the process that goes on
 
 
+@pytest.mark.slow
 def test_a_run_that_is_started_again_states_the_commit_that_it_runs(
     stage: Stage, instance: dg.DagsterInstance
 ) -> None:
@@ -99,6 +101,7 @@ def test_a_run_that_is_started_again_states_the_commit_that_it_runs(
     assert tags[REVISION_TAG] == (code_revision() or "of yesterday")
 
 
+@pytest.mark.slow
 def test_a_name_in_a_tag_steers_nothing(stage: Stage, instance: dg.DagsterInstance) -> None:
     tags, seen = begun(stage, instance, **{USER_TAG: "bob\0\x1b[31m\n"})
     assert seen == [tags[USER_TAG]] == ["bob��[31m�"]

@@ -430,6 +430,7 @@ def test_secrets_are_told_nowhere(tmp_path: Path, where: str) -> None:
             assert secret not in body
 
 
+@pytest.mark.slow
 def test_a_notice_does_not_grow_with_what_it_tells_of(tmp_path: Path) -> None:
     long = NOTICE.model_copy(
         update={"title": "x" * 10**6, "text": "x" * 10**6, "facts": {"why": "x" * 10**6}}
