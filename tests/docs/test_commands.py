@@ -108,6 +108,7 @@ def test_the_files_it_names_exist(page: Path):
     assert not missing
 
 
+@pytest.mark.slow
 def test_the_files_that_the_code_names_exist():
     """In messages and docstrings; a file that was moved is still named otherwise."""
     missing, known = [], 0

@@ -103,6 +103,7 @@ def test_files_and_arrays_are_encoded_alike(model, tmp_path):
         torch.testing.assert_close(embeddings, expected[name])
 
 
+@pytest.mark.slow
 def test_untrusted_files_give_the_same_embeddings(model, tmp_path):
     (wave,), (cloud,), (picture,) = (raws(n, 1) for n in ("audio", "point_cloud", "image"))
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")

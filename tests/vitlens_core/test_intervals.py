@@ -69,6 +69,7 @@ def test_the_bound_of_a_difference_widens_with_few_groups() -> None:
     assert few < many
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [3, 5, 8])
 def test_intervals_over_few_groups_cover_what_they_should(groups: int) -> None:
     """Groups with a share of their own; the percentile bootstrap covers far less."""

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 # transformers and onnx are missing here: torch and open_clip look for them, and go on without.
 EVERYTHING_ELSE = (
     "ray mlflow dagster webdataset objaverse upath rich click tenacity jinja2 "
@@ -30,6 +32,7 @@ print(len(names))
 """
 
 
+@pytest.mark.slow
 def test_every_core_module_imports_without_the_extras():
     done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -131,6 +131,7 @@ with alone(Path(sys.argv[1]), "lens", print):
 """
 
 
+@pytest.mark.slow
 def test_a_second_run_of_a_home_waits_and_says_for_whom(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen([*command, "2"], stdout=subprocess.PIPE, text=True) as first:

@@ -82,6 +82,7 @@ def test_the_number_of_frames_is_bounded(secret: Path, frames: object) -> None:
         read_frames(secret, frames)  # ty: ignore[invalid-argument-type]
 
 
+@pytest.mark.slow
 def test_an_untrusted_reader_gives_what_a_trusted_one_does(tmp_path: Path) -> None:
     reader = UntrustedReader()
     path = tmp_path / "a.png"
