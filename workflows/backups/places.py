@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Places:
         """URLs of Postgres by the name of their database."""
         return {postgres.database_name(url): url for url in self.urls}
 
-    @property
+    @cached_property
     def files(self) -> UPath:
         """The folder of the models' files; a local one is an absolute path."""
         folder = opened_place(self.given or self.home.root / "mlartifacts", "--files")

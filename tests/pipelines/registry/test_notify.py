@@ -452,12 +452,14 @@ def test_without_settings_nobody_is_told(tmp_path: Path) -> None:
     assert notify.receivers(tmp_path) == ()
 
 
+def to(url: str) -> list[dict[str, str]]:
+    """Settings of a webhook to an address."""
+    return [{"kind": "webhook", "url": url, "secret_file": "secret"}]
+
+
 WRONG = {
     "an unknown kind": ([{"kind": "pager"}], "unknown receiver 'pager'"),
-    "http to another machine": (
-        [{"kind": "webhook", "url": "http://example.com", "secret_file": "secret"}],
-        "https",
-    ),
+    "http to another machine": (to("http://example.com"), "https"),
     "a secret in the settings": (
         [{"kind": "webhook", "url": "https://example.com", "secret": "a-shared-secret"}],
         "secret",
@@ -476,31 +478,12 @@ WRONG = {
         "/nowhere/secret",
     ),
     "no list": ("a word", "list of receivers"),
-    "a user in an address": (
-        [{"kind": "webhook", "url": "https://ada:a-shared-secret@example.com",
-          "secret_file": "secret"}],
-        "user or password",
-    ),
-    "an address without a host": (
-        [{"kind": "webhook", "url": "https://", "secret_file": "secret"}],
-        "https",
-    ),
-    "a port that is none": (
-        [{"kind": "webhook", "url": "https://example.com:99999", "secret_file": "secret"}],
-        "host or port",
-    ),
-    "an address that is none": (
-        [{"kind": "webhook", "url": "https://[::1", "secret_file": "secret"}],
-        "host or port",
-    ),
-    "a file of this machine": (
-        [{"kind": "webhook", "url": "file:///etc/passwd", "secret_file": "secret"}],
-        "https",
-    ),
-    "what clouds tell their machines": (
-        [{"kind": "webhook", "url": "http://169.254.169.254/", "secret_file": "secret"}],
-        "https",
-    ),
+    "a user in an address": (to("https://ada:a-shared-secret@example.com"), "user or password"),
+    "an address without a host": (to("https://"), "https"),
+    "a port that is none": (to("https://example.com:99999"), "host or port"),
+    "an address that is none": (to("https://[::1"), "host or port"),
+    "a file of this machine": (to("file:///etc/passwd"), "https"),
+    "what clouds tell their machines": (to("http://169.254.169.254/"), "https"),
 }  # fmt: skip
 
 
